@@ -1,0 +1,117 @@
+"""`python -m gcount`: settings, signals, exit codes."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from random import SystemRandom
+
+import structlog
+import trio
+
+from gcount import __version__, logs, settings
+from gcount.api.connections import Connections, connection_limit
+from gcount.api.http import make_app
+from gcount.api.server import serve
+from gcount.cluster.transport import WebsocketTransport
+from gcount.errors import AddressTaken, Fatal, leaves
+from gcount.node import Node, open_node
+from gcount.settings import Settings, UsageError
+from gcount.storage.disk import RealDisk
+
+EXIT_WITHIN = 2.5  # seconds after a signal; whatever hangs then is left behind, as nothing acknowledged can be lost
+BACKLOG = 1024  # connections that wait to be accepted
+
+logger: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run a node until it is told to stop.
+
+    Args:
+        argv: the arguments after the program's name.
+
+    Returns:
+        The exit code: 0 after SIGTERM or SIGINT, 1 when the node can't go on, 2 for bad settings.
+    """
+    try:
+        chosen = settings.parse(argv, os.environ)
+    except UsageError as error:
+        return _say(f"gcount-node: error: {error}", 2)
+    logs.configure(chosen.log_format)
+    try:
+        disk = RealDisk(chosen.data_dir)
+        try:
+            trio.run(_run, chosen, disk)
+        finally:
+            disk.close()
+    except Fatal as error:
+        return _say(f"gcount-node: {error}", 1)
+    except BaseExceptionGroup as group:
+        fatal = group.subgroup(Fatal)
+        if fatal is None:
+            raise
+        return _say(f"gcount-node: {leaves(fatal)[0]}", 1)
+    return 0
+
+
+def _say(line: str, code: int) -> int:
+    print(line, file=sys.stderr)
+    return code
+
+
+async def _run(chosen: Settings, disk: RealDisk) -> None:
+    listeners = await _listen(chosen.host, chosen.port)
+    port = int(listeners[0].socket.getsockname()[1])
+    chosen = replace(chosen, port=port)
+    connections = Connections(connection_limit(chosen.max_connections))
+    stop = trio.Event()
+    transport = WebsocketTransport(chosen.host, port)
+    async with (
+        open_node(chosen, disk, transport, random=SystemRandom(), wall_clock=time.time) as node,
+        trio.open_nursery() as nursery,
+    ):
+        node.metrics.watch(connections.gauges)
+        nursery.start_soon(_announce, node)
+        nursery.start_soon(_stop_on_signal, stop)
+        await serve(make_app(node), listeners, connections, shutdown=stop)
+        nursery.cancel_scope.cancel()
+
+
+async def _listen(host: str, port: int) -> Sequence[trio.SocketListener]:
+    try:
+        return await trio.open_tcp_listeners(port, host=host, backlog=BACKLOG)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise AddressTaken(
+            f"can't listen on {host}:{port}: {reason}. Choose another --listen, or end who uses it"
+        ) from error
+
+
+async def _announce(node: Node) -> None:
+    await node.wait_ready()
+    host = f"[{node.settings.host}]" if ":" in node.settings.host else node.settings.host
+    logger.info(f"ready on http://{host}:{node.settings.port}", id=node.settings.node_id, version=__version__)
+
+
+async def _stop_on_signal(stop: trio.Event) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for number in signals:
+            logger.info("stopping", signal=signal.Signals(number).name)
+            _exit_at_the_latest(EXIT_WITHIN)
+            stop.set()
+            await trio.sleep_forever()  # a second signal changes nothing
+
+
+def _exit_at_the_latest(seconds: float) -> None:
+    """A thread, as nothing on the event loop can end what hangs in a system call."""
+    timer = threading.Timer(seconds, os._exit, (0,))
+    timer.daemon = True
+    timer.start()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

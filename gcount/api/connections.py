@@ -1,0 +1,309 @@
+"""Who is connected to this node, and who has to go when there is no room left.
+
+Anybody may connect, so everything a connection may take has a limit here: how many there are (a newcomer
+displaces the client that has been idle for longest), how long one may refuse to read what is sent to it, how
+long it may go on sending after it was answered. Links between nodes are never displaced.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+import struct
+import sys
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import Final
+
+import trio
+
+from gcount.metrics import Reading
+
+MAX_LINKS: Final = 256
+SEND_TIMEOUT: Final = 10.0
+LINK_SEND_TIMEOUT: Final = 1.0
+# Descriptors that clients never get: the log, the links this node dials, the listeners.
+RESERVED_DESCRIPTORS: Final = 128
+# How long, and for how many bytes, input is thrown away after the last answer of a connection.
+LINGER_SECONDS: Final = 1.0
+LINGER_BYTES: Final = 1024 * 1024
+# l_onoff = 1, l_linger = 0: close() resets the connection and frees what the kernel still had to send.
+_RESET: Final = struct.pack("ii", 1, 0)
+
+
+def raise_descriptor_limit() -> int:
+    """Raise this process's soft limit of open files to its hard limit.
+
+    Returns:
+        The soft limit that is now in force.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        # Some systems name a hard limit that they do not grant; the soft one then stays as it is.
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            soft = hard
+    return sys.maxsize if soft == resource.RLIM_INFINITY else soft
+
+
+def connection_limit(wanted: int) -> int:
+    """Say how many of the wanted connections this process can hold, raising its limit of open files."""
+    return max(1, min(wanted, raise_descriptor_limit() - RESERVED_DESCRIPTORS))
+
+
+class Connection(trio.abc.HalfCloseableStream):
+    """One accepted connection: a stream with a deadline on sending, and a way to end it at once.
+
+    hypercorn sends under a shield, out of reach of any timeout or cancellation of ours. So the deadline lives
+    inside `send_all`, and `abort` closes the socket itself, which wakes whoever waits on it.
+
+    Attributes:
+        socket: the socket (hypercorn asks it for the addresses of both ends).
+        opened: when it was accepted, in seconds of `trio.current_time()`.
+        last_used: when it was accepted or last completed a response; dribbling bytes is no use.
+        busy: whether a request or a websocket is in progress.
+        is_link: whether it is a link of another node, see `become_link`.
+        bytes_in: bytes received from the peer.
+        bytes_out: bytes sent to the peer.
+        scope: what the task that serves the connection runs in; `abort` cancels it.
+    """
+
+    def __init__(self, stream: trio.SocketStream, owner: Connections) -> None:
+        self.socket = stream.socket
+        self.opened = self.last_used = trio.current_time()
+        self.busy = False
+        self.is_link = False
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self.scope = trio.CancelScope()
+        self._stream = stream
+        self._owner = owner
+        self._receiving = False
+        self._half_closed = False
+        self._peer_finished = False
+        self._closing = trio.Event()
+        self._drained = trio.Event()
+
+    def become_link(self) -> bool:
+        """Make this a link, never closed to make room; False if there are too many or it is closed."""
+        return self._owner._promote(self)
+
+    def set_busy(self, busy: bool) -> None:
+        """Note that a request begins (True) or that its response is complete (False)."""
+        self.busy = busy
+        if not busy:
+            self.last_used = trio.current_time()
+        self._owner._place(self)
+
+    def abort(self) -> None:
+        """End the connection now: wake whoever waits on it, cancel the task that serves it.
+
+        The peer of a busy one sees a reset, so that the kernel does not keep what could not be sent.
+        """
+        self._closing.set()
+        self._owner._forget(self)
+        with contextlib.suppress(OSError):
+            if self.busy:
+                self.socket.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_LINGER, _RESET)
+        self.socket.close()
+        self.scope.cancel()
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Send all the bytes, or abort the connection when the peer does not take them in time.
+
+        Raises:
+            trio.BrokenResourceError: the peer is gone, or did not read.
+            trio.ClosedResourceError: the connection was closed.
+        """
+        with trio.move_on_after(self._owner.link_send_timeout if self.is_link else self._owner.send_timeout):
+            await self._stream.send_all(data)
+            self.bytes_out += len(data)
+            return
+        # Half a message may have been sent, so there is no way to go on.
+        self.abort()
+        raise trio.BrokenResourceError("the peer does not read")
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """Wait until the socket takes bytes."""
+        await self._stream.wait_send_all_might_not_block()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """Receive some bytes; none means that the peer has finished sending.
+
+        Raises:
+            trio.BrokenResourceError: the connection was reset.
+            trio.ClosedResourceError: the connection was closed, perhaps while this call waited.
+        """
+        if self._closing.is_set():
+            raise trio.ClosedResourceError("the connection is being closed")
+        self._receiving = True
+        try:
+            data = await self._stream.receive_some(max_bytes)
+            self.bytes_in += len(data)
+            self._peer_finished = not data
+            if self._closing.is_set():
+                await self._drain()
+                raise trio.ClosedResourceError("the connection was closed")
+            return data
+        finally:
+            self._receiving = False
+            if self._closing.is_set():
+                self._drained.set()
+
+    async def send_eof(self) -> None:
+        """Tell the peer that nothing more will be sent."""
+        self._half_closed = True
+        await self._stream.send_eof()
+
+    async def aclose(self) -> None:
+        """Close the connection, leaving the peer a moment to read the last response.
+
+        A socket that is closed with input unread resets the connection, and the reset overtakes the response:
+        a client that is still sending its body would never see the 413. So input is thrown away for a while,
+        but only for a while and only so much of it.
+        """
+        if not self._closing.is_set():
+            self._closing.set()
+            self.set_busy(False)
+            if self._half_closed and not self._peer_finished:
+                with trio.move_on_after(self._owner.linger_seconds):
+                    # Only one task may wait for input; if one does already, it drains.
+                    await (self._drained.wait() if self._receiving else self._drain())
+        await self._stream.aclose()
+
+    async def _drain(self) -> None:
+        """Throw input away until the peer finishes or `LINGER_BYTES` have come."""
+        most = self.bytes_in + LINGER_BYTES
+        with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            while not self._peer_finished and self.bytes_in < most:
+                data = await self._stream.receive_some()
+                self.bytes_in += len(data)
+                self._peer_finished = not data
+
+
+class Connections:
+    """All connections of the node: admits newcomers and chooses who leaves.
+
+    Everything here is synchronous and takes constant time, however many are connected: a flood costs its
+    sender more than it costs the node.
+
+    Args:
+        limit: the most connections at a time, links included.
+        max_links: the most links among them.
+        send_timeout: seconds that a client may take to read what is sent to it.
+        link_send_timeout: the same for a link.
+
+    Attributes:
+        linger_seconds: how long a connection that was answered may go on sending; 0 for a server in a hurry.
+        displaced: how many clients had to go to make room.
+        refused: how many newcomers found no room.
+    """
+
+    def __init__(
+        self,
+        limit: int,
+        *,
+        max_links: int = MAX_LINKS,
+        send_timeout: float = SEND_TIMEOUT,
+        link_send_timeout: float = LINK_SEND_TIMEOUT,
+    ) -> None:
+        self.limit = limit
+        self.max_links = max_links
+        self.send_timeout = send_timeout
+        self.link_send_timeout = link_send_timeout
+        self.linger_seconds = LINGER_SECONDS
+        self.displaced = 0
+        self.refused = 0
+        # Idle ones in order of their last use, busy ones in order of the start of their request. Not dict,
+        # which takes longer and longer to find its first key when keys are removed at the front.
+        self._idle: OrderedDict[Connection, None] = OrderedDict()
+        self._busy: OrderedDict[Connection, None] = OrderedDict()
+        self._links: OrderedDict[Connection, None] = OrderedDict()
+        self._one_left = trio.Event()
+
+    def __len__(self) -> int:
+        return len(self._idle) + len(self._busy) + len(self._links)
+
+    @property
+    def clients(self) -> int:
+        """How many connections are not links."""
+        return len(self._idle) + len(self._busy)
+
+    @property
+    def links(self) -> int:
+        """How many connections are links."""
+        return len(self._links)
+
+    def gauges(self) -> Iterator[Reading]:
+        """What `/metrics` reads off at each scrape."""
+        yield "gcount_connections", "Open connections.", {"kind": "client"}, self.clients
+        yield "gcount_connections", "Open connections.", {"kind": "link"}, self.links
+        yield "gcount_connections_displaced", "Clients closed to make room.", {}, self.displaced
+        yield "gcount_connections_refused", "Newcomers for whom no room could be made.", {}, self.refused
+
+    def admit(self, stream: trio.SocketStream) -> Connection | None:
+        """Register an accepted connection, at the limit in place of the client idle for longest.
+
+        Returns:
+            The connection, or None if no room could be made; the stream is closed then.
+        """
+        connection = Connection(stream, self)
+        if len(self) >= self.limit and not self.make_room():
+            self.refused += 1
+            connection.abort()
+            return None
+        self._idle[connection] = None
+        return connection
+
+    def make_room(self) -> bool:
+        """Close the client idle for longest; without an idle one, that with the oldest request.
+
+        Returns:
+            False if there are only links.
+        """
+        victim = next(iter(self._idle), None) or next(iter(self._busy), None)
+        if victim is None:
+            return False
+        self.displaced += 1
+        victim.abort()
+        return True
+
+    def close_unused(self, seconds: float) -> None:
+        """Close the clients without a request whose last use is so many seconds ago, or more."""
+        latest = trio.current_time() - seconds
+        while (oldest := next(iter(self._idle), None)) is not None and oldest.last_used <= latest:
+            oldest.abort()
+
+    def abort_all(self) -> None:
+        """End every connection now."""
+        for connection in [*self._idle, *self._busy, *self._links]:
+            connection.abort()
+
+    async def wait_no_clients(self) -> None:
+        """Wait until links are the only connections."""
+        while self.clients:
+            self._one_left = trio.Event()
+            await self._one_left.wait()
+
+    def _place(self, connection: Connection) -> None:
+        """Move a registered client to the end of the queue that it now belongs to."""
+        if connection in self._idle or connection in self._busy:
+            self._idle.pop(connection, None)
+            self._busy.pop(connection, None)
+            (self._busy if connection.busy else self._idle)[connection] = None
+
+    def _promote(self, connection: Connection) -> bool:
+        """Make a registered client a link, if there is room for one more."""
+        if connection.is_link:
+            return True
+        if len(self._links) >= self.max_links or not (connection in self._idle or connection in self._busy):
+            return False
+        self._forget(connection)
+        self._links[connection] = None
+        connection.is_link = True
+        return True
+
+    def _forget(self, connection: Connection) -> None:
+        for queue in (self._idle, self._busy, self._links):
+            queue.pop(connection, None)
+        self._one_left.set()

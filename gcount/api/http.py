@@ -1,0 +1,181 @@
+"""The HTTP API: routes with one line of logic each, and the door for links of other nodes."""
+
+import json
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from prometheus_client import CONTENT_TYPE_LATEST
+from quart import Response, request, websocket
+from quart_trio import QuartTrio
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
+from werkzeug.routing import BaseConverter
+
+from gcount.api.problems import problem, refusal_problem
+from gcount.api.requests import parse_amount, parse_name, parse_timeout
+from gcount.cluster.transport import LINK_PATH, Link
+from gcount.errors import BadRequest, Refusal
+from gcount.node import Node
+
+MAX_BODY = 64 * 1024  # bytes: a config of 128 long host names
+BODY_TIMEOUT = 10  # seconds for a whole body to arrive
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
+
+logger: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+
+def make_app(node: Node) -> QuartTrio:
+    """The app that answers for a node.
+
+    Args:
+        node: may still be recovering; most routes answer 503 until it has.
+    """
+    app = QuartTrio("gcount", static_folder=None)
+    app.config.update(MAX_CONTENT_LENGTH=MAX_BODY, BODY_TIMEOUT=BODY_TIMEOUT, PROVIDE_AUTOMATIC_OPTIONS=True)
+    app.url_map.converters["segment"] = _Segment
+    app.url_map.merge_slashes = False
+    app.asgi_app = _RawPath(app.asgi_app)  # type: ignore[method-assign]
+    _add_counter_routes(app, node)
+    _add_operator_routes(app, node)
+    _add_link_route(app, node)
+    _add_error_handlers(app)
+
+    @app.after_request
+    async def count(response: Response) -> Response:
+        route = request.url_rule.rule if request.url_rule else "none"
+        method = request.method if request.method in _METHODS else "other"
+        node.metrics.requests.labels(route, method, str(response.status_code)).inc()
+        return response
+
+    return app
+
+
+class _Segment(BaseConverter):
+    """One segment of a path, maybe empty, still percent-encoded."""
+
+    regex = "[^/]*"
+    part_isolating = True
+
+
+class _RawPath:
+    """Lets routes match the path as it was sent: an encoded slash belongs to a name, and is refused there."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if "raw_path" in scope:
+            scope = {**scope, "path": scope["raw_path"].decode("ascii")}
+        await self._app(scope, receive, send)
+
+
+def _text(value: object) -> Response:
+    return Response(f"{value}\n", content_type="text/plain")
+
+
+def _json(document: object) -> Response:
+    return Response(json.dumps(document) + "\n", content_type="application/json")
+
+
+async def _body() -> bytes:
+    body: bytes = await request.get_data(cache=False, as_text=False)  # type: ignore[assignment]
+    return body
+
+
+def _add_counter_routes(app: QuartTrio, node: Node) -> None:
+    @app.post("/counter/<segment:name>")
+    async def increment(name: str) -> Response:
+        counter = parse_name(name)
+        return _text(await node.increment(counter, parse_amount(await _body())))
+
+    @app.get("/counter/<segment:name>/value")
+    async def value(name: str) -> Response:
+        return _text(node.value(parse_name(name)))
+
+    @app.get("/counter/<segment:name>/consistent_value")
+    async def consistent_value(name: str) -> Response:
+        counter, timeout = parse_name(name), parse_timeout(request.args.get("timeout"))
+        return _text(await node.consistent_value(counter, timeout))
+
+
+def _add_operator_routes(app: QuartTrio, node: Node) -> None:
+    @app.post("/config")
+    async def configure() -> Response:
+        try:
+            body = json.loads(await _body())
+        except (ValueError, RecursionError):
+            raise BadRequest('the body must be JSON like {"actors": ["10.0.0.1", "10.0.0.2"]}') from None
+        return _json(await node.configure(body))
+
+    @app.get("/config")
+    async def config() -> Response:
+        return _json(node.config())
+
+    @app.get("/ping")
+    async def ping() -> Response:
+        return Response("pong", content_type="text/plain")
+
+    @app.get("/health/live")
+    async def live() -> Response:
+        return _text("live")
+
+    @app.get("/health/ready")
+    async def ready() -> Response:
+        if node.not_ready is not None:
+            return problem(HTTPStatus.SERVICE_UNAVAILABLE, node.not_ready)
+        return _text("ready")
+
+    @app.get("/status")
+    async def status() -> Response:
+        return _json(node.status())
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        return Response(node.metrics.text(), content_type=CONTENT_TYPE_LATEST)
+
+
+class _AcceptedLink(Link):
+    """The websocket of the request that is being handled."""
+
+    async def send(self, data: bytes) -> None:
+        await websocket.send(data)
+
+    async def receive(self) -> bytes | str | None:
+        message: bytes | str | None = await websocket.receive()
+        return message
+
+
+def _add_link_route(app: QuartTrio, node: Node) -> None:
+    @app.websocket(LINK_PATH)
+    async def link() -> Response | None:
+        if not node.recovered:
+            return problem(HTTPStatus.SERVICE_UNAVAILABLE, "the node has not finished its start")
+        await websocket.accept()
+        connection = websocket.scope["state"]["connection"]
+        await node.accept(_AcceptedLink(), websocket.remote_addr or "unknown", connection.become_link)
+        await websocket.close(1000)
+        return None
+
+
+def _add_error_handlers(app: QuartTrio) -> None:
+    @app.errorhandler(Refusal)
+    async def refused(refusal: Refusal) -> Response:
+        return refusal_problem(refusal)
+
+    @app.errorhandler(HTTPException)
+    async def http_error(error: HTTPException) -> Response:
+        detail, headers = error.description or "the request can't be answered", {}
+        if isinstance(error, MethodNotAllowed):
+            headers["Allow"] = ", ".join(sorted(error.valid_methods or []))
+            detail = f"{request.method} is not allowed here; allowed: {headers['Allow']}"
+        elif isinstance(error, NotFound):
+            detail = "no such route; the README lists them all"
+        elif isinstance(error, RequestEntityTooLarge):
+            detail = f"the body is larger than {MAX_BODY} bytes"
+        return problem(error.code or 500, detail, headers)
+
+    @app.errorhandler(Exception)
+    async def unexpected(error: Exception) -> Response:
+        logger.error("request failed", path=request.path, exc_info=error)
+        return problem(500, "an unexpected error happened in this node; its log has the details")

@@ -1,0 +1,139 @@
+"""The HTTP that a connection speaks: hypercorn's HTTP/1, with the doors closed that it leaves open.
+
+HTTP/2 is refused. Nothing in gcount needs it, and over hypercorn it multiplies what one connection may
+cost: a hundred requests at a time, streams reset as fast as they are opened, a priority tree to grow.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from http import HTTPStatus
+from typing import Final
+from urllib.parse import unquote, urlparse
+
+import h11
+from hypercorn.config import Config
+from hypercorn.events import Closed, Event
+from hypercorn.protocol.events import Body, EndBody, Response
+from hypercorn.protocol.events import Event as StreamEvent
+from hypercorn.protocol.h11 import STREAM_ID, H11Protocol, H11WSConnection
+from hypercorn.protocol.ws_stream import WSStream
+
+# The headers by which an error that hypercorn makes itself is known: it has no body yet.
+_EMPTY_ERROR: Final = [(b"content-length", b"0"), (b"connection", b"close")]
+_DETAILS: Final = {
+    HTTPStatus.BAD_REQUEST: "The request is not well-formed HTTP.",
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: "The request line and headers are longer than 16 KiB.",
+    HTTPStatus.HTTP_VERSION_NOT_SUPPORTED: "This server speaks HTTP/1.1 and HTTP/1.0.",
+}
+
+
+def http_config() -> Config:
+    """Make hypercorn's configuration: its limits, and no logs but errors through the standard logging."""
+    config = Config()
+    config.accesslog = None
+    # A logger rather than a name: hypercorn would give a name a handler of its own.
+    config.errorlog = logging.getLogger("hypercorn.error")
+    config.errorlog.setLevel(logging.WARNING)
+    config.h11_max_incomplete_size = 16 * 1024
+    config.include_server_header = False
+    config.keep_alive_max_requests = sys.maxsize
+    config.websocket_max_message_size = 512 * 1024
+    config.websocket_ping_interval = None
+    return config
+
+
+class _RefusedError(Exception):
+    """A request that is answered with a problem and the end of its connection, before any stream is made."""
+
+    def __init__(self, status: HTTPStatus) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+class Protocol(H11Protocol):
+    """hypercorn's HTTP/1 with what it lets through closed, and with problem+json bodies in its errors."""
+
+    _method = b""
+
+    async def handle(self, event: Event) -> None:
+        """Take input from the connection, or its end."""
+        try:
+            await super().handle(event)
+        except _RefusedError as refused:
+            await self._send_error_response(refused.status)
+            await self.send(Closed())
+        # hypercorn tells a peer whose message is too long to close, but then goes on collecting it.
+        if isinstance(self.stream, WSStream) and self.stream.buffer.length > self.stream.buffer.max_length:
+            await self.send(Closed())
+
+    async def stream_send(self, event: StreamEvent) -> None:
+        """Send an event of a response, with a problem as the body of an error that has none."""
+        if isinstance(event, Response) and event.headers == _EMPTY_ERROR:
+            if isinstance(self.stream, WSStream):
+                self.stream.closed = True  # else the application could accept it while the refusal is sent
+            await self._send_problem(event.status_code)
+            return
+        await super().stream_send(event)
+        if isinstance(event, EndBody) and isinstance(self.connection, H11WSConnection):
+            # The upgrade was refused. hypercorn would keep the connection, deaf and never idle.
+            await self.send(Closed())
+
+    async def _send_error_response(self, status_code: int) -> None:
+        await self._send_problem(status_code)
+        await self._send_h11_event(h11.EndOfMessage())
+
+    async def _send_problem(self, status_code: int) -> None:
+        status = HTTPStatus(status_code)
+        problem = {
+            "type": "about:blank",
+            "title": status.phrase,
+            "status": status.value,
+            "detail": _DETAILS.get(status, status.description or status.phrase),
+        }
+        body = json.dumps(problem).encode() + b"\n"
+        headers = [
+            (b"content-type", b"application/problem+json"),
+            (b"content-length", b"%d" % len(body)),
+            (b"connection", b"close"),
+        ]
+        answers_head = self._method == b"HEAD" and self.connection.our_state is h11.SEND_RESPONSE
+        await super().stream_send(Response(stream_id=STREAM_ID, headers=headers, status_code=status_code))
+        if not answers_head:
+            await super().stream_send(Body(stream_id=STREAM_ID, data=body))
+
+    async def _check_protocol(self, event: h11.Request) -> None:
+        """Refuse what is not HTTP/1 and what no application can route; an offered h2c upgrade is ignored."""
+        self._method = event.method
+        if not event.http_version.startswith(b"1."):
+            raise _RefusedError(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED)
+        if not _has_path(event.target):
+            raise _RefusedError(HTTPStatus.BAD_REQUEST)
+
+    async def _create_stream(self, request: h11.Request) -> None:
+        """Start the application on a request, without the extensions that a websocket client offers.
+
+        The only one that hypercorn knows is compression, and it inflates each piece of input, a thousandfold
+        if made so, before it looks at the size.
+        """
+        if any(name == b"sec-websocket-extensions" for name, _ in request.headers):
+            request = h11.Request(
+                method=request.method,
+                headers=[field for field in request.headers if field[0] != b"sec-websocket-extensions"],
+                target=request.target,
+                http_version=request.http_version,
+            )
+        await super()._create_stream(request)
+
+
+def _has_path(target: bytes) -> bool:
+    """Say whether Quart will find a path in a request target, which it takes for granted."""
+    path = unquote(target.partition(b"?")[0].decode("ascii"))
+    if path.startswith("/") or path == "*":
+        return True
+    try:
+        return urlparse(path).path.startswith("/")
+    except ValueError:
+        return False

@@ -1,0 +1,216 @@
+"""The server: an accept loop around hypercorn in which one connection can never take the node down.
+
+hypercorn's own `serve` ends when an error escapes from a single connection, and never ends while one peer
+does not read. Here every connection runs under a guard, in a scope of its own, and can be ended at any
+instant.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Sequence
+from typing import Any, Final, cast
+
+import structlog
+import trio
+from hypercorn.app_wrappers import ASGIWrapper
+from hypercorn.config import Config
+from hypercorn.events import Closed, Event, Updated
+from hypercorn.protocol import ProtocolWrapper
+from hypercorn.trio.task_group import TaskGroup
+from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import AppWrapper, ASGIFramework, ConnectionState
+from hypercorn.utils import parse_socket_addr
+
+from gcount.api.connections import Connection, Connections
+from gcount.api.protocol import Protocol, http_config
+
+GRACE_SECONDS: Final = 1.0
+# How long a connection may be without a request, also one that sends its headers byte by byte.
+KEEP_ALIVE_SECONDS: Final = 75.0
+_ACCEPT_RETRY_SECONDS: Final = 0.1
+# What accept(2) fails with when the process or the machine has run out of something.
+_EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
+
+
+class Throttle:
+    """Logs one event at most once a second, however often it happens, and says how many were left out."""
+
+    def __init__(self, event: str) -> None:
+        self._event = event
+        self._log = structlog.get_logger()
+        self._quiet_until = float("-inf")
+        self._suppressed = 0
+
+    def warn(self, **fields: object) -> None:
+        """Log the event with these fields, unless it was logged less than a second ago."""
+        if trio.current_time() < self._quiet_until:
+            self._suppressed += 1
+            return
+        if self._suppressed:
+            fields["suppressed"] = self._suppressed
+        self._log.warning(self._event, **fields)
+        self._quiet_until = trio.current_time() + 1.0
+        self._suppressed = 0
+
+
+class Server(TCPServer):
+    """Serves one connection."""
+
+    def __init__(self, app: AppWrapper, config: Config, context: WorkerContext, connection: Connection) -> None:
+        # hypercorn hands a shallow copy of the state to each request: scope["state"]["connection"].
+        super().__init__(app, config, context, {"connection": connection}, cast(Any, connection))
+        self.connection = connection
+
+    async def run(self) -> None:
+        """Serve until either side closes. Like the parent's, without TLS and HTTP/2, with our `Protocol`."""
+        socket = self.connection.socket
+        try:
+            client = parse_socket_addr(socket.family, socket.getpeername())
+            server = parse_socket_addr(socket.family, socket.getsockname())
+            async with TaskGroup() as task_group:
+                self._task_group = task_group
+                protocol = Protocol(
+                    self.app,
+                    self.config,
+                    self.context,
+                    task_group,
+                    ConnectionState(self.state),
+                    False,
+                    client,
+                    server,
+                    self.protocol_send,
+                )
+                self.protocol = cast(ProtocolWrapper, protocol)
+                await self._read_data()
+        except OSError:
+            pass  # the peer left before its address could be asked for
+        finally:
+            await self._close()
+
+    async def protocol_send(self, event: Event) -> None:
+        """Send to the peer, close, or note when a request begins and ends.
+
+        The last two do not wait for anything: they may be called by a request's own task after quart-trio
+        has cancelled it, and would be cut short. (hypercorn's timers of idle connections are; `Connections`
+        knows the idle ones better anyway.)
+        """
+        if isinstance(event, Updated):
+            self.connection.set_busy(not event.idle)
+        elif isinstance(event, Closed):
+            self._task_group.spawn(self._finish)
+        else:
+            await super().protocol_send(event)
+
+    async def _finish(self) -> None:
+        """Close the connection after its last response, then end what still runs for it."""
+        await self._close()
+        self.connection.abort()
+
+
+class _Acceptor:
+    """Accepts connections and serves each in a task of its own."""
+
+    def __init__(
+        self, app: ASGIFramework, connections: Connections, context: WorkerContext, nursery: trio.Nursery
+    ) -> None:
+        self._app = ASGIWrapper(app)
+        self._config = http_config()
+        self._connections = connections
+        self._context = context
+        self._nursery = nursery
+        self._failed = Throttle("connection failed")
+        self._exhausted = Throttle("cannot accept connections")
+
+    async def accept(self, listener: trio.SocketListener) -> None:
+        """Accept connections until cancelled; running out of descriptors or memory is survived."""
+        burst = False
+        async with listener:
+            while True:
+                try:
+                    stream = await listener.accept()
+                except OSError as error:
+                    if error.errno not in _EXHAUSTED:
+                        raise  # the listener is broken, and a node that cannot be reached is to say so
+                    if not burst:
+                        self._exhausted.warn(reason=os.strerror(error.errno))
+                    burst = True
+                    self._connections.make_room()
+                    await trio.sleep(_ACCEPT_RETRY_SECONDS)
+                    continue
+                burst = False
+                connection = self._connections.admit(stream)
+                if connection is not None:
+                    self._nursery.start_soon(self._guard, connection)
+
+    async def _guard(self, connection: Connection) -> None:
+        """Serve a connection; whatever goes wrong ends this connection and nothing else."""
+        try:
+            with connection.scope:
+                await Server(self._app, self._config, self._context, connection)
+        except* Exception as group:
+            if not connection.scope.cancel_called:  # what breaks in a connection that we ended is no news
+                self._failed.warn(error=_first(group))
+        finally:
+            connection.abort()
+
+
+def _first(group: BaseException) -> str:
+    """Name the first error in a group of errors."""
+    while isinstance(group, BaseExceptionGroup):
+        group = group.exceptions[0]
+    return type(group).__name__
+
+
+async def _close_unused(connections: Connections) -> None:
+    while True:
+        connections.close_unused(KEEP_ALIVE_SECONDS)
+        await trio.sleep(1.0)
+
+
+async def serve(
+    app: ASGIFramework,
+    listeners: Sequence[trio.SocketListener],
+    connections: Connections,
+    *,
+    shutdown: trio.Event,
+    grace: float = GRACE_SECONDS,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve the application until `shutdown` is set, then return with every connection closed.
+
+    Requests in flight at that moment are finished if they can be within the grace. Links are not waited for.
+    Cancelling this function ends everything at once.
+
+    Args:
+        app: the ASGI application; requests find their `Connection` in `scope["state"]["connection"]`.
+            It gets no lifespan events.
+        listeners: listening sockets; they are closed when this function ends.
+        connections: where connections are registered.
+        shutdown: set by the caller to end the server.
+        grace: seconds for the requests in flight at the end.
+        task_status: told when connections are being accepted.
+
+    Raises:
+        OSError: a listener broke.
+    """
+    context = WorkerContext(None)
+    async with trio.open_nursery() as serving:
+        acceptor = _Acceptor(app, connections, context, serving)
+        try:
+            async with trio.open_nursery() as accepting:
+                for listener in listeners:
+                    accepting.start_soon(acceptor.accept, listener)
+                accepting.start_soon(_close_unused, connections)
+                task_status.started()
+                await shutdown.wait()
+                accepting.cancel_scope.cancel()
+            await context.terminated.set()  # hypercorn closes connections after their response from now on
+            connections.linger_seconds = 0.0
+            connections.close_unused(0.0)
+            with trio.move_on_after(grace):
+                await connections.wait_no_clients()
+        finally:
+            connections.abort_all()  # also when cancelled: nothing else gets a task out of a shielded send

@@ -1,0 +1,222 @@
+"""The accepting side of the links: it only answers, and it never stops reading.
+
+A node is known by its hello. Another boot of a node ends the links of its other boots, and what those had staged here
+is settled, before the hello is answered: nothing of a former life arrives after a peer has said what it knows.
+"""
+
+from collections import OrderedDict, deque
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import trio
+
+from gcount.cluster.conversation import Conversation
+from gcount.cluster.local import Local
+from gcount.cluster.transport import Link
+from gcount.core import wire
+from gcount.core.counters import Delta
+from gcount.core.link import Intake
+from gcount.errors import DiskFull, LinkClosed, LinkError, LinkRefused, ProtocolError, leaves
+from gcount.throttle import Throttle
+
+HELLO_TIMEOUT = 2.0  # seconds
+MAX_ANSWERS = 256  # that wait to be sent on one link
+MAX_ERRANDS = 64  # answers under way that wait for the disk, on one link
+MAX_NODES = 1024  # whose boots are remembered
+MAX_BOOTS = 64
+
+T = TypeVar("T")
+
+
+class Acceptor:
+    """All accepted links.
+
+    Args:
+        local: this node.
+        called: told the node id of whoever said hello.
+    """
+
+    def __init__(self, local: Local, called: Callable[[bytes], None]) -> None:
+        self._local = local
+        self._called = called
+        self._links: set[_Accepted] = set()
+        self._refused = Throttle("link refused")
+        self._boots: OrderedDict[bytes, list[bytes]] = OrderedDict()  # of each node, the newest last
+
+    def __len__(self) -> int:
+        return len(self._links)
+
+    async def serve(self, link: Link, caller: str, promote: Callable[[], bool]) -> None:
+        """Talk to whoever dialled, until the link is over.
+
+        Args:
+            link: the connection.
+            caller: where it comes from, for the log.
+            promote: called when the caller proves to be a member; its connection is never closed to make room.
+        """
+        talk = Conversation(link, self._local.metrics.link_bytes, "accepted")
+        try:
+            hello = await self._first(talk)
+            accepted = _Accepted(self._local, talk, hello, promote)
+            twin = self._supersede(hello)
+            self._links.add(accepted)
+            try:
+                with accepted.scope:
+                    await self._welcome(talk, accepted, hello, twin=twin)
+                    await accepted.run()
+            finally:
+                self._links.discard(accepted)
+                self._local.release_all(accepted)
+        except* LinkError as group:
+            for error in leaves(group):
+                if not isinstance(error, LinkClosed):
+                    self._refused.warn(caller=caller, reason=str(error))
+
+    async def _first(self, talk: Conversation) -> wire.Hello:
+        hello = await talk.receive(HELLO_TIMEOUT)
+        if not isinstance(hello, wire.Hello):
+            raise ProtocolError(f"a {type(hello).__name__} came where a Hello should")
+        reason = ""
+        if hello.protocol != wire.PROTOCOL:
+            reason = f"this node speaks protocol {wire.PROTOCOL}, not {hello.protocol}"
+        elif hello.cluster != self._local.cluster:
+            reason = f"this node belongs to cluster {self._local.cluster!r}, not to {hello.cluster!r}"
+        if reason:
+            await talk.send(wire.Refused(reason))
+            raise LinkRefused(reason)
+        return hello
+
+    def _supersede(self, hello: wire.Hello) -> bool:
+        """End the links of the node's other boots; returns whether an older boot came back: no restart does that."""
+        boots = self._boots.setdefault(hello.node, [])
+        self._boots.move_to_end(hello.node)
+        twin = hello.boot in boots[:-1]
+        if hello.boot in boots:
+            boots.remove(hello.boot)
+        boots.append(hello.boot)
+        del boots[:-MAX_BOOTS]
+        if len(self._boots) > MAX_NODES:
+            self._boots.popitem(last=False)
+        for link in self._links:
+            if link.hello.node == hello.node and link.hello.boot != hello.boot:
+                link.scope.cancel()
+        return twin
+
+    async def _welcome(self, talk: Conversation, accepted: "_Accepted", hello: wire.Hello, *, twin: bool) -> None:
+        await self._local.settle()
+        await self._local.adopt(hello.membership)
+        self._called(hello.node)
+        answer = self._local.hello(twin=twin)
+        accepted.greeted(answer)
+        await talk.send(answer)
+
+
+class _Accepted:
+    """One accepted link."""
+
+    def __init__(self, local: Local, talk: Conversation, hello: wire.Hello, promote: Callable[[], bool]) -> None:
+        self.hello = hello
+        self._promote = promote
+        self._promoted = False
+        self.scope = trio.CancelScope()
+        self._local = local
+        self._talk = talk
+        self._intake = Intake(0, {}, hello.membership)
+        self._answers: deque[wire.Message] = deque()
+        self._wake = trio.Event()
+        self._errands = 0
+
+    def greeted(self, answer: wire.Hello) -> None:
+        """This node's hello is about to be sent."""
+        known = self.hello.membership.merge(answer.membership)
+        self._intake = Intake(self._local.max_aside_cells, answer.digest, known)
+
+    async def run(self) -> None:
+        """Answer until the link is over."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._write)
+            while True:
+                message = await self._talk.receive()
+                match message:
+                    case wire.Beat():
+                        self._beat()
+                    case wire.Push():
+                        self._push(nursery, message)
+                    case wire.Collect():
+                        self._collect(nursery, message)
+                    case wire.Release(name=name):
+                        self._local.release(name, self)
+                    case wire.Members(membership=membership):
+                        self._intake.membership = self._intake.membership.merge(membership)
+                        self._errand(nursery, self._local.adopt, membership)
+                    case _:
+                        raise ProtocolError(f"a {type(message).__name__} came from the dialling end")
+
+    def _beat(self) -> None:
+        if not self._promoted and self._local.is_member(self.hello.node):
+            self._promoted = self._promote()
+        self._answer(wire.Beaten(self._intake.news(self._local.replica.counters.digest())))
+
+    def _push(self, nursery: trio.Nursery, push: wire.Push) -> None:
+        deltas = self._intake.pushed(push)
+        if deltas is None:
+            self._answer(self._intake.ack({}))
+        else:
+            self._errand(nursery, self._take, [delta for delta in deltas if self._may_push(delta)])
+
+    async def _take(self, deltas: list[Delta]) -> None:
+        refused = ""
+        try:
+            await self._local.committer.take(deltas).wait()
+        except DiskFull as error:
+            refused = str(error)
+        self._answer(self._intake.ack(self._local.replica.counters.digest(), refused))
+
+    def _may_push(self, delta: Delta) -> bool:
+        """From a node that is no member only its own incarnations are accepted, and nobody else's under that name."""
+        if self._local.is_member(self.hello.node):
+            return True
+        own = delta.incarnation == self.hello.incarnation or delta.incarnation in self.hello.retired
+        return own and not self._local.is_claimed(delta.incarnation, self.hello.node)
+
+    def _collect(self, nursery: trio.Nursery, collect: wire.Collect) -> None:
+        local = self._local
+        if collect.hold and local.is_member(self.hello.node):
+            local.holds.ask(collect.name, self, trio.current_time())
+            if local.replica.is_pending(collect.name):
+                self._errand(nursery, self._collect_settled, collect)
+                return
+        self._collected(collect)
+
+    async def _collect_settled(self, collect: wire.Collect) -> None:
+        await self._local.settle()
+        self._collected(collect)
+
+    def _collected(self, collect: wire.Collect) -> None:
+        replica = self._local.replica
+        news = self._intake.newer_membership(replica.membership)
+        self._answer(wire.Collected(collect.round, replica.counters.cells(collect.name), news))
+
+    def _errand(self, nursery: trio.Nursery, errand: Callable[[T], Awaitable[object]], subject: T) -> None:
+        """Do what has to wait without keeping the reader from reading."""
+        if self._errands >= MAX_ERRANDS:
+            raise ProtocolError(f"{MAX_ERRANDS} of its messages wait for the disk already")
+        self._errands += 1
+        nursery.start_soon(self._run_errand, errand, subject)
+
+    async def _run_errand(self, errand: Callable[[T], Awaitable[object]], subject: T) -> None:
+        await errand(subject)
+        self._errands -= 1
+
+    def _answer(self, message: wire.Message) -> None:
+        if len(self._answers) >= MAX_ANSWERS:
+            raise ProtocolError(f"{MAX_ANSWERS} answers wait, and it does not read them")
+        self._answers.append(message)
+        self._wake.set()
+
+    async def _write(self) -> None:
+        while True:
+            while self._answers:
+                await self._talk.send(self._answers.popleft())
+            await self._wake.wait()
+            self._wake = trio.Event()

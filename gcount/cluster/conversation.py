@@ -1,0 +1,58 @@
+"""Messages over a link, each with a deadline and counted."""
+
+import trio
+from prometheus_client import Counter
+
+from gcount.cluster.transport import Link
+from gcount.core import wire
+from gcount.errors import LinkClosed
+
+SILENCE = 1.0  # seconds without a message after which a link is dead
+SEND_TIMEOUT = 1.0  # seconds; what a cancelled send leaves behind is not a link any more
+
+
+class Conversation:
+    """Speaks the wire protocol over a link.
+
+    Args:
+        link: the connection.
+        link_bytes: the counter of bytes, with labels for peer and direction.
+        peer: the other end, for that counter.
+    """
+
+    def __init__(self, link: Link, link_bytes: Counter, peer: str) -> None:
+        self._link = link
+        self._sent = link_bytes.labels(peer, "out")
+        self._received = link_bytes.labels(peer, "in")
+
+    async def send(self, message: wire.Message) -> None:
+        """Send one message.
+
+        Raises:
+            LinkClosed: the link is over, or the other end did not read for a second.
+        """
+        data = wire.encode(message)
+        with trio.move_on_after(SEND_TIMEOUT) as scope:
+            await self._link.send(data)
+        if scope.cancelled_caught:
+            raise LinkClosed("it stopped reading")
+        self._sent.inc(len(data))
+
+    async def receive(self, timeout: float = SILENCE) -> wire.Message:
+        """The next message.
+
+        Args:
+            timeout: how long to wait for it, in seconds.
+
+        Raises:
+            LinkClosed: the link is over, or nothing came in time.
+            ProtocolError: what came is not allowed.
+        """
+        data: bytes | str | None = None
+        with trio.move_on_after(timeout) as scope:
+            data = await self._link.receive()
+        if scope.cancelled_caught:
+            raise LinkClosed(f"silent for {timeout:g} s")
+        message = wire.decode(data)
+        self._received.inc(len(data or b""))
+        return message

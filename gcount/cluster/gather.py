@@ -1,0 +1,115 @@
+"""Consistent reads: asks every member, round after round, until the value is exact or the time is over."""
+
+import trio
+
+from gcount.cluster.local import Local
+from gcount.cluster.peers import Peers
+from gcount.core import wire
+from gcount.core.membership import Membership
+from gcount.core.reading import STALL, Reading, Round
+from gcount.errors import ReadUnavailable
+
+
+class Gather:
+    """All consistent reads that this node answers.
+
+    Args:
+        local: this node.
+        peers: the links that it dialled.
+    """
+
+    def __init__(self, local: Local, peers: Peers) -> None:
+        self._local = local
+        self._peers = peers
+        self._readings: dict[str, Reading] = {}
+        self._changed: dict[str, trio.Event] = {}
+        self._asked: dict[int, Reading] = {}  # by the number of the round
+        self._rounds = 0
+
+    async def read(self, name: str, timeout: float) -> int:
+        """The exact value of a counter at some instant between call and return.
+
+        Args:
+            name: a valid name.
+            timeout: how long to try, in seconds.
+
+        Raises:
+            ReadUnavailable: it could not be known in time.
+        """
+        reading = self._readings.setdefault(name, Reading(name))
+        self._changed.setdefault(name, trio.Event())
+        arrival = reading.arrive()
+        try:
+            with trio.move_on_after(timeout):
+                while True:
+                    self._start_round(reading)
+                    value = reading.value(arrival)
+                    if value is not None:
+                        self._local.metrics.reads.labels("exact").inc()
+                        return value
+                    with trio.move_on_after(STALL):
+                        await self._changed[name].wait()
+            self._local.metrics.reads.labels("unavailable").inc()
+            bound = reading.lower_bound(self._local.replica.counters.cells(name))
+            raise ReadUnavailable(bound, reading.missing())
+        finally:
+            if reading.leave(arrival):
+                self._forget(reading)
+
+    def collected(self, address: str, answer: wire.Collected) -> None:
+        """A member answered a round; what comes too late for its round is ignored."""
+        reading = self._asked.get(answer.round)
+        if reading is not None and reading.answer(answer.round, address, answer.cells):
+            del self._asked[answer.round]
+            self._start_round(reading)
+            self._tell(reading)
+
+    def linked(self, address: str) -> None:
+        """A member's link is up: ask it again for all rounds that it has not answered."""
+        for reading in self._readings.values():
+            for round_ in reading.rounds:
+                if address in round_.missing:
+                    self._ask(address, reading, round_)
+
+    def learned(self, membership: Membership) -> None:
+        """Another membership is about to be in force: reads under way begin anew, over old and new members."""
+        both = {*membership.actors, *self._local.replica.membership.actors}
+        self._asked.clear()
+        for reading in self._readings.values():
+            reading.restart(both - self._local.own_addresses)
+            self._tell(reading)
+
+    def _start_round(self, reading: Reading) -> None:
+        """Fix the expectation and send the round, with no await in between."""
+        local = self._local
+        now = trio.current_time()
+        self._rounds += 1
+        begun = reading.start(self._rounds, local.replica.counters.cells(reading.name), local.others, now)
+        if begun is None:
+            return
+        if begun.hold:
+            local.holds.ask(reading.name, self, now)
+        if begun.missing:
+            self._asked[begun.number] = reading
+            for address in begun.missing:
+                self._ask(address, reading, begun)
+
+    def _ask(self, address: str, reading: Reading, round_: Round) -> None:
+        peer = self._peers.get(address)
+        if peer is not None:
+            peer.post(wire.Collect(round_.number, reading.name, round_.hold))
+
+    def _tell(self, reading: Reading) -> None:
+        changed = self._changed[reading.name]
+        self._changed[reading.name] = trio.Event()
+        changed.set()
+
+    def _forget(self, reading: Reading) -> None:
+        """The last read of the counter is over."""
+        del self._readings[reading.name], self._changed[reading.name]
+        for round_ in reading.rounds:
+            self._asked.pop(round_.number, None)
+        if reading.held:
+            self._local.release(reading.name, self)
+            for peer in self._peers:
+                peer.post(wire.Release(reading.name))

@@ -1,0 +1,188 @@
+"""This node, as its links and its reads see it."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from random import Random
+
+import structlog
+import trio
+
+from gcount.core.holds import Holds
+from gcount.core.identity import Standing
+from gcount.core.limits import ID_BYTES
+from gcount.core.membership import Membership
+from gcount.core.replica import Replica
+from gcount.core.wire import PROTOCOL, Hello
+from gcount.errors import DiskFull
+from gcount.metrics import Metrics
+from gcount.storage.commits import Commit, Committer
+
+logger: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+
+class Local:
+    """What the links and reads of one start share.
+
+    Args:
+        cluster: the cluster's name.
+        replica: the state.
+        committer: the door to it.
+        standing: whether the incarnation is this node's to use.
+        random: where ids and jitter come from.
+        metrics: what is counted.
+    """
+
+    def __init__(
+        self, cluster: str, replica: Replica, committer: Committer, standing: Standing, random: Random, metrics: Metrics
+    ) -> None:
+        self.cluster = cluster
+        self.replica = replica
+        self.committer = committer
+        self.standing = standing
+        self.random = random
+        self.metrics = metrics
+        self.holds = Holds()
+        self.boot = random.randbytes(ID_BYTES)
+        self.own_addresses: set[str] = set()
+        self.met: dict[str, Hello] = {}  # the last hello from each member's address
+        self.on_learned: Callable[[Membership], None] = lambda membership: None  # before it is durable
+        self.on_identity: Callable[[], None] = lambda: None  # all links have to say hello anew
+        self._news = trio.Event()
+        self._mint: Commit | None = None
+        self._missed = Membership()
+        self._released = trio.Event()
+
+    @property
+    def others(self) -> list[str]:
+        """The addresses of all members but this node."""
+        return [address for address in self.replica.membership.actors if address not in self.own_addresses]
+
+    @property
+    def max_aside_cells(self) -> int:
+        """How many cells of one push may be kept aside: all that a member can have, whatever its share."""
+        return 2 * self.replica.max_counters
+
+    @property
+    def self_address(self) -> str | None:
+        """This node's own entry in the membership."""
+        return next((address for address in self.replica.membership.actors if address in self.own_addresses), None)
+
+    def hello(self, *, twin: bool = False) -> Hello:
+        """What this node says first on a link."""
+        identity = self.replica.identity
+        return Hello(
+            PROTOCOL,
+            self.cluster,
+            identity.node,
+            self.boot,
+            identity.incarnation,
+            list(identity.retired),
+            self.replica.membership,
+            self.replica.counters.digest(),
+            twin,
+        )
+
+    def is_member(self, node: bytes) -> bool:
+        """Whether a node answers at some member's address."""
+        return any(hello.node == node for hello in self.met.values())
+
+    def is_claimed(self, incarnation: bytes, node: bytes) -> bool:
+        """Whether an incarnation is this node's, or that of a member that is not `node`."""
+        return self.replica.identity.owns(incarnation) or any(
+            hello.node != node and (incarnation == hello.incarnation or incarnation in hello.retired)
+            for hello in self.met.values()
+        )
+
+    async def settle(self) -> None:
+        """Return when all that is staged now is durable, or dropped."""
+        commit = self.committer.pending()
+        if commit is not None:
+            with suppress(DiskFull):
+                await commit.wait()
+
+    def release(self, name: str, sharer: object) -> None:
+        """End a share of a hold."""
+        if self.holds.release(name, sharer, trio.current_time()):
+            self._unheld()
+
+    def release_all(self, sharer: object) -> None:
+        """End all shares of a link that is gone."""
+        if self.holds.release_all(sharer, trio.current_time()):
+            self._unheld()
+
+    async def wait_unheld(self, name: str) -> None:
+        """Return when no hold keeps increments of a counter waiting."""
+        while (until := self.holds.until(name, trio.current_time())) is not None:
+            with trio.move_on_at(until):
+                await self._released.wait()
+
+    def _unheld(self) -> None:
+        released, self._released = self._released, trio.Event()
+        released.set()
+
+    async def adopt(self, membership: Membership) -> bool:
+        """Learn a membership from a peer.
+
+        Returns:
+            Whether it is in force, or one that wins over it; False while the disk is full, to be tried again later.
+        """
+        if self.replica.membership.merge(membership) != self.replica.membership:
+            self.on_learned(membership)
+            try:
+                await self.committer.adopt(membership).wait()
+            except DiskFull:
+                self._missed = self._missed.merge(membership)
+                return False
+        return True
+
+    def adopt_missed(self) -> None:
+        """The disk has room: learn what came while it was full."""
+        missed, self._missed = self._missed, Membership()
+        if self.replica.membership.merge(missed) != self.replica.membership:
+            self.committer.adopt(missed)
+
+    def heard(self, address: str, knows: int) -> None:
+        """A member told what it knows of this node's incarnation; the caller then awaits `mint_if_due`."""
+        self.standing.heard(address, knows, self.replica.version)
+        self.tell_news()
+
+    async def mint_if_due(self) -> None:
+        """Make a new incarnation durable if anything speaks against the old one.
+
+        It is staged before anything is awaited, so that no batch that is sealed later counts under the old one.
+
+        Raises:
+            DiskFull: it is still due.
+        """
+        if self.standing.reason is None:
+            return
+        mint = self._mint = self._mint or self._stage_mint()
+        try:
+            await mint.wait()
+        finally:
+            first, self._mint = self._mint is mint, None if self._mint is mint else self._mint
+        if first:
+            identity = self.replica.identity
+            logger.warning(
+                "new incarnation",
+                reason=self.standing.reason,
+                incarnation=identity.incarnation.hex(),
+                retired=identity.retired[-1].hex(),
+            )
+            self.standing.minted()
+            self.metrics.incarnations_minted.inc()
+            self.tell_news()
+            self.on_identity()
+
+    def _stage_mint(self) -> Commit:
+        node = self.random.randbytes(ID_BYTES) if self.standing.twin else None
+        return self.committer.mint(self.replica.identity.reborn(self.random.randbytes(ID_BYTES), node))
+
+    async def wait_news(self) -> None:
+        """Return when a confirmation, an own address, a membership or an identity is news."""
+        await self._news.wait()
+
+    def tell_news(self) -> None:
+        """Wake all who wait for news."""
+        news, self._news = self._news, trio.Event()
+        news.set()

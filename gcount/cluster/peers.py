@@ -1,0 +1,294 @@
+"""The dialled side of the links: one supervised loop per member, for as long as it is a member.
+
+A peer that goes and comes is one line each in the log, however often the dial is tried in between.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+
+import structlog
+import trio
+
+from gcount.cluster.conversation import Conversation
+from gcount.cluster.local import Local
+from gcount.cluster.transport import Link, Transport
+from gcount.core import wire
+from gcount.core.counters import Digest
+from gcount.core.link import Pusher
+from gcount.core.membership import Membership
+from gcount.errors import DiskFull, LinkClosed, LinkError, LinkRefused, ProtocolError, leaves
+
+BEAT_EVERY = 0.25  # seconds
+HELLO_TIMEOUT = 2.0  # seconds; the peer may first have to finish what my former life had staged there
+BACKOFF_FIRST = 0.05  # seconds
+BACKOFF_MOST = 0.5  # while the peer was seen in the last minute
+BACKOFF_LONG_GONE = 2.0
+SEEN_LATELY = 60.0
+MAX_OUTBOX = 4096  # questions that wait to be sent on one link
+
+logger: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+
+class Peer:
+    """One member, and the link that this node dialled to it.
+
+    Args:
+        address: its entry in the membership.
+        now: the current time, in seconds.
+    """
+
+    def __init__(self, address: str, now: float) -> None:
+        self.address = address
+        self.state = "connecting"
+        self.reason = ""  # why there is no link
+        self.last_contact: float | None = None
+        self.pusher: Pusher | None = None
+        self.scope = trio.CancelScope()
+        self.redial = trio.Event()
+        self.failures = 0
+        self._known_since = now
+        self._outbox: deque[wire.Message] = deque()
+        self._wake = trio.Event()
+
+    def post(self, message: wire.Message) -> None:
+        """Let a message wait for the writer of the link; without a link it is dropped."""
+        if self.pusher is not None and len(self._outbox) < MAX_OUTBOX:
+            self._outbox.append(message)
+            self._wake.set()
+
+    def wake(self) -> None:
+        """Let the writer look for news."""
+        self._wake.set()
+
+    def next_posted(self) -> wire.Message | None:
+        """The oldest message that waits."""
+        return self._outbox.popleft() if self._outbox else None
+
+    async def wait_awake(self, deadline: float) -> None:
+        """Return when there may be something to send, or at the deadline."""
+        with trio.move_on_at(deadline):
+            await self._wake.wait()
+        self._wake = trio.Event()
+
+    def linked(self, pusher: Pusher, now: float) -> None:
+        """The peer said hello."""
+        self.pusher, self.state, self.reason, self.last_contact = pusher, "linked", "", now
+
+    def unlinked(self, reason: str) -> None:
+        """The link is over, or there was none."""
+        self.pusher, self.state, self.reason = None, "connecting", reason
+        self._outbox.clear()
+
+    def pause(self, now: float, jitter: float) -> float:
+        """How long to wait before the next dial, in seconds.
+
+        Args:
+            now: the current time, in seconds.
+            jitter: 0 to 1, at random.
+        """
+        lately = now - max(self.last_contact or 0.0, self._known_since) < SEEN_LATELY
+        most = BACKOFF_MOST if lately else BACKOFF_LONG_GONE
+        pause = min(most, BACKOFF_FIRST * 2.0 ** min(self.failures, 10))
+        self.failures += 1
+        return pause * (0.5 + jitter / 2)
+
+
+class Peers:
+    """All dial loops.
+
+    Args:
+        local: this node.
+        transport: how others are reached.
+    """
+
+    def __init__(self, local: Local, transport: Transport) -> None:
+        self.on_collected: Callable[[str, wire.Collected], None] = lambda address, collected: None
+        self.on_linked: Callable[[str], None] = lambda address: None
+        self._local = local
+        self._transport = transport
+        self._peers: dict[str, Peer] = {}
+
+    def __iter__(self) -> Iterator[Peer]:
+        return iter(self._peers.values())
+
+    @property
+    def any_untried(self) -> bool:
+        """Whether some address was not dialled yet, or the dial goes on."""
+        unknown = (address for address in self._local.replica.membership.actors if address not in self._peers)
+        return any(unknown) or any(peer.state == "connecting" and not peer.reason for peer in self)
+
+    def get(self, address: str) -> Peer | None:
+        """The peer at an address, if it is being dialled."""
+        return self._peers.get(address)
+
+    def wake(self) -> None:
+        """There is something new to push."""
+        for peer in self._peers.values():
+            peer.wake()
+
+    def redial(self, node: bytes) -> None:
+        """A node called: it is up, so its address is worth a dial at once."""
+        for address, hello in self._local.met.items():
+            if hello.node == node and address in self._peers:
+                self._peers[address].redial.set()
+
+    def hang_up(self) -> None:
+        """End all links; each loop dials again and says hello anew."""
+        for peer in self._peers.values():
+            peer.scope.cancel()
+
+    async def run(self, linger: float) -> None:
+        """Dial whoever is a member, for ever.
+
+        Args:
+            linger: how long a removed member is still dialled, in seconds: it has to hear that it was removed, and
+                reads that began before need it.
+        """
+        async with trio.open_nursery() as nursery:
+            while True:
+                for address in self._local.replica.membership.actors:
+                    if address not in self._peers:
+                        self._peers[address] = peer = Peer(address, trio.current_time())
+                        nursery.start_soon(self._serve_member, peer, linger)
+                await self._local.wait_news()
+
+    async def _serve_member(self, peer: Peer, linger: float) -> None:
+        local = self._local
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._dial_forever, peer)
+            while True:
+                while peer.address in local.replica.membership.actors:
+                    await local.wait_news()
+                with trio.move_on_after(linger) as gone:
+                    while peer.address not in local.replica.membership.actors:
+                        await local.wait_news()
+                if gone.cancelled_caught:
+                    break
+            nursery.cancel_scope.cancel()
+        del self._peers[peer.address]
+        local.met.pop(peer.address, None)
+        local.tell_news()  # it may have been added again meanwhile
+
+    async def _dial_forever(self, peer: Peer) -> None:
+        log = logger.bind(peer=peer.address)
+        while not await self._transport.is_self(peer.address):
+            former_reason = peer.reason
+            reason = await self._dial(peer)
+            if peer.pusher is not None:
+                log.warning("link down", reason=reason)
+            elif reason != former_reason:
+                log.warning("peer not reached", reason=reason)
+            peer.unlinked(reason)
+            self._local.tell_news()
+            if peer.address in self._local.own_addresses:
+                break
+            pause = peer.pause(trio.current_time(), self._local.random.random())
+            with trio.move_on_after(pause):
+                await peer.redial.wait()
+            peer.redial = trio.Event()
+        peer.state = "self"
+        self._local.own_addresses.add(peer.address)
+        self._local.tell_news()
+
+    async def _dial(self, peer: Peer) -> str:
+        """One link, from its dial to its end; returns why it ended."""
+        reasons: list[str] = []
+        with trio.CancelScope() as peer.scope:
+            try:
+                async with self._transport.connect(peer.address) as link:
+                    await self._talk(peer, link)
+            except* LinkError as group:
+                reasons += [str(error) for error in leaves(group)]
+        return reasons[0] if reasons else "hung up to say hello anew"
+
+    async def _talk(self, peer: Peer, link: Link) -> None:
+        talk = Conversation(link, self._local.metrics.link_bytes, peer.address)
+        hello = await self._exchange_hellos(peer, talk)
+        if hello is None:
+            return
+        peer.linked(Pusher(hello.digest, trio.current_time()), trio.current_time())
+        logger.info("link up", peer=peer.address, node=hello.node.hex()[:8])
+        self.on_linked(peer.address)
+        self._local.tell_news()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._listen, peer, talk)
+            nursery.start_soon(self._write, peer, talk)
+
+    async def _exchange_hellos(self, peer: Peer, talk: Conversation) -> wire.Hello | None:
+        """Say hello and judge the answer; None when the other end is this node itself."""
+        local = self._local
+        await talk.send(local.hello())
+        answer = await talk.receive(HELLO_TIMEOUT)
+        if isinstance(answer, wire.Refused):
+            raise LinkRefused(f"refused by the peer: {answer.reason}")
+        if not isinstance(answer, wire.Hello):
+            raise ProtocolError(f"a {type(answer).__name__} came where a Hello should")
+        own = local.replica.identity
+        if answer.node == own.node and answer.boot == local.boot:
+            local.own_addresses.add(peer.address)
+            return None
+        local.met[peer.address] = answer
+        await local.adopt(answer.membership)
+        if answer.node == own.node:
+            local.standing.met_twin(f"another process runs with a copy of this node's data directory at {peer.address}")
+        elif answer.twin:
+            local.standing.met_twin(
+                f"{peer.address} is called by another process with a copy of this node's data directory"
+            )
+        else:
+            local.heard(peer.address, answer.digest.get(own.incarnation, 0))
+        await self._mint_if_due()
+        return answer
+
+    async def _listen(self, peer: Peer, talk: Conversation) -> None:
+        while True:
+            message = await talk.receive()
+            now = peer.last_contact = trio.current_time()
+            peer.failures = 0
+            if peer.pusher is None:
+                raise LinkClosed("hung up")
+            match message:
+                case wire.Ack():
+                    peer.pusher.acked(message, now)
+                    await self._learn(peer, message.digest)
+                    peer.wake()
+                case wire.Beaten():
+                    peer.pusher.learned(message.digest)
+                    await self._learn(peer, message.digest)
+                case wire.Collected():
+                    if await self._local.adopt(message.membership or Membership()):
+                        self.on_collected(peer.address, message)
+                case _:
+                    raise ProtocolError(f"a {type(message).__name__} came from the accepting end")
+
+    async def _learn(self, peer: Peer, digest: Digest) -> None:
+        knows = digest.get(self._local.replica.identity.incarnation, 0)
+        if knows > self._local.replica.version:
+            self._local.heard(peer.address, knows)
+            await self._mint_if_due()
+
+    async def _mint_if_due(self) -> None:
+        try:
+            await self._local.mint_if_due()
+        except DiskFull:
+            logger.warning("new incarnation delayed", reason="the disk is full")
+
+    async def _write(self, peer: Peer, talk: Conversation) -> None:
+        local = self._local
+        next_beat = trio.current_time() + BEAT_EVERY
+        told = local.replica.membership
+        while peer.pusher is not None:
+            now = trio.current_time()
+            message = peer.next_posted()
+            if message is None and told != local.replica.membership:
+                told = local.replica.membership
+                message = wire.Members(told)
+            if message is None and now >= next_beat:
+                next_beat = now + BEAT_EVERY
+                message = wire.Beat()
+            if message is None:
+                message = peer.pusher.next_push(local.replica.counters, local.replica.identity, now)
+            if message is None:
+                await peer.wait_awake(next_beat)
+            else:
+                await talk.send(message)

@@ -1,0 +1,73 @@
+"""Holds: increments of one counter wait for a moment so that a consistent read can end under any rate of writes.
+
+Safety never rests on a hold, only termination does. A hold ends with the release of its last sharer or 250 ms after it
+began, whoever joined it meanwhile, and no new one begins before as long again has passed, so that readers can never
+starve writers.
+"""
+
+MAX_HOLD = 0.25  # seconds
+MAX_HELD_NAMES = 1024
+
+
+class _Hold:
+    __slots__ = ("ended", "sharers", "started")
+
+    def __init__(self, started: float) -> None:
+        self.started = started
+        self.sharers: set[object] = set()
+        self.ended: float | None = None
+
+    def until(self) -> float:
+        return self.started + MAX_HOLD
+
+    def over(self, now: float) -> bool:
+        return self.ended is not None or now >= self.until()
+
+    def rested(self, now: float) -> bool:
+        ended = self.until() if self.ended is None else self.ended
+        return now >= ended + MAX_HOLD
+
+
+class Holds:
+    """The holds that other nodes' reads, and this one's own, have on this node's increments."""
+
+    def __init__(self) -> None:
+        self._holds: dict[str, _Hold] = {}
+
+    def ask(self, name: str, sharer: object, now: float) -> bool:
+        """Begin or join a hold; returns False while the counter rests from the last one."""
+        hold = self._holds.get(name)
+        if hold is None or hold.rested(now):
+            self._forget_rested(now)
+            if len(self._holds) >= MAX_HELD_NAMES:
+                return False
+            hold = self._holds[name] = _Hold(now)
+        if hold.over(now):
+            return False
+        hold.sharers.add(sharer)
+        return True
+
+    def release(self, name: str, sharer: object, now: float) -> bool:
+        """End one share; returns whether that ended the hold."""
+        hold = self._holds.get(name)
+        if hold is None or hold.over(now):
+            return False
+        hold.sharers.discard(sharer)
+        if not hold.sharers:
+            hold.ended = now
+        return not hold.sharers
+
+    def release_all(self, sharer: object, now: float) -> list[str]:
+        """End all shares of one sharer, as its link is gone; returns the names whose hold ended."""
+        return [
+            name for name, hold in self._holds.items() if sharer in hold.sharers and self.release(name, sharer, now)
+        ]
+
+    def until(self, name: str, now: float) -> float | None:
+        """Until when increments of a counter wait at the latest, in seconds; None when they need not."""
+        hold = self._holds.get(name)
+        return None if hold is None or hold.over(now) else hold.until()
+
+    def _forget_rested(self, now: float) -> None:
+        if len(self._holds) >= MAX_HELD_NAMES // 2:
+            self._holds = {name: hold for name, hold in self._holds.items() if not hold.rested(now)}

@@ -1,0 +1,68 @@
+"""Whether a disk may go on under the incarnation that it remembers.
+
+A disk can forget: lost, restored from an older copy, copied. If its node went on under the same incarnation, its next
+increments would vanish under what peers know already (riak_kv 679, 1094, 1643; scylladb 2169). So after each start a
+node asks: does any member know more of my incarnation than I hold? Only when all have answered no, it goes on under it;
+else it mints a new one before its next increment.
+"""
+
+from collections.abc import Iterable
+
+
+class Standing:
+    """What one start has learned about the right to its incarnation.
+
+    Args:
+        fresh: the incarnation was minted by this very start, so nobody can know anything of it.
+    """
+
+    def __init__(self, *, fresh: bool) -> None:
+        self.settled = fresh
+        self.reason: str | None = None  # why a new incarnation is due
+        self.twin = False  # whether another process has the node's identity, too
+        self._confirmed: set[str] = set()
+
+    def heard(self, address: str, knows: int, holds: int) -> None:
+        """A member told what it knows of this node's incarnation.
+
+        Args:
+            address: the member's.
+            knows: the version that it knows.
+            holds: this node's own version.
+        """
+        if knows > holds:
+            self.reason = f"{address} knows {knows} commits of this node's incarnation, its disk holds {holds}"
+        else:
+            self._confirmed.add(address)
+
+    def met_twin(self, reason: str) -> None:
+        """Another process runs with a copy of this node's data directory: both need a new identity, node included."""
+        self.reason = reason
+        self.twin = True
+
+    def unconfirmed(self, members: Iterable[str]) -> list[str]:
+        """Which of the other members have not confirmed yet."""
+        return sorted(set(members) - self._confirmed)
+
+    def may_continue(self, members: Iterable[str]) -> bool:
+        """Whether an increment may be counted under the incarnation now.
+
+        Args:
+            members: the addresses of the other members, by the newest membership known.
+        """
+        if self.reason is not None:
+            return False
+        if not self.settled and not self.unconfirmed(members):
+            self.settled = True
+        return self.settled
+
+    def give_up(self, members: Iterable[str]) -> None:
+        """The time to confirm is over: a new incarnation is due unless all have confirmed."""
+        if not self.may_continue(members) and self.reason is None:
+            self.reason = f"not confirmed in time by {', '.join(self.unconfirmed(members))}"
+
+    def minted(self) -> None:
+        """A new incarnation is durable: nobody can know more of it than this node."""
+        self.settled = True
+        self.reason = None
+        self.twin = False

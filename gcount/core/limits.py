@@ -1,0 +1,32 @@
+"""Every limit of the data model and the protocol, and the one rule for names.
+
+A limit that is not here is a bug: whatever a client or a peer can make grow has to stop somewhere.
+"""
+
+import re
+
+MAX_NAME_BYTES = 255
+MAX_CELL = 2**64 - 1  # one node's own part of one counter
+MAX_VERSION = 2**62  # versions and epochs; leaves room to add to a hostile one
+MAX_INCARNATIONS = 4096  # all of a cluster's lives; keeps a whole digest under MAX_MESSAGE_BYTES
+MAX_MEMBERS = 128
+MAX_HOST_BYTES = 253
+MAX_CLUSTER_BYTES = 255
+ID_BYTES = 16  # node, boot and incarnation: 128 random bits
+
+PUSH_BYTES = 64 * 1024  # what a sender puts in one message: half a second at 1 Mbit/s
+MAX_MESSAGE_BYTES = 256 * 1024  # what a receiver takes
+FRAME_BYTES = 256 * 1024  # what the log aims at for one frame of a big batch
+MAX_FRAME_BYTES = 1024 * 1024
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f/]")
+
+
+def valid_name(name: str) -> bool:
+    """Whether a counter may be called that: 1 to 255 bytes of UTF-8, no control characters, no `/`."""
+    if not name or len(name) > MAX_NAME_BYTES or _CONTROL.search(name):
+        return False
+    try:
+        return len(name) <= MAX_NAME_BYTES // 4 or len(name.encode()) <= MAX_NAME_BYTES
+    except UnicodeEncodeError:  # a lone surrogate
+        return False

@@ -1,0 +1,171 @@
+"""The two ends of a link as state machines: what to push, and what to make of a push.
+
+State is only ever pushed by the end that dialled, one unacknowledged push at a time, and nothing is queued: what a slow
+peer lacks is computed from the state when it can take it, so that a link costs O(counters), never O(history).
+
+    Pusher (dialled)                          Intake (accepted)
+    idle --next_push--> waiting               collecting --last parcel--> the deltas, whole
+    waiting --acked--> idle                   (joined and synced by the node, then acknowledged)
+    waiting --acked, nothing taken--> idle, and quiet for a second
+"""
+
+from collections.abc import Iterator
+
+from gcount.core.counters import Counters, Delta, Digest
+from gcount.core.limits import PUSH_BYTES
+from gcount.core.membership import Membership
+from gcount.core.parcels import Assembly, pack
+from gcount.core.records import Identity
+from gcount.core.wire import Ack, Push
+from gcount.errors import ProtocolError
+
+RELAY_AFTER = 1.0  # seconds that another node has to tell its own news before it is relayed
+REFUSED_PAUSE = 1.0  # seconds before a peer that took nothing is asked again
+
+
+class Pusher:
+    """The end that dialled: decides what the peer needs next.
+
+    Args:
+        digest: what the peer said in its hello that it has on disk.
+        now: the current time, in seconds.
+    """
+
+    def __init__(self, digest: Digest, now: float) -> None:
+        self.peer: Digest = dict(digest)
+        self._number = 0
+        self._parcels: Iterator[tuple[bool, list[Delta]]] | None = None
+        self._promised: Digest = {}  # what the push under way will bring the peer to
+        self._waiting = False
+        self._quiet_until = now
+        self._overdue: Digest = {}
+        self._seen: Digest = {}
+        self._seen_at = now
+
+    def next_push(self, counters: Counters, own: Identity, now: float) -> Push | None:
+        """What to send now, if anything.
+
+        Args:
+            counters: the durable state.
+            own: whose changes are pushed at once; those of others are relayed when they are overdue.
+            now: the current time, in seconds.
+        """
+        if self._waiting or now < self._quiet_until:
+            return None
+        if self._parcels is None:
+            deltas = self._lacking(counters, own, now)
+            if not deltas:
+                return None
+            self._promised = {delta.incarnation: delta.upto for delta in deltas}
+            self._parcels = _marking_last(pack(deltas, PUSH_BYTES))
+        last, parcel = next(self._parcels)
+        if last:
+            self._parcels = None
+        self._number += 1
+        self._waiting = True
+        return Push(self._number, last, parcel)
+
+    def acked(self, ack: Ack, now: float) -> None:
+        """The peer answered the push under way.
+
+        Raises:
+            ProtocolError: no push is under way, or it is another one.
+        """
+        if not self._waiting or ack.number != self._number:
+            raise ProtocolError(f"push {ack.number} was acknowledged, but {self._number} is the newest one")
+        self._waiting = False
+        self.learned(ack.digest)
+        done = self._parcels is None
+        if ack.refused or (done and any(self.peer.get(who, 0) < upto for who, upto in self._promised.items())):
+            self._parcels = None
+            self._quiet_until = now + REFUSED_PAUSE
+
+    def learned(self, digest: Digest) -> None:
+        """The peer told which versions it has on disk."""
+        self.peer.update(digest)
+
+    def lag(self, counters: Counters) -> int:
+        """How many versions, of all incarnations, the peer has not acknowledged."""
+        return sum(max(0, version - self.peer.get(who, 0)) for who, version in counters.digest().items())
+
+    def _lacking(self, counters: Counters, own: Identity, now: float) -> list[Delta]:
+        digest = counters.digest()
+        if now - self._seen_at >= RELAY_AFTER:
+            self._overdue, self._seen, self._seen_at = self._seen, digest, now
+        deltas = []
+        for incarnation, version in digest.items():
+            has = self.peer.get(incarnation, 0)
+            if has < version and (own.owns(incarnation) or has < self._overdue.get(incarnation, 0)):
+                delta = counters.newer(incarnation, has)
+                if delta is not None:
+                    deltas.append(delta)
+        return deltas
+
+
+def _marking_last(parcels: Iterator[list[Delta]]) -> Iterator[tuple[bool, list[Delta]]]:
+    held = next(parcels)
+    for parcel in parcels:
+        yield False, held
+        held = parcel
+    yield True, held
+
+
+class Intake:
+    """The end that accepted: puts parcels together and remembers what the peer was told.
+
+    Args:
+        max_cells: how many cells may be kept aside.
+        digest: what the peer was told in the hello.
+        membership: the newest that the peer is known to know.
+    """
+
+    def __init__(self, max_cells: int, digest: Digest, membership: Membership) -> None:
+        self.membership = membership
+        self._max_cells = max_cells
+        self._told = dict(digest)
+        self._assembly = Assembly()
+        self._number = 0
+        self._busy = False
+
+    def pushed(self, push: Push) -> list[Delta] | None:
+        """A push arrived.
+
+        Returns:
+            The whole deltas with the last parcel, else None: acknowledge it at once.
+
+        Raises:
+            ProtocolError: a push is under way already, a number is skipped, or more is kept aside than allowed.
+        """
+        if self._busy or push.number != self._number + 1:
+            raise ProtocolError(f"push {push.number} arrived while push {self._number} was the newest one")
+        self._number = push.number
+        self._assembly.add(push.deltas)
+        if self._assembly.cells > self._max_cells:
+            raise ProtocolError(f"a push of more than {self._max_cells} cells")
+        if not push.last:
+            return None
+        self._busy = True
+        return self._assembly.take()
+
+    def ack(self, digest: Digest, refused: str = "") -> Ack:
+        """The answer to the newest push.
+
+        Args:
+            digest: what is on disk now.
+            refused: why the push was not taken.
+        """
+        self._busy = False
+        return Ack(self._number, self.news(digest), refused)
+
+    def news(self, digest: Digest) -> Digest:
+        """Which versions changed since the peer was told last."""
+        news = {who: version for who, version in digest.items() if self._told.get(who) != version}
+        self._told.update(news)
+        return news
+
+    def newer_membership(self, own: Membership) -> Membership | None:
+        """This node's membership, if the peer may not know it yet."""
+        if self.membership.merge(own) == self.membership:
+            return None
+        self.membership = own
+        return own

@@ -1,0 +1,137 @@
+"""The membership: a durable register of who belongs to the cluster, merged by (version, digest of the set).
+
+It forwards itself: every hello carries it, so posting a config to one node is enough. Merging takes the greater of two,
+which does not depend on the order of arrival; time decides only which of two conflicting lists wins.
+"""
+
+import hashlib
+import ipaddress
+import re
+from collections.abc import Iterable
+
+import msgspec
+
+from gcount.core.limits import MAX_HOST_BYTES, MAX_MEMBERS, MAX_VERSION
+from gcount.errors import BadRequest
+
+_HOST_LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)\Z")
+_PORT = re.compile(r"[0-9]{1,5}\Z")
+
+
+class Membership(msgspec.Struct, frozen=True, array_like=True):
+    """Who belongs to the cluster.
+
+    Args:
+        version: 0 before any config.
+        actors: normalised `host:port` addresses, sorted, no two alike.
+    """
+
+    version: int = 0
+    actors: tuple[str, ...] = ()
+
+    def rank(self) -> tuple[int, bytes]:
+        """What decides between two memberships; equal only for equal ones."""
+        return self.version, hashlib.sha256("\n".join(self.actors).encode()).digest()
+
+    def merge(self, other: "Membership") -> "Membership":
+        """The greater of the two: commutative, associative, idempotent."""
+        return other if other.rank() > self.rank() else self
+
+    def post(self, actors: Iterable[str], now_ms: int) -> "Membership":
+        """The membership after somebody posted a list of addresses.
+
+        Args:
+            actors: normalised addresses, in any order, duplicates allowed.
+            now_ms: the wall clock, in ms.
+
+        Returns:
+            This one when the set is the same; else one that wins over it.
+        """
+        wanted = tuple(sorted(set(actors)))
+        if wanted == self.actors:
+            return self
+        return Membership(max(self.version + 1, now_ms), wanted)
+
+    def valid(self) -> bool:
+        """Whether one that arrived over a wire is well-formed."""
+        if not 0 <= self.version <= MAX_VERSION or len(self.actors) > MAX_MEMBERS:
+            return False
+        if self.actors != tuple(sorted(set(self.actors))) or (self.version == 0) != (not self.actors):
+            return False
+        try:
+            return all(normalise_address(actor, 0) == actor for actor in self.actors)
+        except BadRequest:
+            return False
+
+
+def parse_actors(body: object, own_port: int) -> list[str]:
+    """The addresses of a posted config.
+
+    Args:
+        body: the decoded JSON document.
+        own_port: for entries that name no port.
+
+    Raises:
+        BadRequest: it is not `{"actors": [...]}` with 1 to 128 good entries.
+    """
+    if not isinstance(body, dict) or "actors" not in body:
+        raise BadRequest('a config is a JSON object like {"actors": ["10.0.0.1", "10.0.0.2:7777"]}')
+    actors = body["actors"]
+    if not isinstance(actors, list) or not actors:
+        raise BadRequest('"actors" must be a list of at least one address')
+    if len(actors) > MAX_MEMBERS:
+        raise BadRequest(f'"actors" has {len(actors)} entries; at most {MAX_MEMBERS} are allowed')
+    return [normalise_address(actor, own_port) for actor in actors]
+
+
+def normalise_address(text: object, default_port: int) -> str:
+    """One spelling for each address: `host:port`, host in lower case, IPv6 compressed and in brackets.
+
+    Raises:
+        BadRequest: the text is not an IPv4 address, an [IPv6] address or a host name with an optional :port.
+    """
+    if not isinstance(text, str):
+        raise BadRequest(f"an actor must be a string, not {type(text).__name__}")
+    host, port = _split(text.strip())
+    number = default_port if port is None else int(port) if _PORT.match(port) else -1
+    if not 0 <= number <= 65535 or (port is not None and number == 0):
+        raise BadRequest(f"bad port in actor {_shown(text)}: 1 to 65535 is allowed")
+    return f"{_normalise_host(host, text)}:{number}"
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Host (an IPv6 one without its brackets) and port of a normalised address."""
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def _split(text: str) -> tuple[str, str | None]:
+    if text.startswith("["):
+        host, bracket, rest = text.partition("]")
+        if bracket and (not rest or rest.startswith(":")):
+            return host + bracket, rest[1:] if rest else None
+        return "", None
+    if text.count(":") == 1:
+        host, _, port = text.partition(":")
+        return host, port
+    return text, None
+
+
+def _normalise_host(host: str, text: str) -> str:
+    try:
+        if host.startswith("["):
+            return f"[{ipaddress.IPv6Address(host[1:-1]).compressed}]"
+        return str(ipaddress.IPv4Address(host))
+    except ValueError:
+        pass
+    labels = host.removesuffix(".").split(".")
+    named = all(_HOST_LABEL.match(label) for label in labels) and not labels[-1].isdigit()
+    if not named or len(host) > MAX_HOST_BYTES:
+        raise BadRequest(
+            f"bad actor {_shown(text)}: an IPv4 address, [IPv6] or host name with an optional :port is allowed"
+        )
+    return ".".join(labels).lower()
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= 80 else text[:77] + "...")

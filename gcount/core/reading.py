@@ -1,0 +1,172 @@
+"""The rounds of consistent reads: local view, confirm, hold.
+
+Gathering all cells and adding them up is not linearizable: the sum of cells seen at different instants may never have
+been the counter's value. So a round compares: before anything is sent it fixes what it expects (`prev`), then asks
+every member, and only if the join of all answers equals the expectation it is the answer: as cells only grow, each of
+them had that value at the instant at which the round was sent (a double collect: Afek, Attiya, Dolev, Gafni, Merritt,
+Shavit, "Atomic snapshots of shared memory", 1993).
+
+Invariants:
+- A round answers only reads that arrived before it was sent; a read never joins a round that is older than itself.
+- `prev` holds this node's own durable cells of the instant at which the round was sent.
+"""
+
+from collections.abc import Iterable
+
+from gcount.core.counters import Digest
+
+Cells = Digest
+
+STALL = 0.1  # seconds after which a round that waits for a silent member no longer keeps a later one from starting
+MAX_ROUNDS = 4  # of one counter in flight
+HOLD_AFTER = 2  # rounds in a row that were not confirmed
+
+
+def join_cells(one: Cells, other: Cells) -> Cells:
+    """The pointwise maximum."""
+    joined = dict(one)
+    for incarnation, n in other.items():
+        if n > joined.get(incarnation, 0):
+            joined[incarnation] = n
+    return joined
+
+
+class Round:
+    """One question to all members.
+
+    Args:
+        number: tells its answers from those of other rounds.
+        began: the place in the order of arrivals at which it was sent.
+        started: when, in seconds.
+        prev: the expectation.
+        wanted: the addresses that have to answer.
+        hold: whether increments of the counter are asked to wait.
+    """
+
+    def __init__(
+        self, number: int, began: int, started: float, prev: Cells, wanted: Iterable[str], *, hold: bool
+    ) -> None:
+        self.number = number
+        self.began = began
+        self.started = started
+        self.hold = hold
+        self.missing = set(wanted)
+        self._prev = prev
+        self.cells = prev
+
+    def answer(self, address: str, cells: Cells) -> bool:
+        """Take one member's answer; returns whether all have answered."""
+        self.cells = join_cells(self.cells, cells)
+        self.missing.discard(address)
+        return not self.missing
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether nobody knew more than was expected."""
+        return self.cells == self._prev
+
+
+class Reading:
+    """All consistent reads of one counter that one node has under way, and the rounds that serve them.
+
+    Args:
+        name: the counter.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.known: Cells = {}  # the join of all that was seen: a lower bound
+        self.held = False  # whether a Release is owed
+        self.extra: set[str] = set()  # members learned of, or removed, while reads are under way
+        self.rounds: list[Round] = []
+        self._arrivals = 0
+        self._waiting: dict[int, int | None] = {}  # arrival -> value, once it is known
+        self._unconfirmed = 0
+
+    def arrive(self) -> int:
+        """A read arrives; returns its place in the order of arrivals."""
+        self._arrivals += 1
+        self._waiting[self._arrivals] = None
+        return self._arrivals
+
+    def leave(self, arrival: int) -> bool:
+        """A read is over, answered or not; returns whether it was the last one."""
+        del self._waiting[arrival]
+        return not self._waiting
+
+    def value(self, arrival: int) -> int | None:
+        """The exact value, once a round that began after the arrival was confirmed."""
+        return self._waiting[arrival]
+
+    def start(self, number: int, own: Cells, members: Iterable[str], now: float) -> Round | None:
+        """Begin a round if some read needs one.
+
+        Args:
+            number: for the new round, never used before by this node.
+            own: this node's durable cells of the counter at this very instant.
+            members: the addresses of all other members.
+            now: the current time, in seconds.
+        """
+        if not self._needs_round(now):
+            return None
+        self._arrivals += 1
+        self.known = join_cells(self.known, own)
+        hold = self._unconfirmed >= HOLD_AFTER
+        self.held = self.held or hold
+        wanted = {*members, *self.extra}
+        begun = Round(number, self._arrivals, now, self.known, wanted, hold=hold)
+        self.rounds.append(begun)
+        if not wanted:
+            self._conclude(begun)
+        return begun
+
+    def answer(self, number: int, address: str, cells: Cells) -> bool:
+        """A member answered a round; answers to rounds that are over are ignored.
+
+        Returns:
+            Whether that completed the round.
+        """
+        for round_ in self.rounds:
+            if round_.number == number and address in round_.missing:
+                if round_.answer(address, cells):
+                    self._conclude(round_)
+                    return True
+                return False
+        return False
+
+    def restart(self, members: Iterable[str]) -> None:
+        """The membership changed: all rounds are void, and these members have to answer the next ones, too."""
+        self.extra.update(members)
+        self.rounds.clear()
+
+    def missing(self) -> list[str]:
+        """Who has not answered the newest round."""
+        return sorted(self.rounds[-1].missing) if self.rounds else []
+
+    def lower_bound(self, own: Cells) -> int:
+        """The greatest value that is known to be no more than the counter's."""
+        cells = join_cells(self.known, own)
+        for round_ in self.rounds:
+            cells = join_cells(cells, round_.cells)
+        return sum(cells.values())
+
+    def _needs_round(self, now: float) -> bool:
+        newest = max((arrival for arrival, value in self._waiting.items() if value is None), default=0)
+        if not newest:
+            return False
+        if not self.rounds:
+            return True
+        last = self.rounds[-1]
+        return newest > last.began and now - last.started >= STALL and len(self.rounds) < MAX_ROUNDS
+
+    def _conclude(self, round_: Round) -> None:
+        self.rounds.remove(round_)
+        self.known = join_cells(self.known, round_.cells)
+        if not round_.confirmed:
+            self._unconfirmed += 1
+            return
+        self._unconfirmed = 0
+        total = sum(round_.cells.values())
+        for arrival, value in self._waiting.items():
+            if value is None and arrival < round_.began:
+                self._waiting[arrival] = total

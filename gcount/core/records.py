@@ -1,0 +1,225 @@
+"""The log's bytes: segment headers, frames, and the batches inside them.
+
+    segment = header | frame | frame | ...
+    header  = magic 8 | format u16 | zero u16 | crc u32 | node 16 | incarnation 16 | sequence u64 | first batch u64
+    frame   = mark 4 | length u32 | crc u32 | payload            (crc over length and payload; all little endian)
+    payload = MessagePack of [batch, last, deltas, identity, membership]
+
+A batch is what one write and one sync made durable. A big one takes several frames, and only the one that is marked
+`last` makes it count. The mark holds no byte that UTF-8 text can hold, so that a name can't look like a frame.
+"""
+
+import struct
+from collections.abc import Iterator
+from zlib import crc32
+
+import msgspec
+
+from gcount.core.counters import Delta
+from gcount.core.limits import FRAME_BYTES, ID_BYTES, MAX_FRAME_BYTES
+from gcount.core.membership import Membership
+from gcount.core.parcels import Assembly, pack
+
+MAGIC = b"gcount\r\n"
+FORMAT = 1
+_HEADER = struct.Struct("<8sHHI16s16sQQ")
+HEADER_BYTES = _HEADER.size
+
+MARK = b"\xff\xfegc"
+_FRAME = struct.Struct("<4sII")
+_LENGTH = struct.Struct("<I")
+
+
+class Identity(msgspec.Struct, frozen=True, array_like=True):
+    """Who writes this log.
+
+    Args:
+        node: made with the data directory.
+        incarnation: whose cells this node raises now.
+        retired: the incarnations that it raised before, the oldest first.
+    """
+
+    node: bytes
+    incarnation: bytes
+    retired: tuple[bytes, ...] = ()
+
+    def owns(self, incarnation: bytes) -> bool:
+        """Whether this node raises, or ever raised, that incarnation's cells."""
+        return incarnation == self.incarnation or incarnation in self.retired
+
+    def reborn(self, incarnation: bytes, node: bytes | None = None) -> "Identity":
+        """The same node, or another one, under a new incarnation."""
+        return Identity(node or self.node, incarnation, (*self.retired, self.incarnation))
+
+
+class Header(msgspec.Struct, frozen=True):
+    """The head of a segment.
+
+    Args:
+        node: who wrote it.
+        incarnation: under which life the segment was begun.
+        sequence: the segment's number, from 1.
+        first_batch: the number of the first batch in it.
+    """
+
+    node: bytes
+    incarnation: bytes
+    sequence: int
+    first_batch: int
+
+    def encode(self) -> bytes:
+        """The header's bytes."""
+        rest = (self.node, self.incarnation, self.sequence, self.first_batch)
+        crc = crc32(_HEADER.pack(MAGIC, FORMAT, 0, 0, *rest))
+        return _HEADER.pack(MAGIC, FORMAT, 0, crc, *rest)
+
+
+class Batch(msgspec.Struct, frozen=True, array_like=True):
+    """What one sync made durable.
+
+    Args:
+        number: counts batches over the whole log, from 1, without gaps.
+        last: whether this is the batch's last frame.
+        deltas: joined in order when the last frame is there.
+        identity: the node's new identity, if it changed.
+        membership: the new membership, if it changed.
+    """
+
+    number: int
+    last: bool
+    deltas: list[Delta]
+    identity: Identity | None = None
+    membership: Membership | None = None
+
+
+class Damage(msgspec.Struct, frozen=True):
+    """Where reading a segment stopped before its end, and why.
+
+    Args:
+        offset: of the first byte that is not part of a whole batch.
+        reason: in words.
+        torn: whether an interrupted write explains it: nothing that was written later follows.
+    """
+
+    offset: int
+    reason: str
+    torn: bool
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Batch)
+
+
+def encode_batch(batch: Batch) -> bytes:
+    """All frames of a batch of any size, to be written at once."""
+    parcels = list(pack(batch.deltas, FRAME_BYTES))
+    out = bytearray()
+    for number, parcel in enumerate(parcels, start=1):
+        last = number == len(parcels)
+        extra = (batch.identity, batch.membership) if last else (None, None)
+        out += _frame(_encoder.encode(Batch(batch.number, last, parcel, *extra)))
+    return bytes(out)
+
+
+def _frame(payload: bytes) -> bytes:
+    length = _LENGTH.pack(len(payload))
+    return MARK + length + _LENGTH.pack(crc32(payload, crc32(length))) + payload
+
+
+def decode_header(data: bytes) -> Header:
+    """The header at the start of a segment.
+
+    Raises:
+        ValueError: it is not one, or its bytes changed since it was written.
+    """
+    if len(data) < HEADER_BYTES:
+        raise ValueError(f"the segment's header is cut off after {len(data)} bytes")
+    magic, version, zero, crc, *rest = _HEADER.unpack_from(data)
+    if magic != MAGIC:
+        raise ValueError("this is not a segment of a gcount log")
+    if version != FORMAT:
+        raise ValueError(f"the segment has format {version}, this gcount reads format {FORMAT}")
+    if zero != 0 or crc != crc32(_HEADER.pack(MAGIC, FORMAT, 0, 0, *rest)):
+        raise ValueError("the segment's header does not match its checksum")
+    return Header(*rest)
+
+
+class Scan:
+    """Reads the whole batches of a segment's bytes and says where and why it stopped.
+
+    Args:
+        data: the whole segment, header included.
+        first_batch: the number that the first batch must have.
+
+    Iterating yields batches; afterwards `end` is the offset after the last whole one, `next_batch` the number that
+    would follow, and `damage` is None or says what is wrong there.
+    """
+
+    def __init__(self, data: bytes, first_batch: int) -> None:
+        self._data = data
+        self.next_batch = first_batch
+        self.end = HEADER_BYTES
+        self.damage: Damage | None = None
+
+    def __iter__(self) -> Iterator[Batch]:
+        offset = HEADER_BYTES
+        assembly = Assembly()
+        while offset < len(self._data):
+            try:
+                payload, offset = _read_frame(self._data, offset)
+                batch = self._decode(payload)
+            except ValueError as error:
+                self.damage = self._damage(str(error))
+                return
+            assembly.add(batch.deltas)
+            if batch.last:
+                yield Batch(batch.number, True, assembly.take(), batch.identity, batch.membership)
+                self.end = offset
+                self.next_batch += 1
+        if self.end < offset:
+            self.damage = self._damage("the batch has no last frame")
+
+    def _decode(self, payload: bytes) -> Batch:
+        batch = _decode_payload(payload)
+        if batch.number != self.next_batch:
+            raise ValueError(f"batch {batch.number} stands where batch {self.next_batch} should")
+        return batch
+
+    def _damage(self, reason: str) -> Damage:
+        """A write that was interrupted can only have torn the newest batch: anything of a later one proves rot."""
+        offset = self._data.find(MARK, self.end)
+        while offset >= 0:
+            try:
+                payload, _ = _read_frame(self._data, offset)
+                later = _decode_payload(payload).number > self.next_batch
+            except ValueError:
+                later = False
+            if later:
+                return Damage(self.end, f"{reason}, and whole records follow at offset {offset}", torn=False)
+            offset = self._data.find(MARK, offset + 1)
+        return Damage(self.end, reason, torn=True)
+
+
+def _read_frame(data: bytes, offset: int) -> tuple[bytes, int]:
+    start = offset + _FRAME.size
+    if start > len(data):
+        raise ValueError("a record's head is cut off")
+    mark, length, crc = _FRAME.unpack_from(data, offset)
+    if mark != MARK:
+        raise ValueError("no record begins here")
+    if length > MAX_FRAME_BYTES:
+        raise ValueError(f"a record claims {length} bytes; at most {MAX_FRAME_BYTES} are allowed")
+    payload = data[start : start + length]
+    if len(payload) < length:
+        raise ValueError("a record is cut off")
+    if crc != crc32(payload, crc32(_LENGTH.pack(length))):
+        raise ValueError("a record does not match its checksum")
+    return payload, start + length
+
+
+def _decode_payload(payload: bytes) -> Batch:
+    batch = _decoder.decode(payload)  # msgspec's errors are ValueErrors
+    identity = batch.identity
+    if identity and not len(identity.node) == len(identity.incarnation) == ID_BYTES:
+        raise ValueError("a record holds an identity of a wrong length")
+    return batch

@@ -1,0 +1,160 @@
+"""One node's replica: what is staged, what is sealed, what is durable.
+
+    stage ...... an amount or a peer's delta waits; nothing can see it
+    seal ....... all that waits becomes one batch; absolute values are computed only now
+    (the log writes and syncs the batch)
+    commit ..... the batch is joined and becomes visible        or        abort ..... its amounts are dropped
+
+At most one batch is sealed at a time, so the own cells that it computed stay right until it is committed or aborted.
+"""
+
+from gcount.core.counters import Counters, Delta
+from gcount.core.limits import MAX_CELL, MAX_INCARNATIONS
+from gcount.core.membership import Membership
+from gcount.core.records import Batch, Identity
+from gcount.errors import CounterLimitReached, PartLimitReached
+
+
+class Replica:
+    """The state of one node.
+
+    Args:
+        identity: who this node is.
+        max_counters: how many names clients may make it hold.
+
+    `counters`, `identity` and `membership` are durable; everything that leaves the node is read from them.
+    """
+
+    def __init__(self, identity: Identity, max_counters: int) -> None:
+        self.identity = identity
+        self.membership = Membership()
+        self.counters = Counters()
+        self.next_batch = 1
+        self.max_counters = max_counters
+        self._amounts: dict[str, int] = {}
+        self._deltas: list[Delta] = []
+        self._identity: Identity | None = None
+        self._membership: Membership | None = None
+        self._sealed: Batch | None = None
+        self._sealed_amounts: dict[str, int] = {}
+
+    @property
+    def version(self) -> int:
+        """This node's own version: how often it committed increments under its incarnation."""
+        return self.counters.version(self.identity.incarnation)
+
+    @property
+    def anything_staged(self) -> bool:
+        """Whether there is something to seal."""
+        return bool(self._amounts or self._deltas or self._identity or self._membership)
+
+    def is_pending(self, name: str) -> bool:
+        """Whether increments of that counter wait for the disk."""
+        return name in self._amounts or name in self._sealed_amounts
+
+    def stage_increment(self, name: str, amount: int) -> None:
+        """Let an amount wait for the next batch.
+
+        Args:
+            name: a valid name.
+            amount: at least 1.
+
+        Raises:
+            PartLimitReached: this node's part of the counter would pass 2^64-1.
+            CounterLimitReached: the name is new and the limit of counters is reached.
+        """
+        pending = self._amounts.get(name, 0) + self._sealed_amounts.get(name, 0)
+        own = self.counters.cell(name, self.identity.incarnation)
+        if own + pending + amount > MAX_CELL:
+            raise PartLimitReached(
+                f"this node's part of the counter is {own + pending}; with {amount} it would pass 2^64-1"
+            )
+        if pending == 0 and name not in self.counters and not self._has_room():
+            raise CounterLimitReached(
+                f"this node holds {self.max_counters} counters already; names already known go on"
+            )
+        self._amounts[name] = self._amounts.get(name, 0) + amount
+
+    def stage_delta(self, delta: Delta) -> bool:
+        """Let a peer's delta wait for the next batch.
+
+        Returns:
+            False when it can't be taken: it is this node's own incarnation (one writer per incarnation), it leaves a
+            gap after what is durable, or the limit of incarnations is reached. The sender then starts from what is
+            known.
+        """
+        known = self.counters.version(delta.incarnation)
+        if delta.incarnation == self.identity.incarnation or delta.after > known:
+            return False
+        if known == 0 and len(self.counters.digest()) >= MAX_INCARNATIONS:
+            return False
+        self._deltas.append(delta)
+        return True
+
+    def stage_membership(self, membership: Membership) -> bool:
+        """Let a membership wait for the next batch, if it wins over what is known and staged already."""
+        newest = self._membership or (self._sealed and self._sealed.membership) or self.membership
+        if newest.merge(membership) == newest:
+            return False
+        self._membership = newest.merge(membership)
+        return True
+
+    def stage_identity(self, identity: Identity) -> None:
+        """Let a new identity wait for the next batch, which counts under it already."""
+        self._identity = identity
+
+    def seal(self) -> Batch:
+        """Make one batch of all that is staged.
+
+        Raises:
+            RuntimeError: a batch is sealed already.
+        """
+        if self._sealed is not None:
+            raise RuntimeError("one batch in flight")
+        incarnation = (self._identity or self.identity).incarnation
+        deltas = self._deltas
+        if self._amounts:
+            version = self.counters.version(incarnation)
+            own = {name: self.counters.cell(name, incarnation) + amount for name, amount in self._amounts.items()}
+            deltas = [Delta(incarnation, version, version + 1, own), *deltas]
+        self._sealed = Batch(self.next_batch, True, deltas, self._identity, self._membership)
+        self._sealed_amounts = self._amounts
+        self._amounts, self._deltas, self._identity, self._membership = {}, [], None, None
+        return self._sealed
+
+    def commit(self) -> Batch:
+        """The sealed batch is on disk: make it visible."""
+        batch = self._unseal()
+        self._apply(batch)
+        return batch
+
+    def abort(self) -> Batch:
+        """The sealed batch could not be written: drop it all."""
+        return self._unseal()
+
+    def recover(self, batch: Batch) -> None:
+        """Join a batch that the log holds; batches come in their order, and again does no harm."""
+        self._apply(batch)
+
+    def _unseal(self) -> Batch:
+        if self._sealed is None:
+            raise RuntimeError("no batch in flight")
+        batch, self._sealed = self._sealed, None
+        self._sealed_amounts = {}
+        return batch
+
+    def _has_room(self) -> bool:
+        if len(self.counters) + len(self._amounts) + len(self._sealed_amounts) < self.max_counters:
+            return True  # the usual case, without looking at what waits
+        waiting = {name for name in (*self._amounts, *self._sealed_amounts) if name not in self.counters}
+        return len(self.counters) + len(waiting) < self.max_counters
+
+    def _apply(self, batch: Batch) -> None:
+        if batch.identity is not None:
+            self.identity = batch.identity
+        if batch.membership is not None:
+            self.membership = self.membership.merge(batch.membership)
+        for delta in batch.deltas:
+            if self.counters.fits(delta):
+                self.counters.join(delta)
+        self.next_batch = batch.number + 1

@@ -1,0 +1,108 @@
+"""Every way in which gcount can say no.
+
+Three families, by who has to act: a `Refusal` answers one request and changes nothing; a `LinkError` ends one link to a
+peer and is followed by another dial; a `Fatal` ends the process with one line that says what the operator can do.
+"""
+
+from collections.abc import Sequence
+
+
+class GcountError(Exception):
+    """The root of all errors that gcount raises on purpose."""
+
+
+class Refusal(GcountError):
+    """A request that is answered with an error and changed nothing."""
+
+
+class BadRequest(Refusal):
+    """The request itself is wrong: a name, an amount or a config that is not allowed."""
+
+
+class PartLimitReached(Refusal):
+    """This node's own part of a counter would pass 2^64-1."""
+
+
+class CounterLimitReached(Refusal):
+    """A new name would pass the limit of counters; names already known go on."""
+
+
+class DiskFull(Refusal):
+    """The increment could not be written for want of space; nothing was changed."""
+
+
+class Recovering(Refusal):
+    """The node has not finished its start yet."""
+
+
+class ReadUnavailable(Refusal):
+    """A consistent read could not be known in time.
+
+    Args:
+        value: the best lower bound known here.
+        missing: the addresses of the members that did not answer.
+    """
+
+    def __init__(self, value: int, missing: Sequence[str]) -> None:
+        silent = ", ".join(missing) or "no member, but the cells kept changing"
+        super().__init__(f"the exact value could not be known in time; not answered: {silent}")
+        self.value = value
+        self.missing = list(missing)
+
+
+class LinkError(GcountError):
+    """A link to a peer is over."""
+
+
+class LinkClosed(LinkError):
+    """The other end went away, or could not be reached, or was silent for too long."""
+
+
+class ProtocolError(LinkError):
+    """The other end sent what the protocol does not allow."""
+
+
+class LinkRefused(LinkError):
+    """One end will not talk to the other, and says why."""
+
+
+class Fatal(GcountError):
+    """The process has to end; its text is the one line that the operator reads."""
+
+
+class LogDamaged(Fatal):
+    """A record that was once synced can no longer be read.
+
+    Args:
+        file: the segment's name.
+        offset: where in the segment the damage begins, in bytes.
+        reason: what is wrong there.
+    """
+
+    def __init__(self, file: str, offset: int, reason: str) -> None:
+        super().__init__(
+            f"the log is damaged: {file} at offset {offset}: {reason}. Nothing was changed. Restore the file, or move "
+            "the data directory away to start empty under a new incarnation and refill from the peers"
+        )
+        self.file = file
+        self.offset = offset
+
+
+class DiskFailed(Fatal):
+    """The disk failed a write or a sync; what it holds is known again only after a restart."""
+
+
+class DirectoryInUse(Fatal):
+    """Another process holds the data directory."""
+
+
+class AddressTaken(Fatal):
+    """The listen address cannot be had."""
+
+
+def leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    """The errors inside a group of groups, in order."""
+    found: list[BaseException] = []
+    for error in group.exceptions:
+        found += leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return found

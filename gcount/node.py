@@ -1,0 +1,327 @@
+"""A node: its one nursery, and what can be asked of it.
+
+`open_node` runs the same over a real disk and network and over simulated ones. Everything that a node does is a child
+of the nursery in it, so that the crash of any part takes the whole node down, loudly; the next start recovers.
+"""
+
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from random import Random
+
+import structlog
+import trio
+
+from gcount.cluster.acceptor import Acceptor
+from gcount.cluster.gather import Gather
+from gcount.cluster.local import Local
+from gcount.cluster.peers import Peers
+from gcount.cluster.transport import Link, Transport
+from gcount.core.identity import Standing
+from gcount.core.limits import ID_BYTES
+from gcount.core.membership import parse_actors
+from gcount.core.records import Batch, Identity
+from gcount.core.replica import Replica
+from gcount.errors import DiskFull, ReadUnavailable, Recovering
+from gcount.metrics import Metrics, Reading
+from gcount.settings import Settings
+from gcount.storage.commits import Committer
+from gcount.storage.disk import Disk
+from gcount.storage.log import Log
+
+CONFIRM_WITHIN = 1.0  # seconds after the start in which increments wait for the members' confirmations
+EMPTY_WAIT = 1.5  # seconds in which members who know this node can reach it, before an empty directory answers reads
+SELF_WAIT = 1.0  # seconds to find out which entry of a new config is this node
+ROOM_RETRY = 1.0  # seconds between two attempts to start on a full disk
+
+logger: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+
+class Node:
+    """One node, from its start on; before it has recovered, most of its methods raise `Recovering`.
+
+    Args:
+        settings: what the operator set.
+        disk: its data directory.
+        transport: how it reaches others.
+        random: where ids and jitter come from.
+        wall_clock: seconds since the epoch; only decides between conflicting configs.
+    """
+
+    def __init__(
+        self, settings: Settings, disk: Disk, transport: Transport, random: Random, wall_clock: Callable[[], float]
+    ) -> None:
+        self.settings = settings
+        self.metrics = Metrics()
+        self.metrics.watch(self.gauges)
+        self.log = Log(disk)
+        self.started = trio.current_time()
+        self._transport = transport
+        self._random = random
+        self._wall_clock = wall_clock
+        self._fresh = False
+        self._serving_since = self.started
+        self._ready = trio.Event()
+        self.local: Local
+        self.peers: Peers
+        self._acceptor: Acceptor
+        self._gather: Gather
+
+    # What clients ask
+
+    async def increment(self, name: str, amount: int) -> int:
+        """Count; when this returns, the increment is on disk.
+
+        Args:
+            name: a valid name.
+            amount: 0 to 2^64-1; adding 0 changes nothing.
+
+        Returns:
+            The counter's value on this node afterwards.
+
+        Raises:
+            Refusal: nothing was changed: PartLimitReached, CounterLimitReached, DiskFull, Recovering.
+        """
+        self._require_ready()
+        if amount:
+            await self.local.wait_unheld(name)
+            await self._confirm_identity()
+            # From the confirmation to here there is no await: nothing can have spoken against the incarnation
+            # meanwhile.
+            await self.local.committer.increment(name, amount).wait()
+            self.metrics.increments.inc()
+        return self.local.replica.counters.total(name)
+
+    def value(self, name: str) -> int:
+        """What this node knows of a counter: at least all that it acknowledged itself."""
+        self._require_ready()
+        return self.local.replica.counters.total(name)
+
+    async def consistent_value(self, name: str, timeout: float | None = None) -> int:
+        """The exact value at some instant between call and return.
+
+        Args:
+            name: a valid name.
+            timeout: seconds to try; by default what the operator set.
+
+        Raises:
+            ReadUnavailable: it could not be known in time.
+            Recovering: the node has not finished its start.
+        """
+        self._require_ready()
+        deadline = trio.current_time() + (self.settings.timeout if timeout is None else timeout)
+        if self._fresh and not self.local.others:
+            with trio.move_on_at(deadline):
+                await trio.sleep_until(self.started + EMPTY_WAIT)
+            if trio.current_time() < self.started + EMPTY_WAIT:
+                raise ReadUnavailable(self.value(name), [])
+        return await self._gather.read(name, max(0.0, deadline - trio.current_time()))
+
+    async def configure(self, body: object) -> dict[str, object]:
+        """Put a posted config in force, durably.
+
+        Args:
+            body: the decoded JSON document.
+
+        Returns:
+            The membership now in force, as `config` does.
+
+        Raises:
+            BadRequest, DiskFull, Recovering: nothing was changed.
+        """
+        self._require_ready()
+        local = self.local
+        actors = parse_actors(body, self.settings.port)
+        posted = local.replica.membership.post(actors, int(self._wall_clock() * 1000))
+        if posted != local.replica.membership:
+            self._gather.learned(posted)
+            await local.committer.adopt(posted).wait()
+        with trio.move_on_after(SELF_WAIT):
+            while local.self_address is None and self.peers.any_untried:
+                await local.wait_news()
+        if local.self_address is None:
+            logger.warning("not in the config", actors=", ".join(local.replica.membership.actors))
+        return self.config()
+
+    def config(self) -> dict[str, object]:
+        """The membership in force, and which entry is this node."""
+        self._require_ready()
+        membership = self.local.replica.membership
+        return {"actors": list(membership.actors), "version": membership.version, "self": self.local.self_address}
+
+    # What peers ask
+
+    async def accept(self, link: Link, caller: str, promote: Callable[[], bool]) -> None:
+        """Serve a link that another node dialled, until it is over; see `Acceptor.serve`."""
+        self._require_ready()
+        await self._acceptor.serve(link, caller, promote)
+
+    # What operators ask
+
+    @property
+    def recovered(self) -> bool:
+        """Whether the start is over."""
+        return self._ready.is_set()
+
+    @property
+    def not_ready(self) -> str | None:
+        """Why the node can't take increments now; None when it can."""
+        if not self._ready.is_set():
+            return "recovering"
+        return self.local.committer.full
+
+    async def wait_ready(self) -> None:
+        """Return when the node has recovered and serves."""
+        await self._ready.wait()
+
+    def status(self) -> dict[str, object]:
+        """What an operator wants to know at a glance, ready for JSON."""
+        self._require_ready()
+        local, now = self.local, trio.current_time()
+        replica = local.replica
+        return {
+            "id": self.settings.node_id,
+            "node": replica.identity.node.hex(),
+            "incarnation": replica.identity.incarnation.hex(),
+            "incarnations_known": len(replica.counters.digest()),
+            "cluster": self.settings.cluster,
+            "listen": f"{self.settings.host}:{self.settings.port}",
+            "ready": self.not_ready is None,
+            "not_ready_because": self.not_ready,
+            "uptime_seconds": round(now - self.started, 3),
+            "counters": len(replica.counters),
+            "version": replica.version,
+            "log": {"bytes": self.log.size, "segments": self.log.segments, "free_bytes": self.log.free_bytes()},
+            "checkpoint": None,
+            "membership": self.config(),
+            "peers": [
+                {
+                    "address": peer.address,
+                    "state": peer.state,
+                    "reason": peer.reason or None,
+                    "last_contact_seconds": None if peer.last_contact is None else round(now - peer.last_contact, 3),
+                    "unacknowledged_versions": peer.pusher.lag(replica.counters) if peer.pusher else None,
+                }
+                for peer in self.peers
+                if peer.state != "self"
+            ],
+        }
+
+    def gauges(self) -> Iterable[Reading]:
+        """What `/metrics` reads off the node at each scrape."""
+        yield "gcount_ready", "Whether the node can take increments.", {}, float(self.not_ready is None)
+        yield "gcount_log_bytes", "Size of the log.", {}, self.log.size
+        yield "gcount_disk_free_bytes", "Room on the data directory's disk.", {}, self.log.free_bytes()
+        if not self._ready.is_set():
+            return
+        counters = self.local.replica.counters
+        yield "gcount_counters", "Counters held.", {}, len(counters)
+        yield "gcount_incarnations", "Incarnations known.", {}, len(counters.digest())
+        peers = [peer for peer in self.peers if peer.state != "self"]
+        for peer in peers:
+            yield (
+                "gcount_link_up",
+                "Whether the link to a peer is up.",
+                {"peer": peer.address},
+                float(bool(peer.pusher)),
+            )
+        for peer in peers:
+            if peer.pusher:
+                lag = peer.pusher.lag(counters)
+                yield "gcount_link_lag_versions", "Versions that a peer has not on disk.", {"peer": peer.address}, lag
+
+    # Its life
+
+    async def run(self) -> None:
+        """Recover, then serve for ever.
+
+        Raises:
+            Fatal: the process has to end.
+        """
+        replica = await self._recover()
+        committer = Committer(replica, self.log, self.metrics, self._committed)
+        standing = Standing(fresh=self._fresh)
+        self.local = local = Local(self.settings.cluster, replica, committer, standing, self._random, self.metrics)
+        self.peers = Peers(local, self._transport)
+        self._gather = Gather(local, self.peers)
+        self._acceptor = Acceptor(local, self.peers.redial)
+        local.on_learned = self._gather.learned
+        local.on_identity = self.peers.hang_up
+        self.peers.on_collected = self._gather.collected
+        self.peers.on_linked = self._gather.linked
+        seconds = trio.current_time() - self.started
+        self.metrics.recovery_seconds.set(seconds)
+        logger.info(
+            "recovered",
+            counters=len(replica.counters),
+            log_bytes=self.log.size,
+            seconds=round(seconds, 3),
+            incarnation=replica.identity.incarnation.hex(),
+            fresh=self._fresh,
+        )
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(committer.run)
+            nursery.start_soon(self.peers.run, self.settings.timeout)
+            self._serving_since = trio.current_time()
+            self._ready.set()
+
+    async def _recover(self) -> Replica:
+        while True:
+            identity = Identity(self._random.randbytes(ID_BYTES), self._random.randbytes(ID_BYTES))
+            replica = Replica(identity, self.settings.max_counters)
+            try:
+                header = await self.log.recover(replica.recover)
+                if header is None:
+                    await self.log.begin(identity)
+                    self._fresh = True
+                elif replica.identity == identity:
+                    replica.identity = Identity(header.node, header.incarnation)
+                return replica
+            except DiskFull:
+                logger.error("the disk is full", effect="the start waits until there is room")
+                await trio.sleep(ROOM_RETRY)
+
+    async def _confirm_identity(self) -> None:
+        local = self.local
+        if local.standing.may_continue(local.others):
+            return
+        with trio.move_on_at(self._serving_since + CONFIRM_WITHIN):
+            while local.standing.reason is None and not local.standing.may_continue(local.others):
+                await local.wait_news()
+        local.standing.give_up(local.others)
+        await local.mint_if_due()
+
+    def _committed(self, batch: Batch) -> None:
+        self.peers.wake()
+        self.local.adopt_missed()
+        if batch.membership is not None:
+            self.local.tell_news()
+
+    def _require_ready(self) -> None:
+        if not self._ready.is_set():
+            raise Recovering("the node has not finished its start; try again in a moment")
+
+
+@asynccontextmanager
+async def open_node(
+    settings: Settings, disk: Disk, transport: Transport, *, random: Random, wall_clock: Callable[[], float]
+) -> AsyncIterator[Node]:
+    """Run a node for as long as the context lasts; it may still be recovering when the context begins.
+
+    Args:
+        settings: what the operator set; `port` is the one that is really listened on.
+        disk: its data directory.
+        transport: how it reaches others.
+        random: where ids and jitter come from.
+        wall_clock: seconds since the epoch.
+
+    Raises:
+        Fatal: in a group, out of the context: the node can't go on.
+    """
+    async with trio.open_nursery() as nursery:
+        node = Node(settings, disk, transport, random, wall_clock)
+        nursery.start_soon(node.run)
+        try:
+            yield node
+        finally:
+            nursery.cancel_scope.cancel()
+            node.log.close()

@@ -1,0 +1,142 @@
+"""Group commit: one task writes and syncs all that waits, again and again; everybody else only waits for it.
+
+Durability lives here and never in a request handler, which its client can cancel at any moment.
+"""
+
+from collections.abc import Callable
+from math import inf
+
+import structlog
+import trio
+
+from gcount.core.counters import Delta
+from gcount.core.membership import Membership
+from gcount.core.records import Batch, Identity
+from gcount.core.replica import Replica
+from gcount.errors import DiskFull
+from gcount.metrics import Metrics
+from gcount.storage.log import Log
+
+PROBE_AFTER = 1.0  # seconds between two attempts to write to a full disk
+
+logger: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+
+class Commit:
+    """The fate of one batch, for those who wait for it."""
+
+    __slots__ = ("_done", "_failure")
+
+    def __init__(self) -> None:
+        self._done = trio.Event()
+        self._failure: DiskFull | None = None
+
+    async def wait(self) -> None:
+        """Return when the batch is durable and visible.
+
+        Raises:
+            DiskFull: it was dropped.
+        """
+        await self._done.wait()
+        if self._failure is not None:
+            raise DiskFull(str(self._failure))
+
+    def resolve(self, failure: DiskFull | None) -> None:
+        """Wake all who wait."""
+        self._failure = failure
+        self._done.set()
+
+
+class Committer:
+    """Stages what arrives and commits it in groups.
+
+    Args:
+        replica: where it is staged and becomes visible.
+        log: where it is made durable.
+        metrics: what is counted.
+        committed: called, without an await in between, after each commit.
+    """
+
+    def __init__(self, replica: Replica, log: Log, metrics: Metrics, committed: Callable[[Batch], None]) -> None:
+        self.full: str | None = None  # why the last batch could not be written
+        self._replica = replica
+        self._log = log
+        self._metrics = metrics
+        self._committed = committed
+        self._next = Commit()
+        self._flying: Commit | None = None
+        self._wake = trio.Event()
+
+    def increment(self, name: str, amount: int) -> Commit:
+        """Stage an increment; see `Replica.stage_increment` for the errors."""
+        self._replica.stage_increment(name, amount)
+        return self._soon()
+
+    def take(self, deltas: list[Delta]) -> Commit:
+        """Stage deltas of a peer; those that can't be taken are left out."""
+        for delta in deltas:
+            self._replica.stage_delta(delta)
+        return self._soon()
+
+    def adopt(self, membership: Membership) -> Commit:
+        """Stage a membership; one that does not win changes nothing."""
+        self._replica.stage_membership(membership)
+        return self._soon()
+
+    def mint(self, identity: Identity) -> Commit:
+        """Stage a new identity."""
+        self._replica.stage_identity(identity)
+        return self._soon()
+
+    def pending(self) -> Commit | None:
+        """The newest batch that is on its way to the disk, staged or sealed; None when all is durable."""
+        return self._next if self._replica.anything_staged else self._flying
+
+    async def run(self) -> None:
+        """Commit group after group, for ever.
+
+        Raises:
+            DiskFailed: the process has to end; whoever still waits is not answered.
+        """
+        while True:
+            # A full disk is tried again though nobody asks: a balancer may send nothing to a node that is not ready.
+            with trio.move_on_after(PROBE_AFTER if self.full else inf):
+                await self._wake.wait()
+            self._wake = trio.Event()
+            await self._commit_all()
+
+    def _soon(self) -> Commit:
+        self._wake.set()
+        return self._next
+
+    async def _commit_all(self) -> None:
+        commit, self._next = self._next, Commit()
+        self._flying = commit
+        failure: DiskFull | None = None
+        if self._replica.anything_staged or self.full:
+            failure = await self._commit_batch()
+        # No await from here on: what the sync made durable becomes visible before anybody else runs.
+        self._flying = None
+        commit.resolve(failure)
+
+    async def _commit_batch(self) -> DiskFull | None:
+        batch = self._replica.seal()
+        started = trio.current_time()
+        try:
+            size = await self._log.append(batch, batch.identity or self._replica.identity)
+        except DiskFull as error:
+            self._replica.abort()
+            self._report_full(str(error))
+            return error
+        self._replica.commit()
+        self._metrics.committed(batch, size, trio.current_time() - started)
+        self._report_full(None)
+        self._committed(batch)
+        return None
+
+    def _report_full(self, reason: str | None) -> None:
+        if reason and not self.full:
+            logger.error("disk full", reason=reason, effect="increments are refused until there is room")
+        if self.full and not reason:
+            logger.info("disk has room again", effect="increments are taken")
+        self.full = reason

@@ -1,0 +1,175 @@
+"""The port to a file system, and the real one behind it.
+
+Operations are small and synchronous, as a file system's are; `run` is what moves a sequence of them off the event loop.
+So the order of writes, syncs and renames, on which crash safety rests, stands in the log's own code, and a simulated
+disk can tear it at any point.
+"""
+
+import errno
+import fcntl
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import trio
+
+from gcount.errors import DirectoryInUse, DiskFailed
+
+T = TypeVar("T")
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+class File(ABC):
+    """A file that is open for appending."""
+
+    @abstractmethod
+    def write(self, data: bytes) -> None:
+        """Append all the bytes, or raise OSError with any part of them written."""
+
+    @abstractmethod
+    def sync(self) -> None:
+        """Return when all that was written is durable. After an OSError nobody knows what is (fsyncgate)."""
+
+    @abstractmethod
+    def truncate(self, size: int) -> None:
+        """Cut the file back to a size in bytes."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of the file."""
+
+
+class Disk(ABC):
+    """One directory, owned by one process."""
+
+    @abstractmethod
+    async def run(self, operation: Callable[[], T]) -> T:
+        """Call a function that uses the operations below without holding up the event loop."""
+
+    @abstractmethod
+    def names(self) -> list[str]:
+        """The names of all files, sorted."""
+
+    @abstractmethod
+    def read(self, name: str) -> bytes:
+        """A whole file."""
+
+    @abstractmethod
+    def create(self, name: str) -> File:
+        """A new, empty file; one of that name is replaced."""
+
+    @abstractmethod
+    def append(self, name: str) -> File:
+        """Open an existing file at its end."""
+
+    @abstractmethod
+    def rename(self, old: str, new: str) -> None:
+        """Give a file another name, atomically replacing one that had it."""
+
+    @abstractmethod
+    def remove(self, name: str) -> None:
+        """Delete a file."""
+
+    @abstractmethod
+    def sync_names(self) -> None:
+        """Return when the directory itself, its creations, renames and deletions, is durable."""
+
+    @abstractmethod
+    def free_bytes(self) -> int:
+        """How much room is left."""
+
+
+class RealFile(File):
+    """A file of the operating system."""
+
+    def __init__(self, path: Path, flags: int) -> None:
+        self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | flags, 0o640)
+
+    def write(self, data: bytes) -> None:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(self._fd, rest) :]
+
+    def sync(self) -> None:
+        os.fdatasync(self._fd)
+
+    def truncate(self, size: int) -> None:
+        os.ftruncate(self._fd, size)
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+class RealDisk(Disk):
+    """A directory of the operating system, locked against other processes until it is closed.
+
+    Args:
+        path: made when it is missing.
+
+    Raises:
+        DirectoryInUse: another process holds it.
+        DiskFailed: it can't be made or opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            _make_durably(path)
+            self._lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        except OSError as error:
+            raise DiskFailed(f"the data directory {path} can't be used: {error.strerror}") from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self._lock)
+            raise DirectoryInUse(f"the data directory {path} is in use by another node") from None
+
+    def close(self) -> None:
+        """Let other processes have the directory."""
+        os.close(self._lock)
+
+    async def run(self, operation: Callable[[], T]) -> T:
+        return await trio.to_thread.run_sync(operation)
+
+    def names(self) -> list[str]:
+        return sorted(entry.name for entry in self._path.iterdir() if entry.name != "lock")
+
+    def read(self, name: str) -> bytes:
+        return (self._path / name).read_bytes()
+
+    def create(self, name: str) -> File:
+        return RealFile(self._path / name, os.O_CREAT | os.O_TRUNC)
+
+    def append(self, name: str) -> File:
+        return RealFile(self._path / name, 0)
+
+    def rename(self, old: str, new: str) -> None:
+        (self._path / old).rename(self._path / new)
+
+    def remove(self, name: str) -> None:
+        (self._path / name).unlink()
+
+    def sync_names(self) -> None:
+        _sync_directory(self._path)
+
+    def free_bytes(self) -> int:
+        stats = os.statvfs(self._path)
+        return stats.f_bavail * stats.f_frsize
+
+
+def _make_durably(path: Path) -> None:
+    missing = [part for part in (path, *path.parents) if not part.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for part in missing:
+        _sync_directory(part.parent)
+
+
+def _sync_directory(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,31 @@
+"""Log lines that an outsider can cause, without letting the outsider fill the log."""
+
+import structlog
+import trio
+
+QUIET = 1.0  # seconds between two lines
+
+
+class Throttle:
+    """Logs one event at most once a second, however often it happens, and says how many were left out.
+
+    Args:
+        event: what happened, in a few words.
+    """
+
+    def __init__(self, event: str) -> None:
+        self._event = event
+        self._log = structlog.get_logger()
+        self._quiet_until = float("-inf")
+        self._suppressed = 0
+
+    def warn(self, **fields: object) -> None:
+        """Log the event with these fields, unless it was logged less than a second ago."""
+        if trio.current_time() < self._quiet_until:
+            self._suppressed += 1
+            return
+        if self._suppressed:
+            fields["suppressed"] = self._suppressed
+        self._log.warning(self._event, **fields)
+        self._quiet_until = trio.current_time() + QUIET
+        self._suppressed = 0

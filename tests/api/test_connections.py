@@ -1,0 +1,199 @@
+"""The register of connections: who is displaced, who never is, and the deadlines inside a connection."""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+import trio.testing
+
+from gcount.api.connections import Connection, Connections, connection_limit
+
+
+@asynccontextmanager
+async def pair() -> AsyncIterator[tuple[trio.SocketStream, trio.SocketStream]]:
+    """Two ends of a connection over loopback: the accepted end and the dialling end."""
+    async with (await trio.open_tcp_listeners(0, host="127.0.0.1"))[0] as listener:
+        port = listener.socket.getsockname()[1]
+        dialled = await trio.open_tcp_stream("127.0.0.1", port)
+        async with dialled, await listener.accept() as accepted:
+            yield accepted, dialled
+
+
+@asynccontextmanager
+async def connected(connections: Connections) -> AsyncIterator[tuple[Connection, trio.SocketStream]]:
+    async with pair() as (accepted, dialled):
+        connection = connections.admit(accepted)
+        assert connection is not None
+        yield connection, dialled
+
+
+def is_open(connection: Connection) -> bool:
+    return connection.socket.fileno() != -1
+
+
+async def test_a_newcomer_at_the_limit_displaces_the_client_idle_for_longest() -> None:
+    connections = Connections(2)
+    async with connected(connections) as (first, _), connected(connections) as (second, _):
+        first.set_busy(True)
+        first.set_busy(False)  # used after second was accepted
+        async with connected(connections) as (third, _):
+            assert (is_open(first), is_open(second), is_open(third)) == (True, False, True)
+            assert len(connections) == 2
+            assert connections.displaced == 1
+
+
+async def test_bytes_that_dribble_in_are_no_use_of_a_connection() -> None:
+    connections = Connections(2)
+    async with connected(connections) as (first, dribbler), connected(connections) as (second, _):
+        await dribbler.send_all(b"G")
+        assert await first.receive_some() == b"G"
+        assert first.bytes_in == 1
+        async with connected(connections):
+            assert not is_open(first)
+            assert is_open(second)
+
+
+async def test_a_busy_client_goes_only_when_none_is_idle() -> None:
+    connections = Connections(2)
+    async with connected(connections) as (busy, _), connected(connections) as (idle, _):
+        busy.set_busy(True)
+        async with connected(connections) as (newcomer, _):
+            assert is_open(busy)
+            assert not is_open(idle)
+            newcomer.set_busy(True)
+            async with connected(connections):
+                assert not is_open(busy)
+                assert is_open(newcomer)
+
+
+async def test_a_link_is_never_displaced_and_a_newcomer_is_refused_when_there_are_only_links() -> None:
+    connections = Connections(1)
+    async with connected(connections) as (link, _):
+        assert link.become_link()
+        async with pair() as (accepted, _):
+            assert connections.admit(accepted) is None
+            assert accepted.socket.fileno() == -1
+        assert is_open(link)
+        assert connections.refused == 1
+        link.set_busy(False)  # whatever its websocket does, it stays a link
+        assert not connections.make_room()
+
+
+async def test_no_more_connections_become_links_than_allowed() -> None:
+    connections = Connections(5, max_links=1)
+    async with connected(connections) as (first, _), connected(connections) as (second, _):
+        assert first.become_link()
+        assert first.become_link()
+        assert not second.become_link()
+        assert not second.is_link
+        assert (connections.links, connections.clients) == (1, 1)
+        first.abort()
+        assert second.become_link()
+
+
+async def test_a_closed_connection_does_not_become_a_link() -> None:
+    connections = Connections(5)
+    async with connected(connections) as (connection, _):
+        connection.abort()
+        assert not connection.become_link()
+        assert len(connections) == 0
+
+
+async def test_only_clients_without_a_request_are_closed_when_unused() -> None:
+    connections = Connections(5)
+    client = connected(connections)
+    async with client as (idle, _), connected(connections) as (busy, _), connected(connections) as (link, _):
+        busy.set_busy(True)
+        link.become_link()
+        connections.close_unused(60.0)
+        assert is_open(idle)
+        connections.close_unused(0.0)
+        assert (is_open(idle), is_open(busy), is_open(link)) == (False, True, True)
+
+
+async def test_a_peer_that_does_not_read_is_aborted_even_under_a_shield() -> None:
+    """Hazard 3."""
+    connections = Connections(5, send_timeout=0.05)
+    async with connected(connections) as (connection, _):
+        with trio.fail_after(10), trio.CancelScope(shield=True), pytest.raises(trio.BrokenResourceError):
+            await connection.send_all(b"x" * 50_000_000)
+        assert not is_open(connection)
+        assert connection.scope.cancel_called
+        assert len(connections) == 0
+
+
+async def test_a_link_has_its_own_send_timeout() -> None:
+    connections = Connections(5, send_timeout=1000.0, link_send_timeout=0.05)
+    async with connected(connections) as (connection, _):
+        connection.become_link()
+        with trio.fail_after(10), pytest.raises(trio.BrokenResourceError):
+            await connection.send_all(b"x" * 50_000_000)
+
+
+async def test_abort_ends_a_shielded_send() -> None:
+    """Hazard 3."""
+    connections = Connections(5)
+    ended = trio.Event()
+
+    async def send(connection: Connection) -> None:
+        with trio.CancelScope(shield=True), pytest.raises(trio.ClosedResourceError):
+            await connection.send_all(b"x" * 50_000_000)
+        ended.set()
+
+    async with connected(connections) as (connection, _), trio.open_nursery() as nursery:
+        nursery.start_soon(send, connection)
+        await trio.testing.wait_all_tasks_blocked()
+        assert not ended.is_set()
+        connection.abort()
+        with trio.fail_after(10):
+            await ended.wait()
+
+
+async def test_a_peer_that_is_still_sending_can_read_the_last_response() -> None:
+    connections = Connections(5)
+    async with connected(connections) as (connection, peer), trio.open_nursery() as nursery:
+        await peer.send_all(b"x" * 100_000)  # never read: closing the socket now would send a reset
+        await connection.send_all(b"no")
+        await connection.send_eof()
+        nursery.start_soon(connection.aclose)
+        await trio.testing.wait_all_tasks_blocked()
+        await peer.send_all(b"x" * 100_000)
+        received = b"".join([chunk async for chunk in peer])
+        assert received == b"no"
+        await peer.aclose()
+
+
+async def test_a_peer_that_sends_for_ever_is_cut_off_after_the_last_response() -> None:
+    connections = Connections(5)
+    async with connected(connections) as (connection, peer), trio.open_nursery() as nursery:
+        await connection.send_eof()
+        nursery.start_soon(connection.aclose)
+        with trio.fail_after(20), contextlib.suppress(trio.BrokenResourceError):
+            while True:
+                await peer.send_all(b"x" * 65536)
+        assert not is_open(connection)
+        assert connection.bytes_in < 4 * 1024 * 1024
+
+
+async def test_the_limit_leaves_descriptors_for_links_and_log() -> None:
+    program = (
+        "import resource;"
+        "hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1];"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (64, 500));"
+        "from gcount.api.connections import connection_limit;"
+        "print(connection_limit(10_000), connection_limit(7), *resource.getrlimit(resource.RLIMIT_NOFILE))"
+    )
+    run = await trio.run_process([sys.executable, "-c", program], capture_stdout=True)
+    assert run.stdout.split() == [b"372", b"7", b"500", b"500"]
+
+
+def test_the_limit_is_never_more_than_wanted() -> None:
+    assert connection_limit(3) == 3
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert soft == hard

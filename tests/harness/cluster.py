@@ -1,0 +1,249 @@
+"""Several nodes as one database: starting them, configuring them, waiting until they agree."""
+
+from __future__ import annotations
+
+import json
+import random
+import socket
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from tests.harness.client import NoAnswer, NotSent, Response
+from tests.harness.namespaces import Network
+from tests.harness.processes import Node, show
+
+
+def is_free(hosts: Sequence[str], port: int) -> bool:
+    for host in hosts:
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError:
+                return False
+    return True
+
+
+def free_port(hosts: Sequence[str], prefer: int | None = None) -> int:
+    """One port free at all of `hosts`, below the range from which outgoing connections take theirs."""
+    if prefer is not None and is_free(hosts, prefer):
+        return prefer
+    while True:
+        port = random.randrange(10_000, 30_000)
+        if is_free(hosts, port):
+            return port
+
+
+def loopback_nodes(
+    base: Path,
+    count: int = 3,
+    *,
+    env: Mapping[str, str] | None = None,
+    prefer: int | None = None,
+    nofile: int | None = None,
+) -> list[Node]:
+    """Nodes on 127.0.0.1, 127.0.0.2, ... all on one port."""
+    hosts = [f"127.0.0.{number}" for number in range(1, count + 1)]
+    port = free_port(hosts, prefer)
+    return [
+        Node(number, host, port, base / f"data-{number}", env=env, nofile=nofile)
+        for number, host in enumerate(hosts, start=1)
+    ]
+
+
+def namespace_nodes(base: Path, network: Network, *, env: Mapping[str, str] | None = None) -> list[Node]:
+    """One node per host of the network, on the default address 0.0.0.0:7777, as in the challenge."""
+    return [
+        Node(
+            host,
+            network.address(host),
+            7777,
+            base / f"data-{host}",
+            listen=None,
+            namespace=network.namespace(host),
+            client_namespace=network.router,
+            env=env,
+        )
+        for host in network.hosts
+    ]
+
+
+@asynccontextmanager
+async def running(*nodes: Node, configured: bool = False) -> AsyncIterator[None]:
+    """Start nodes together; whatever happens, kill and reap them, and show their logs on a failure."""
+    try:
+        for node in nodes:
+            node.spawn()
+        for node in nodes:
+            await node.ready()
+        if configured:
+            await configure(nodes[0], nodes)
+            await spread(nodes)
+        yield
+    except BaseException:
+        show(nodes)
+        raise
+    finally:
+        for node in nodes:
+            node.kill9()
+
+
+async def configure(receiver: Node, members: Sequence[Node]) -> Any:
+    """Post the members' plain addresses to one node; its answer."""
+    body = json.dumps({"actors": [node.host for node in members]}).encode()
+    answer = await receiver.post("/config", body)
+    assert answer.status == 200, answer
+    return answer.json()
+
+
+def is_entry(entry: object, node: Node) -> bool:
+    """Whether a member's entry, with or without its port, is this node."""
+    return entry in (node.host, f"{node.host}:{node.port}")
+
+
+def has_members(config: Any, me: Node, members: Sequence[Node]) -> bool:
+    """Whether this membership names exactly `members`, and `self` is this node."""
+    actors = config["actors"]
+    return (
+        is_entry(config["self"], me)
+        and len(actors) == len(members)
+        and all(any(is_entry(entry, node) for entry in actors) for node in members)
+    )
+
+
+async def eventually(check: Callable[[], Awaitable[str | None]], within: float) -> float:
+    """Repeat `check` until it answers None; it names what is still wrong. The seconds that it took."""
+    began = time.monotonic()
+    while (wrong := await check()) is not None:
+        assert time.monotonic() - began < within, f"after {within} s: {wrong}"
+        await trio.sleep(0.02)
+    return time.monotonic() - began
+
+
+async def spread(nodes: Sequence[Node], within: float = 10.0) -> None:
+    """Wait until every node knows all of them as the members, and itself among them."""
+
+    async def check() -> str | None:
+        for node in nodes:
+            config = await node.config()
+            if not has_members(config, node, nodes):
+                return f"{node} has {config}"
+        return None
+
+    await eventually(check, within)
+
+
+async def values_are(nodes: Sequence[Node], expected: Mapping[str, int], within: float) -> float:
+    """Wait until every /value is exact; more than exact is wrong at once. The seconds that it took."""
+
+    async def check() -> str | None:
+        for node in nodes:
+            for name, total in expected.items():
+                value = await node.value(name)
+                assert value <= total, f"{name} at {node} is {value}, more than {total}"
+                if value != total:
+                    return f"{name} at {node} is {value}, not {total}"
+        return None
+
+    return await eventually(check, within)
+
+
+async def consistent_when_possible(node: Node, name: str, within: float) -> int:
+    """The consistent value, asked again after every 503 until `within` has passed."""
+    deadline = time.monotonic() + within
+    while True:
+        try:
+            answer: Response | None = await node.consistent(name)
+        except (NotSent, NoAnswer):
+            answer = None
+        if answer is not None and answer.status == 200:
+            return answer.number()
+        assert answer is None or answer.status == 503, answer
+        assert time.monotonic() < deadline, f"no consistent {name} at {node} within {within} s: {answer}"
+        await trio.sleep(0.02)
+
+
+async def consistent_values_are(nodes: Sequence[Node], expected: Mapping[str, int], within: float) -> float:
+    """Every consistent value is exact on every node; a wrong one fails at once. The slowest one's seconds."""
+    began = time.monotonic()
+
+    async def ask(node: Node, name: str, total: int) -> None:
+        value = await consistent_when_possible(node, name, within)
+        assert value == total, f"consistent {name} at {node} is {value}, not {total}"
+
+    async with trio.open_nursery() as nursery:
+        for node in nodes:
+            for name, total in expected.items():
+                nursery.start_soon(ask, node, name, total)
+    elapsed = time.monotonic() - began
+    assert elapsed < within, f"exact, but after {elapsed:.2f} s, not within {within} s"
+    return elapsed
+
+
+def assert_unavailable(
+    answer: Response, missing: Sequence[Node], *, at_least: int = 0, at_most: int | None = None
+) -> None:
+    """A consistent read's 503 as the contract has it: names who is missing, gives a lower bound."""
+    assert answer.status == 503, answer
+    assert answer.headers["content-type"] == "application/problem+json", answer
+    assert "retry-after" in answer.headers, answer
+    problem = answer.json()
+    assert {"type", "title", "status", "detail", "value", "missing"} <= problem.keys(), problem
+    assert problem["status"] == 503
+    named = problem["missing"]
+    assert len(named) == len(missing), (named, missing)
+    assert all(any(is_entry(entry, node) for entry in named) for node in missing), (named, missing)
+    bound = int(problem["value"])
+    assert bound >= at_least, problem
+    assert at_most is None or bound <= at_most, problem
+
+
+@contextmanager
+def serving(base: Path, count: int, *, env: Mapping[str, str] | None = None) -> Iterator[list[Node]]:
+    """Configured nodes for a fixture that several tests share; `revive` them before each."""
+    nodes = loopback_nodes(base, count, env=env)
+
+    async def start() -> None:
+        for node in nodes:
+            node.spawn()
+        for node in nodes:
+            await node.ready()
+        await configure(nodes[0], nodes)
+        await spread(nodes)
+
+    try:
+        trio.run(start)
+        yield nodes
+    finally:
+        for node in nodes:
+            node.kill9()
+
+
+async def revive(nodes: Sequence[Node]) -> None:
+    """Start what an earlier test has killed."""
+    for node in nodes:
+        if not node.runs():
+            await node.start()
+
+
+async def still_serves(nodes: Sequence[Node], within: float = 10.0) -> None:
+    """All run, take increments, reach each other, read consistently, and had no traceback to tell."""
+    try:
+        for node in nodes:
+            assert node.runs(), f"{node} is gone"
+        total = int((await nodes[0].consistent("probe", timeout=within)).number())
+        for node in nodes:
+            await node.add("probe", 1)
+        expected = {"probe": total + len(nodes)}
+        await consistent_values_are(nodes, expected, within)
+        await values_are(nodes, expected, within)
+        for node in nodes:
+            assert "Traceback" not in node.stderr(), f"{node} wrote a traceback"
+    except BaseException:
+        show(nodes)
+        raise

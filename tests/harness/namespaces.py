@@ -1,0 +1,172 @@
+"""Hosts in network namespaces around one router, and real cuts between them.
+
+Every host has an address and one cable to the router. A cut is a routing rule in the router that drops
+what goes from one host to another without a word (no ICMP, no reset), which is what a dead network does. The
+tests' own sockets live in the router, so that they reach every host during every cut. Needs root and
+iproute2, no firewall.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import itertools
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+NAMESPACES = Path("/run/netns")
+PREFIX = "gct"
+CLONE_NEWNET = 0x40000000
+_numbers = itertools.count()
+
+
+def why_not() -> str | None:
+    """Why namespaces cannot be used here, or None."""
+    if os.geteuid() != 0:
+        return "network namespaces need root"
+    if shutil.which("ip") is None:
+        return "network namespaces need the ip command (iproute2)"
+    name = f"{PREFIX}-{os.getpid()}-probe"
+    made = subprocess.run(["ip", "netns", "add", name], capture_output=True, text=True)
+    if made.returncode != 0:
+        return f"network namespaces do not work here: {made.stderr.strip()}"
+    try:
+        for command in (
+            ["link", "add", "va", "type", "veth", "peer", "name", "vb"],
+            ["rule", "add", "from", "10.0.0.1", "to", "10.0.0.2", "blackhole"],
+        ):
+            tried = subprocess.run(["ip", "-n", name, *command], capture_output=True, text=True)
+            if tried.returncode != 0:
+                return f"ip {' '.join(command)} does not work here: {tried.stderr.strip()}"
+    finally:
+        subprocess.run(["ip", "netns", "del", name], check=True)
+    return None
+
+
+@contextlib.contextmanager
+def inside(namespace: str | None) -> Iterator[None]:
+    """Run the body, which must not await, in a namespace: sockets that it creates stay there."""
+    if namespace is None:
+        yield
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    there = os.open(NAMESPACES / namespace, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if libc.setns(there, CLONE_NEWNET) != 0:
+            raise OSError(ctypes.get_errno(), f"setns {namespace}")
+        try:
+            yield
+        finally:
+            if libc.setns(home, CLONE_NEWNET) != 0:
+                os._exit(70)  # in the wrong namespace nothing that follows could be trusted
+    finally:
+        os.close(there)
+        os.close(home)
+
+
+def _ip(namespace: str | None, *commands: str) -> None:
+    where = [] if namespace is None else ["-n", namespace]
+    done = subprocess.run(
+        ["ip", *where, "-batch", "-"], input="\n".join(commands), capture_output=True, text=True
+    )
+    if done.returncode != 0:
+        raise RuntimeError(f"ip: {done.stderr.strip()} in: {'; '.join(commands)}")
+
+
+def _remove_leftovers() -> None:
+    """Namespaces of test runs that were killed before they could clean up."""
+    for path in NAMESPACES.glob(f"{PREFIX}-*"):
+        owner = path.name.split("-")[1]
+        if owner.isdigit() and not Path(f"/proc/{owner}").exists():
+            subprocess.run(["ip", "netns", "del", path.name], capture_output=True)
+
+
+class Network:
+    """Hosts 1..count at 10.77.0.1.. around a router at 10.77.0.254, where the tests' clients are."""
+
+    ROUTER = "10.77.0.254"
+
+    def __init__(self, count: int, *, loopback_up: bool = True) -> None:
+        self._stem = f"{PREFIX}-{os.getpid()}-{next(_numbers)}"
+        self.router = f"{self._stem}-r"
+        self.hosts = list(range(1, count + 1))
+        self.loopback_up = loopback_up
+        self._cuts: set[tuple[int, int]] = set()
+
+    def address(self, host: int) -> str:
+        return f"10.77.0.{host}"
+
+    def namespace(self, host: int) -> str:
+        return f"{self._stem}-{host}"
+
+    def __enter__(self) -> Network:
+        _remove_leftovers()
+        try:
+            self._build()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def _build(self) -> None:
+        _ip(None, f"netns add {self.router}", *(f"netns add {self.namespace(host)}" for host in self.hosts))
+        _ip(self.router, "link set lo up")
+        with inside(self.router):  # /proc/thread-self/net is the namespace's; sys/net follows the opener
+            Path("/proc/sys/net/ipv4/ip_forward").write_text("1\n")
+        for host in self.hosts:
+            there = self.namespace(host)
+            _ip(
+                self.router,
+                f"link add h{host} type veth peer name eth0 netns {there}",
+                f"addr add {self.ROUTER}/32 dev h{host}",
+                f"link set h{host} up",
+            )
+            _ip(
+                there,
+                f"addr add {self.address(host)}/32 dev eth0",
+                "link set eth0 up",
+                f"route add {self.ROUTER} dev eth0 src {self.address(host)}",
+                f"route add default via {self.ROUTER} dev eth0 src {self.address(host)}",
+                *(["link set lo up"] if self.loopback_up else []),
+            )
+            _ip(self.router, f"route add {self.address(host)} dev h{host}")
+
+    def __exit__(self, *_: object) -> None:
+        for name in [*(self.namespace(host) for host in self.hosts), self.router]:
+            if (NAMESPACES / name).exists():
+                subprocess.run(["ip", "netns", "del", name], capture_output=True)
+
+    def _apply(self, wanted: set[tuple[int, int]]) -> None:
+        commands = []
+        for verb, pairs in (("add", wanted - self._cuts), ("del", self._cuts - wanted)):
+            for one, other in sorted(pairs):
+                commands.append(f"rule {verb} from {self.address(one)} to {self.address(other)} blackhole")
+        if commands:
+            _ip(self.router, *commands)
+        self._cuts = wanted
+
+    def cut_one_way(self, one: int, other: int) -> None:
+        """Drop what `one` sends to `other`."""
+        self._apply(self._cuts | {(one, other)})
+
+    def cut(self, one: int, other: int) -> None:
+        """Drop everything between two hosts, both ways."""
+        self._apply(self._cuts | {(one, other), (other, one)})
+
+    def heal(self, one: int, other: int) -> None:
+        self._apply(self._cuts - {(one, other), (other, one)})
+
+    def isolate(self, host: int) -> None:
+        """Cut a host from every other host (the tests' clients still reach it)."""
+        others = [other for other in self.hosts if other != host]
+        self._apply(self._cuts | {(host, o) for o in others} | {(o, host) for o in others})
+
+    def isolate_all(self) -> None:
+        self._apply({(one, other) for one in self.hosts for other in self.hosts if one != other})
+
+    def heal_all(self) -> None:
+        self._apply(set())
