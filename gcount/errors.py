@@ -74,7 +74,7 @@ class LogDamaged(Fatal):
     """A record that was once synced can no longer be read.
 
     Args:
-        file: the segment's name.
+        file: the path of the segment.
         offset: where in the segment the damage begins, in bytes.
         reason: what is wrong there.
     """

@@ -20,6 +20,7 @@ FLOORS = {
     "gcount.core": 1,
     "gcount.logs": 2,
     "gcount.settings": 2,
+    "gcount.throttle": 2,
     "gcount.metrics": 3,
     "gcount.storage": 4,
     "gcount.cluster": 5,
@@ -29,29 +30,13 @@ FLOORS = {
 }
 
 # What would let a clock, chance, the disk or the network below the line.
-IMPURE = {
-    "anyio",
-    "asyncio",
-    "concurrent",
-    "datetime",
-    "logging",
-    "multiprocessing",
-    "os",
-    "pathlib",
-    "random",
-}
-IMPURE |= {"secrets", "select", "selectors", "shutil", "signal", "socket", "ssl", "subprocess", "tempfile"}
-IMPURE |= {
-    "threading",
-    "time",
-    "uuid",
-    "hypercorn",
-    "quart",
-    "quart_trio",
-    "structlog",
-    "trio",
-    "trio_websocket",
-}
+IMPURE = frozenset(
+    """
+    anyio asyncio concurrent datetime hypercorn logging multiprocessing os pathlib quart quart_trio random
+    secrets select selectors shutil signal socket ssl structlog subprocess tempfile threading time trio
+    trio_websocket uuid
+    """.split()
+)
 
 
 def name_of(file: Path) -> str:
@@ -131,8 +116,6 @@ def public(tree: ast.Module) -> Iterator[tuple[str, ast.ClassDef | ast.FunctionD
 
 
 def test_the_checks_can_fail() -> None:
-    tree = ast.parse(
-        "import time\nfrom gcount.api import http\nfrom gcount import logs, __version__\ndef f(): pass"
-    )
+    tree = ast.parse("import time\nfrom gcount.api import http\nfrom gcount import logs, __version__\ndef f(): pass")
     assert list(imports(tree, "m")) == ["time", "gcount.api", "gcount.logs", "gcount"]
     assert [name for name, node in public(tree) if ast.get_docstring(node) is None] == ["f"]

@@ -137,7 +137,7 @@ class _Acceptor:
                     if not burst:
                         self._exhausted.warn(reason=os.strerror(error.errno))
                     burst = True
-                    self._connections.make_room()
+                    # Nobody is displaced: on Linux accept() fails like this even when nobody is waiting.
                     await trio.sleep(_ACCEPT_RETRY_SECONDS)
                     continue
                 burst = False

@@ -84,7 +84,8 @@ class Local:
 
     def is_member(self, node: bytes) -> bool:
         """Whether a node answers at some member's address."""
-        return any(hello.node == node for hello in self.met.values())
+        members = (self.met.get(address) for address in self.others)
+        return any(hello.node == node for hello in members if hello is not None)
 
     def is_claimed(self, incarnation: bytes, node: bytes) -> bool:
         """Whether an incarnation is this node's, or that of a member that is not `node`."""

@@ -172,16 +172,15 @@ class Peers:
     async def _dial_forever(self, peer: Peer) -> None:
         log = logger.bind(peer=peer.address)
         while not await self._transport.is_self(peer.address):
-            former_reason = peer.reason
-            reason = await self._dial(peer)
+            reason, refused = await self._dial(peer)
+            if peer.address in self._local.own_addresses:
+                break
             if peer.pusher is not None:
                 log.warning("link down", reason=reason)
-            elif reason != former_reason:
+            elif peer.reason == "" or (refused and reason != peer.reason):
                 log.warning("peer not reached", reason=reason)
             peer.unlinked(reason)
             self._local.tell_news()
-            if peer.address in self._local.own_addresses:
-                break
             pause = peer.pause(trio.current_time(), self._local.random.random())
             with trio.move_on_after(pause):
                 await peer.redial.wait()
@@ -190,16 +189,18 @@ class Peers:
         self._local.own_addresses.add(peer.address)
         self._local.tell_news()
 
-    async def _dial(self, peer: Peer) -> str:
-        """One link, from its dial to its end; returns why it ended."""
-        reasons: list[str] = []
+    async def _dial(self, peer: Peer) -> tuple[str, bool]:
+        """One link, from its dial to its end; returns why it ended, and whether one end refused to talk."""
+        errors: list[BaseException] = []
         with trio.CancelScope() as peer.scope:
             try:
                 async with self._transport.connect(peer.address) as link:
                     await self._talk(peer, link)
             except* LinkError as group:
-                reasons += [str(error) for error in leaves(group)]
-        return reasons[0] if reasons else "hung up to say hello anew"
+                errors += leaves(group)
+        if not errors:
+            return "hung up to say hello anew", False
+        return str(errors[0]), isinstance(errors[0], LinkRefused)
 
     async def _talk(self, peer: Peer, link: Link) -> None:
         talk = Conversation(link, self._local.metrics.link_bytes, peer.address)

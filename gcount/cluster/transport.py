@@ -4,20 +4,27 @@ Bulk data flows from the dialling side (trio-websocket) to the accepting side (t
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import trio
 import trio_websocket
 
 from gcount.core.limits import MAX_MESSAGE_BYTES
 from gcount.core.membership import split_address
-from gcount.errors import LinkClosed, LinkRefused
+from gcount.errors import LinkClosed
 
 CONNECT_TIMEOUT = 0.7  # seconds
 CLOSE_TIMEOUT = 0.3  # seconds
 LINK_PATH = "/link"
+
+_BROKEN = (
+    trio_websocket.HandshakeError,
+    trio_websocket.ConnectionClosed,
+    trio.BrokenResourceError,
+    trio.ClosedResourceError,
+)
 
 
 class Link(ABC):
@@ -71,19 +78,8 @@ class WebsocketTransport(Transport):
     @asynccontextmanager
     async def connect(self, address: str) -> AsyncIterator[Link]:
         """Dial a normalised address; see `Transport.connect`."""
-        host, port = split_address(address)
         async with trio.open_nursery() as nursery:
-            try:
-                with trio.fail_after(CONNECT_TIMEOUT):
-                    connection = await trio_websocket.connect_websocket(
-                        nursery, host, port, LINK_PATH, use_ssl=False, max_message_size=MAX_MESSAGE_BYTES
-                    )
-            except trio.TooSlowError:
-                raise LinkClosed("no connection in time") from None
-            except trio_websocket.ConnectionRejected as error:
-                raise LinkRefused(f"it answered the dial with HTTP status {error.status_code}") from None
-            except (OSError, trio_websocket.HandshakeError, trio_websocket.ConnectionClosed) as error:
-                raise LinkClosed(f"no connection: {_reason(error)}") from None
+            connection = await _dial(address, _Guard(nursery))
             try:
                 yield WebsocketLink(connection)
             finally:
@@ -96,6 +92,11 @@ class WebsocketTransport(Transport):
         host, port = split_address(address)
         if port != self._listen_port:
             return False
+        with trio.move_on_after(CONNECT_TIMEOUT):  # name servers may hang
+            return await self._is_local(host, port)
+        return False
+
+    async def _is_local(self, host: str, port: int) -> bool:
         try:
             listens_on = await trio.socket.getaddrinfo(self._listen_host, 0, type=trio.socket.SOCK_DGRAM)
             resolved = await trio.socket.getaddrinfo(host, port, type=trio.socket.SOCK_DGRAM)
@@ -104,12 +105,12 @@ class WebsocketTransport(Transport):
         own = {entry[4][0] for entry in listens_on}
         for family, _, _, _, sockaddr in resolved:
             ip = sockaddr[0]
-            if ip in own or (own & {"0.0.0.0", "::"} and await _is_local(family, sockaddr)):
+            if ip in own or (own & {"0.0.0.0", "::"} and await _reaches_itself(family, sockaddr)):
                 return True
         return False
 
 
-async def _is_local(family: int, sockaddr: tuple[Any, ...]) -> bool:
+async def _reaches_itself(family: int, sockaddr: tuple[Any, ...]) -> bool:
     """Ask the kernel's routes, by connecting a datagram socket: only a local address is reached from itself.
 
     Nothing is sent, so it also answers in a network namespace whose loopback device is down, where a node can't dial
@@ -123,6 +124,45 @@ async def _is_local(family: int, sockaddr: tuple[Any, ...]) -> bool:
         return bool(probe.getsockname()[0] == sockaddr[0])
 
 
+class _Guard:
+    """Stands for the nursery of trio-websocket, whose reader raises what it thinks of the other end.
+
+    Nothing that answers at a peer's address may end this node. A reader that failed closes its channel, so that whoever
+    sends or receives learns of it.
+    """
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self.failure: Exception | None = None
+        self.dialling = trio.CancelScope()
+        self._nursery = nursery
+
+    def start_soon(self, task: Callable[..., Awaitable[None]], *args: object) -> None:
+        self._nursery.start_soon(self._run, task, *args)
+
+    async def _run(self, task: Callable[..., Awaitable[None]], *args: object) -> None:
+        try:
+            await task(*args)
+        except Exception as error:
+            self.failure = error
+            self.dialling.cancel()
+
+
+async def _dial(address: str, guard: _Guard) -> trio_websocket.WebSocketConnection:
+    host, port = split_address(address)
+    nursery = cast(trio.Nursery, guard)
+    connection: trio_websocket.WebSocketConnection | None = None
+    with trio.move_on_after(CONNECT_TIMEOUT), guard.dialling:
+        try:
+            connection = await trio_websocket.connect_websocket(
+                nursery, host, port, LINK_PATH, use_ssl=False, max_message_size=MAX_MESSAGE_BYTES
+            )
+        except (OSError, *_BROKEN) as error:
+            raise LinkClosed(f"no connection: {_reason(error)}") from None
+    if connection is None:
+        raise LinkClosed("no connection in time" if guard.failure is None else _reason(guard.failure))
+    return connection
+
+
 class WebsocketLink(Link):
     """A websocket that this node dialled."""
 
@@ -132,17 +172,20 @@ class WebsocketLink(Link):
     async def send(self, data: bytes) -> None:
         try:
             await self._connection.send_message(data)
-        except trio_websocket.ConnectionClosed as error:
+        except _BROKEN as error:
             raise LinkClosed(_reason(error)) from None
 
     async def receive(self) -> bytes | str | None:
         try:
             return await self._connection.get_message()
-        except trio_websocket.ConnectionClosed as error:
+        except _BROKEN as error:
             raise LinkClosed(_reason(error)) from None
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, trio_websocket.ConnectionClosed):
-        return f"the connection was closed ({error.reason.name})" if error.reason else "the connection was lost"
+    match error:
+        case trio_websocket.ConnectionRejected():
+            return f"no node answers there, or it is still starting (HTTP status {error.status_code})"
+        case trio_websocket.ConnectionClosed():
+            return f"the connection was closed ({error.reason.name})" if error.reason else "the connection was lost"
     return str(error) or type(error).__name__

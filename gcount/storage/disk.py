@@ -77,6 +77,10 @@ class Disk(ABC):
     def sync_names(self) -> None:
         """Return when the directory itself, its creations, renames and deletions, is durable."""
 
+    def describe(self, name: str) -> str:
+        """What to call a file when talking to the operator."""
+        return name
+
     @abstractmethod
     def free_bytes(self) -> int:
         """How much room is left."""
@@ -154,6 +158,9 @@ class RealDisk(Disk):
 
     def sync_names(self) -> None:
         _sync_directory(self._path)
+
+    def describe(self, name: str) -> str:
+        return str(self._path / name)
 
     def free_bytes(self) -> int:
         stats = os.statvfs(self._path)

@@ -87,16 +87,17 @@ class Log:
         self._closed_bytes = 0
         for sequence, name in enumerate(names, start=1):
             if name != segment_name(sequence):
-                raise LogDamaged(segment_name(sequence), 0, f"the segment is missing, {name} stands in its place")
+                missing = self._disk.describe(segment_name(sequence))
+                raise LogDamaged(missing, 0, f"the segment is missing, {name} stands in its place")
             data = await self._run(partial(self._disk.read, name))
-            header = _check_header(name, data, sequence, next_batch)
+            header = _check_header(self._disk.describe(name), data, sequence, next_batch)
             first = first or header
             scan = Scan(data, next_batch)
             await _replay(scan, apply)
             next_batch = scan.next_batch
             live = sequence == len(names)
             if scan.damage:
-                _judge(name, len(data), scan.damage, live=live)
+                _judge(self._disk.describe(name), len(data), scan.damage, live=live)
             if live:
                 await self._run(partial(self._put_live, sequence, data[: scan.end]))
             else:

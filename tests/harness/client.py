@@ -127,10 +127,7 @@ class Client:
         while True:
             head = (await self._until(b"\r\n\r\n")).decode("latin-1").split("\r\n")
             status = int(head[0].split(" ")[1])
-            fields = {
-                key.strip().lower(): value.strip()
-                for key, _, value in (row.partition(":") for row in head[1:])
-            }
+            fields = {key.strip().lower(): value.strip() for key, _, value in (row.partition(":") for row in head[1:])}
             if status >= 200:
                 break
         if method == "HEAD" or status in (204, 304):

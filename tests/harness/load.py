@@ -34,9 +34,7 @@ class Ledger:
     slowest: float = 0.0
     complaints: list[str] = field(default_factory=list)
 
-    async def increment(
-        self, client: Client, node: Node, name: str, amount: int, timeout: float = 10.0
-    ) -> int | None:
+    async def increment(self, client: Client, node: Node, name: str, amount: int, timeout: float = 10.0) -> int | None:
         """Post one increment and book it, also when this is cancelled; the answer's value if acknowledged."""
         self.unanswered[name] += amount
         try:
@@ -57,9 +55,7 @@ class Ledger:
 
     def check_bounds(self, name: str, value: int) -> None:
         low, high = self.acked[name], self.acked[name] + self.unanswered[name]
-        assert low <= value <= high, (
-            f"{name} is {value}, not within {low} (acknowledged) .. {high} (plus unanswered)"
-        )
+        assert low <= value <= high, f"{name} is {value}, not within {low} (acknowledged) .. {high} (plus unanswered)"
 
     def check_quiet(self) -> None:
         """Nothing was complained about and nothing was refused."""
@@ -93,9 +89,7 @@ async def worker(
         client.drop()
 
 
-async def never_down(
-    node: Node, names: Sequence[str], ledger: Ledger, stop: trio.Event, pause: float = 0.01
-) -> int:
+async def never_down(node: Node, names: Sequence[str], ledger: Ledger, stop: trio.Event, pause: float = 0.01) -> int:
     """Watch /value of one node, across its restarts: complain when one goes down. How many were seen."""
     client = node.client()
     highest: dict[str, int] = {}

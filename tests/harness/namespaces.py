@@ -70,9 +70,7 @@ def inside(namespace: str | None) -> Iterator[None]:
 
 def _ip(namespace: str | None, *commands: str) -> None:
     where = [] if namespace is None else ["-n", namespace]
-    done = subprocess.run(
-        ["ip", *where, "-batch", "-"], input="\n".join(commands), capture_output=True, text=True
-    )
+    done = subprocess.run(["ip", *where, "-batch", "-"], input="\n".join(commands), capture_output=True, text=True)
     if done.returncode != 0:
         raise RuntimeError(f"ip: {done.stderr.strip()} in: {'; '.join(commands)}")
 

@@ -25,9 +25,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 LAUNCHER = Path(os.environ.get("GCOUNT_TEST_LAUNCHER", REPOSITORY / "bin" / "gcount-node"))
 READY = re.compile(r"ready on http://(\[[0-9a-fA-F:.]*\]|[^\s:/]+):(\d+)")
 START_WITHIN = 60.0
-SETTINGS = frozenset(
-    ("GCOUNT_LISTEN", "GCOUNT_DATA_DIR", "GCOUNT_CLUSTER", "GCOUNT_MAX_COUNTERS", "CHALLENGE_TIMEOUT")
-)
+SETTINGS = frozenset(("GCOUNT_LISTEN", "GCOUNT_DATA_DIR", "GCOUNT_CLUSTER", "GCOUNT_MAX_COUNTERS", "CHALLENGE_TIMEOUT"))
 
 
 class NeverReady(AssertionError):
@@ -77,7 +75,7 @@ class Node:
         self.stderr_path = folder / f"node-{number}-{host.replace(':', '.')}.stderr"
         self.process: subprocess.Popen[bytes] | None = None
         self.starts = 0
-        self._this_start = 0
+        self._this_start = self._marked = 0
 
     def __repr__(self) -> str:
         return f"node {self.number} at {self.host}:{self.port}"
@@ -95,7 +93,7 @@ class Node:
         if self.namespace is not None:
             command = ["ip", "netns", "exec", self.namespace, *command]
         with self.stderr_path.open("ab") as stderr:
-            self._this_start = stderr.tell()
+            self._this_start = self._marked = stderr.tell()
             self.process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -173,6 +171,14 @@ class Node:
         with self.stderr_path.open("rb") as file:
             file.seek(0 if whole else self._this_start)
             return file.read().decode("utf-8", "backslashreplace")
+
+    def mark(self) -> None:
+        """From here on is what `since_mark` returns."""
+        self._marked = self.stderr_path.stat().st_size
+
+    def since_mark(self) -> str:
+        """Standard error since the mark, or since the start where that is later."""
+        return self.stderr_path.read_bytes()[self._marked :].decode("utf-8", "backslashreplace")
 
     def lines(self) -> list[str]:
         """The non-empty lines of this start's standard error."""

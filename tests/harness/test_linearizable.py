@@ -46,9 +46,7 @@ def histories(draw: st.DrawFn) -> tuple[list[Write], list[Read]]:
     for _ in range(draw(st.integers(1, 3))):
         start = draw(instants)
         reads.append(
-            Read(
-                draw(st.integers(0, (1 << len(writes)) - 1)), start + 0.0, draw(st.integers(start, 10)) + 0.5
-            )
+            Read(draw(st.integers(0, (1 << len(writes)) - 1)), start + 0.0, draw(st.integers(start, 10)) + 0.5)
         )
     return writes, reads
 

@@ -20,9 +20,7 @@ def upgrade(path: str, host: str) -> bytes:
     ).encode()
 
 
-def frame(
-    opcode: int, payload: bytes, *, final: bool = True, masked: bool = True, claim: int | None = None
-) -> bytes:
+def frame(opcode: int, payload: bytes, *, final: bool = True, masked: bool = True, claim: int | None = None) -> bytes:
     """One frame; `claim` lies about its length."""
     length = len(payload) if claim is None else claim
     head = bytes([(0x80 if final else 0) | opcode])

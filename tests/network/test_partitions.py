@@ -36,9 +36,7 @@ def _namespaces_work() -> None:
 
 
 @asynccontextmanager
-async def three(
-    base: Path, timeout: int = 1, *, lo: bool = True
-) -> AsyncIterator[tuple[Network, list[Node]]]:
+async def three(base: Path, timeout: int = 1, *, lo: bool = True) -> AsyncIterator[tuple[Network, list[Node]]]:
     """Three configured nodes in three namespaces."""
     with Network(3, loopback_up=lo) as network:
         nodes = namespace_nodes(base, network, env={"CHALLENGE_TIMEOUT": str(timeout)})

@@ -85,9 +85,7 @@ HELLOS: dict[str, Callable[[], list[bytes]]] = {
     "a claim of 2^62 bytes": lambda: [frame(BINARY, b"x" * 100, claim=1 << 62)],
     "a claim of 2^63 bytes": lambda: [frame(BINARY, b"x" * 100, claim=1 << 63)],
     "16 MB": lambda: [frame(BINARY, bytes(16 * MEGABYTE))],
-    "endless fragments": lambda: (
-        [frame(BINARY, b"", final=False)] + [frame(0, bytes(MEGABYTE), final=False)] * 64
-    ),
+    "endless fragments": lambda: [frame(BINARY, b"", final=False)] + [frame(0, bytes(MEGABYTE), final=False)] * 64,
     "many small frames": lambda: [frame(BINARY, b"abc") * 20_000],
     "many pings": lambda: [frame(PING, b"abc") * 20_000],
     "an oversized ping": lambda: [frame(PING, bytes(1000))],

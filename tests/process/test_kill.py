@@ -25,9 +25,12 @@ NAMES = ["a", "b", "c"]
 
 async def check_everything(nodes: list[Node], ledger: Ledger) -> None:
     """Bounds, the same exact value everywhere, and no complaint."""
+    for node in nodes:
+        assert node.runs(), f"{node} ended by itself:\n{node.stderr()}"
     totals = {name: await consistent_when_possible(nodes[0], name, within=20) for name in NAMES}
     for name, total in totals.items():
         ledger.check_bounds(name, total)
+    await spread(nodes)
     await consistent_values_are(nodes, totals, within=20)
     await values_are(nodes, totals, within=20)
     assert not ledger.complaints, ledger.complaints[:10]
@@ -48,6 +51,7 @@ async def test_at_least_50_kills_at_random_instants_under_load(tmp_path: Path) -
                 await trio.sleep(rng.uniform(0.0, 2.0))
             else:
                 await trio.sleep(rng.uniform(0.0, 1.0))
+            assert node.runs(), f"{node} ended by itself:\n{node.stderr()}"
             node.kill9()
             killed += 1
             node.spawn()
@@ -75,7 +79,6 @@ async def test_at_least_50_kills_at_random_instants_under_load(tmp_path: Path) -
         assert killed >= 50
         assert len(ledger.answers) == len(nodes)
         assert min(ledger.answers.values()) >= 20, ledger.answers
-        await spread(nodes)
         await check_everything(nodes, ledger)
         assert "Traceback" not in "".join(node.stderr(whole=True) for node in nodes)
 
@@ -102,7 +105,6 @@ async def test_all_three_killed_at_once_under_load_three_times(tmp_path: Path) -
                     await node.ready()
                 await trio.sleep(0.3)
                 stop.set()
-            await spread(nodes)
             await check_everything(nodes, ledger)
 
 

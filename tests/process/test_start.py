@@ -202,9 +202,7 @@ async def test_a_flipped_byte_before_good_records_stops_the_start_with_file_and_
     for _ in range(2):
         line = await refuses(node, 1)
         assert log.name in line
-        offsets = [
-            int(digits) for digits in re.findall(r"(?<![\w.-])\d+(?![\w-])", line.replace(str(log), ""))
-        ]
+        offsets = [int(digits) for digits in re.findall(r"(?<![\w.-])\d+(?![\w-])", line.replace(str(log), ""))]
         assert any(at - 500 <= offset <= at + 500 for offset in offsets), f"no offset near {at} in: {line}"
         assert log.read_bytes() == damaged
 

@@ -1,0 +1,138 @@
+"""Nodes to measure: processes of this project, each with a data directory that is thrown away afterwards."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+import trio
+
+from bench.client import Failed, get, once, post
+
+PROJECT = Path(__file__).resolve().parent.parent
+PRODUCT = ("-P", "-m", "gcount")  # what bin/gcount-node executes
+START_WITHIN = 30.0  # seconds
+_READY = re.compile(r"ready on http://\S+:(\d+)")
+_SETTINGS = re.compile(r"GCOUNT_|CHALLENGE_TIMEOUT")
+
+
+class Node:
+    """A node that runs.
+
+    Attributes:
+        host: where it listens.
+        port: where it listens.
+        pid: its process.
+    """
+
+    def __init__(self, host: str, port: int, pid: int) -> None:
+        self.host, self.port, self.pid = host, port, pid
+
+    async def ask(self, request: bytes) -> bytes:
+        return await once(self.host, self.port, request)
+
+    async def metrics(self) -> dict[str, float]:
+        """All its metrics that have no labels."""
+        rows = (await self.ask(get("/metrics"))).decode().splitlines()
+        pairs = (row.split(" ") for row in rows if row[0] != "#" and "{" not in row)
+        return {pair[0]: float(pair[1]) for pair in pairs}
+
+
+@contextmanager
+def data_folder(parent: Path) -> Iterator[Path]:
+    """A folder for data directories, by default on the disk where nodes keep their data: /tmp is often memory."""
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=parent) as folder:
+        yield Path(folder)
+
+
+def _spawn(command: list[str], stderr: BinaryIO, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(command, stderr=stderr, env=environment)
+
+
+@asynccontextmanager
+async def running(
+    number: int, host: str, port: int, folder: Path, command: tuple[str, ...] = PRODUCT
+) -> AsyncIterator[Node]:
+    """Run a node for as long as the context lasts.
+
+    Args:
+        number: its ID.
+        host: where it listens.
+        port: where it listens; 0 for any.
+        folder: where its data directory and its log lines go.
+        command: what this Python executes.
+    """
+    arguments = [str(number), "--listen", f"{host}:{port}", "--data-dir", str(folder / str(number))]
+    environment = {name: text for name, text in os.environ.items() if not _SETTINGS.match(name)}
+    environment["PYTHONPATH"] = str(PROJECT)
+    log = folder / f"{number}.log"
+    with log.open("wb") as stderr:
+        process = _spawn([sys.executable, *command, *arguments], stderr, environment)
+    try:
+        deadline = time.monotonic() + START_WITHIN
+        while (ready := _READY.search(log.read_text())) is None:
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise Failed(f"node {number} did not start:\n{log.read_text()}")
+            await trio.sleep(0.05)
+        yield Node(host, int(ready[1]), process.pid)
+        if process.poll() is not None:
+            raise Failed(f"node {number} ended:\n{log.read_text()}")
+    finally:
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(5)
+        process.kill()
+        process.wait()
+
+
+@asynccontextmanager
+async def cluster(folder: Path) -> AsyncIterator[list[Node]]:
+    """Run three nodes on 127.0.0.1 to 127.0.0.3, linked in all directions."""
+    with trio.socket.socket() as probe:
+        await probe.bind(("0.0.0.0", 0))
+        port = int(probe.getsockname()[1])
+    async with (
+        running(1, "127.0.0.1", port, folder) as one,
+        running(2, "127.0.0.2", port, folder) as two,
+        running(3, "127.0.0.3", port, folder) as three,
+    ):
+        nodes = [one, two, three]
+        await one.ask(post("/config", json.dumps({"actors": [node.host for node in nodes]}).encode()))
+        deadline = time.monotonic() + START_WITHIN
+        while not all([await _is_linked(node, len(nodes) - 1) for node in nodes]):
+            if time.monotonic() > deadline:
+                raise Failed("the nodes did not link up")
+            await trio.sleep(0.05)
+        yield nodes
+
+
+async def _is_linked(node: Node, others: int) -> bool:
+    peers = json.loads(await node.ask(get("/status")))["peers"]
+    return len(peers) == others and all(peer["state"] == "linked" for peer in peers)
+
+
+class Cpu:
+    """Processor time of processes since this was made, in seconds."""
+
+    def __init__(self, pids: list[int]) -> None:
+        self._pids = pids
+        self._started = time.monotonic()
+        self._before = self._seconds()
+
+    def shares(self) -> list[float]:
+        """The share of one processor that each has used."""
+        elapsed = time.monotonic() - self._started
+        return [(now - before) / elapsed for now, before in zip(self._seconds(), self._before, strict=True)]
+
+    def _seconds(self) -> list[float]:
+        fields = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in self._pids]
+        return [(int(user) + int(system)) / os.sysconf("SC_CLK_TCK") for user, system in (f[11:13] for f in fields)]

@@ -1,0 +1,274 @@
+"""A simulated network: delays, cuts, pauses and lost connections, on the mock clock, without threads or sockets.
+
+A connection behaves as one over TCP: whole messages in order without gaps, a bounded buffer for each direction. What
+was sent into a cut waits and moves on when it heals, unless the connection was given up meanwhile; the end of a
+connection travels like a message. A paused node's connections stand still, as those of a stopped process do.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from random import Random
+from typing import Protocol
+
+import trio
+
+from gcount.cluster.transport import CONNECT_TIMEOUT, Link, Transport
+from gcount.errors import LinkClosed, LinkRefused, Recovering
+
+BUFFER_BYTES = 256 * 1024  # what one direction of a connection holds before its sender has to wait
+
+Tap = Callable[[str, str, bytes], None]
+"""Told sender, receiver and content of each message as it is sent."""
+
+
+class Server(Protocol):
+    """What a node shows to the network."""
+
+    @property
+    def recovered(self) -> bool: ...
+
+    async def accept(self, link: Link, caller: str, promote: Callable[[], bool]) -> None: ...
+
+
+class SimNetwork:
+    """All addresses, and what is between them.
+
+    Args:
+        random: where the delays come from.
+        delay: least and most seconds that a message travels.
+    """
+
+    def __init__(self, random: Random, delay: tuple[float, float] = (0.001, 0.01)) -> None:
+        self.random = random
+        self.delay = delay
+        self.tap: Tap = lambda sender, receiver, data: None
+        self.cuts: set[tuple[str, str]] = set()
+        self.paused: set[str] = set()
+        self.silent: set[str] = set()  # addresses whose host is down: not even a refusal comes from there
+        self._servers: dict[str, tuple[Server, trio.Nursery]] = {}
+        self._pipes: set[Pipe] = set()
+        self._changed = trio.Event()
+
+    def transport(self, address: str, *, knows_itself: bool = True) -> SimTransport:
+        """How the node at an address reaches others."""
+        return SimTransport(self, address, knows_itself=knows_itself)
+
+    def listen(self, address: str, server: Server, nursery: trio.Nursery) -> None:
+        """Let a node be dialled; its links are served in the nursery."""
+        self._servers[address] = (server, nursery)
+
+    def close(self, address: str, *, lose: bool = False) -> None:
+        """Nothing listens there any more, and all its connections end; maybe with what was on its way."""
+        self._servers.pop(address, None)
+        self.drop(address, lose=lose)
+
+    def drop(self, *ends: str, lose: bool = True) -> None:
+        """End all connections that have those ends."""
+        for pipe in list(self._pipes):
+            if set(ends) <= {pipe.source, pipe.target}:
+                pipe.finish(lose=lose)
+
+    def cut(self, one: str, other: str, *, one_way: bool = False) -> None:
+        """Let nothing through from one to the other, nor back unless it is one way."""
+        self.cuts |= {(one, other)} if one_way else {(one, other), (other, one)}
+
+    def isolate(self, address: str) -> None:
+        """Cut an address off from all that listen."""
+        for other in self._servers:
+            if other != address:
+                self.cut(address, other)
+
+    def heal(self) -> None:
+        """End all cuts."""
+        self.cuts.clear()
+        self._poke()
+
+    def pause(self, address: str) -> None:
+        """Nothing moves to or from the address."""
+        self.paused.add(address)
+
+    def resume(self, address: str) -> None:
+        """The end of a pause."""
+        self.paused.discard(address)
+        self._poke()
+
+    def flows(self, source: str, target: str) -> bool:
+        """Whether messages move in that direction."""
+        return (source, target) not in self.cuts and not {source, target} & self.paused
+
+    def some_delay(self) -> float:
+        """How long the next message travels, in seconds."""
+        return self.random.uniform(*self.delay)
+
+    async def travel(self, source: str, target: str) -> None:
+        """Return when one packet has come through."""
+        await trio.sleep(self.some_delay())
+        while not self.flows(source, target):
+            await self._changed.wait()
+
+    async def dial(self, source: str, target: str) -> SimLink:
+        """Connect; hangs for as long as nothing comes through."""
+        await self.travel(source, target)
+        server, nursery = self._servers.get(target, (None, None))
+        if server is None and target in self.silent:
+            await trio.sleep_forever()
+        await self.travel(target, source)
+        if server is None or nursery is None or self._servers.get(target, (None, None))[0] is not server:
+            raise LinkClosed("no connection: connection refused")
+        if not server.recovered:
+            raise LinkRefused("it answered the dial with HTTP status 503")
+        there, back = Pipe(self, source, target), Pipe(self, target, source)
+        nursery.start_soon(_serve, server, SimLink(back, there), source)
+        return SimLink(there, back)
+
+    def opened(self, pipe: Pipe) -> None:
+        """A connection's direction came to be."""
+        self._pipes.add(pipe)
+
+    def forget(self, pipe: Pipe) -> None:
+        """Its end has arrived."""
+        self._pipes.discard(pipe)
+
+    def _poke(self) -> None:
+        changed, self._changed = self._changed, trio.Event()
+        changed.set()
+        for pipe in self._pipes:
+            pipe.poke()
+
+
+async def _serve(server: Server, link: SimLink, caller: str) -> None:
+    try:
+        await server.accept(link, caller, lambda: True)
+    except Recovering:
+        pass
+    finally:
+        link.close()
+
+
+class Pipe:
+    """One direction of a connection."""
+
+    def __init__(self, network: SimNetwork, source: str, target: str) -> None:
+        self.source = source
+        self.target = target
+        self._network = network
+        self._moving: deque[tuple[float, bytes]] = deque()  # time of arrival, content
+        self._bytes = 0
+        self._last = trio.current_time()
+        self._ends: float | None = None
+        self._changed = trio.Event()
+        network.opened(self)
+
+    def poke(self) -> None:
+        """Let both ends look again."""
+        changed, self._changed = self._changed, trio.Event()
+        changed.set()
+
+    def finish(self, *, lose: bool = False) -> None:
+        """Nothing more is sent; what was on its way may be lost with it."""
+        if lose:
+            self._moving.clear()
+            self._bytes = 0
+        if self._ends is None:
+            self._ends = self._arrival()
+        self.poke()
+
+    async def put(self, data: bytes) -> None:
+        """Send, once there is room."""
+        await trio.lowlevel.checkpoint()
+        while self._ends is None and self._bytes and self._bytes + len(data) > BUFFER_BYTES:
+            await self._changed.wait()
+        if self._ends is not None:
+            raise LinkClosed("the connection is closed")
+        self._network.tap(self.source, self.target, data)
+        self._moving.append((self._arrival(), data))
+        self._bytes += len(data)
+        self.poke()
+
+    async def get(self) -> bytes:
+        """The next message."""
+        await trio.lowlevel.checkpoint()
+        while True:
+            due = self._moving[0][0] if self._moving else self._ends
+            flows = self._network.flows(self.source, self.target)
+            if due is not None and flows and due <= trio.current_time():
+                break
+            with trio.move_on_at(due if due is not None and flows else float("inf")):
+                await self._changed.wait()
+        if not self._moving:
+            self._network.forget(self)
+            raise LinkClosed("the connection was closed")
+        _, data = self._moving.popleft()
+        self._bytes -= len(data)
+        self.poke()
+        return data
+
+    def _arrival(self) -> float:
+        self._last = max(self._last, trio.current_time() + self._network.some_delay())
+        return self._last
+
+
+class SimLink(Link):
+    """One end of a connection.
+
+    Args:
+        there: the direction that it sends in.
+        back: the direction that it receives from.
+    """
+
+    def __init__(self, there: Pipe, back: Pipe) -> None:
+        self._there = there
+        self._back = back
+        self._closed = False
+
+    async def send(self, data: bytes) -> None:
+        await self._there.put(data)
+
+    async def receive(self) -> bytes | str | None:
+        if self._closed:
+            raise LinkClosed("the connection is closed")
+        try:
+            return await self._back.get()
+        except LinkClosed:
+            self._there.finish(lose=True)
+            raise
+
+    def close(self) -> None:
+        """Hang up: the other end learns of it when that has travelled, and what it sends from now on is lost."""
+        self._closed = True
+        self._there.finish()
+        self._back.finish(lose=True)
+
+
+class SimTransport(Transport):
+    """How one node reaches others.
+
+    Args:
+        network: between them.
+        address: the node's own.
+        knows_itself: whether it recognises its own address, or has to dial it to find out.
+    """
+
+    def __init__(self, network: SimNetwork, address: str, *, knows_itself: bool) -> None:
+        self._network = network
+        self._address = address
+        self._knows_itself = knows_itself
+
+    @asynccontextmanager
+    async def connect(self, address: str) -> AsyncIterator[Link]:
+        try:
+            with trio.fail_after(CONNECT_TIMEOUT):
+                link = await self._network.dial(self._address, address)
+        except trio.TooSlowError:
+            raise LinkClosed("no connection in time") from None
+        try:
+            yield link
+        finally:
+            link.close()
+
+    async def is_self(self, address: str) -> bool:
+        await trio.sleep(0.0005)  # a look-up of names takes a moment
+        return self._knows_itself and address == self._address
