@@ -6,7 +6,7 @@ from typing import Any
 
 import structlog
 from prometheus_client import CONTENT_TYPE_LATEST
-from quart import Response, request, websocket
+from quart import Response, has_request_context, request, websocket
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
 from werkzeug.routing import BaseConverter
@@ -168,7 +168,7 @@ def _add_error_handlers(app: QuartTrio) -> None:
         detail, headers = error.description or "the request can't be answered", {}
         if isinstance(error, MethodNotAllowed):
             headers["Allow"] = ", ".join(sorted(error.valid_methods or []))
-            detail = f"{request.method} is not allowed here; allowed: {headers['Allow']}"
+            detail = f"this method is not allowed here; allowed: {headers['Allow']}"
         elif isinstance(error, NotFound):
             detail = "no such route; the README lists them all"
         elif isinstance(error, RequestEntityTooLarge):
@@ -177,5 +177,6 @@ def _add_error_handlers(app: QuartTrio) -> None:
 
     @app.errorhandler(Exception)
     async def unexpected(error: Exception) -> Response:
-        logger.error("request failed", path=request.path, exc_info=error)
+        path = request.path if has_request_context() else websocket.path
+        logger.error("request failed", path=path, exc_info=error)
         return problem(500, "an unexpected error happened in this node; its log has the details")

@@ -15,16 +15,19 @@ from urllib.parse import unquote, urlparse
 
 import h11
 from hypercorn.config import Config
-from hypercorn.events import Closed, Event
+from hypercorn.events import Closed, Event, RawData
 from hypercorn.protocol.events import Body, EndBody, Response
 from hypercorn.protocol.events import Event as StreamEvent
 from hypercorn.protocol.h11 import STREAM_ID, H11Protocol, H11WSConnection
 from hypercorn.protocol.ws_stream import WSStream
 
+# The most bytes that a request's body may take on the wire, whatever the application does with it.
+MAX_BODY_BYTES: Final = 512 * 1024
 # The headers by which an error that hypercorn makes itself is known: it has no body yet.
 _EMPTY_ERROR: Final = [(b"content-length", b"0"), (b"connection", b"close")]
 _DETAILS: Final = {
     HTTPStatus.BAD_REQUEST: "The request is not well-formed HTTP.",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body is longer than this server takes.",
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: "The request line and headers are longer than 16 KiB.",
     HTTPStatus.HTTP_VERSION_NOT_SUPPORTED: "This server speaks HTTP/1.1 and HTTP/1.0.",
 }
@@ -57,20 +60,25 @@ class Protocol(H11Protocol):
     """hypercorn's HTTP/1 with what it lets through closed, and with problem+json bodies in its errors."""
 
     _method = b""
+    _body_bytes = 0
+    _refused = False
 
     async def handle(self, event: Event) -> None:
         """Take input from the connection, or its end."""
         try:
             await super().handle(event)
         except _RefusedError as refused:
-            await self._send_error_response(refused.status)
-            await self.send(Closed())
+            await self._refuse(refused.status)
+        if isinstance(event, RawData):
+            await self._limit_body(len(event.data))
         # hypercorn tells a peer whose message is too long to close, but then goes on collecting it.
         if isinstance(self.stream, WSStream) and self.stream.buffer.length > self.stream.buffer.max_length:
             await self.send(Closed())
 
     async def stream_send(self, event: StreamEvent) -> None:
         """Send an event of a response, with a problem as the body of an error that has none."""
+        if self._refused:
+            return  # the application does not know yet
         if isinstance(event, Response) and event.headers == _EMPTY_ERROR:
             if isinstance(self.stream, WSStream):
                 self.stream.closed = True  # else the application could accept it while the refusal is sent
@@ -79,6 +87,23 @@ class Protocol(H11Protocol):
         await super().stream_send(event)
         if isinstance(event, EndBody) and isinstance(self.connection, H11WSConnection):
             # The upgrade was refused. hypercorn would keep the connection, deaf and never idle.
+            await self.send(Closed())
+
+    async def _limit_body(self, size: int) -> None:
+        """Count the bytes of a body, since Quart (from 0.23 on) takes all of it before it looks at the size."""
+        if self.connection.their_state is not h11.SEND_BODY:
+            self._body_bytes = 0
+            return
+        self._body_bytes += size
+        if self._body_bytes > MAX_BODY_BYTES:
+            await self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+
+    async def _refuse(self, status: HTTPStatus) -> None:
+        """Answer in place of the application, unless it has begun to, and close."""
+        if not self._refused:
+            self._refused = True
+            if self.connection.our_state is h11.SEND_RESPONSE:
+                await self._send_error_response(status)
             await self.send(Closed())
 
     async def _send_error_response(self, status_code: int) -> None:

@@ -42,11 +42,12 @@ class Node:
         self.started = trio.Event()  # a request of /slow has begun
         self.go_on = trio.Event()  # lets the requests of /slow be answered
         self.received: list[object] = []
+        self.deaf = 0  # handlers of /flood that went on to the end though nobody took what they sent
         self.port = 0
         self.app = QuartTrio("test")
         self.app.config["MAX_CONTENT_LENGTH"] = BODY_LIMIT
         self.app.add_url_rule("/ping", view_func=self.ping)
-        self.app.add_url_rule("/slow", view_func=self.slow)
+        self.app.add_url_rule("/slow", view_func=self.slow, methods=["GET", "POST"])
         self.app.add_url_rule("/body", view_func=self.body, methods=["POST"])
         self.app.websocket("/link")(self.link)
         self.app.websocket("/flood")(self.flood)
@@ -70,8 +71,9 @@ class Node:
             await websocket.send(b"ack")
 
     async def flood(self) -> None:
-        while True:
+        for _ in range(20_000):
             await websocket.send(b"x" * 65536)
+        self.deaf += 1
 
     async def run(self, task_status: trio.TaskStatus[None]) -> None:
         listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
@@ -303,6 +305,25 @@ async def test_a_body_of_1_gib_is_answered_413_and_cut_off(framing: bytes) -> No
         await stream.aclose()
 
 
+async def test_an_endless_body_that_the_application_does_not_read_is_cut_off() -> None:
+    async with node() as server:
+        stream = await server.dial(b"POST /slow HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        sent = await send_until_cut(stream, b"10000\r\n" + b"x" * 65536 + b"\r\n", 1 << 30)
+        assert sent < 32 * 1024 * 1024
+        await stream.aclose()
+
+
+async def test_a_handler_that_sends_without_end_notices_that_its_websocket_is_closed() -> None:
+    """hypercorn's send returns at once then; without a checkpoint in it no other task would ever run again."""
+    async with node() as server:
+        for _ in range(20):
+            stream = await server.dial(UPGRADE.replace(b"/link", b"/flood") + b"\r\n")
+            await stream.receive_some(5)
+            await stream.aclose()
+        await until(lambda: len(server.connections) == 0)
+        assert server.deaf == 0
+
+
 async def test_a_huge_announced_body_is_answered_413_before_it_comes() -> None:
     async with node() as server:
         response = await server.exchange(b"POST /body HTTP/1.1\r\nHost: x\r\nContent-Length: 1073741824\r\n\r\nx")
@@ -425,7 +446,7 @@ async def main():
         client = socket.socket()  # takes the last descriptor, so that accept() finds none
         client.setblocking(False)
         client.connect_ex(address)
-        await trio.sleep(0.5)
+        await trio.sleep(1.5)
         taken.pop().close()
         stream = trio.SocketStream(trio.socket.from_stdlib_socket(client))
         await stream.send_all(b"GET /ping HTTP/1.0\\r\\n\\r\\n")

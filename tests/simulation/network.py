@@ -63,13 +63,17 @@ class SimNetwork:
     def close(self, address: str, *, lose: bool = False) -> None:
         """Nothing listens there any more, and all its connections end; maybe with what was on its way."""
         self._servers.pop(address, None)
-        self.drop(address, lose=lose)
-
-    def drop(self, *ends: str, lose: bool = True) -> None:
-        """End all connections that have those ends."""
         for pipe in list(self._pipes):
-            if set(ends) <= {pipe.source, pipe.target}:
+            if pipe.source == address:
                 pipe.finish(lose=lose)
+            elif pipe.target == address:
+                pipe.ignore()
+
+    def drop(self, one: str, other: str) -> None:
+        """Lose all connections between two addresses, with what was on its way."""
+        for pipe in list(self._pipes):
+            if {one, other} == {pipe.source, pipe.target}:
+                pipe.finish(lose=True)
 
     def cut(self, one: str, other: str, *, one_way: bool = False) -> None:
         """Let nothing through from one to the other, nor back unless it is one way."""
@@ -81,9 +85,9 @@ class SimNetwork:
             if other != address:
                 self.cut(address, other)
 
-    def heal(self) -> None:
-        """End all cuts."""
-        self.cuts.clear()
+    def heal(self, *ends: str) -> None:
+        """End all cuts, or those between two addresses."""
+        self.cuts = {cut for cut in self.cuts if ends and set(cut) != set(ends)}
         self._poke()
 
     def pause(self, address: str) -> None:
@@ -159,6 +163,7 @@ class Pipe:
         self._bytes = 0
         self._last = trio.current_time()
         self._ends: float | None = None
+        self._ignored = False
         self._changed = trio.Event()
         network.opened(self)
 
@@ -176,6 +181,14 @@ class Pipe:
             self._ends = self._arrival()
         self.poke()
 
+    def ignore(self) -> None:
+        """Nobody receives any more, which the sender can't know."""
+        self._ignored = True
+        self._moving.clear()
+        self._bytes = 0
+        self._network.forget(self)
+        self.poke()
+
     async def put(self, data: bytes) -> None:
         """Send, once there is room."""
         await trio.lowlevel.checkpoint()
@@ -183,6 +196,8 @@ class Pipe:
             await self._changed.wait()
         if self._ends is not None:
             raise LinkClosed("the connection is closed")
+        if self._ignored:
+            return
         self._network.tap(self.source, self.target, data)
         self._moving.append((self._arrival(), data))
         self._bytes += len(data)
@@ -240,7 +255,7 @@ class SimLink(Link):
         """Hang up: the other end learns of it when that has travelled, and what it sends from now on is lost."""
         self._closed = True
         self._there.finish()
-        self._back.finish(lose=True)
+        self._back.ignore()
 
 
 class SimTransport(Transport):

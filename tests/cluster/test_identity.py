@@ -1,0 +1,292 @@
+"""Which incarnation a node counts under when its disk, its address or its peers are not what they were."""
+
+import pytest
+import structlog
+import trio
+from trio.testing import MockClock
+
+from gcount.errors import ReadUnavailable
+from tests.simulation.checks import all_equal
+from tests.simulation.cluster import Host, SimCluster, open_cluster
+
+
+def incarnation(host: Host) -> bytes:
+    return host.node.local.replica.identity.incarnation
+
+
+def retired(host: Host) -> tuple[bytes, ...]:
+    return host.node.local.replica.identity.retired
+
+
+async def older_copy(cluster: SimCluster, *, spread: bool = True) -> bytes:
+    """Node 1 counts 1, its disk is copied, it counts 10 more, dies, and the copy takes the disk's place."""
+    host = cluster[1]
+    await host.node.increment("x", 1)
+    await cluster.converged("x", 1)
+    copy = host.copy_disk()
+    await host.node.increment("x", 10)
+    if spread:
+        await cluster.converged("x", 11)
+    before = incarnation(host)
+    await host.kill()
+    host.put_disk(copy)
+    return before
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_a_restart_with_all_peers_up_keeps_the_incarnation(autojump_clock: MockClock, seed: int) -> None:
+    async with open_cluster(3, seed=seed) as cluster:
+        await cluster[1].node.increment("x", 1)
+        before = incarnation(cluster[1])
+        await cluster[1].restart()
+        started = trio.current_time()
+        await cluster[1].node.increment("x", 2)
+        assert trio.current_time() - started < 0.2
+        assert incarnation(cluster[1]) == before
+        assert cluster[1].node.local.replica.version == 2
+        await cluster.converged("x", 3)
+
+
+async def test_a_node_that_knows_nobody_keeps_its_incarnation(autojump_clock: MockClock) -> None:
+    async with open_cluster(1, configured=False) as cluster:
+        await cluster[1].node.increment("x", 1)
+        before = incarnation(cluster[1])
+        await cluster[1].restart()
+        started = trio.current_time()
+        await cluster[1].node.increment("x", 2)
+        assert trio.current_time() - started < 0.02
+        assert incarnation(cluster[1]) == before
+
+
+@pytest.mark.parametrize("wait", [0.0, 5.0])
+@pytest.mark.parametrize("trouble", ["stopped", "paused", "cut"])
+async def test_without_every_peers_word_the_first_increment_after_1_s_mints(
+    autojump_clock: MockClock, trouble: str, wait: float
+) -> None:
+    async with open_cluster(3) as cluster:
+        one, _, three = cluster.hosts
+        await one.node.increment("x", 1)
+        before = incarnation(one)
+        await one.kill()
+        if trouble == "stopped":
+            await three.kill()
+        elif trouble == "paused":
+            cluster.network.pause(three.address)
+        else:
+            cluster.network.cut(one.address, three.address)
+        await one.start()
+        started = trio.current_time()
+        await trio.sleep(wait)
+        assert incarnation(one) == before
+        await one.node.increment("x", 2)
+        assert max(1.0, wait) <= trio.current_time() - started < max(1.0, wait) + 0.05
+        assert incarnation(one) != before
+        assert retired(one) == (before,)
+        if trouble == "stopped":
+            await three.start()
+        cluster.network.resume(three.address)
+        cluster.network.heal()
+        await cluster.converged("x", 3, 4)
+
+
+async def test_peers_that_come_before_the_first_increment_confirm_in_time(autojump_clock: MockClock) -> None:
+    async with open_cluster(3) as cluster:
+        await cluster[1].node.increment("x", 1)
+        before = incarnation(cluster[1])
+        for host in cluster.hosts:
+            await host.kill()
+        await cluster[1].start()
+        await trio.sleep(5)
+        await cluster[2].start()
+        await cluster[3].start()
+        await cluster.eventually(lambda: cluster.linked(cluster[1]), 4)
+        await cluster[1].node.increment("x", 2)
+        assert incarnation(cluster[1]) == before
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_an_older_copy_goes_on_under_a_new_incarnation(autojump_clock: MockClock, seed: int) -> None:
+    async with open_cluster(3, seed=seed) as cluster:
+        before = await older_copy(cluster)
+        await cluster[1].start()
+        with structlog.testing.capture_logs() as logs:
+            await cluster[1].node.increment("x", 100)
+        assert [line["retired"] for line in logs if line["event"] == "new incarnation"] == [before.hex()]
+        assert incarnation(cluster[1]) != before
+        await cluster.converged("x", 111, 4)
+        await all_equal(cluster)
+
+
+@pytest.mark.parametrize("trouble", ["stopped", "paused"])
+async def test_an_older_copy_mints_though_the_only_peer_that_knows_is_away(
+    autojump_clock: MockClock, trouble: str
+) -> None:
+    async with open_cluster(3) as cluster:
+        one, two, three = cluster.hosts
+        cluster.network.cut(two.address, three.address)
+        cluster.network.cut(one.address, three.address)
+        before = await lone_witness(cluster)
+        if trouble == "stopped":
+            await two.kill()
+        else:
+            cluster.network.pause(two.address)
+        cluster.network.heal()
+        await one.start()
+        await one.node.increment("x", 100)
+        assert incarnation(one) != before
+        await trio.sleep(2)
+        assert three.node.value("x") == 101
+        if trouble == "stopped":
+            await two.start()
+        cluster.network.resume(two.address)
+        await cluster.converged("x", 111, 5)
+
+
+async def lone_witness(cluster: SimCluster) -> bytes:
+    """Only node 2 learns what node 1 counted after it was copied."""
+    one, two, three = cluster.hosts
+    cluster.network.heal()
+    await one.node.increment("x", 1)
+    await cluster.converged("x", 1)
+    copy = one.copy_disk()
+    cluster.network.cut(two.address, three.address)
+    cluster.network.cut(one.address, three.address)
+    await one.node.increment("x", 10)
+    await cluster.eventually(lambda: two.node.value("x") == 11)
+    assert three.node.value("x") == 1
+    before = incarnation(one)
+    await one.kill()
+    one.put_disk(copy)
+    return before
+
+
+async def test_an_older_copy_restored_twice_counts_nothing_twice(autojump_clock: MockClock) -> None:
+    async with open_cluster(3) as cluster:
+        await older_copy(cluster)
+        copy = cluster[1].copy_disk()
+        total = 11
+        lives = set()
+        for amount in (100, 1000):
+            await cluster[1].start()
+            await cluster[1].node.increment("x", amount)
+            total += amount
+            lives.add(incarnation(cluster[1]))
+            await cluster.converged("x", total, 4)
+            await cluster[1].kill()
+            cluster[1].put_disk(copy)
+        assert len(lives) == 2
+        await cluster[1].start()
+        await cluster.converged("x", total, 4)
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_a_wiped_disk_refills_from_the_peers(autojump_clock: MockClock, seed: int) -> None:
+    async with open_cluster(3, seed=seed) as cluster:
+        await cluster[1].node.increment("x", 1)
+        await cluster.converged("x", 1)
+        before = incarnation(cluster[1])
+        await cluster[1].kill()
+        cluster[1].wipe()
+        await cluster[1].start()
+        await cluster[1].node.increment("x", 10)
+        assert incarnation(cluster[1]) != before
+        await cluster.converged("x", 11, 3)
+        assert cluster[1].node.config()["self"] == cluster[1].address
+
+
+@pytest.mark.parametrize("away", [5.0, 61.0, 75.0])
+@pytest.mark.parametrize("seed", range(6))
+async def test_a_wiped_node_never_answers_a_read_from_its_empty_disk(
+    autojump_clock: MockClock, seed: int, away: float
+) -> None:
+    async with open_cluster(3, seed=seed) as cluster:
+        await cluster[2].node.increment("x", 5)
+        await cluster.converged("x", 5)
+        await cluster[1].kill()
+        cluster[1].wipe()
+        cluster.network.silent.add(cluster[1].address)
+        await trio.sleep(away + cluster.random.random())
+        await cluster[1].start()
+        assert await cluster[1].node.consistent_value("x") == 5
+
+
+async def test_an_empty_directory_holds_reads_for_1500_ms(autojump_clock: MockClock) -> None:
+    async with open_cluster(1, configured=False) as cluster:
+        await cluster[1].kill()
+        cluster[1].wipe()
+        node = await cluster[1].start()
+        with pytest.raises(ReadUnavailable):
+            await node.consistent_value("x", 0.5)
+        assert await node.consistent_value("x") == 0
+        assert 1.49 < trio.current_time() - node.started < 1.51
+        started = trio.current_time()
+        assert await node.consistent_value("x") == 0
+        assert trio.current_time() == started
+        await cluster[1].restart()
+        started = trio.current_time()
+        assert await cluster[1].node.consistent_value("x") == 0
+        assert trio.current_time() - started < 0.1
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_both_of_two_processes_with_one_directory_mint_and_say_so(autojump_clock: MockClock, seed: int) -> None:
+    async with open_cluster(3, seed=seed) as cluster:
+        await cluster[1].node.increment("x", 1)
+        await cluster.converged("x", 1)
+        before, node = incarnation(cluster[1]), cluster[1].node.local.replica.identity.node
+        twin = cluster.add()
+        twin.put_disk(cluster[1].copy_disk())
+        with structlog.testing.capture_logs() as logs:
+            await twin.start()
+            async with trio.open_nursery() as nursery:
+                for host in (cluster[1], twin):
+                    for _ in range(5):
+                        nursery.start_soon(host.node.increment, "x", 10)
+            await trio.sleep(3)
+        said = [line for line in logs if line["event"] == "new incarnation" and "copy" in line["reason"]]
+        assert len(said) >= 2
+        lives = {incarnation(cluster[1]), incarnation(twin), before}
+        assert len(lives) == 3
+        assert cluster[1].node.local.replica.identity.node != node or twin.node.local.replica.identity.node != node
+        assert cluster[1].node.local.replica.identity.node != twin.node.local.replica.identity.node
+        for host in cluster.hosts[:3]:
+            assert host.node.value("x") == 101
+
+
+async def test_a_node_that_moved_to_another_address_keeps_its_counts(autojump_clock: MockClock) -> None:
+    async with open_cluster(3) as cluster:
+        await cluster[1].node.increment("x", 1)
+        await cluster.converged("x", 1)
+        await cluster[1].kill()
+        moved = cluster.add()
+        moved.put_disk(cluster[1].copy_disk())
+        await moved.start()
+        await cluster.hosts[1].node.configure({"actors": cluster.addresses[1:]})
+        cluster.hosts.remove(cluster[1])
+        await cluster.eventually(lambda: moved.node.config()["self"] == moved.address)
+        await moved.node.increment("x", 10)
+        await cluster.converged("x", 11, 3)
+        await all_equal(cluster)
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_a_message_of_a_former_life_does_no_harm(autojump_clock: MockClock, seed: int) -> None:
+    """What the paused peer has not read yet knows more than the copy that was restored meanwhile."""
+    async with open_cluster(2, seed=seed) as cluster:
+        one, two = cluster.hosts
+        await one.node.increment("x", 1)
+        await cluster.converged("x", 1)
+        copy = one.copy_disk()
+        cluster.network.pause(two.address)
+        await one.node.increment("x", 10)
+        await trio.sleep(0.1)
+        await one.kill()
+        one.put_disk(copy)
+        await one.start()
+        await trio.sleep(0.1)
+        cluster.network.resume(two.address)
+        await one.node.increment("x", 100)
+        await trio.sleep(3)
+        assert one.node.value("x") == two.node.value("x")
+        assert one.node.value("x") in (101, 111)
+        await all_equal(cluster)

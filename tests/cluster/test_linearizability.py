@@ -1,0 +1,120 @@
+"""Consistent reads of random runs are linearizable, and the check catches every way of reading that is not."""
+
+from collections.abc import Awaitable, Callable, Iterable
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from gcount.core.counters import Digest
+from gcount.core.reading import Reading, Round
+from gcount.core.records import Batch
+from gcount.core.replica import Replica
+from tests.simulation.checks import History
+from tests.simulation.cluster import Host, SimCluster, open_cluster
+
+
+async def run(seed: int) -> History:
+    """Writers and readers on all nodes, under random delays."""
+    async with open_cluster(3, seed=seed, delay=(0.001, 0.03)) as cluster:
+        history = History()
+
+        async def work(host: Host, act: Callable[[Host], Awaitable[None]], times: int, longest_pause: float) -> None:
+            for _ in range(times):
+                await trio.sleep(cluster.random.uniform(0, longest_pause))
+                await act(host)
+
+        async with trio.open_nursery() as nursery:
+            for host in cluster.hosts:
+                nursery.start_soon(work, host, history.write, 15, 0.15)
+                nursery.start_soon(work, host, history.read, 8, 0.1)
+                nursery.start_soon(work, host, history.read, 8, 0.1)
+        return history
+
+
+@pytest.mark.parametrize("seed", range(30))
+async def test_reads_are_linearizable(autojump_clock: MockClock, seed: int) -> None:
+    history = await run(seed)
+    assert history.violations() == []
+    assert len(history.reads) == 48
+    assert len({read.value for read in history.reads}) > 5
+
+
+async def crash(cluster: SimCluster, history: History) -> None:
+    """Lose the power of a node in the moment in which its increment waits for the disk."""
+    for host in cluster.hosts * 3:
+        host.disk.latency = (0.05, 0.05)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(history.write, host)
+            await trio.sleep(0.02)
+            nursery.start_soon(history.read, cluster[host.number % 3 + 1], 0.02)
+            await trio.sleep(0.025)
+            await host.kill()
+            nursery.cancel_scope.cancel()
+        host.disk.latency = (0.001, 0.002)
+        await host.start()
+        await trio.sleep(0.3)
+        await history.read(host)
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_reads_are_linearizable_though_nodes_crash(autojump_clock: MockClock, seed: int) -> None:
+    async with open_cluster(3, seed=seed, delay=(0.001, 0.003)) as cluster:
+        history = History()
+        await crash(cluster, history)
+        assert history.violations() == []
+        assert len(history.reads) >= 9
+
+
+async def caught(seeds: Iterable[int]) -> bool:
+    return any([(await run(seed)).violations() for seed in seeds])
+
+
+async def test_answering_what_was_gathered_is_caught(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The local view taken after the gather: nothing is compared with what was expected before."""
+    monkeypatch.setattr(Round, "confirmed", True)
+    assert await caught(range(10))
+
+
+async def test_joining_a_round_under_way_is_caught(autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = Reading._conclude
+
+    def conclude(self: Reading, round_: Round) -> None:
+        round_.began = self._arrivals + 1
+        original(self, round_)
+
+    monkeypatch.setattr(Reading, "_conclude", conclude)
+    assert await caught(range(10))
+
+
+async def test_own_cells_that_are_not_read_again_between_rounds_are_caught(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = Reading.start
+
+    def start(self: Reading, number: int, own: Digest, members: Iterable[str], now: float) -> Round | None:
+        return original(self, number, self.known or own, members, now)
+
+    monkeypatch.setattr(Reading, "start", start)
+    assert await caught(range(10))
+
+
+async def test_what_is_visible_before_it_is_durable_is_caught(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = Replica.seal
+
+    def seal(self: Replica) -> Batch:
+        batch = original(self)
+        for delta in batch.deltas:
+            if self.counters.fits(delta):
+                self.counters.join(delta)
+        return batch
+
+    monkeypatch.setattr(Replica, "seal", seal)
+    async with open_cluster(3, delay=(0.001, 0.003)) as cluster:
+        history = History()
+        await crash(cluster, history)
+        assert history.violations() != []

@@ -1,0 +1,208 @@
+"""A config forwards itself, and decides whom reads and links include from then on."""
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from gcount.errors import DiskFull, ReadUnavailable
+from tests.simulation.cluster import Host, SimCluster, open_cluster
+
+
+def agreed(*hosts: Host) -> bool:
+    configs = [host.node.config() for host in hosts]
+    return all(config["version"] == configs[0]["version"] for config in configs) and all(
+        config["actors"] == configs[0]["actors"] for config in configs
+    )
+
+
+async def post(host: Host, *members: Host) -> None:
+    await host.node.configure({"actors": [member.address for member in members]})
+
+
+@pytest.mark.parametrize("knows_itself", [True, False])
+@pytest.mark.parametrize("size", [1, 2, 5])
+async def test_a_config_posted_to_one_reaches_all_and_each_finds_itself(
+    autojump_clock: MockClock, size: int, knows_itself: bool
+) -> None:
+    async with open_cluster(size, configured=False) as cluster:
+        for host in cluster.hosts:
+            host.knows_itself = knows_itself
+            await host.restart()
+        answer = await cluster[size].node.configure({"actors": cluster.addresses})
+        assert answer["actors"] == cluster.addresses
+        assert answer["self"] == cluster[size].address
+        took = await cluster.eventually(
+            lambda: (
+                agreed(*cluster.hosts)
+                and all(host.node.config()["self"] == host.address for host in cluster.hosts)
+            )
+        )
+        assert took < 1
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_conflicting_configs_converge_on_one(autojump_clock: MockClock, seed: int) -> None:
+    async with open_cluster(4, seed=seed, configured=False) as cluster:
+        one, two, three, four = cluster.hosts
+        lists = {one: (one, two, three), two: (one, two, four), four: (one, two, three, four)}
+        async with trio.open_nursery() as nursery:
+            for host, members in lists.items():
+                nursery.start_soon(post, host, *members)
+        await cluster.eventually(lambda: agreed(one, two), 3)
+        await trio.sleep(2)
+        assert agreed(one, two)
+        assert one.node.config()["actors"] in [[host.address for host in members] for members in lists.values()]
+
+
+async def test_the_newer_of_two_conflicting_configs_wins_after_a_partition(autojump_clock: MockClock) -> None:
+    async with open_cluster(3) as cluster:
+        cluster.network.isolate(cluster[3].address)
+        await post(cluster[3], *cluster.hosts[1:])
+        await trio.sleep(1)
+        await post(cluster[1], *cluster.hosts[:2])
+        cluster.network.heal()
+        await cluster.eventually(lambda: agreed(*cluster.hosts))
+        assert cluster[3].node.config()["actors"] == cluster.addresses[:2]
+
+
+async def test_the_same_list_again_changes_nothing(autojump_clock: MockClock) -> None:
+    async with open_cluster(3) as cluster:
+        before = cluster[1].node.config()
+        for host in cluster.hosts:
+            await post(host, *reversed(cluster.hosts), host)
+            assert host.node.config()["version"] == before["version"]
+
+
+async def test_a_config_survives_the_death_of_all(autojump_clock: MockClock) -> None:
+    async with open_cluster(3) as cluster:
+        before = cluster[1].node.config()
+        for host in cluster.hosts:
+            await host.kill()
+        for host in cluster.hosts:
+            await host.start()
+        assert cluster[1].node.config()["actors"] == before["actors"]
+        await cluster.eventually(lambda: all(cluster.linked(host) for host in cluster.hosts))
+
+
+async def test_an_added_node_gets_all_and_counts(autojump_clock: MockClock) -> None:
+    async with open_cluster(2) as cluster:
+        await cluster[1].node.increment("x", 1)
+        await cluster[2].node.increment("x", 2)
+        await cluster.add().start()
+        await cluster.configure()
+        await cluster[3].node.increment("x", 4)
+        await cluster.converged("x", 7, 3)
+
+
+async def test_a_removed_nodes_increments_still_arrive(autojump_clock: MockClock) -> None:
+    async with open_cluster(3) as cluster:
+        one, two, three = cluster.hosts
+        await post(one, one, two)
+        await cluster.eventually(lambda: agreed(*cluster.hosts))
+        assert three.node.config()["self"] is None
+        await trio.sleep(10)  # long after the others stopped dialling it
+        await three.node.increment("x", 4)
+        await cluster.converged("x", 4, 3)
+
+
+async def test_reads_of_members_do_not_wait_for_a_node_that_is_in_no_entry(autojump_clock: MockClock) -> None:
+    async with open_cluster(3) as cluster:
+        one, two, three = cluster.hosts
+        await post(three, one, two)
+        await cluster.eventually(lambda: agreed(*cluster.hosts))
+        await three.kill()
+        assert await one.node.consistent_value("x", 1) == 0
+
+
+async def test_a_node_removed_while_it_was_away_learns_of_it(autojump_clock: MockClock) -> None:
+    async with open_cluster(3) as cluster:
+        one, two, three = cluster.hosts
+        await three.kill()
+        await post(one, one, two)
+        await trio.sleep(10)
+        await three.start()
+        await cluster.eventually(lambda: agreed(*cluster.hosts))
+        await three.node.increment("x", 4)
+        await cluster.converged("x", 4, 4)
+
+
+async def test_a_node_that_was_removed_and_added_again_is_a_member(autojump_clock: MockClock) -> None:
+    async with open_cluster(3) as cluster:
+        for pause in (1.0, 10.0):
+            await post(cluster[1], *cluster.hosts[:2])
+            await trio.sleep(pause)
+            await cluster.configure()
+            await cluster[3].node.increment("x", 1)
+            assert await cluster[1].node.consistent_value("x", 1) == cluster[3].node.value("x")
+        await cluster.converged("x", 2)
+
+
+async def test_a_read_under_way_also_asks_members_it_learns_of(autojump_clock: MockClock) -> None:
+    async with open_cluster(4, configured=False) as cluster:
+        await cluster.configure(*cluster.hosts[:3])
+        await cluster[4].node.increment("x", 4)
+        cluster.network.cut(cluster[1].address, cluster[3].address)
+        values: list[int] = []
+
+        async def read() -> None:
+            values.append(await cluster[1].node.consistent_value("x"))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(read)
+            await trio.sleep(1)
+            cluster.network.cut(cluster[1].address, cluster[4].address)
+            await post(cluster[2], *cluster.hosts)
+            await trio.sleep(1)
+            cluster.network.heal(cluster[1].address, cluster[3].address)
+            await trio.sleep(1)
+            assert values == []
+            cluster.network.heal()
+        assert values == [4]
+
+
+async def hot_reads(cluster: SimCluster, answered: list[float], number: int) -> None:
+    await trio.sleep(number * 0.1)
+    while True:
+        try:
+            await cluster[1].node.consistent_value("x", 2 + 0.37 * number)
+            answered.append(trio.current_time())
+        except ReadUnavailable:
+            pass
+        await trio.sleep(0.01)
+
+
+async def test_removing_a_dead_member_ends_the_trouble_of_a_counter_that_is_always_read(
+    autojump_clock: MockClock,
+) -> None:
+    """There is never a moment without a read of it under way."""
+    async with open_cluster(3) as cluster, trio.open_nursery() as nursery:
+        answered: list[float] = []
+        for number in range(20):
+            nursery.start_soon(hot_reads, cluster, answered, number)
+        await trio.sleep(3)
+        await cluster[3].kill()
+        await trio.sleep(3)
+        await post(cluster[1], *cluster.hosts[:2])
+        await trio.sleep(12)
+        answered.clear()
+        await trio.sleep(1)
+        assert answered
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_read_never_leaves_out_a_member_that_could_not_be_written_down(autojump_clock: MockClock) -> None:
+    """The node was told of the fourth member, but its disk is full."""
+    async with open_cluster(4, configured=False) as cluster:
+        one, two, three, four = cluster.hosts
+        await cluster.configure(one, two, three)
+        one.disk.capacity = 0
+        with pytest.raises(DiskFull):
+            await one.node.increment("x", 1)
+        await post(two, *cluster.hosts)
+        await cluster.eventually(lambda: agreed(two, three, four), 3)
+        await trio.sleep(3)
+        cluster.network.isolate(four.address)
+        await four.node.increment("x", 5)
+        for _ in range(3):
+            with pytest.raises(ReadUnavailable):
+                await one.node.consistent_value("x", 1)

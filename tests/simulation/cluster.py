@@ -1,0 +1,253 @@
+"""Whole nodes in memory: the real `open_node` over simulated disks and a simulated network."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from random import Random
+
+import trio
+
+from gcount.core import wire
+from gcount.errors import DiskFailed
+from gcount.node import Node, open_node
+from gcount.settings import Settings
+from gcount.storage.log import Log
+from gcount.core.records import Batch, Identity
+from gcount.core.replica import Replica
+from tests.simulation.memory import SimDisk
+from tests.simulation.network import SimNetwork
+
+WALL_CLOCK = 1_700_000_000.0  # when simulations begin
+PORT = 7777
+
+
+def address_of(number: int) -> str:
+    """The address of the node with that number, from 1."""
+    return f"10.0.0.{number}:{PORT}"
+
+
+def seed_scheduler(seed: int) -> None:
+    """Let the same seed run the same tasks in the same order (private parts of trio: a test guards them)."""
+    trio._core._run._ALLOW_DETERMINISTIC_SCHEDULING = True  # type: ignore[attr-defined]
+    trio._core._run._r.seed(seed)  # type: ignore[attr-defined]
+
+
+class Host:
+    """A machine with a disk, on which a node runs or not.
+
+    Args:
+        cluster: it is part of.
+        number: from 1.
+        address: where the node listens.
+        disk: its data directory.
+    """
+
+    def __init__(self, cluster: SimCluster, number: int, address: str, disk: SimDisk) -> None:
+        self.cluster = cluster
+        self.number = number
+        self.address = address
+        self.disk = disk
+        self.name = ""  # of the cluster that the node is to belong to
+        self.timeout = 5.0
+        self.max_counters = 1000
+        self.knows_itself = True
+        self.clock_skew = 0.0
+        self.failure: BaseException | None = None  # why the node ended by itself
+        self._node: Node | None = None
+        self._life: trio.CancelScope | None = None
+        self.ended = trio.Event()  # of the newest life
+
+    @property
+    def node(self) -> Node:
+        """The node that runs."""
+        assert self._node is not None, f"no node runs at {self.address}"
+        return self._node
+
+    @property
+    def running(self) -> bool:
+        """Whether a node runs."""
+        return self._node is not None
+
+    async def start(self) -> Node:
+        """Start a node; returns when it has recovered."""
+        node = await self.begin()
+        await node.wait_ready()
+        return node
+
+    async def begin(self) -> Node:
+        """Start a node; returns while it recovers."""
+        assert self._node is None
+        self.ended = trio.Event()
+        await self.cluster.nursery.start(self._live)
+        return self.node
+
+    async def stop(self) -> None:
+        """End the node as a signal does."""
+        assert self._life is not None
+        self._life.cancel()
+        await self.ended.wait()
+
+    async def kill(self) -> None:
+        """End the node as kill -9 and a loss of power do: what was not synced is at the mercy of the disk."""
+        assert self._life is not None
+        self.disk.cut()
+        self.cluster.network.close(self.address, lose=self.cluster.random.random() < 0.5)
+        await self.stop()
+        self.disk.crash()
+
+    async def restart(self) -> Node:
+        """Kill the node if it runs, and start it again."""
+        if self.running:
+            await self.kill()
+        return await self.start()
+
+    def wipe(self) -> None:
+        """Lose the disk."""
+        self.disk = self.cluster.new_disk()
+
+    def copy_disk(self) -> SimDisk:
+        """A copy of the data directory as it is now."""
+        return self.disk.copy()
+
+    def put_disk(self, disk: SimDisk) -> None:
+        """Put a copy of a data directory in the place of this one."""
+        self.disk = disk.copy()
+
+    def settings(self) -> Settings:
+        """What the operator of this machine set."""
+        host, _, port = self.address.rpartition(":")
+        return Settings(
+            self.number, host, int(port), Path("/data"), self.timeout, self.name, self.max_counters, "text"
+        )
+
+    async def _live(self, task_status: trio.TaskStatus[None]) -> None:
+        network, random = self.cluster.network, self.cluster.random
+        transport = network.transport(self.address, knows_itself=self.knows_itself)
+        try:
+            with trio.CancelScope() as self._life:
+                async with (
+                    open_node(
+                        self.settings(),
+                        self.disk,
+                        transport,
+                        random=Random(random.random()),
+                        wall_clock=lambda: WALL_CLOCK + trio.current_time() + self.clock_skew,
+                    ) as self._node,
+                    trio.open_nursery() as nursery,
+                ):
+                    network.listen(self.address, self._node, nursery)
+                    task_status.started()
+                    try:
+                        await trio.sleep_forever()
+                    finally:
+                        network.close(self.address)
+        except* DiskFailed as group:
+            self.failure = group
+        finally:
+            self._node = None
+            self.ended.set()
+
+
+class SimCluster:
+    """Machines, and the network between them.
+
+    Args:
+        nursery: the nodes are its children.
+        random: where all chance comes from.
+        delay: least and most seconds that a message travels.
+    """
+
+    def __init__(self, nursery: trio.Nursery, random: Random, delay: tuple[float, float]) -> None:
+        self.nursery = nursery
+        self.random = random
+        self.network = SimNetwork(Random(random.random()), delay)
+        self.hosts: list[Host] = []
+
+    def __getitem__(self, number: int) -> Host:
+        """The machine with that number, from 1."""
+        return self.hosts[number - 1]
+
+    @property
+    def addresses(self) -> list[str]:
+        """All addresses."""
+        return [host.address for host in self.hosts]
+
+    def new_disk(self) -> SimDisk:
+        """An empty disk."""
+        return SimDisk(Random(self.random.random()))
+
+    def add(self) -> Host:
+        """One more machine, with nothing running on it."""
+        number = len(self.hosts) + 1
+        self.hosts.append(Host(self, number, address_of(number), self.new_disk()))
+        return self.hosts[-1]
+
+    async def configure(self, *hosts: Host) -> None:
+        """Post a config of those machines, or of all, to the first of them, and wait until all of them have it."""
+        members = hosts or tuple(self.hosts)
+        await members[0].node.configure({"actors": [host.address for host in members]})
+        wanted = sorted(host.address for host in members)
+        await self.eventually(
+            lambda: all(host.node.config()["actors"] == wanted and self.linked(host) for host in members)
+        )
+
+    def linked(self, host: Host) -> bool:
+        """Whether a node has links to all other members."""
+        return all(peer.pusher is not None for peer in host.node.peers if peer.address != host.address)
+
+    async def eventually(self, condition: Callable[[], bool | Awaitable[bool]], within: float = 2.0) -> float:
+        """Wait until it holds; returns how long that took.
+
+        Raises:
+            AssertionError: it did not in that many seconds.
+        """
+        started = trio.current_time()
+        while True:
+            holds = condition()
+            if isinstance(holds, Awaitable):
+                holds = await holds
+            if holds:
+                return trio.current_time() - started
+            assert trio.current_time() < started + within, "it did not come about in time"
+            await trio.sleep(0.005)
+
+    async def converged(self, name: str, value: int, within: float = 2.0) -> None:
+        """Wait until all running nodes have that value, and answer it to consistent reads, too."""
+        running = [host for host in self.hosts if host.running]
+        await self.eventually(lambda: all(host.node.value(name) == value for host in running), within)
+        for host in running:
+            assert await host.node.consistent_value(name) == value
+
+
+@asynccontextmanager
+async def open_cluster(
+    size: int = 3, *, seed: int = 0, delay: tuple[float, float] = (0.001, 0.01), configured: bool = True
+) -> AsyncIterator[SimCluster]:
+    """A cluster of nodes that all run, for as long as the context lasts.
+
+    Args:
+        size: how many nodes.
+        seed: of all chance.
+        delay: least and most seconds that a message travels.
+        configured: whether they know of each other already.
+    """
+    seed_scheduler(seed)
+    async with trio.open_nursery() as nursery:
+        cluster = SimCluster(nursery, Random(seed), delay)
+        for _ in range(size):
+            await cluster.add().start()
+        if configured:
+            await cluster.configure()
+        yield cluster
+        nursery.cancel_scope.cancel()
+
+
+async def replayed(disk: SimDisk) -> Replica:
+    """What a start would make of a disk's content."""
+    replica = Replica(Identity(bytes(16), bytes(16)), 1000)
+    log = Log(disk.copy())
+    await log.recover(replica.recover)
+    log.close()
+    return replica

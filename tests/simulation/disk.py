@@ -1,0 +1,283 @@
+"""A disk in memory that does at a crash all that a real one may: lose, tear or keep what was not synced."""
+
+from __future__ import annotations
+
+import errno
+from collections import deque
+from collections.abc import Callable
+from random import Random
+from typing import TypeVar
+
+import trio
+
+from gcount.storage.disk import Disk, File
+
+T = TypeVar("T")
+
+PAGE = 512
+_OUTCOMES = ("lost", "kept", "prefix", "pages", "garbage")
+
+
+class SimulatedCrash(BaseException):
+    """The power went off before an operation; like `SystemExit`, nothing that handles errors may stop it."""
+
+
+class _Inode:
+    """A file's bytes, as a reader sees them and as they are on the platter."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+        self.durable = b""
+        self.changed_from: int | None = None  # the lowest offset that changed since the last sync
+        self.rotten: list[tuple[int, int]] = []  # what a failed sync threw away, though it can still be read
+
+    def touch(self, offset: int) -> None:
+        self.changed_from = offset if self.changed_from is None else min(self.changed_from, offset)
+
+    def write(self, data: bytes) -> None:
+        self.touch(len(self.data))
+        self.data += data
+
+    def truncate(self, size: int) -> None:
+        self.touch(size)
+        del self.data[size:]
+        self.rotten = [(start, min(end, size)) for start, end in self.rotten if start < size]
+
+    def sync(self) -> None:
+        self.durable = self._image()
+        self.changed_from = None
+
+    def rot(self, random: Random) -> None:
+        """A sync failed: pages are dropped as if they were clean, and no later sync writes them (fsyncgate)."""
+        if self.changed_from is not None:
+            start, self.changed_from = self.changed_from, None
+            first = random.randrange(start, len(self.data) + 1)
+            self.rotten.append((random.choice((start, first)), len(self.data)))
+            self.durable = self._image()
+
+    def crash(self, random: Random) -> None:
+        """Fall back to what the platter holds, or may hold."""
+        outcome = random.choice(_OUTCOMES)
+        if self.changed_from is None or outcome == "lost":
+            survived = self.durable
+        elif outcome == "kept":
+            survived = self._image()
+        else:
+            survived = self._torn(random, outcome)
+        self.data = bytearray(survived)
+        self.durable = survived
+        self.changed_from = None
+        self.rotten = []
+
+    def _torn(self, random: Random, outcome: str) -> bytes:
+        start = min(self.changed_from or 0, len(self.data))
+        image = self._image()[: random.randint(start, len(self.data))]
+        if outcome == "prefix":
+            return image
+        torn = bytearray(image)
+        while start < len(torn):
+            end = min(len(torn), (start // PAGE + 1) * PAGE)
+            if random.random() < 0.5:
+                old = self.durable[start:end]
+                hole = old + bytes(end - start - len(old))
+                torn[start:end] = random.randbytes(end - start) if outcome == "garbage" else hole
+            start = end
+        return bytes(torn)
+
+    def _image(self) -> bytes:
+        image = bytearray(self.data)
+        for start, end in self.rotten:
+            image[start:end] = bytes(end - start)
+        return bytes(image)
+
+
+class _Handle(File):
+    """A file open for appending in one life of the disk."""
+
+    def __init__(self, disk: SimDisk, name: str, inode: _Inode) -> None:
+        self._disk = disk
+        self._life = disk.life
+        self._name = name
+        self._inode = inode
+        disk.open_files += 1
+
+    def write(self, data: bytes) -> None:
+        self._step("write")
+        room = self._disk.free_bytes()
+        self._inode.write(data[:room])
+        if room < len(data):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    def sync(self) -> None:
+        try:
+            self._step("sync")
+        except OSError:
+            self._inode.rot(self._disk.random)
+            raise
+        self._inode.sync()
+
+    def truncate(self, size: int) -> None:
+        self._step("truncate")
+        self._inode.truncate(size)
+
+    def close(self) -> None:
+        self._disk.open_files -= 1
+
+    def _step(self, operation: str) -> None:
+        if self._life != self._disk.life:
+            raise OSError(errno.EBADF, "The file was opened before the crash")
+        self._disk.step(operation, self._name)
+
+
+class SimDisk(Disk):
+    """One directory in memory.
+
+    Args:
+        random: decides how long operations take and what survives a crash.
+        latency: the shortest and the longest time that a sequence of operations takes, in seconds.
+
+    `capacity`, in bytes, may be changed at any time. `history` holds the newest operations, as "sync 00000001.log".
+    """
+
+    def __init__(self, random: Random, latency: tuple[float, float] = (0.0005, 0.004)) -> None:
+        self.random = random
+        self.latency = latency
+        self.capacity = 10**12
+        self.life = 0
+        self.operations = 0
+        self.open_files = 0
+        self.history: deque[str] = deque(maxlen=10_000)
+        self._cut = False
+        self._crash_at: int | None = None
+        self._faults: dict[str, tuple[int, int]] = {}  # operation -> how many succeed before, error number
+        self._names: dict[str, _Inode] = {}
+        self._durable: dict[str, _Inode] = {}
+        self._changes: list[tuple[str | None, str | None, _Inode | None]] = []  # old name, new name, file
+
+    def crash_after(self, operations: int) -> None:
+        """Let that many operations happen; the next one raises `SimulatedCrash` instead, and so do all after it."""
+        self._crash_at = self.operations + operations
+
+    def fail(self, operation: str, after: int = 0, error: int = errno.EIO) -> None:
+        """Let an operation ("sync", "truncate", "rename" ...) fail once, after some more that succeed."""
+        self._faults[operation] = (after, error)
+
+    def fail_sync(self, after: int = 0, error: int = errno.EIO) -> None:
+        """Let a sync of a file fail: what it was to write may be gone although later syncs succeed."""
+        self.fail("sync", after, error)
+
+    def cut(self) -> None:
+        """Nothing reaches the disk any more: each operation fails until the crash that has to follow."""
+        self._cut = True
+
+    def crash(self) -> None:
+        """Lose power: what was not synced is lost, kept or torn. Afterwards the same disk can be opened again."""
+        self.restart()
+        for old, new, inode in self._changes:
+            if self.random.random() < 0.5:
+                continue
+            if old is not None:
+                self._durable.pop(old, None)
+            if new is not None and inode is not None:
+                self._durable[new] = inode
+        self._changes = []
+        self._names = dict(self._durable)
+        for inode in self._names.values():
+            inode.crash(self.random)
+
+    def restart(self) -> None:
+        """Lose the process only (kill -9): what was written can be read, but it is no more durable than before."""
+        self.life += 1
+        self.open_files = 0
+        self._cut = False
+        self._crash_at = None
+        self._faults = {}
+
+    def copy(self) -> SimDisk:
+        """Another disk that holds what is durable on this one."""
+        disk = SimDisk(Random(self.random.random()), self.latency)
+        disk._names = {name: _copy(inode) for name, inode in self._durable.items()}
+        disk._durable = dict(disk._names)
+        return disk
+
+    def poke(self, name: str, data: bytes) -> None:
+        """Replace a file's bytes durably, as rot or an operator does."""
+        inode = _Inode()
+        inode.write(data)
+        inode.sync()
+        self._names[name] = self._durable[name] = inode
+
+    async def run(self, operation: Callable[[], T]) -> T:
+        life = self.life
+        with trio.CancelScope(shield=True):  # as a thread can't be cancelled
+            await trio.sleep(self.random.uniform(*self.latency))
+        if life != self.life:
+            raise OSError(errno.EIO, "The disk crashed meanwhile")
+        return operation()
+
+    def step(self, operation: str, name: str = "") -> None:
+        """Count an operation that is about to happen, and fail it if its time has come."""
+        if self._crash_at is not None and self.operations >= self._crash_at:
+            raise SimulatedCrash(f"before {operation} {name}")
+        if self._cut:
+            raise OSError(errno.EIO, "The disk is gone")
+        self.operations += 1
+        self.history.append(f"{operation} {name}".strip())
+        if operation in self._faults:
+            after, error = self._faults.pop(operation)
+            if after == 0:
+                raise OSError(error, f"Simulated failure of {operation}")
+            self._faults[operation] = (after - 1, error)
+
+    def names(self) -> list[str]:
+        return sorted(self._names)
+
+    def read(self, name: str) -> bytes:
+        self.step("read", name)
+        return bytes(self._find(name).data)
+
+    def create(self, name: str) -> File:
+        self.step("create", name)
+        inode = _Inode()
+        self._change(None, name, inode)
+        return _Handle(self, name, inode)
+
+    def append(self, name: str) -> File:
+        self.step("append", name)
+        return _Handle(self, name, self._find(name))
+
+    def rename(self, old: str, new: str) -> None:
+        self.step("rename", f"{old} {new}")
+        self._change(old, new, self._find(old))
+
+    def remove(self, name: str) -> None:
+        self.step("remove", name)
+        self._find(name)
+        self._change(name, None, None)
+
+    def sync_names(self) -> None:
+        self.step("sync_names")
+        self._durable = dict(self._names)
+        self._changes = []
+
+    def free_bytes(self) -> int:
+        return max(0, self.capacity - sum(len(inode.data) for inode in self._names.values()))
+
+    def _find(self, name: str) -> _Inode:
+        if name not in self._names:
+            raise FileNotFoundError(errno.ENOENT, "No such file", name)
+        return self._names[name]
+
+    def _change(self, old: str | None, new: str | None, inode: _Inode | None) -> None:
+        self._changes.append((old, new, inode))
+        if old is not None:
+            del self._names[old]
+        if new is not None and inode is not None:
+            self._names[new] = inode
+
+
+def _copy(inode: _Inode) -> _Inode:
+    copied = _Inode()
+    copied.write(inode.durable)
+    copied.sync()
+    return copied
