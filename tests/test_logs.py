@@ -42,9 +42,7 @@ def test_text(stream: io.StringIO) -> None:
     logs.configure("text", stream)
     logs.get_logger(node=1).info("link up", peer="10.0.0.2:7777", lag=3)
     line = stream.getvalue()
-    assert re.fullmatch(
-        TIME + r" info     link up                  node=1 peer=10\.0\.0\.2:7777 lag=3\n", line
-    )
+    assert re.fullmatch(TIME + r" info     link up                  node=1 peer=10\.0\.0\.2:7777 lag=3\n", line)
 
 
 def test_json(stream: io.StringIO) -> None:

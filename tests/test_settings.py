@@ -60,9 +60,7 @@ def test_the_environment_of_the_process_is_not_looked_at(monkeypatch: pytest.Mon
     assert parse([], {}).host == "0.0.0.0"
 
 
-def test_the_data_directory_follows_the_id_and_is_absolute(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_the_data_directory_follows_the_id_and_is_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     assert parse(["12"], {}).data_dir == PROJECT / "data" / "12"
     assert parse(["--data-dir", "here"], {}).data_dir == tmp_path / "here"

@@ -32,11 +32,7 @@ _RESET: Final = struct.pack("ii", 1, 0)
 
 
 def raise_descriptor_limit() -> int:
-    """Raise this process's soft limit of open files to its hard limit.
-
-    Returns:
-        The soft limit that is now in force.
-    """
+    """Raise this process's soft limit of open files to its hard limit, and say what it is now."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         # Some systems name a hard limit that they do not grant; the soft one then stays as it is.
@@ -63,8 +59,7 @@ class Connection(trio.abc.HalfCloseableStream):
         last_used: when it was accepted or last completed a response; dribbling bytes is no use.
         busy: whether a request or a websocket is in progress.
         is_link: whether it is a link of another node, see `become_link`.
-        bytes_in: bytes received from the peer.
-        bytes_out: bytes sent to the peer.
+        bytes_in, bytes_out: bytes received from the peer, and sent to it.
         scope: what the task that serves the connection runs in; `abort` cancels it.
     """
 
@@ -113,7 +108,7 @@ class Connection(trio.abc.HalfCloseableStream):
 
         Raises:
             trio.BrokenResourceError: the peer is gone, or did not read.
-            trio.ClosedResourceError: the connection was closed.
+            trio.ClosedResourceError: the connection was closed, perhaps while this call waited.
         """
         with trio.move_on_after(self._owner.link_send_timeout if self.is_link else self._owner.send_timeout):
             await self._stream.send_all(data)
@@ -128,12 +123,7 @@ class Connection(trio.abc.HalfCloseableStream):
         await self._stream.wait_send_all_might_not_block()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        """Receive some bytes; none means that the peer has finished sending.
-
-        Raises:
-            trio.BrokenResourceError: the connection was reset.
-            trio.ClosedResourceError: the connection was closed, perhaps while this call waited.
-        """
+        """Receive some bytes; none means that the peer has finished sending. Raises as `send_all` does."""
         if self._closing.is_set():
             raise trio.ClosedResourceError("the connection is being closed")
         self._receiving = True
@@ -242,11 +232,7 @@ class Connections:
         yield "gcount_connections_refused", "Newcomers for whom no room could be made.", {}, self.refused
 
     def admit(self, stream: trio.SocketStream) -> Connection | None:
-        """Register an accepted connection, at the limit in place of the client idle for longest.
-
-        Returns:
-            The connection, or None if no room could be made; the stream is closed then.
-        """
+        """Register an accepted stream; without room for it, None is returned and the stream is closed."""
         connection = Connection(stream, self)
         if len(self) >= self.limit and not self.make_room():
             self.refused += 1

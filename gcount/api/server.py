@@ -12,7 +12,6 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any, Final, cast
 
-import structlog
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
@@ -34,6 +33,7 @@ from hypercorn.utils import parse_socket_addr
 
 from gcount.api.connections import Connection, Connections
 from gcount.api.protocol import Protocol, http_config
+from gcount.throttle import Throttle
 
 GRACE_SECONDS: Final = 1.0
 # How long a connection may be without a request, also one that sends its headers byte by byte.
@@ -41,27 +41,6 @@ KEEP_ALIVE_SECONDS: Final = 75.0
 _ACCEPT_RETRY_SECONDS: Final = 0.1
 # What accept(2) fails with when the process or the machine has run out of something.
 _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
-
-
-class Throttle:
-    """Logs one event at most once a second, however often it happens, and says how many were left out."""
-
-    def __init__(self, event: str) -> None:
-        self._event = event
-        self._log = structlog.get_logger()
-        self._quiet_until = float("-inf")
-        self._suppressed = 0
-
-    def warn(self, **fields: object) -> None:
-        """Log the event with these fields, unless it was logged less than a second ago."""
-        if trio.current_time() < self._quiet_until:
-            self._suppressed += 1
-            return
-        if self._suppressed:
-            fields["suppressed"] = self._suppressed
-        self._log.warning(self._event, **fields)
-        self._quiet_until = trio.current_time() + 1.0
-        self._suppressed = 0
 
 
 class Server(TCPServer):

@@ -22,6 +22,7 @@ from gcount.throttle import Throttle
 HELLO_TIMEOUT = 2.0  # seconds
 MAX_ANSWERS = 256  # that wait to be sent on one link
 MAX_ERRANDS = 64  # answers under way that wait for the disk, on one link
+MAX_STRANGER_CELLS = 1_000_000  # kept aside for all nodes that are no members, about 150 MB
 MAX_NODES = 1024  # whose boots are remembered
 MAX_BOOTS = 64
 
@@ -57,7 +58,7 @@ class Acceptor:
         talk = Conversation(link, self._local.metrics.link_bytes, "accepted")
         try:
             hello = await self._first(talk)
-            accepted = _Accepted(self._local, talk, hello, promote)
+            accepted = _Accepted(self._local, talk, hello, promote, self._strangers_aside)
             twin = self._supersede(hello)
             self._links.add(accepted)
             try:
@@ -102,6 +103,9 @@ class Acceptor:
                 link.scope.cancel()
         return twin
 
+    def _strangers_aside(self) -> int:
+        return sum(link.aside for link in self._links if not link.is_member)
+
     async def _welcome(self, talk: Conversation, accepted: "_Accepted", hello: wire.Hello, *, twin: bool) -> None:
         await self._local.settle()
         await self._local.adopt(hello.membership)
@@ -114,8 +118,16 @@ class Acceptor:
 class _Accepted:
     """One accepted link."""
 
-    def __init__(self, local: Local, talk: Conversation, hello: wire.Hello, promote: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        local: Local,
+        talk: Conversation,
+        hello: wire.Hello,
+        promote: Callable[[], bool],
+        strangers_aside: Callable[[], int],
+    ) -> None:
         self.hello = hello
+        self._strangers_aside = strangers_aside
         self._promote = promote
         self._promoted = False
         self.scope = trio.CancelScope()
@@ -125,6 +137,16 @@ class _Accepted:
         self._answers: deque[wire.Message] = deque()
         self._wake = trio.Event()
         self._errands = 0
+
+    @property
+    def is_member(self) -> bool:
+        """Whether a member of the cluster is at the other end."""
+        return self._local.is_member(self.hello.node)
+
+    @property
+    def aside(self) -> int:
+        """How many cells of an unfinished push are kept for it."""
+        return self._intake.aside
 
     def greeted(self, answer: wire.Hello) -> None:
         """This node's hello is about to be sent."""
@@ -153,12 +175,16 @@ class _Accepted:
                         raise ProtocolError(f"a {type(message).__name__} came from the dialling end")
 
     def _beat(self) -> None:
-        if not self._promoted and self._local.is_member(self.hello.node):
+        if not self._promoted and self.is_member:
             self._promoted = self._promote()
         self._answer(wire.Beaten(self._intake.news(self._local.replica.counters.digest())))
 
     def _push(self, nursery: trio.Nursery, push: wire.Push) -> None:
         deltas = self._intake.pushed(push)
+        if deltas is None and not self.is_member and self._strangers_aside() > MAX_STRANGER_CELLS:
+            raise ProtocolError(
+                f"nodes that are no members left more than {MAX_STRANGER_CELLS} cells in unfinished pushes"
+            )
         if deltas is None:
             self._answer(self._intake.ack({}))
         else:
@@ -174,14 +200,16 @@ class _Accepted:
 
     def _may_push(self, delta: Delta) -> bool:
         """From a node that is no member only its own incarnations are accepted, and nobody else's under that name."""
-        if self._local.is_member(self.hello.node):
+        if self.is_member:
             return True
         own = delta.incarnation == self.hello.incarnation or delta.incarnation in self.hello.retired
-        return own and not self._local.is_claimed(delta.incarnation, self.hello.node)
+        replica = self._local.replica
+        fits = len(replica.counters) + len(delta.cells) <= replica.max_counters
+        return own and fits and not self._local.is_claimed(delta.incarnation, self.hello.node)
 
     def _collect(self, nursery: trio.Nursery, collect: wire.Collect) -> None:
         local = self._local
-        if collect.hold and local.is_member(self.hello.node):
+        if collect.hold and self.is_member:
             local.holds.ask(collect.name, self, trio.current_time())
             if local.replica.is_pending(collect.name):
                 self._errand(nursery, self._collect_settled, collect)

@@ -38,23 +38,26 @@ class Gather:
         """
         reading = self._readings.setdefault(name, Reading(name))
         self._changed.setdefault(name, trio.Event())
-        arrival = reading.arrive()
+        arrival, rounds_before = reading.arrive(), reading.begun
         try:
             with trio.move_on_after(timeout):
                 while True:
                     self._start_round(reading)
                     value = reading.value(arrival)
                     if value is not None:
-                        self._local.metrics.reads.labels("exact").inc()
+                        self._observe("exact", reading.begun - rounds_before)
                         return value
                     with trio.move_on_after(STALL):
                         await self._changed[name].wait()
-            self._local.metrics.reads.labels("unavailable").inc()
+            self._observe("unavailable", reading.begun - rounds_before)
             bound = reading.lower_bound(self._local.replica.counters.cells(name))
             raise ReadUnavailable(bound, reading.missing())
         finally:
             if reading.leave(arrival):
                 self._forget(reading)
+
+    def _observe(self, outcome: str, rounds: int) -> None:
+        self._local.metrics.read_rounds.labels(outcome).observe(rounds)
 
     def collected(self, address: str, answer: wire.Collected) -> None:
         """A member answered a round; what comes too late for its round is ignored."""

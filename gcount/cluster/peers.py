@@ -230,6 +230,7 @@ class Peers:
             return None
         local.met[peer.address] = answer
         await local.adopt(answer.membership)
+        own = local.replica.identity  # it may have changed meanwhile
         if answer.node == own.node:
             local.standing.met_twin(f"another process runs with a copy of this node's data directory at {peer.address}")
         elif answer.twin:

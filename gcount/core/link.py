@@ -127,6 +127,11 @@ class Intake:
         self._number = 0
         self._busy = False
 
+    @property
+    def aside(self) -> int:
+        """How many cells are kept aside."""
+        return self._assembly.cells
+
     def pushed(self, push: Push) -> list[Delta] | None:
         """A push arrived.
 

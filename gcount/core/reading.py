@@ -79,6 +79,7 @@ class Reading:
         self.held = False  # whether a Release is owed
         self.extra: set[str] = set()  # members learned of, or removed, while reads are under way
         self.rounds: list[Round] = []
+        self.begun = 0  # rounds, over and under way
         self._arrivals = 0
         self._waiting: dict[int, int | None] = {}  # arrival -> value, once it is known
         self._unconfirmed = 0
@@ -114,6 +115,7 @@ class Reading:
         hold = self._unconfirmed >= HOLD_AFTER
         self.held = self.held or hold
         wanted = {*members, *self.extra}
+        self.begun += 1
         begun = Round(number, self._arrivals, now, self.known, wanted, hold=hold)
         self.rounds.append(begun)
         if not wanted:

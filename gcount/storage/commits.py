@@ -126,6 +126,7 @@ class Committer:
             size = await self._log.append(batch, batch.identity or self._replica.identity)
         except DiskFull as error:
             self._replica.abort()
+            self._metrics.disk_full.inc()
             self._report_full(str(error))
             return error
         self._replica.commit()

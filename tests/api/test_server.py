@@ -447,7 +447,8 @@ async def main():
         client.setblocking(False)
         client.connect_ex(address)
         await trio.sleep(1.5)
-        taken.pop().close()
+        for _ in range(3):
+            taken.pop().close()
         stream = trio.SocketStream(trio.socket.from_stdlib_socket(client))
         await stream.send_all(b"GET /ping HTTP/1.0\\r\\n\\r\\n")
         received = b"".join([chunk async for chunk in stream])

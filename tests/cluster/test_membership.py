@@ -32,10 +32,7 @@ async def test_a_config_posted_to_one_reaches_all_and_each_finds_itself(
         assert answer["actors"] == cluster.addresses
         assert answer["self"] == cluster[size].address
         took = await cluster.eventually(
-            lambda: (
-                agreed(*cluster.hosts)
-                and all(host.node.config()["self"] == host.address for host in cluster.hosts)
-            )
+            lambda: agreed(*cluster.hosts) and all(host.node.config()["self"] == host.address for host in cluster.hosts)
         )
         assert took < 1
 

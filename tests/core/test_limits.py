@@ -21,7 +21,22 @@ from gcount.core.membership import Membership
 from gcount.core.wire import Hello, Push, encode
 
 GOOD = ["a", "x" * 255, "é" * 127, "😀" * 63, " ", "a b", "%2F", "..", "\u00a0", "\u2028", "\\", '"', "ÿ"]
-BAD = ["", "x" * 256, "é" * 128, "😀" * 64, "a/b", "/", "a\x00", "\n", "\x1f", "\x7f", "\x80", "\x9f", "\ud800", "a\udfff"]
+BAD = [
+    "",
+    "x" * 256,
+    "é" * 128,
+    "😀" * 64,
+    "a/b",
+    "/",
+    "a\x00",
+    "\n",
+    "\x1f",
+    "\x7f",
+    "\x80",
+    "\x9f",
+    "\ud800",
+    "a\udfff",
+]
 
 
 @pytest.mark.parametrize("name", GOOD, ids=ascii)

@@ -25,9 +25,7 @@ def copy_of_the_project(target: Path) -> Path:
         names = [name for name in listed.split("\0") if name and (PROJECT / name).is_file()]
     except (OSError, subprocess.CalledProcessError):  # not a clone but, say, an unpacked archive
         tops = ["bin", "gcount", "pyproject.toml", "constraints.txt"]
-        files = [
-            file for top in tops for file in [PROJECT / top, *(PROJECT / top).rglob("*")] if file.is_file()
-        ]
+        files = [file for top in tops for file in [PROJECT / top, *(PROJECT / top).rglob("*")] if file.is_file()]
         names = [str(file.relative_to(PROJECT)) for file in files if "__pycache__" not in file.parts]
     for name in names:
         (target / name).parent.mkdir(parents=True, exist_ok=True)
@@ -177,9 +175,7 @@ def script(file: Path, text: str) -> None:
 
 def test_the_launcher_becomes_the_node(project: Path, tmp_path: Path) -> None:
     command: list[str | Path] = [project / "bin" / "gcount-node", "3", "--cluster", "two words"]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, cwd=tmp_path, env=environment()
-    ) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path, env=environment()) as process:
         printed, _ = process.communicate(timeout=10)
     assert printed == f"{process.pid} {tmp_path} -P -m gcount 3 --cluster two words\n"
 

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
 
 import trio
 
-from gcount.core import wire
+from gcount.core.records import Identity
+from gcount.core.replica import Replica
 from gcount.errors import DiskFailed
 from gcount.node import Node, open_node
 from gcount.settings import Settings
 from gcount.storage.log import Log
-from gcount.core.records import Batch, Identity
-from gcount.core.replica import Replica
-from tests.simulation.memory import SimDisk
+from tests.simulation.disk import SimDisk
 from tests.simulation.network import SimNetwork
 
 WALL_CLOCK = 1_700_000_000.0  # when simulations begin
@@ -118,9 +117,7 @@ class Host:
     def settings(self) -> Settings:
         """What the operator of this machine set."""
         host, _, port = self.address.rpartition(":")
-        return Settings(
-            self.number, host, int(port), Path("/data"), self.timeout, self.name, self.max_counters, "text"
-        )
+        return Settings(self.number, host, int(port), Path("/data"), self.timeout, self.name, self.max_counters, "text")
 
     async def _live(self, task_status: trio.TaskStatus[None]) -> None:
         network, random = self.cluster.network, self.cluster.random
@@ -197,6 +194,11 @@ class SimCluster:
         """Whether a node has links to all other members."""
         return all(peer.pusher is not None for peer in host.node.peers if peer.address != host.address)
 
+    async def uptime(self, host: Host) -> None:
+        """Wait until a node runs there that has recovered."""
+        while not (host.running and host.node.recovered):
+            await trio.sleep(0.01)
+
     async def eventually(self, condition: Callable[[], bool | Awaitable[bool]], within: float = 2.0) -> float:
         """Wait until it holds; returns how long that took.
 
@@ -246,8 +248,11 @@ async def open_cluster(
 
 async def replayed(disk: SimDisk) -> Replica:
     """What a start would make of a disk's content."""
-    replica = Replica(Identity(bytes(16), bytes(16)), 1000)
+    blank = Identity(bytes(16), bytes(16))
+    replica = Replica(blank, 1000)
     log = Log(disk.copy())
-    await log.recover(replica.recover)
+    header = await log.recover(replica.recover)
     log.close()
+    if header is not None and replica.identity == blank:
+        replica.identity = Identity(header.node, header.incarnation)
     return replica

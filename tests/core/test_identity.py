@@ -1,0 +1,94 @@
+"""Whether a start may go on under the incarnation that its disk remembers."""
+
+from gcount.core.identity import Standing
+
+
+def test_a_minted_incarnation_needs_nobodys_word() -> None:
+    assert Standing(fresh=True).may_continue(["a:1", "b:1"])
+
+
+def test_a_lone_node_may_continue_at_once() -> None:
+    assert Standing(fresh=False).may_continue([])
+
+
+def test_all_members_have_to_confirm() -> None:
+    standing = Standing(fresh=False)
+    assert not standing.may_continue(["a:1", "b:1"])
+    standing.heard("a:1", knows=3, holds=3)
+    assert standing.unconfirmed(["a:1", "b:1"]) == ["b:1"]
+    assert not standing.may_continue(["a:1", "b:1"])
+    standing.heard("b:1", knows=0, holds=3)
+    assert standing.may_continue(["a:1", "b:1"])
+    assert standing.reason is None
+
+
+def test_the_newest_membership_decides_who_has_to_confirm() -> None:
+    standing = Standing(fresh=False)
+    standing.heard("a:1", knows=1, holds=1)
+    assert not standing.may_continue(["a:1", "new:1"])
+    standing.heard("new:1", knows=1, holds=1)
+    assert standing.may_continue(["new:1", "a:1"])
+
+
+def test_once_settled_it_stays_settled_for_members_that_come_later() -> None:
+    standing = Standing(fresh=False)
+    assert standing.may_continue([])
+    assert standing.may_continue(["late:1"])
+
+
+def test_a_member_that_knows_more_ends_the_incarnation_whoever_confirmed() -> None:
+    standing = Standing(fresh=False)
+    standing.heard("a:1", knows=5, holds=5)
+    standing.heard("b:1", knows=6, holds=5)
+    assert standing.reason == "b:1 knows 6 commits of this node's incarnation, its disk holds 5"
+    assert not standing.may_continue([])
+    standing.heard("b:1", knows=5, holds=5)
+    assert not standing.may_continue(["a:1", "b:1"])
+
+
+def test_even_a_settled_incarnation_ends_when_a_member_knows_more() -> None:
+    standing = Standing(fresh=True)
+    assert standing.may_continue([])
+    standing.heard("a:1", knows=1, holds=0)
+    assert not standing.may_continue([])
+
+
+def test_when_the_time_is_over_the_silent_are_named() -> None:
+    standing = Standing(fresh=False)
+    standing.heard("b:1", knows=0, holds=0)
+    standing.give_up(["c:1", "b:1", "a:1"])
+    assert standing.reason == "not confirmed in time by a:1, c:1"
+    assert not standing.may_continue(["b:1"])
+
+
+def test_giving_up_after_all_have_confirmed_changes_nothing() -> None:
+    standing = Standing(fresh=False)
+    standing.heard("a:1", knows=0, holds=0)
+    standing.give_up(["a:1"])
+    assert standing.reason is None
+    assert standing.may_continue(["a:1"])
+
+
+def test_giving_up_does_not_hide_why() -> None:
+    standing = Standing(fresh=False)
+    standing.heard("a:1", knows=2, holds=1)
+    standing.give_up(["b:1"])
+    assert standing.reason is not None
+    assert "a:1 knows 2" in standing.reason
+
+
+def test_a_twin_is_due_a_new_node_identity_until_it_is_minted() -> None:
+    standing = Standing(fresh=True)
+    standing.met_twin("two of me")
+    assert (standing.reason, standing.twin, standing.may_continue([])) == ("two of me", True, False)
+    standing.minted()
+    assert (standing.reason, standing.twin) == (None, False)
+    assert standing.may_continue(["a:1", "b:1"])
+
+
+def test_a_mint_settles_it() -> None:
+    standing = Standing(fresh=False)
+    standing.give_up(["a:1"])
+    standing.minted()
+    assert standing.reason is None
+    assert standing.may_continue(["a:1"])
