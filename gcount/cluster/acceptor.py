@@ -17,11 +17,12 @@ from gcount.core import wire
 from gcount.core.counters import Delta
 from gcount.core.link import Intake
 from gcount.errors import DiskFull, LinkClosed, LinkError, LinkRefused, ProtocolError, leaves
+from gcount.storage.commits import Commit
 from gcount.throttle import Throttle
 
 HELLO_TIMEOUT = 2.0  # seconds
-MAX_ANSWERS = 256  # that wait to be sent on one link
-MAX_ERRANDS = 64  # answers under way that wait for the disk, on one link
+MAX_ANSWERS = 4096  # that wait to be sent on one link
+MAX_ERRANDS = 64  # pushes and memberships that wait for the disk, on one link
 MAX_STRANGER_CELLS = 1_000_000  # kept aside for all nodes that are no members, about 150 MB
 MAX_NODES = 1024  # whose boots are remembered
 MAX_BOOTS = 64
@@ -40,7 +41,7 @@ class Acceptor:
     def __init__(self, local: Local, called: Callable[[bytes], None]) -> None:
         self._local = local
         self._called = called
-        self._links: set[_Accepted] = set()
+        self._links: dict[_Accepted, None] = {}  # in the order of their hellos
         self._refused = Throttle("link refused")
         self._boots: OrderedDict[bytes, list[bytes]] = OrderedDict()  # of each node, the newest last
 
@@ -60,13 +61,13 @@ class Acceptor:
             hello = await self._first(talk)
             accepted = _Accepted(self._local, talk, hello, promote, self._strangers_aside)
             twin = self._supersede(hello)
-            self._links.add(accepted)
+            self._links[accepted] = None
             try:
                 with accepted.scope:
                     await self._welcome(talk, accepted, hello, twin=twin)
                     await accepted.run()
             finally:
-                self._links.discard(accepted)
+                del self._links[accepted]
                 self._local.release_all(accepted)
         except* LinkError as group:
             for error in leaves(group):
@@ -137,6 +138,7 @@ class _Accepted:
         self._answers: deque[wire.Message] = deque()
         self._wake = trio.Event()
         self._errands = 0
+        self._unsettled: list[wire.Collect] = []
 
     @property
     def is_member(self) -> bool:
@@ -159,6 +161,8 @@ class _Accepted:
             nursery.start_soon(self._write)
             while True:
                 message = await self._talk.receive()
+                if self.scope.cancel_called:  # it was on its way when another boot took over: too late
+                    raise LinkClosed("superseded")
                 match message:
                     case wire.Beat():
                         self._beat()
@@ -188,12 +192,14 @@ class _Accepted:
         if deltas is None:
             self._answer(self._intake.ack({}))
         else:
-            self._errand(nursery, self._take, [delta for delta in deltas if self._may_push(delta)])
+            # Staged at once, not by the errand: what another boot's hello has to wait for must be seen waiting.
+            commit = self._local.committer.take([delta for delta in deltas if self._may_push(delta)])
+            self._errand(nursery, self._ack_when_durable, commit)
 
-    async def _take(self, deltas: list[Delta]) -> None:
+    async def _ack_when_durable(self, commit: Commit) -> None:
         refused = ""
         try:
-            await self._local.committer.take(deltas).wait()
+            await commit.wait()
         except DiskFull as error:
             refused = str(error)
         self._answer(self._intake.ack(self._local.replica.counters.digest(), refused))
@@ -212,13 +218,27 @@ class _Accepted:
         if collect.hold and self.is_member:
             local.holds.ask(collect.name, self, trio.current_time())
             if local.replica.is_pending(collect.name):
-                self._errand(nursery, self._collect_settled, collect)
+                self._wait_settled(nursery, collect)
                 return
         self._collected(collect)
 
-    async def _collect_settled(self, collect: wire.Collect) -> None:
-        await self._local.settle()
-        self._collected(collect)
+    def _wait_settled(self, nursery: trio.Nursery, collect: wire.Collect) -> None:
+        if len(self._unsettled) >= MAX_ANSWERS:
+            raise ProtocolError(f"{MAX_ANSWERS} of its questions wait for the disk already")
+        self._unsettled.append(collect)
+        if len(self._unsettled) == 1:
+            nursery.start_soon(self._answer_settled)
+
+    async def _answer_settled(self) -> None:
+        """Answer what asked for a hold as soon as the increments from before the hold are on disk."""
+        while self._unsettled:
+            await self._local.settle()
+            waiting, self._unsettled = self._unsettled, []
+            for collect in waiting:
+                if self._local.replica.is_pending(collect.name):
+                    self._unsettled.append(collect)
+                else:
+                    self._collected(collect)
 
     def _collected(self, collect: wire.Collect) -> None:
         replica = self._local.replica

@@ -53,7 +53,9 @@ class Gather:
             bound = reading.lower_bound(self._local.replica.counters.cells(name))
             raise ReadUnavailable(bound, reading.missing())
         finally:
-            if reading.leave(arrival):
+            for useless in reading.leave(arrival):
+                self._asked.pop(useless, None)
+            if reading.idle:
                 self._forget(reading)
 
     def _observe(self, outcome: str, rounds: int) -> None:
@@ -87,14 +89,14 @@ class Gather:
         local = self._local
         now = trio.current_time()
         self._rounds += 1
-        begun = reading.start(self._rounds, local.replica.counters.cells(reading.name), local.others, now)
+        begun = reading.start(self._rounds, local.replica.counters.cells(reading.name), local.readable, now)
         if begun is None:
             return
         if begun.hold:
             local.holds.ask(reading.name, self, now)
         if begun.missing:
             self._asked[begun.number] = reading
-            for address in begun.missing:
+            for address in sorted(begun.missing):
                 self._ask(address, reading, begun)
 
     def _ask(self, address: str, reading: Reading, round_: Round) -> None:
@@ -110,8 +112,6 @@ class Gather:
     def _forget(self, reading: Reading) -> None:
         """The last read of the counter is over."""
         del self._readings[reading.name], self._changed[reading.name]
-        for round_ in reading.rounds:
-            self._asked.pop(round_.number, None)
         if reading.held:
             self._local.release(reading.name, self)
             for peer in self._peers:

@@ -58,6 +58,11 @@ class Local:
         return [address for address in self.replica.membership.actors if address not in self.own_addresses]
 
     @property
+    def readable(self) -> list[str]:
+        """The addresses that a consistent read needs: all members, also those learned of while the disk was full."""
+        return [*self.others, *(address for address in self._missed.actors if address not in self.own_addresses)]
+
+    @property
     def max_aside_cells(self) -> int:
         """How many cells of one push may be kept aside: all that a member can have, whatever its share."""
         return 2 * self.replica.max_counters
@@ -120,6 +125,13 @@ class Local:
     def _unheld(self) -> None:
         released, self._released = self._released, trio.Event()
         released.set()
+
+    def found_self(self, address: str) -> None:
+        """An entry of the membership is this node: nobody has to wait for it."""
+        if address not in self.own_addresses:
+            self.own_addresses.add(address)
+            self.on_learned(self.replica.membership)
+            self.tell_news()
 
     async def adopt(self, membership: Membership) -> bool:
         """Learn a membership from a peer.

@@ -21,9 +21,7 @@ from gcount.errors import DiskFull, LinkClosed, LinkError, LinkRefused, Protocol
 BEAT_EVERY = 0.25  # seconds
 HELLO_TIMEOUT = 2.0  # seconds; the peer may first have to finish what my former life had staged there
 BACKOFF_FIRST = 0.05  # seconds
-BACKOFF_MOST = 0.5  # while the peer was seen in the last minute
-BACKOFF_LONG_GONE = 2.0
-SEEN_LATELY = 60.0
+BACKOFF_MOST = 0.5  # with the dial itself, less than what a node with an empty directory waits for its members
 MAX_OUTBOX = 4096  # questions that wait to be sent on one link
 
 logger: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -34,10 +32,9 @@ class Peer:
 
     Args:
         address: its entry in the membership.
-        now: the current time, in seconds.
     """
 
-    def __init__(self, address: str, now: float) -> None:
+    def __init__(self, address: str) -> None:
         self.address = address
         self.state = "connecting"
         self.reason = ""  # why there is no link
@@ -46,7 +43,6 @@ class Peer:
         self.scope = trio.CancelScope()
         self.redial = trio.Event()
         self.failures = 0
-        self._known_since = now
         self._outbox: deque[wire.Message] = deque()
         self._wake = trio.Event()
 
@@ -79,16 +75,13 @@ class Peer:
         self.pusher, self.state, self.reason = None, "connecting", reason
         self._outbox.clear()
 
-    def pause(self, now: float, jitter: float) -> float:
+    def pause(self, jitter: float) -> float:
         """How long to wait before the next dial, in seconds.
 
         Args:
-            now: the current time, in seconds.
             jitter: 0 to 1, at random.
         """
-        lately = now - max(self.last_contact or 0.0, self._known_since) < SEEN_LATELY
-        most = BACKOFF_MOST if lately else BACKOFF_LONG_GONE
-        pause = min(most, BACKOFF_FIRST * 2.0 ** min(self.failures, 10))
+        pause = min(BACKOFF_MOST, BACKOFF_FIRST * 2.0 ** min(self.failures, 10))
         self.failures += 1
         return pause * (0.5 + jitter / 2)
 
@@ -148,7 +141,7 @@ class Peers:
             while True:
                 for address in self._local.replica.membership.actors:
                     if address not in self._peers:
-                        self._peers[address] = peer = Peer(address, trio.current_time())
+                        self._peers[address] = peer = Peer(address)
                         nursery.start_soon(self._serve_member, peer, linger)
                 await self._local.wait_news()
 
@@ -181,13 +174,12 @@ class Peers:
                 log.warning("peer not reached", reason=reason)
             peer.unlinked(reason)
             self._local.tell_news()
-            pause = peer.pause(trio.current_time(), self._local.random.random())
+            pause = peer.pause(self._local.random.random())
             with trio.move_on_after(pause):
                 await peer.redial.wait()
             peer.redial = trio.Event()
         peer.state = "self"
-        self._local.own_addresses.add(peer.address)
-        self._local.tell_news()
+        self._local.found_self(peer.address)
 
     async def _dial(self, peer: Peer) -> tuple[str, bool]:
         """One link, from its dial to its end; returns why it ended, and whether one end refused to talk."""
@@ -226,7 +218,7 @@ class Peers:
             raise ProtocolError(f"a {type(answer).__name__} came where a Hello should")
         own = local.replica.identity
         if answer.node == own.node and answer.boot == local.boot:
-            local.own_addresses.add(peer.address)
+            local.found_self(peer.address)
             return None
         local.met[peer.address] = answer
         await local.adopt(answer.membership)

@@ -27,6 +27,6 @@ def valid_name(name: str) -> bool:
     if not name or len(name) > MAX_NAME_BYTES or _CONTROL.search(name):
         return False
     try:
-        return len(name) <= MAX_NAME_BYTES // 4 or len(name.encode()) <= MAX_NAME_BYTES
+        return name.isascii() or len(name.encode()) <= MAX_NAME_BYTES
     except UnicodeEncodeError:  # a lone surrogate
         return False

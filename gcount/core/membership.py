@@ -15,6 +15,7 @@ from gcount.core.limits import MAX_HOST_BYTES, MAX_MEMBERS, MAX_VERSION
 from gcount.errors import BadRequest
 
 _HOST_LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)\Z")
+_SCOPE = re.compile(r"\[[^%]*(%[A-Za-z0-9._-]{1,15})?\]\Z")
 _PORT = re.compile(r"[0-9]{1,5}\Z")
 
 
@@ -46,10 +47,15 @@ class Membership(msgspec.Struct, frozen=True, array_like=True):
 
         Returns:
             This one when the set is the same; else one that wins over it.
+
+        Raises:
+            BadRequest: the version has reached its limit, which only a hostile node can bring about.
         """
         wanted = tuple(sorted(set(actors)))
         if wanted == self.actors:
             return self
+        if self.version >= MAX_VERSION:
+            raise BadRequest(f"the config's version is {self.version} and can't grow any more")
         return Membership(max(self.version + 1, now_ms), wanted)
 
     def valid(self) -> bool:
@@ -120,6 +126,8 @@ def _split(text: str) -> tuple[str, str | None]:
 def _normalise_host(host: str, text: str) -> str:
     try:
         if host.startswith("["):
+            if not _SCOPE.search(host):
+                raise ValueError("a bad scope")
             return f"[{ipaddress.IPv6Address(host[1:-1]).compressed}]"
         return str(ipaddress.IPv4Address(host))
     except ValueError:

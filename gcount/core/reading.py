@@ -77,7 +77,7 @@ class Reading:
         self.name = name
         self.known: Cells = {}  # the join of all that was seen: a lower bound
         self.held = False  # whether a Release is owed
-        self.extra: set[str] = set()  # members learned of, or removed, while reads are under way
+        self._extra: dict[str, int] = {}  # members learned of, or removed: whom reads up to that arrival need, too
         self.rounds: list[Round] = []
         self.begun = 0  # rounds, over and under way
         self._arrivals = 0
@@ -90,9 +90,18 @@ class Reading:
         self._waiting[self._arrivals] = None
         return self._arrivals
 
-    def leave(self, arrival: int) -> bool:
-        """A read is over, answered or not; returns whether it was the last one."""
+    def leave(self, arrival: int) -> list[int]:
+        """A read is over, answered or not; returns the numbers of the rounds that serve nobody any more."""
         del self._waiting[arrival]
+        oldest = min(self._waiting, default=self._arrivals + 1)
+        useless = [round_.number for round_ in self.rounds if oldest > round_.began]
+        self.rounds = [round_ for round_ in self.rounds if oldest < round_.began]
+        self._extra = {address: until for address, until in self._extra.items() if oldest <= until}
+        return useless
+
+    @property
+    def idle(self) -> bool:
+        """Whether no read is left."""
         return not self._waiting
 
     def value(self, arrival: int) -> int | None:
@@ -114,7 +123,7 @@ class Reading:
         self.known = join_cells(self.known, own)
         hold = self._unconfirmed >= HOLD_AFTER
         self.held = self.held or hold
-        wanted = {*members, *self.extra}
+        wanted = {*members, *self._extra}
         self.begun += 1
         begun = Round(number, self._arrivals, now, self.known, wanted, hold=hold)
         self.rounds.append(begun)
@@ -138,7 +147,7 @@ class Reading:
 
     def restart(self, members: Iterable[str]) -> None:
         """The membership changed: all rounds are void, and these members have to answer the next ones, too."""
-        self.extra.update(members)
+        self._extra.update(dict.fromkeys(members, self._arrivals))
         self.rounds.clear()
 
     def missing(self) -> list[str]:

@@ -86,7 +86,7 @@ class Replica:
         known = self.counters.version(delta.incarnation)
         if delta.incarnation == self.identity.incarnation or delta.after > known:
             return False
-        if known == 0 and len(self.counters.digest()) >= MAX_INCARNATIONS:
+        if known == 0 and not self._has_room_for(delta.incarnation):
             return False
         self._deltas.append(delta)
         return True
@@ -148,6 +148,12 @@ class Replica:
             return True  # the usual case, without looking at what waits
         waiting = {name for name in (*self._amounts, *self._sealed_amounts) if name not in self.counters}
         return len(self.counters) + len(waiting) < self.max_counters
+
+    def _has_room_for(self, incarnation: bytes) -> bool:
+        known = self.counters.digest().keys() | {delta.incarnation for delta in self._deltas}
+        if self._sealed is not None:
+            known |= {delta.incarnation for delta in self._sealed.deltas}
+        return incarnation in known or len(known) < MAX_INCARNATIONS - 1  # one is kept for this node's own next life
 
     def _apply(self, batch: Batch) -> None:
         if batch.identity is not None:

@@ -158,7 +158,7 @@ def decode(data: bytes | str | None) -> Message:
         raise ProtocolError(f"a message has {len(data)} bytes; at most {MAX_MESSAGE_BYTES} are allowed")
     try:
         message = _decoder.decode(data)
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors, and so are UTF-8's
         raise ProtocolError(f"a message can't be read: {error}") from None
     problem = _problem(message)
     if problem:

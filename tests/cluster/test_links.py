@@ -9,7 +9,7 @@ from gcount.core import wire
 from gcount.core.counters import Delta
 from gcount.core.limits import MAX_MESSAGE_BYTES, PUSH_BYTES
 from gcount.errors import LinkClosed, LinkRefused
-from tests.simulation.caller import HELLO, call, hello
+from tests.simulation.caller import HELLO, Caller, call, hello
 from tests.simulation.cluster import Host, open_cluster
 
 
@@ -155,7 +155,7 @@ async def test_nothing_of_a_former_life_arrives_after_the_hello_was_answered(
         await former.ask(HELLO)
         cluster.network.delay = (0.001, 0.001)
         push = wire.Push(1, True, [Delta(HELLO.incarnation, 0, 7, {"x": 7})])
-        sends = [(former, push), (newer, hello(boot=b"2" * 16))]
+        sends: list[tuple[Caller, wire.Message]] = [(former, push), (newer, hello(boot=b"2" * 16))]
         for caller, message in sends if seed % 2 else reversed(sends):
             await caller.send(message)
         answer = await newer.receive()
@@ -240,10 +240,10 @@ async def test_many_held_reads_at_once_cost_no_link(autojump_clock: MockClock) -
 
         with structlog.testing.capture_logs() as logs:
             async with trio.open_nursery() as nursery:
-                for name in (f"n{number}" for number in range(100)):
+                for name in (f"n{number}" for number in range(150)):
                     nursery.start_soon(read, name)
                     for host in cluster.hosts:
                         nursery.start_soon(write, host, name)
-                await trio.sleep(1)
+                await trio.sleep(0.5)
                 nursery.cancel_scope.cancel()
         assert logs == []

@@ -64,7 +64,7 @@ async def test_a_read_that_lags_takes_two_rounds(autojump_clock: MockClock) -> N
         assert rounds.holds == set()
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 async def test_reads_end_within_a_few_rounds_under_constant_writers(autojump_clock: MockClock, seed: int) -> None:
     async with open_cluster(3, seed=seed) as cluster:
 
@@ -73,10 +73,10 @@ async def test_reads_end_within_a_few_rounds_under_constant_writers(autojump_clo
                 await host.node.increment("x", 1)
 
         async with trio.open_nursery() as nursery:
-            for host in cluster.hosts * 4:
+            for host in cluster.hosts * 2:
                 nursery.start_soon(write, host)
-            for _ in range(5):
-                await trio.sleep(0.6)
+            for _ in range(4):
+                await trio.sleep(0.5)
                 rounds = Rounds(cluster, cluster[1])
                 await cluster[1].node.consistent_value("x")
                 assert rounds.count <= 5
@@ -97,14 +97,14 @@ async def test_constant_readers_hold_an_increment_for_250_ms_at_most(autojump_cl
             while True:
                 await host.node.consistent_value("x")
 
-        with trio.move_on_after(5):
+        with trio.move_on_after(3):
             async with trio.open_nursery() as nursery:
                 for host in cluster.hosts:
                     nursery.start_soon(write, host)
                     nursery.start_soon(read, host)
                     nursery.start_soon(read, host)
         assert 0.05 < books.slowest < 0.25 + 0.02  # the disk takes its part
-        assert min(books.answers.values()) > 100
+        assert min(books.answers.values()) > 50
 
 
 async def test_a_hold_ends_though_its_coordinator_died(autojump_clock: MockClock) -> None:

@@ -104,9 +104,9 @@ async def test_increments_go_on_everywhere_while_a_node_is_isolated(
                     cluster.network.cut(other.address, alone.address, one_way=True)
             await trio.sleep(1)
             books.answers.clear()
-            await trio.sleep(4)
+            await trio.sleep(2)
             assert len(books.answers) == 3
-            assert min(books.answers.values()) > 300
+            assert min(books.answers.values()) > 150
             assert books.slowest < 0.05
             nursery.cancel_scope.cancel()
         cluster.network.heal()
@@ -138,13 +138,13 @@ async def test_a_heal_after_a_long_time_is_noticed_within_2_s(autojump_clock: Mo
         assert trio.current_time() - started < 2
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(6))
 async def test_crashes_with_torn_disks_lose_nothing_that_was_acknowledged(autojump_clock: MockClock, seed: int) -> None:
     async with open_cluster(3, seed=seed) as cluster:
         books = Books()
         random = cluster.random
         async with trio.open_nursery() as nursery:
-            for host in cluster.hosts * 2:
+            for host in cluster.hosts:
                 nursery.start_soon(count, books, host)
             for _ in range(8):
                 await trio.sleep(random.uniform(0.05, 0.5))
@@ -226,9 +226,9 @@ async def test_a_full_disk_tears_no_record(autojump_clock: MockClock) -> None:
         books = Books()
         used = 10**12 - cluster[1].disk.free_bytes()
         async with trio.open_nursery() as nursery:
-            for host in cluster.hosts * 2:
+            for host in cluster.hosts:
                 nursery.start_soon(count, books, host)
-            for room in range(0, 2000, 77):
+            for room in range(0, 2000, 177):
                 cluster[1].disk.capacity = used + room
                 await trio.sleep(0.07)
             cluster[1].disk.capacity = 10**12

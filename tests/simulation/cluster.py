@@ -29,8 +29,8 @@ def address_of(number: int) -> str:
 
 def seed_scheduler(seed: int) -> None:
     """Let the same seed run the same tasks in the same order (private parts of trio: a test guards them)."""
-    trio._core._run._ALLOW_DETERMINISTIC_SCHEDULING = True  # type: ignore[attr-defined]
-    trio._core._run._r.seed(seed)  # type: ignore[attr-defined]
+    trio._core._run._ALLOW_DETERMINISTIC_SCHEDULING = True  # type: ignore[misc]
+    trio._core._run._r.seed(seed)
 
 
 class Host:
@@ -196,8 +196,7 @@ class SimCluster:
 
     async def uptime(self, host: Host) -> None:
         """Wait until a node runs there that has recovered."""
-        while not (host.running and host.node.recovered):
-            await trio.sleep(0.01)
+        await self.eventually(lambda: host.running and host.node.recovered, 60)
 
     async def eventually(self, condition: Callable[[], bool | Awaitable[bool]], within: float = 2.0) -> float:
         """Wait until it holds; returns how long that took.

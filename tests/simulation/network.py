@@ -49,7 +49,7 @@ class SimNetwork:
         self.paused: set[str] = set()
         self.silent: set[str] = set()  # addresses whose host is down: not even a refusal comes from there
         self._servers: dict[str, tuple[Server, trio.Nursery]] = {}
-        self._pipes: set[Pipe] = set()
+        self._pipes: dict[Pipe, None] = {}  # in the order in which they came to be, so that a seed repeats a run
         self._changed = trio.Event()
 
     def transport(self, address: str, *, knows_itself: bool = True) -> SimTransport:
@@ -130,11 +130,11 @@ class SimNetwork:
 
     def opened(self, pipe: Pipe) -> None:
         """A connection's direction came to be."""
-        self._pipes.add(pipe)
+        self._pipes[pipe] = None
 
     def forget(self, pipe: Pipe) -> None:
         """Its end has arrived."""
-        self._pipes.discard(pipe)
+        self._pipes.pop(pipe, None)
 
     def _poke(self) -> None:
         changed, self._changed = self._changed, trio.Event()

@@ -1,0 +1,84 @@
+"""A replica with its log on some disk: the least of a node that storage needs."""
+
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from random import Random
+from typing import TypeVar
+
+import trio
+from trio.testing import MockClock
+
+from gcount.core.records import Batch, Identity
+from gcount.core.replica import Replica
+from gcount.metrics import Metrics
+from gcount.storage.commits import Committer
+from gcount.storage.disk import Disk
+from gcount.storage.log import Log
+from tests.simulation.disk import SimDisk
+
+T = TypeVar("T")
+
+ME = Identity(b"n" * 16, b"i" * 16)
+
+
+def sim_disk(seed: int = 0) -> SimDisk:
+    return SimDisk(Random(seed))
+
+
+async def replayed(disk: Disk) -> tuple[Replica, Log]:
+    """What a start makes of a directory, the log open for appending."""
+    replica, log = Replica(ME, 1000), Log(disk)
+    if await log.recover(replica.recover) is None:
+        await log.begin(ME)
+    return replica, log
+
+
+class Store:
+    """A replica that commits, and what its clients were told."""
+
+    def __init__(self, replica: Replica, log: Log) -> None:
+        self.replica = replica
+        self.log = log
+        self.commits: list[Batch] = []
+        self.committer = Committer(replica, log, Metrics(), self.commits.append)
+
+    async def add(self, name: str, amount: int = 1) -> None:
+        await self.committer.increment(name, amount).wait()
+
+
+@asynccontextmanager
+async def running(disk: Disk) -> AsyncIterator[Store]:
+    """A store whose committer runs in the background."""
+    replica, log = await replayed(disk)
+    store = Store(replica, log)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(store.committer.run)
+        yield store
+        nursery.cancel_scope.cancel()
+    log.close()
+
+
+class Ledger:
+    """What clients asked for and what was acknowledged, over all lives of a store."""
+
+    def __init__(self) -> None:
+        self.asked: Counter[str] = Counter()
+        self.acknowledged: Counter[str] = Counter()
+
+    async def add(self, store: Store, name: str, amount: int) -> None:
+        self.asked[name] += amount
+        await store.add(name, amount)
+        self.acknowledged[name] += amount
+
+    def check(self, replica: Replica) -> None:
+        for name in self.asked:
+            total = replica.counters.total(name)
+            assert self.acknowledged[name] <= total <= self.asked[name], name
+            # From now on what was never acknowledged is either counted or gone for ever.
+            self.asked[name] = self.acknowledged[name] = total
+
+
+def run_simulated(work: Callable[[], Awaitable[T]]) -> T:
+    """Run an async function in a trio run of its own, whose clock jumps."""
+    return trio.run(work, clock=MockClock(autojump_threshold=0))
