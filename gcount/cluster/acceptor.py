@@ -1,4 +1,4 @@
-"""The accepting side of the links: it only answers, and it never stops reading.
+"""The accepting side of the links: it only answers.
 
 A node is known by its hello. Another boot of a node ends the links of its other boots, and what those had staged here
 is settled, before the hello is answered: nothing of a former life arrives after a peer has said what it knows.
@@ -137,6 +137,7 @@ class _Accepted:
         self._intake = Intake(0, {}, hello.membership)
         self._answers: deque[wire.Message] = deque()
         self._wake = trio.Event()
+        self._drained = trio.Event()
         self._errands = 0
         self._unsettled: list[wire.Collect] = []
 
@@ -160,6 +161,9 @@ class _Accepted:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._write)
             while True:
+                if len(self._answers) >= MAX_ANSWERS:  # who asks faster than it reads has to wait
+                    self._drained = trio.Event()
+                    await self._drained.wait()
                 message = await self._talk.receive()
                 if self.scope.cancel_called:  # it was on its way when another boot took over: too late
                     raise LinkClosed("superseded")
@@ -257,8 +261,6 @@ class _Accepted:
         self._errands -= 1
 
     def _answer(self, message: wire.Message) -> None:
-        if len(self._answers) >= MAX_ANSWERS:
-            raise ProtocolError(f"{MAX_ANSWERS} answers wait, and it does not read them")
         self._answers.append(message)
         self._wake.set()
 
@@ -266,5 +268,7 @@ class _Accepted:
         while True:
             while self._answers:
                 await self._talk.send(self._answers.popleft())
+                if len(self._answers) < MAX_ANSWERS:
+                    self._drained.set()
             await self._wake.wait()
             self._wake = trio.Event()

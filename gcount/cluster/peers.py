@@ -22,7 +22,7 @@ BEAT_EVERY = 0.25  # seconds
 HELLO_TIMEOUT = 2.0  # seconds; the peer may first have to finish what my former life had staged there
 BACKOFF_FIRST = 0.05  # seconds
 BACKOFF_MOST = 0.5  # with the dial itself, less than what a node with an empty directory waits for its members
-MAX_OUTBOX = 4096  # questions that wait to be sent on one link
+MAX_OUTBOX = 65_536  # questions that wait to be sent on one link
 
 logger: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -221,7 +221,7 @@ class Peers:
             local.found_self(peer.address)
             return None
         local.met[peer.address] = answer
-        await local.adopt(answer.membership)
+        memberships_exchanged = await local.adopt(answer.membership)
         own = local.replica.identity  # it may have changed meanwhile
         if answer.node == own.node:
             local.standing.met_twin(f"another process runs with a copy of this node's data directory at {peer.address}")
@@ -229,7 +229,7 @@ class Peers:
             local.standing.met_twin(
                 f"{peer.address} is called by another process with a copy of this node's data directory"
             )
-        else:
+        elif memberships_exchanged:  # else the newest one, which decides who has to confirm, may not be in force
             local.heard(peer.address, answer.digest.get(own.incarnation, 0))
         await self._mint_if_due()
         return answer
