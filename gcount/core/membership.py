@@ -15,7 +15,7 @@ from gcount.core.limits import MAX_HOST_BYTES, MAX_MEMBERS, MAX_VERSION
 from gcount.errors import BadRequest
 
 _HOST_LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)\Z")
-_SCOPE = re.compile(r"\[[^%]*(%[A-Za-z0-9._-]{1,15})?\]\Z")
+_IPV6 = re.compile(r"\[[0-9A-Fa-f:.]{2,45}(%[A-Za-z0-9._-]{1,15})?\]\Z")
 _PORT = re.compile(r"[0-9]{1,5}\Z")
 
 
@@ -126,9 +126,9 @@ def _split(text: str) -> tuple[str, str | None]:
 def _normalise_host(host: str, text: str) -> str:
     try:
         if host.startswith("["):
-            if not _SCOPE.search(host):
-                raise ValueError("a bad scope")
-            return f"[{ipaddress.IPv6Address(host[1:-1]).compressed}]"
+            if not _IPV6.match(host):
+                raise ValueError("not an IPv6 address with an interface's name at most")
+            return f"[{_compressed(ipaddress.IPv6Address(host[1:-1]))}]"
         return str(ipaddress.IPv4Address(host))
     except ValueError:
         pass
@@ -139,6 +139,11 @@ def _normalise_host(host: str, text: str) -> str:
             f"bad actor {_shown(text)}: an IPv4 address, [IPv6] or host name with an optional :port is allowed"
         )
     return ".".join(labels).lower()
+
+
+def _compressed(address: ipaddress.IPv6Address) -> str:
+    """Python 3.13 and older ones spell an IPv4 address inside IPv6 in different ways."""
+    return address.compressed if address.ipv4_mapped is None else f"::ffff:{address.ipv4_mapped}"
 
 
 def _shown(text: str) -> str:

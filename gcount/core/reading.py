@@ -39,18 +39,28 @@ class Round:
         began: the place in the order of arrivals at which it was sent.
         started: when, in seconds.
         prev: the expectation.
-        wanted: the addresses that have to answer.
+        wanted: the addresses of the members, which have to answer.
+        extra: further ones, which only some of the reads need.
         hold: whether increments of the counter are asked to wait.
     """
 
     def __init__(
-        self, number: int, began: int, started: float, prev: Cells, wanted: Iterable[str], *, hold: bool
+        self,
+        number: int,
+        began: int,
+        started: float,
+        prev: Cells,
+        wanted: Iterable[str],
+        extra: Iterable[str] = (),
+        *,
+        hold: bool,
     ) -> None:
         self.number = number
         self.began = began
         self.started = started
         self.hold = hold
-        self.missing = set(wanted)
+        self.extra = set(extra)
+        self.missing = {*wanted, *extra}
         self._prev = prev
         self.cells = prev
 
@@ -94,10 +104,10 @@ class Reading:
         """A read is over, answered or not; returns the numbers of the rounds that serve nobody any more."""
         del self._waiting[arrival]
         oldest = min(self._waiting, default=self._arrivals + 1)
-        useless = [round_.number for round_ in self.rounds if oldest > round_.began]
-        self.rounds = [round_ for round_ in self.rounds if oldest < round_.began]
         self._extra = {address: until for address, until in self._extra.items() if oldest <= until}
-        return useless
+        useless = [round_ for round_ in self.rounds if oldest > round_.began or round_.extra - self._extra.keys()]
+        self.rounds = [round_ for round_ in self.rounds if round_ not in useless]
+        return [round_.number for round_ in useless]
 
     @property
     def idle(self) -> bool:
@@ -123,11 +133,12 @@ class Reading:
         self.known = join_cells(self.known, own)
         hold = self._unconfirmed >= HOLD_AFTER
         self.held = self.held or hold
-        wanted = {*members, *self._extra}
+        wanted = set(members)
+        extra = self._extra.keys() - wanted
         self.begun += 1
-        begun = Round(number, self._arrivals, now, self.known, wanted, hold=hold)
+        begun = Round(number, self._arrivals, now, self.known, wanted, extra, hold=hold)
         self.rounds.append(begun)
-        if not wanted:
+        if not begun.missing:
             self._conclude(begun)
         return begun
 

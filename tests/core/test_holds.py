@@ -1,5 +1,7 @@
 """Holds: increments wait a quarter of a second at most, and then rest as long."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -96,5 +98,5 @@ def test_writers_wait_at_most_half_of_the_time_whatever_readers_do(steps: list[t
         later = now + passes / 100
         held += max(0.0, min(later, until) - now) if until is not None else 0.0
         now = later
-    assert all(later - earlier >= MAX_HOLD for earlier, later in zip(starts, starts[1:], strict=False))
+    assert all(later - earlier >= MAX_HOLD for earlier, later in pairwise(starts))
     assert held <= (now - 100.0) / 2 + MAX_HOLD

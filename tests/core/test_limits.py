@@ -67,7 +67,9 @@ def test_the_biggest_push_and_hello_that_a_node_makes_fit_in_a_message() -> None
     hello = Hello(
         1,
         "x" * MAX_CLUSTER_BYTES,
-        *ids[:3],
+        ids[0],
+        ids[1],
+        ids[2],
         ids[:1024],
         Membership(MAX_VERSION, (actor,) * MAX_MEMBERS),
         dict.fromkeys(ids, MAX_VERSION),

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from gcount.core import records as room
 from gcount.core.counters import Delta
+from gcount.core.limits import FRAME_BYTES
 from gcount.core.membership import Membership
 from gcount.core.records import (
     HEADER_BYTES,
@@ -44,7 +45,7 @@ def logs(draw: st.DrawFn) -> list[Batch]:
     return [draw(batches(number)) for number in range(1, draw(st.integers(1, 4)) + 1)]
 
 
-def written(made: list[Batch], frame: int = room.FRAME_BYTES) -> tuple[bytes, list[int]]:
+def written(made: list[Batch], frame: int = FRAME_BYTES) -> tuple[bytes, list[int]]:
     """A whole segment, and the offsets at which its batches begin and end."""
     data, offsets = HEAD.encode(), [HEADER_BYTES]
     with patch.object(room, "FRAME_BYTES", frame):
@@ -134,7 +135,7 @@ def test_any_prefix_yields_the_whole_batches_in_it_and_is_torn(
         assert (scan.damage.offset, scan.damage.torn) == (offsets[count], True)
 
 
-@pytest.mark.parametrize("frame", [40, room.FRAME_BYTES])
+@pytest.mark.parametrize("frame", [40, FRAME_BYTES])
 def test_any_flipped_bit_hides_its_batch_and_is_rot_unless_in_the_newest(frame: int) -> None:
     whole, offsets = written(SMALL, frame)
     for at in range(HEADER_BYTES, len(whole)):

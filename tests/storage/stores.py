@@ -9,7 +9,8 @@ from typing import TypeVar
 import trio
 from trio.testing import MockClock
 
-from gcount.core.records import Batch, Identity
+from gcount.core.counters import Delta
+from gcount.core.records import Batch, Header, Identity
 from gcount.core.replica import Replica
 from gcount.metrics import Metrics
 from gcount.storage.commits import Committer
@@ -24,6 +25,31 @@ ME = Identity(b"n" * 16, b"i" * 16)
 
 def sim_disk(seed: int = 0) -> SimDisk:
     return SimDisk(Random(seed))
+
+
+def batch(number: int, size: int = 1) -> Batch:
+    return Batch(number, True, [Delta(ME.incarnation, number - 1, number, {f"n{n}": number for n in range(size)})])
+
+
+async def opened(disk: Disk) -> tuple[Log, list[Batch], Header | None]:
+    log, found = Log(disk), list[Batch]()
+    header = await log.recover(found.append)
+    if header is None:
+        await log.begin(ME)
+    return log, found, header
+
+
+async def filled(disk: Disk, count: int, size: int = 1) -> list[Batch]:
+    log, _, _ = await opened(disk)
+    made = [batch(number, size) for number in range(1, count + 1)]
+    for one in made:
+        await log.append(one, ME)
+    log.close()
+    return made
+
+
+def contents(disk: Disk) -> dict[str, bytes]:
+    return {name: disk.read(name) for name in disk.names()}
 
 
 async def replayed(disk: Disk) -> tuple[Replica, Log]:

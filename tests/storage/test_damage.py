@@ -1,0 +1,91 @@
+"""A log that cannot be read: the start is refused with file and offset, and nothing is changed."""
+
+import pytest
+from trio.testing import MockClock
+
+from gcount.core.records import HEADER_BYTES, Batch
+from gcount.errors import LogDamaged
+from gcount.storage import log as room
+from gcount.storage.log import segment_name
+from tests.simulation.disk import SimDisk
+from tests.storage.stores import contents, filled, opened, sim_disk
+
+FIRST = segment_name(1)
+
+
+async def three_segments(monkeypatch: pytest.MonkeyPatch) -> tuple[SimDisk, list[Batch]]:
+    disk = sim_disk()
+    monkeypatch.setattr(room, "SEGMENT_BYTES", 300)
+    made = await filled(disk, 25)
+    assert len(disk.names()) >= 3
+    return disk, made
+
+
+async def refused(disk: SimDisk, file: str) -> LogDamaged:
+    """A start that has to be refused and to leave everything as it is."""
+    before = contents(disk)
+    with pytest.raises(LogDamaged) as caught:
+        await opened(disk)
+    assert caught.value.file == file
+    assert file in str(caught.value)
+    assert str(caught.value.offset) in str(caught.value)
+    assert contents(disk) == before
+    return caught.value
+
+
+async def test_a_torn_tail_of_any_other_segment_stops_the_start(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk, _ = await three_segments(monkeypatch)
+    disk.poke(FIRST, disk.read(FIRST)[:-1])
+    assert (await refused(disk, FIRST)).offset > HEADER_BYTES
+
+
+async def test_a_bad_record_before_others_stops_the_start_in_any_segment(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk, _ = await three_segments(monkeypatch)
+    for name in disk.names()[:-1]:
+        good = disk.read(name)
+        for at in range(0, len(good), 7):
+            bad = bytearray(good)
+            bad[at] ^= 0x10
+            disk.poke(name, bytes(bad))
+            assert (await refused(disk, name)).offset <= at
+        disk.poke(name, good)
+    assert (await opened(disk))[1]
+
+
+async def test_damage_in_the_last_segment_before_a_whole_record_stops_the_start(autojump_clock: MockClock) -> None:
+    disk = sim_disk()
+    await filled(disk, 3)
+    bad = bytearray(disk.read(FIRST))
+    bad[HEADER_BYTES + 20] ^= 1
+    disk.poke(FIRST, bytes(bad))
+    assert (await refused(disk, FIRST)).offset == HEADER_BYTES
+
+
+async def test_a_damaged_or_cut_header_stops_the_start_even_of_the_last_segment(autojump_clock: MockClock) -> None:
+    disk = sim_disk()
+    await filled(disk, 1)
+    good = disk.read(FIRST)
+    for bad in (b"", good[:10], bytes(len(good)), good[:-1].replace(b"gcount", b"GCOUNT")):
+        disk.poke(FIRST, bad)
+        assert (await refused(disk, FIRST)).offset == 0
+
+
+@pytest.mark.parametrize("missing", [1, 2])
+async def test_a_missing_segment_stops_the_start(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, missing: int
+) -> None:
+    disk, _ = await three_segments(monkeypatch)
+    disk.remove(segment_name(missing))
+    assert "missing" in str(await refused(disk, segment_name(missing)))
+
+
+async def test_a_segment_in_the_place_of_another_stops_the_start(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk, _ = await three_segments(monkeypatch)
+    disk.poke(segment_name(2), disk.read(segment_name(3)))
+    assert "segment 2" in str(await refused(disk, segment_name(2)))
