@@ -29,7 +29,7 @@ from gcount.storage.disk import Disk
 from gcount.storage.log import Log
 
 CONFIRM_WITHIN = 1.0  # seconds after the start in which increments wait for the members' confirmations
-EMPTY_WAIT = 1.5  # seconds in which members who know this node can reach it, before an empty directory answers reads
+EMPTY_WAIT = 1.5  # seconds in which members who know this node can reach it, before it answers reads without a config
 SELF_WAIT = 1.0  # seconds to find out which entry of a new config is this node
 ROOM_RETRY = 1.0  # seconds between two attempts to start on a full disk
 
@@ -109,11 +109,8 @@ class Node:
         """
         self._require_ready()
         deadline = trio.current_time() + (self.settings.timeout if timeout is None else timeout)
-        if self._fresh and not self.local.others:
-            with trio.move_on_at(deadline):
-                await trio.sleep_until(self.started + EMPTY_WAIT)
-            if trio.current_time() < self.started + EMPTY_WAIT:
-                raise ReadUnavailable(self.value(name), [])
+        if not self.local.replica.membership.actors:
+            await self._wait_to_be_known(name, deadline)
         return await self._gather.read(name, max(0.0, deadline - trio.current_time()))
 
     async def configure(self, body: object) -> dict[str, object]:
@@ -280,6 +277,16 @@ class Node:
                 logger.error("the disk is full", effect="the start waits until there is room")
                 await trio.sleep(ROOM_RETRY)
 
+    async def _wait_to_be_known(self, name: str, deadline: float) -> None:
+        """No config is known: members who know this node, whose disk may have forgotten them, get time to reach it."""
+        known_by = self._serving_since + EMPTY_WAIT
+        with trio.move_on_at(deadline):
+            while trio.current_time() < known_by and not self.local.replica.membership.actors:
+                with trio.move_on_at(known_by):
+                    await self.local.wait_news()
+            return
+        raise ReadUnavailable(self.value(name), [])
+
     async def _confirm_identity(self) -> None:
         local = self.local
         if local.standing.may_continue(local.others):
@@ -292,9 +299,12 @@ class Node:
 
     def _committed(self, batch: Batch) -> None:
         self.peers.wake()
-        self.local.adopt_missed()
+        if batch.identity is not None:
+            self.local.minted()
         if batch.membership is not None:
+            self._gather.learned(batch.membership)  # also for reads that began while it was on its way to the disk
             self.local.tell_news()
+        self.local.adopt_missed()
 
     def _require_ready(self) -> None:
         if not self._ready.is_set():
@@ -317,11 +327,13 @@ async def open_node(
     Raises:
         Fatal: in a group, out of the context: the node can't go on.
     """
-    async with trio.open_nursery() as nursery:
-        node = Node(settings, disk, transport, random, wall_clock)
-        nursery.start_soon(node.run)
-        try:
-            yield node
-        finally:
-            nursery.cancel_scope.cancel()
-            node.log.close()
+    node = Node(settings, disk, transport, random, wall_clock)
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(node.run)
+            try:
+                yield node
+            finally:
+                nursery.cancel_scope.cancel()
+    finally:
+        node.log.close()  # only now, as a batch may have been on its way to the disk

@@ -43,7 +43,7 @@ class Acceptor:
         self._called = called
         self._links: dict[_Accepted, None] = {}  # in the order of their hellos
         self._refused = Throttle("link refused")
-        self._boots: OrderedDict[bytes, list[bytes]] = OrderedDict()  # of each node, the newest last
+        self._boots = _Boots()
 
     def __len__(self) -> int:
         return len(self._links)
@@ -59,7 +59,7 @@ class Acceptor:
         talk = Conversation(link, self._local.metrics.link_bytes, "accepted")
         try:
             hello = await self._first(talk)
-            accepted = _Accepted(self._local, talk, hello, promote, self._strangers_aside)
+            accepted = _Accepted(self._local, talk, hello, promote, self._strangers_aside, self._boots)
             twin = self._supersede(hello)
             self._links[accepted] = None
             try:
@@ -89,16 +89,8 @@ class Acceptor:
         return hello
 
     def _supersede(self, hello: wire.Hello) -> bool:
-        """End the links of the node's other boots; returns whether an older boot came back: no restart does that."""
-        boots = self._boots.setdefault(hello.node, [])
-        self._boots.move_to_end(hello.node)
-        twin = hello.boot in boots[:-1]
-        if hello.boot in boots:
-            boots.remove(hello.boot)
-        boots.append(hello.boot)
-        del boots[:-MAX_BOOTS]
-        if len(self._boots) > MAX_NODES:
-            self._boots.popitem(last=False)
+        """End the links of the node's other boots; returns whether two of its boots are alive, as after no restart."""
+        twin = self._boots.met(hello.node, hello.boot)
         for link in self._links:
             if link.hello.node == hello.node and link.hello.boot != hello.boot:
                 link.scope.cancel()
@@ -108,12 +100,42 @@ class Acceptor:
         return sum(link.aside for link in self._links if not link.is_member)
 
     async def _welcome(self, talk: Conversation, accepted: "_Accepted", hello: wire.Hello, *, twin: bool) -> None:
-        await self._local.settle()
+        # In this order: a node that this very membership removes may push what others count until it is in force.
         await self._local.adopt(hello.membership)
+        await self._local.settle()
         self._called(hello.node)
         answer = self._local.hello(twin=twin)
         accepted.greeted(answer)
         await talk.send(answer)
+
+
+class _Boots:
+    """Which boots of each node said hello, and which of them proved to be alive by saying more."""
+
+    def __init__(self) -> None:
+        self._seen: OrderedDict[bytes, list[bytes]] = OrderedDict()  # the newest last
+        self._alive: dict[bytes, bytes] = {}
+
+    def met(self, node: bytes, boot: bytes) -> bool:
+        """A boot says hello; returns whether it was followed by another one that was alive.
+
+        A hello of a former life that was long on its way follows, too, but never says more.
+        """
+        boots = self._seen.setdefault(node, [])
+        self._seen.move_to_end(node)
+        twin = boot in boots[:-1] and self._alive.get(node) == boots[-1]
+        if boot in boots:
+            boots.remove(boot)
+        boots.append(boot)
+        del boots[:-MAX_BOOTS]
+        if len(self._seen) > MAX_NODES:
+            forgotten, _ = self._seen.popitem(last=False)
+            self._alive.pop(forgotten, None)
+        return twin
+
+    def spoke(self, node: bytes, boot: bytes) -> None:
+        """A boot said more than hello."""
+        self._alive[node] = boot
 
 
 class _Accepted:
@@ -126,9 +148,11 @@ class _Accepted:
         hello: wire.Hello,
         promote: Callable[[], bool],
         strangers_aside: Callable[[], int],
+        boots: "_Boots",
     ) -> None:
         self.hello = hello
         self._strangers_aside = strangers_aside
+        self._boots = boots
         self._promote = promote
         self._promoted = False
         self.scope = trio.CancelScope()
@@ -167,6 +191,9 @@ class _Accepted:
                 message = await self._talk.receive()
                 if self.scope.cancel_called:  # it was on its way when another boot took over: too late
                     raise LinkClosed("superseded")
+                self._boots.spoke(self.hello.node, self.hello.boot)
+                if self._local.is_twin(self.hello):
+                    self._errand(nursery, self._local.called_by_twin, self.hello)
                 match message:
                     case wire.Beat():
                         self._beat()
@@ -175,6 +202,7 @@ class _Accepted:
                     case wire.Collect():
                         self._collect(nursery, message)
                     case wire.Release(name=name):
+                        self._unsettled = [collect for collect in self._unsettled if collect.name != name]
                         self._local.release(name, self)
                     case wire.Members(membership=membership):
                         self._intake.membership = self._intake.membership.merge(membership)
@@ -240,6 +268,8 @@ class _Accepted:
             waiting, self._unsettled = self._unsettled, []
             for collect in waiting:
                 if self._local.replica.is_pending(collect.name):
+                    # Refused while the counter rested from another hold, so that increments went on.
+                    self._local.holds.ask(collect.name, self, trio.current_time())
                     self._unsettled.append(collect)
                 else:
                     self._collected(collect)

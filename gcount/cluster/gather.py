@@ -6,7 +6,7 @@ from gcount.cluster.local import Local
 from gcount.cluster.peers import Peers
 from gcount.core import wire
 from gcount.core.membership import Membership
-from gcount.core.reading import STALL, Reading, Round
+from gcount.core.reading import Reading, Round
 from gcount.errors import ReadUnavailable
 
 
@@ -47,9 +47,12 @@ class Gather:
                     if value is not None:
                         self._observe("exact", reading.begun - rounds_before)
                         return value
-                    with trio.move_on_after(STALL):
+                    with trio.move_on_at(reading.stalls(arrival)):
                         await self._changed[name].wait()
-            self._observe("unavailable", reading.begun - rounds_before)
+            value = reading.value(arrival)  # it may have come in the very last moment
+            self._observe("unavailable" if value is None else "exact", reading.begun - rounds_before)
+            if value is not None:
+                return value
             bound = reading.lower_bound(self._local.replica.counters.cells(name))
             raise ReadUnavailable(bound, reading.missing())
         finally:
@@ -81,17 +84,22 @@ class Gather:
         both = {*membership.actors, *self._local.replica.membership.actors}
         self._asked.clear()
         for reading in self._readings.values():
-            reading.restart(both - self._local.own_addresses)
+            reading.restart(both, self._local.own_addresses)
             self._tell(reading)
 
     def _start_round(self, reading: Reading) -> None:
         """Fix the expectation and send the round, with no await in between."""
         local = self._local
         now = trio.current_time()
+        if not reading.needs_round(now):
+            return
         self._rounds += 1
-        begun = reading.start(self._rounds, local.replica.counters.cells(reading.name), local.readable, now)
+        own_cells = local.replica.counters.cells(reading.name)
+        begun = reading.start(self._rounds, own_cells, local.readable, now)
         if begun is None:
             return
+        if not begun.missing:  # there are no other members: it was concluded at once
+            self._tell(reading)
         if begun.hold:
             local.holds.ask(reading.name, self, now)
         if begun.missing:

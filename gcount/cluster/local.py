@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import suppress
+from math import inf
 from random import Random
 
 import structlog
@@ -16,6 +17,8 @@ from gcount.core.wire import PROTOCOL, Hello
 from gcount.errors import DiskFull
 from gcount.metrics import Metrics
 from gcount.storage.commits import Commit, Committer
+
+TWIN_PAUSE = 60.0  # seconds
 
 logger: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -49,7 +52,9 @@ class Local:
         self.on_identity: Callable[[], None] = lambda: None  # all links have to say hello anew
         self._news = trio.Event()
         self._mint: Commit | None = None
-        self._missed = Membership()
+        self._next_twin = -inf
+        self._learned = Membership()  # the newest that any peer told, maybe not yet on disk
+        self.unheard = False  # a member's confirmation did not count, as the disk was full
         self._released = trio.Event()
 
     @property
@@ -59,8 +64,10 @@ class Local:
 
     @property
     def readable(self) -> list[str]:
-        """The addresses that a consistent read needs: all members, also those learned of while the disk was full."""
-        return [*self.others, *(address for address in self._missed.actors if address not in self.own_addresses)]
+        """The addresses that a consistent read needs: all members, also those of a config not yet on disk."""
+        if self.replica.membership.merge(self._learned) == self.replica.membership:
+            return self.others
+        return [*self.others, *(address for address in self._learned.actors if address not in self.own_addresses)]
 
     @property
     def max_aside_cells(self) -> int:
@@ -140,19 +147,21 @@ class Local:
             Whether it is in force, or one that wins over it; False while the disk is full, to be tried again later.
         """
         if self.replica.membership.merge(membership) != self.replica.membership:
+            self._learned = self._learned.merge(membership)
             self.on_learned(membership)
             try:
                 await self.committer.adopt(membership).wait()
             except DiskFull:
-                self._missed = self._missed.merge(membership)
                 return False
         return True
 
     def adopt_missed(self) -> None:
-        """The disk has room: learn what came while it was full."""
-        missed, self._missed = self._missed, Membership()
-        if self.replica.membership.merge(missed) != self.replica.membership:
-            self.committer.adopt(missed)
+        """The disk has room: put in force what came while it was full, then ask the members again what they know."""
+        if self.replica.membership.merge(self._learned) != self.replica.membership:
+            self.committer.adopt(self._learned)
+        elif self.unheard:
+            self.unheard = False
+            self.on_identity()
 
     def heard(self, address: str, knows: int) -> None:
         """A member told what it knows of this node's incarnation; the caller then awaits `mint_if_due`."""
@@ -167,25 +176,45 @@ class Local:
         Raises:
             DiskFull: it is still due.
         """
-        if self.standing.reason is None:
-            return
-        mint = self._mint = self._mint or self._stage_mint()
-        try:
-            await mint.wait()
-        finally:
-            first, self._mint = self._mint is mint, None if self._mint is mint else self._mint
-        if first:
-            identity = self.replica.identity
-            logger.warning(
-                "new incarnation",
-                reason=self.standing.reason,
-                incarnation=identity.incarnation.hex(),
-                retired=identity.retired[-1].hex(),
-            )
-            self.standing.minted()
-            self.metrics.incarnations_minted.inc()
-            self.tell_news()
-            self.on_identity()
+        if self.standing.reason is not None:
+            self._mint = self._mint or self._stage_mint()
+            try:
+                await self._mint.wait()
+            except DiskFull:
+                self._mint = None
+                raise
+
+    def is_twin(self, hello: Hello) -> bool:
+        """Whether another process says that it has, or had, this node's identity."""
+        own = self.replica.identity
+        return hello.boot != self.boot and (hello.node == own.node or own.incarnation in hello.retired)
+
+    async def called_by_twin(self, hello: Hello) -> None:
+        """A caller that is alive says that it has, or had, this node's identity.
+
+        Anybody can say that, so it makes this node mint once a minute at most.
+        """
+        now = trio.current_time()
+        if self.is_twin(hello) and now >= self._next_twin:
+            self._next_twin = now + TWIN_PAUSE
+            self.standing.met_twin("another process with a copy of this node's data directory called this one")
+            with suppress(DiskFull):
+                await self.mint_if_due()
+
+    def minted(self) -> None:
+        """A new incarnation is durable; called with its commit, whoever waited for it or does no more."""
+        identity = self.replica.identity
+        logger.warning(
+            "new incarnation",
+            reason=self.standing.reason,
+            incarnation=identity.incarnation.hex(),
+            retired=identity.retired[-1].hex(),
+        )
+        self._mint = None
+        self.standing.minted()
+        self.metrics.incarnations_minted.inc()
+        self.tell_news()
+        self.on_identity()
 
     def _stage_mint(self) -> Commit:
         node = self.random.randbytes(ID_BYTES) if self.standing.twin else None

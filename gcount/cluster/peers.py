@@ -22,6 +22,8 @@ BEAT_EVERY = 0.25  # seconds
 HELLO_TIMEOUT = 2.0  # seconds; the peer may first have to finish what my former life had staged there
 BACKOFF_FIRST = 0.05  # seconds
 BACKOFF_MOST = 0.5  # with the dial itself, less than what a node with an empty directory waits for its members
+WORTH_WAKING = 3  # dials in vain; before that the pause is short, and two nodes must not spur each other on
+BURST = 64  # questions sent in a row before news and heartbeats get their turn
 MAX_OUTBOX = 65_536  # questions that wait to be sent on one link
 
 logger: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -55,6 +57,11 @@ class Peer:
     def wake(self) -> None:
         """Let the writer look for news."""
         self._wake.set()
+
+    @property
+    def anything_posted(self) -> bool:
+        """Whether a message waits for the writer."""
+        return bool(self._outbox)
 
     def next_posted(self) -> wire.Message | None:
         """The oldest message that waits."""
@@ -122,8 +129,9 @@ class Peers:
     def redial(self, node: bytes) -> None:
         """A node called: it is up, so its address is worth a dial at once."""
         for address, hello in self._local.met.items():
-            if hello.node == node and address in self._peers:
-                self._peers[address].redial.set()
+            peer = self._peers.get(address)
+            if hello.node == node and peer is not None and peer.failures >= WORTH_WAKING:
+                peer.redial.set()
 
     def hang_up(self) -> None:
         """End all links; each loop dials again and says hello anew."""
@@ -216,21 +224,22 @@ class Peers:
             raise LinkRefused(f"refused by the peer: {answer.reason}")
         if not isinstance(answer, wire.Hello):
             raise ProtocolError(f"a {type(answer).__name__} came where a Hello should")
-        own = local.replica.identity
-        if answer.node == own.node and answer.boot == local.boot:
+        if answer.node == local.replica.identity.node and answer.boot == local.boot:
             local.found_self(peer.address)
             return None
         local.met[peer.address] = answer
         memberships_exchanged = await local.adopt(answer.membership)
-        own = local.replica.identity  # it may have changed meanwhile
-        if answer.node == own.node:
-            local.standing.met_twin(f"another process runs with a copy of this node's data directory at {peer.address}")
+        if local.is_twin(answer):
+            await talk.send(
+                wire.Beat()
+            )  # it learns that this is no leftover of a former life, and begins a new one, too
+            local.standing.met_twin(f"another process has a copy of this node's data directory: {peer.address}")
         elif answer.twin:
-            local.standing.met_twin(
-                f"{peer.address} is called by another process with a copy of this node's data directory"
-            )
-        elif memberships_exchanged:  # else the newest one, which decides who has to confirm, may not be in force
-            local.heard(peer.address, answer.digest.get(own.incarnation, 0))
+            local.standing.met_twin(f"another process with a copy of this node's data directory calls {peer.address}")
+        elif memberships_exchanged:
+            local.heard(peer.address, answer.digest.get(local.replica.identity.incarnation, 0))
+        else:  # the newest one, which decides who has to confirm, is not in force
+            local.unheard = True
         await self._mint_if_due()
         return answer
 
@@ -269,11 +278,15 @@ class Peers:
 
     async def _write(self, peer: Peer, talk: Conversation) -> None:
         local = self._local
-        next_beat = trio.current_time() + BEAT_EVERY
+        next_beat = (
+            trio.current_time()
+        )  # the first one at once: it proves that the hello was no leftover of a former life
         told = local.replica.membership
+        burst = 0
         while peer.pusher is not None:
             now = trio.current_time()
-            message = peer.next_posted()
+            message = peer.next_posted() if burst < BURST else None
+            burst = 0 if message is None else burst + 1
             if message is None and told != local.replica.membership:
                 told = local.replica.membership
                 message = wire.Members(told)
@@ -282,7 +295,7 @@ class Peers:
                 message = wire.Beat()
             if message is None:
                 message = peer.pusher.next_push(local.replica.counters, local.replica.identity, now)
-            if message is None:
-                await peer.wait_awake(next_beat)
-            else:
+            if message is not None:
                 await talk.send(message)
+            elif not peer.anything_posted:
+                await peer.wait_awake(next_beat)

@@ -11,7 +11,6 @@ from typing import Any, cast
 import trio
 import trio_websocket
 
-from gcount.core.limits import MAX_MESSAGE_BYTES
 from gcount.core.membership import split_address
 from gcount.errors import LinkClosed
 
@@ -78,8 +77,10 @@ class WebsocketTransport(Transport):
     @asynccontextmanager
     async def connect(self, address: str) -> AsyncIterator[Link]:
         """Dial a normalised address; see `Transport.connect`."""
-        async with trio.open_nursery() as nursery:
-            connection = await _dial(address, _Guard(nursery))
+        host, port = split_address(address)
+        deadline = trio.current_time() + CONNECT_TIMEOUT
+        async with await _open_stream(host, port, deadline) as stream, trio.open_nursery() as nursery:
+            connection = await _upgrade(stream, f"{host}:{port}", _Guard(nursery), deadline)
             try:
                 yield WebsocketLink(connection)
             finally:
@@ -103,11 +104,11 @@ class WebsocketTransport(Transport):
         except OSError:
             return False
         own = {entry[4][0] for entry in listens_on}
+        anywhere = bool(own & {"0.0.0.0", "::"})
         for family, _, _, _, sockaddr in resolved:
-            ip = sockaddr[0]
-            if ip in own or (own & {"0.0.0.0", "::"} and await _reaches_itself(family, sockaddr)):
-                return True
-        return False
+            if sockaddr[0] not in own and not (anywhere and await _reaches_itself(family, sockaddr)):
+                return False  # the name of several machines is nobody's own
+        return bool(resolved)
 
 
 async def _reaches_itself(family: int, sockaddr: tuple[Any, ...]) -> bool:
@@ -147,20 +148,24 @@ class _Guard:
             self.dialling.cancel()
 
 
-async def _dial(address: str, guard: _Guard) -> trio_websocket.WebSocketConnection:
-    host, port = split_address(address)
-    nursery = cast(trio.Nursery, guard)
-    connection: trio_websocket.WebSocketConnection | None = None
-    with trio.move_on_after(CONNECT_TIMEOUT), guard.dialling:
+async def _open_stream(host: str, port: int, deadline: float) -> trio.SocketStream:
+    with trio.move_on_at(deadline):
         try:
-            connection = await trio_websocket.connect_websocket(
-                nursery, host, port, LINK_PATH, use_ssl=False, max_message_size=MAX_MESSAGE_BYTES
-            )
-        except (OSError, *_BROKEN) as error:
+            return await trio.open_tcp_stream(host, port)
+        except OSError as error:
             raise LinkClosed(f"no connection: {_reason(error)}") from None
-    if connection is None:
-        raise LinkClosed("no connection in time" if guard.failure is None else _reason(guard.failure))
-    return connection
+    raise LinkClosed("no connection in time")
+
+
+async def _upgrade(
+    stream: trio.SocketStream, host: str, guard: _Guard, deadline: float
+) -> trio_websocket.WebSocketConnection:
+    with trio.move_on_at(deadline), guard.dialling:
+        try:
+            return await trio_websocket.wrap_client_stream(cast(trio.Nursery, guard), stream, host, LINK_PATH)
+        except _BROKEN as error:
+            raise LinkClosed(f"no connection: {_reason(error)}") from None
+    raise LinkClosed("no connection in time" if guard.failure is None else _reason(guard.failure))
 
 
 class WebsocketLink(Link):

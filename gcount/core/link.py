@@ -6,7 +6,7 @@ peer lacks is computed from the state when it can take it, so that a link costs 
     Pusher (dialled)                          Intake (accepted)
     idle --next_push--> waiting               collecting --last parcel--> the deltas, whole
     waiting --acked--> idle                   (joined and synced by the node, then acknowledged)
-    waiting --acked, nothing taken--> idle, and quiet for a second
+    waiting --acked, refused--> idle, and quiet for a second
 """
 
 from collections.abc import Iterator
@@ -20,7 +20,9 @@ from gcount.core.wire import Ack, Push
 from gcount.errors import ProtocolError
 
 RELAY_AFTER = 1.0  # seconds that another node has to tell its own news before it is relayed
-REFUSED_PAUSE = 1.0  # seconds before a peer that took nothing is asked again
+REFUSED_PAUSE = 1.0  # seconds before a peer whose disk is full is asked again
+LEFT_PAUSE = 1.0  # seconds before an incarnation that a peer left is offered again, doubled each time
+LEFT_PAUSE_MOST = 8.0
 
 
 class Pusher:
@@ -37,6 +39,7 @@ class Pusher:
         self._parcels: Iterator[tuple[bool, list[Delta]]] | None = None
         self._promised: Digest = {}  # what the push under way will bring the peer to
         self._waiting = False
+        self._left: dict[bytes, tuple[int, float]] = {}  # what the peer did not take: how often, and until when to wait
         self._quiet_until = now
         self._overdue: Digest = {}
         self._seen: Digest = {}
@@ -75,10 +78,19 @@ class Pusher:
             raise ProtocolError(f"push {ack.number} was acknowledged, but {self._number} is the newest one")
         self._waiting = False
         self.learned(ack.digest)
-        done = self._parcels is None
-        if ack.refused or (done and any(self.peer.get(who, 0) < upto for who, upto in self._promised.items())):
+        if ack.refused:
             self._parcels = None
             self._quiet_until = now + REFUSED_PAUSE
+        elif self._parcels is None:
+            for incarnation, upto in self._promised.items():
+                self._note(incarnation, now, taken=self.peer.get(incarnation, 0) >= upto)
+
+    def _note(self, incarnation: bytes, now: float, *, taken: bool) -> None:
+        if taken:
+            self._left.pop(incarnation, None)
+        else:
+            times = self._left.get(incarnation, (0, now))[0]
+            self._left[incarnation] = times + 1, now + min(LEFT_PAUSE * 2.0**times, LEFT_PAUSE_MOST)
 
     def learned(self, digest: Digest) -> None:
         """The peer told which versions it has on disk."""
@@ -95,6 +107,8 @@ class Pusher:
         deltas = []
         for incarnation, version in digest.items():
             has = self.peer.get(incarnation, 0)
+            if incarnation in self._left and now < self._left[incarnation][1]:
+                continue
             if has < version and (own.owns(incarnation) or has < self._overdue.get(incarnation, 0)):
                 delta = counters.newer(incarnation, has)
                 if delta is not None:

@@ -12,6 +12,7 @@ Invariants:
 """
 
 from collections.abc import Iterable
+from math import inf
 
 from gcount.core.counters import Digest
 
@@ -118,6 +119,12 @@ class Reading:
         """The exact value, once a round that began after the arrival was confirmed."""
         return self._waiting[arrival]
 
+    def stalls(self, arrival: int) -> float:
+        """When a read should look again whether it needs a round of its own, in seconds; else it waits to be told."""
+        if not self.rounds or self.rounds[-1].began > arrival or len(self.rounds) >= MAX_ROUNDS:
+            return inf
+        return self.rounds[-1].started + STALL
+
     def start(self, number: int, own: Cells, members: Iterable[str], now: float) -> Round | None:
         """Begin a round if some read needs one.
 
@@ -127,7 +134,7 @@ class Reading:
             members: the addresses of all other members.
             now: the current time, in seconds.
         """
-        if not self._needs_round(now):
+        if not self.needs_round(now):
             return None
         self._arrivals += 1
         self.known = join_cells(self.known, own)
@@ -156,9 +163,16 @@ class Reading:
                 return False
         return False
 
-    def restart(self, members: Iterable[str]) -> None:
-        """The membership changed: all rounds are void, and these members have to answer the next ones, too."""
+    def restart(self, members: Iterable[str], own: Iterable[str] = ()) -> None:
+        """The membership changed, or what is known of it: all rounds are void.
+
+        Args:
+            members: whom the reads that wait now need, too.
+            own: addresses of this node itself, which nobody waits for.
+        """
         self._extra.update(dict.fromkeys(members, self._arrivals))
+        for address in own:
+            self._extra.pop(address, None)
         self.rounds.clear()
 
     def missing(self) -> list[str]:
@@ -172,14 +186,15 @@ class Reading:
             cells = join_cells(cells, round_.cells)
         return sum(cells.values())
 
-    def _needs_round(self, now: float) -> bool:
+    def needs_round(self, now: float) -> bool:
+        """Whether some read waits that no round under way can answer, or not soon."""
         newest = max((arrival for arrival, value in self._waiting.items() if value is None), default=0)
         if not newest:
             return False
         if not self.rounds:
             return True
         last = self.rounds[-1]
-        return newest > last.began and now - last.started >= STALL and len(self.rounds) < MAX_ROUNDS
+        return newest > last.began and now >= last.started + STALL and len(self.rounds) < MAX_ROUNDS
 
     def _conclude(self, round_: Round) -> None:
         self.rounds.remove(round_)

@@ -120,6 +120,8 @@ class RealDisk(Disk):
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        # Of its own: name look-ups that hang must not keep the log from a worker thread.
+        self._limiter = trio.CapacityLimiter(1)
         try:
             _make_durably(path)
             self._lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
@@ -136,7 +138,7 @@ class RealDisk(Disk):
         os.close(self._lock)
 
     async def run(self, operation: Callable[[], T]) -> T:
-        return await trio.to_thread.run_sync(operation)
+        return await trio.to_thread.run_sync(operation, limiter=self._limiter)
 
     def names(self) -> list[str]:
         return sorted(entry.name for entry in self._path.iterdir() if entry.name != "lock")
