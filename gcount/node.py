@@ -298,7 +298,9 @@ class Node:
         await local.mint_if_due()
 
     def _committed(self, batch: Batch) -> None:
-        self.peers.wake()
+        own = self.local.replica.identity.owns
+        if batch.membership is not None or any(own(delta.incarnation) for delta in batch.deltas):
+            self.peers.wake()  # news of others is relayed later, if they have not told it themselves by then
         if batch.identity is not None:
             self.local.minted()
         if batch.membership is not None:

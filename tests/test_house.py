@@ -30,13 +30,21 @@ FLOORS = {
 }
 
 # What would let a clock, chance, the disk or the network below the line.
-IMPURE = frozenset(
-    """
-    anyio asyncio concurrent datetime hypercorn logging multiprocessing os pathlib quart quart_trio random
-    secrets select selectors shutil signal socket ssl structlog subprocess tempfile threading time trio
-    trio_websocket uuid
-    """.split()
-)
+IMPURE = {
+    "datetime",
+    "os",
+    "pathlib",
+    "random",
+    "secrets",
+    "shutil",
+    "signal",
+    "subprocess",
+    "tempfile",
+    "time",
+    "uuid",
+}
+IMPURE |= {"anyio", "asyncio", "concurrent", "multiprocessing", "select", "selectors", "socket", "ssl", "threading"}
+IMPURE |= {"hypercorn", "logging", "quart", "quart_trio", "structlog", "trio", "trio_websocket"}
 
 
 def name_of(file: Path) -> str:

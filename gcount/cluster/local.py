@@ -108,7 +108,7 @@ class Local:
 
     async def settle(self) -> None:
         """Return when all that is staged now is durable, or dropped."""
-        commit = self.committer.pending()
+        commit = self.committer.hurry()
         if commit is not None:
             with suppress(DiskFull):
                 await commit.wait()

@@ -298,4 +298,5 @@ class Peers:
             if message is not None:
                 await talk.send(message)
             elif not peer.anything_posted:
-                await peer.wait_awake(next_beat)
+                paced = peer.pusher.paced_until
+                await peer.wait_awake(min(next_beat, paced) if now < paced else next_beat)

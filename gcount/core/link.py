@@ -19,6 +19,7 @@ from gcount.core.records import Identity
 from gcount.core.wire import Ack, Push
 from gcount.errors import ProtocolError
 
+PACE = 0.01  # seconds between two pushes on a link
 RELAY_AFTER = 1.0  # seconds that another node has to tell its own news before it is relayed
 REFUSED_PAUSE = 1.0  # seconds before a peer whose disk is full is asked again
 LEFT_PAUSE = 1.0  # seconds before an incarnation that a peer left is offered again, doubled each time
@@ -41,6 +42,7 @@ class Pusher:
         self._waiting = False
         self._left: dict[bytes, tuple[int, float]] = {}  # what the peer did not take: how often, and until when to wait
         self._quiet_until = now
+        self.paced_until = now  # when the next push may go: under load, each carries what has come together
         self._overdue: Digest = {}
         self._seen: Digest = {}
         self._seen_at = now
@@ -56,11 +58,14 @@ class Pusher:
         if self._waiting or now < self._quiet_until:
             return None
         if self._parcels is None:
+            if now < self.paced_until:
+                return None
             deltas = self._lacking(counters, own, now)
             if not deltas:
                 return None
             self._promised = {delta.incarnation: delta.upto for delta in deltas}
             self._parcels = _marking_last(pack(deltas, PUSH_BYTES))
+            self.paced_until = now + PACE
         last, parcel = next(self._parcels)
         if last:
             self._parcels = None

@@ -17,6 +17,7 @@ from gcount.errors import DiskFull
 from gcount.metrics import Metrics
 from gcount.storage.log import Log
 
+RIDE = 0.005  # seconds that deltas of peers wait for the next commit before they start one
 PROBE_AFTER = 1.0  # seconds between two attempts to write to a full disk
 
 logger: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -66,6 +67,8 @@ class Committer:
         self._next = Commit()
         self._flying: Commit | None = None
         self._wake = trio.Event()
+        self._waiting = trio.CancelScope()
+        self._due = inf  # when what waits for company is committed without it
 
     def increment(self, name: str, amount: int) -> Commit:
         """Stage an increment; see `Replica.stage_increment` for the errors."""
@@ -73,10 +76,15 @@ class Committer:
         return self._soon()
 
     def take(self, deltas: list[Delta]) -> Commit:
-        """Stage deltas of a peer; those that can't be taken are left out."""
+        """Stage deltas of a peer; those that can't be taken are left out.
+
+        Nobody waits for them but their sender's next push, so for a moment they wait for others to share the sync.
+        """
         for delta in deltas:
             self._replica.stage_delta(delta)
-        return self._soon()
+        self._due = min(self._due, trio.current_time() + RIDE)
+        self._waiting.deadline = min(self._waiting.deadline, self._due)
+        return self._next
 
     def adopt(self, membership: Membership) -> Commit:
         """Stage a membership; one that does not win changes nothing."""
@@ -88,9 +96,9 @@ class Committer:
         self._replica.stage_identity(identity)
         return self._soon()
 
-    def pending(self) -> Commit | None:
-        """The newest batch that is on its way to the disk, staged or sealed; None when all is durable."""
-        return self._next if self._replica.anything_staged else self._flying
+    def hurry(self) -> Commit | None:
+        """The newest batch that is on its way to the disk, which sets out at once; None when all is durable."""
+        return self._soon() if self._replica.anything_staged else self._flying
 
     async def run(self) -> None:
         """Commit group after group, for ever.
@@ -100,9 +108,10 @@ class Committer:
         """
         while True:
             # A full disk is tried again though nobody asks: a balancer may send nothing to a node that is not ready.
-            with trio.move_on_after(PROBE_AFTER if self.full else inf):
+            probe = trio.current_time() + PROBE_AFTER if self.full else inf
+            with trio.CancelScope(deadline=min(self._due, probe)) as self._waiting:
                 await self._wake.wait()
-            self._wake = trio.Event()
+            self._wake, self._due = trio.Event(), inf
             await self._commit_all()
 
     def _soon(self) -> Commit:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gcount.core import link as room
 from gcount.core.counters import Delta, Digest
-from gcount.core.link import REFUSED_PAUSE, RELAY_AFTER, Intake, Pusher
+from gcount.core.link import PACE, REFUSED_PAUSE, RELAY_AFTER, Intake, Pusher
 from gcount.core.membership import Membership
 from gcount.core.records import Identity
 from gcount.core.replica import Replica
@@ -141,7 +141,8 @@ def test_a_big_push_goes_in_parcels_that_each_wait_for_an_ack() -> None:
     assert number > 3
     assert whole == [Delta(incarnation(1), 0, 1, {f"name-{n}": 1 for n in range(20)})]
     pusher.acked(intake.ack({incarnation(1): 1}), 0.0)
-    assert next_push(pusher, one, 0.0) == Push(
+    assert next_push(pusher, one, PACE / 2) is None
+    assert next_push(pusher, one, PACE) == Push(
         number + 1, True, [Delta(incarnation(1), 1, one.version, {"name-0": number})]
     )
 

@@ -70,11 +70,11 @@ async def test_nothing_is_visible_before_it_is_durable(autojump_clock: MockClock
             await trio.sleep(0.1)
             assert (store.replica.counters.total("a"), store.replica.counters.digest()) == (0, {})
             assert (store.replica.membership, store.commits) == (Membership(), [])
-            assert store.committer.pending() is commit
+            assert store.committer.hurry() is commit
         await commit.wait()
         assert store.replica.counters.cells("a") == {ME.incarnation: 7, PEER: 5}
         assert store.replica.membership.version == 1
-        assert store.committer.pending() is None
+        assert store.committer.hurry() is None
 
 
 async def test_a_waiter_that_is_cancelled_does_not_stop_its_increment(autojump_clock: MockClock) -> None:
