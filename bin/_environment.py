@@ -93,9 +93,7 @@ def finish(flavour: str, root: Path, venv: Path) -> None:
 def requirements(root: Path, flavour: str) -> list[str]:
     """What pyproject.toml asks for."""
     project = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["project"]
-    wanted: list[str] = (
-        project["dependencies"] if flavour == "node" else project["optional-dependencies"]["test"]
-    )
+    wanted: list[str] = project["dependencies"] if flavour == "node" else project["optional-dependencies"]["test"]
     return wanted
 
 
