@@ -4,7 +4,7 @@
 of the nursery in it, so that the crash of any part takes the whole node down, loudly; the next start recovers.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from random import Random
 
@@ -22,7 +22,7 @@ from gcount.core.membership import parse_actors
 from gcount.core.records import Batch, Identity
 from gcount.core.replica import Replica
 from gcount.errors import DiskFull, ReadUnavailable, Recovering
-from gcount.metrics import Metrics, Reading
+from gcount.metrics import Metrics
 from gcount.settings import Settings
 from gcount.storage.commits import Committer
 from gcount.storage.disk import Disk
@@ -52,7 +52,6 @@ class Node:
     ) -> None:
         self.settings = settings
         self.metrics = Metrics()
-        self.metrics.watch(self.gauges)
         self.log = Log(disk)
         self.started = trio.current_time()
         self._transport = transport
@@ -81,7 +80,7 @@ class Node:
         Raises:
             Refusal: nothing was changed: PartLimitReached, CounterLimitReached, DiskFull, Recovering.
         """
-        self._require_ready()
+        self.require_ready()
         if amount:
             await self.local.wait_unheld(name)
             await self._confirm_identity()
@@ -93,7 +92,7 @@ class Node:
 
     def value(self, name: str) -> int:
         """What this node knows of a counter: at least all that it acknowledged itself."""
-        self._require_ready()
+        self.require_ready()
         return self.local.replica.counters.total(name)
 
     async def consistent_value(self, name: str, timeout: float | None = None) -> int:
@@ -107,7 +106,7 @@ class Node:
             ReadUnavailable: it could not be known in time.
             Recovering: the node has not finished its start.
         """
-        self._require_ready()
+        self.require_ready()
         deadline = trio.current_time() + (self.settings.timeout if timeout is None else timeout)
         if not self.local.replica.membership.actors:
             await self._wait_to_be_known(name, deadline)
@@ -125,7 +124,7 @@ class Node:
         Raises:
             BadRequest, DiskFull, Recovering: nothing was changed.
         """
-        self._require_ready()
+        self.require_ready()
         local = self.local
         actors = parse_actors(body, self.settings.port)
         posted = local.replica.membership.post(actors, int(self._wall_clock() * 1000))
@@ -141,7 +140,7 @@ class Node:
 
     def config(self) -> dict[str, object]:
         """The membership in force, and which entry is this node."""
-        self._require_ready()
+        self.require_ready()
         membership = self.local.replica.membership
         return {"actors": list(membership.actors), "version": membership.version, "self": self.local.self_address}
 
@@ -149,7 +148,7 @@ class Node:
 
     async def accept(self, link: Link, caller: str, promote: Callable[[], bool]) -> None:
         """Serve a link that another node dialled, until it is over; see `Acceptor.serve`."""
-        self._require_ready()
+        self.require_ready()
         await self._acceptor.serve(link, caller, promote)
 
     # What operators ask
@@ -169,62 +168,6 @@ class Node:
     async def wait_ready(self) -> None:
         """Return when the node has recovered and serves."""
         await self._ready.wait()
-
-    def status(self) -> dict[str, object]:
-        """What an operator wants to know at a glance, ready for JSON."""
-        self._require_ready()
-        local, now = self.local, trio.current_time()
-        replica = local.replica
-        return {
-            "id": self.settings.node_id,
-            "node": replica.identity.node.hex(),
-            "incarnation": replica.identity.incarnation.hex(),
-            "incarnations_known": len(replica.counters.digest()),
-            "cluster": self.settings.cluster,
-            "listen": f"{self.settings.host}:{self.settings.port}",
-            "ready": self.not_ready is None,
-            "not_ready_because": self.not_ready,
-            "uptime_seconds": round(now - self.started, 3),
-            "counters": len(replica.counters),
-            "version": replica.version,
-            "log": {"bytes": self.log.size, "segments": self.log.segments, "free_bytes": self.log.free_bytes()},
-            "checkpoint": None,
-            "membership": self.config(),
-            "peers": [
-                {
-                    "address": peer.address,
-                    "state": peer.state,
-                    "reason": peer.reason or None,
-                    "last_contact_seconds": None if peer.last_contact is None else round(now - peer.last_contact, 3),
-                    "unacknowledged_versions": peer.pusher.lag(replica.counters) if peer.pusher else None,
-                }
-                for peer in self.peers
-                if peer.state != "self"
-            ],
-        }
-
-    def gauges(self) -> Iterable[Reading]:
-        """What `/metrics` reads off the node at each scrape."""
-        yield "gcount_ready", "Whether the node can take increments.", {}, float(self.not_ready is None)
-        yield "gcount_log_bytes", "Size of the log.", {}, self.log.size
-        yield "gcount_disk_free_bytes", "Room on the data directory's disk.", {}, self.log.free_bytes()
-        if not self._ready.is_set():
-            return
-        counters = self.local.replica.counters
-        yield "gcount_counters", "Counters held.", {}, len(counters)
-        yield "gcount_incarnations", "Incarnations known.", {}, len(counters.digest())
-        peers = [peer for peer in self.peers if peer.state != "self"]
-        for peer in peers:
-            yield (
-                "gcount_link_up",
-                "Whether the link to a peer is up.",
-                {"peer": peer.address},
-                float(bool(peer.pusher)),
-            )
-        for peer in peers:
-            if peer.pusher:
-                lag = peer.pusher.lag(counters)
-                yield "gcount_link_lag_versions", "Versions that a peer has not on disk.", {"peer": peer.address}, lag
 
     # Its life
 
@@ -308,7 +251,8 @@ class Node:
             self.local.tell_news()
         self.local.adopt_missed()
 
-    def _require_ready(self) -> None:
+    def require_ready(self) -> None:
+        """Raise `Recovering` until the start is over."""
         if not self._ready.is_set():
             raise Recovering("the node has not finished its start; try again in a moment")
 

@@ -25,8 +25,9 @@ FLOORS = {
     "gcount.storage": 4,
     "gcount.cluster": 5,
     "gcount.node": 6,
-    "gcount.api": 7,
-    "gcount.__main__": 8,
+    "gcount.status": 7,
+    "gcount.api": 8,
+    "gcount.__main__": 9,
 }
 
 # What would let a clock, chance, the disk or the network below the line.

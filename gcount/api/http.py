@@ -1,6 +1,7 @@
 """The HTTP API: routes with one line of logic each, and the door for links of other nodes."""
 
 import json
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -16,6 +17,8 @@ from gcount.api.requests import parse_amount, parse_name, parse_timeout
 from gcount.cluster.transport import LINK_PATH, Link
 from gcount.errors import BadRequest, Refusal
 from gcount.node import Node
+from gcount.status import gauges
+from gcount.status import status as node_status
 
 MAX_BODY = 64 * 1024  # bytes: a config of 128 long host names
 BODY_TIMEOUT = 10  # seconds for a whole body to arrive
@@ -31,6 +34,7 @@ def make_app(node: Node) -> QuartTrio:
     Args:
         node: may still be recovering; most routes answer 503 until it has.
     """
+    node.metrics.watch(partial(gauges, node))
     app = QuartTrio("gcount", static_folder=None)
     app.config.update(MAX_CONTENT_LENGTH=MAX_BODY, BODY_TIMEOUT=BODY_TIMEOUT, PROVIDE_AUTOMATIC_OPTIONS=True)
     app.url_map.converters["segment"] = _Segment
@@ -128,7 +132,7 @@ def _add_operator_routes(app: QuartTrio, node: Node) -> None:
 
     @app.get("/status")
     async def status() -> Response:
-        return _json(node.status())
+        return _json(node_status(node))
 
     @app.get("/metrics")
     async def metrics() -> Response:

@@ -4,7 +4,7 @@ A node is known by its hello. Another boot of a node ends the links of its other
 is settled, before the hello is answered: nothing of a former life arrives after a peer has said what it knows.
 """
 
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -14,6 +14,7 @@ from gcount.cluster.conversation import Conversation
 from gcount.cluster.local import Local
 from gcount.cluster.transport import Link
 from gcount.core import wire
+from gcount.core.boots import Boots
 from gcount.core.counters import Delta
 from gcount.core.link import Intake
 from gcount.errors import DiskFull, LinkClosed, LinkError, LinkRefused, ProtocolError, leaves
@@ -24,8 +25,6 @@ HELLO_TIMEOUT = 2.0  # seconds
 MAX_ANSWERS = 4096  # that wait to be sent on one link
 MAX_ERRANDS = 64  # pushes and memberships that wait for the disk, on one link
 MAX_STRANGER_CELLS = 1_000_000  # kept aside for all nodes that are no members, about 150 MB
-MAX_NODES = 1024  # whose boots are remembered
-MAX_BOOTS = 64
 
 T = TypeVar("T")
 
@@ -43,7 +42,7 @@ class Acceptor:
         self._called = called
         self._links: dict[_Accepted, None] = {}  # in the order of their hellos
         self._refused = Throttle("link refused")
-        self._boots = _Boots()
+        self._boots = Boots()
 
     def __len__(self) -> int:
         return len(self._links)
@@ -109,35 +108,6 @@ class Acceptor:
         await talk.send(answer)
 
 
-class _Boots:
-    """Which boots of each node said hello, and which of them proved to be alive by saying more."""
-
-    def __init__(self) -> None:
-        self._seen: OrderedDict[bytes, list[bytes]] = OrderedDict()  # the newest last
-        self._alive: dict[bytes, bytes] = {}
-
-    def met(self, node: bytes, boot: bytes) -> bool:
-        """A boot says hello; returns whether it was followed by another one that was alive.
-
-        A hello of a former life that was long on its way follows, too, but never says more.
-        """
-        boots = self._seen.setdefault(node, [])
-        self._seen.move_to_end(node)
-        twin = boot in boots[:-1] and self._alive.get(node) == boots[-1]
-        if boot in boots:
-            boots.remove(boot)
-        boots.append(boot)
-        del boots[:-MAX_BOOTS]
-        if len(self._seen) > MAX_NODES:
-            forgotten, _ = self._seen.popitem(last=False)
-            self._alive.pop(forgotten, None)
-        return twin
-
-    def spoke(self, node: bytes, boot: bytes) -> None:
-        """A boot said more than hello."""
-        self._alive[node] = boot
-
-
 class _Accepted:
     """One accepted link."""
 
@@ -148,7 +118,7 @@ class _Accepted:
         hello: wire.Hello,
         promote: Callable[[], bool],
         strangers_aside: Callable[[], int],
-        boots: "_Boots",
+        boots: Boots,
     ) -> None:
         self.hello = hello
         self._strangers_aside = strangers_aside

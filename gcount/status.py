@@ -1,0 +1,66 @@
+"""What operators ask a node: one look for people, gauges for machines."""
+
+from collections.abc import Iterable
+
+import trio
+
+from gcount.metrics import Reading
+from gcount.node import Node
+
+
+def status(node: Node) -> dict[str, object]:
+    """What an operator wants to know at a glance, ready for JSON."""
+    node.require_ready()
+    local, now = node.local, trio.current_time()
+    replica = local.replica
+    return {
+        "id": node.settings.node_id,
+        "node": replica.identity.node.hex(),
+        "incarnation": replica.identity.incarnation.hex(),
+        "incarnations_known": len(replica.counters.digest()),
+        "cluster": node.settings.cluster,
+        "listen": f"{node.settings.host}:{node.settings.port}",
+        "ready": node.not_ready is None,
+        "not_ready_because": node.not_ready,
+        "uptime_seconds": round(now - node.started, 3),
+        "counters": len(replica.counters),
+        "version": replica.version,
+        "log": {"bytes": node.log.size, "segments": node.log.segments, "free_bytes": node.log.free_bytes()},
+        "checkpoint": {"bytes": 0},
+        "membership": node.config(),
+        "peers": [
+            {
+                "address": peer.address,
+                "state": peer.state,
+                "reason": peer.reason or None,
+                "last_contact_seconds": None if peer.last_contact is None else round(now - peer.last_contact, 3),
+                "unacknowledged_versions": peer.pusher.lag(replica.counters) if peer.pusher else None,
+            }
+            for peer in node.peers
+            if peer.state != "self"
+        ],
+    }
+
+
+def gauges(node: Node) -> Iterable[Reading]:
+    """What `/metrics` reads off the node at each scrape."""
+    yield "gcount_ready", "Whether the node can take increments.", {}, float(node.not_ready is None)
+    yield "gcount_log_bytes", "Size of the log.", {}, node.log.size
+    yield "gcount_disk_free_bytes", "Room on the data directory's disk.", {}, node.log.free_bytes()
+    if not node.recovered:
+        return
+    counters = node.local.replica.counters
+    yield "gcount_counters", "Counters held.", {}, len(counters)
+    yield "gcount_incarnations", "Incarnations known.", {}, len(counters.digest())
+    peers = [peer for peer in node.peers if peer.state != "self"]
+    for peer in peers:
+        yield (
+            "gcount_link_up",
+            "Whether the link to a peer is up.",
+            {"peer": peer.address},
+            float(bool(peer.pusher)),
+        )
+    for peer in peers:
+        if peer.pusher:
+            lag = peer.pusher.lag(counters)
+            yield "gcount_link_lag_versions", "Versions that a peer has not on disk.", {"peer": peer.address}, lag
