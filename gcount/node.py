@@ -129,7 +129,6 @@ class Node:
         actors = parse_actors(body, self.settings.port)
         posted = local.replica.membership.post(actors, int(self._wall_clock() * 1000))
         if posted != local.replica.membership:
-            self._gather.learned(posted)
             await local.committer.adopt(posted).wait()
         with trio.move_on_after(SELF_WAIT):
             while local.self_address is None and self.peers.any_untried:
@@ -185,7 +184,7 @@ class Node:
         self._gather = Gather(local, self.peers)
         self._acceptor = Acceptor(local, self.peers.redial)
         local.on_learned = self._gather.learned
-        local.on_identity = self.peers.hang_up
+        local.on_identity = self._hang_up
         self.peers.on_collected = self._gather.collected
         self.peers.on_linked = self._gather.linked
         seconds = trio.current_time() - self.started
@@ -239,6 +238,11 @@ class Node:
                 await local.wait_news()
         local.standing.give_up(local.others)
         await local.mint_if_due()
+
+    def _hang_up(self) -> None:
+        """The node's identity changed: all who know it have to meet it anew."""
+        self.peers.hang_up()
+        self._acceptor.hang_up()
 
     def _committed(self, batch: Batch) -> None:
         own = self.local.replica.identity.owns

@@ -47,6 +47,11 @@ class Acceptor:
     def __len__(self) -> int:
         return len(self._links)
 
+    def hang_up(self) -> None:
+        """End all links: whoever dialled them dials again, and learns who this node is now."""
+        for link in self._links:
+            link.scope.cancel()
+
     async def serve(self, link: Link, caller: str, promote: Callable[[], bool]) -> None:
         """Talk to whoever dialled, until the link is over.
 
@@ -134,6 +139,7 @@ class _Accepted:
         self._drained = trio.Event()
         self._errands = 0
         self._unsettled: list[wire.Collect] = []
+        self._settling = False
 
     @property
     def is_member(self) -> bool:
@@ -228,7 +234,8 @@ class _Accepted:
         if len(self._unsettled) >= MAX_ANSWERS:
             raise ProtocolError(f"{MAX_ANSWERS} of its questions wait for the disk already")
         self._unsettled.append(collect)
-        if len(self._unsettled) == 1:
+        if not self._settling:
+            self._settling = True
             nursery.start_soon(self._answer_settled)
 
     async def _answer_settled(self) -> None:
@@ -243,6 +250,7 @@ class _Accepted:
                     self._unsettled.append(collect)
                 else:
                     self._collected(collect)
+        self._settling = False
 
     def _collected(self, collect: wire.Collect) -> None:
         replica = self._local.replica

@@ -25,6 +25,7 @@ class Gather:
         self._changed: dict[str, trio.Event] = {}
         self._asked: dict[int, Reading] = {}  # by the number of the round
         self._rounds = 0
+        self._actors: tuple[str, ...] = ()  # of the membership that was in force when another one was heard of
 
     async def read(self, name: str, timeout: float) -> int:
         """The exact value of a counter at some instant between call and return.
@@ -56,10 +57,13 @@ class Gather:
             bound = reading.lower_bound(self._local.replica.counters.cells(name))
             raise ReadUnavailable(bound, reading.missing())
         finally:
-            for useless in reading.leave(arrival):
-                self._asked.pop(useless, None)
+            useless = reading.leave(arrival)
+            for number in useless:
+                self._asked.pop(number, None)
             if reading.idle:
                 self._forget(reading)
+            elif useless:  # somebody may have waited for one of these rounds, or for a place for another
+                self._tell(reading)
 
     def _observe(self, outcome: str, rounds: int) -> None:
         self._local.metrics.read_rounds.labels(outcome).observe(rounds)
@@ -80,8 +84,9 @@ class Gather:
                     self._ask(address, reading, round_)
 
     def learned(self, membership: Membership) -> None:
-        """Another membership is about to be in force: reads under way begin anew, over old and new members."""
-        both = {*membership.actors, *self._local.replica.membership.actors}
+        """Another membership is, or is about to be, in force: reads under way begin anew, over old and new members."""
+        both = {*self._actors, *membership.actors, *self._local.replica.membership.actors}
+        self._actors = self._local.replica.membership.actors
         self._asked.clear()
         for reading in self._readings.values():
             reading.restart(both, self._local.own_addresses)

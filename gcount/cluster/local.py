@@ -153,7 +153,7 @@ class Local:
                 await self.committer.adopt(membership).wait()
             except DiskFull:
                 return False
-        return True
+        return self.replica.membership.merge(membership) == self.replica.membership
 
     def adopt_missed(self) -> None:
         """The disk has room: put in force what came while it was full, then ask the members again what they know."""
@@ -168,21 +168,23 @@ class Local:
         self.standing.heard(address, knows, self.replica.version)
         self.tell_news()
 
+    def begin_mint(self) -> Commit | None:
+        """Stage a new incarnation if one is due: no batch that is sealed later counts under the old one."""
+        if self.standing.reason is None:
+            return None
+        if self._mint is None or self._mint.failed:
+            self._mint = self._stage_mint()
+        return self._mint
+
     async def mint_if_due(self) -> None:
         """Make a new incarnation durable if anything speaks against the old one.
-
-        It is staged before anything is awaited, so that no batch that is sealed later counts under the old one.
 
         Raises:
             DiskFull: it is still due.
         """
-        if self.standing.reason is not None:
-            self._mint = self._mint or self._stage_mint()
-            try:
-                await self._mint.wait()
-            except DiskFull:
-                self._mint = None
-                raise
+        mint = self.begin_mint()  # before anything is awaited
+        if mint is not None:
+            await mint.wait()
 
     def is_twin(self, hello: Hello) -> bool:
         """Whether another process says that it has, or had, this node's identity."""

@@ -204,7 +204,8 @@ class Peers:
 
     async def _talk(self, peer: Peer, link: Link) -> None:
         talk = Conversation(link, self._local.metrics.link_bytes, peer.address)
-        hello = await self._exchange_hellos(peer, talk)
+        said = self._local.hello()
+        hello = await self._exchange_hellos(peer, talk, said)
         if hello is None:
             return
         peer.linked(Pusher(hello.digest, trio.current_time()), trio.current_time())
@@ -213,12 +214,12 @@ class Peers:
         self._local.tell_news()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._listen, peer, talk)
-            nursery.start_soon(self._write, peer, talk)
+            nursery.start_soon(self._write, peer, talk, said.membership)
 
-    async def _exchange_hellos(self, peer: Peer, talk: Conversation) -> wire.Hello | None:
+    async def _exchange_hellos(self, peer: Peer, talk: Conversation, said: wire.Hello) -> wire.Hello | None:
         """Say hello and judge the answer; None when the other end is this node itself."""
         local = self._local
-        await talk.send(local.hello())
+        await talk.send(said)
         answer = await talk.receive(HELLO_TIMEOUT)
         if isinstance(answer, wire.Refused):
             raise LinkRefused(f"refused by the peer: {answer.reason}")
@@ -230,11 +231,10 @@ class Peers:
         local.met[peer.address] = answer
         memberships_exchanged = await local.adopt(answer.membership)
         if local.is_twin(answer):
-            await talk.send(
-                wire.Beat()
-            )  # it learns that this is no leftover of a former life, and begins a new one, too
             local.standing.met_twin(f"another process has a copy of this node's data directory: {peer.address}")
-        elif answer.twin:
+            local.begin_mint()
+            await talk.send(wire.Beat())  # this is no leftover of a former life: the other one mints, too
+        elif answer.twin and said.node == local.replica.identity.node:
             local.standing.met_twin(f"another process with a copy of this node's data directory calls {peer.address}")
         elif memberships_exchanged:
             local.heard(peer.address, answer.digest.get(local.replica.identity.incarnation, 0))
@@ -276,12 +276,9 @@ class Peers:
         except DiskFull:
             logger.warning("new incarnation delayed", reason="the disk is full")
 
-    async def _write(self, peer: Peer, talk: Conversation) -> None:
+    async def _write(self, peer: Peer, talk: Conversation, told: Membership) -> None:
         local = self._local
-        next_beat = (
-            trio.current_time()
-        )  # the first one at once: it proves that the hello was no leftover of a former life
-        told = local.replica.membership
+        next_beat = trio.current_time()  # at once: it proves that the hello was no leftover of a former life
         burst = 0
         while peer.pusher is not None:
             now = trio.current_time()

@@ -24,6 +24,7 @@ class Boots:
         if boot in boots:
             boots.remove(boot)
         boots.append(boot)
+        self._alive.pop(node, None)  # what a former life said proves nothing any more
         del boots[:-MAX_BOOTS]
         if len(self._seen) > MAX_NODES:
             forgotten, _ = self._seen.popitem(last=False)
@@ -32,4 +33,5 @@ class Boots:
 
     def spoke(self, node: bytes, boot: bytes) -> None:
         """A boot said more than hello."""
-        self._alive[node] = boot
+        if node in self._seen:
+            self._alive[node] = boot

@@ -42,6 +42,11 @@ class Commit:
         if self._failure is not None:
             raise DiskFull(str(self._failure))
 
+    @property
+    def failed(self) -> bool:
+        """Whether it was dropped."""
+        return self._failure is not None
+
     def resolve(self, failure: DiskFull | None) -> None:
         """Wake all who wait."""
         self._failure = failure
