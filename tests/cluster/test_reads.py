@@ -7,6 +7,7 @@ import trio
 from trio.testing import MockClock
 
 from gcount.core import wire
+from gcount.core.reading import MAX_ROUNDS, STALL
 from gcount.errors import ReadUnavailable
 from tests.simulation.checks import Books
 from tests.simulation.cluster import Host, SimCluster, open_cluster
@@ -232,3 +233,49 @@ async def test_a_read_right_after_a_restart_is_answered(
         await cluster[1].restart()
         await trio.sleep(pause)
         assert await cluster[1].node.consistent_value("x") == 1
+
+
+async def test_a_read_is_told_when_the_round_it_waited_for_is_let_go(autojump_clock: MockClock) -> None:
+    """Its round was shared with a read that needed a removed member, and ended with that one."""
+    async with open_cluster(4) as cluster, trio.open_nursery() as nursery:
+        one, two, three, four = cluster.hosts
+        await one.node.increment("x", 1)
+        await cluster.converged("x", 1)
+        await four.kill()
+
+        async def needs_all_four() -> None:
+            with pytest.raises(ReadUnavailable):
+                await one.node.consistent_value("x", 2)
+
+        nursery.start_soon(needs_all_four)
+        await trio.sleep(0.5)
+        await one.node.configure({"actors": [host.address for host in (one, two, three)]})
+        await trio.sleep(0.3)
+        started = trio.current_time()
+        assert await one.node.consistent_value("x", 20) == 1
+        assert trio.current_time() - started < 2
+
+
+async def test_a_read_that_found_no_place_for_a_round_gets_one_when_others_give_up(autojump_clock: MockClock) -> None:
+    async with open_cluster(3) as cluster, trio.open_nursery() as nursery:
+        one, three = cluster[1], cluster[3]
+        await one.node.increment("x", 1)
+        await cluster.converged("x", 1)
+        cluster.network.isolate(three.address)
+        await trio.sleep(2)
+
+        async def give_up() -> None:
+            with pytest.raises(ReadUnavailable):
+                await one.node.consistent_value("x", 1)
+
+        async def heal() -> None:
+            await trio.sleep(3)
+            cluster.network.heal()
+
+        for _ in range(MAX_ROUNDS):
+            nursery.start_soon(give_up)
+            await trio.sleep(1.2 * STALL)
+        nursery.start_soon(heal)
+        started = trio.current_time()
+        assert await one.node.consistent_value("x", 30) == 1
+        assert trio.current_time() - started < 6
