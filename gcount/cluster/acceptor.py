@@ -189,7 +189,9 @@ class _Accepted:
     def _beat(self) -> None:
         if not self._promoted and self.is_member:
             self._promoted = self._promote()
-        self._answer(wire.Beaten(self._intake.news(self._local.replica.counters.digest())))
+        replica = self._local.replica
+        newer = self._intake.newer_membership(replica.membership)
+        self._answer(wire.Beaten(self._intake.news(replica.counters.digest()), newer))
 
     def _push(self, nursery: trio.Nursery, push: wire.Push) -> None:
         deltas = self._intake.pushed(push)

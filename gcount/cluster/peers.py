@@ -258,6 +258,7 @@ class Peers:
                 case wire.Beaten():
                     peer.pusher.learned(message.digest)
                     await self._learn(peer, message.digest)
+                    await self._local.adopt(message.membership or Membership())
                 case wire.Collected():
                     if await self._local.adopt(message.membership or Membership()):
                         self.on_collected(peer.address, message)

@@ -93,9 +93,15 @@ class Beat(msgspec.Struct, frozen=True, array_like=True, tag=5):
 
 
 class Beaten(msgspec.Struct, frozen=True, array_like=True, tag=6):
-    """Still here, too; with the versions that changed since the last message on this link."""
+    """Still here, too; with the versions that changed since the last message on this link.
+
+    Args:
+        digest: those versions.
+        membership: the answering node's, if the other one may not know it (nobody dials who is no member).
+    """
 
     digest: Digest
+    membership: Membership | None = None
 
 
 class Collect(msgspec.Struct, frozen=True, array_like=True, tag=7):
@@ -175,8 +181,9 @@ def _problem(message: Message) -> str:
             return _out_of_range(number) or next(filter(None, map(_problem_of_delta, deltas)), "")
         case Ack(number=number, digest=digest):
             return _out_of_range(number) or _problem_of_digest(digest)
-        case Beaten(digest=digest):
-            return _problem_of_digest(digest)
+        case Beaten(digest=digest, membership=membership):
+            bad = membership is not None and not membership.valid()
+            return _problem_of_digest(digest) or ("a bad membership" if bad else "")
         case Collect(round=number, name=name):
             return _out_of_range(number) or ("" if valid_name(name) else "a bad name")
         case Collected(round=number, cells=cells, membership=membership):

@@ -203,3 +203,18 @@ async def test_a_read_never_leaves_out_a_member_that_could_not_be_written_down(a
         for _ in range(3):
             with pytest.raises(ReadUnavailable):
                 await one.node.consistent_value("x", 1)
+
+
+async def test_a_config_that_lost_at_a_removed_node_gives_way(autojump_clock: MockClock) -> None:
+    """Nobody dials the removed node any more, so it has to learn of the better config on the links that it dials."""
+    async with open_cluster(3) as cluster:
+        one, two, three = cluster.hosts
+        await post(two, two, three)
+        await cluster.eventually(lambda: agreed(one, two, three), 3)
+        await trio.sleep(2 * one.timeout)
+        one.clock_skew = -1000.0
+        await three.node.configure({"actors": [two.address, three.address, "10.0.0.9:7777"]})
+        await cluster.eventually(lambda: agreed(two, three), 1)
+        await one.node.configure({"actors": [one.address, two.address]})
+        await cluster.eventually(lambda: agreed(one, two, three), 3)
+        assert "10.0.0.9:7777" in one.node.local.replica.membership.actors
