@@ -2,6 +2,12 @@
 
 import os
 import signal
+
+# For the slow imports, and again when the node has ended: then nothing is acknowledged that is not on disk.
+for _number in (signal.SIGTERM, signal.SIGINT):
+    signal.signal(_number, lambda _number, _frame: os._exit(0))
+
+# ruff: noqa: E402
 import sys
 import threading
 import time
@@ -97,8 +103,7 @@ async def _listen(host: str, port: int) -> Sequence[trio.SocketListener]:
 
 async def _announce(node: Node) -> None:
     await node.wait_ready()
-    host = f"[{node.settings.host}]" if ":" in node.settings.host else node.settings.host
-    logger.info(f"ready on http://{host}:{node.settings.port}", id=node.settings.node_id, version=__version__)
+    logger.info(f"ready on http://{node.listens_on}", id=node.settings.node_id, version=__version__)
 
 
 async def _stop_on_signal(stop: trio.Event) -> None:

@@ -44,8 +44,8 @@ class ReadUnavailable(Refusal):
     """
 
     def __init__(self, value: int, missing: Sequence[str]) -> None:
-        silent = ", ".join(missing) or "no member, but the cells kept changing"
-        super().__init__(f"the exact value could not be known in time; not answered: {silent}")
+        why = f"not answered: {', '.join(missing)}" if missing else "ask again, with more time"
+        super().__init__(f"the exact value could not be known in time; {why}")
         self.value = value
         self.missing = list(missing)
 

@@ -60,6 +60,7 @@ class Node:
         self._fresh = False
         self._serving_since = self.started
         self._ready = trio.Event()
+        self._no_room: str | None = None  # why the start waits
         self.local: Local
         self.peers: Peers
         self._acceptor: Acceptor
@@ -133,8 +134,6 @@ class Node:
         with trio.move_on_after(SELF_WAIT):
             while local.self_address is None and self.peers.any_untried:
                 await local.wait_news()
-        if local.self_address is None:
-            logger.warning("not in the config", actors=", ".join(local.replica.membership.actors))
         return self.config()
 
     def config(self) -> dict[str, object]:
@@ -153,6 +152,12 @@ class Node:
     # What operators ask
 
     @property
+    def listens_on(self) -> str:
+        """HOST:PORT, an IPv6 host in brackets."""
+        host = self.settings.host
+        return f"[{host}]:{self.settings.port}" if ":" in host else f"{host}:{self.settings.port}"
+
+    @property
     def recovered(self) -> bool:
         """Whether the start is over."""
         return self._ready.is_set()
@@ -161,7 +166,7 @@ class Node:
     def not_ready(self) -> str | None:
         """Why the node can't take increments now; None when it can."""
         if not self._ready.is_set():
-            return "recovering"
+            return self._no_room or "recovering"
         return self.local.committer.full
 
     async def wait_ready(self) -> None:
@@ -200,6 +205,7 @@ class Node:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(committer.run)
             nursery.start_soon(self.peers.run, self.settings.timeout)
+            nursery.start_soon(self._report_config)
             self._serving_since = trio.current_time()
             self._ready.set()
 
@@ -216,7 +222,9 @@ class Node:
                     replica.identity = Identity(header.node, header.incarnation)
                 return replica
             except DiskFull:
-                logger.error("the disk is full", effect="the start waits until there is room")
+                if self._no_room is None:
+                    self._no_room = "the disk is full; the start waits for room"
+                    logger.error("disk full", effect="the start waits until there is room")
                 await trio.sleep(ROOM_RETRY)
 
     async def _wait_to_be_known(self, name: str, deadline: float) -> None:
@@ -239,6 +247,21 @@ class Node:
         local.standing.give_up(local.others)
         await local.mint_if_due()
 
+    async def _report_config(self) -> None:
+        """One line for each config that comes into force, and one when no entry of it is this node."""
+        local = self.local
+        known = local.replica.membership
+        stranger_to = None
+        while True:
+            current = local.replica.membership
+            if current != known:
+                known = current
+                logger.info("config changed", version=current.version, actors=", ".join(current.actors))
+            if current.actors and current != stranger_to and not self.peers.any_untried and local.self_address is None:
+                stranger_to = current
+                logger.warning("not in the config", actors=", ".join(current.actors))
+            await local.wait_news()
+
     def _hang_up(self) -> None:
         """The node's identity changed: all who know it have to meet it anew."""
         self.peers.hang_up()
@@ -255,10 +278,21 @@ class Node:
             self.local.tell_news()
         self.local.adopt_missed()
 
+    async def wait_recovered(self) -> None:
+        """Return when the start is over: what comes a moment too early waits, as long as it would for a peer.
+
+        Raises:
+            Recovering: it takes longer, or the start waits for room on the disk.
+        """
+        if not self._ready.is_set() and self._no_room is None:
+            with trio.move_on_after(self.settings.timeout):
+                await self._ready.wait()
+        self.require_ready()
+
     def require_ready(self) -> None:
         """Raise `Recovering` until the start is over."""
         if not self._ready.is_set():
-            raise Recovering("the node has not finished its start; try again in a moment")
+            raise Recovering(self._no_room or "the node has not finished its start; try again in a moment")
 
 
 @asynccontextmanager

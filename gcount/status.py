@@ -19,7 +19,7 @@ def status(node: Node) -> dict[str, object]:
         "incarnation": replica.identity.incarnation.hex(),
         "incarnations_known": len(replica.counters.digest()),
         "cluster": node.settings.cluster,
-        "listen": f"{node.settings.host}:{node.settings.port}",
+        "listen": node.listens_on,
         "ready": node.not_ready is None,
         "not_ready_because": node.not_ready,
         "uptime_seconds": round(now - node.started, 3),
@@ -34,7 +34,7 @@ def status(node: Node) -> dict[str, object]:
                 "state": peer.state,
                 "reason": peer.reason or None,
                 "last_contact_seconds": None if peer.last_contact is None else round(now - peer.last_contact, 3),
-                "unacknowledged_versions": peer.pusher.lag(replica.counters) if peer.pusher else None,
+                "unacknowledged_versions": peer.lag(replica.counters),
             }
             for peer in node.peers
             if peer.state != "self"
@@ -61,6 +61,6 @@ def gauges(node: Node) -> Iterable[Reading]:
             float(bool(peer.pusher)),
         )
     for peer in peers:
-        if peer.pusher:
-            lag = peer.pusher.lag(counters)
+        lag = peer.lag(counters)
+        if lag is not None:
             yield "gcount_link_lag_versions", "Versions that a peer has not on disk.", {"peer": peer.address}, lag

@@ -7,25 +7,27 @@ QUIET = 1.0  # seconds between two lines
 
 
 class Throttle:
-    """Logs one event at most once a second, however often it happens, and says how many were left out.
+    """Logs one event once in a while, however often it happens, and says how many were left out.
 
     Args:
         event: what happened, in a few words.
+        quiet: seconds between two lines.
     """
 
-    def __init__(self, event: str) -> None:
+    def __init__(self, event: str, quiet: float = QUIET) -> None:
         self._event = event
+        self._quiet = quiet
         self._log = structlog.get_logger()
         self._quiet_until = float("-inf")
         self._suppressed = 0
 
     def warn(self, **fields: object) -> None:
-        """Log the event with these fields, unless it was logged less than a second ago."""
+        """Log the event with these fields, unless it was logged a moment ago."""
         if trio.current_time() < self._quiet_until:
             self._suppressed += 1
             return
         if self._suppressed:
             fields["suppressed"] = self._suppressed
         self._log.warning(self._event, **fields)
-        self._quiet_until = trio.current_time() + QUIET
+        self._quiet_until = trio.current_time() + self._quiet
         self._suppressed = 0

@@ -23,6 +23,7 @@ from gcount.status import status as node_status
 MAX_BODY = 64 * 1024  # bytes: a config of 128 long host names
 BODY_TIMEOUT = 10  # seconds for a whole body to arrive
 
+_ALWAYS_ANSWERED = frozenset({"/ping", "/health/live", "/health/ready", "/metrics"})
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
 
 logger: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -44,6 +45,11 @@ def make_app(node: Node) -> QuartTrio:
     _add_operator_routes(app, node)
     _add_link_route(app, node)
     _add_error_handlers(app)
+
+    @app.before_request
+    async def wait_recovered() -> None:
+        if request.path not in _ALWAYS_ANSWERED:
+            await node.wait_recovered()
 
     @app.after_request
     async def count(response: Response) -> Response:

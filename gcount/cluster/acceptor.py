@@ -41,7 +41,7 @@ class Acceptor:
         self._local = local
         self._called = called
         self._links: dict[_Accepted, None] = {}  # in the order of their hellos
-        self._refused = Throttle("link refused")
+        self._refused = Throttle("link refused", quiet=60.0)
         self._boots = Boots()
 
     def __len__(self) -> int:

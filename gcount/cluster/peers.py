@@ -13,7 +13,7 @@ from gcount.cluster.conversation import Conversation
 from gcount.cluster.local import Local
 from gcount.cluster.transport import Link, Transport
 from gcount.core import wire
-from gcount.core.counters import Digest
+from gcount.core.counters import Counters, Digest
 from gcount.core.link import Pusher
 from gcount.core.membership import Membership
 from gcount.errors import DiskFull, LinkClosed, LinkError, LinkRefused, ProtocolError, leaves
@@ -42,6 +42,7 @@ class Peer:
         self.reason = ""  # why there is no link
         self.last_contact: float | None = None
         self.pusher: Pusher | None = None
+        self._last_pusher: Pusher | None = None  # of this link or the one before
         self.scope = trio.CancelScope()
         self.redial = trio.Event()
         self.failures = 0
@@ -76,6 +77,11 @@ class Peer:
     def linked(self, pusher: Pusher, now: float) -> None:
         """The peer said hello."""
         self.pusher, self.state, self.reason, self.last_contact = pusher, "linked", "", now
+        self._last_pusher = pusher
+
+    def lag(self, counters: Counters) -> int | None:
+        """How many versions it has not acknowledged, as far as is known; None when it was never reached."""
+        return self._last_pusher.lag(counters) if self._last_pusher else None
 
     def unlinked(self, reason: str) -> None:
         """The link is over, or there was none."""
