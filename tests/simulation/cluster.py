@@ -11,12 +11,13 @@ import trio
 
 from gcount.core.records import Identity
 from gcount.core.replica import Replica
-from gcount.errors import DiskFailed
+from gcount.errors import Fatal, leaves
 from gcount.node import Node, open_node
 from gcount.settings import Settings
 from gcount.storage.log import Log
-from tests.simulation.disk import SimDisk
+from tests.simulation.disk import SimDisk, SimulatedCrash
 from tests.simulation.network import SimNetwork
+from tests.simulation.process import PROCESS, Processes, seed_scheduler
 
 WALL_CLOCK = 1_700_000_000.0  # when simulations begin
 PORT = 7777
@@ -25,12 +26,6 @@ PORT = 7777
 def address_of(number: int) -> str:
     """The address of the node with that number, from 1."""
     return f"10.0.0.{number}:{PORT}"
-
-
-def seed_scheduler(seed: int) -> None:
-    """Let the same seed run the same tasks in the same order (private parts of trio: a test guards them)."""
-    trio._core._run._ALLOW_DETERMINISTIC_SCHEDULING = True  # type: ignore[misc]
-    trio._core._run._r.seed(seed)
 
 
 class Host:
@@ -57,6 +52,8 @@ class Host:
         self._node: Node | None = None
         self._life: trio.CancelScope | None = None
         self.ended = trio.Event()  # of the newest life
+        self.lives = 0
+        self._killed = False
 
     @property
     def node(self) -> Node:
@@ -79,6 +76,9 @@ class Host:
         """Start a node; returns while it recovers."""
         assert self._node is None
         self.ended = trio.Event()
+        self.failure = None
+        self._killed = False
+        self.lives += 1
         await self.cluster.nursery.start(self._live)
         return self.node
 
@@ -88,13 +88,31 @@ class Host:
         self._life.cancel()
         await self.ended.wait()
 
-    async def kill(self) -> None:
-        """End the node as kill -9 and a loss of power do: what was not synced is at the mercy of the disk."""
-        assert self._life is not None
-        self.disk.cut()
-        self.cluster.network.close(self.address, lose=self.cluster.random.random() < 0.5)
-        await self.stop()
-        self.disk.crash()
+    async def kill(self, *, power: bool = True, lose: bool | None = None) -> None:
+        """End the node as kill -9 does, and as a loss of power, when the disk keeps or loses what was not synced."""
+        if self._life is not None and self.running:
+            self._killed = True
+            self.disk.cut()
+            self.cluster.network.close(self.address, lose=self.cluster.random.random() < 0.5 if lose is None else lose)
+            self._life.cancel()
+            self.cluster.processes.spare(self.address)
+            self.cluster.processes.resume(self.address)
+            self.cluster.network.resume(self.address)
+        await self.ended.wait()
+        if power:
+            self.disk.crash()
+        else:
+            self.disk.restart()
+
+    def pause(self) -> None:
+        """Stop the process as SIGSTOP does."""
+        self.cluster.processes.stop(self.address)
+        self.cluster.network.pause(self.address)
+
+    def resume(self) -> None:
+        """Let it go on as SIGCONT does."""
+        self.cluster.network.resume(self.address)
+        self.cluster.processes.resume(self.address)
 
     async def restart(self) -> Node:
         """Kill the node if it runs, and start it again."""
@@ -120,6 +138,7 @@ class Host:
         return Settings(self.number, host, int(port), Path("/data"), self.timeout, self.name, self.max_counters, "text")
 
     async def _live(self, task_status: trio.TaskStatus[None]) -> None:
+        PROCESS.set(self.address)
         network, random = self.cluster.network, self.cluster.random
         transport = network.transport(self.address, knows_itself=self.knows_itself)
         try:
@@ -140,8 +159,8 @@ class Host:
                         await trio.sleep_forever()
                     finally:
                         network.close(self.address)
-        except* DiskFailed as group:
-            self.failure = group
+        except* (Fatal, SimulatedCrash) as group:
+            self.failure = None if self._killed else leaves(group)[0]
         finally:
             self._node = None
             self.ended.set()
@@ -160,6 +179,7 @@ class SimCluster:
         self.nursery = nursery
         self.random = random
         self.network = SimNetwork(Random(random.random()), delay)
+        self.processes = Processes()
         self.hosts: list[Host] = []
 
     def __getitem__(self, number: int) -> Host:
@@ -237,11 +257,12 @@ async def open_cluster(
     seed_scheduler(seed)
     async with trio.open_nursery() as nursery:
         cluster = SimCluster(nursery, Random(seed), delay)
-        for _ in range(size):
-            await cluster.add().start()
-        if configured:
-            await cluster.configure()
-        yield cluster
+        with cluster.processes.watching():
+            for _ in range(size):
+                await cluster.add().start()
+            if configured:
+                await cluster.configure()
+            yield cluster
         nursery.cancel_scope.cancel()
 
 

@@ -115,6 +115,7 @@ class _Handle(File):
             self._inode.rot(self._disk.random)
             raise
         self._inode.sync()
+        self._disk.synced()
 
     def truncate(self, size: int) -> None:
         self._step("truncate")
@@ -147,6 +148,8 @@ class SimDisk(Disk):
         self.operations = 0
         self.open_files = 0
         self.history: deque[str] = deque(maxlen=10_000)
+        self.stepped: Callable[[str, str], None] = lambda operation, name: None  # before each operation
+        self.synced: Callable[[], None] = lambda: None  # more is durable
         self._cut = False
         self._crash_at: int | None = None
         self._faults: dict[str, tuple[int, int]] = {}  # operation -> how many succeed before, error number
@@ -165,6 +168,11 @@ class SimDisk(Disk):
     def fail_sync(self, after: int = 0, error: int = errno.EIO) -> None:
         """Let a sync of a file fail: what it was to write may be gone although later syncs succeed."""
         self.fail("sync", after, error)
+
+    def spare(self) -> None:
+        """Forget what `crash_after` and `fail` were asked for."""
+        self._crash_at = None
+        self._faults = {}
 
     def cut(self) -> None:
         """Nothing reaches the disk any more: each operation fails until the crash that has to follow."""
@@ -190,8 +198,7 @@ class SimDisk(Disk):
         self.life += 1
         self.open_files = 0
         self._cut = False
-        self._crash_at = None
-        self._faults = {}
+        self.spare()
 
     def copy(self) -> SimDisk:
         """Another disk that holds what is durable on this one."""
@@ -206,6 +213,10 @@ class SimDisk(Disk):
         inode.write(data)
         inode.sync()
         self._names[name] = self._durable[name] = inode
+
+    def durable(self) -> dict[str, bytes]:
+        """What a loss of power can't take away: file names and contents."""
+        return {name: inode.durable for name, inode in self._durable.items()}
 
     async def run(self, operation: Callable[[], T]) -> T:
         life = self.life
@@ -223,6 +234,7 @@ class SimDisk(Disk):
             raise OSError(errno.EIO, "The disk is gone")
         self.operations += 1
         self.history.append(f"{operation} {name}".strip())
+        self.stepped(operation, name)
         if operation in self._faults:
             after, error = self._faults.pop(operation)
             if after == 0:
@@ -259,6 +271,7 @@ class SimDisk(Disk):
         self.step("sync_names")
         self._durable = dict(self._names)
         self._changes = []
+        self.synced()
 
     def free_bytes(self) -> int:
         return max(0, self.capacity - sum(len(inode.data) for inode in self._names.values()))

@@ -8,8 +8,9 @@ connection travels like a message. A paused node's connections stand still, as t
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from math import inf
 from random import Random
 from typing import Protocol
 
@@ -17,11 +18,12 @@ import trio
 
 from gcount.cluster.transport import CONNECT_TIMEOUT, Link, Transport
 from gcount.errors import LinkClosed, LinkRefused, Recovering
+from tests.simulation.process import PROCESS
 
 BUFFER_BYTES = 256 * 1024  # what one direction of a connection holds before its sender has to wait
 
 Tap = Callable[[str, str, bytes], None]
-"""Told sender, receiver and content of each message as it is sent."""
+"""Told sender, receiver and content of a message."""
 
 
 class Server(Protocol):
@@ -44,7 +46,8 @@ class SimNetwork:
     def __init__(self, random: Random, delay: tuple[float, float] = (0.001, 0.01)) -> None:
         self.random = random
         self.delay = delay
-        self.tap: Tap = lambda sender, receiver, data: None
+        self.tap: Tap = lambda sender, receiver, data: None  # as it is sent
+        self.arrived: Tap = lambda sender, receiver, data: None  # as it is received
         self.cuts: set[tuple[str, str]] = set()
         self.paused: set[str] = set()
         self.silent: set[str] = set()  # addresses whose host is down: not even a refusal comes from there
@@ -69,11 +72,11 @@ class SimNetwork:
             elif pipe.target == address:
                 pipe.ignore()
 
-    def drop(self, one: str, other: str) -> None:
-        """Lose all connections between two addresses, with what was on its way."""
+    def drop(self, one: str, other: str, lost: Sequence[bool] = (True, True)) -> None:
+        """Lose all connections between two addresses, with what was on its way; or only what went there, or back."""
         for pipe in list(self._pipes):
             if {one, other} == {pipe.source, pipe.target}:
-                pipe.finish(lose=True)
+                pipe.finish(lose=lost[pipe.source != one])
 
     def cut(self, one: str, other: str, *, one_way: bool = False) -> None:
         """Let nothing through from one to the other, nor back unless it is one way."""
@@ -125,7 +128,7 @@ class SimNetwork:
         if not server.recovered:
             raise LinkRefused("it answered the dial with HTTP status 503")
         there, back = Pipe(self, source, target), Pipe(self, target, source)
-        nursery.start_soon(_serve, server, SimLink(back, there), source)
+        nursery.start_soon(_serve, server, SimLink(back, there), source, target)
         return SimLink(there, back)
 
     def opened(self, pipe: Pipe) -> None:
@@ -143,7 +146,8 @@ class SimNetwork:
             pipe.poke()
 
 
-async def _serve(server: Server, link: SimLink, caller: str) -> None:
+async def _serve(server: Server, link: SimLink, caller: str, target: str) -> None:
+    PROCESS.set(target)
     try:
         await server.accept(link, caller, lambda: True)
     except Recovering:
@@ -164,13 +168,15 @@ class Pipe:
         self._last = trio.current_time()
         self._ends: float | None = None
         self._ignored = False
-        self._changed = trio.Event()
+        self._room = trio.Event()
+        self._receiver: trio.CancelScope | None = None
         network.opened(self)
 
     def poke(self) -> None:
         """Let both ends look again."""
-        changed, self._changed = self._changed, trio.Event()
-        changed.set()
+        self._room.set()
+        if self._receiver is not None:
+            self._receiver.deadline = self._due()
 
     def finish(self, *, lose: bool = False) -> None:
         """Nothing more is sent; what was on its way may be lost with it."""
@@ -193,7 +199,8 @@ class Pipe:
         """Send, once there is room."""
         await trio.lowlevel.checkpoint()
         while self._ends is None and self._bytes and self._bytes + len(data) > BUFFER_BYTES:
-            await self._changed.wait()
+            self._room = trio.Event()
+            await self._room.wait()
         if self._ends is not None:
             raise LinkClosed("the connection is closed")
         if self._ignored:
@@ -201,25 +208,29 @@ class Pipe:
         self._network.tap(self.source, self.target, data)
         self._moving.append((self._arrival(), data))
         self._bytes += len(data)
-        self.poke()
+        if self._receiver is not None:
+            self._receiver.deadline = self._due()
 
     async def get(self) -> bytes:
         """The next message."""
         await trio.lowlevel.checkpoint()
-        while True:
-            due = self._moving[0][0] if self._moving else self._ends
-            flows = self._network.flows(self.source, self.target)
-            if due is not None and flows and due <= trio.current_time():
-                break
-            with trio.move_on_at(due if due is not None and flows else float("inf")):
-                await self._changed.wait()
+        while self._due() > trio.current_time():
+            with trio.CancelScope(deadline=self._due()) as self._receiver:
+                await trio.sleep_forever()
+        self._receiver = None
         if not self._moving:
             self._network.forget(self)
             raise LinkClosed("the connection was closed")
         _, data = self._moving.popleft()
         self._bytes -= len(data)
-        self.poke()
+        self._room.set()
+        self._network.arrived(self.source, self.target, data)
         return data
+
+    def _due(self) -> float:
+        """When the receiver has something to take."""
+        due = self._moving[0][0] if self._moving else self._ends
+        return inf if due is None or not self._network.flows(self.source, self.target) else due
 
     def _arrival(self) -> float:
         self._last = max(self._last, trio.current_time() + self._network.some_delay())

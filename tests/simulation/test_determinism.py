@@ -1,9 +1,19 @@
 """Guards the private parts of trio on which the replay of a seed rests."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
 import trio
 from trio.testing import MockClock
 
 from tests.simulation.cluster import open_cluster
+from tests.simulation.process import Processes, within
+from tests.simulation.run import run_seed
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 async def run(seed: int) -> list[tuple[str, str, bytes]]:
@@ -27,3 +37,56 @@ def test_the_same_seed_replays_the_same_run() -> None:
 
 def test_another_seed_is_another_run() -> None:
     assert wire_of(1) != wire_of(2)
+
+
+def film_of(seed: int, hash_seed: int) -> str:
+    environment = {**os.environ, "PYTHONHASHSEED": str(hash_seed)}
+    command = [sys.executable, "-P", "-m", "tests.simulation", "--seed", str(seed)]
+    return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize("seed", [7, 20])
+def test_a_seed_is_the_same_event_for_event_in_other_processes_with_other_hash_seeds(seed: int) -> None:
+    film = film_of(seed, 1)
+    assert film.count("\n") > 1000
+    assert film_of(seed, 2) == film
+    assert "\n".join(run_seed(seed, rolling=True).film) == film[: film.rindex("\n\nseed")]
+
+
+async def tick(process: str, ticks: list[str]) -> None:
+    with within(process):
+        while True:
+            await trio.sleep(1)
+            ticks.append(process)
+
+
+async def test_a_stopped_process_takes_no_step_until_it_is_resumed(autojump_clock: MockClock) -> None:
+    processes, ticks = Processes(), list[str]()
+    with processes.watching():
+        async with trio.open_nursery() as nursery:
+            for process in ("one", "other"):
+                nursery.start_soon(tick, process, ticks)
+            await trio.sleep(2.5)
+            processes.stop("one")
+            await trio.sleep(3)
+            assert (ticks.count("one"), ticks.count("other")) == (2, 5)
+            processes.resume("one")
+            await trio.sleep(0.5)  # not at the instant of the tick after the next
+            assert ticks.count("one") == 3
+            nursery.cancel_scope.cancel()
+
+
+async def test_a_process_can_be_stopped_after_a_number_of_steps(autojump_clock: MockClock) -> None:
+    processes, ticks = Processes(), list[str]()
+    with processes.watching():
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(tick, "one", ticks)
+            await trio.sleep(0.5)
+            stopped = trio.Event()
+            processes.stop_after("one", 3, stopped.set)
+            await stopped.wait()
+            assert trio.current_time() > 2
+            await trio.sleep(10)
+            assert ticks.count("one") == 2
+            processes.resume("one")
+            nursery.cancel_scope.cancel()

@@ -1,0 +1,91 @@
+"""`bin/simulate`: one seed with its film, or many over all cores."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from itertools import count
+from pathlib import Path
+
+import click
+
+from tests.simulation.campaign import Summary, remember, remembered, run_many
+from tests.simulation.mutants import MUTANTS, planted
+from tests.simulation.run import Result, run_seed
+
+
+@click.command(context_settings={"max_content_width": 110})
+@click.option("--seed", default=0, show_default=True, help="The first seed.")
+@click.option("--seeds", type=click.IntRange(1), help="How many, from the first one on; one alone shows its film.")
+@click.option("--nodes", type=click.IntRange(2, 9), help="How many nodes, instead of what each seed draws.")
+@click.option("--mutant", type=click.Choice(list(MUTANTS)), metavar="NAME", help="Plant a bug; see --list-mutants.")
+@click.option("--list-mutants", is_flag=True, help="Say which bugs can be planted.")
+@click.option("--budget", type=click.FloatRange(1), metavar="SECONDS", help="As many seeds as fit.")
+@click.option("--resume", type=click.Path(path_type=Path), metavar="FILE", help="Keep results; skip what it holds.")
+@click.option("--jobs", type=click.IntRange(1), help="Processes; one a core by default.")
+def main(
+    seed: int,
+    seeds: int | None,
+    nodes: int | None,
+    mutant: str | None,
+    list_mutants: bool,
+    budget: float | None,
+    resume: Path | None,
+    jobs: int | None,
+) -> None:
+    """Run whole clusters over simulated disks and networks, under faults that each seed draws, and judge the runs.
+
+    The same seed replays the same run. Exits with 1 when a seed breaks a law.
+    """
+    if list_mutants:
+        for name, (_, _, change) in MUTANTS.items():
+            click.echo(f"{name:<42} {inspect.getdoc(change)}")
+        return
+    if seeds in (None, 1) and budget is None:
+        raise SystemExit(_show(seed, nodes, mutant))
+    summary = Summary()
+    known: set[int] = set()
+    for result in remembered(resume) if resume else ():
+        if result.seed not in known and seed <= result.seed < seed + (seeds or 2**63):
+            known.add(result.seed)
+            summary.add(result)
+    wanted = (number for number in (range(seed, seed + seeds) if seeds else count(seed)) if number not in known)
+    started = time.monotonic()
+    length = seeds - len(known) if seeds else round(budget or 0)
+    with click.progressbar(length=length, label="seeds" if seeds else "seconds", show_pos=True) as bar:
+
+        def done(result: Result) -> None:
+            summary.add(result)
+            if resume:
+                remember(resume, result)
+            bar.update(1 if seeds else max(0, round(time.monotonic() - started) - bar.pos))
+
+        run_many(wanted, jobs=jobs, nodes=nodes, mutant=mutant, seconds=budget, done=done)
+    raise SystemExit(_report(summary, time.monotonic() - started, nodes, mutant))
+
+
+def _show(seed: int, nodes: int | None, mutant: str | None) -> int:
+    with planted(mutant):
+        result = run_seed(seed, nodes, rolling=True)
+    click.echo("\n".join(result.film))
+    click.echo(
+        f"\nseed {seed}: {result.increments} acknowledged increments, {result.reads} consistent reads, "
+        f"{result.faults.total()} faults, {result.simulated:.1f} simulated seconds; film {result.digest[:16]}"
+    )
+    for violation in result.violations:
+        click.echo(f"BROKEN {violation}")
+    return 1 if result.violations else 0
+
+
+def _report(summary: Summary, seconds: float, nodes: int | None, mutant: str | None) -> int:
+    click.echo(f"{summary.text()}\n{seconds:.0f} s")
+    options = (f" --nodes {nodes}" if nodes else "") + (f" --mutant {mutant}" if mutant else "")
+    for seed, violations in sorted(summary.failed.items()):
+        click.echo(f"FAILED, replay with: bin/simulate --seed {seed}{options}")
+        for violation in violations:
+            click.echo(f"  {violation}")
+    return 1 if summary.failed else 0
+
+
+if __name__ == "__main__":
+    main()

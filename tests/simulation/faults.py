@@ -1,0 +1,238 @@
+"""The faults that befall a process, a disk or the network, by name."""
+
+from __future__ import annotations
+
+import errno
+
+import trio
+
+from gcount.storage.log import SUFFIX
+from tests.simulation.cluster import Host
+from tests.simulation.disk import SimDisk
+from tests.simulation.nemesis import Nemesis, Skipped
+
+PLENTY = 10**12
+SLOWEST = 1.1  # seconds after which a disk that was slow has finished what it was at
+
+
+async def power_loss(nemesis: Nemesis) -> None:
+    with nemesis.host() as host:
+        await nemesis.kill(host)
+        await nemesis.revive(host)
+
+
+async def kill_9(nemesis: Nemesis) -> None:
+    with nemesis.host() as host:
+        await nemesis.kill(host, power=False)
+        await nemesis.revive(host, 0.2)
+
+
+async def stop(nemesis: Nemesis) -> None:
+    """As SIGTERM does."""
+    with nemesis.host() as host:
+        nemesis.note(f"stop {host.address}")
+        await host.stop()
+        await nemesis.kill(host, power=False)
+        await nemesis.revive(host)
+
+
+async def crash_at_any_await(nemesis: Nemesis) -> None:
+    with nemesis.host() as host:
+        steps = nemesis.random.randint(1, 200)
+        nemesis.note(f"{host.address} will crash after {steps} more steps")
+        crashed = trio.Event()
+        nemesis.cluster.processes.stop_after(host.address, steps, crashed.set)
+        with trio.move_on_after(2):
+            await crashed.wait()
+        await nemesis.kill(host, power=nemesis.random.random() < 0.7)
+        await nemesis.revive(host, 0.3)
+
+
+async def crash_at_a_disk_operation(nemesis: Nemesis) -> None:
+    """Also between the operations of a start, and again."""
+    with nemesis.host() as host:
+        for _ in range(nemesis.random.randint(1, 3)):
+            operations = nemesis.random.randint(0, 8)
+            nemesis.note(f"{host.address} will lose power after {operations} more disk operations")
+            nemesis.life(host).expected = "power"
+            host.disk.crash_after(operations)
+            with trio.move_on_after(1):
+                await host.ended.wait()
+            await nemesis.kill(host)
+            await nemesis.some_time(0.2)
+            if nemesis.random.random() < 0.3:
+                host.disk.crash_after(nemesis.random.randint(0, 6))
+                await nemesis.start(host, "power")
+            else:
+                await nemesis.start(host)
+        if not (host.running and host.node.recovered):
+            await nemesis.kill(host)
+            await nemesis.start(host)
+        host.disk.spare()
+
+
+async def pause(nemesis: Nemesis) -> None:
+    with nemesis.host() as host, nemesis.trouble(host):
+        nemesis.note(f"SIGSTOP at {host.address}")
+        host.pause()
+        await nemesis.some_time(2.2)
+        if nemesis.random.random() < 0.3:
+            await nemesis.kill(host, power=False)
+            await nemesis.revive(host, 0.2)
+        else:
+            nemesis.note(f"SIGCONT at {host.address}")
+            host.resume()
+            await trio.sleep(0.3)  # what had piled up
+
+
+async def everybody_down(nemesis: Nemesis) -> None:
+    with nemesis.everybody() as hosts:
+        for host in hosts:
+            await nemesis.kill(host, power=nemesis.random.random() < 0.7)
+        async with trio.open_nursery() as nursery:
+            for host in hosts:
+                nursery.start_soon(nemesis.revive, host)
+
+
+async def disk_operation_fails(nemesis: Nemesis) -> None:
+    """The process has to end. It is started again, on pages that look written, then the power fails."""
+    with nemesis.host() as host, nemesis.trouble(host):
+        operation = nemesis.random.choice(("sync", "sync", "sync", "write", "rename", "sync_names"))
+        nemesis.note(f"the next {operation} at {host.address} will fail")
+        nemesis.life(host).expected = "sync"
+        host.disk.fail(operation, nemesis.random.randint(0, 2), nemesis.random.choice((errno.EIO, errno.EROFS)))
+        with trio.move_on_after(1):
+            await host.ended.wait()
+        if host.running:
+            host.disk.spare()
+            return
+        await nemesis.kill(host, power=nemesis.random.random() < 0.2)
+        await nemesis.revive(host, 0.1)
+        await nemesis.some_time(0.3)
+        if nemesis.random.random() < 0.7:
+            await nemesis.kill(host)
+            await nemesis.revive(host)
+
+
+async def disk_full(nemesis: Nemesis) -> None:
+    with nemesis.host() as host, nemesis.trouble(host):
+        host.disk.capacity = PLENTY - host.disk.free_bytes() + nemesis.random.choice((0, 40, 100, 400))
+        nemesis.note(f"the disk of {host.address} is full")
+        await nemesis.some_time()
+        if nemesis.random.random() < 0.4:
+            await nemesis.kill(host)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(nemesis.start, host)
+                await nemesis.some_time(0.5)
+                _make_room(nemesis, host)
+        _make_room(nemesis, host)
+        await trio.sleep(0.1)
+
+
+def _make_room(nemesis: Nemesis, host: Host) -> None:
+    nemesis.note(f"the disk of {host.address} has room")
+    host.disk.capacity = PLENTY
+
+
+async def slow_disk(nemesis: Nemesis) -> None:
+    with nemesis.host() as host, nemesis.trouble(host):
+        nemesis.note(f"the disk of {host.address} is slow")
+        host.disk.latency = (0.05, 0.4)
+        await nemesis.some_time()
+        host.disk.latency = nemesis.scenario.latency
+        await trio.sleep(SLOWEST)
+
+
+async def rot(nemesis: Nemesis) -> None:
+    """A byte of an old segment changes; the node refuses to start, and the operator gives it an empty directory."""
+    with nemesis.host() as host:
+        old = _old_segments(host.disk)
+        if not old:
+            raise Skipped
+        await nemesis.kill(host)
+        name = nemesis.random.choice(old)
+        data = bytearray(host.disk.durable()[name])
+        data[nemesis.random.randrange(len(data))] ^= 1 << nemesis.random.randrange(8)
+        host.disk.poke(name, bytes(data))
+        nemesis.note(f"{name} of {host.address} rots")
+        if not await nemesis.start(host, "rot"):
+            await nemesis.kill(host)
+            lose_directory(nemesis, host)
+            await nemesis.revive(host)
+
+
+def _old_segments(disk: SimDisk) -> list[str]:
+    return sorted(name for name in disk.durable() if name.endswith(SUFFIX))[:-1]
+
+
+def lose_directory(nemesis: Nemesis, host: Host) -> None:
+    """The machine gets an empty one."""
+    nemesis.note(f"the directory of {host.address} is lost")
+    host.wipe()
+    host.disk.latency = nemesis.scenario.latency
+    nemesis.recorder.directory(host)
+    nemesis.history.relayed = True
+
+
+async def slow_network(nemesis: Nemesis) -> None:
+    network = nemesis.cluster.network
+    nemesis.note("the network is slow")
+    network.delay = nemesis.random.choice(((0.01, 0.1), (0.05, 0.2), (0.001, 0.4)))
+    await nemesis.some_time()
+    network.delay = nemesis.scenario.delay
+
+
+async def lost_connections(nemesis: Nemesis) -> None:
+    """With what was on its way: all, or only answers, so that what arrived is sent again on a new link."""
+    for _ in range(nemesis.random.randint(1, 5)):
+        one, other = nemesis.pair()
+        lost = nemesis.random.choice(((True, True), (False, True), (True, False), (False, False)))
+        nemesis.note(f"connections between {one.address} and {other.address} break, losing there, back: {lost}")
+        nemesis.cluster.network.drop(one.address, other.address, lost)
+        await nemesis.some_time(0.2)
+
+
+async def one_way_cut(nemesis: Nemesis) -> None:
+    one, other = nemesis.pair()
+    nemesis.note(f"nothing moves from {one.address} to {other.address}")
+    nemesis.cluster.network.cut(one.address, other.address, one_way=True)
+    await nemesis.some_time(2.5)
+    heal(nemesis, [(one.address, other.address)])
+
+
+async def pair_cut(nemesis: Nemesis) -> None:
+    one, other = nemesis.pair()
+    nemesis.note(f"nothing moves between {one.address} and {other.address}")
+    nemesis.cluster.network.cut(one.address, other.address)
+    await nemesis.some_time(2.5)
+    heal(nemesis, [(one.address, other.address)])
+
+
+async def halves(nemesis: Nemesis) -> None:
+    """Or one node alone."""
+    cut = cut_off_some(nemesis)
+    await nemesis.some_time(2.5)
+    heal(nemesis, cut)
+
+
+def cut_off_some(nemesis: Nemesis) -> list[tuple[str, str]]:
+    """Divide the network; returns what is cut."""
+    addresses = [host.address for host in nemesis.cluster.hosts]
+    return cut_off(nemesis, nemesis.random.sample(addresses, nemesis.random.randint(1, len(addresses) // 2)))
+
+
+def cut_off(nemesis: Nemesis, some: list[str]) -> list[tuple[str, str]]:
+    """Let nothing through between some addresses and all others; returns what is cut."""
+    nemesis.note(f"{', '.join(some)} cut off from the others")
+    others = [host.address for host in nemesis.cluster.hosts if host.address not in some]
+    cut = [(one, other) for one in some for other in others]
+    for one, other in cut:
+        nemesis.cluster.network.cut(one, other)
+    return cut
+
+
+def heal(nemesis: Nemesis, cut: list[tuple[str, str]]) -> None:
+    """Let all through again."""
+    for one, other in cut:
+        nemesis.note(f"all moves between {one} and {other}")
+        nemesis.cluster.network.heal(one, other)

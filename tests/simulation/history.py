@@ -1,0 +1,141 @@
+"""What a simulated run did, as the laws judge it: operations, lives, troubles, and a journal of what was on which disk.
+
+A *line* is what one data directory goes through until it is made to forget (lost, or an older copy put in its place):
+"10.0.0.1:7777#2" is the third line at that address.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from gcount.core.counters import Delta, Digest
+from gcount.core.membership import Membership
+from gcount.core.records import Identity
+
+PLAIN = "p"  # names that begin so are counted by any amounts; all others by powers of two, each used once
+
+
+@dataclass
+class Increment:
+    """An increment; without `end` it was not answered, with `refused` it was answered with an error."""
+
+    name: str
+    amount: int
+    host: str
+    line: str
+    start: float
+    end: float | None = None
+    answer: int = 0
+    refused: str = ""
+
+    @property
+    def acknowledged(self) -> bool:
+        return self.end is not None and not self.refused
+
+
+@dataclass
+class Query:
+    """A consistent read; without `value` it was not answered, and `alone` when no config told whom to ask."""
+
+    name: str
+    host: str
+    start: float
+    end: float = 0.0
+    value: int | None = None
+    alone: bool = False
+
+
+@dataclass(frozen=True)
+class Look:
+    """A value read locally."""
+
+    time: float
+    line: str
+    name: str
+    value: int
+
+
+@dataclass
+class Life:
+    """One start of a node, and how it ended: by itself if there is a `failure`, which `expected` may explain."""
+
+    host: str
+    line: str
+    began: float
+    ready: float | None = None
+    ended: float | None = None
+    failure: BaseException | None = None
+    expected: str = ""
+
+
+@dataclass
+class Trouble:
+    """A time in which a node was stopped, or its disk could not serve."""
+
+    host: str
+    start: float
+    end: float = float("inf")
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A batch, or what a directory was made with, is durable in a directory."""
+
+    time: float
+    line: str
+    deltas: tuple[Delta, ...]
+
+
+@dataclass(frozen=True)
+class Forgot:
+    """A directory was lost or went back; a new line begins, which holds what is stored in it next."""
+
+    time: float
+    line: str
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """A node told others, or a client, what it has; `name` is set where the cells are those of one counter."""
+
+    time: float
+    line: str
+    what: str
+    digest: Digest
+    deltas: tuple[Delta, ...] = ()
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Final:
+    """What a node held in the end, and what a replay of its log makes of it."""
+
+    host: str
+    cells: dict[str, dict[bytes, int]]
+    digest: Digest
+    membership: Membership
+    identity: Identity
+    replayed_cells: dict[str, dict[bytes, int]]
+    replayed_digest: Digest
+    replayed_membership: Membership
+    replayed_identity: Identity
+
+
+@dataclass
+class History:
+    """All of a run."""
+
+    members: frozenset[str] = frozenset()  # the addresses that are in every config
+    increments: list[Increment] = field(default_factory=list)
+    queries: list[Query] = field(default_factory=list)
+    looks: list[Look] = field(default_factory=list)
+    lives: list[Life] = field(default_factory=list)
+    troubles: list[Trouble] = field(default_factory=list)
+    journal: list[Stored | Forgot | Claimed] = field(default_factory=list)
+    finals: list[Final] = field(default_factory=list)
+    over: bool = False  # whether the run came to its end
+    faults: Counter[str] = field(default_factory=Counter)
+    config_agreed: bool = False  # by all members, before another one was posted
+    healed_after: float | None = None  # seconds from the end of all faults until all nodes agreed
+    relayed: bool = False  # whether something may only have come by a relay, or when it was offered again

@@ -1,0 +1,30 @@
+"""The laws that every run has to keep, each a pure function over its history in a file of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from tests.simulation.history import History
+from tests.simulation.laws import (
+    agreement,
+    availability,
+    durable_first,
+    endings,
+    healing,
+    linearizable,
+    monotone,
+    one_writer,
+    survival,
+)
+
+LAWS: dict[str, Callable[[History], Iterator[str]]] = {
+    "survival": survival.violations,
+    "monotone": monotone.violations,
+    "one writer": one_writer.violations,
+    "durable first": durable_first.violations,
+    "agreement": agreement.violations,
+    "linearizable": linearizable.violations,
+    "availability": availability.violations,
+    "healing": healing.violations,
+    "endings": endings.violations,
+}

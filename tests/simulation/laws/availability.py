@@ -1,0 +1,46 @@
+"""Law: a node whose process and disk are up takes increments, whatever became of its peers.
+
+It may wait up to 250 ms for a consistent read's hold and, in the first second after its start, for the confirmations
+of its members; nothing else, but for the disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import inf
+
+from tests.simulation.history import History, Increment, Life
+
+HOLD = 0.25
+CONFIRM = 1.0
+DISK = 0.15  # a few syncs of the slowest disk, and the mint of an incarnation
+
+
+def violations(history: History) -> Iterator[str]:
+    """Each increment that was not answered with 200 in time, though it could have been."""
+    for increment in history.increments:
+        life = _life(history, increment)
+        if life is None or life.ready is None:
+            continue
+        latest = max(increment.start + HOLD, life.ready + CONFIRM) + DISK
+        end = increment.end if increment.end is not None else inf
+        if (end > latest or increment.refused) and not _excused(history, increment, life, min(end, latest)):
+            refused = f" ({increment.refused})" if increment.refused else ""
+            yield f"not answered in time{refused}: {increment}"
+
+
+def _life(history: History, increment: Increment) -> Life | None:
+    for life in history.lives:
+        ended = life.ended if life.ended is not None else inf
+        if life.host == increment.host and life.began <= increment.start <= ended:
+            return life
+    return None
+
+
+def _excused(history: History, increment: Increment, life: Life, until: float) -> bool:
+    if life.ended is not None and life.ended <= until:
+        return True
+    return any(
+        trouble.host == increment.host and trouble.start <= until and trouble.end >= increment.start
+        for trouble in history.troubles
+    )

@@ -1,0 +1,35 @@
+"""Law: consistent reads are linearizable (see tests/harness/linearizable.py), whoever answers them.
+
+What no member's disk holds any more, after one was made to forget, is left out; so are answers of a node that no config
+had told whom to ask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tests.harness import linearizable
+from tests.harness.linearizable import Read, Write
+from tests.simulation.history import PLAIN, History
+from tests.simulation.laws.shelves import at_the_end
+
+
+def violations(history: History) -> Iterator[str]:
+    """Each contradiction, counter by counter."""
+    lost = at_the_end(history).unknown
+    for name in sorted({increment.name for increment in history.increments}):
+        if name.startswith(PLAIN):
+            continue
+        kept = ~lost[name]
+        writes = [
+            Write(increment.amount, increment.start, increment.end)
+            for increment in history.increments
+            if increment.name == name and increment.amount & kept and not increment.refused
+        ]
+        reads = [
+            Read(query.value & kept, query.start, query.end, query.host)
+            for query in history.queries
+            if query.name == name and query.value is not None and not query.alone
+        ]
+        for violation in linearizable.violations(writes, reads):
+            yield f"{name}: {violation}"

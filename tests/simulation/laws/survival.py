@@ -1,0 +1,44 @@
+"""Law: an acknowledged increment is counted exactly once for good, one that was refused never, any other at most once.
+
+What an incarnation counted before its disk was made to forget has to survive as far as any other disk held it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from tests.simulation.history import PLAIN, History
+from tests.simulation.laws.shelves import at_the_end
+
+
+def violations(history: History) -> Iterator[str]:
+    """Each final value out of its bounds."""
+    lost = at_the_end(history).lost
+    acked: Counter[str] = Counter()
+    possible: Counter[str] = Counter()
+    for increment in history.increments:
+        if not increment.refused:
+            possible[increment.name] += increment.amount
+        if increment.acknowledged:
+            acked[increment.name] += increment.amount
+            if not increment.name.startswith(PLAIN) and not increment.answer & increment.amount:
+                yield f"the answer does not contain its own increment: {increment}"
+    for final in history.finals:
+        values = {name: sum(cells.values()) for name, cells in final.cells.items()}
+        for name in possible | Counter(values):
+            value = values.get(name, 0)
+            if name.startswith(PLAIN):
+                if not acked[name] - lost[name] <= value <= possible[name]:
+                    bounds = f"{acked[name]} - {lost[name]} <= {value} <= {possible[name]}"
+                    yield f"{name} at {final.host} is out of bounds: {bounds}"
+                continue
+            if missing := acked[name] & ~lost[name] & ~value:
+                yield f"{name} at {final.host} lost acknowledged increments: bits {bits(missing)}"
+            if invented := value & ~possible[name]:
+                yield f"{name} at {final.host} counts what nobody asked for, or what was refused: bits {bits(invented)}"
+
+
+def bits(value: int) -> list[int]:
+    """Which powers of two a value holds."""
+    return [bit for bit in range(value.bit_length()) if value >> bit & 1]

@@ -1,0 +1,114 @@
+"""Writes down what the nodes of a run have on their disks and say to each other."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import trio
+
+from gcount.core import wire
+from gcount.core.records import HEADER_BYTES, Batch, Scan, decode_header
+from gcount.storage.log import SUFFIX
+from tests.simulation.cluster import Host, SimCluster
+from tests.simulation.disk import SimDisk
+from tests.simulation.film import Film
+from tests.simulation.history import Claimed, Forgot, History, Stored
+
+
+class LogReader:
+    """Reads from a disk what became durable since it looked last."""
+
+    def __init__(self, disk: SimDisk) -> None:
+        self._disk = disk
+        self._places: dict[str, tuple[int, int]] = {}  # segment -> offset, number of the next batch
+
+    def news(self) -> list[Batch]:
+        """The batches that were not seen before."""
+        batches: list[Batch] = []
+        for name, data in sorted(self._disk.durable().items()):
+            if name.endswith(SUFFIX):
+                batches += self._read(name, data)
+        return batches
+
+    def _read(self, name: str, data: bytes) -> list[Batch]:
+        try:
+            offset, number = self._places.get(name) or (HEADER_BYTES, decode_header(data).first_batch)
+        except ValueError:  # it rotted
+            return []
+        if len(data) <= offset:
+            return []
+        scan = Scan(bytes(HEADER_BYTES) + data[offset:], number)
+        batches = list(scan)
+        self._places[name] = offset + scan.end - HEADER_BYTES, scan.next_batch
+        return batches
+
+
+class Recorder:
+    """Listens at all disks and links of a cluster.
+
+    Args:
+        cluster: whose.
+        history: where it is written down.
+        film: for people.
+    """
+
+    def __init__(self, cluster: SimCluster, history: History, film: Film) -> None:
+        self.history = history
+        self.film = film
+        self._lines: dict[str, tuple[str, int]] = {}
+        self._asked: dict[tuple[str, int], str] = {}  # asking address and round -> counter
+        cluster.network.tap = self._sent
+        cluster.network.arrived = self._arrived
+
+    def line(self, address: str) -> str:
+        """The line that goes on at an address now."""
+        return self._lines[address][0]
+
+    def directory(self, host: Host) -> None:
+        """A machine has a new directory: empty, a copy, or another one's; what went on there before is forgotten."""
+        old, number = self._lines.get(host.address, ("", 0))
+        if old:
+            self.history.journal.append(Forgot(trio.current_time(), old))
+        self._lines[host.address] = f"{host.address}#{number + 1}", number + 1
+        self.new_disk(host)
+
+    def new_disk(self, host: Host) -> None:
+        """Follow the disk that is in a machine now."""
+        reader = LogReader(host.disk)
+        host.disk.synced = partial(self._synced, host, reader)
+        host.disk.stepped = partial(self.film.disk, host.address)
+        self._synced(host, reader)
+
+    def sample(self, host: Host) -> None:
+        """Note what a running node shows to clients."""
+        digest = host.node.local.replica.counters.digest()
+        self._claim(host.address, Claimed(trio.current_time(), self.line(host.address), "value", digest))
+
+    def _synced(self, host: Host, reader: LogReader) -> None:
+        for batch in reader.news():
+            deltas = tuple(batch.deltas)
+            self.history.journal.append(Stored(trio.current_time(), self.line(host.address), deltas))
+            self.film.stored(host.address, batch)
+
+    def _claim(self, address: str, claim: Claimed) -> None:
+        if address in self._lines:
+            self.history.journal.append(claim)
+
+    def _sent(self, sender: str, receiver: str, data: bytes) -> None:
+        message = wire.decode(data)
+        self.film.message("sent", sender, receiver, message)
+        now, line = trio.current_time(), self.line(sender)
+        match message:
+            case wire.Hello(digest=digest) | wire.Ack(digest=digest) | wire.Beaten(digest=digest) if digest:
+                self._claim(sender, Claimed(now, line, type(message).__name__, digest))
+            case wire.Push(deltas=deltas):
+                self._claim(sender, Claimed(now, line, "Push", {}, tuple(deltas)))
+            case wire.Collect(round=number, name=name):
+                self._asked[sender, number] = name
+            case wire.Collected(round=number, cells=cells) if cells:
+                name = self._asked[receiver, number]
+                self._claim(sender, Claimed(now, line, "Collected", cells, name=name))
+
+    def _arrived(self, sender: str, receiver: str, data: bytes) -> None:
+        if self.film.rolling:
+            self.film.message("received", receiver, sender, wire.decode(data))

@@ -1,0 +1,244 @@
+"""One seed: a whole run, and what the laws say of it."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import time
+import traceback
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from random import Random
+
+import structlog
+import trio
+from trio.testing import MockClock
+
+from gcount.core.membership import Membership
+from gcount.storage import log
+from tests.simulation import faults, forgetting
+from tests.simulation.clients import Clients
+from tests.simulation.cluster import Host, SimCluster, address_of, replayed
+from tests.simulation.film import Film, direct_logs
+from tests.simulation.history import Final, History
+from tests.simulation.laws import LAWS
+from tests.simulation.nemesis import Fault, Nemesis
+from tests.simulation.process import seed_scheduler, until
+from tests.simulation.recorder import Recorder
+from tests.simulation.scenario import Scenario, draw
+
+AGREED_WITHIN = 8.0  # simulated seconds after which nobody waits any more for the nodes to agree
+SHOWN = 5  # violations of one law
+
+CATALOG: dict[str, Fault] = {
+    fault.__name__: fault
+    for fault in (
+        faults.power_loss,
+        faults.kill_9,
+        faults.stop,
+        faults.crash_at_any_await,
+        faults.crash_at_a_disk_operation,
+        faults.pause,
+        faults.everybody_down,
+        faults.disk_operation_fails,
+        faults.disk_full,
+        faults.slow_disk,
+        faults.rot,
+        faults.slow_network,
+        faults.lost_connections,
+        faults.one_way_cut,
+        faults.pair_cut,
+        faults.halves,
+        forgetting.lost_directory,
+        forgetting.lost_directory_under_a_read,
+        forgetting.older_copy,
+        forgetting.older_copy_at_once,
+        forgetting.second_node,
+        forgetting.reshape,
+    )
+}
+NEEDS = {"older_copy": "fixed", "older_copy_at_once": "fixed", "second_node": "fixed", "reshape": "reshaped"}
+KINDS = {name: NEEDS.get(name, "") for name in CATALOG}
+
+
+@dataclass
+class Result:
+    """What came of a seed."""
+
+    seed: int
+    violations: list[str] = field(default_factory=list)
+    faults: Counter[str] = field(default_factory=Counter)
+    increments: int = 0
+    reads: int = 0
+    healed_after: float = 0.0
+    simulated: float = 0.0
+    cost: float = 0.0  # seconds of a core
+    film: list[str] = field(default_factory=list)
+
+    @property
+    def digest(self) -> str:
+        """The same for two runs that were the same, event for event."""
+        return hashlib.sha256("\n".join(self.film).encode()).hexdigest()
+
+
+def run_seed(seed: int, nodes: int | None = None, *, rolling: bool = False) -> Result:
+    """Run a seed and judge it.
+
+    Args:
+        seed: which.
+        nodes: how many, if not as the seed wants it.
+        rolling: whether to make a film.
+    """
+    scenario, history, film = draw(seed, KINDS, nodes), History(), Film(rolling=rolling)
+    result, started = Result(seed), time.process_time()
+    with _surroundings(scenario, film):
+        try:
+            result.simulated = trio.run(_simulate, scenario, history, film, clock=MockClock(autojump_threshold=0))
+        except Exception as error:
+            result.violations.append("the run broke: " + "".join(traceback.format_exception(error)))
+    for name, law in LAWS.items():
+        if not result.violations or history.finals:
+            found = list(law(history))
+            result.violations += [f"{name}: {violation}" for violation in found[:SHOWN]]
+    result.faults = +history.faults
+    result.increments = sum(increment.acknowledged for increment in history.increments)
+    result.reads = sum(query.value is not None and not query.alone for query in history.queries)
+    result.healed_after = history.healed_after or 0.0
+    result.cost = time.process_time() - started
+    result.film = film.lines
+    return result
+
+
+@contextmanager
+def _surroundings(scenario: Scenario, film: Film) -> Iterator[None]:
+    config, segment_bytes = structlog.get_config(), log.SEGMENT_BYTES
+    direct_logs(film)
+    log.SEGMENT_BYTES = scenario.segment_bytes
+    gc.collect()
+    gc.disable()  # when cycles are collected must not depend on what ran before
+    try:
+        yield
+    finally:
+        gc.enable()
+        log.SEGMENT_BYTES = segment_bytes
+        structlog.configure(**config)
+
+
+async def _simulate(scenario: Scenario, history: History, film: Film) -> float:
+    seed_scheduler(scenario.seed)
+    began = trio.current_time()
+    film.add("NEMESIS", f"{scenario}")
+    async with trio.open_nursery() as nursery:
+        cluster = SimCluster(nursery, Random(scenario.seed), scenario.delay)
+        recorder = Recorder(cluster, history, film)
+        clients = Clients(scenario, cluster, recorder)
+        nemesis = Nemesis(scenario, cluster, clients, recorder, nursery)
+        cluster.processes.too_long = nursery.cancel_scope.cancel
+        with cluster.processes.watching():
+            await _set_up(scenario, nemesis)
+            nursery.start_soon(clients.run)
+            await _configure(scenario, nemesis)
+            clients.reading = True
+            await nemesis.run(CATALOG)
+            if not any(host.running and host.node.config()["actors"] for host in cluster.hosts):
+                await clients.post(cluster[1], cluster.addresses)  # all directories were lost
+            with trio.move_on_after(30):
+                await until(lambda: clients.enough, 0.05)
+            faults.cut_off_some(nemesis)
+            await nemesis.some_time()
+            if scenario.reshapes:
+                await forgetting.conflict(nemesis, address_of(8), address_of(9))
+            await clients.quiet()
+            await _heal(nemesis)
+            for host in cluster.hosts:
+                if host.running:
+                    history.finals.append(await _final(host))
+        history.over = True
+        nursery.cancel_scope.cancel()
+    return trio.current_time() - began
+
+
+async def _set_up(scenario: Scenario, nemesis: Nemesis) -> None:
+    nemesis.history.members = frozenset(address_of(number) for number in scenario.core)
+    for number in range(scenario.nodes):
+        host = nemesis.cluster.add()
+        host.disk.latency = scenario.latency
+        host.clock_skew = scenario.skews[number]
+        nemesis.recorder.directory(host)
+        await nemesis.start(host)
+
+
+async def _configure(scenario: Scenario, nemesis: Nemesis) -> None:
+    """Post the first config in the scenario's way, and wait until it is in force everywhere."""
+    cluster, clients = nemesis.cluster, nemesis.clients
+    core = [cluster[number].address for number in scenario.core]
+    hosts = {"one": cluster.hosts[-1:], "all": cluster.hosts, "twice": cluster.hosts[:2]}[scenario.config]
+    async with trio.open_nursery() as nursery:
+        for host in hosts:
+            other = scenario.config == "twice" and host is hosts[0]
+            nursery.start_soon(clients.post, host, core if other else cluster.addresses)
+    if not await _agreed(cluster, 1.0, membership_only=True):
+        await clients.post(cluster[1], cluster.addresses)
+        await _agreed(cluster, 3.0, membership_only=True)
+
+
+async def _heal(nemesis: Nemesis) -> None:
+    cluster, clients, history = nemesis.cluster, nemesis.clients, nemesis.history
+    await nemesis.heal()
+    started = trio.current_time()
+    nemesis.note("all is well from now on")
+    with trio.move_on_after(AGREED_WITHIN):
+        await until(lambda: len(_configs(cluster)) == 1)
+        history.config_agreed = True
+    await clients.post(cluster[nemesis.scenario.core[0]], cluster.addresses)
+    if await _agreed(cluster, AGREED_WITHIN):
+        history.healed_after = trio.current_time() - started
+    for host in cluster.hosts:
+        for name in clients.names:
+            if host.running and (host.number == 1 or name == "x0"):
+                await clients.query(host, name, 2.0)
+
+
+def _configs(cluster: SimCluster) -> set[Membership]:
+    """All that are in force, but for nodes that know of none."""
+    configs = {host.node.local.replica.membership for host in cluster.hosts if host.running and host.node.recovered}
+    return configs - {Membership()} or configs
+
+
+async def _agreed(cluster: SimCluster, within: float, *, membership_only: bool = False) -> bool:
+    with trio.move_on_after(within):
+        await until(lambda: _agree(cluster, membership_only=membership_only))
+        return True
+    return False
+
+
+def _agree(cluster: SimCluster, *, membership_only: bool) -> bool:
+    if not all(host.running and host.node.recovered for host in cluster.hosts):
+        return False
+    replicas = [host.node.local.replica for host in cluster.hosts]
+    first = replicas[0]
+    if any(list(replica.membership.actors) != sorted(cluster.addresses) for replica in replicas):
+        return False
+    return membership_only or all(
+        replica.counters.digest() == first.counters.digest()
+        and replica.membership == first.membership
+        and not replica.anything_staged
+        for replica in replicas
+    )
+
+
+async def _final(host: Host) -> Final:
+    replica, again = host.node.local.replica, await replayed(host.disk)
+    return Final(
+        host.address,
+        dict(replica.counters.items()),
+        replica.counters.digest(),
+        replica.membership,
+        replica.identity,
+        dict(again.counters.items()),
+        again.counters.digest(),
+        again.membership,
+        again.identity,
+    )

@@ -1,0 +1,92 @@
+"""What a seed stands for: the cluster, its speeds, and which faults it meets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+
+INCREMENTS = 200  # at least, acknowledged
+READS = 40  # consistent ones, at least, answered
+FAULTS = 8  # at least
+COUNTERS = 5  # of 64 powers of two each
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One run.
+
+    Args:
+        seed: of all chance.
+        nodes: how many.
+        core: the numbers of those that are in every config.
+        delay: least and most seconds that a message travels.
+        latency: least and most seconds that a disk takes.
+        segment_bytes: when a log begins its next segment.
+        skews: of the wall clock of each node, in seconds.
+        faults: how many.
+        kinds: the names of those that may happen.
+        gap: seconds from one to the next, at most.
+        hurry: how much faster than needed the clients are.
+        config: how the first one is posted: to "one", to "all", or first another one ("twice").
+    """
+
+    seed: int
+    nodes: int
+    core: tuple[int, ...]
+    delay: tuple[float, float]
+    latency: tuple[float, float]
+    segment_bytes: int
+    skews: tuple[float, ...]
+    faults: int
+    kinds: tuple[str, ...]
+    gap: float
+    hurry: float
+    config: str
+
+    @property
+    def seconds(self) -> float:
+        """How long the faults go on, about."""
+        return self.faults * self.gap / 2 + 3.0
+
+    @property
+    def reshapes(self) -> bool:
+        """Whether members come and go."""
+        return len(self.core) < self.nodes
+
+
+def draw(seed: int, kinds: dict[str, str], nodes: int | None = None) -> Scenario:
+    """The scenario of a seed.
+
+    Args:
+        seed: any number.
+        kinds: the faults there are; each with "" or what it needs: "fixed" or "reshaped" configs.
+        nodes: how many, if not as the seed wants it.
+    """
+    random = Random(f"gcount {seed}")
+    size = random.choices((2, 3, 4, 5), (8, 76, 10, 6))[0]
+    size = nodes or size
+    everybody = range(1, size + 1)
+    reshapes = size > 2 and random.random() < 0.25
+    core = tuple(sorted(random.sample(everybody, 2))) if reshapes else tuple(everybody)
+    allowed = [kind for kind, needs in kinds.items() if needs in ("", "reshaped" if reshapes else "fixed")]
+    some = random.sample(
+        allowed, random.randint(5, min(9, len(allowed)))
+    )  # a swarm: few kinds a seed, but many of them
+    if reshapes and "reshape" not in some:
+        some.append("reshape")
+    skews = (0.0, random.uniform(-0.05, 0.05), -3600.0, 3600.0)
+    alike = random.random() < 0.5
+    return Scenario(
+        seed=seed,
+        nodes=size,
+        core=core,
+        delay=random.choice(((0.0005, 0.002), (0.001, 0.01), (0.001, 0.03))),
+        latency=random.choice(((0.0001, 0.0005), (0.0005, 0.004), (0.001, 0.015))),
+        segment_bytes=random.choice((1200, 3000, 10_000, 16 * 1024 * 1024)),
+        skews=(random.choice(skews),) * (size + 1) if alike else tuple(random.choices(skews, k=size + 1)),
+        faults=random.randint(FAULTS, FAULTS + 3),
+        kinds=tuple(some),
+        gap=random.choice((0.5, 0.8, 1.0)),
+        hurry=random.choice((1.0, 1.2)),
+        config=random.choice(("one", "one", "all", "twice")),
+    )

@@ -1,0 +1,44 @@
+"""The unchanged code keeps all laws: every seed that ever failed, then as many new ones as fit."""
+
+import os
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from tests.simulation.campaign import run_many
+from tests.simulation.run import run_seed
+from tests.simulation.scenario import FAULTS, INCREMENTS, READS
+
+pytestmark = pytest.mark.skipif(
+    "GCOUNT_SIMULATE_SECONDS" not in os.environ, reason="set GCOUNT_SIMULATE_SECONDS to run the simulation that long"
+)
+SECONDS = float(os.environ.get("GCOUNT_SIMULATE_SECONDS", "60"))
+FIRST = int(os.environ.get("GCOUNT_SIMULATE_FROM", "0"))
+FAILED_ONCE = [
+    int(line.split()[0])
+    for line in (Path(__file__).parent / "seeds.txt").read_text().splitlines()
+    if not line.startswith("#")
+]
+
+
+@pytest.mark.parametrize("seed", FAILED_ONCE)
+def test_seeds_that_failed_once_pass(seed: int) -> None:
+    assert run_seed(seed).violations == []
+
+
+def test_all_seeds_pass_that_fit_into_the_time() -> None:
+    """GCOUNT_SIMULATE_SECONDS says how long it may take, GCOUNT_SIMULATE_FROM with which seed it begins."""
+    summary = run_many(count(FIRST), seconds=SECONDS)
+    print(summary.text())
+    replays = [f"bin/simulate --seed {seed}: {violations}" for seed, violations in sorted(summary.failed.items())]
+    assert replays == []
+    assert summary.seeds > 0
+
+
+def test_a_seed_is_as_much_as_it_is_to_be() -> None:
+    for seed in range(3):
+        result = run_seed(seed)
+        assert result.increments >= INCREMENTS
+        assert result.reads >= READS
+        assert result.faults.total() >= FAULTS
