@@ -77,11 +77,18 @@ class Gather:
             self._tell(reading)
 
     def linked(self, address: str) -> None:
-        """A member's link is up: ask it again for all rounds that it has not answered."""
-        for reading in self._readings.values():
-            for round_ in reading.rounds:
-                if address in round_.missing:
-                    self._ask(address, reading, round_)
+        """A member's link is up: rounds that it has not answered begin anew.
+
+        Asking it again in the same round would not do: it may have lost its disk meanwhile, and what this node got of
+        it since the round was sent is in no answer and not in the round's expectation.
+        """
+        for reading in list(self._readings.values()):
+            stale = reading.let_go(address)
+            for number in stale:
+                self._asked.pop(number, None)
+            if stale:
+                self._start_round(reading)
+                self._tell(reading)
 
     def learned(self, membership: Membership) -> None:
         """Another membership is, or is about to be, in force: reads under way begin anew, over old and new members."""

@@ -175,6 +175,12 @@ class Reading:
             self._extra.pop(address, None)
         self.rounds.clear()
 
+    def let_go(self, address: str) -> list[int]:
+        """Drop the rounds that a member has not answered; returns their numbers."""
+        stale = [round_.number for round_ in self.rounds if address in round_.missing]
+        self.rounds = [round_ for round_ in self.rounds if address not in round_.missing]
+        return stale
+
     def missing(self) -> list[str]:
         """Who has not answered the newest round."""
         return sorted(self.rounds[-1].missing) if self.rounds else []
