@@ -3,10 +3,10 @@
     segment = header | frame | frame | ...
     header  = magic 8 | format u16 | zero u16 | crc u32 | node 16 | incarnation 16 | sequence u64 | first batch u64
     frame   = mark 4 | length u32 | crc u32 | payload            (crc over length and payload; all little endian)
-    payload = MessagePack of [batch, last, deltas, identity, membership]
+    payload = MessagePack of [batch, part, parts, deltas, identity, membership]
 
-A batch is what one write and one sync made durable. A big one takes several frames, and only the one that is marked
-`last` makes it count. The mark holds no byte that UTF-8 text can hold, so that a name can't look like a frame.
+A batch is what one write and one sync made durable. A big one takes several frames, its parts; it counts only when all
+of them are there, in order. The mark holds no byte that UTF-8 text can hold, so that a name can't look like a frame.
 """
 
 import struct
@@ -74,22 +74,31 @@ class Header(msgspec.Struct, frozen=True):
         return _HEADER.pack(MAGIC, FORMAT, 0, crc, *rest)
 
 
-class Batch(msgspec.Struct, frozen=True, array_like=True):
+class Batch(msgspec.Struct, frozen=True):
     """What one sync made durable.
 
     Args:
         number: counts batches over the whole log, from 1, without gaps.
-        last: whether this is the batch's last frame.
-        deltas: joined in order when the last frame is there.
+        deltas: joined in order.
         identity: the node's new identity, if it changed.
         membership: the new membership, if it changed.
     """
 
     number: int
-    last: bool
     deltas: list[Delta]
     identity: Identity | None = None
     membership: Membership | None = None
+
+
+class _Part(msgspec.Struct, frozen=True, array_like=True):
+    """What a frame holds of a batch: `part` of `parts`, counted from 1; identity and membership are in the last."""
+
+    number: int
+    part: int
+    parts: int
+    deltas: list[Delta]
+    identity: Identity | None
+    membership: Membership | None
 
 
 class Damage(msgspec.Struct, frozen=True):
@@ -107,17 +116,17 @@ class Damage(msgspec.Struct, frozen=True):
 
 
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(Batch)
+_decoder = msgspec.msgpack.Decoder(_Part)
 
 
 def encode_batch(batch: Batch) -> bytes:
     """All frames of a batch of any size, to be written at once."""
     parcels = list(pack(batch.deltas, FRAME_BYTES))
     out = bytearray()
-    for number, parcel in enumerate(parcels, start=1):
-        last = number == len(parcels)
-        extra = (batch.identity, batch.membership) if last else (None, None)
-        out += _frame(_encoder.encode(Batch(batch.number, last, parcel, *extra)))
+    parts = len(parcels)
+    for part, parcel in enumerate(parcels, start=1):
+        extra = (batch.identity, batch.membership) if part == parts else (None, None)
+        out += _frame(_encoder.encode(_Part(batch.number, part, parts, parcel, *extra)))
     return bytes(out)
 
 
@@ -163,27 +172,31 @@ class Scan:
 
     def __iter__(self) -> Iterator[Batch]:
         offset = HEADER_BYTES
-        assembly = Assembly()
+        assembly, due = Assembly(), 1
         while offset < len(self._data):
             try:
                 payload, offset = _read_frame(self._data, offset)
-                batch = self._decode(payload)
+                part = self._decode(payload, due)
             except ValueError as error:
                 self.damage = self._damage(str(error))
                 return
-            assembly.add(batch.deltas)
-            if batch.last:
-                yield Batch(batch.number, True, assembly.take(), batch.identity, batch.membership)
+            assembly.add(part.deltas)
+            due += 1
+            if part.part == part.parts:
+                yield Batch(part.number, assembly.take(), part.identity, part.membership)
+                due = 1
                 self.end = offset
                 self.next_batch += 1
         if self.end < offset:
             self.damage = self._damage("the batch has no last frame")
 
-    def _decode(self, payload: bytes) -> Batch:
-        batch = _decode_payload(payload)
-        if batch.number != self.next_batch:
-            raise ValueError(f"batch {batch.number} stands where batch {self.next_batch} should")
-        return batch
+    def _decode(self, payload: bytes, due: int) -> _Part:
+        part = _decode_payload(payload)
+        if part.number != self.next_batch:
+            raise ValueError(f"batch {part.number} stands where batch {self.next_batch} should")
+        if part.part != due:
+            raise ValueError(f"part {part.part} of batch {part.number} stands where part {due} should")
+        return part
 
     def _damage(self, reason: str) -> Damage:
         """A write that was interrupted can only have torn the newest batch: anything of a later one proves rot."""
@@ -217,9 +230,9 @@ def _read_frame(data: bytes, offset: int) -> tuple[bytes, int]:
     return payload, start + length
 
 
-def _decode_payload(payload: bytes) -> Batch:
-    batch = _decoder.decode(payload)  # msgspec's errors are ValueErrors
-    identity = batch.identity
+def _decode_payload(payload: bytes) -> _Part:
+    part = _decoder.decode(payload)  # msgspec's errors are ValueErrors
+    identity = part.identity
     if identity and not len(identity.node) == len(identity.incarnation) == ID_BYTES:
         raise ValueError("a record holds an identity of a wrong length")
-    return batch
+    return part

@@ -117,7 +117,7 @@ class Replica:
             version = self.counters.version(incarnation)
             own = {name: self.counters.cell(name, incarnation) + amount for name, amount in self._amounts.items()}
             deltas = [Delta(incarnation, version, version + 1, own), *deltas]
-        self._sealed = Batch(self.next_batch, True, deltas, self._identity, self._membership)
+        self._sealed = Batch(self.next_batch, deltas, self._identity, self._membership)
         self._sealed_amounts = self._amounts
         self._amounts, self._deltas, self._identity, self._membership = {}, [], None, None
         return self._sealed

@@ -37,7 +37,7 @@ def batches(draw: st.DrawFn, number: int = 1) -> Batch:
     for who in range(draw(st.integers(0, 3))):
         after = draw(st.integers(0, 2**61))
         made.append(Delta(incarnation(who), after, after + 1, draw(cells)))
-    return Batch(number, True, made, draw(st.none() | identities), draw(st.none() | memberships))
+    return Batch(number, made, draw(st.none() | identities), draw(st.none() | memberships))
 
 
 @st.composite
@@ -61,10 +61,10 @@ def scanned(data: bytes) -> tuple[list[Batch], Scan]:
 
 
 SMALL = [
-    Batch(1, True, [Delta(incarnation(7), 0, 1, {"a": 5})]),
-    Batch(2, True, [], Identity(incarnation(1), incarnation(9), (incarnation(7),))),
-    Batch(3, True, [Delta(incarnation(9), 0, 1, {"a": 1, "b": 2**64 - 1}), Delta(incarnation(8), 3, 9, {"é": 3})]),
-    Batch(4, True, [], None, Membership(1, ("a:1", "b:2"))),
+    Batch(1, [Delta(incarnation(7), 0, 1, {"a": 5})]),
+    Batch(2, [], Identity(incarnation(1), incarnation(9), (incarnation(7),))),
+    Batch(3, [Delta(incarnation(9), 0, 1, {"a": 1, "b": 2**64 - 1}), Delta(incarnation(8), 3, 9, {"é": 3})]),
+    Batch(4, [], None, Membership(1, ("a:1", "b:2"))),
 ]
 
 
@@ -104,7 +104,7 @@ def test_batches_of_any_size_round_trip_in_frames_of_any_size(made: list[Batch],
 
 
 def test_a_batch_of_many_frames_counts_only_with_its_last_one() -> None:
-    batch = Batch(1, True, [Delta(incarnation(1), 0, 1, {f"name-{n}": n + 1 for n in range(300)})])
+    batch = Batch(1, [Delta(incarnation(1), 0, 1, {f"name-{n}": n + 1 for n in range(300)})])
     data, _ = written([batch], frame=200)
     starts = [at for at in range(len(data)) if data.startswith(MARK, at)]
     assert len(starts) > 20
@@ -115,6 +115,19 @@ def test_a_batch_of_many_frames_counts_only_with_its_last_one() -> None:
         assert (scan.damage.torn, scan.damage.offset, scan.end) == (True, HEADER_BYTES, HEADER_BYTES)
         assert scan.damage.reason == "the batch has no last frame"
     assert scanned(data)[0] == [batch]
+
+
+def test_a_batch_without_some_of_its_parts_is_not_read() -> None:
+    """Nothing but the parts' numbers tells: the frames that are left are whole, and so is the last one."""
+    batch = Batch(1, [Delta(incarnation(1), 0, 1, {f"name-{n}": n + 1 for n in range(60)})])
+    data, _ = written([batch], frame=200)
+    starts = [at for at in range(len(data)) if data.startswith(MARK, at)]
+    for first, start in enumerate(starts):
+        for end in starts[first + 1 :]:
+            found, scan = scanned(data[:start] + data[end:])
+            assert found == []
+            assert scan.damage is not None
+            assert scan.damage.offset == HEADER_BYTES
 
 
 @given(logs(), st.integers(40, 200), st.data())
@@ -177,7 +190,7 @@ def test_a_batch_that_is_missing_in_the_middle_is_damage() -> None:
 
 
 def test_a_torn_batch_in_whose_middle_whole_frames_survived_is_torn() -> None:
-    big = Batch(2, True, [Delta(incarnation(1), 1, 2, {f"name-{n}": 1 for n in range(60)})])
+    big = Batch(2, [Delta(incarnation(1), 1, 2, {f"name-{n}": 1 for n in range(60)})])
     whole, offsets = written([SMALL[0], big], frame=200)
     hole = whole[: offsets[1]] + bytes(50) + whole[offsets[1] + 50 :]
     found, scan = scanned(hole)
@@ -188,13 +201,13 @@ def test_a_torn_batch_in_whose_middle_whole_frames_survived_is_torn() -> None:
 
 def test_a_name_cannot_look_like_a_record() -> None:
     """Else a torn batch that holds such a name would be taken for damage, and the start refused."""
-    later = encode_batch(Batch(9, True, []))
+    later = encode_batch(Batch(9, []))
     with pytest.raises(UnicodeDecodeError):
         later.decode()
     with pytest.raises(UnicodeDecodeError):
         MARK[:1].decode()
     name = later.decode("latin-1")
-    whole, _ = written([Batch(1, True, [Delta(incarnation(1), 0, 1, {name: 1, later.decode(errors="ignore"): 2})])])
+    whole, _ = written([Batch(1, [Delta(incarnation(1), 0, 1, {name: 1, later.decode(errors="ignore"): 2})])])
     assert MARK not in whole[HEADER_BYTES + 1 :]
     _, scan = scanned(whole[:-1])
     assert scan.damage is not None
@@ -211,7 +224,7 @@ def test_a_record_that_claims_to_be_huge_is_damage_without_being_read() -> None:
 
 @pytest.mark.parametrize("identity", [Identity(b"short", incarnation(1)), Identity(incarnation(1), bytes(17))])
 def test_a_record_with_an_identity_of_a_wrong_length_is_damage(identity: Identity) -> None:
-    found, scan = scanned(HEAD.encode() + encode_batch(Batch(1, True, [], identity)))
+    found, scan = scanned(HEAD.encode() + encode_batch(Batch(1, [], identity)))
     assert found == []
     assert scan.damage is not None
     assert "identity" in scan.damage.reason

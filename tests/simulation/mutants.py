@@ -146,7 +146,7 @@ def amounts_replayed(recover: Any) -> Any:
             )
             for delta in batch.deltas
         ]
-        recover(self, Batch(batch.number, batch.last, deltas, batch.identity, batch.membership))
+        recover(self, Batch(batch.number, deltas, batch.identity, batch.membership))
 
     return change
 

@@ -28,7 +28,7 @@ def sim_disk(seed: int = 0) -> SimDisk:
 
 
 def batch(number: int, size: int = 1) -> Batch:
-    return Batch(number, True, [Delta(ME.incarnation, number - 1, number, {f"n{n}": number for n in range(size)})])
+    return Batch(number, [Delta(ME.incarnation, number - 1, number, {f"n{n}": number for n in range(size)})])
 
 
 async def opened(disk: Disk) -> tuple[Log, list[Batch], Header | None]:
