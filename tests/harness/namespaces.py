@@ -1,7 +1,8 @@
 """Hosts in network namespaces around one router, and real cuts between them.
 
 Every host has an address and one cable to the router. A cut is a routing rule in the router that drops
-what goes from one host to another without a word (no ICMP, no reset), which is what a dead network does. The
+what goes from one host to another without a word (no ICMP, no reset), which is what a dead network does. Bad
+weather is a rule too, that leads packets over a detour (see detour.py), on which they are late or lost. The
 tests' own sockets live in the router, so that they reach every host during every cut. Needs root and
 iproute2, no firewall.
 """
@@ -14,12 +15,18 @@ import itertools
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.harness.detour import DelayLine, Netem, Weather
 
 NAMESPACES = Path("/run/netns")
 PREFIX = "gct"
 CLONE_NEWNET = 0x40000000
+FROM_DETOUR, CUT, TO_DETOUR = 50, 100, 200  # rules, first ones first: a cut road has no detour
+DETOUR_TABLE = 77
 _numbers = itertools.count()
 
 
@@ -94,6 +101,8 @@ class Network:
         self.hosts = list(range(1, count + 1))
         self.loopback_up = loopback_up
         self._cuts: set[tuple[int, int]] = set()
+        self._disturbed: set[tuple[int, int]] = set()
+        self._detour: Netem | DelayLine | None = None
 
     def address(self, host: int) -> str:
         return f"10.77.0.{host}"
@@ -134,17 +143,23 @@ class Network:
             _ip(self.router, f"route add {self.address(host)} dev h{host}")
 
     def __exit__(self, *_: object) -> None:
+        if self._detour is not None:
+            self._detour.close()
+            self._detour = None
         for name in [*(self.namespace(host) for host in self.hosts), self.router]:
             if (NAMESPACES / name).exists():
                 subprocess.run(["ip", "netns", "del", name], capture_output=True)
 
-    def _apply(self, wanted: set[tuple[int, int]]) -> None:
+    def _rules(self, had: set[tuple[int, int]], wanted: set[tuple[int, int]], pref: int, action: str) -> None:
         commands = []
-        for verb, pairs in (("add", wanted - self._cuts), ("del", self._cuts - wanted)):
+        for verb, pairs in (("add", wanted - had), ("del", had - wanted)):
             for one, other in sorted(pairs):
-                commands.append(f"rule {verb} from {self.address(one)} to {self.address(other)} blackhole")
+                commands.append(f"rule {verb} pref {pref} from {self.address(one)} to {self.address(other)} {action}")
         if commands:
             _ip(self.router, *commands)
+
+    def _apply(self, wanted: set[tuple[int, int]]) -> None:
+        self._rules(self._cuts, wanted, CUT, "blackhole")
         self._cuts = wanted
 
     def cut_one_way(self, one: int, other: int) -> None:
@@ -168,3 +183,34 @@ class Network:
 
     def heal_all(self) -> None:
         self._apply(set())
+
+    def disturb(self, pairs: Collection[tuple[int, int]], weather: Weather) -> str:
+        """Let what the first of each pair sends to the second suffer; only these, until `calm`.
+
+        Returns:
+            How: by netem, or by what stands in for it.
+        """
+        from tests.harness.detour import open_detour  # it is built from this file's parts
+
+        if self._detour is None:
+            self._install(open_detour(self.router))
+        assert self._detour is not None
+        self._detour.set(weather)
+        self._lead(set(pairs))
+        return self._detour.how
+
+    def _install(self, detour: DelayLine | Netem) -> None:
+        self._detour = detour
+        _ip(
+            self.router,
+            f"route add default dev {detour.entrance} table {DETOUR_TABLE}",
+            f"rule add pref {FROM_DETOUR} iif {detour.exit} lookup main",
+        )
+
+    def calm(self) -> None:
+        """The shortest way again for all; what is on the detour still arrives."""
+        self._lead(set())
+
+    def _lead(self, wanted: set[tuple[int, int]]) -> None:
+        self._rules(self._disturbed, wanted, TO_DETOUR, f"lookup {DETOUR_TABLE}")
+        self._disturbed = wanted

@@ -1,0 +1,188 @@
+"""The laws: whatever a history says that may not be. Nothing means that it was right."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from itertools import accumulate
+
+from tests.harness import linearizable
+from tests.harness.linearizable import Read, Write
+from tests.soak.history import POWERS, History, Increment, Query
+from tests.soak.uptime import Uptime
+
+HEALED_WITHIN = 30.0  # seconds: beyond that it is no healing
+
+
+def violations(history: History) -> list[str]:
+    """All laws over a history, each line beginning with the law's name."""
+    return [f"{law.__name__}: {violation}" for law in LAWS for violation in law(history)]
+
+
+def _by_name(history: History) -> dict[str, list[Increment]]:
+    counters: dict[str, list[Increment]] = defaultdict(list)
+    for increment in history.increments:
+        counters[increment.name].append(increment)
+    return counters
+
+
+def consistent_reads_are_linearizable(history: History) -> Iterator[str]:
+    """Over the counters that are raised by powers of two."""
+    reads: dict[str, list[Read]] = defaultdict(list)
+    for query in history.queries:
+        if query.outcome == "ok":
+            reads[query.name].append(Read(query.value, query.start, query.end, f"node {query.node}"))
+    for name, increments in _by_name(history).items():
+        if name.startswith(POWERS):
+            writes = [
+                Write(increment.amount, increment.start, increment.end if increment.outcome == "ok" else None)
+                for increment in increments
+                if increment.outcome in ("ok", "unknown")
+            ]
+            for violation in linearizable.violations(writes, reads[name]):
+                yield f"{name}: {violation}"
+
+
+class _Bounds:
+    """What one counter may have been, and when."""
+
+    def __init__(self, increments: Iterable[Increment]) -> None:
+        acked = sorted((each.end, each.amount) for each in increments if each.outcome == "ok")
+        sent = sorted((each.start, each.amount) for each in increments if each.outcome in ("ok", "unknown"))
+        self._acked_at, self._sent_at = [time for time, _ in acked], [time for time, _ in sent]
+        self._acked = [0, *accumulate(amount for _, amount in acked)]
+        self._sent = [0, *accumulate(amount for _, amount in sent)]
+
+    def acked_before(self, time: float) -> int:
+        return self._acked[bisect_left(self._acked_at, time)]
+
+    def sent_until(self, time: float) -> int:
+        return self._sent[bisect_right(self._sent_at, time)]
+
+
+def values_are_within_bounds(history: History) -> Iterator[str]:
+    """Always acknowledged <= value <= acknowledged + unknown: in the end, and in each read at its time."""
+    bounds = {name: _Bounds(increments) for name, increments in _by_name(history).items()}
+    empty = _Bounds([])
+    for query in history.queries:
+        if query.outcome == "ok":
+            known = bounds.get(query.name, empty)
+            low, high = known.acked_before(query.start), known.sent_until(query.end)
+            if not low <= query.value <= high:
+                yield f"a consistent read is not within {low} .. {high}: {query}"
+    for look in history.looks:
+        high = bounds.get(look.name, empty).sent_until(look.end)
+        if look.value > high:
+            yield f"a value is more than was ever sent, {high}: {look}"
+    for final in history.finals:
+        known = bounds.get(final.name, empty)
+        low, high = known.acked_before(float("inf")), known.sent_until(float("inf"))
+        for value in (final.consistent, final.value):
+            if value is not None and not low <= value <= high:
+                yield f"the final value is not within {low} (acknowledged) .. {high} (and unknown): {final}"
+
+
+def values_never_go_down(history: History) -> Iterator[str]:
+    """On one node, over its restarts; an increment's answer is such a value, too, and more by what it added."""
+    seen: dict[tuple[int, str], list[tuple[float, float, int, int]]] = defaultdict(list)
+    for look in history.looks:
+        seen[look.node, look.name].append((look.start, look.end, look.value, 0))
+    for increment in history.increments:
+        if increment.outcome == "ok":
+            answer = (increment.start, increment.end, increment.value, increment.amount)
+            seen[increment.node, increment.name].append(answer)
+    for (node, name), values in seen.items():
+        ended = sorted(values, key=lambda value: value[1])
+        highest, at = 0, 0
+        for start, end, value, added in sorted(values):
+            while at < len(ended) and ended[at][1] < start:
+                highest = max(highest, ended[at][2])
+                at += 1
+            if value < highest + added:
+                plus = f" and +{added}" if added else ""
+                yield f"{name} at node {node}: {value} at {start:.3f} .. {end:.3f} after {highest}{plus}"
+
+
+def nodes_agree_in_the_end(history: History) -> Iterator[str]:
+    """Every counter has one value, on every node, by both kinds of reads."""
+    if not history.finals:
+        yield "the run did not come to its end: there are no final values"
+        return
+    finals: dict[str, dict[int, set[int | None]]] = defaultdict(dict)
+    for final in history.finals:
+        finals[final.name][final.node] = {final.consistent, final.value}
+    for name in _by_name(history).keys() | finals.keys():
+        nodes = finals[name]
+        if set(nodes) != set(range(1, history.soak.nodes + 1)):
+            yield f"{name}: final values of nodes {sorted(nodes)} only"
+        values = set().union(*nodes.values())
+        if None in values or len(values) > 1:
+            yield f"{name}: the nodes do not agree: {nodes}"
+
+
+def no_node_ends_by_itself(history: History) -> Iterator[str]:
+    """Only by kill -9; and SIGTERM ends it in time, with 0."""
+    for moment in history.moments:
+        if moment.what == "ended":
+            yield f"node {moment.node} at {moment.time:.3f}: {moment.detail}"
+    for ending in history.endings:
+        if ending.code != 0:
+            yield f"node {ending.node} answered SIGTERM with {'silence' if ending.code is None else ending.code}"
+    if len(history.endings) != history.soak.nodes:
+        yield f"{len(history.endings)} of {history.soak.nodes} nodes were stopped by SIGTERM"
+
+
+def no_node_wrote_a_traceback(history: History) -> Iterator[str]:
+    """On its standard error, in all of its lives."""
+    for ending in history.endings:
+        if ending.tracebacks:
+            yield f"node {ending.node}: {ending.tracebacks}"
+
+
+def refusals_say_why(history: History) -> Iterator[str]:
+    """Nothing is answered but 200 and 503, and an increment that a full disk refuses hears of the disk."""
+    operations: list[Increment | Query] = [*history.increments, *history.queries]
+    for operation in operations:
+        if operation.status not in (0, 200, 503):
+            yield f"an answer that the contract does not know: {operation}"
+    uptime = Uptime(history.moments)
+    for increment in history.increments:
+        full = uptime.was_full(increment.node, increment.start, increment.end)
+        if increment.outcome == "refused" and full and not any(why in increment.reason for why in FULL_DISK_REASONS):
+            yield f"a full disk refused without the reason: {increment}"
+
+
+FULL_DISK_REASONS = ("disk is full", "not finished its start", "recover")  # the latter two: killed while it was full
+
+
+def every_fault_heals(history: History) -> Iterator[str]:
+    """After each step every node answers exactly, and then every /value is equal."""
+    for healing in history.healings:
+        for what, after in (("exact", healing.exact_after), ("equal", healing.equal_after)):
+            if after is None:
+                yield f"step {healing.step} was not {what} within {HEALED_WITHIN:.0f} s"
+
+
+def something_was_tried(history: History) -> Iterator[str]:
+    """A verdict over nothing is none: every node took increments and answered both kinds of reads."""
+    for node in range(1, history.soak.nodes + 1):
+        if not any(increment.node == node and increment.outcome == "ok" for increment in history.increments):
+            yield f"node {node} acknowledged nothing"
+        if not any(query.node == node and query.outcome == "ok" for query in history.queries):
+            yield f"node {node} answered no consistent read"
+        if not any(look.node == node for look in history.looks):
+            yield f"node {node} answered no /value"
+
+
+LAWS: tuple[Callable[[History], Iterator[str]], ...] = (
+    consistent_reads_are_linearizable,
+    values_are_within_bounds,
+    values_never_go_down,
+    nodes_agree_in_the_end,
+    no_node_ends_by_itself,
+    no_node_wrote_a_traceback,
+    refusals_say_why,
+    every_fault_heals,
+    something_was_tried,
+)

@@ -1,0 +1,170 @@
+"""One run: a cluster in network namespaces, clients, a nemesis, and what is true when all is over."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import trio
+
+from tests.harness import detour, tmpfs
+from tests.harness.cluster import namespace_nodes, running
+from tests.harness.namespaces import Network
+from tests.harness.processes import Node
+from tests.harness.tmpfs import Filesystem
+from tests.soak.history import Ending, Final, History, Soak
+from tests.soak.machine import Clock, EndedByItself, Machine
+from tests.soak.nemesis import Nemesis
+from tests.soak.plan import DELAY, FULL, KINDS, LOSS, Step, draw_steps
+from tests.soak.workload import Caller, Load
+
+TIMEOUT = 1  # CHALLENGE_TIMEOUT of the nodes: many short waits see more than few long ones
+SETTLED_WITHIN = 60.0  # seconds for all final reads
+FINAL_READERS = 4  # on each node
+MEGABYTES = 64  # of each disk, and
+MEGABYTES_A_MINUTE = 8
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is asked of a run. Without `steps` the seed's plan is followed until the time is over."""
+
+    nodes: int = 3
+    seconds: float = 60.0
+    seed: int = 0
+    pace: float = 20.0
+    steps: Sequence[Step] | None = None
+
+
+def abilities() -> tuple[tuple[str, ...], list[str]]:
+    """The kinds of faults that can be made here, and notes on how, or why not."""
+    kinds, notes = list(KINDS), []
+    with tempfile.TemporaryDirectory() as base:
+        if reason := tmpfs.why_not(Path(base)):
+            kinds.remove(FULL)
+            notes.append(f"No full disks: {reason}")
+    try:
+        notes.append(f"Delay and loss are made by {detour.probe()}")
+    except OSError as error:
+        kinds = [kind for kind in kinds if kind not in (DELAY, LOSS)]
+        notes.append(f"No delay and no loss: {error}")
+    return tuple(kinds), notes
+
+
+async def run(wish: Wish, history: History, logs: Path, on_step: Callable[[str], None] = lambda text: None) -> None:
+    """Fill the history.
+
+    Args:
+        wish: what is asked for.
+        history: still empty.
+        logs: a folder, in which what the nodes wrote is kept.
+        on_step: told what is being done.
+    """
+    kinds, notes = abilities()
+    history.add(Soak(wish.seed, wish.nodes, wish.seconds, wish.pace, notes))
+    clock = Clock()
+    with ExitStack() as stack:
+        base = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gcount-soak-")))
+        network = stack.enter_context(Network(wish.nodes))
+        nodes = namespace_nodes(base, network, env={"CHALLENGE_TIMEOUT": str(TIMEOUT)})
+        machines = []
+        for node in nodes:
+            disk = stack.enter_context(_small_disk(node, wish, base)) if FULL in kinds else None
+            machines.append(Machine(node, disk, history, clock))
+        try:
+            async with running(*nodes, configured=True):
+                try:
+                    await _live(wish, kinds, network, machines, on_step)
+                except* EndedByItself:
+                    pass  # it is in the history, for the judge
+        finally:
+            for node in nodes:
+                _keep(node.stderr_path, logs)
+
+
+@contextmanager
+def _small_disk(node: Node, wish: Wish, base: Path) -> Iterator[Filesystem]:
+    """A file system of its own, where the node looks for its data."""
+    assert node.data_dir is not None
+    megabytes = MEGABYTES + int(MEGABYTES_A_MINUTE * wish.seconds / 60)
+    with tmpfs.mounted(base / f"disk-{node.number}", megabytes * 2**20) as disk:
+        node.data_dir.symlink_to(disk.path)
+        yield disk
+
+
+def _keep(file: Path, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    if file.exists():
+        (folder / file.name).write_bytes(file.read_bytes())
+
+
+async def _live(
+    wish: Wish, kinds: tuple[str, ...], network: Network, machines: list[Machine], on_step: Callable[[str], None]
+) -> None:
+    history, clock = machines[0].history, machines[0].clock
+    for machine in machines:
+        await machine.wait_ready()
+    load = Load(machines, wish.seed, wish.pace)
+    steps: Iterable[Step] = wish.steps or draw_steps(wish.seed, network.hosts, kinds)
+    async with trio.open_nursery() as watch:
+        watch.start_soon(_watch, machines)
+        async with trio.open_nursery() as clients:
+            clients.start_soon(load.run)
+            nemesis = Nemesis(network, machines, history, clock)
+            for step in steps:
+                on_step(str(step))
+                healing = await nemesis.strike(step)
+                await trio.sleep(step.rest)
+                if healing.equal_after is None or (wish.steps is None and clock() > wish.seconds):
+                    break
+            load.stop()
+        on_step("the final reads")
+        with trio.move_on_after(SETTLED_WITHIN):
+            await _settle(machines, sorted({increment.name for increment in history.increments}))
+        watch.cancel_scope.cancel()
+    on_step("the end of the nodes")
+    async with trio.open_nursery() as stops:
+        for machine in machines:
+            stops.start_soon(_stop, machine)
+
+
+async def _watch(machines: list[Machine]) -> None:
+    while True:
+        for machine in machines:
+            machine.check()
+        await trio.sleep(0.1)
+
+
+async def _settle(machines: list[Machine], names: list[str]) -> None:
+    """What every counter is in the end, on every node."""
+
+    async def look(machine: Machine, share: list[str]) -> None:
+        caller = Caller(machine)
+        for name in share:
+            consistent: int | None = None
+            value: int | None = None
+            try:
+                consistent = await caller.exact(name)
+                value = await caller.equal(name, consistent)
+            finally:  # also when the time is over: what is missing then is for the judge
+                machine.history.add(Final(machine.number, name, consistent, value))
+        caller.close()
+
+    async with trio.open_nursery() as nursery:
+        for machine in machines:
+            for number in range(FINAL_READERS):
+                nursery.start_soon(look, machine, names[number::FINAL_READERS])
+
+
+async def _stop(machine: Machine) -> None:
+    machine.ready = False
+    code: int | None
+    try:
+        code = await machine.node.stop()
+    except AssertionError:
+        code = None
+    tracebacks = machine.node.stderr(whole=True).count("Traceback")
+    machine.history.add(Ending(machine.number, code, tracebacks))
