@@ -4,6 +4,7 @@ Three families, by who has to act: a `Refusal` answers one request and changes n
 peer and is followed by another dial; a `Fatal` ends the process with one line that says what the operator can do.
 """
 
+import shlex
 from collections.abc import Sequence
 
 
@@ -80,12 +81,18 @@ class LogDamaged(Fatal):
     """
 
     def __init__(self, file: str, offset: int, reason: str) -> None:
+        directory = shlex.quote(file.rpartition("/")[0] or ".")
         super().__init__(
-            f"the log is damaged: {file} at offset {offset}: {reason}. Nothing was changed. Restore the file, or move "
-            "the data directory away to start empty under a new incarnation and refill from the peers"
+            f"the log is damaged: {file} at offset {offset}: {reason}. Nothing was changed. "
+            f"`bin/gcount verify {directory}` shows all damage; "
+            f"`bin/gcount repair {directory}` tells what can be kept, and how"
         )
         self.file = file
         self.offset = offset
+
+
+class NotRepairable(Fatal):
+    """A directory's segments contradict each other in a way that rot does not explain."""
 
 
 class DiskFailed(Fatal):

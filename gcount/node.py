@@ -4,7 +4,7 @@
 of the nursery in it, so that the crash of any part takes the whole node down, loudly; the next start recovers.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from random import Random
 
@@ -12,8 +12,10 @@ import structlog
 import trio
 
 from gcount.cluster.acceptor import Acceptor
-from gcount.cluster.gather import Gather
+from gcount.cluster.closing import close_gaps
+from gcount.cluster.gather import Gather, NodeStops
 from gcount.cluster.local import Local
+from gcount.cluster.notices import report_config
 from gcount.cluster.peers import Peers
 from gcount.cluster.transport import Link, Transport
 from gcount.core.identity import Standing
@@ -21,7 +23,7 @@ from gcount.core.limits import ID_BYTES
 from gcount.core.membership import parse_actors
 from gcount.core.records import Batch, Identity
 from gcount.core.replica import Replica
-from gcount.errors import DiskFull, ReadUnavailable, Recovering
+from gcount.errors import DiskFull, ReadUnavailable, Recovering, Refusal
 from gcount.metrics import Metrics
 from gcount.settings import Settings
 from gcount.storage.commits import Committer
@@ -31,6 +33,7 @@ from gcount.storage.log import Log
 CONFIRM_WITHIN = 1.0  # seconds after the start in which increments wait for the members' confirmations
 EMPTY_WAIT = 1.5  # seconds in which members who know this node can reach it, before it answers reads without a config
 SELF_WAIT = 1.0  # seconds to find out which entry of a new config is this node
+MOST_LINGER = 60.0  # seconds for which removed members are still dialled, at most
 ROOM_RETRY = 1.0  # seconds between two attempts to start on a full disk
 
 logger: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -61,6 +64,7 @@ class Node:
         self._serving_since = self.started
         self._ready = trio.Event()
         self._no_room: str | None = None  # why the start waits
+        self._ready_or_stopping = trio.Event()
         self.local: Local
         self.peers: Peers
         self._acceptor: Acceptor
@@ -87,9 +91,22 @@ class Node:
             await self._confirm_identity()
             # From the confirmation to here there is no await: nothing can have spoken against the incarnation
             # meanwhile.
-            await self.local.committer.increment(name, amount).wait()
+            commit = self.local.committer.increment(name, amount)
+            staged = commit.staged(name)
+            await commit.wait()
             self.metrics.increments.inc()
+            return commit.value(name, staged)
         return self.local.replica.counters.total(name)
+
+    async def increment_many(self, amounts: Sequence[tuple[str, int]]) -> list[int | Refusal]:
+        """Count many things with one commit; see `increment`, and `Committer.increment_many` for the answers."""
+        self.require_ready()
+        now = trio.current_time()
+        for name, amount in amounts:
+            if amount and self.local.holds.until(name, now) is not None:
+                await self.local.wait_unheld(name)
+        await self._confirm_identity()
+        return await self.local.committer.increment_many(amounts)
 
     def value(self, name: str) -> int:
         """What this node knows of a counter: at least all that it acknowledged itself."""
@@ -132,7 +149,7 @@ class Node:
         if posted != local.replica.membership:
             await local.committer.adopt(posted).wait()
         with trio.move_on_after(SELF_WAIT):
-            while local.self_address is None and self.peers.any_untried:
+            while local.self_address is None and self.peers.any_untried and not self._gather.stopping:
                 await local.wait_news()
         return self.config()
 
@@ -154,8 +171,7 @@ class Node:
     @property
     def listens_on(self) -> str:
         """HOST:PORT, an IPv6 host in brackets."""
-        host = self.settings.host
-        return f"[{host}]:{self.settings.port}" if ":" in host else f"{host}:{self.settings.port}"
+        return self.settings.listen
 
     @property
     def recovered(self) -> bool:
@@ -174,6 +190,13 @@ class Node:
         await self._ready.wait()
 
     # Its life
+
+    def stop(self) -> None:
+        """The process is about to end: whoever waits for other nodes, or for the start, is answered now."""
+        self._ready_or_stopping.set()
+        if self._ready.is_set():
+            self._gather.stop()
+            self.peers.stop()
 
     async def run(self) -> None:
         """Recover, then serve for ever.
@@ -202,12 +225,22 @@ class Node:
             incarnation=replica.identity.incarnation.hex(),
             fresh=self._fresh,
         )
+        if self._fresh:
+            self.metrics.incarnations_minted.inc()
+            logger.info(
+                "new incarnation",
+                reason="the data directory was empty",
+                incarnation=replica.identity.incarnation.hex(),
+            )
         async with trio.open_nursery() as nursery:
             nursery.start_soon(committer.run)
-            nursery.start_soon(self.peers.run, self.settings.timeout)
-            nursery.start_soon(self._report_config)
+            nursery.start_soon(self.peers.run, min(self.settings.timeout, MOST_LINGER))
+            nursery.start_soon(report_config, local, self.peers)
+            if replica.salvage:
+                nursery.start_soon(close_gaps, local, self.peers)
             self._serving_since = trio.current_time()
             self._ready.set()
+            self._ready_or_stopping.set()
 
     async def _recover(self) -> Replica:
         while True:
@@ -232,6 +265,8 @@ class Node:
         known_by = self._serving_since + EMPTY_WAIT
         with trio.move_on_at(deadline):
             while trio.current_time() < known_by and not self.local.replica.membership.actors:
+                if self._gather.stopping:
+                    raise NodeStops(self.value(name), [])
                 with trio.move_on_at(known_by):
                     await self.local.wait_news()
             return
@@ -242,25 +277,10 @@ class Node:
         if local.standing.may_continue(local.others):
             return
         with trio.move_on_at(self._serving_since + CONFIRM_WITHIN):
-            while local.standing.reason is None and not local.standing.may_continue(local.others):
+            while not (self._gather.stopping or local.standing.reason or local.standing.may_continue(local.others)):
                 await local.wait_news()
         local.standing.give_up(local.others)
         await local.mint_if_due()
-
-    async def _report_config(self) -> None:
-        """One line for each config that comes into force, and one when no entry of it is this node."""
-        local = self.local
-        known = local.replica.membership
-        stranger_to = None
-        while True:
-            current = local.replica.membership
-            if current != known:
-                known = current
-                logger.info("config changed", version=current.version, actors=", ".join(current.actors))
-            if current.actors and current != stranger_to and not self.peers.any_untried and local.self_address is None:
-                stranger_to = current
-                logger.warning("not in the config", actors=", ".join(current.actors))
-            await local.wait_news()
 
     def _hang_up(self) -> None:
         """The node's identity changed: all who know it have to meet it anew."""
@@ -286,7 +306,7 @@ class Node:
         """
         if not self._ready.is_set() and self._no_room is None:
             with trio.move_on_after(self.settings.timeout):
-                await self._ready.wait()
+                await self._ready_or_stopping.wait()
         self.require_ready()
 
     def require_ready(self) -> None:

@@ -28,6 +28,7 @@ FLOORS = {
     "gcount.status": 7,
     "gcount.api": 8,
     "gcount.__main__": 9,
+    "gcount.commands": 9,
 }
 
 # What would let a clock, chance, the disk or the network below the line.

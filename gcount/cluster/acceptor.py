@@ -64,6 +64,7 @@ class Acceptor:
         try:
             hello = await self._first(talk)
             accepted = _Accepted(self._local, talk, hello, promote, self._strangers_aside, self._boots)
+            self._local.look_for_copy(hello, caller)
             twin = self._supersede(hello)
             self._links[accepted] = None
             try:
@@ -257,7 +258,7 @@ class _Accepted:
     def _collected(self, collect: wire.Collect) -> None:
         replica = self._local.replica
         news = self._intake.newer_membership(replica.membership)
-        self._answer(wire.Collected(collect.round, replica.counters.cells(collect.name), news))
+        self._answer(wire.Collected(collect.round, replica.cells(collect.name), news))
 
     def _errand(self, nursery: trio.Nursery, errand: Callable[[T], Awaitable[object]], subject: T) -> None:
         """Do what has to wait without keeping the reader from reading."""

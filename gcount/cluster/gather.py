@@ -10,12 +10,22 @@ from gcount.core.reading import Reading, Round
 from gcount.errors import ReadUnavailable
 
 
+class NodeStops(ReadUnavailable):
+    """A consistent read that the node will not finish, as it was told to stop; see `ReadUnavailable`."""
+
+    def __str__(self) -> str:
+        return "the node stops, before the exact value could be known; ask another one"
+
+
 class Gather:
     """All consistent reads that this node answers.
 
     Args:
         local: this node.
         peers: the links that it dialled.
+
+    Attributes:
+        stopping: whether the node was told to stop.
     """
 
     def __init__(self, local: Local, peers: Peers) -> None:
@@ -25,6 +35,7 @@ class Gather:
         self._changed: dict[str, trio.Event] = {}
         self._asked: dict[int, Reading] = {}  # by the number of the round
         self._rounds = 0
+        self.stopping = False
         self._actors: tuple[str, ...] = ()  # of the membership that was in force when another one was heard of
 
     async def read(self, name: str, timeout: float) -> int:
@@ -35,7 +46,7 @@ class Gather:
             timeout: how long to try, in seconds.
 
         Raises:
-            ReadUnavailable: it could not be known in time.
+            ReadUnavailable: it could not be known in time, or before the node was told to stop.
         """
         reading = self._readings.setdefault(name, Reading(name))
         self._changed.setdefault(name, trio.Event())
@@ -48,14 +59,16 @@ class Gather:
                     if value is not None:
                         self._observe("exact", reading.begun - rounds_before)
                         return value
+                    if self.stopping:
+                        break
                     with trio.move_on_at(reading.stalls(arrival)):
                         await self._changed[name].wait()
             value = reading.value(arrival)  # it may have come in the very last moment
             self._observe("unavailable" if value is None else "exact", reading.begun - rounds_before)
             if value is not None:
                 return value
-            bound = reading.lower_bound(self._local.replica.counters.cells(name))
-            raise ReadUnavailable(bound, reading.missing())
+            bound = reading.lower_bound(self._local.replica.cells(name))
+            raise (NodeStops if self.stopping else ReadUnavailable)(bound, reading.missing())
         finally:
             useless = reading.leave(arrival)
             for number in useless:
@@ -64,6 +77,13 @@ class Gather:
                 self._forget(reading)
             elif useless:  # somebody may have waited for one of these rounds, or for a place for another
                 self._tell(reading)
+
+    def stop(self) -> None:
+        """The node stops: reads that still need others are answered now, and so is what waits for news."""
+        self.stopping = True
+        for reading in self._readings.values():
+            self._tell(reading)
+        self._local.tell_news()
 
     def _observe(self, outcome: str, rounds: int) -> None:
         self._local.metrics.read_rounds.labels(outcome).observe(rounds)
@@ -106,7 +126,7 @@ class Gather:
         if not reading.needs_round(now):
             return
         self._rounds += 1
-        own_cells = local.replica.counters.cells(reading.name)
+        own_cells = local.replica.cells(reading.name)
         begun = reading.start(self._rounds, own_cells, local.readable, now)
         if begun is None:
             return

@@ -53,6 +53,7 @@ class Local:
         self._news = trio.Event()
         self._mint: Commit | None = None
         self._next_twin = -inf
+        self._copy_told = False
         self._learned = Membership()  # the newest that any peer told, maybe not yet on disk
         self.unheard = False  # a member's confirmation did not count, as the disk was full
         self._released = trio.Event()
@@ -190,6 +191,23 @@ class Local:
         """Whether another process says that it has, or had, this node's identity."""
         own = self.replica.identity
         return hello.boot != self.boot and (hello.node == own.node or own.incarnation in hello.retired)
+
+    def look_for_copy(self, hello: Hello, address: str) -> None:
+        """Say once in a start that another node has this one's past, also when both count apart already.
+
+        Args:
+            hello: what the other node said.
+            address: where it was met.
+        """
+        own = self.replica.identity
+        shared = {own.incarnation, *own.retired} & {hello.incarnation, *hello.retired}
+        if shared and hello.node != own.node and hello.boot != self.boot and not self._copy_told:
+            self._copy_told = True
+            logger.warning(
+                "directory was copied",
+                reason=f"another process has, or had, a copy of this node's data directory: {address}",
+                node=hello.node.hex()[:8],
+            )
 
     async def called_by_twin(self, hello: Hello) -> None:
         """A caller that is alive says that it has, or had, this node's identity.

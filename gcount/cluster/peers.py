@@ -46,6 +46,8 @@ class Peer:
         self.scope = trio.CancelScope()
         self.redial = trio.Event()
         self.failures = 0
+        self.beats = 0  # sent on this link
+        self.beaten = 0  # of them answered, and what the answer told is known here
         self._outbox: deque[wire.Message] = deque()
         self._wake = trio.Event()
 
@@ -83,6 +85,11 @@ class Peer:
         """How many versions it has not acknowledged, as far as is known; None when it was never reached."""
         return self._last_pusher.lag(counters) if self._last_pusher else None
 
+    def has(self, versions: Digest) -> bool:
+        """Whether it has said, on the link that it has or had last, that all of some versions are on its disk."""
+        told = self._last_pusher.peer if self._last_pusher else None
+        return told is not None and all(told.get(who, 0) >= version for who, version in versions.items())
+
     def unlinked(self, reason: str) -> None:
         """The link is over, or there was none."""
         self.pusher, self.state, self.reason = None, "connecting", reason
@@ -113,6 +120,8 @@ class Peers:
         self._local = local
         self._transport = transport
         self._peers: dict[str, Peer] = {}
+        self._progress = trio.Event()
+        self._stopping = False
 
     def __iter__(self) -> Iterator[Peer]:
         return iter(self._peers.values())
@@ -126,6 +135,26 @@ class Peers:
     def get(self, address: str) -> Peer | None:
         """The peer at an address, if it is being dialled."""
         return self._peers.get(address)
+
+    def holders(self, versions: Digest) -> int:
+        """How many other members have said that they have these versions, or newer ones, on their disks."""
+        others = [peer for address in self._local.others if (peer := self._peers.get(address)) is not None]
+        return len({self._local.met[peer.address].node for peer in others if peer.has(versions)})
+
+    async def wait_held(self, versions: Digest, members: int) -> int:
+        """Return `holders` as soon as it is so many, or the node was told to stop."""
+        while (found := self.holders(versions)) < members and not self._stopping:
+            await self._progress.wait()
+        return found
+
+    def stop(self) -> None:
+        """The node stops: who waits for members is answered now."""
+        self._stopping = True
+        self._tell_progress()
+
+    def _tell_progress(self) -> None:
+        progress, self._progress = self._progress, trio.Event()
+        progress.set()
 
     def wake(self) -> None:
         """There is something new to push."""
@@ -210,6 +239,7 @@ class Peers:
 
     async def _talk(self, peer: Peer, link: Link) -> None:
         talk = Conversation(link, self._local.metrics.link_bytes, peer.address)
+        peer.beats = peer.beaten = 0
         said = self._local.hello()
         hello = await self._exchange_hellos(peer, talk, said)
         if hello is None:
@@ -235,10 +265,12 @@ class Peers:
             local.found_self(peer.address)
             return None
         local.met[peer.address] = answer
+        local.look_for_copy(answer, peer.address)
         memberships_exchanged = await local.adopt(answer.membership)
         if local.is_twin(answer):
             local.standing.met_twin(f"another process has a copy of this node's data directory: {peer.address}")
             local.begin_mint()
+            peer.beats += 1
             await talk.send(wire.Beat())  # this is no leftover of a former life: the other one mints, too
         elif answer.twin and said.node == local.replica.identity.node:
             local.standing.met_twin(f"another process with a copy of this node's data directory calls {peer.address}")
@@ -265,6 +297,7 @@ class Peers:
                     peer.pusher.learned(message.digest)
                     await self._learn(peer, message.digest)
                     await self._local.adopt(message.membership or Membership())
+                    peer.beaten += 1
                 case wire.Collected():
                     if await self._local.adopt(message.membership or Membership()):
                         self.on_collected(peer.address, message)
@@ -272,6 +305,7 @@ class Peers:
                     raise ProtocolError(f"a {type(message).__name__} came from the accepting end")
 
     async def _learn(self, peer: Peer, digest: Digest) -> None:
+        self._tell_progress()
         knows = digest.get(self._local.replica.identity.incarnation, 0)
         if knows > self._local.replica.version:
             self._local.heard(peer.address, knows)
@@ -297,6 +331,7 @@ class Peers:
             if message is None and now >= next_beat:
                 next_beat = now + BEAT_EVERY
                 message = wire.Beat()
+                peer.beats += 1
             if message is None:
                 message = peer.pusher.next_push(local.replica.counters, local.replica.identity, now)
             if message is not None:

@@ -8,6 +8,8 @@ else it mints a new one before its next increment.
 
 from collections.abc import Iterable
 
+from gcount.core.records import Identity
+
 
 class Standing:
     """What one start has learned about the right to its incarnation.
@@ -66,3 +68,26 @@ class Standing:
         self.settled = True
         self.reason = None
         self.twin = False
+
+
+class Lives:
+    """What the pieces of a damaged log tell about the node that wrote it, the oldest first."""
+
+    def __init__(self) -> None:
+        self.node: bytes | None = None
+        self.incarnation: bytes | None = None
+        self._raised: dict[bytes, None] = {}  # in the order in which they came up
+
+    def met(self, identity: Identity) -> None:
+        """A later piece names the node and its incarnations."""
+        self.node, self.incarnation = identity.node, identity.incarnation
+        self._raised.update(dict.fromkeys((*identity.retired, identity.incarnation)))
+
+    def reborn(self, incarnation: bytes, node: bytes) -> Identity:
+        """Who goes on with what is left of the log.
+
+        Args:
+            incarnation: a new one.
+            node: a new id, for when the old one was lost.
+        """
+        return Identity(self.node or node, incarnation, tuple(self._raised))

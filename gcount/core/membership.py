@@ -16,6 +16,7 @@ from gcount.errors import BadRequest
 
 _HOST_LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)\Z")
 _IPV6 = re.compile(r"\[[0-9A-Fa-f:.]{2,45}(%[A-Za-z0-9._-]{1,15})?\]\Z")
+_BROADCAST = ipaddress.IPv4Address("255.255.255.255")
 _PORT = re.compile(r"[0-9]{1,5}\Z")
 
 
@@ -78,7 +79,7 @@ def parse_actors(body: object, own_port: int) -> list[str]:
         own_port: for entries that name no port.
 
     Raises:
-        BadRequest: it is not `{"actors": [...]}` with 1 to 128 good entries.
+        BadRequest: it is not `{"actors": [...]}` with 1 to 128 good entries, or one of them can be nobody's address.
     """
     if not isinstance(body, dict) or "actors" not in body:
         raise BadRequest('a config is a JSON object like {"actors": ["10.0.0.1", "10.0.0.2:7777"]}')
@@ -87,7 +88,7 @@ def parse_actors(body: object, own_port: int) -> list[str]:
         raise BadRequest('"actors" must be a list of at least one address')
     if len(actors) > MAX_MEMBERS:
         raise BadRequest(f'"actors" has {len(actors)} entries; at most {MAX_MEMBERS} are allowed')
-    return [normalise_address(actor, own_port) for actor in actors]
+    return [_reachable(normalise_address(actor, own_port)) for actor in actors]
 
 
 def normalise_address(text: object, default_port: int) -> str:
@@ -109,6 +110,21 @@ def split_address(address: str) -> tuple[str, int]:
     """Host (an IPv6 one without its brackets) and port of a normalised address."""
     host, _, port = address.rpartition(":")
     return host.strip("[]"), int(port)
+
+
+def _reachable(address: str) -> str:
+    """The address, unless it is one that no single node can have; each node would take 0.0.0.0 for itself."""
+    host, _ = split_address(address)
+    try:
+        ip = ipaddress.ip_address(host)
+    except ValueError:
+        return address  # a name
+    ip = getattr(ip, "ipv4_mapped", None) or ip
+    if ip.is_unspecified:
+        raise BadRequest(f"bad actor {host}: it means every address of a machine; name the one that others reach it by")
+    if ip.is_multicast or ip == _BROADCAST:
+        raise BadRequest(f"bad actor {host}: it is the address of many machines; each actor is one node")
+    return address
 
 
 def _split(text: str) -> tuple[str, str | None]:

@@ -153,6 +153,14 @@ def decode_header(data: bytes) -> Header:
     return Header(*rest)
 
 
+def is_newer_format(data: bytes) -> bool:
+    """Whether a segment has another format for sure, and not just a header that has rotted."""
+    if len(data) < HEADER_BYTES:
+        return False
+    magic, version, zero, crc, *rest = _HEADER.unpack_from(data)
+    return version != FORMAT and bool(crc == crc32(_HEADER.pack(magic, version, zero, 0, *rest)))
+
+
 class Scan:
     """Reads the whole batches of a segment's bytes and says where and why it stopped.
 
@@ -211,6 +219,33 @@ class Scan:
                 return Damage(self.end, f"{reason}, and whole records follow at offset {offset}", torn=False)
             offset = self._data.find(MARK, offset + 1)
         return Damage(self.end, reason, torn=True)
+
+
+def find_batches(data: bytes) -> Iterator[Batch]:
+    """All whole batches in any bytes, in their order, whatever stands before, between and behind them.
+
+    For damaged segments only: nothing but its own checksum speaks for what is found.
+    """
+    assembly, due = Assembly(), (0, 0)
+    offset = data.find(MARK)
+    while offset >= 0:
+        try:
+            payload, end = _read_frame(data, offset)
+            part = _decode_payload(payload)
+        except ValueError:
+            offset = data.find(MARK, offset + 1)
+            continue
+        offset = data.find(MARK, end)
+        if part.part != 1 and (part.number, part.part) != due:
+            due = (0, 0)
+            continue
+        if part.part == 1:
+            assembly = Assembly()
+        assembly.add(part.deltas)
+        due = (part.number, part.part + 1)
+        if part.part == part.parts:
+            yield Batch(part.number, assembly.take(), part.identity, part.membership)
+            due = (0, 0)
 
 
 def _read_frame(data: bytes, offset: int) -> tuple[bytes, int]:

@@ -12,6 +12,7 @@ from gcount.core.counters import Counters, Delta
 from gcount.core.limits import MAX_CELL, MAX_INCARNATIONS
 from gcount.core.membership import Membership
 from gcount.core.records import Batch, Identity
+from gcount.core.salvage import Salvage
 from gcount.errors import CounterLimitReached, PartLimitReached
 
 
@@ -22,17 +23,20 @@ class Replica:
         identity: who this node is.
         max_counters: how many names clients may make it hold.
 
-    `counters`, `identity` and `membership` are durable; everything that leaves the node is read from them.
+    `counters`, `identity` and `membership` are durable; everything that leaves the node is read from them. `salvage` is
+    durable, too, but claimed by nobody; only a repaired log brings it about.
     """
 
     def __init__(self, identity: Identity, max_counters: int) -> None:
         self.identity = identity
         self.membership = Membership()
         self.counters = Counters()
+        self.salvage = Salvage()
         self.next_batch = 1
         self.max_counters = max_counters
         self._amounts: dict[str, int] = {}
         self._deltas: list[Delta] = []
+        self._closings: list[Delta] = []
         self._identity: Identity | None = None
         self._membership: Membership | None = None
         self._sealed: Batch | None = None
@@ -43,21 +47,37 @@ class Replica:
         """This node's own version: how often it committed increments under its incarnation."""
         return self.counters.version(self.identity.incarnation)
 
+    def cells(self, name: str) -> dict[bytes, int]:
+        """A counter's cells by incarnation, what is kept aside of this node's own former lives included.
+
+        For reads, which only add up; never to be joined. What is aside of another node's life does not count: its owner
+        may go on with it from before that, as nobody claims to know more, and would be hidden by it.
+        """
+        cells = self.counters.cells(name)
+        for incarnation in self.salvage.incarnations():
+            aside = self.salvage.cell(name, incarnation)
+            if incarnation in self.identity.retired and aside > cells.get(incarnation, 0):
+                cells[incarnation] = aside
+        return cells
+
     @property
     def anything_staged(self) -> bool:
         """Whether there is something to seal."""
-        return bool(self._amounts or self._deltas or self._identity or self._membership)
+        return bool(self._amounts or self._deltas or self._closings or self._identity or self._membership)
 
     def is_pending(self, name: str) -> bool:
         """Whether increments of that counter wait for the disk."""
         return name in self._amounts or name in self._sealed_amounts
 
-    def stage_increment(self, name: str, amount: int) -> None:
+    def stage_increment(self, name: str, amount: int) -> int:
         """Let an amount wait for the next batch.
 
         Args:
             name: a valid name.
             amount: at least 1.
+
+        Returns:
+            What waits for that counter in the batch being gathered, this amount included.
 
         Raises:
             PartLimitReached: this node's part of the counter would pass 2^64-1.
@@ -73,7 +93,8 @@ class Replica:
             raise CounterLimitReached(
                 f"this node holds {self.max_counters} counters already; names already known go on"
             )
-        self._amounts[name] = self._amounts.get(name, 0) + amount
+        self._amounts[name] = waiting = self._amounts.get(name, 0) + amount
+        return waiting
 
     def stage_delta(self, delta: Delta) -> bool:
         """Let a peer's delta wait for the next batch.
@@ -89,6 +110,20 @@ class Replica:
         if known == 0 and not self._has_room_for(delta.incarnation):
             return False
         self._deltas.append(delta)
+        return True
+
+    def stage_closing(self, incarnation: bytes) -> bool:
+        """Let what closes the gaps of a retired incarnation of this node wait for the next batch.
+
+        The caller vouches for it that nobody knows more of the incarnation than this node has on disk.
+
+        Returns:
+            Whether there is anything to close.
+        """
+        closing = self.salvage.closing(self.counters, self.identity, incarnation)
+        if closing is None or not (closing.after or self._has_room_for(incarnation)):
+            return False
+        self._closings.append(closing)
         return True
 
     def stage_membership(self, membership: Membership) -> bool:
@@ -112,14 +147,14 @@ class Replica:
         if self._sealed is not None:
             raise RuntimeError("one batch in flight")
         incarnation = (self._identity or self.identity).incarnation
-        deltas = self._deltas
+        deltas = [*self._deltas, *self._closing_still()]
         if self._amounts:
             version = self.counters.version(incarnation)
             own = {name: self.counters.cell(name, incarnation) + amount for name, amount in self._amounts.items()}
             deltas = [Delta(incarnation, version, version + 1, own), *deltas]
         self._sealed = Batch(self.next_batch, deltas, self._identity, self._membership)
         self._sealed_amounts = self._amounts
-        self._amounts, self._deltas, self._identity, self._membership = {}, [], None, None
+        self._amounts, self._deltas, self._closings, self._identity, self._membership = {}, [], [], None, None
         return self._sealed
 
     def commit(self) -> Batch:
@@ -143,6 +178,15 @@ class Replica:
         self._sealed_amounts = {}
         return batch
 
+    def _closing_still(self) -> list[Delta]:
+        """More may have come since a closing was staged: then there is less to close, or nothing."""
+        staged = {delta.incarnation for delta in self._deltas}
+        return [
+            closing
+            for closing in self._closings
+            if closing.incarnation not in staged and self.counters.version(closing.incarnation) == closing.after
+        ]
+
     def _has_room(self) -> bool:
         if len(self.counters) + len(self._amounts) + len(self._sealed_amounts) < self.max_counters:
             return True  # the usual case, without looking at what waits
@@ -161,6 +205,8 @@ class Replica:
         if batch.membership is not None:
             self.membership = self.membership.merge(batch.membership)
         for delta in batch.deltas:
-            if self.counters.fits(delta):
-                self.counters.join(delta)
+            if not self.counters.fits(delta):
+                self.salvage.keep(delta)  # a repaired log, or it would not have been taken
+            elif self.counters.join(delta):
+                self.salvage.absorb(self.counters, delta.incarnation)
         self.next_batch = batch.number + 1

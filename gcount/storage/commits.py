@@ -3,7 +3,7 @@
 Durability lives here and never in a request handler, which its client can cancel at any moment.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import inf
 
 import structlog
@@ -13,7 +13,7 @@ from gcount.core.counters import Delta
 from gcount.core.membership import Membership
 from gcount.core.records import Batch, Identity
 from gcount.core.replica import Replica
-from gcount.errors import DiskFull
+from gcount.errors import DiskFull, Refusal
 from gcount.metrics import Metrics
 from gcount.storage.log import Log
 
@@ -24,13 +24,32 @@ logger: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
 class Commit:
-    """The fate of one batch, for those who wait for it."""
+    """The fate of one batch, for those who wait for it.
 
-    __slots__ = ("_done", "_failure")
+    The order in which increments are staged is the order in which they count. So the answer to one is the counter's
+    value before this node's part of the batch, plus what was staged up to it: no two get the same answer.
+    """
+
+    __slots__ = ("_amounts", "_before", "_done", "_failure")
 
     def __init__(self) -> None:
         self._done = trio.Event()
         self._failure: DiskFull | None = None
+        self._amounts: dict[str, int] = {}
+        self._before: dict[str, int] = {}
+
+    def staged(self, name: str) -> int:
+        """What this node adds to a counter in this batch, as far as it was staged."""
+        return self._amounts.get(name, 0)
+
+    def value(self, name: str, staged: int) -> int:
+        """The counter's value when so much of the batch's amount had been added.
+
+        Args:
+            name: a counter that is in the batch, or was to be read with it.
+            staged: what `staged` said at the instant in question.
+        """
+        return self._before.get(name, 0) + staged
 
     async def wait(self) -> None:
         """Return when the batch is durable and visible.
@@ -47,8 +66,19 @@ class Commit:
         """Whether it was dropped."""
         return self._failure is not None
 
-    def resolve(self, failure: DiskFull | None) -> None:
-        """Wake all who wait."""
+    def stage(self, name: str, amount: int) -> None:
+        """Note what the batch holds of a counter; 0 to know its value."""
+        self._amounts[name] = amount
+
+    def resolve(self, failure: DiskFull | None, total: Callable[[str], int] | None = None) -> None:
+        """Wake all who wait.
+
+        Args:
+            failure: why the batch was dropped.
+            total: the value of a counter after the batch.
+        """
+        if total is not None:
+            self._before = {name: total(name) - amount for name, amount in self._amounts.items()}
         self._failure = failure
         self._done.set()
 
@@ -77,8 +107,37 @@ class Committer:
 
     def increment(self, name: str, amount: int) -> Commit:
         """Stage an increment; see `Replica.stage_increment` for the errors."""
-        self._replica.stage_increment(name, amount)
+        self._next.stage(name, self._replica.stage_increment(name, amount))
         return self._soon()
+
+    async def increment_many(self, amounts: Sequence[tuple[str, int]]) -> list[int | Refusal]:
+        """Stage many increments for one batch, in order and without an await in between, then wait for it.
+
+        Args:
+            amounts: names, each with what to add; 0 is there to know the value at its place in the order.
+
+        Returns:
+            For each the value after what was staged up to it, or why it was refused.
+
+        Raises:
+            DiskFull: the batch was dropped.
+        """
+        commit, stage = self._next, self._replica.stage_increment
+        staged: list[int | Refusal] = []
+        for name, amount in amounts:
+            try:
+                after = stage(name, amount) if amount else commit.staged(name)
+            except Refusal as refusal:
+                staged.append(refusal)
+            else:
+                commit.stage(name, after)
+                staged.append(after)
+        await self._soon().wait()
+        value = commit.value
+        self._metrics.increments.inc(
+            sum(1 for _, amount in amounts if amount) - sum(1 for n in staged if not isinstance(n, int))
+        )
+        return [value(name, n) if isinstance(n, int) else n for n, (name, _) in zip(staged, amounts, strict=True)]
 
     def take(self, deltas: list[Delta]) -> Commit:
         """Stage deltas of a peer; those that can't be taken are left out.
@@ -131,7 +190,7 @@ class Committer:
             failure = await self._commit_batch()
         # No await from here on: what the sync made durable becomes visible before anybody else runs.
         self._flying = None
-        commit.resolve(failure)
+        commit.resolve(failure, self._replica.counters.total)
 
     async def _commit_batch(self) -> DiskFull | None:
         batch = self._replica.seal()

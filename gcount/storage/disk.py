@@ -9,7 +9,8 @@ import errno
 import fcntl
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,6 +21,7 @@ from gcount.errors import DirectoryInUse, DiskFailed
 T = TypeVar("T")
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+LOCK = "lock"  # the file whose lock says that a process owns the directory
 
 
 class File(ABC):
@@ -42,12 +44,8 @@ class File(ABC):
         """Let go of the file."""
 
 
-class Disk(ABC):
-    """One directory, owned by one process."""
-
-    @abstractmethod
-    async def run(self, operation: Callable[[], T]) -> T:
-        """Call a function that uses the operations below without holding up the event loop."""
+class Directory(ABC):
+    """The files of one directory, to be read only."""
 
     @abstractmethod
     def names(self) -> list[str]:
@@ -56,6 +54,18 @@ class Disk(ABC):
     @abstractmethod
     def read(self, name: str) -> bytes:
         """A whole file."""
+
+    def describe(self, name: str) -> str:
+        """What to call a file when talking to the operator."""
+        return name
+
+
+class Disk(Directory):
+    """One directory, owned by one process."""
+
+    @abstractmethod
+    async def run(self, operation: Callable[[], T]) -> T:
+        """Call a function that uses the operations below without holding up the event loop."""
 
     @abstractmethod
     def create(self, name: str) -> File:
@@ -76,10 +86,6 @@ class Disk(ABC):
     @abstractmethod
     def sync_names(self) -> None:
         """Return when the directory itself, its creations, renames and deletions, is durable."""
-
-    def describe(self, name: str) -> str:
-        """What to call a file when talking to the operator."""
-        return name
 
     @abstractmethod
     def free_bytes(self) -> int:
@@ -107,7 +113,27 @@ class RealFile(File):
         os.close(self._fd)
 
 
-class RealDisk(Disk):
+class RealDirectory(Directory):
+    """A directory of the operating system, whoever may be writing to it.
+
+    Args:
+        path: of the directory.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def names(self) -> list[str]:
+        return sorted(entry.name for entry in self._path.iterdir() if entry.name != LOCK)
+
+    def read(self, name: str) -> bytes:
+        return (self._path / name).read_bytes()
+
+    def describe(self, name: str) -> str:
+        return str(self._path / name)
+
+
+class RealDisk(RealDirectory, Disk):
     """A directory of the operating system, locked against other processes until it is closed.
 
     Args:
@@ -119,19 +145,15 @@ class RealDisk(Disk):
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        super().__init__(path)
         # Of its own: name look-ups that hang must not keep the log from a worker thread.
         self._limiter = trio.CapacityLimiter(1)
         try:
             _make_durably(path)
-            self._lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+            self._lock = os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
         except OSError as error:
             raise DiskFailed(f"the data directory {path} can't be used: {error.strerror}") from error
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(self._lock)
-            raise DirectoryInUse(f"the data directory {path} is in use by another node") from None
+        _take(self._lock, path)
 
     def close(self) -> None:
         """Let other processes have the directory."""
@@ -139,12 +161,6 @@ class RealDisk(Disk):
 
     async def run(self, operation: Callable[[], T]) -> T:
         return await trio.to_thread.run_sync(operation, limiter=self._limiter)
-
-    def names(self) -> list[str]:
-        return sorted(entry.name for entry in self._path.iterdir() if entry.name != "lock")
-
-    def read(self, name: str) -> bytes:
-        return (self._path / name).read_bytes()
 
     def create(self, name: str) -> File:
         return RealFile(self._path / name, os.O_CREAT | os.O_TRUNC)
@@ -161,12 +177,36 @@ class RealDisk(Disk):
     def sync_names(self) -> None:
         _sync_directory(self._path)
 
-    def describe(self, name: str) -> str:
-        return str(self._path / name)
-
     def free_bytes(self) -> int:
         stats = os.statvfs(self._path)
         return stats.f_bavail * stats.f_frsize
+
+
+@contextmanager
+def unused(path: Path) -> Iterator[None]:
+    """Keep nodes from using a directory for as long as the context lasts, without changing anything in it.
+
+    Raises:
+        DirectoryInUse: a process holds it.
+    """
+    try:
+        lock = os.open(path / LOCK, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:  # no node was ever started there
+        yield
+        return
+    _take(lock, path)
+    try:
+        yield
+    finally:
+        os.close(lock)
+
+
+def _take(lock: int, path: Path) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(lock)
+        raise DirectoryInUse(f"the data directory {path} is in use by another node") from None
 
 
 def _make_durably(path: Path) -> None:

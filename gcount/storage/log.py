@@ -26,7 +26,7 @@ from gcount.storage.disk import FULL, Disk, File
 
 SEGMENT_BYTES = 16 * 1024 * 1024  # the next segment begins when the live one has passed this
 SUFFIX = ".log"
-_UNFINISHED = ".new"
+UNFINISHED = ".new"
 _CELLS_A_SLICE = 5_000  # replayed between two looks at the event loop
 
 T = TypeVar("T")
@@ -182,16 +182,16 @@ class Log:
     def _put_live(self, sequence: int, data: bytes) -> None:
         """Make a whole file durable under a segment's name, and open it for appending."""
         name = segment_name(sequence)
-        fresh = self._disk.create(name + _UNFINISHED)
+        fresh = self._disk.create(name + UNFINISHED)
         try:
             fresh.write(data)
         except OSError:
             fresh.close()
-            self._disk.remove(name + _UNFINISHED)
+            self._disk.remove(name + UNFINISHED)
             raise
         self._sync(fresh.sync)
         fresh.close()
-        self._disk.rename(name + _UNFINISHED, name)
+        self._disk.rename(name + UNFINISHED, name)
         self._sync(self._disk.sync_names)
         self.close()
         self._live = self._disk.append(name)

@@ -172,6 +172,25 @@ BAD_ACTORS: list[object] = [None, [], {}, "a", [1], [None], ["a", ""], ["a"] * (
 BAD_BODIES: list[object] = [None, [], ["a"], "a", 1, {}, {"Actors": ["a"]}, *({"actors": bad} for bad in BAD_ACTORS)]
 
 
+@pytest.mark.parametrize(
+    ("actor", "reason"),
+    [
+        *((text, "every address") for text in ["0.0.0.0", "0.0.0.0:80", "[::]", "[0::0]:80", "[::ffff:0.0.0.0]"]),
+        *((text, "many machines") for text in ["224.0.0.1", "239.255.255.255:80", "[ff02::1]", "[ff02::1%eth0]"]),
+        *((text, "many machines") for text in ["[::ffff:224.0.0.1]", "255.255.255.255"]),
+    ],
+)
+def test_an_address_that_no_single_node_can_have_is_refused(actor: str, reason: str) -> None:
+    """Each node would find itself at 0.0.0.0, and take it for its own."""
+    with pytest.raises(BadRequest, match=reason):
+        parse_actors({"actors": ["1.2.3.4", actor]}, 7777)
+
+
+def test_addresses_beside_those_are_taken() -> None:
+    taken = ["223.255.255.255:1", "240.0.0.1:1", "[::1]:1", "[fe80::1%eth0]:1", "[::ffff:1.2.3.4]:1"]
+    assert parse_actors({"actors": taken}, 7777) == taken
+
+
 @pytest.mark.parametrize("body", BAD_BODIES, ids=lambda body: ascii(body)[:30])
 def test_a_bad_config_is_refused(body: object) -> None:
     with pytest.raises(BadRequest):

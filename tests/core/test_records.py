@@ -19,6 +19,7 @@ from gcount.core.records import (
     Scan,
     decode_header,
     encode_batch,
+    find_batches,
 )
 from tests.core.histories import incarnation
 
@@ -245,3 +246,43 @@ def test_an_identity_owns_what_it_raises_and_what_it_raised() -> None:
     assert second.owns(incarnation(3))
     assert not first.owns(incarnation(3))
     assert first.reborn(incarnation(3), node=incarnation(4)).node == incarnation(4)
+
+
+@given(logs(), st.integers(40, 300), st.data())
+@settings(max_examples=60)
+def test_whole_batches_are_found_between_any_bytes_and_no_others(
+    made: list[Batch], frame: int, data: st.DataObject
+) -> None:
+    whole, offsets = written(made, frame)
+    start = data.draw(st.integers(0, len(whole)))
+    end = data.draw(st.integers(start, len(whole)))
+    junk = data.draw(st.binary(max_size=40) | st.just(MARK * 3) | st.just(whole[offsets[0] : offsets[0] + 9]))
+    found = list(find_batches(whole[:start] + junk + whole[end:]))
+    untouched = [
+        batch
+        for batch, begins, ends in zip(made, offsets, offsets[1:], strict=False)
+        if ends <= start or end <= begins or start == end <= begins
+    ]
+    assert [batch for batch in found if batch in untouched] == untouched
+    assert all(batch in made for batch in found)
+    assert [batch.number for batch in found] == sorted({batch.number for batch in found})
+
+
+def test_a_batch_of_several_frames_is_found_only_with_all_of_them() -> None:
+    big = Batch(1, [Delta(incarnation(1), 0, 1, {f"name-{n}": n + 1 for n in range(60)})])
+    data, _ = written([big], frame=200)
+    starts = [at for at in range(len(data)) if data.startswith(MARK, at)]
+    for start, end in zip(starts, [*starts[1:], len(data)], strict=True):
+        assert list(find_batches(data[:start] + data[end:])) == []
+    assert list(find_batches(data[starts[0] : starts[1]] + data)) == [big]
+
+
+def test_a_newer_format_is_told_from_a_rotten_header() -> None:
+    with patch.object(room, "FORMAT", 2):
+        newer = HEAD.encode()
+    assert room.is_newer_format(newer)
+    assert not room.is_newer_format(HEAD.encode())
+    rotten = bytearray(HEAD.encode())
+    rotten[8] ^= 2
+    assert not room.is_newer_format(bytes(rotten))
+    assert not room.is_newer_format(newer[:20])

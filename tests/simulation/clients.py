@@ -141,7 +141,7 @@ class Clients:
                 if life == host.lives and host.running:
                     record.end, record.answer = trio.current_time(), answer
                     self.acknowledged += 1
-                    self._history.looks.append(Look(record.end, line, name, answer))
+                    self._history.looks.append(Look(record.start, record.end, line, name, answer))
                     self._recorder.sample(host)
                     self._film.add(host.address, f"ACKNOWLEDGED {shown}")
 
@@ -181,7 +181,8 @@ class Clients:
                     self._film.add(host.address, f"ANSWERED {name} = {bits(value)}{' alone' if record.alone else ''}")
             if life == host.lives and host.running:
                 line = self._recorder.line(host.address)
-                self._history.looks.append(Look(trio.current_time(), line, name, node.value(name)))
+                now = trio.current_time()
+                self._history.looks.append(Look(now, now, line, name, node.value(name)))
         self._history.queries.append(record)
 
     @contextmanager

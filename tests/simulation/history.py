@@ -48,8 +48,9 @@ class Query:
 
 @dataclass(frozen=True)
 class Look:
-    """A value read locally."""
+    """What a node said a counter's value is; of no earlier instant than `since`."""
 
+    since: float
     time: float
     line: str
     name: str

@@ -250,7 +250,13 @@ def membership_by_order_of_arrival(merge: Any) -> Any:
     return lambda self, other: other if other.version > self.version else self
 
 
-# What reads answer
+# What clients are answered
+
+
+@mutant(Commit, "value")
+def answered_with_the_batchs_total(value: Any) -> Any:
+    """All increments of a batch are answered alike."""
+    return lambda self, name, staged: value(self, name, self.staged(name))
 
 
 @mutant(Round, "confirmed")

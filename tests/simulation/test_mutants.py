@@ -26,6 +26,7 @@ KNOWN_TO_CATCH: dict[str, tuple[int, ...]] = {
     "hello-before-the-former-life-is-settled": (16, 28),
     "former-life-goes-on": (59, 81),
     "membership-by-order-of-arrival": (5, 8),
+    "answered-with-the-batchs-total": (0, 1),
     "view-taken-after-the-gather": (1, 2),
     "own-cells-not-read-again": (4, 13),
     "round-under-way-joined": (9, 10),

@@ -7,6 +7,7 @@ from gcount.core.records import HEADER_BYTES, Batch
 from gcount.errors import LogDamaged
 from gcount.storage import log as room
 from gcount.storage.log import segment_name
+from gcount.storage.verify import survey
 from tests.simulation.disk import SimDisk
 from tests.storage.stores import contents, filled, opened, sim_disk
 
@@ -29,6 +30,8 @@ async def refused(disk: SimDisk, file: str) -> LogDamaged:
     assert caught.value.file == file
     assert file in str(caught.value)
     assert str(caught.value.offset) in str(caught.value)
+    assert "`bin/gcount repair ." in str(caught.value)
+    assert survey(disk).flaws  # what operators look with sees it, too
     assert contents(disk) == before
     return caught.value
 

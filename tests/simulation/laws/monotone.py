@@ -1,17 +1,30 @@
-"""Law: what a node answers locally never goes down, also across its restarts, until its disk is made to forget."""
+"""Law: what a node answers locally never goes down, also across its restarts, until its disk is made to forget.
+
+An increment's answer is the value in its place among all increments of its node, so it may be lower than a value that
+was read while it waited, but not than one that was known before it was asked for; and no two have the same.
+"""
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator
 
 from tests.simulation.history import History
 
 
 def violations(history: History) -> Iterator[str]:
-    """Each value that was lower than one before it."""
-    highest: dict[tuple[str, str], int] = {}
+    """Each value that was lower than one before it, and each answer that was given twice."""
+    seen: dict[tuple[str, str], tuple[list[float], list[int]]] = {}
     for look in history.looks:
-        before = highest.get((look.line, look.name), 0)
+        times, highest = seen.setdefault((look.line, look.name), ([], [0]))
+        before = highest[bisect_left(times, look.since)]
         if look.value < before:
             yield f"at {look.time:.4f} {look.name} at {look.line} went down from {before} to {look.value}"
-        highest[look.line, look.name] = max(before, look.value)
+        times.append(look.time)
+        highest.append(max(highest[-1], look.value))
+    answered: set[tuple[str, str, int]] = set()
+    for increment in history.increments:
+        answer = (increment.line, increment.name, increment.answer)
+        if increment.acknowledged and answer in answered:
+            yield f"an answer was given before: {increment}"
+        answered.add(answer)

@@ -1,0 +1,389 @@
+"""A node whose disk rotted, repaired and back among peers who know more, less or nothing of what it lost."""
+
+from collections.abc import Callable
+from random import Random
+
+import pytest
+import structlog
+import trio
+from trio.testing import MockClock
+
+from gcount.cluster import closing
+from gcount.cluster.closing import QUIET
+from gcount.core import link
+from gcount.core.records import HEADER_BYTES, MARK, Batch, encode_batch, find_batches
+from gcount.core.replica import Replica
+from gcount.storage.log import segment_name
+from gcount.storage.repair import repair
+from gcount.storage.verify import survey
+from tests.simulation.checks import all_equal
+from tests.simulation.cluster import Host, SimCluster, open_cluster, replayed
+from tests.simulation.disk import SimDisk
+
+FIRST = segment_name(1)
+REFILLED = 4.0  # seconds: others relay what they know of a node after one to two
+
+
+def replica(host: Host) -> Replica:
+    return host.node.local.replica
+
+
+def cell(host: Host, incarnation: bytes, name: str = "x") -> int:
+    return replica(host).counters.cell(name, incarnation)
+
+
+def rot(disk: SimDisk, chosen: Callable[[Batch], bool]) -> int:
+    """Flip a byte in each batch that is chosen; returns how many were."""
+    data = bytearray(disk.read(FIRST))
+    at, hit = HEADER_BYTES, 0
+    for batch in find_batches(bytes(data)):
+        if chosen(batch):
+            data[at + 20] ^= 1
+            hit += 1
+        at += len(encode_batch(batch))
+    disk.poke(FIRST, bytes(data))
+    return hit
+
+
+def mend(disk: SimDisk, seed: int = 0) -> None:
+    random = Random(f"ids {seed}")
+    repair(disk, survey(disk), lambda: random.randbytes(16))
+    assert survey(disk).flaws == []
+
+
+def counts(incarnation: bytes, name: str, *values: int) -> Callable[[Batch], bool]:
+    """Whether a batch took a cell to one of these values."""
+
+    def has(batch: Batch) -> bool:
+        cells = [delta.cells.get(name) for delta in batch.deltas if delta.incarnation == incarnation]
+        return any(value in values for value in cells)
+
+    return has
+
+
+async def count(host: Host, *amounts: int) -> None:
+    for amount in amounts:
+        await host.node.increment("x", amount)
+
+
+async def apart(cluster: SimCluster, host: Host, *amounts: int) -> None:
+    """Count what nobody else gets to know."""
+    cluster.network.isolate(host.address)
+    await trio.sleep(2.0)
+    await count(host, *amounts)
+
+
+async def repaired(host: Host, chosen: Callable[[Batch], bool]) -> bytes:
+    """Kill the node, let its disk rot, repair it; returns the incarnation that it had."""
+    before = replica(host).identity.incarnation
+    await host.kill()
+    assert rot(host.disk, chosen)
+    host.disk.random = Random(1)
+    mend(host.disk)
+    return before
+
+
+async def test_what_the_peers_know_comes_back_and_nothing_has_to_be_closed(autojump_clock: MockClock) -> None:
+    async with open_cluster(3) as cluster:
+        one = cluster[1]
+        await count(one, 1, 2, 4, 8, 16)
+        await cluster.converged("x", 31)
+        before = await repaired(one, counts(replica(one).identity.incarnation, "x", 3, 7))
+        await one.start()
+        assert replica(one).identity.incarnation != before
+        assert before in replica(one).identity.retired
+        assert one.node.value("x") == 1
+        assert replica(one).salvage.cell("x", before) == 31
+        await cluster.converged("x", 31, REFILLED)
+        assert replica(one).counters.version(before) == 5
+        assert not replica(one).salvage
+        await one.node.increment("x", 32)
+        await cluster.converged("x", 63)
+        await all_equal(cluster)
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_what_nobody_else_knows_is_closed_and_counts_everywhere_once(
+    autojump_clock: MockClock, seed: int
+) -> None:
+    """Only what the rotten batch alone held is gone."""
+    async with open_cluster(3, seed=seed) as cluster:
+        one = cluster[1]
+        await count(one, 1)
+        await cluster.converged("x", 1)
+        await apart(cluster, one, 2)
+        await one.node.increment("y", 5)
+        await one.node.increment("z", 7)
+        await count(one, 4)
+        before = await repaired(one, counts(replica(one).identity.incarnation, "y", 5))
+        cluster.network.heal()
+        with structlog.testing.capture_logs() as logs:
+            await one.start()
+            await cluster.converged("x", 7, QUIET + REFILLED)
+        assert [line["version"] for line in logs if line["event"] == "gap closed"] == [6]
+        await cluster.converged("z", 7)
+        await cluster.converged("y", 0)
+        assert not replica(one).salvage
+        assert [cell(host, before) for host in cluster.hosts] == [7, 7, 7]
+        await all_equal(cluster)
+        await one.restart()
+        await cluster.converged("x", 7, REFILLED)
+        await all_equal(cluster)
+
+
+async def test_consistent_reads_count_what_is_aside_of_own_former_lives_at_once(autojump_clock: MockClock) -> None:
+    async with open_cluster(3) as cluster:
+        one = cluster[1]
+        await count(one, 1)
+        await cluster.converged("x", 1)
+        await apart(cluster, one, 2, 4)
+        await repaired(one, counts(replica(one).identity.incarnation, "x", 3))
+        cluster.network.heal()
+        await one.start()
+        assert [await host.node.consistent_value("x") for host in cluster.hosts] == [7, 7, 7]
+        assert replica(one).salvage
+        assert one.node.value("x") == 1
+
+
+async def test_consistent_reads_do_not_count_what_is_aside_of_another_nodes_life(autojump_clock: MockClock) -> None:
+    """Its owner, back with an older disk, may go on from before that: nobody claims to know more."""
+    async with open_cluster(3) as cluster:
+        one, two = cluster[1], cluster[2]
+        for total, amount in ((1, 1), (3, 2), (7, 4)):
+            await count(two, amount)
+            await cluster.converged("x", total)
+        before = replica(two).identity.incarnation
+        await repaired(one, counts(before, "x", 3))
+        cluster.network.isolate(one.address)
+        await one.start()
+        assert replica(one).salvage.cell("x", before) == 7
+        assert replica(one).cells("x")[before] == 1
+
+
+async def test_peers_who_know_some_of_the_gap_give_it_before_the_rest_is_closed(autojump_clock: MockClock) -> None:
+    async with open_cluster(3) as cluster:
+        one, two, three = cluster.hosts
+        await count(one, 1)
+        await cluster.converged("x", 1)
+        cluster.network.cut(one.address, three.address)
+        cluster.network.cut(two.address, three.address)
+        await trio.sleep(2.0)
+        await count(one, 2)
+        await cluster.eventually(lambda: two.node.value("x") == 3)
+        await apart(cluster, one, 4, 8, 16)
+        before = await repaired(one, counts(replica(one).identity.incarnation, "x", 3, 7))
+        cluster.network.heal()
+        await one.start()
+        await cluster.converged("x", 31, QUIET + REFILLED)
+        assert [cell(host, before) for host in cluster.hosts] == [31] * 3
+        await all_equal(cluster)
+
+
+@pytest.mark.parametrize("trouble", ["stopped", "paused", "cut"])
+async def test_a_gap_stays_open_while_a_member_is_away_that_may_fill_it(
+    autojump_clock: MockClock, trouble: str
+) -> None:
+    """The others count on meanwhile; the gap is filled by the one who comes back, not papered over."""
+    async with open_cluster(3) as cluster:
+        one, two, three = cluster.hosts
+        await count(one, 1)
+        await cluster.converged("x", 1)
+        cluster.network.cut(one.address, two.address)
+        cluster.network.cut(two.address, three.address)
+        await trio.sleep(2.0)
+        await one.node.increment("y", 5)
+        await cluster.eventually(lambda: three.node.value("y") == 5)
+        await apart(cluster, one, 2)
+        if trouble == "stopped":
+            await three.kill()
+        elif trouble == "paused":
+            three.pause()
+        before = await repaired(one, counts(replica(one).identity.incarnation, "y", 5))
+        cluster.network.heal()
+        if trouble == "cut":
+            for other in (one, two):
+                cluster.network.cut(other.address, three.address)
+        await one.start()
+        await one.node.increment("x", 4)
+        await cluster.eventually(lambda: two.node.value("x") == 5, REFILLED)
+        await trio.sleep(30)
+        assert (one.node.value("x"), one.node.value("y")) == (5, 0)
+        assert replica(one).salvage.cell("x", before) == 3
+        three.resume()
+        cluster.network.heal()
+        if trouble == "stopped":
+            await three.start()
+        await cluster.converged("x", 7, QUIET + REFILLED)
+        await cluster.converged("y", 5)
+        assert replica(one).counters.version(before) == 3
+        await all_equal(cluster)
+
+
+async def test_a_lone_node_counts_what_is_behind_the_gap_soon_after_its_start(autojump_clock: MockClock) -> None:
+    async with open_cluster(1, configured=False) as cluster:
+        one = cluster[1]
+        await count(one, 1, 2, 4)
+        await one.node.increment("y", 1)
+        await repaired(one, counts(replica(one).identity.incarnation, "x", 3))
+        await one.start()
+        await cluster.eventually(lambda: one.node.value("x") == 7, QUIET + 0.1)
+        assert one.node.value("y") == 1
+        await one.restart()
+        assert (one.node.value("x"), one.node.value("y")) == (7, 1)
+        assert not replica(one).salvage
+
+
+async def test_a_node_that_lost_its_config_closes_nothing_before_its_peers_have_found_it(
+    autojump_clock: MockClock,
+) -> None:
+    """What it holds of others shows that there are some."""
+    async with open_cluster(2) as cluster:
+        one, two = cluster.hosts
+        await count(two, 100)
+        await count(one, 1)
+        await cluster.converged("x", 101)
+        await one.node.increment("y", 5)
+        await cluster.converged("y", 5)
+        await apart(cluster, one, 2)
+        await two.kill()
+        mine = counts(replica(one).identity.incarnation, "y", 5)
+        await repaired(one, lambda batch: batch.membership is not None or mine(batch))
+        cluster.network.heal()
+        await one.start()
+        assert one.node.config()["actors"] == []
+        await trio.sleep(30)
+        assert one.node.value("x") == 101
+        await two.start()
+        await cluster.converged("x", 103, QUIET + REFILLED)
+        await cluster.converged("y", 5)
+        await all_equal(cluster)
+
+
+@pytest.mark.parametrize("kind", ["first half", "all"])
+async def test_a_disk_that_lost_its_identity_is_refilled_under_another(autojump_clock: MockClock, kind: str) -> None:
+    async with open_cluster(3) as cluster:
+        one = cluster[1]
+        await count(one, 1, 2, 4)
+        await count(cluster[2], 8)
+        await cluster.converged("x", 15)
+        node = replica(one).identity.node
+        await one.kill()
+        data = one.disk.read(FIRST)
+        one.disk.poke(FIRST, bytes(len(data) // 2) + data[len(data) // 2 :] if kind == "first half" else b"junk")
+        mend(one.disk)
+        await one.start()
+        assert replica(one).identity.node != node
+        await one.node.increment("x", 16)
+        await cluster.converged("x", 31, REFILLED)
+        await all_equal(cluster)
+
+
+async def test_what_is_kept_aside_of_another_node_is_never_claimed_and_given_back_by_it(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_cluster(2) as cluster:
+        one, two = cluster.hosts
+        for amount in (1, 2, 4):
+            await count(two, amount)
+            await cluster.eventually(lambda: one.node.value("x") == two.node.value("x"))
+        theirs = replica(two).identity.incarnation
+        await two.kill()
+        await repaired(one, counts(theirs, "x", 3))
+        await one.start()
+        await trio.sleep(30)
+        assert (one.node.value("x"), replica(one).counters.version(theirs)) == (1, 1)
+        assert replica(one).salvage.cell("x", theirs) == 7
+        await two.start()
+        await cluster.converged("x", 7, REFILLED)
+        assert not replica(one).salvage
+        await all_equal(cluster)
+
+
+async def test_a_member_that_lost_its_disk_while_the_gap_was_watched_starts_the_watch_anew(
+    autojump_clock: MockClock,
+) -> None:
+    """What it knew may have reached another member in its last moment, who then tells it."""
+    async with open_cluster(3) as cluster:
+        one, two, three = cluster.hosts
+        await count(one, 1)
+        await cluster.converged("x", 1)
+        await apart(cluster, one, 2, 4)
+        await repaired(one, counts(replica(one).identity.incarnation, "x", 3))
+        cluster.network.heal()
+        await one.start()
+        await cluster.eventually(lambda: cluster.linked(one))
+        for host in (two, three):
+            await trio.sleep(0.75 * QUIET)
+            await host.kill()
+            host.wipe()
+            await host.start()
+            assert one.node.value("x") == 1
+            await cluster.eventually(lambda: cluster.linked(one))
+        await cluster.converged("x", 7, QUIET + REFILLED)
+        await all_equal(cluster)
+
+
+async def test_a_gap_that_a_member_can_fill_stays_open_however_long_that_takes(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link, "RELAY_AFTER", 20.0)
+    async with open_cluster(3) as cluster:
+        one = cluster[1]
+        await count(one, 1, 2, 4)
+        await one.node.increment("y", 5)
+        await cluster.converged("y", 5)
+        await repaired(one, counts(replica(one).identity.incarnation, "x", 3))
+        await one.start()
+        await trio.sleep(15)
+        assert (one.node.value("x"), one.node.value("y")) == (1, 0)
+        await cluster.converged("y", 5, 60)
+        await cluster.converged("x", 7)
+        await all_equal(cluster)
+
+
+async def test_only_what_was_asked_while_all_were_linked_counts_as_an_answer(autojump_clock: MockClock) -> None:
+    """A heartbeat that was answered before may not tell what the member has learned since."""
+    async with open_cluster(3) as cluster:
+        one = cluster[1].node
+        peer = one.peers.get(cluster[2].address)
+        assert peer is not None
+        watch = closing._watch(one.local, one.peers)
+        assert watch is not None
+        sent = peer.beats
+        assert await closing._nothing_changed(one.local, one.peers, watch)
+        assert peer.beats > sent
+        assert peer.beaten > sent
+
+
+async def test_repairs_of_the_same_node_again_and_again_lose_nothing_that_is_known(autojump_clock: MockClock) -> None:
+    async with open_cluster(3) as cluster:
+        one, total = cluster[1], 0
+        for round_ in range(3):
+            await count(one, 1 << round_, 1 << 10 + round_, 1 << 20 + round_)
+            total += (1 << round_) + (1 << 10 + round_) + (1 << 20 + round_)
+            await cluster.converged("x", total, REFILLED)
+            await one.kill()
+            name = next(name for name in one.disk.names() if len(one.disk.read(name)) > 200)
+            data = bytearray(one.disk.read(name))
+            data[data.index(MARK) + 20] ^= 1
+            one.disk.poke(name, bytes(data))
+            if not survey(one.disk).flaws:
+                one.disk.poke(name, b"")
+            mend(one.disk, seed=round_)
+            await one.start()
+            await cluster.converged("x", total, REFILLED + QUIET)
+        await all_equal(cluster)
+        assert (await replayed(one.disk)).counters == replica(cluster[2]).counters
+
+
+async def test_a_full_disk_puts_the_closing_off(autojump_clock: MockClock) -> None:
+    async with open_cluster(1, configured=False) as cluster:
+        one = cluster[1]
+        await count(one, 1, 2, 4)
+        await repaired(one, counts(replica(one).identity.incarnation, "x", 3))
+        await one.start()
+        one.disk.capacity = 0
+        await trio.sleep(3 * QUIET)
+        assert one.node.value("x") == 1
+        one.disk.capacity = 10**9
+        await cluster.eventually(lambda: one.node.value("x") == 7, 2 * QUIET + 0.5)
