@@ -7,11 +7,18 @@ import signal
 for _number in (signal.SIGTERM, signal.SIGINT):
     signal.signal(_number, lambda _number, _frame: os._exit(0))
 
+# The number of a standard stream that is closed would go to the next file that is opened, maybe the log, and so would
+# what is written to the stream.
+while (_descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+    pass
+os.close(_descriptor)
+
 # ruff: noqa: E402
 import sys
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from random import SystemRandom
 
@@ -20,10 +27,13 @@ import trio
 
 from gcount import __version__, logs, settings
 from gcount.api.connections import Connections, connection_limit
+from gcount.api.greetings import make_redis
 from gcount.api.http import make_app
+from gcount.api.lane import Lane
+from gcount.api.listeners import open_listeners
 from gcount.api.server import serve
 from gcount.cluster.transport import WebsocketTransport
-from gcount.errors import AddressTaken, Fatal, leaves
+from gcount.errors import Fatal, leaves
 from gcount.node import Node, open_node
 from gcount.settings import Settings, UsageError
 from gcount.storage.disk import RealDisk
@@ -32,7 +42,6 @@ EXIT_WITHIN = 2.5  # seconds after a signal; whatever hangs then is left behind,
 # Seconds after which a busy event loop lets the log's thread go on. With Python's default of 5 ms a sync that takes
 # 0.2 ms takes several, and a group commit is as slow as that hand-over.
 SWITCH_INTERVAL = 0.0001
-BACKLOG = 1024  # connections that wait to be accepted
 
 logger: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -46,6 +55,7 @@ def main(argv: Sequence[str]) -> int:
     Returns:
         The exit code: 0 after SIGTERM or SIGINT, 1 when the node can't go on, 2 for bad settings.
     """
+    sys.stderr = sys.stderr or os.fdopen(2, "w")
     try:
         chosen = settings.parse(argv, os.environ)
     except UsageError as error:
@@ -69,12 +79,13 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _say(line: str, code: int) -> int:
-    print(line, file=sys.stderr)
+    with suppress(OSError):  # nobody may read it
+        print(line, file=sys.stderr, flush=True)
     return code
 
 
 async def _run(chosen: Settings, disk: RealDisk) -> None:
-    listeners = await _listen(chosen.host, chosen.port)
+    listeners = await open_listeners(chosen)
     port = int(listeners[0].socket.getsockname()[1])
     chosen = replace(chosen, port=port)
     connections = Connections(connection_limit(chosen.max_connections))
@@ -86,19 +97,10 @@ async def _run(chosen: Settings, disk: RealDisk) -> None:
     ):
         node.metrics.watch(connections.gauges)
         nursery.start_soon(_announce, node)
-        nursery.start_soon(_stop_on_signal, stop)
-        await serve(make_app(node), listeners, connections, shutdown=stop)
+        nursery.start_soon(_stop_on_signal, node, stop)
+        lane = Lane(node) if chosen.fast_lane else None
+        await serve(make_app(node), listeners, connections, shutdown=stop, lane=lane, redis=make_redis(node))
         nursery.cancel_scope.cancel()
-
-
-async def _listen(host: str, port: int) -> Sequence[trio.SocketListener]:
-    try:
-        return await trio.open_tcp_listeners(port, host=host, backlog=BACKLOG)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise AddressTaken(
-            f"can't listen on {host}:{port}: {reason}. Choose another --listen, or end who uses it"
-        ) from error
 
 
 async def _announce(node: Node) -> None:
@@ -106,11 +108,12 @@ async def _announce(node: Node) -> None:
     logger.info(f"ready on http://{node.listens_on}", id=node.settings.node_id, version=__version__)
 
 
-async def _stop_on_signal(stop: trio.Event) -> None:
+async def _stop_on_signal(node: Node, stop: trio.Event) -> None:
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async for number in signals:
             logger.info("stopping", signal=signal.Signals(number).name)
             _exit_at_the_latest(EXIT_WITHIN)
+            node.stop()
             stop.set()
             await trio.sleep_forever()  # a second signal changes nothing
 

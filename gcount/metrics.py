@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
@@ -17,7 +17,7 @@ _BATCH_BUCKETS = (1, 3, 10, 30, 100, 300, 1000, 3000, 10000)
 
 
 Reading = tuple[str, str, dict[str, str], float]
-"""Name, help text, labels and value of a gauge."""
+"""Name, help text, labels and value of a gauge, or of a counter if the name ends in `_total`."""
 
 
 class Metrics:
@@ -69,7 +69,7 @@ class Metrics:
         self._log_bytes.inc(size)
 
     def watch(self, gauges: Callable[[], Iterable[Reading]]) -> None:
-        """Read gauges at each scrape; all of one name in a row."""
+        """Read gauges and counters at each scrape; all of one name in a row."""
         self._registry.register(_Scrape(gauges))
 
     def text(self) -> bytes:
@@ -85,9 +85,10 @@ class _Scrape(Collector):
         return ()  # nothing to check at registration, when there is nothing to read yet
 
     def collect(self) -> Iterable[Metric]:
-        families: dict[str, GaugeMetricFamily] = {}
+        families: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}
         for name, text, labels, value in self._gauges():
             if name not in families:
-                families[name] = GaugeMetricFamily(name, text, labels=list(labels))
+                family = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
+                families[name] = family(name, text, labels=list(labels))
             families[name].add_metric(list(labels.values()), value)
         return families.values()

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import click
 
@@ -19,12 +19,13 @@ DEFAULT_TIMEOUT = 5
 DEFAULT_MAX_COUNTERS = 10_000_000
 DEFAULT_MAX_CONNECTIONS = 10_000
 
-MAX_TIMEOUT = 3600
 MAX_PORT = 65_535
 MAX_CONNECTIONS = 1_000_000
 MAX_NUMBER = 2**63 - 1
 MAX_CLUSTER_BYTES = 255
 MAX_HOST_NAME = 253
+
+Choice = TypeVar("Choice", bound=str)
 
 
 class UsageError(Exception):
@@ -45,6 +46,7 @@ class Settings:
         max_counters: Most counter names that this node takes.
         log_format: How log lines are written.
         max_connections: Most connections held open at a time.
+        fast_lane: Whether plain requests are answered without the application server.
     """
 
     node_id: int
@@ -56,6 +58,12 @@ class Settings:
     max_counters: int
     log_format: Literal["text", "json"]
     max_connections: int = DEFAULT_MAX_CONNECTIONS
+    fast_lane: bool = True
+
+    @property
+    def listen(self) -> str:
+        """HOST:PORT, an IPv6 host in brackets."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Settings:
@@ -87,11 +95,12 @@ def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Settings:
         host=host,
         port=port,
         data_dir=_folder(*pick("--data-dir", "GCOUNT_DATA_DIR", str(PROJECT / "data" / str(node_id)))),
-        timeout=float(_whole("CHALLENGE_TIMEOUT", timeout, 1, MAX_TIMEOUT)),
+        timeout=_seconds("CHALLENGE_TIMEOUT", timeout),
         cluster=_cluster(*pick("--cluster", "GCOUNT_CLUSTER", "")),
         max_counters=_whole(*max_counters, 1, MAX_NUMBER),
-        log_format=_log_format(*pick("--log-format", "GCOUNT_LOG_FORMAT", "text")),
+        log_format=_choice(*pick("--log-format", "GCOUNT_LOG_FORMAT", "text"), "text", "json"),
         max_connections=_whole(*max_connections, 1, MAX_CONNECTIONS),
+        fast_lane=_choice(*pick("--fast-lane", "GCOUNT_FAST_LANE", "on"), "on", "off") == "on",
     )
 
 
@@ -111,8 +120,9 @@ def _command() -> click.Command:
             f"  GCOUNT_MAX_COUNTERS     as --max-counters, default {DEFAULT_MAX_COUNTERS}",
             f"  GCOUNT_MAX_CONNECTIONS  as --max-connections, default {DEFAULT_MAX_CONNECTIONS}",
             "  GCOUNT_LOG_FORMAT       as --log-format, default text",
-            f"  CHALLENGE_TIMEOUT       whole seconds, 1 to {MAX_TIMEOUT}, that a request which depends",
-            f"                          on peers may take, default {DEFAULT_TIMEOUT}",
+            "  GCOUNT_FAST_LANE        as --fast-lane, default on",
+            "  CHALLENGE_TIMEOUT       whole seconds, 1 or more, that a request which depends on peers",
+            f"                          may take, default {DEFAULT_TIMEOUT}",
             "  GCOUNT_PYTHON           the Python that bin/gcount-node makes its environment of",
             "  GCOUNT_VENV             where it makes it, default .venv in the project's folder",
         ]
@@ -123,12 +133,13 @@ def _command() -> click.Command:
         epilog=environment,
         params=[
             click.Argument(["node_id"], metavar="[ID]", required=False, default="1"),
-            option("--listen", "HOST:PORT", f"Where to listen, port 0: any free one.  [{DEFAULT_LISTEN}]"),
+            option("--listen", "HOST:PORT", f"Where to listen; [::]: everywhere; port 0: any.  [{DEFAULT_LISTEN}]"),
             option("--data-dir", "DIR", "Folder of all durable data.  [data/ID in the project's folder]"),
             option("--cluster", "NAME", "Only nodes of one name talk to each other.  [empty]"),
             option("--max-counters", "NUMBER", f"Most counters this node takes.  [{DEFAULT_MAX_COUNTERS}]"),
             option("--max-connections", "NUMBER", f"Most open connections.  [{DEFAULT_MAX_CONNECTIONS}]"),
             option("--log-format", "text|json", "How log lines are written.  [text]"),
+            option("--fast-lane", "on|off", "Answer plain requests without the application server.  [on]"),
             click.Option(
                 ["--version"],
                 is_flag=True,
@@ -152,6 +163,13 @@ def _whole(name: str, text: str, low: int, high: int) -> int:
     if re.fullmatch(r"[0-9]{1,20}", text) is None or not low <= int(text) <= high:
         raise UsageError(f"{name} must be a whole number from {low} to {high}, got {_shown(text)}")
     return int(text)
+
+
+def _seconds(name: str, text: str) -> float:
+    """Any whole number above 0: waits have no upper limit, and of more than 308 digits a float makes infinity."""
+    if re.fullmatch(r"[0-9]+", text) is None or float(text) == 0:
+        raise UsageError(f"{name} must be a whole number of seconds, 1 or more, got {_shown(text)}")
+    return float(text)
 
 
 def _listen(name: str, text: str) -> tuple[str, int]:
@@ -198,12 +216,11 @@ def _cluster(name: str, text: str) -> str:
     return text
 
 
-def _log_format(name: str, text: str) -> Literal["text", "json"]:
-    if text == "text":
-        return "text"
-    if text == "json":
-        return "json"
-    raise UsageError(f"{name} must be text or json, got {_shown(text)}")
+def _choice(name: str, text: str, *allowed: Choice) -> Choice:
+    for choice in allowed:
+        if text == choice:
+            return choice
+    raise UsageError(f"{name} must be {' or '.join(allowed)}, got {_shown(text)}")
 
 
 def _shown(text: str) -> str:

@@ -18,14 +18,15 @@ def test_defaults() -> None:
         max_counters=10_000_000,
         log_format="text",
         max_connections=10_000,
+        fast_lane=True,
     )
     assert (PROJECT / "gcount" / "settings.py").exists()
 
 
 def test_every_flag() -> None:
     argv = ["7", "--listen", "[::1]:0", "--data-dir", "/var/lib/g", "--cluster", "east"]
-    argv += ["--max-counters", "10", "--max-connections", "20", "--log-format", "json"]
-    assert parse(argv, {}) == Settings(7, "::1", 0, Path("/var/lib/g"), 5.0, "east", 10, "json", 20)
+    argv += ["--max-counters", "10", "--max-connections", "20", "--log-format", "json", "--fast-lane", "off"]
+    assert parse(argv, {}) == Settings(7, "::1", 0, Path("/var/lib/g"), 5.0, "east", 10, "json", 20, False)
 
 
 ENVIRONMENT = {
@@ -36,11 +37,12 @@ ENVIRONMENT = {
     "GCOUNT_MAX_COUNTERS": "11",
     "GCOUNT_MAX_CONNECTIONS": "21",
     "GCOUNT_LOG_FORMAT": "json",
+    "GCOUNT_FAST_LANE": "off",
 }
 
 
 def test_every_variable() -> None:
-    expected = Settings(1, "node-1.example", 80, Path("/var/lib/g"), 3.0, "west", 11, "json", 21)
+    expected = Settings(1, "node-1.example", 80, Path("/var/lib/g"), 3.0, "west", 11, "json", 21, False)
     assert parse([], ENVIRONMENT) == expected
 
 
@@ -129,9 +131,14 @@ def test_bad_numbers(text: str) -> None:
     assert_refused(["--", text], {}, "ID", "whole number from 1 to")
 
 
-@pytest.mark.parametrize("text", [*BAD_NUMBERS, "3601", "2.5"])
+@pytest.mark.parametrize("text", [*(text for text in BAD_NUMBERS if text[0] != "9"), "2.5", "000", "inf", "1e3"])
 def test_bad_timeouts(text: str) -> None:
-    assert_refused([], {"CHALLENGE_TIMEOUT": text}, "CHALLENGE_TIMEOUT", "whole number from 1 to 3600")
+    assert_refused([], {"CHALLENGE_TIMEOUT": text}, "CHALLENGE_TIMEOUT", "whole number of seconds, 1 or more")
+
+
+@pytest.mark.parametrize("text", ["1", "01", "3601", "1" + "0" * 9, "1" + "0" * 30, "9" * 5000])
+def test_any_whole_number_of_seconds_above_0_is_a_timeout(text: str) -> None:
+    assert parse([], {"CHALLENGE_TIMEOUT": text}).timeout == float(text)
 
 
 @pytest.mark.parametrize("text", BAD_LISTEN)
@@ -149,6 +156,7 @@ def test_bad_cluster_names(text: str) -> None:
 def test_other_mistakes() -> None:
     assert_refused(["--log-format", "xml"], {}, "--log-format", "text or json")
     assert_refused([], {"GCOUNT_LOG_FORMAT": "TEXT"}, "GCOUNT_LOG_FORMAT", "text or json")
+    assert_refused(["--fast-lane", "yes"], {}, "--fast-lane", "on or off")
     assert_refused(["--data-dir", ""], {}, "--data-dir", "folder")
     assert_refused(["--wrong"], {}, "--wrong")
     assert_refused(["--listen"], {}, "--listen", "argument")
@@ -178,7 +186,15 @@ def test_help_lists_flags_variables_and_defaults(capsys: pytest.CaptureFixture[s
     assert done.value.code == 0
     printed, errors = capsys.readouterr()
     assert errors == ""
-    flags = ["--listen", "--data-dir", "--cluster", "--max-counters", "--max-connections", "--log-format"]
+    flags = [
+        "--listen",
+        "--data-dir",
+        "--cluster",
+        "--max-counters",
+        "--max-connections",
+        "--log-format",
+        "--fast-lane",
+    ]
     for word in [
         *flags,
         *ENVIRONMENT,

@@ -75,9 +75,16 @@ class Connection(trio.abc.HalfCloseableStream):
         self._owner = owner
         self._receiving = False
         self._half_closed = False
+        self._broken = False
         self._peer_finished = False
         self._closing = trio.Event()
         self._drained = trio.Event()
+        self._idle = trio.Event()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the server ends: nothing is to follow the response that is under way."""
+        return self._owner.stopping
 
     def become_link(self) -> bool:
         """Make this a link, never closed to make room; False if there are too many or it is closed."""
@@ -88,17 +95,27 @@ class Connection(trio.abc.HalfCloseableStream):
         self.busy = busy
         if not busy:
             self.last_used = trio.current_time()
+            self._idle.set()
         self._owner._place(self)
 
-    def abort(self) -> None:
+    async def wait_idle(self) -> None:
+        """Return when no request is in progress, or its answer can't be sent any more."""
+        while self.busy and not self._broken:
+            self._idle = trio.Event()
+            await self._idle.wait()
+
+    def abort(self, *, reset: bool = False) -> None:
         """End the connection now: wake whoever waits on it, cancel the task that serves it.
 
         The peer of a busy one sees a reset, so that the kernel does not keep what could not be sent.
+
+        Args:
+            reset: whether the peer of an idle one does, too.
         """
         self._closing.set()
         self._owner._forget(self)
         with contextlib.suppress(OSError):
-            if self.busy:
+            if self.busy or reset:
                 self.socket.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_LINGER, _RESET)
         self.socket.close()
         self.scope.cancel()
@@ -110,12 +127,17 @@ class Connection(trio.abc.HalfCloseableStream):
             trio.BrokenResourceError: the peer is gone, or did not read.
             trio.ClosedResourceError: the connection was closed, perhaps while this call waited.
         """
-        with trio.move_on_after(self._owner.link_send_timeout if self.is_link else self._owner.send_timeout):
-            await self._stream.send_all(data)
-            self.bytes_out += len(data)
-            return
+        try:
+            with trio.move_on_after(self._owner.link_send_timeout if self.is_link else self._owner.send_timeout):
+                await self._stream.send_all(data)
+                self.bytes_out += len(data)
+                return
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            self._broken = True  # hypercorn ends the request without a word
+            self._idle.set()
+            raise
         # Half a message may have been sent, so there is no way to go on.
-        self.abort()
+        self.abort(reset=True)
         raise trio.BrokenResourceError("the peer does not read")
 
     async def wait_send_all_might_not_block(self) -> None:
@@ -156,7 +178,7 @@ class Connection(trio.abc.HalfCloseableStream):
             self._closing.set()
             self.set_busy(False)
             if self._half_closed and not self._peer_finished:
-                with trio.move_on_after(self._owner.linger_seconds):
+                with trio.move_on_after(0.0 if self.stopping else LINGER_SECONDS):
                     # Only one task may wait for input; if one does already, it drains.
                     await (self._drained.wait() if self._receiving else self._drain())
         await self._stream.aclose()
@@ -184,7 +206,7 @@ class Connections:
         link_send_timeout: the same for a link.
 
     Attributes:
-        linger_seconds: how long a connection that was answered may go on sending; 0 for a server in a hurry.
+        stopping: whether the server ends.
         displaced: how many clients had to go to make room.
         refused: how many newcomers found no room.
     """
@@ -201,7 +223,7 @@ class Connections:
         self.max_links = max_links
         self.send_timeout = send_timeout
         self.link_send_timeout = link_send_timeout
-        self.linger_seconds = LINGER_SECONDS
+        self.stopping = False
         self.displaced = 0
         self.refused = 0
         # Idle ones in order of their last use, busy ones in order of the start of their request. Not dict,
@@ -228,8 +250,8 @@ class Connections:
         """What `/metrics` reads off at each scrape."""
         yield "gcount_connections", "Open connections.", {"kind": "client"}, self.clients
         yield "gcount_connections", "Open connections.", {"kind": "link"}, self.links
-        yield "gcount_connections_displaced", "Clients closed to make room.", {}, self.displaced
-        yield "gcount_connections_refused", "Newcomers for whom no room could be made.", {}, self.refused
+        yield "gcount_connections_displaced_total", "Clients closed to make room.", {}, self.displaced
+        yield "gcount_connections_refused_total", "Newcomers for whom no room could be made.", {}, self.refused
 
     def admit(self, stream: trio.SocketStream) -> Connection | None:
         """Register an accepted stream; without room for it, None is returned and the stream is closed."""

@@ -1,21 +1,21 @@
 """The HTTP API: routes with one line of logic each, and the door for links of other nodes."""
 
 import json
-from functools import partial
+import re
+from functools import cache, partial
 from http import HTTPStatus
 from typing import Any
 
-import structlog
 from prometheus_client import CONTENT_TYPE_LATEST
 from quart import Response, has_request_context, request, websocket
 from quart_trio import QuartTrio
-from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
-from werkzeug.routing import BaseConverter
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
+from werkzeug.routing import BaseConverter, WebsocketMismatch
 
-from gcount.api.problems import problem, refusal_problem
-from gcount.api.requests import parse_amount, parse_name, parse_timeout
+from gcount.api.problems import problem, refusal_problem, unexpected_problem
+from gcount.api.requests import parse_amount, parse_config, parse_name, parse_timeout
 from gcount.cluster.transport import LINK_PATH, Link
-from gcount.errors import BadRequest, Refusal
+from gcount.errors import Refusal
 from gcount.node import Node
 from gcount.status import gauges
 from gcount.status import status as node_status
@@ -26,7 +26,14 @@ BODY_TIMEOUT = 10  # seconds for a whole body to arrive
 _ALWAYS_ANSWERED = frozenset({"/ping", "/health/live", "/health/ready", "/metrics"})
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
 
-logger: structlog.stdlib.BoundLogger = structlog.get_logger()
+# The framework has texts of its own, which speak of browsers and proxies.
+_DETAILS = {
+    HTTPStatus.NOT_FOUND: "no such route; the README lists them all",
+    HTTPStatus.REQUEST_TIMEOUT: f"the body did not arrive within {BODY_TIMEOUT} s",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: f"the body is larger than the {MAX_BODY} bytes that are allowed",
+}
+_MISMATCH_HTTP = f"{LINK_PATH} is for other nodes: only a websocket can be opened here (Upgrade: websocket)"
+_MISMATCH_WEBSOCKET = f"no websocket can be opened here; other nodes open one at {LINK_PATH}"
 
 
 def make_app(node: Node) -> QuartTrio:
@@ -53,7 +60,7 @@ def make_app(node: Node) -> QuartTrio:
 
     @app.after_request
     async def count(response: Response) -> Response:
-        route = request.url_rule.rule if request.url_rule else "none"
+        route = _template(request.url_rule.rule) if request.url_rule else "none"
         method = request.method if request.method in _METHODS else "other"
         node.metrics.requests.labels(route, method, str(response.status_code)).inc()
         return response
@@ -78,6 +85,12 @@ class _RawPath:
         if "raw_path" in scope:
             scope = {**scope, "path": scope["raw_path"].decode("ascii")}
         await self._app(scope, receive, send)
+
+
+@cache  # there are as many as routes
+def _template(rule: str) -> str:
+    """A route as the documentation writes it, such as `/counter/{name}/value`."""
+    return re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule)
 
 
 def _text(value: object) -> Response:
@@ -105,18 +118,14 @@ def _add_counter_routes(app: QuartTrio, node: Node) -> None:
 
     @app.get("/counter/<segment:name>/consistent_value")
     async def consistent_value(name: str) -> Response:
-        counter, timeout = parse_name(name), parse_timeout(request.args.get("timeout"))
+        counter, timeout = parse_name(name), parse_timeout(request.args.getlist("timeout"))
         return _text(await node.consistent_value(counter, timeout))
 
 
 def _add_operator_routes(app: QuartTrio, node: Node) -> None:
     @app.post("/config")
     async def configure() -> Response:
-        try:
-            body = json.loads(await _body())
-        except (ValueError, RecursionError):
-            raise BadRequest('the body must be JSON like {"actors": ["10.0.0.1", "10.0.0.2"]}') from None
-        return _json(await node.configure(body))
+        return _json(await node.configure(parse_config(await _body())))
 
     @app.get("/config")
     async def config() -> Response:
@@ -175,18 +184,16 @@ def _add_error_handlers(app: QuartTrio) -> None:
 
     @app.errorhandler(HTTPException)
     async def http_error(error: HTTPException) -> Response:
-        detail, headers = error.description or "the request can't be answered", {}
+        status, headers = HTTPStatus(error.code or 500), {}
+        detail = _DETAILS.get(status, "the request can't be answered; the README lists those that can")
         if isinstance(error, MethodNotAllowed):
             headers["Allow"] = ", ".join(sorted(error.valid_methods or []))
             detail = f"this method is not allowed here; allowed: {headers['Allow']}"
-        elif isinstance(error, NotFound):
-            detail = "no such route; the README lists them all"
-        elif isinstance(error, RequestEntityTooLarge):
-            detail = f"the body is larger than {MAX_BODY} bytes"
-        return problem(error.code or 500, detail, headers)
+        elif isinstance(error, WebsocketMismatch):
+            detail = _MISMATCH_HTTP if has_request_context() else _MISMATCH_WEBSOCKET
+        return problem(status, detail, headers)
 
     @app.errorhandler(Exception)
     async def unexpected(error: Exception) -> Response:
         path = request.path if has_request_context() else websocket.path
-        logger.error("request failed", path=path, exc_info=error)
-        return problem(500, "an unexpected error happened in this node; its log has the details")
+        return unexpected_problem(error, path)

@@ -3,6 +3,7 @@
 import json
 from http import HTTPStatus
 
+import structlog
 from quart import Response
 
 from gcount.errors import (
@@ -14,6 +15,8 @@ from gcount.errors import (
     Recovering,
     Refusal,
 )
+
+logger: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 _STATUS: dict[type[Refusal], HTTPStatus] = {
     BadRequest: HTTPStatus.BAD_REQUEST,
@@ -48,3 +51,10 @@ def refusal_problem(refusal: Refusal) -> Response:
     if isinstance(refusal, ReadUnavailable):
         return problem(HTTPStatus.SERVICE_UNAVAILABLE, str(refusal), value=refusal.value, missing=refusal.missing)
     return problem(_STATUS[type(refusal)], str(refusal))
+
+
+def unexpected_problem(error: Exception, path: str) -> Response:
+    """The problem that answers a request which nobody foresaw to fail; why, the log has."""
+    logger.error("request failed", path=path, exc_info=error)
+    detail = "an unexpected error happened in this node; its log has the details"
+    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, detail)

@@ -10,7 +10,7 @@ import json
 import logging
 import sys
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 from urllib.parse import unquote, urlparse
 
 import h11
@@ -26,7 +26,8 @@ MAX_BODY_BYTES: Final = 512 * 1024
 # The headers by which an error that hypercorn makes itself is known: it has no body yet.
 _EMPTY_ERROR: Final = [(b"content-length", b"0"), (b"connection", b"close")]
 _DETAILS: Final = {
-    HTTPStatus.BAD_REQUEST: "The request is not well-formed HTTP.",
+    HTTPStatus.BAD_REQUEST: "The request is not well-formed HTTP/1, or not a websocket upgrade of version 13.",
+    HTTPStatus.NOT_IMPLEMENTED: "The only transfer coding that this server knows is chunked.",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body is longer than this server takes.",
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: "The request line and headers are longer than 16 KiB.",
     HTTPStatus.HTTP_VERSION_NOT_SUPPORTED: "This server speaks HTTP/1.1 and HTTP/1.0.",
@@ -56,6 +57,13 @@ class _RefusedError(Exception):
         self.status = status
 
 
+class _Connection(h11.Connection):
+    """h11's, which takes input after the last request of a connection for an error in that request."""
+
+    def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
+        return h11.NEED_DATA if self.their_state is h11.MUST_CLOSE else super().next_event()
+
+
 class Protocol(H11Protocol):
     """hypercorn's HTTP/1 with what it lets through closed, and with problem+json bodies in its errors."""
 
@@ -63,8 +71,29 @@ class Protocol(H11Protocol):
     _body_bytes = 0
     _refused = False
 
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.connection = _Connection(h11.SERVER, max_incomplete_event_size=self.config.h11_max_incomplete_size)
+
+    @property
+    def is_between_requests(self) -> bool:
+        """Whether all input so far was answered, and the next byte begins a request."""
+        return (
+            self.stream is None
+            and isinstance(self.connection, h11.Connection)
+            and self.connection.our_state is self.connection.their_state is h11.IDLE
+            and not self.connection.trailing_data[0]
+        )
+
+    @property
+    def has_whole_request(self) -> bool:
+        """Whether a request that has all come is being answered."""
+        return self.connection.their_state in (h11.DONE, h11.MUST_CLOSE)
+
     async def handle(self, event: Event) -> None:
         """Take input from the connection, or its end."""
+        if isinstance(event, RawData) and event.data and self.connection.their_state is h11.MUST_CLOSE:
+            return  # nothing is to follow the last request
         try:
             await super().handle(event)
         except _RefusedError as refused:

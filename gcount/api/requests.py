@@ -1,7 +1,9 @@
-"""What clients write, read strictly: names, amounts, timeouts. Every refusal says what is allowed."""
+"""What clients write, read strictly: names, amounts, timeouts, configs. Every refusal says what is allowed."""
 
+import json
 import math
 import re
+from collections.abc import Sequence
 from urllib.parse import unquote_to_bytes
 
 from gcount.core.limits import MAX_CELL, MAX_NAME_BYTES, valid_name
@@ -10,6 +12,7 @@ from gcount.errors import BadRequest
 MAX_READ_TIMEOUT = 60.0  # seconds
 
 _AMOUNT = re.compile(rb"[ \t\r\n\v\f]*([0-9]+)[ \t\r\n\v\f]*\Z")
+_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?\Z")
 _MAX_DIGITS = len(str(MAX_CELL))
 
@@ -23,6 +26,8 @@ def parse_name(quoted: str) -> str:
     Raises:
         BadRequest: it is not a name.
     """
+    if _BAD_ESCAPE.search(quoted):
+        raise BadRequest("the counter's name has a '%' without two hexadecimal digits; '%' itself is written %25")
     try:
         name = unquote_to_bytes(quoted).decode()
     except UnicodeDecodeError:
@@ -48,15 +53,40 @@ def parse_amount(body: bytes) -> int:
     return amount
 
 
-def parse_timeout(text: str | None) -> float | None:
+def parse_timeout(given: Sequence[str]) -> float | None:
     """The timeout of a consistent read, in seconds; None when it was not given.
 
+    Args:
+        given: the values of all parameters of that name.
+
     Raises:
-        BadRequest: it is not a decimal number above 0, and 60 at most.
+        BadRequest: it is not a decimal number above 0, and 60 at most, or there are several.
     """
-    if text is None:
+    if not given:
         return None
-    seconds = float(text) if _SECONDS.match(text) else math.nan
+    if len(given) > 1:
+        raise BadRequest("timeout is given more than once")
+    seconds = float(given[0]) if _SECONDS.match(given[0]) else math.nan
     if not 0 < seconds <= MAX_READ_TIMEOUT:
         raise BadRequest(f"timeout must be a number of seconds above 0, {MAX_READ_TIMEOUT:g} at most")
     return seconds
+
+
+def parse_config(body: bytes) -> object:
+    """The JSON document of a posted config; what has to be in it is the membership's to say.
+
+    Raises:
+        BadRequest: it is not JSON, or some object in it has two members of one name.
+    """
+    try:
+        return json.loads(body, object_pairs_hook=_unique)
+    except (ValueError, RecursionError):
+        raise BadRequest('the body must be JSON like {"actors": ["10.0.0.1", "10.0.0.2"]}') from None
+
+
+def _unique(members: list[tuple[str, object]]) -> dict[str, object]:
+    """An object's members; which of two alike was meant, nobody can know (RFC 8259, 4)."""
+    document = dict(members)
+    if len(document) < len(members):
+        raise BadRequest("the JSON body has an object with two members of one name")
+    return document

@@ -10,12 +10,13 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Final, cast
 
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
-from hypercorn.events import Closed, Event, Updated
+from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.protocol import ProtocolWrapper
 from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.tcp_server import TCPServer
@@ -32,7 +33,9 @@ from hypercorn.typing import (
 from hypercorn.utils import parse_socket_addr
 
 from gcount.api.connections import Connection, Connections
+from gcount.api.lane import RECEIVE_BYTES, Lane
 from gcount.api.protocol import Protocol, http_config
+from gcount.api.redis import Redis
 from gcount.throttle import Throttle
 
 GRACE_SECONDS: Final = 1.0
@@ -46,10 +49,20 @@ _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.E
 class Server(TCPServer):
     """Serves one connection."""
 
-    def __init__(self, app: AppWrapper, config: Config, context: WorkerContext, connection: Connection) -> None:
+    def __init__(
+        self,
+        app: AppWrapper,
+        config: Config,
+        context: WorkerContext,
+        connection: Connection,
+        lane: Lane | None,
+        first: bytes,
+    ) -> None:
         # hypercorn hands a shallow copy of the state to each request: scope["state"]["connection"].
         super().__init__(app, config, context, {"connection": connection}, cast(Any, connection))
         self.connection = connection
+        self._lane = lane
+        self._first = first  # what the peer sent first
 
     async def run(self) -> None:
         """Serve until either side closes. Like the parent's, without TLS and HTTP/2, with our `Protocol`."""
@@ -76,6 +89,29 @@ class Server(TCPServer):
             pass  # the peer left before its address could be asked for
         finally:
             await self._close()
+
+    async def _read_data(self) -> None:
+        """Give what the peer sends to the lane or, from the first request on that is not plain, to hypercorn.
+
+        A peer that has finished sending may still wait for its answer: hypercorn, which takes the end of the input
+        for the end of the peer, is told of it after that answer.
+        """
+        protocol = cast(Protocol, self.protocol)
+        data = self._first
+        with suppress(trio.ClosedResourceError, trio.BrokenResourceError):
+            while data:
+                if protocol.has_whole_request:
+                    await self.connection.wait_idle()  # so that what follows may be plain again
+                if self._lane is not None and protocol.is_between_requests:
+                    data = await self._lane.answer(self.connection, data)
+                    if not data:
+                        break
+                await protocol.handle(RawData(data))
+                data = await self.connection.receive_some(RECEIVE_BYTES)
+            if protocol.has_whole_request:
+                await self.connection.wait_idle()
+            await protocol.handle(RawData(b""))
+        await protocol.handle(Closed())
 
     async def protocol_send(self, event: Event) -> None:
         """Send to the peer, close, or note when a request begins and ends.
@@ -125,9 +161,17 @@ class _Acceptor:
     """Accepts connections and serves each in a task of its own."""
 
     def __init__(
-        self, app: ASGIFramework, connections: Connections, context: WorkerContext, nursery: trio.Nursery
+        self,
+        app: ASGIFramework,
+        lane: Lane | None,
+        redis: Redis | None,
+        connections: Connections,
+        context: WorkerContext,
+        nursery: trio.Nursery,
     ) -> None:
         self._app = _App(app)
+        self._lane = lane
+        self._redis = redis
         self._config = http_config()
         self._connections = connections
         self._context = context
@@ -159,8 +203,12 @@ class _Acceptor:
     async def _guard(self, connection: Connection) -> None:
         """Serve a connection; whatever goes wrong ends this connection and nothing else."""
         try:
-            with connection.scope:
-                await Server(self._app, self._config, self._context, connection)
+            with connection.scope, suppress(trio.ClosedResourceError, trio.BrokenResourceError):
+                first = await connection.receive_some(RECEIVE_BYTES)
+                if self._redis is not None and first[:1] == b"*":  # no HTTP request begins like that
+                    await self._redis.serve(connection, first)
+                elif first:
+                    await Server(self._app, self._config, self._context, connection, self._lane, first)
         except* Exception as group:
             if not connection.scope.cancel_called:  # what breaks in a connection that we ended is no news
                 self._failed.warn(error=_first(group))
@@ -175,8 +223,10 @@ def _first(group: BaseException) -> str:
     return type(group).__name__
 
 
-async def _close_unused(connections: Connections) -> None:
+async def _close_unused(connections: Connections, redis: Redis | None) -> None:
     while True:
+        if redis is not None:
+            redis.refresh()
         connections.close_unused(KEEP_ALIVE_SECONDS)
         await trio.sleep(1.0)
 
@@ -187,6 +237,8 @@ async def serve(
     connections: Connections,
     *,
     shutdown: trio.Event,
+    lane: Lane | None = None,
+    redis: Redis | None = None,
     grace: float = GRACE_SECONDS,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -201,6 +253,8 @@ async def serve(
         listeners: listening sockets; they are closed when this function ends.
         connections: where connections are registered.
         shutdown: set by the caller to end the server.
+        lane: answers the plain requests; without one the application answers all.
+        redis: answers those whose first byte tells that they speak Redis' protocol.
         grace: seconds for the requests in flight at the end.
         task_status: told when connections are being accepted.
 
@@ -209,17 +263,17 @@ async def serve(
     """
     context = WorkerContext(None)
     async with trio.open_nursery() as serving:
-        acceptor = _Acceptor(app, connections, context, serving)
+        acceptor = _Acceptor(app, lane, redis, connections, context, serving)
         try:
             async with trio.open_nursery() as accepting:
                 for listener in listeners:
                     accepting.start_soon(acceptor.accept, listener)
-                accepting.start_soon(_close_unused, connections)
+                accepting.start_soon(_close_unused, connections, redis)
                 task_status.started()
                 await shutdown.wait()
                 accepting.cancel_scope.cancel()
             await context.terminated.set()  # hypercorn closes connections after their response from now on
-            connections.linger_seconds = 0.0
+            connections.stopping = True
             connections.close_unused(0.0)
             with trio.move_on_after(grace):
                 await connections.wait_no_clients()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import resource
+import struct
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -31,6 +32,11 @@ async def connected(connections: Connections) -> AsyncIterator[tuple[Connection,
         connection = connections.admit(accepted)
         assert connection is not None
         yield connection, dialled
+
+
+async def receive_all(stream: trio.SocketStream) -> None:
+    while await stream.receive_some():
+        pass
 
 
 def is_open(connection: Connection) -> bool:
@@ -197,3 +203,65 @@ def test_the_limit_is_never_more_than_wanted() -> None:
     assert connection_limit(3) == 3
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     assert soft == hard
+
+
+async def test_waiting_for_an_idle_connection_ends_with_its_request() -> None:
+    connections = Connections(5)
+    async with connected(connections) as (connection, _), trio.open_nursery() as nursery:
+        await connection.wait_idle()
+        connection.set_busy(True)
+        nursery.start_soon(connection.wait_idle)
+        await trio.testing.wait_all_tasks_blocked()
+        assert nursery.child_tasks
+        connection.set_busy(True)
+        await trio.testing.wait_all_tasks_blocked()
+        assert nursery.child_tasks
+        connection.set_busy(False)
+        with trio.fail_after(20):
+            while nursery.child_tasks:
+                await trio.lowlevel.checkpoint()
+
+
+@pytest.mark.parametrize("how", ["closed", "reset by the peer"])
+async def test_waiting_for_an_idle_connection_ends_when_nothing_can_be_sent_any_more(how: str) -> None:
+    connections = Connections(5)
+    async with connected(connections) as (connection, peer):
+        connection.set_busy(True)
+        with trio.fail_after(20):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(connection.wait_idle)
+                await trio.testing.wait_all_tasks_blocked()
+                if how == "closed":
+                    await connection.aclose()
+                else:
+                    peer.socket.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    await trio.aclose_forcefully(peer)
+                    with contextlib.suppress(trio.BrokenResourceError):
+                        while True:
+                            await connection.send_all(b"x")
+
+
+@pytest.mark.parametrize("busy", [False, True])
+async def test_a_peer_that_does_not_read_sees_a_reset(busy: bool) -> None:
+    """The kernel is not to keep what could not be sent, whether anybody called the connection busy or not."""
+    connections = Connections(5, send_timeout=0.05)
+    async with connected(connections) as (connection, peer):
+        connection.set_busy(busy)
+        with pytest.raises(trio.BrokenResourceError):
+            await connection.send_all(b"x" * 50_000_000)
+        with trio.fail_after(20), pytest.raises(trio.BrokenResourceError):
+            await receive_all(peer)
+
+
+async def test_a_connection_knows_that_the_server_ends_and_does_not_linger_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("gcount.api.connections.LINGER_SECONDS", 3600.0)
+    connections = Connections(5)
+    async with connected(connections) as (connection, _):
+        found = [connection.stopping]
+        connections.stopping = True
+        assert [*found, connection.stopping] == [False, True]
+        await connection.send_eof()
+        with trio.fail_after(20):
+            await connection.aclose()

@@ -525,3 +525,73 @@ async def test_shutdown_does_not_spend_its_grace_on_links() -> None:
         server.shutdown.set()
     assert trio.current_time() - begun < 0.9
     await stream.aclose()
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /slow HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+        b"GET /slow HTTP/1.0\r\n\r\n",
+        b"POST /slow HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    ],
+    ids=["kept alive", "closing", "HTTP/1.0", "chunks"],
+)
+async def test_a_client_that_has_finished_sending_gets_its_answer(head: bytes) -> None:
+    """hypercorn takes the end of the input for the end of the client."""
+    async with node() as server:
+        stream = await server.dial(head)
+        await server.started.wait()
+        (connection,) = server.connections._busy
+        await stream.send_eof()
+        await until(lambda: connection._peer_finished)
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        server.go_on.set()
+        await read_until(stream, b"\r\n\r\ndone\n")
+        assert await stream.receive_some() == b""
+        await stream.aclose()
+
+
+async def test_a_client_that_finishes_sending_in_the_middle_of_a_request_is_told_so() -> None:
+    async with node() as server:
+        stream = await server.dial(b"POST /body HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\na")
+        await stream.send_eof()
+        received = b"".join([chunk async for chunk in stream])
+        assert problem(received)["status"] == 400
+        await stream.aclose()
+
+
+@pytest.mark.parametrize("reset", [False, True], ids=["closes", "resets"])
+async def test_a_connection_whose_client_left_during_its_request_does_not_stay(reset: bool) -> None:
+    """hypercorn ends a request whose answer cannot be sent without saying so."""
+    async with node() as server:
+        for _ in range(10):
+            stream = await server.dial(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
+            await server.started.wait()
+            if reset:
+                stream.socket.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_LINGER, struct.pack("ii", 1, 0))
+            await trio.aclose_forcefully(stream)
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            server.go_on.set()
+            with trio.fail_after(PATIENCE):
+                await until(lambda: len(server.connections) == 0)
+            server.started, server.go_on = trio.Event(), trio.Event()
+
+
+@pytest.mark.parametrize("closing", [b"HTTP/1.1\r\nHost: x\r\nConnection: close", b"HTTP/1.0"])
+async def test_what_follows_the_last_request_of_a_connection_is_ignored(closing: bytes) -> None:
+    """Not answered 400 in place of the request, which may have changed something by then."""
+    async with node() as server:
+        head = b"GET /slow " + closing + b"\r\n\r\n"
+        for together in (True, False):
+            stream = await server.dial(head + PING if together else head)
+            await server.started.wait()
+            if not together:
+                await stream.send_all(PING)
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            server.go_on.set()
+            received = await read_until(stream, b"\r\n\r\ndone\n")
+            assert received.startswith(b"HTTP/1.1 200 ")
+            assert await stream.receive_some() == b""
+            await stream.aclose()
+            server.started, server.go_on = trio.Event(), trio.Event()

@@ -6,8 +6,10 @@ import random
 from pathlib import Path
 
 import trio
+import trio.testing
 
-from tests.harness.cluster import configure, consistent_values_are, loopback_nodes, running, spread
+from tests.harness.client import Response
+from tests.harness.cluster import assert_unavailable, configure, consistent_values_are, loopback_nodes, running, spread
 from tests.harness.load import Ledger, worker
 
 STOPS = 6
@@ -33,3 +35,31 @@ async def test_sigterm_under_load_exits_0_every_time_and_loses_nothing(tmp_path:
         value = await nodes[1].consistent("n", 10)
         ledger.check_bounds("n", value.number())
         await consistent_values_are(nodes, {"n": value.number()}, within=5)
+
+
+async def test_a_consistent_read_in_flight_at_sigterm_is_answered_however_long_it_might_wait(tmp_path: Path) -> None:
+    """Over both ways to a counter: with a query a request is not plain."""
+    node, absent = loopback_nodes(tmp_path, 2, env={"CHALLENGE_TIMEOUT": "1" + "0" * 30})
+    async with running(node):
+        await configure(node, [node, absent])
+        await node.add("x", 5)
+        answers: list[Response] = []
+
+        async def read(query: str) -> None:
+            client = node.client()
+            await client.request("GET", "/ping")
+            answers.append(await client.request("GET", f"/counter/x/consistent_value{query}"))
+            client.drop()
+
+        async with trio.open_nursery() as nursery:
+            for query in ("", "?timeout=60"):
+                nursery.start_soon(read, query)
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            for _ in range(10):  # what the node answers later than it was asked for the reads
+                await node.get("/ping")
+            assert answers == []
+            assert await node.stop() == 0
+        for answer in answers:
+            assert_unavailable(answer, [absent], at_least=5, at_most=5)
+            assert "stops" in answer.json()["detail"]
+        assert len(answers) == 2

@@ -1,0 +1,133 @@
+"""The fast lane: plain requests for counters, answered without an application server.
+
+What a request for a counter asks of gcount takes some microseconds, the layers of a general application server take a
+hundred times as long. So the requests that a node is there for are answered here, when they come in their plain form.
+Whatever is unusual about a request leaves it, whole, to the application behind, on the same connection: the lane only
+ever answers what both would answer alike, and can be switched off.
+"""
+
+from email.utils import formatdate
+from time import time
+from typing import Final
+
+import trio
+from prometheus_client import Counter
+from quart import Response
+
+from gcount.api.connections import Connection
+from gcount.api.plain import INCREMENT, VALUE, Plain, may_become_plain, parse
+from gcount.api.problems import refusal_problem, unexpected_problem
+from gcount.api.requests import parse_amount, parse_name
+from gcount.errors import BadRequest, Refusal
+from gcount.node import Node
+
+RECEIVE_BYTES: Final = 64 * 1024
+# How much may come, and for how long, until a request that began like a plain one is whole. The application, which
+# gets what is longer or slower, has limits of its own.
+_MOST_BYTES: Final = 8 * 1024
+_WHOLE_WITHIN: Final = 1.0  # seconds
+
+
+class Lane:
+    """Answers plain requests for a node's counters.
+
+    Args:
+        node: may still be recovering; until it has, the application answers.
+    """
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._counters: dict[tuple[str, int], Counter] = {}
+        self._date = (0, b"")
+
+    async def answer(self, connection: Connection, data: bytes) -> bytes:
+        """Answer the plain requests that some input begins with, and those that follow it.
+
+        Args:
+            connection: where they came from, between two requests.
+            data: what came last.
+
+        Returns:
+            The first input that begins with something else; nothing when the connection is to end.
+        """
+        start, deadline = 0, 0.0
+        while self._node.recovered:
+            request = parse(data, start)
+            if request is not None and request.end <= len(data):
+                if not await self._respond(connection, request):
+                    break
+                if connection.stopping or request.closes:
+                    return b""
+                start, deadline = request.end, 0.0
+                if start == len(data):
+                    data, start = await connection.receive_some(RECEIVE_BYTES), 0
+                    if not data:
+                        return b""
+            elif request is not None or may_become_plain(data, start):
+                deadline = deadline or trio.current_time() + _WHOLE_WITHIN
+                more = await self._more(connection, len(data) - start, deadline)
+                if not more:
+                    break
+                data, start = data[start:] + more, 0
+            else:
+                break
+        return data[start:]
+
+    @staticmethod
+    async def _more(connection: Connection, size: int, deadline: float) -> bytes:
+        with trio.move_on_at(deadline):
+            if size <= _MOST_BYTES:
+                return await connection.receive_some(RECEIVE_BYTES)
+        return b""
+
+    async def _respond(self, connection: Connection, request: Plain) -> bool:
+        """Answer a request; False when the application is to say what is wrong with it."""
+        node = self._node
+        try:
+            name = parse_name(request.name.decode("ascii"))
+            amount = parse_amount(request.body) if request.route is INCREMENT else 0
+        except BadRequest:
+            return False
+        if request.route is not VALUE:
+            connection.set_busy(True)
+        try:
+            if request.route is VALUE:
+                value = node.value(name)
+            elif request.route is INCREMENT:
+                value = await node.increment(name, amount)
+            else:
+                value = await node.consistent_value(name)
+            status, fields, body = 200, b"content-type: text/plain\r\n", b"%d\n" % value
+        except Refusal as refusal:
+            status, fields, body = await _rendered(refusal_problem(refusal))
+        except Exception as error:
+            path = request.route.replace("{name}", request.name.decode("ascii"))
+            status, fields, body = await _rendered(unexpected_problem(error, path))
+        self._count(request, status)
+        closes = b"connection: close\r\n" if connection.stopping or request.closes else b""
+        head = b"HTTP/1.1 %d \r\n%bcontent-length: %d\r\ndate: %b\r\n%b\r\n"
+        await connection.send_all(head % (status, fields, len(body), self._now(), closes) + body)
+        connection.set_busy(False)
+        return True
+
+    def _now(self) -> bytes:
+        """The time as a Date field has it (RFC 9110, 5.6.7)."""
+        seconds = int(time())
+        if seconds != self._date[0]:
+            self._date = (seconds, formatdate(seconds, usegmt=True).encode())
+        return self._date[1]
+
+    def _count(self, request: Plain, status: int) -> None:
+        counter = self._counters.get((request.route, status))
+        if counter is None:
+            method = "POST" if request.route is INCREMENT else "GET"
+            counter = self._node.metrics.requests.labels(request.route, method, str(status))
+            self._counters[request.route, status] = counter
+        counter.inc()
+
+
+async def _rendered(response: Response) -> tuple[int, bytes, bytes]:
+    """A response's status, its header fields but for the length, and its body."""
+    body = await response.get_data(as_text=False)
+    fields = [f"{name.lower()}: {value}\r\n" for name, value in response.headers if name.lower() != "content-length"]
+    return response.status_code, "".join(fields).encode("latin-1"), body

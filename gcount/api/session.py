@@ -1,0 +1,246 @@
+"""A session with a Redis client: all commands that came together share one commit.
+
+What was read is executed at one instant, in its order: increments are staged, values are those of that instant, and no
+other increment comes in between. Then the session waits for the one commit, and answers all with one send. So a client
+sees its own increments, and the answers to all increments of a counter on a node are the values in their order.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from gcount.api import resp
+from gcount.api.connections import Connection
+from gcount.api.verbs import CommandError, Later, Verb, parse_names, refusal_text
+from gcount.core.counters import Digest
+from gcount.errors import DiskFull, Recovering, Refusal
+
+if TYPE_CHECKING:
+    from gcount.api.redis import Redis
+
+RECEIVE_BYTES: Final = 32 * 1024  # at once: some 2,000 commands, a few milliseconds of work
+_SEND_BYTES: Final = 64 * 1024  # answers are not kept beyond
+_MAX_AHEAD: Final = 64 * 1024  # input that is kept while a command waits
+_COMMANDS_A_TURN: Final = 1024
+
+
+class Session:
+    """One client.
+
+    Attributes:
+        id: no other session of this start has it.
+        name: what the client calls itself.
+        version: of RESP, 2 or 3.
+        node: whom it asks.
+        acknowledged: this node's versions that hold all increments that the client was told of.
+        closing: whether nothing is answered any more.
+    """
+
+    def __init__(self, redis: Redis, connection: Connection, number: int) -> None:
+        self.id = number
+        self.name = b""
+        self.version = 2
+        self.redis = redis
+        self.node = redis.node
+        self.connection = connection
+        self.acknowledged: Digest = {}
+        self.closing = False
+        self._parser = resp.Parser()
+        self._ahead: deque[bytes] = deque()
+        self._ended = False
+        self._answers: list[bytes] = []
+        self._verbs: list[str] = []
+        self._size = 0
+        self._later: list[tuple[int, Later]] = []
+        self._amounts: list[tuple[str, int]] = []
+
+    def refresh(self) -> None:
+        """Count as used, unless a command is under way, or has begun and does not go on."""
+        if not self.connection.busy and self._parser.between_commands:
+            self.connection.set_busy(False)
+
+    async def run(self, data: bytes) -> None:
+        """Answer until either side ends the connection; see `Redis.serve`."""
+        connection = self.connection
+        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            while data:
+                if not (self._parser.between_commands and await self._answer_column(data)):
+                    await self._answer(data)
+                if self.closing or connection.stopping:
+                    await connection.send_eof()
+                    break
+                connection.set_busy(False)
+                data = await self._receive()
+        await connection.aclose()
+
+    async def _receive(self) -> bytes:
+        if self._ahead:
+            return self._ahead.popleft()
+        return b"" if self._ended else await self.connection.receive_some(RECEIVE_BYTES)
+
+    # The commands of a turn
+
+    def count(self, amount: int, name: str) -> Later:
+        """Stage an increment; its reply is the value after it."""
+        return self._value(name, amount, lambda values: resp.integer(values[0], self.version))
+
+    def read(self, names: Sequence[str], render: Callable[[Sequence[int]], bytes]) -> bytes | Later:
+        """Read counters as they are at this place in the turn."""
+        if not self._amounts:
+            return render([self.node.value(name) for name in names])
+        first = len(self._amounts)
+        self._amounts += [(name, 0) for name in names]
+        return Later(first, len(names), render)
+
+    def _value(self, name: str, amount: int, render: Callable[[Sequence[int]], bytes]) -> Later:
+        self._amounts.append((name, amount))
+        return Later(len(self._amounts) - 1, 1, render)
+
+    async def _answer(self, data: bytes) -> None:
+        """Execute all commands that are whole with some input, and answer them."""
+        for number, command in enumerate(self._parser.feed(data), start=1):
+            await self._execute(command)
+            if self.closing:
+                break
+            if self._size >= _SEND_BYTES or number % _COMMANDS_A_TURN == 0:
+                await self._flush()
+        if self._parser.fault is not None and not self.closing:
+            self._say("none", resp.error(f"ERR Protocol error: {self._parser.fault}"))
+            self.closing = True
+        await self._flush()
+
+    async def _execute(self, command: resp.Command) -> None:
+        word = command[0]
+        verb = self.redis.verbs.get(word) or self.redis.verbs.get(word.upper())
+        if verb is None or not verb.takes(len(command)):
+            self._say(*self._unknown(command, verb))
+            return
+        if verb.waits and not self.node.recovered:
+            await self._flush()
+            with suppress(Recovering):
+                await self.node.wait_recovered()
+        try:
+            if verb.run is not None:
+                reply = verb.run(self, command)
+            else:
+                assert verb.later is not None
+                await self._flush()
+                self.connection.set_busy(True)
+                reply = await verb.later(self, command)
+        except CommandError as error:
+            reply = resp.error(str(error))
+        except Refusal as refusal:
+            reply = resp.error(refusal_text(refusal))
+        if isinstance(reply, bytes):
+            self._say(verb.name, reply)
+        else:
+            self._later.append((len(self._answers), reply))
+            self._say(verb.name, b"")
+
+    def _say(self, name: str, reply: bytes) -> None:
+        self._verbs.append(name)
+        self._answers.append(reply)
+        self._size += len(reply)
+
+    def _unknown(self, command: resp.Command, verb: Verb | None) -> tuple[str, bytes]:
+        """What to say to a command that can't be executed, and the name under which it is counted."""
+        if verb is not None:
+            return verb.name, resp.error(f"ERR wrong number of arguments for '{verb.name.lower()}' command")
+        reason = self.redis.refused.get(command[0].upper())
+        if reason is not None:
+            name = command[0].upper().decode()
+            return name, resp.error(f"ERR {name} is not possible: {reason}")
+        words = [word[:128].decode("utf-8", "replace") for word in command[:8]]
+        begins = "".join(f"'{word}' " for word in words[1:])
+        return "unknown", resp.error(f"ERR unknown command '{words[0]}', with args beginning with: {begins}")
+
+    async def _flush(self) -> None:
+        """Wait for what was staged, then send all answers."""
+        answers = self._answers
+        if not answers:
+            return
+        if self._amounts:
+            amounts, self._amounts = self._amounts, []
+            later, self._later = self._later, []
+            values = await self._commit(amounts)
+            for place, (first, number, render) in later:
+                found = [value for value in values[first : first + number] if isinstance(value, int)]
+                refused = next((value for value in values[first : first + number] if isinstance(value, Refusal)), None)
+                answers[place] = render(found) if refused is None else resp.error(refusal_text(refused))
+        self.redis.commands.update(zip(self._verbs, [answer[:1] == b"-" for answer in answers], strict=True))
+        self._answers, self._verbs, self._size = [], [], 0
+        await self.connection.send_all(b"".join(answers))
+
+    async def _commit(self, amounts: list[tuple[str, int]]) -> Sequence[int | Refusal]:
+        """Count, and remember what was acknowledged."""
+        self.connection.set_busy(True)
+        node = self.node
+        try:
+            values = await node.increment_many(amounts)
+        except DiskFull as full:
+            return [full if amount else node.value(name) for name, amount in amounts]
+        except Recovering as recovering:
+            return [recovering] * len(amounts)
+        replica = node.local.replica
+        self.acknowledged[replica.identity.incarnation] = replica.version
+        for incarnation in replica.identity.retired[-1:]:  # should a new one have come with the next batch already
+            self.acknowledged[incarnation] = replica.counters.version(incarnation)
+        return values
+
+    # Pipelines of one command
+
+    async def _answer_column(self, data: bytes) -> bool:
+        """Answer a pipeline of nothing but INCR, or GET, at once; False when the input is anything else."""
+        column = resp.columns(data)
+        if column is None or not self.node.recovered:
+            return False
+        word, raw_names = column
+        verb = word.upper()
+        if verb not in (b"INCR", b"GET") or (names := parse_names(raw_names)) is None:
+            return False
+        if verb == b"GET":
+            value = self.node.value
+            values = [value(name) for name in names]
+            answers = b"".join([resp.bulk(b"%d" % n) if n else resp.NULL[self.version] for n in values])
+            failed = 0
+        else:
+            answers, failed = await self._count_column(names)
+        self.redis.commands[verb.decode(), False] += len(names) - failed
+        if failed:
+            self.redis.commands[verb.decode(), True] += failed
+        await self.connection.send_all(answers)
+        return True
+
+    async def _count_column(self, names: list[str]) -> tuple[bytes, int]:
+        times = len(names)
+        if names.count(names[0]) == times:
+            [value] = await self._commit([(names[0], times)])
+            if isinstance(value, int):  # else some of them may be possible, one by one
+                self.node.metrics.increments.inc(times - 1)
+                return b"".join(resp.integers(value - times + 1, value, self.version)), 0
+        values = await self._commit([(name, 1) for name in names])
+        answers = [resp.integer(n, self.version) if isinstance(n, int) else resp.error(refusal_text(n)) for n in values]
+        return b"".join(answers), sum(1 for n in values if not isinstance(n, int))
+
+    async def while_connected(self, wait: Callable[[], Awaitable[object]]) -> None:
+        """Wait for something for as long as the client stays; what it sends meanwhile is kept, up to a limit."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._listen, nursery.cancel_scope)
+            await wait()
+            nursery.cancel_scope.cancel()
+
+    async def _listen(self, waiting: trio.CancelScope) -> None:
+        while sum(map(len, self._ahead)) < _MAX_AHEAD:
+            data = b""
+            with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                data = await self.connection.receive_some(RECEIVE_BYTES)
+            if not data:
+                self._ended = True
+                waiting.cancel()
+                return
+            self._ahead.append(data)
