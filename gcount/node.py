@@ -92,7 +92,7 @@ class Node:
             # From the confirmation to here there is no await: nothing can have spoken against the incarnation
             # meanwhile.
             commit = self.local.committer.increment(name, amount)
-            staged = commit.staged(name)
+            staged = commit.amounts.get(name, 0)
             await commit.wait()
             self.metrics.increments.inc()
             return commit.value(name, staged)

@@ -46,7 +46,8 @@ def _decimal(value: int, version: int) -> bytes:
 
 
 def _get(session: Session, words: list[bytes]) -> bytes | Later:
-    return session.read([parse_name(words[1])], lambda values: _decimal(values[0], session.version))
+    version = session.version
+    return session.read([parse_name(words[1])], lambda values: _decimal(values[0], version))
 
 
 def _mget(session: Session, words: list[bytes]) -> bytes | Later:
@@ -85,7 +86,7 @@ async def _scan(session: Session, words: list[bytes]) -> bytes:
     found: list[bytes] = []
     end = min(at + most, len(counters))
     while at < end:
-        names = counters._names[at : min(at + _SCAN_SLICE, end)]
+        names = counters.names(at, min(at + _SCAN_SLICE, end))
         at += len(names)
         found += [resp.bulk(raw) for name in names if matches(raw := name.encode())]
         await trio.lowlevel.checkpoint()

@@ -9,7 +9,7 @@ here, strictly, and at the same speed: one split finds all lines, and lengths ar
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from gcount.errors import GcountError
@@ -18,7 +18,7 @@ Command = list[bytes]
 """The name of a command, as the client wrote it, and its arguments."""
 
 # What one client can make a node hold for one command: less than 1 MiB, however it is cut.
-MAX_ARGUMENTS: Final = 8192
+MAX_ARGUMENTS: Final = 4096
 MAX_BULK_BYTES: Final = 64 * 1024
 MAX_COMMAND_BYTES: Final = 512 * 1024
 _MAX_HEAD_BYTES: Final = 32
@@ -216,11 +216,17 @@ def integer(number: int, version: int) -> bytes:
     return b"(%b\r\n" % digits if version == 3 else bulk(digits)
 
 
-def integers(first: int, last: int, version: int) -> list[bytes]:
-    """All numbers from one to another."""
-    if last in _INT64:
-        return [b":%d\r\n" % number for number in range(first, last + 1)]
-    return [integer(number, version) for number in range(first, last + 1)]
+def integers(numbers: Sequence[int], greatest: int, version: int) -> bytes:
+    """Many numbers, one after the other.
+
+    Args:
+        numbers: at least 0.
+        greatest: of them.
+        version: of RESP.
+    """
+    if greatest in _INT64:
+        return b"".join([b":%d\r\n" % number for number in numbers])
+    return b"".join([integer(number, version) for number in numbers])
 
 
 def error(text: str) -> bytes:

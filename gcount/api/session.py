@@ -7,6 +7,7 @@ sees its own increments, and the answers to all increments of a counter on a nod
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -81,13 +82,41 @@ class Session:
     async def _receive(self) -> bytes:
         if self._ahead:
             return self._ahead.popleft()
-        return b"" if self._ended else await self.connection.receive_some(RECEIVE_BYTES)
+        return b"" if self._ended else await self._read()
+
+    # One system call where a stream takes several and as many visits to the scheduler: a third of all the time that a
+    # session takes. A connection that was closed meanwhile has no descriptor, and no other one's.
+
+    async def _read(self) -> bytes:
+        connection = self.connection
+        while (descriptor := connection.socket.fileno()) >= 0:
+            await trio.lowlevel.wait_readable(descriptor)
+            try:
+                data = os.read(connection.socket.fileno(), RECEIVE_BYTES)
+            except BlockingIOError:
+                continue
+            except OSError as error:
+                raise trio.BrokenResourceError from error
+            connection.bytes_in += len(data)
+            return data
+        raise trio.ClosedResourceError
+
+    async def _send(self, data: bytes) -> None:
+        connection = self.connection
+        sent = 0
+        with suppress(OSError):  # if it is more than that the socket is full, the stream finds out
+            sent = os.write(connection.socket.fileno(), data)
+            connection.bytes_out += sent
+        if sent < len(data):
+            await connection.send_all(memoryview(data)[sent:])
 
     # The commands of a turn
 
     def count(self, amount: int, name: str) -> Later:
         """Stage an increment; its reply is the value after it."""
-        return self._value(name, amount, lambda values: resp.integer(values[0], self.version))
+        version = self.version  # a HELLO may follow in the same turn
+        self._amounts.append((name, amount))
+        return Later(len(self._amounts) - 1, 1, lambda values: resp.integer(values[0], version))
 
     def read(self, names: Sequence[str], render: Callable[[Sequence[int]], bytes]) -> bytes | Later:
         """Read counters as they are at this place in the turn."""
@@ -97,10 +126,6 @@ class Session:
         self._amounts += [(name, 0) for name in names]
         return Later(first, len(names), render)
 
-    def _value(self, name: str, amount: int, render: Callable[[Sequence[int]], bytes]) -> Later:
-        self._amounts.append((name, amount))
-        return Later(len(self._amounts) - 1, 1, render)
-
     async def _answer(self, data: bytes) -> None:
         """Execute all commands that are whole with some input, and answer them."""
         for number, command in enumerate(self._parser.feed(data), start=1):
@@ -109,6 +134,7 @@ class Session:
                 break
             if self._size >= _SEND_BYTES or number % _COMMANDS_A_TURN == 0:
                 await self._flush()
+                await trio.lowlevel.checkpoint()
         if self._parser.fault is not None and not self.closing:
             self._say("none", resp.error(f"ERR Protocol error: {self._parser.fault}"))
             self.closing = True
@@ -174,7 +200,7 @@ class Session:
                 answers[place] = render(found) if refused is None else resp.error(refusal_text(refused))
         self.redis.commands.update(zip(self._verbs, [answer[:1] == b"-" for answer in answers], strict=True))
         self._answers, self._verbs, self._size = [], [], 0
-        await self.connection.send_all(b"".join(answers))
+        await self._send(b"".join(answers))
 
     async def _commit(self, amounts: list[tuple[str, int]]) -> Sequence[int | Refusal]:
         """Count, and remember what was acknowledged."""
@@ -213,19 +239,25 @@ class Session:
         self.redis.commands[verb.decode(), False] += len(names) - failed
         if failed:
             self.redis.commands[verb.decode(), True] += failed
-        await self.connection.send_all(answers)
+        await self._send(answers)
         return True
 
     async def _count_column(self, names: list[str]) -> tuple[bytes, int]:
+        """Count each name once; returns the answers, and how many of them are errors."""
         times = len(names)
         if names.count(names[0]) == times:
             [value] = await self._commit([(names[0], times)])
             if isinstance(value, int):  # else some of them may be possible, one by one
                 self.node.metrics.increments.inc(times - 1)
-                return b"".join(resp.integers(value - times + 1, value, self.version)), 0
+                return resp.integers(range(value - times + 1, value + 1), value, self.version), 0
         values = await self._commit([(name, 1) for name in names])
-        answers = [resp.integer(n, self.version) if isinstance(n, int) else resp.error(refusal_text(n)) for n in values]
-        return b"".join(answers), sum(1 for n in values if not isinstance(n, int))
+        counted = [n for n in values if isinstance(n, int)]
+        if len(counted) == times:
+            return resp.integers(counted, max(counted), self.version), 0
+        answers = [
+            resp.error(refusal_text(n)) if isinstance(n, Refusal) else resp.integer(n, self.version) for n in values
+        ]
+        return b"".join(answers), times - len(counted)
 
     async def while_connected(self, wait: Callable[[], Awaitable[object]]) -> None:
         """Wait for something for as long as the client stays; what it sends meanwhile is kept, up to a limit."""

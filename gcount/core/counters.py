@@ -107,6 +107,10 @@ class Counters:
         """Every name with its cells; for tests and tools, as it costs the whole state."""
         return ((name, self.cells(name)) for name in self._names)
 
+    def names(self, start: int, end: int) -> list[str]:
+        """Some of the counters' names, in the order in which they became known; none ever goes."""
+        return self._names[start:end]
+
     def total(self, name: str) -> int:
         """The sum of a counter's cells; 0 for a name never incremented."""
         index = self._indexes.get(name)

@@ -28,26 +28,25 @@ class Commit:
 
     The order in which increments are staged is the order in which they count. So the answer to one is the counter's
     value before this node's part of the batch, plus what was staged up to it: no two get the same answer.
+
+    Attributes:
+        amounts: what this node adds to counters in this batch, as far as it was staged; 0 for one that is only read.
     """
 
-    __slots__ = ("_amounts", "_before", "_done", "_failure")
+    __slots__ = ("_before", "_done", "_failure", "amounts")
 
     def __init__(self) -> None:
         self._done = trio.Event()
         self._failure: DiskFull | None = None
-        self._amounts: dict[str, int] = {}
+        self.amounts: dict[str, int] = {}
         self._before: dict[str, int] = {}
-
-    def staged(self, name: str) -> int:
-        """What this node adds to a counter in this batch, as far as it was staged."""
-        return self._amounts.get(name, 0)
 
     def value(self, name: str, staged: int) -> int:
         """The counter's value when so much of the batch's amount had been added.
 
         Args:
-            name: a counter that is in the batch, or was to be read with it.
-            staged: what `staged` said at the instant in question.
+            name: a counter in `amounts`.
+            staged: what `amounts` said at the instant in question.
         """
         return self._before.get(name, 0) + staged
 
@@ -66,10 +65,6 @@ class Commit:
         """Whether it was dropped."""
         return self._failure is not None
 
-    def stage(self, name: str, amount: int) -> None:
-        """Note what the batch holds of a counter; 0 to know its value."""
-        self._amounts[name] = amount
-
     def resolve(self, failure: DiskFull | None, total: Callable[[str], int] | None = None) -> None:
         """Wake all who wait.
 
@@ -78,7 +73,7 @@ class Commit:
             total: the value of a counter after the batch.
         """
         if total is not None:
-            self._before = {name: total(name) - amount for name, amount in self._amounts.items()}
+            self._before = {name: total(name) - amount for name, amount in self.amounts.items()}
         self._failure = failure
         self._done.set()
 
@@ -107,7 +102,7 @@ class Committer:
 
     def increment(self, name: str, amount: int) -> Commit:
         """Stage an increment; see `Replica.stage_increment` for the errors."""
-        self._next.stage(name, self._replica.stage_increment(name, amount))
+        self._next.amounts[name] = self._replica.stage_increment(name, amount)
         return self._soon()
 
     async def increment_many(self, amounts: Sequence[tuple[str, int]]) -> list[int | Refusal]:
@@ -123,20 +118,20 @@ class Committer:
             DiskFull: the batch was dropped.
         """
         commit, stage = self._next, self._replica.stage_increment
+        waiting = commit.amounts
         staged: list[int | Refusal] = []
+        counted = 0
         for name, amount in amounts:
             try:
-                after = stage(name, amount) if amount else commit.staged(name)
+                waiting[name] = after = stage(name, amount) if amount else waiting.get(name, 0)
             except Refusal as refusal:
                 staged.append(refusal)
             else:
-                commit.stage(name, after)
+                counted += 1 if amount else 0
                 staged.append(after)
         await self._soon().wait()
+        self._metrics.increments.inc(counted)
         value = commit.value
-        self._metrics.increments.inc(
-            sum(1 for _, amount in amounts if amount) - sum(1 for n in staged if not isinstance(n, int))
-        )
         return [value(name, n) if isinstance(n, int) else n for n, (name, _) in zip(staged, amounts, strict=True)]
 
     def take(self, deltas: list[Delta]) -> Commit:

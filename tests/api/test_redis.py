@@ -114,11 +114,13 @@ class Running:
 
 
 @asynccontextmanager
-async def serving(*, max_counters: int = 100_000, lane: bool = True) -> AsyncIterator[Running]:
+async def serving(
+    *, max_counters: int = 100_000, lane: bool = True, latency: float | None = None
+) -> AsyncIterator[Running]:
     """A node that runs alone, and still answers both protocols when the test is over, unless it was told to stop."""
     config = Settings(1, "127.0.0.1", 7777, Path("unused"), 5.0, "", max_counters, "text")
     transport = SimNetwork(Random(1), (0.0, 0.0)).transport("127.0.0.1:7777")
-    disk = SimDisk(Random(3), (0.0, 0.001))
+    disk = SimDisk(Random(3), (0.0, 0.001) if latency is None else (latency, latency))
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
     shutdown, stopped, connections = trio.Event(), trio.Event(), Connections(100)
     async with (
@@ -133,7 +135,8 @@ async def serving(*, max_counters: int = 100_000, lane: bool = True) -> AsyncIte
             stopped.set()
 
         await nursery.start(run)
-        await node.wait_ready()
+        if latency is None:
+            await node.wait_ready()
         made = Running(node, redis, disk, listeners[0].socket.getsockname()[1], shutdown, connections)
         try:
             yield made
@@ -228,6 +231,15 @@ async def test_numbers_beyond_64_bits() -> None:
         raw = await client.raw(encoded("INCRBY", "x", 0), 23)
         assert raw == b"(%d\r\n" % BIG
         assert await client.raw(line(";".join(["INCR y"] * 2)), 44) == b"(%d\r\n(%d\r\n" % (2**63 + 1, 2**63 + 2)
+
+
+async def test_a_reply_has_the_version_that_was_spoken_when_its_command_came() -> None:
+    async with serving() as running:
+        client = await running.connect()
+        await client.ask(f"INCRBY x {BIG}")
+        answer = await client.raw(line("INCRBY x 0;GET y;HELLO 3;INCRBY x 0;GET y"), 180)
+        assert answer.startswith(b"$20\r\n%d\r\n$-1\r\n%%7\r\n" % BIG)
+        assert answer.endswith(b"(%d\r\n_\r\n" % BIG)
 
 
 async def test_a_part_that_would_pass_its_limit_is_refused_one_by_one() -> None:
@@ -458,12 +470,34 @@ async def test_what_was_staged_is_answered_when_the_node_stops() -> None:
     async with serving() as running:
         client = await running.connect()
         assert await client.ask("INCR x") == 1
+        running.disk.latency = (0.1, 0.1)  # seconds, so that the stop comes in the middle of a commit
         await client.send(line(";".join(["INCR x"] * 50)))
         await until(lambda: running.node.local.replica.is_pending("x"))
         running.node.stop()
         running.shutdown.set()
         assert [await client.reply() for _ in range(50)] == list(range(2, 52))
         assert await client.rest() == b""
+
+
+async def test_a_node_that_starts_answers_ping_and_lets_what_needs_it_wait() -> None:
+    async with serving(latency=0.2) as running:
+        client = await running.connect()
+        assert await client.ask("PING;SELECT 0") == ["PONG", "OK"]
+        assert "loading:1" in str(await client.ask("INFO persistence"))
+        assert not running.node.recovered
+        assert await client.ask("PING;INCR x;GET x") == ["PONG", 1, "1"]
+        assert running.node.recovered
+
+
+async def test_a_node_that_is_stopped_before_it_has_started_says_that_it_is_loading() -> None:
+    async with serving(latency=0.5) as running:
+        client = await running.connect()
+        await client.send(line("PING;INCR x;GET x;PING"))
+        assert await client.reply() == "PONG"
+        running.node.stop()
+        running.shutdown.set()
+        replies = [str(await client.reply()) for _ in range(3)]
+        assert [reply.split()[0] for reply in replies] == ["LOADING", "LOADING", "PONG"]
 
 
 # Hostile input

@@ -256,7 +256,7 @@ def membership_by_order_of_arrival(merge: Any) -> Any:
 @mutant(Commit, "value")
 def answered_with_the_batchs_total(value: Any) -> Any:
     """All increments of a batch are answered alike."""
-    return lambda self, name, staged: value(self, name, self.staged(name))
+    return lambda self, name, staged: value(self, name, self.amounts[name])
 
 
 @mutant(Round, "confirmed")
