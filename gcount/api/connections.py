@@ -72,6 +72,7 @@ class Connection(trio.abc.HalfCloseableStream):
         self.bytes_out = 0
         self.scope = trio.CancelScope()
         self._stream = stream
+        self._sending = trio.Lock()
         self._owner = owner
         self._receiving = False
         self._half_closed = False
@@ -129,7 +130,8 @@ class Connection(trio.abc.HalfCloseableStream):
         """
         try:
             with trio.move_on_after(self._owner.link_send_timeout if self.is_link else self._owner.send_timeout):
-                await self._stream.send_all(data)
+                async with self._sending:  # a refusal of what follows may meet an answer under way
+                    await self._stream.send_all(data)
                 self.bytes_out += len(data)
                 return
         except (trio.BrokenResourceError, trio.ClosedResourceError):
@@ -165,7 +167,10 @@ class Connection(trio.abc.HalfCloseableStream):
     async def send_eof(self) -> None:
         """Tell the peer that nothing more will be sent."""
         self._half_closed = True
-        await self._stream.send_eof()
+        if self._sending.locked():
+            raise trio.BusyResourceError("the last answer is still being sent")
+        async with self._sending:
+            await self._stream.send_eof()
 
     async def aclose(self) -> None:
         """Close the connection, leaving the peer a moment to read the last response.

@@ -16,6 +16,7 @@ from gcount.cluster.transport import Link
 from gcount.core import wire
 from gcount.core.boots import Boots
 from gcount.core.counters import Delta
+from gcount.core.limits import MAX_INCARNATIONS
 from gcount.core.link import Intake
 from gcount.errors import DiskFull, LinkClosed, LinkError, LinkRefused, ProtocolError, leaves
 from gcount.storage.commits import Commit
@@ -127,6 +128,7 @@ class _Accepted:
         boots: Boots,
     ) -> None:
         self.hello = hello
+        self._own = {hello.incarnation, *hello.retired}
         self._strangers_aside = strangers_aside
         self._boots = boots
         self._promote = promote
@@ -204,7 +206,7 @@ class _Accepted:
             self._answer(self._intake.ack({}))
         else:
             # Staged at once, not by the errand: what another boot's hello has to wait for must be seen waiting.
-            commit = self._local.committer.take([delta for delta in deltas if self._may_push(delta)])
+            commit = self._local.committer.take(self._permitted(deltas))
             self._errand(nursery, self._ack_when_durable, commit)
 
     async def _ack_when_durable(self, commit: Commit) -> None:
@@ -215,14 +217,27 @@ class _Accepted:
             refused = str(error)
         self._answer(self._intake.ack(self._local.replica.counters.digest(), refused))
 
-    def _may_push(self, delta: Delta) -> bool:
-        """From a node that is no member only its own incarnations are accepted, and nobody else's under that name."""
-        if self.is_member:
-            return True
-        own = delta.incarnation == self.hello.incarnation or delta.incarnation in self.hello.retired
-        replica = self._local.replica
-        fits = len(replica.counters) + len(delta.cells) <= replica.max_counters
-        return own and fits and not self._local.is_claimed(delta.incarnation, self.hello.node)
+    def _permitted(self, deltas: list[Delta]) -> list[Delta]:
+        """From a node that is no member only its own incarnations are accepted, and nobody else's under that name.
+
+        Whoever sends them, those that no member runs or ran under get no more than their half of the room.
+        """
+        local, replica, member = self._local, self._local.replica, self.is_member
+        names, lives = replica.room_for_names, MAX_INCARNATIONS // 2 - replica.incarnations
+        permitted = []
+        for delta in deltas:
+            who = delta.incarnation
+            if not member:
+                new = sum(name not in replica.counters for name in delta.cells)
+                if new > names or who not in self._own or local.is_claimed(who, self.hello.node):
+                    continue
+                names -= new
+            if replica.counters.version(who) == 0 and not local.is_members(who):
+                if lives <= 0:
+                    continue
+                lives -= 1
+            permitted.append(delta)
+        return permitted
 
     def _collect(self, nursery: trio.Nursery, collect: wire.Collect) -> None:
         local = self._local

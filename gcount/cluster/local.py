@@ -10,7 +10,7 @@ import trio
 
 from gcount.core.holds import Holds
 from gcount.core.identity import Standing
-from gcount.core.limits import ID_BYTES
+from gcount.core.limits import ID_BYTES, PUSH_CELLS
 from gcount.core.membership import Membership
 from gcount.core.replica import Replica
 from gcount.core.wire import PROTOCOL, Hello
@@ -72,8 +72,8 @@ class Local:
 
     @property
     def max_aside_cells(self) -> int:
-        """How many cells of one push may be kept aside: all that a member can have, whatever its share."""
-        return 2 * self.replica.max_counters
+        """How many cells of one push may be kept aside: one delta of all counters, with others before it."""
+        return 2 * self.replica.max_counters + PUSH_CELLS
 
     @property
     def self_address(self) -> str | None:
@@ -99,6 +99,10 @@ class Local:
         """Whether a node answers at some member's address."""
         members = (self.met.get(address) for address in self.others)
         return any(hello.node == node for hello in members if hello is not None)
+
+    def is_members(self, incarnation: bytes) -> bool:
+        """Whether a member that was met runs, or ran, under an incarnation."""
+        return any(incarnation == hello.incarnation or incarnation in hello.retired for hello in self.met.values())
 
     def is_claimed(self, incarnation: bytes, node: bytes) -> bool:
         """Whether an incarnation is this node's, or that of a member that is not `node`."""
@@ -214,12 +218,20 @@ class Local:
 
         Anybody can say that, so it makes this node mint once a minute at most.
         """
-        now = trio.current_time()
-        if self.is_twin(hello) and now >= self._next_twin:
-            self._next_twin = now + TWIN_PAUSE
-            self.standing.met_twin("another process with a copy of this node's data directory called this one")
+        if self.is_twin(hello):
+            self.told_of_twin("another process with a copy of this node's data directory called this one")
             with suppress(DiskFull):
                 await self.mint_if_due()
+
+    def told_of_twin(self, reason: str) -> None:
+        """Somebody who may be anybody, or may have heard it from anybody, says that this node has a twin.
+
+        It counts once a minute. A true twin is met again when the pause is over: the two cut each other's links.
+        """
+        now = trio.current_time()
+        if now >= self._next_twin:
+            self._next_twin = now + TWIN_PAUSE
+            self.standing.met_twin(reason)
 
     def minted(self) -> None:
         """A new incarnation is durable; called with its commit, whoever waited for it or does no more."""

@@ -14,6 +14,7 @@ from gcount.cluster.local import Local
 from gcount.cluster.transport import Link, Transport
 from gcount.core import wire
 from gcount.core.counters import Counters, Digest
+from gcount.core.limits import MAX_MEMBERS
 from gcount.core.link import Pusher
 from gcount.core.membership import Membership
 from gcount.errors import DiskFull, LinkClosed, LinkError, LinkRefused, ProtocolError, leaves
@@ -44,6 +45,7 @@ class Peer:
         self.pusher: Pusher | None = None
         self._last_pusher: Pusher | None = None  # of this link or the one before
         self.scope = trio.CancelScope()
+        self.serving = trio.CancelScope()  # all of its loop
         self.redial = trio.Event()
         self.failures = 0
         self.beats = 0  # sent on this link
@@ -186,21 +188,30 @@ class Peers:
                     if address not in self._peers:
                         self._peers[address] = peer = Peer(address)
                         nursery.start_soon(self._serve_member, peer, linger)
+                self._let_go()
                 await self._local.wait_news()
+
+    def _let_go(self) -> None:
+        """Whoever floods the node with memberships shall not make it dial the world: the longest removed go at once."""
+        actors = self._local.replica.membership.actors
+        removed = [peer for address, peer in self._peers.items() if address not in actors]
+        for peer in removed[: max(0, len(removed) - MAX_MEMBERS)]:
+            peer.serving.cancel()
 
     async def _serve_member(self, peer: Peer, linger: float) -> None:
         local = self._local
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._dial_forever, peer)
-            while True:
-                while peer.address in local.replica.membership.actors:
-                    await local.wait_news()
-                with trio.move_on_after(linger) as gone:
-                    while peer.address not in local.replica.membership.actors:
+        with peer.serving:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._dial_forever, peer)
+                while True:
+                    while peer.address in local.replica.membership.actors:
                         await local.wait_news()
-                if gone.cancelled_caught:
-                    break
-            nursery.cancel_scope.cancel()
+                    with trio.move_on_after(linger) as gone:
+                        while peer.address not in local.replica.membership.actors:
+                            await local.wait_news()
+                    if gone.cancelled_caught:
+                        break
+                nursery.cancel_scope.cancel()
         del self._peers[peer.address]
         local.met.pop(peer.address, None)
         local.tell_news()  # it may have been added again meanwhile
@@ -273,7 +284,7 @@ class Peers:
             peer.beats += 1
             await talk.send(wire.Beat())  # this is no leftover of a former life: the other one mints, too
         elif answer.twin and said.node == local.replica.identity.node:
-            local.standing.met_twin(f"another process with a copy of this node's data directory calls {peer.address}")
+            local.told_of_twin(f"another process with a copy of this node's data directory calls {peer.address}")
         elif memberships_exchanged:
             local.heard(peer.address, answer.digest.get(local.replica.identity.incarnation, 0))
         else:  # the newest one, which decides who has to confirm, is not in force

@@ -138,6 +138,11 @@ class Counters:
         """The version of every incarnation known."""
         return {incarnation: column.version for incarnation, column in self._columns.items()}
 
+    @property
+    def incarnations(self) -> int:
+        """How many are known."""
+        return len(self._columns)
+
     def fits(self, delta: Delta) -> bool:
         """Whether `join` would lose nothing: all before the delta is known."""
         return delta.after <= self.version(delta.incarnation)

@@ -15,6 +15,7 @@ MAX_CLUSTER_BYTES = 255
 ID_BYTES = 16  # node, boot and incarnation: 128 random bits
 
 PUSH_BYTES = 64 * 1024  # what a sender puts in one message: half a second at 1 Mbit/s
+PUSH_CELLS = 65_536  # after which a push takes no further delta
 MAX_MESSAGE_BYTES = 256 * 1024  # what a receiver takes
 FRAME_BYTES = 256 * 1024  # what the log aims at for one frame of a big batch
 MAX_FRAME_BYTES = 1024 * 1024

@@ -12,7 +12,7 @@ peer lacks is computed from the state when it can take it, so that a link costs 
 from collections.abc import Iterator
 
 from gcount.core.counters import Counters, Delta, Digest
-from gcount.core.limits import PUSH_BYTES
+from gcount.core.limits import MAX_INCARNATIONS, PUSH_BYTES, PUSH_CELLS
 from gcount.core.membership import Membership
 from gcount.core.parcels import Assembly, pack
 from gcount.core.records import Identity
@@ -98,8 +98,14 @@ class Pusher:
             self._left[incarnation] = times + 1, now + min(LEFT_PAUSE * 2.0**times, LEFT_PAUSE_MOST)
 
     def learned(self, digest: Digest) -> None:
-        """The peer told which versions it has on disk."""
+        """The peer told which versions it has on disk.
+
+        Raises:
+            ProtocolError: they are of more incarnations than there can be.
+        """
         self.peer.update(digest)
+        if len(self.peer) > MAX_INCARNATIONS:
+            raise ProtocolError(f"it claims to know more than {MAX_INCARNATIONS} incarnations")
 
     def lag(self, counters: Counters) -> int:
         """How many versions, of all incarnations, the peer has not acknowledged."""
@@ -109,8 +115,11 @@ class Pusher:
         digest = counters.digest()
         if now - self._seen_at >= RELAY_AFTER:
             self._overdue, self._seen, self._seen_at = self._seen, digest, now
-        deltas = []
+        deltas: list[Delta] = []
+        room = PUSH_CELLS
         for incarnation, version in digest.items():
+            if room <= 0:
+                break  # the rest with the next push: each of them has to fit into what the peer keeps aside
             has = self.peer.get(incarnation, 0)
             if incarnation in self._left and now < self._left[incarnation][1]:
                 continue
@@ -118,6 +127,7 @@ class Pusher:
                 delta = counters.newer(incarnation, has)
                 if delta is not None:
                     deltas.append(delta)
+                    room -= len(delta.cells)
         return deltas
 
 
@@ -166,6 +176,8 @@ class Intake:
         self._assembly.add(push.deltas)
         if self._assembly.cells > self._max_cells:
             raise ProtocolError(f"a push of more than {self._max_cells} cells")
+        if len(self._assembly) > MAX_INCARNATIONS:  # a node has one delta of each at most
+            raise ProtocolError(f"a push of more than {MAX_INCARNATIONS} deltas")
         if not push.last:
             return None
         self._busy = True

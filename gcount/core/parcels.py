@@ -21,6 +21,9 @@ def pack(deltas: Iterable[Delta], size: int) -> Iterator[list[Delta]]:
     room = size
     for delta in deltas:
         piece: dict[str, int] = {}
+        if parcel and room < _DELTA_OVERHEAD:
+            yield parcel
+            parcel, room = [], size
         room -= _DELTA_OVERHEAD
         for name, n in delta.cells.items():
             cost = len(name.encode()) + _CELL_OVERHEAD
@@ -45,6 +48,9 @@ class Assembly:
     def __init__(self) -> None:
         self._whole: list[Delta] = []
         self.cells = 0  # how many are kept aside, for the caller's limit
+
+    def __len__(self) -> int:
+        return len(self._whole)
 
     def add(self, parcel: Iterable[Delta]) -> None:
         """Keep one parcel aside."""

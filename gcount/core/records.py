@@ -131,6 +131,8 @@ def encode_batch(batch: Batch) -> bytes:
 
 
 def _frame(payload: bytes) -> bytes:
+    if len(payload) > MAX_FRAME_BYTES:  # no start would read it
+        raise ValueError(f"a record of {len(payload)} bytes")
     length = _LENGTH.pack(len(payload))
     return MARK + length + _LENGTH.pack(crc32(payload, crc32(length))) + payload
 

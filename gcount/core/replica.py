@@ -36,11 +36,15 @@ class Replica:
         self.max_counters = max_counters
         self._amounts: dict[str, int] = {}
         self._deltas: list[Delta] = []
+        self._new: set[bytes] = set()  # the incarnations among them of which nothing is known yet
+        self._new_names = 0
         self._closings: list[Delta] = []
         self._identity: Identity | None = None
         self._membership: Membership | None = None
         self._sealed: Batch | None = None
         self._sealed_amounts: dict[str, int] = {}
+        self._sealed_new: set[bytes] = set()
+        self._sealed_names = 0
 
     @property
     def version(self) -> int:
@@ -64,6 +68,16 @@ class Replica:
     def anything_staged(self) -> bool:
         """Whether there is something to seal."""
         return bool(self._amounts or self._deltas or self._closings or self._identity or self._membership)
+
+    @property
+    def room_for_names(self) -> int:
+        """How many new names are left, when all that peers' deltas have staged is durable."""
+        return self.max_counters - len(self.counters) - self._new_names - self._sealed_names
+
+    @property
+    def incarnations(self) -> int:
+        """How many are known, or will be when all that is staged is durable; some may be counted twice until then."""
+        return self.counters.incarnations + len(self._new) + len(self._sealed_new)
 
     def is_pending(self, name: str) -> bool:
         """Whether increments of that counter wait for the disk."""
@@ -110,6 +124,9 @@ class Replica:
         if known == 0 and not self._has_room_for(delta.incarnation):
             return False
         self._deltas.append(delta)
+        if known == 0:
+            self._new.add(delta.incarnation)
+        self._new_names += sum(name not in self.counters for name in delta.cells)
         return True
 
     def stage_closing(self, incarnation: bytes) -> bool:
@@ -153,7 +170,8 @@ class Replica:
             own = {name: self.counters.cell(name, incarnation) + amount for name, amount in self._amounts.items()}
             deltas = [Delta(incarnation, version, version + 1, own), *deltas]
         self._sealed = Batch(self.next_batch, deltas, self._identity, self._membership)
-        self._sealed_amounts = self._amounts
+        self._sealed_amounts, self._sealed_new, self._sealed_names = self._amounts, self._new, self._new_names
+        self._new, self._new_names = set(), 0
         self._amounts, self._deltas, self._closings, self._identity, self._membership = {}, [], [], None, None
         return self._sealed
 
@@ -175,7 +193,7 @@ class Replica:
         if self._sealed is None:
             raise RuntimeError("no batch in flight")
         batch, self._sealed = self._sealed, None
-        self._sealed_amounts = {}
+        self._sealed_amounts, self._sealed_new, self._sealed_names = {}, set(), 0
         return batch
 
     def _closing_still(self) -> list[Delta]:
@@ -194,10 +212,9 @@ class Replica:
         return len(self.counters) + len(waiting) < self.max_counters
 
     def _has_room_for(self, incarnation: bytes) -> bool:
-        known = self.counters.digest().keys() | {delta.incarnation for delta in self._deltas}
-        if self._sealed is not None:
-            known |= {delta.incarnation for delta in self._sealed.deltas}
-        return incarnation in known or len(known) < MAX_INCARNATIONS - 1  # one is kept for this node's own next life
+        if incarnation in self._new or incarnation in self._sealed_new:
+            return True
+        return self.incarnations < MAX_INCARNATIONS - 1  # one is kept for this node's own next life
 
     def _apply(self, batch: Batch) -> None:
         if batch.identity is not None:

@@ -1,0 +1,260 @@
+"""A peer that passes hello and then lies: what it must not be able to do.
+
+A *stranger* is no member: it may do nothing but add incarnations of its own. A *false member* answers at an address of
+the config; nodes are taken to be honest, so it may say what it likes of its own incarnations and of others', and spoil
+what is summed up with them; but no node ends, miscounts its own increments, or grows without limit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import structlog
+import trio
+from trio.testing import MockClock
+
+from gcount.cluster import acceptor
+from gcount.core import wire
+from gcount.core.counters import Delta
+from gcount.core.limits import MAX_INCARNATIONS, MAX_MEMBERS, MAX_VERSION
+from gcount.core.membership import Membership
+from gcount.errors import LinkClosed
+from tests.cluster.impostor import joined_by_impostor
+from tests.simulation.caller import HELLO, Caller, call, hello
+from tests.simulation.checks import all_equal
+from tests.simulation.cluster import Host, SimCluster, open_cluster
+
+MINE = HELLO.incarnation
+HUGE = MAX_VERSION
+
+
+def made_up(count: int) -> list[bytes]:
+    return [f"made-up {number:08}".encode() for number in range(count)]
+
+
+def own(host: Host, name: str = "x") -> int:
+    """What a node's own incarnations have added to a counter, as it says itself."""
+    replica = host.node.local.replica
+    return sum(n for who, n in replica.counters.cells(name).items() if replica.identity.owns(who))
+
+
+def incarnation(host: Host) -> bytes:
+    return host.node.local.replica.identity.incarnation
+
+
+@asynccontextmanager
+async def unharmed(cluster: SimCluster) -> AsyncIterator[None]:
+    """The nodes go on as if nothing had happened: links stay, own increments count exactly, all can start again."""
+    before = {host.address: own(host) for host in cluster.hosts}
+    with structlog.testing.capture_logs() as logs:
+        yield
+        for host in cluster.hosts:
+            assert host.running, host.failure
+            await host.node.increment("x", 1)
+            assert own(host) == before[host.address] + 1
+    honest = set(cluster.addresses)
+    assert [line for line in logs if line["event"] == "link down" and line["peer"] in honest] == []
+    await agreed(cluster)
+    for host in cluster.hosts:
+        await host.restart()
+    await agreed(cluster)
+
+
+async def agreed(cluster: SimCluster) -> None:
+    """All nodes come to hold the same, their logs too, and consistent reads answer just that."""
+    first = cluster[1].node.local.replica
+    await cluster.eventually(lambda: all(h.node.local.replica.counters == first.counters for h in cluster.hosts), 10)
+    await all_equal(cluster)
+    for host in cluster.hosts:
+        assert await host.node.consistent_value("x") == first.counters.total("x")
+
+
+def the_link(cluster: SimCluster) -> acceptor._Accepted:
+    """The first node's end of the caller's link."""
+    (link,) = (link for link in cluster[1].node._acceptor._links if link.hello.node == HELLO.node)
+    return link
+
+
+async def push(caller: Caller, deltas: list[Delta], number: int = 1) -> wire.Ack:
+    answer = await caller.ask(wire.Push(number, True, deltas))
+    assert isinstance(answer, wire.Ack)
+    return answer
+
+
+# A stranger's state
+
+
+async def test_thousands_of_made_up_incarnations_leave_room_for_members(autojump_clock: MockClock) -> None:
+    async with open_cluster(2) as cluster:
+        names = made_up(2 * MAX_INCARNATIONS)
+        for part in (names[:MAX_INCARNATIONS], names[MAX_INCARNATIONS:]):
+            async with call(cluster, cluster[1]) as caller:
+                await caller.ask(hello(retired=part, node=part[0]))
+                for number in range(0, len(part), 1024):
+                    deltas = [Delta(who, 0, HUGE, {"spam": 1}) for who in part[number : number + 1024]]
+                    await push(caller, deltas, number // 1024 + 1)
+        await trio.sleep(3)  # until they are relayed
+        for _ in range(2):
+            for host in cluster.hosts:
+                await host.node.increment("x", 1)
+                assert len(host.node.local.replica.counters.digest()) < MAX_INCARNATIONS
+        await cluster.converged("x", 4)
+        for host in cluster.hosts:
+            await host.restart()
+        await cluster.converged("x", 4)
+
+
+async def test_deltas_without_cells_leave_a_log_that_can_be_read(autojump_clock: MockClock) -> None:
+    """One by one they weigh nothing; 60,000 of them in one batch made a record too long for the next start."""
+    async with open_cluster(2) as cluster, unharmed(cluster), call(cluster, cluster[1]) as caller:
+        await caller.ask(HELLO)
+        try:
+            await push(caller, [Delta(MINE, 0, 1, {})])
+            for number in range(2, 9):
+                upto = 10_000 * number
+                parcel = [Delta(MINE, 0, version, {}) for version in range(upto, upto + 8000)]
+                await caller.ask(wire.Push(number, number == 8, parcel))
+        except LinkClosed:
+            pass  # as good
+
+
+async def test_a_push_of_more_deltas_than_there_can_be_incarnations_ends_its_link(autojump_clock: MockClock) -> None:
+    async with open_cluster(1) as cluster, call(cluster, cluster[1]) as caller:
+        await caller.ask(HELLO)
+        deltas = [Delta(MINE, 0, version, {"y": version}) for version in range(1, MAX_INCARNATIONS + 2)]
+        await caller.send(wire.Push(1, True, deltas))
+        assert await caller.ends() < 0.1
+        assert MINE not in cluster[1].node.local.replica.counters.digest()
+
+
+async def test_many_incarnations_in_one_push_pass_the_limit_of_counters_no_further_than_one(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_cluster(2) as cluster, unharmed(cluster), call(cluster, cluster[1]) as caller:
+        await caller.ask(hello(retired=made_up(9)))
+        deltas = [Delta(who, 0, 1, {f"{who.decode()}-{n}": 1 for n in range(150)}) for who in made_up(9)]
+        await push(caller, deltas)
+        assert len(cluster[1].node.local.replica.counters) <= cluster[1].max_counters
+
+
+@pytest.mark.parametrize("member", [False, True])
+async def test_a_push_that_never_ends_ends_its_link(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, member: bool
+) -> None:
+    monkeypatch.setattr(acceptor, "MAX_STRANGER_CELLS", 1500)
+    async with open_cluster(2) as cluster:
+        if member:
+            await joined_by_impostor(cluster)
+        async with unharmed(cluster), call(cluster, cluster[1]) as caller:
+            await caller.ask(HELLO)
+            link, most = the_link(cluster), 0
+            for number in range(1, 1000):
+                cells = {f"{number}-{n}": 1 for n in range(100)}
+                try:
+                    await caller.ask(wire.Push(number, False, [Delta(MINE, 0, HUGE, cells)]))
+                except LinkClosed:
+                    break
+                most = max(most, link.aside)
+            assert number < 999
+            assert 1400 < most <= cluster[1].node.local.max_aside_cells
+
+
+# A stranger's questions and its names
+
+
+async def test_a_strangers_holds_are_no_holds(autojump_clock: MockClock) -> None:
+    async with open_cluster(2) as cluster, unharmed(cluster), call(cluster, cluster[1]) as caller:
+        await caller.ask(HELLO)
+        await caller.ask(wire.Collect(1, "x", True))
+        assert cluster[1].node.local.holds.until("x", trio.current_time()) is None
+
+
+async def test_questions_without_end_whose_answers_nobody_reads_end_the_link(autojump_clock: MockClock) -> None:
+    async with open_cluster(2) as cluster, unharmed(cluster), call(cluster, cluster[1]) as caller:
+        await caller.ask(hello(retired=made_up(60)))
+        await push(caller, [Delta(who, 0, 1, {"x": 1}) for who in made_up(60)])  # so that answers are long
+        link, most = the_link(cluster), 0
+        for number in range(20_000):
+            await caller.send(wire.Collect(number, "x", True), wire.Release(f"n{number}"), wire.Beat())
+            if number % 50 == 0:
+                await trio.sleep(0.01)
+            most = max(most, len(link._answers))
+            if link not in cluster[1].node._acceptor._links:
+                break
+        assert number < 19_000
+        assert 1000 < most <= acceptor.MAX_ANSWERS
+
+
+async def test_many_boots_under_one_node_id_leave_one_link(autojump_clock: MockClock) -> None:
+    async with open_cluster(2) as cluster, unharmed(cluster), trio.open_nursery() as nursery:
+        for number in range(200):
+            link = await nursery.start(_linked, cluster, hello(boot=number.to_bytes(16, "big")))
+        await link.ask(wire.Beat())
+        known = [link for link in cluster[1].node._acceptor._links if link.hello.node == HELLO.node]
+        assert len(known) == 1
+        nursery.cancel_scope.cancel()
+
+
+async def _linked(cluster: SimCluster, said: wire.Hello, task_status: trio.TaskStatus[Caller]) -> None:
+    async with call(cluster, cluster[1]) as caller:
+        await caller.ask(said)
+        task_status.started(caller)
+        await trio.sleep_forever()
+
+
+async def test_a_caller_that_claims_to_be_the_node_makes_it_mint_once_a_minute(autojump_clock: MockClock) -> None:
+    async with open_cluster(1) as cluster:
+        for number in range(20):
+            local, mine = cluster[1].node.local, incarnation(cluster[1])
+            before = len(local.replica.identity.retired)
+            async with call(cluster, cluster[1]) as caller:
+                boot = number.to_bytes(16, "big")
+                await caller.ask(
+                    hello(node=local.replica.identity.node, boot=boot, incarnation=incarnation(cluster[1]))
+                )
+                await caller.send(wire.Beat(), wire.Push(1, True, [Delta(mine, 0, HUGE, {"x": 9})]))
+                await cluster[1].node.increment("x", 1)
+                await trio.sleep(0.5)
+            assert len(local.replica.identity.retired) - before == (number == 0)
+        assert own(cluster[1]) == cluster[1].node.value("x") == 20
+
+
+async def test_a_caller_with_a_members_name_does_not_make_that_member_mint_again_and_again(
+    autojump_clock: MockClock,
+) -> None:
+    """It asks the member for its id and says hello to another node with it: that one then warns the member."""
+    async with open_cluster(2) as cluster:
+        one, two = cluster.hosts
+        for number in range(20):
+            async with call(cluster, two) as caller:
+                answer = await caller.ask(HELLO)
+                assert isinstance(answer, wire.Hello)
+            async with call(cluster, one) as caller:
+                await caller.ask(hello(node=answer.node, boot=number.to_bytes(16, "big"), incarnation=bytes(16)))
+                await caller.ask(wire.Beat())
+                await trio.sleep(0.5)
+            await two.node.increment("x", 1)
+        assert len(two.node.local.replica.identity.retired) <= 1
+        assert own(two) == two.node.value("x") == 20
+        await cluster.converged("x", 20)
+
+
+# Memberships: whoever reaches the port can post one
+
+
+async def test_a_flood_of_memberships_dials_no_more_than_the_last_ones(autojump_clock: MockClock) -> None:
+    async with open_cluster(1) as cluster, call(cluster, cluster[1]) as caller:
+        await caller.ask(HELLO)
+        most = 0
+        for version in range(12):
+            others = [f"10.{version + 1}.{number // 64}.{number % 64}:7777" for number in range(MAX_MEMBERS - 1)]
+            actors = tuple(sorted([cluster[1].address, *others]))
+            await caller.send(wire.Members(Membership(HUGE - 12 + version, actors)), wire.Beat())
+            await trio.sleep(0.02)
+            most = max(most, len(list(cluster[1].node.peers)))
+        assert cluster[1].node.config()["version"] == HUGE - 1
+        assert most <= 2 * MAX_MEMBERS
+        await cluster[1].node.increment("x", 3)
+        assert own(cluster[1]) == 3
