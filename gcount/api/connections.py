@@ -76,7 +76,6 @@ class Connection(trio.abc.HalfCloseableStream):
         self._owner = owner
         self._receiving = False
         self._half_closed = False
-        self._broken = False
         self._peer_finished = False
         self._closing = trio.Event()
         self._drained = trio.Event()
@@ -100,8 +99,8 @@ class Connection(trio.abc.HalfCloseableStream):
         self._owner._place(self)
 
     async def wait_idle(self) -> None:
-        """Return when no request is in progress, or its answer can't be sent any more."""
-        while self.busy and not self._broken:
+        """Return when no request is in progress."""
+        while self.busy:
             self._idle = trio.Event()
             await self._idle.wait()
 
@@ -135,8 +134,7 @@ class Connection(trio.abc.HalfCloseableStream):
                 self.bytes_out += len(data)
                 return
         except (trio.BrokenResourceError, trio.ClosedResourceError):
-            self._broken = True  # hypercorn ends the request without a word
-            self._idle.set()
+            self.abort()  # or what it asked for before it left would still be answered, one after the other
             raise
         # Half a message may have been sent, so there is no way to go on.
         self.abort(reset=True)

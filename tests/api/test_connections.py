@@ -227,9 +227,14 @@ async def test_waiting_for_an_idle_connection_ends_when_nothing_can_be_sent_any_
     connections = Connections(5)
     async with connected(connections) as (connection, peer):
         connection.set_busy(True)
+
+        async def serve() -> None:
+            with connection.scope:
+                await connection.wait_idle()
+
         with trio.fail_after(20):
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(connection.wait_idle)
+                nursery.start_soon(serve)
                 await trio.testing.wait_all_tasks_blocked()
                 if how == "closed":
                     await connection.aclose()

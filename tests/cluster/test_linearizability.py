@@ -42,18 +42,19 @@ async def test_reads_are_linearizable(autojump_clock: MockClock, seed: int) -> N
 
 async def crash(cluster: SimCluster, history: History) -> None:
     """Lose the power of a node in the moment in which its increment waits for the disk."""
+    latency = 0.05
     for host in cluster.hosts * 3:
-        host.disk.latency = (0.05, 0.05)
+        host.disk.latency = (latency, latency)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(history.write, host)
-            await trio.sleep(0.02)
+            await trio.sleep(0.4 * latency)
             nursery.start_soon(history.read, cluster[host.number % 3 + 1], 0.02)
-            await trio.sleep(0.025)
+            await trio.sleep(0.5 * latency)
             await host.kill()
             nursery.cancel_scope.cancel()
         host.disk.latency = (0.001, 0.002)
         await host.start()
-        await trio.sleep(0.3)
+        await cluster.eventually(lambda: cluster.linked(host))  # noqa: B023
         await history.read(host)
 
 

@@ -5,10 +5,13 @@ import structlog
 import trio
 from trio.testing import MockClock
 
+from gcount.cluster.peers import BACKOFF_MOST
 from gcount.core import wire
 from gcount.core.counters import Delta
+from gcount.core.holds import MAX_HOLD
 from gcount.core.limits import MAX_MESSAGE_BYTES, PUSH_BYTES
 from gcount.errors import LinkClosed, LinkRefused
+from gcount.storage.commits import RIDE
 from tests.simulation.caller import HELLO, Caller, call, hello
 from tests.simulation.cluster import Host, open_cluster
 
@@ -40,7 +43,7 @@ async def test_nodes_of_two_clusters_never_share_counts(autojump_clock: MockCloc
         for host in cluster.hosts:
             await host.node.configure({"actors": cluster.addresses})
             await host.node.increment("x", host.number)
-        await trio.sleep(5)
+        await trio.sleep(10 * BACKOFF_MOST)
         for host in cluster.hosts:
             assert host.node.value("x") == host.number
             other = next(peer for peer in host.node.peers if peer.address != host.address)
@@ -160,7 +163,7 @@ async def test_nothing_of_a_former_life_arrives_after_the_hello_was_answered(
             await caller.send(message)
         answer = await newer.receive()
         assert isinstance(answer, wire.Hello)
-        await trio.sleep(0.5)
+        await trio.sleep(100 * RIDE)  # a push that was taken would be on disk
         assert answer.digest.get(HELLO.incarnation, 0) == known(cluster[1], HELLO.incarnation)
 
 
@@ -186,10 +189,13 @@ async def test_a_node_that_is_not_there_is_reported_with_the_reason(autojump_clo
     async with open_cluster(3) as cluster:
         await cluster[2].kill()
         cluster.network.isolate(cluster[3].address)
-        await trio.sleep(3)
-        reasons = {peer.address: peer.reason for peer in cluster[1].node.peers}
-        assert "refused" in reasons[cluster[2].address]
-        assert "no connection in time" in reasons[cluster[3].address]
+
+        def told() -> bool:
+            reasons = {peer.address: peer.reason for peer in cluster[1].node.peers}
+            stopped, silent = reasons[cluster[2].address], reasons[cluster[3].address]
+            return "refused" in stopped and "no connection in time" in silent
+
+        await cluster.eventually(told, 3)
         with pytest.raises(LinkClosed):
             async with call(cluster, cluster[2]):
                 pass
@@ -244,6 +250,6 @@ async def test_many_held_reads_at_once_cost_no_link(autojump_clock: MockClock) -
                     nursery.start_soon(read, name)
                     for host in cluster.hosts:
                         nursery.start_soon(write, host, name)
-                await trio.sleep(0.5)
+                await trio.sleep(2 * MAX_HOLD)
                 nursery.cancel_scope.cancel()
         assert logs == []

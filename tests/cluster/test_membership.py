@@ -4,6 +4,8 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from gcount.cluster.conversation import SILENCE
+from gcount.core.link import REFUSED_PAUSE
 from gcount.errors import DiskFull, ReadUnavailable
 from tests.simulation.cluster import Host, SimCluster, open_cluster
 
@@ -46,7 +48,7 @@ async def test_conflicting_configs_converge_on_one(autojump_clock: MockClock, se
             for host, members in lists.items():
                 nursery.start_soon(post, host, *members)
         await cluster.eventually(lambda: agreed(one, two), 3)
-        await trio.sleep(2)
+        await trio.sleep(2 * SILENCE)
         assert agreed(one, two)
         assert one.node.config()["actors"] in [[host.address for host in members] for members in lists.values()]
 
@@ -55,7 +57,7 @@ async def test_the_newer_of_two_conflicting_configs_wins_after_a_partition(autoj
     async with open_cluster(3) as cluster:
         cluster.network.isolate(cluster[3].address)
         await post(cluster[3], *cluster.hosts[1:])
-        await trio.sleep(1)
+        await trio.sleep(1)  # the next one is newer by the clock
         await post(cluster[1], *cluster.hosts[:2])
         cluster.network.heal()
         await cluster.eventually(lambda: agreed(*cluster.hosts))
@@ -97,7 +99,7 @@ async def test_a_removed_nodes_increments_still_arrive(autojump_clock: MockClock
         await post(one, one, two)
         await cluster.eventually(lambda: agreed(*cluster.hosts))
         assert three.node.config()["self"] is None
-        await trio.sleep(10)  # long after the others stopped dialling it
+        await trio.sleep(2 * three.timeout)  # long after the others stopped dialling it
         await three.node.increment("x", 4)
         await cluster.converged("x", 4, 3)
 
@@ -116,7 +118,7 @@ async def test_a_node_removed_while_it_was_away_learns_of_it(autojump_clock: Moc
         one, two, three = cluster.hosts
         await three.kill()
         await post(one, one, two)
-        await trio.sleep(10)
+        await trio.sleep(2 * three.timeout)  # long after the others stopped dialling it
         await three.start()
         await cluster.eventually(lambda: agreed(*cluster.hosts))
         await three.node.increment("x", 4)
@@ -125,9 +127,9 @@ async def test_a_node_removed_while_it_was_away_learns_of_it(autojump_clock: Moc
 
 async def test_a_node_that_was_removed_and_added_again_is_a_member(autojump_clock: MockClock) -> None:
     async with open_cluster(3) as cluster:
-        for pause in (1.0, 10.0):
+        for timeouts in (0.2, 2.0):  # the others still dial it, or have stopped
             await post(cluster[1], *cluster.hosts[:2])
-            await trio.sleep(pause)
+            await trio.sleep(timeouts * cluster[3].timeout)
             await cluster.configure()
             await cluster[3].node.increment("x", 1)
             assert await cluster[1].node.consistent_value("x", 1) == cluster[3].node.value("x")
@@ -146,22 +148,25 @@ async def test_a_read_under_way_also_asks_members_it_learns_of(autojump_clock: M
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(read)
-            await trio.sleep(1)
+            await cluster.eventually(lambda: not cluster.linked(cluster[1]))
             cluster.network.cut(cluster[1].address, cluster[4].address)
             await post(cluster[2], *cluster.hosts)
-            await trio.sleep(1)
+            await cluster.eventually(lambda: agreed(*cluster.hosts))
             cluster.network.heal(cluster[1].address, cluster[3].address)
-            await trio.sleep(1)
+            await trio.sleep(SILENCE)
             assert values == []
             cluster.network.heal()
         assert values == [4]
+
+
+PATIENCE = [2 + 0.37 * number for number in range(20)]  # seconds of each reader
 
 
 async def hot_reads(cluster: SimCluster, answered: list[float], number: int) -> None:
     await trio.sleep(number * 0.1)
     while True:
         try:
-            await cluster[1].node.consistent_value("x", 2 + 0.37 * number)
+            await cluster[1].node.consistent_value("x", PATIENCE[number])
             answered.append(trio.current_time())
         except ReadUnavailable:
             pass
@@ -174,16 +179,15 @@ async def test_removing_a_dead_member_ends_the_trouble_of_a_counter_that_is_alwa
     """There is never a moment without a read of it under way."""
     async with open_cluster(3) as cluster, trio.open_nursery() as nursery:
         answered: list[float] = []
-        for number in range(20):
+        for number in range(len(PATIENCE)):
             nursery.start_soon(hot_reads, cluster, answered, number)
-        await trio.sleep(3)
+        await trio.sleep(3)  # all read
         await cluster[3].kill()
-        await trio.sleep(3)
+        await trio.sleep(3)  # some of them wait, others have given up and wait anew
         await post(cluster[1], *cluster.hosts[:2])
-        await trio.sleep(12)
+        await trio.sleep(max(PATIENCE) + 3)  # no read of before is left
         answered.clear()
-        await trio.sleep(1)
-        assert answered
+        await cluster.eventually(lambda: bool(answered), 1)
         nursery.cancel_scope.cancel()
 
 
@@ -197,7 +201,7 @@ async def test_a_read_never_leaves_out_a_member_that_could_not_be_written_down(a
             await one.node.increment("x", 1)
         await post(two, *cluster.hosts)
         await cluster.eventually(lambda: agreed(two, three, four), 3)
-        await trio.sleep(3)
+        await trio.sleep(3 * REFUSED_PAUSE)
         cluster.network.isolate(four.address)
         await four.node.increment("x", 5)
         for _ in range(3):

@@ -6,7 +6,9 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from gcount.cluster.conversation import SILENCE
 from gcount.core import wire
+from gcount.core.holds import MAX_HOLD
 from gcount.core.reading import MAX_ROUNDS, STALL
 from gcount.errors import ReadUnavailable
 from tests.simulation.checks import Books
@@ -77,7 +79,7 @@ async def test_reads_end_within_a_few_rounds_under_constant_writers(autojump_clo
             for host in cluster.hosts * 2:
                 nursery.start_soon(write, host)
             for _ in range(4):
-                await trio.sleep(0.5)
+                await trio.sleep(2 * MAX_HOLD)  # no hold of the last read keeps this one from its own
                 rounds = Rounds(cluster, cluster[1])
                 await cluster[1].node.consistent_value("x")
                 assert rounds.count <= 5
@@ -109,11 +111,12 @@ async def test_constant_readers_hold_an_increment_for_250_ms_at_most(autojump_cl
 
 
 async def test_a_hold_ends_though_its_coordinator_died(autojump_clock: MockClock) -> None:
-    async with open_cluster(3) as cluster:
+    delay = 0.01
+    async with open_cluster(3, delay=(0.001, delay)) as cluster:
         cluster[1].node.local.holds.ask("x", "somebody", trio.current_time())
         other = next(peer for peer in cluster[1].node.peers if peer.address == cluster[2].address)
         other.post(wire.Collect(10**6, "x", True))
-        await trio.sleep(0.03)
+        await trio.sleep(3 * delay)  # the hold has begun
         cluster.network.isolate(cluster[1].address)
         await cluster[1].kill()
         started = trio.current_time()
@@ -122,11 +125,12 @@ async def test_a_hold_ends_though_its_coordinator_died(autojump_clock: MockClock
 
 
 async def test_a_release_lets_increments_go_at_once(autojump_clock: MockClock) -> None:
-    async with open_cluster(2, delay=(0.01, 0.01)) as cluster:
+    delay = 0.01
+    async with open_cluster(2, delay=(delay, delay)) as cluster:
         other = next(peer for peer in cluster[1].node.peers if peer.address == cluster[2].address)
         other.post(wire.Collect(10**6, "x", True))
         other.post(wire.Release("x"))
-        await trio.sleep(0.0105)
+        await trio.sleep(1.05 * delay)  # both have arrived
         started = trio.current_time()
         await cluster[2].node.increment("x", 1)
         assert trio.current_time() - started < 0.02
@@ -175,7 +179,7 @@ async def test_when_a_member_returns_the_round_begins_anew(autojump_clock: MockC
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(read)
-            await trio.sleep(2)
+            await trio.sleep(2 * SILENCE)
             assert values == []
             cluster.network.heal()
             assert await cluster.eventually(lambda: values == [4]) < 1
@@ -183,7 +187,8 @@ async def test_when_a_member_returns_the_round_begins_anew(autojump_clock: MockC
 
 
 async def test_late_reads_share_the_next_round_and_not_the_running_one(autojump_clock: MockClock) -> None:
-    async with open_cluster(3, delay=(0.02, 0.02)) as cluster:
+    delay = 0.02
+    async with open_cluster(3, delay=(delay, delay)) as cluster:
         rounds = Rounds(cluster, cluster[1])
         late: list[int] = []
 
@@ -192,11 +197,11 @@ async def test_late_reads_share_the_next_round_and_not_the_running_one(autojump_
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(cluster[1].node.consistent_value, "x")
-            await trio.sleep(0.005)
+            await trio.sleep(delay / 4)  # the first round is on its way
             await cluster[1].node.increment("x", 3)
             for _ in range(20):
                 nursery.start_soon(read)
-            await trio.sleep(0.01)
+            await trio.sleep(delay / 2)  # it still is
             assert rounds.count == 1
         assert late == [3] * 20
         assert rounds.count == 2
@@ -215,9 +220,9 @@ async def test_a_round_that_waits_for_a_silent_member_keeps_no_later_one_from_st
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(read)
-            await trio.sleep(0.2)
+            await trio.sleep(2 * STALL)
             nursery.start_soon(read)
-            await trio.sleep(0.2)
+            await trio.sleep(2 * STALL)
         assert rounds.count == 2
 
 
@@ -247,9 +252,9 @@ async def test_a_read_is_told_when_the_round_it_waited_for_is_let_go(autojump_cl
                 await one.node.consistent_value("x", 2)
 
         nursery.start_soon(needs_all_four)
-        await trio.sleep(0.5)
+        await trio.sleep(5 * STALL)
         await one.node.configure({"actors": [host.address for host in (one, two, three)]})
-        await trio.sleep(0.3)
+        await trio.sleep(3 * STALL)
         started = trio.current_time()
         assert await one.node.consistent_value("x", 20) == 1
         assert trio.current_time() - started < 2
@@ -261,14 +266,15 @@ async def test_a_read_that_found_no_place_for_a_round_gets_one_when_others_give_
         await one.node.increment("x", 1)
         await cluster.converged("x", 1)
         cluster.network.isolate(three.address)
-        await trio.sleep(2)
+        await cluster.eventually(lambda: not cluster.linked(one))
+        patience = 1.0
 
         async def give_up() -> None:
             with pytest.raises(ReadUnavailable):
-                await one.node.consistent_value("x", 1)
+                await one.node.consistent_value("x", patience)
 
         async def heal() -> None:
-            await trio.sleep(3)
+            await trio.sleep(3 * patience)
             cluster.network.heal()
 
         for _ in range(MAX_ROUNDS):

@@ -22,6 +22,7 @@ from tests.simulation.disk import SimDisk
 
 FIRST = segment_name(1)
 REFILLED = 4.0  # seconds: others relay what they know of a node after one to two
+FOR_GOOD = 15 * QUIET  # seconds after which a gap that is still open will not be closed
 
 
 def replica(host: Host) -> Replica:
@@ -66,10 +67,21 @@ async def count(host: Host, *amounts: int) -> None:
         await host.node.increment("x", amount)
 
 
+async def part(cluster: SimCluster, host: Host, *others: Host) -> None:
+    """Cut a machine from others, until nothing is on its way between them any more."""
+    for other in others:
+        cluster.network.cut(host.address, other.address)
+
+    def parted() -> bool:
+        ends = [(host, other) for other in others] + [(other, host) for other in others]
+        return not any(peer.pusher for one, other in ends for peer in one.node.peers if peer.address == other.address)
+
+    await cluster.eventually(parted)
+
+
 async def apart(cluster: SimCluster, host: Host, *amounts: int) -> None:
     """Count what nobody else gets to know."""
-    cluster.network.isolate(host.address)
-    await trio.sleep(2.0)
+    await part(cluster, host, *(other for other in cluster.hosts if other is not host))
     await count(host, *amounts)
 
 
@@ -165,9 +177,7 @@ async def test_peers_who_know_some_of_the_gap_give_it_before_the_rest_is_closed(
         one, two, three = cluster.hosts
         await count(one, 1)
         await cluster.converged("x", 1)
-        cluster.network.cut(one.address, three.address)
-        cluster.network.cut(two.address, three.address)
-        await trio.sleep(2.0)
+        await part(cluster, three, one, two)
         await count(one, 2)
         await cluster.eventually(lambda: two.node.value("x") == 3)
         await apart(cluster, one, 4, 8, 16)
@@ -188,9 +198,7 @@ async def test_a_gap_stays_open_while_a_member_is_away_that_may_fill_it(
         one, two, three = cluster.hosts
         await count(one, 1)
         await cluster.converged("x", 1)
-        cluster.network.cut(one.address, two.address)
-        cluster.network.cut(two.address, three.address)
-        await trio.sleep(2.0)
+        await part(cluster, two, one, three)
         await one.node.increment("y", 5)
         await cluster.eventually(lambda: three.node.value("y") == 5)
         await apart(cluster, one, 2)
@@ -206,7 +214,7 @@ async def test_a_gap_stays_open_while_a_member_is_away_that_may_fill_it(
         await one.start()
         await one.node.increment("x", 4)
         await cluster.eventually(lambda: two.node.value("x") == 5, REFILLED)
-        await trio.sleep(30)
+        await trio.sleep(FOR_GOOD)
         assert (one.node.value("x"), one.node.value("y")) == (5, 0)
         assert replica(one).salvage.cell("x", before) == 3
         three.resume()
@@ -251,7 +259,7 @@ async def test_a_node_that_lost_its_config_closes_nothing_before_its_peers_have_
         cluster.network.heal()
         await one.start()
         assert one.node.config()["actors"] == []
-        await trio.sleep(30)
+        await trio.sleep(FOR_GOOD)
         assert one.node.value("x") == 101
         await two.start()
         await cluster.converged("x", 103, QUIET + REFILLED)
@@ -290,7 +298,7 @@ async def test_what_is_kept_aside_of_another_node_is_never_claimed_and_given_bac
         await two.kill()
         await repaired(one, counts(theirs, "x", 3))
         await one.start()
-        await trio.sleep(30)
+        await trio.sleep(FOR_GOOD)
         assert (one.node.value("x"), replica(one).counters.version(theirs)) == (1, 1)
         assert replica(one).salvage.cell("x", theirs) == 7
         await two.start()
@@ -326,7 +334,8 @@ async def test_a_member_that_lost_its_disk_while_the_gap_was_watched_starts_the_
 async def test_a_gap_that_a_member_can_fill_stays_open_however_long_that_takes(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(link, "RELAY_AFTER", 20.0)
+    relay_after = 10 * QUIET
+    monkeypatch.setattr(link, "RELAY_AFTER", relay_after)
     async with open_cluster(3) as cluster:
         one = cluster[1]
         await count(one, 1, 2, 4)
@@ -334,9 +343,9 @@ async def test_a_gap_that_a_member_can_fill_stays_open_however_long_that_takes(
         await cluster.converged("y", 5)
         await repaired(one, counts(replica(one).identity.incarnation, "x", 3))
         await one.start()
-        await trio.sleep(15)
+        await trio.sleep(0.75 * relay_after)
         assert (one.node.value("x"), one.node.value("y")) == (1, 0)
-        await cluster.converged("y", 5, 60)
+        await cluster.converged("y", 5, 3 * relay_after)
         await cluster.converged("x", 7)
         await all_equal(cluster)
 

@@ -4,7 +4,12 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from gcount.cluster.conversation import SILENCE
+from gcount.cluster.peers import BACKOFF_MOST
+from gcount.core.link import REFUSED_PAUSE
 from gcount.errors import DiskFull
+from gcount.node import CONFIRM_WITHIN
+from gcount.storage.commits import PROBE_AFTER
 from tests.simulation.checks import Books, all_equal
 from tests.simulation.cluster import Host, SimCluster, open_cluster
 
@@ -94,7 +99,7 @@ async def test_increments_go_on_everywhere_while_a_node_is_isolated(
         async with trio.open_nursery() as nursery:
             for host in cluster.hosts:
                 nursery.start_soon(count, books, host)
-            await trio.sleep(0.5)
+            await trio.sleep(0.5)  # all count by now
             if how == "paused":
                 cluster.network.pause(alone.address)
             for other in cluster.hosts:
@@ -102,9 +107,9 @@ async def test_increments_go_on_everywhere_while_a_node_is_isolated(
                     cluster.network.cut(alone.address, other.address, one_way=True)
                 if how in ("cut", "in") and other is not alone:
                     cluster.network.cut(other.address, alone.address, one_way=True)
-            await trio.sleep(1)
+            await trio.sleep(SILENCE)  # until the links are given up
             books.answers.clear()
-            await trio.sleep(2)
+            await trio.sleep(2)  # for so many increments
             assert len(books.answers) == 3
             assert min(books.answers.values()) > 150
             assert books.slowest < 0.05
@@ -130,7 +135,7 @@ async def test_a_paused_peer_catches_up(autojump_clock: MockClock, pause: float)
 async def test_a_heal_after_a_long_time_is_noticed_within_2_s(autojump_clock: MockClock) -> None:
     async with open_cluster(3) as cluster:
         cluster.network.isolate(cluster[3].address)
-        await trio.sleep(30)
+        await trio.sleep(60 * BACKOFF_MOST)
         await cluster[3].node.increment("x", 1)
         cluster.network.heal()
         started = trio.current_time()
@@ -152,7 +157,7 @@ async def test_crashes_with_torn_disks_lose_nothing_that_was_acknowledged(autoju
                 await host.kill()
                 await trio.sleep(random.choice((0, 0.2, 1.5)))
                 await host.start()
-            await trio.sleep(1)
+            await trio.sleep(CONFIRM_WITHIN)  # after which increments go on in any case
             nursery.cancel_scope.cancel()
         assert sum(books.answers.values()) > 200
         await settled(cluster, books, 4)
@@ -210,7 +215,7 @@ async def test_a_node_with_a_full_disk_says_so_keeps_its_links_and_answers_reads
         await two.node.increment("x", 100)
         assert await two.node.consistent_value("x") == 101
         assert await one.node.consistent_value("x") == 101
-        await trio.sleep(5)
+        await trio.sleep(5 * REFUSED_PAUSE)
         assert all(cluster.linked(host) for host in cluster.hosts)
         assert one.node.value("x") == 1
         one.disk.capacity = 10**9
@@ -232,7 +237,7 @@ async def test_a_full_disk_tears_no_record(autojump_clock: MockClock) -> None:
                 cluster[1].disk.capacity = used + room
                 await trio.sleep(0.07)
             cluster[1].disk.capacity = 10**12
-            await trio.sleep(2)
+            await trio.sleep(2 * PROBE_AFTER)
             nursery.cancel_scope.cancel()
         await cluster[1].restart()
         await settled(cluster, books, 3)

@@ -5,7 +5,9 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from gcount.cluster.gather import NodeStops
+from gcount.core.reading import STALL
 from gcount.errors import Recovering
+from gcount.node import CONFIRM_WITHIN
 from tests.simulation.cluster import open_cluster
 
 
@@ -25,7 +27,7 @@ async def test_a_consistent_read_in_flight_is_refused_with_what_is_known(autojum
         async with trio.open_nursery() as nursery:
             nursery.start_soon(read)
             nursery.start_soon(read)
-            await trio.sleep(0.5)
+            await trio.sleep(5 * STALL)
             assert not refused.is_set()
             told = trio.current_time()
             cluster[1].node.stop()
@@ -72,7 +74,7 @@ async def test_an_increment_that_waits_for_confirmations_is_finished(autojump_cl
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(count)
-            await trio.sleep(0.1)
+            await trio.sleep(0.1 * CONFIRM_WITHIN)
             assert not counted.is_set()
             told = trio.current_time()
             cluster[1].node.stop()

@@ -6,7 +6,7 @@ import json
 import random
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import trio
 from tests.harness.client import NoAnswer, NotSent, Response
 from tests.harness.namespaces import Network
 from tests.harness.processes import Node, show
+from tests.harness.waiting import eventually as eventually
 
 
 def is_free(hosts: Sequence[str], port: int) -> bool:
@@ -116,15 +117,6 @@ def has_members(config: Any, me: Node, members: Sequence[Node]) -> bool:
     )
 
 
-async def eventually(check: Callable[[], Awaitable[str | None]], within: float) -> float:
-    """Repeat `check` until it answers None; it names what is still wrong. The seconds that it took."""
-    began = time.monotonic()
-    while (wrong := await check()) is not None:
-        assert time.monotonic() - began < within, f"after {within} s: {wrong}"
-        await trio.sleep(0.02)
-    return time.monotonic() - began
-
-
 async def spread(nodes: Sequence[Node], within: float = 10.0) -> None:
     """Wait until every node knows all of them as the members, and itself among them."""
 
@@ -153,19 +145,33 @@ async def values_are(nodes: Sequence[Node], expected: Mapping[str, int], within:
     return await eventually(check, within)
 
 
+async def clients_are(node: Node, expected: int, within: float) -> None:
+    """Wait until so many clients are connected, besides the one that asks."""
+
+    async def check() -> str | None:
+        others = await node.metric('gcount_connections{kind="client"}') - 1
+        return None if others == expected else f"{others} clients at {node}, not {expected}"
+
+    await eventually(check, within)
+
+
 async def consistent_when_possible(node: Node, name: str, within: float) -> int:
     """The consistent value, asked again after every 503 until `within` has passed."""
-    deadline = time.monotonic() + within
-    while True:
+    values: list[int] = []
+
+    async def check() -> str | None:
         try:
-            answer: Response | None = await node.consistent(name)
-        except (NotSent, NoAnswer):
-            answer = None
-        if answer is not None and answer.status == 200:
-            return answer.number()
-        assert answer is None or answer.status == 503, answer
-        assert time.monotonic() < deadline, f"no consistent {name} at {node} within {within} s: {answer}"
-        await trio.sleep(0.02)
+            answer = await node.consistent(name)
+        except (NotSent, NoAnswer) as error:
+            return f"no consistent {name} at {node}: {error}"
+        if answer.status == 200:
+            values.append(answer.number())
+            return None
+        assert answer.status == 503, answer
+        return f"no consistent {name} at {node}: {answer}"
+
+    await eventually(check, within)
+    return values[0]
 
 
 async def consistent_values_are(nodes: Sequence[Node], expected: Mapping[str, int], within: float) -> float:

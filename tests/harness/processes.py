@@ -12,14 +12,12 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import trio
-
 from tests.harness.client import Address, Client, Response, once
+from tests.harness.waiting import eventually
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 LAUNCHER = Path(os.environ.get("GCOUNT_TEST_LAUNCHER", REPOSITORY / "bin" / "gcount-node"))
@@ -29,7 +27,7 @@ SETTINGS = frozenset(("GCOUNT_LISTEN", "GCOUNT_DATA_DIR", "GCOUNT_CLUSTER", "GCO
 
 
 class NeverReady(AssertionError):
-    """The process ended, or stayed silent, instead of getting ready."""
+    """The process ended instead of getting ready."""
 
 
 def clean_environment(extra: Mapping[str, str]) -> dict[str, str]:
@@ -82,10 +80,15 @@ class Node:
 
     # ---- its life
 
+    def prefix(self) -> list[str]:
+        """The command under which this start's launcher runs; none here."""
+        return []
+
     def spawn(self) -> None:
         """Start the process and return at once."""
         assert self.process is None or self.process.poll() is not None, f"{self} already runs"
-        command = [str(LAUNCHER), *self.arguments]
+        self.starts += 1
+        command = [*self.prefix(), str(LAUNCHER), *self.arguments]
         if shutil.which("setpriv"):  # should the tests be killed, no node stays behind
             command = ["setpriv", "--pdeathsig", "KILL", *command]
         if self.nofile is not None:
@@ -102,7 +105,6 @@ class Node:
                 env=clean_environment(self.env),
                 start_new_session=True,
             )
-        self.starts += 1
 
     def is_ready(self) -> bool:
         """Whether this start said so; raises when the process is gone."""
@@ -116,11 +118,10 @@ class Node:
         return False
 
     async def ready(self, within: float = START_WITHIN) -> None:
-        deadline = time.monotonic() + within
-        while not self.is_ready():
-            if time.monotonic() > deadline:
-                raise NeverReady(f"{self} was not ready within {within} s:\n{self.stderr()}")
-            await trio.sleep(0.01)
+        async def check() -> str | None:
+            return None if self.is_ready() else f"{self} is not ready:\n{self.stderr()}"
+
+        await eventually(check, within)
 
     async def start(self) -> None:
         self.spawn()
@@ -150,12 +151,14 @@ class Node:
 
     async def exited(self, within: float) -> int:
         """Wait for the end of the process; its exit code."""
-        assert self.process is not None
-        began = time.monotonic()
-        while (code := self.process.poll()) is None:
-            assert time.monotonic() - began < within, f"{self} still runs after {within} s:\n{self.stderr()}"
-            await trio.sleep(0.01)
-        return code
+        process = self.process
+        assert process is not None
+
+        async def check() -> str | None:
+            return None if process.poll() is not None else f"{self} still runs:\n{self.stderr()}"
+
+        await eventually(check, within)
+        return process.wait()
 
     async def stop(self, number: int = signal.SIGTERM, within: float = 3.0) -> int:
         """Ask it to stop; the contract gives it 3 s."""
@@ -212,6 +215,14 @@ class Node:
     async def consistent(self, name: str, timeout: float | None = None) -> Response:
         query = "" if timeout is None else f"?timeout={timeout}"
         return await self.get(f"/counter/{name}/consistent_value{query}", timeout=75)
+
+    async def metric(self, series: str) -> float:
+        """What `/metrics` tells of one series, which is named with its labels."""
+        for line in (await self.get("/metrics")).body.decode().splitlines():
+            name, _, value = line.rpartition(" ")
+            if name == series:
+                return float(value)
+        raise AssertionError(f"{self} has no metric {series}")
 
     async def config(self) -> Any:
         answer = await self.get("/config")

@@ -11,14 +11,12 @@ import contextlib
 import re
 import shutil
 import subprocess
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import trio
-
-from tests.harness.processes import LAUNCHER, Node, clean_environment
+from tests.harness.processes import Node
+from tests.harness.waiting import eventually
 
 CALLS = "write,writev,pwrite64,sendto,sendmsg,sendmmsg,sendfile,recvfrom,fdatasync,fsync,ftruncate,rename"
 MAX_STRING = 4 * 1024 * 1024  # bytes of a buffer that are shown
@@ -126,37 +124,24 @@ class TracedNode(Node):
         """The trace of the newest start."""
         return self.stderr_path.with_suffix(f".{self.starts}.strace")
 
-    def spawn(self) -> None:
-        """Start the process and return at once."""
-        assert self.process is None or self.process.poll() is not None, f"{self} already runs"
-        self.starts += 1
-        command = ["strace", *_options(self.trace_path)]
-        command += [option for expression in self.inject for option in ("-e", f"inject={expression}")]
-        if shutil.which("setpriv"):
-            command = ["setpriv", "--pdeathsig", "KILL", *command]
-        with self.stderr_path.open("ab") as stderr:
-            self._this_start = self._marked = stderr.tell()
-            self.process = subprocess.Popen(
-                [*command, str(LAUNCHER), *self.arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=stderr,
-                env=clean_environment(self.env),
-                start_new_session=True,
-            )
+    def prefix(self) -> list[str]:
+        injected = [option for expression in self.inject for option in ("-e", f"inject={expression}")]
+        return ["strace", *_options(self.trace_path), *injected]
 
     async def trace(self) -> list[Call]:
         """All calls of the newest start, whose process has ended."""
         assert self.process is not None
         assert self.process.poll() is not None, f"{self} still runs"
         last = f"{self.process.pid} "
-        deadline = time.monotonic() + END_WITHIN
-        while True:
-            text = ""
+        text = ""
+
+        async def ended() -> str | None:
+            nonlocal text
             with contextlib.suppress(FileNotFoundError):
                 text = self.trace_path.read_text()
-            lines = text.splitlines()
-            if lines and text.endswith("\n") and lines[-1].startswith(last) and " +++ " in lines[-1]:
-                return parse(text)
-            assert time.monotonic() < deadline, f"the trace of {self} has no end: {lines[-1:]}"
-            await trio.sleep(0.01)
+            end = text.splitlines()[-1:]
+            whole = end and text.endswith("\n") and end[0].startswith(last) and " +++ " in end[0]
+            return None if whole else f"the trace of {self} has no end: {end}"
+
+        await eventually(ended, END_WITHIN)
+        return parse(text)

@@ -15,8 +15,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.harness.client import Response
-from tests.harness.cluster import eventually
 from tests.harness.processes import Node
+from tests.harness.waiting import eventually
+
+LONG = "n" * 200  # a record with this name does not fit into what is left of a block
 
 _MOUNT = 'mount -t tmpfs -o "size=$2,mode=700" tmpfs "$1" && echo mounted && exec cat'
 

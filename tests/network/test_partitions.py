@@ -128,7 +128,7 @@ async def test_all_nodes_cut_from_each_other_for_longer_than_any_connection_live
         network.isolate_all()
         for _ in range(8):
             await increment_all(nodes, ledger, "n")
-            await trio.sleep(1)
+            await trio.sleep(1)  # the cut has to last
         await is_unavailable(nodes[0], "n", 1, nodes[1:], ledger.acked["n"])
         await heals(network, nodes, ledger)
 
@@ -181,7 +181,7 @@ async def test_the_default_timeout_of_5_s_and_a_read_that_outlives_the_cut(tmp_p
 
                 for node in nodes:
                     nursery.start_soon(waiting_read, node)
-                await trio.sleep(1.5)
+                await trio.sleep(1.5)  # the reads have to wait for longer than a link lives without a word
                 await heals(network, nodes, ledger)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,6 @@ from gcount.core.membership import Membership
 from tests.harness.cluster import (
     configure,
     consistent_values_are,
-    eventually,
     free_port,
     loopback_nodes,
     running,
@@ -23,32 +21,9 @@ from tests.harness.cluster import (
     values_are,
 )
 from tests.harness.processes import Node
-from tests.harness.tmpfs import (
-    Filesystem,
-    assert_refused,
-    increments_until_refused,
-    mounted,
-    resumes,
-    why_not,
-)
+from tests.harness.tmpfs import LONG, Filesystem, assert_refused, increments_until_refused, resumes
+from tests.harness.waiting import eventually
 from tests.harness.websocket import BINARY, frame, open_link
-
-SIZE = 1024 * 1024  # bytes
-LONG = "n" * 200  # a record with this name does not fit into what is left of a block
-
-
-@pytest.fixture(scope="module")
-def possible(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Skips where nothing can be mounted."""
-    reason = why_not(tmp_path_factory.mktemp("mount"))
-    if reason is not None:
-        pytest.skip(reason)
-
-
-@pytest.fixture
-def disk(possible: None, tmp_path: Path) -> Iterator[Filesystem]:
-    with mounted(tmp_path / "mount", SIZE) as filesystem:
-        yield filesystem
 
 
 async def answer_to(stream: trio.SocketStream, push: bytes) -> wire.Ack:
@@ -67,13 +42,6 @@ async def answer_to(stream: trio.SocketStream, push: bytes) -> wire.Ack:
         data = await stream.receive_some(65536)
         assert data, "the link was closed"
         received += data
-
-
-async def batches_refused(node: Node) -> float:
-    for line in (await node.get("/metrics")).body.decode().splitlines():
-        if line.startswith("gcount_disk_full_total "):
-            return float(line.split()[1])
-    raise AssertionError("no such metric")
 
 
 def cluster_with_one_on(disk: Filesystem, base: Path) -> list[Node]:
@@ -117,10 +85,10 @@ async def test_a_full_disk_refuses_increments_and_nothing_else_then_resumes_by_i
         await values_are(others, {"x": total}, within=10)
         await consistent_values_are(nodes, {"x": total}, within=10)
         assert await full.value("x") == total - 200
-        refusals = await batches_refused(full)
+        refusals = await full.metric("gcount_disk_full_total")
 
         async def tried_again() -> str | None:
-            return None if await batches_refused(full) >= refusals + 2 else "nobody tries again"
+            return None if await full.metric("gcount_disk_full_total") >= refusals + 2 else "nobody tries again"
 
         await eventually(tried_again, within=10)
         for node in nodes:
@@ -171,9 +139,13 @@ async def test_a_push_to_a_full_disk_is_refused_with_the_reason_and_taken_on_the
                 assert incarnation not in answer.digest, "it claims to have what it refused"
                 assert await node.value(LONG) == 0
                 disk.make_room()
-                while answer.refused:  # often enough to keep the link alive
-                    await trio.sleep(0.2)
+
+                async def taken() -> str | None:  # asked often enough to keep the link alive
+                    nonlocal answer
                     answer = await answer_to(stream, push(answer.number + 1))
+                    return answer.refused or None
+
+                await eventually(taken, within=10)
                 assert answer.digest[incarnation] == 1
         finally:
             stream.socket.close()

@@ -3,34 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import trio
 
-from tests.harness.cluster import eventually, free_port, running
+from tests.harness.cluster import free_port, running
 from tests.harness.processes import Node
 from tests.harness.strace import TracedNode
 from tests.harness.strace import why_not as why_not_trace
-from tests.harness.tmpfs import Filesystem, assert_refused, increments_until_refused, mounted, resumes, why_not
-
-SIZE = 1024 * 1024  # bytes
-LONG = "n" * 200  # a record with this name does not fit into what is left of a block
-
-
-@pytest.fixture(scope="module")
-def possible(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Skips where nothing can be mounted."""
-    reason = why_not(tmp_path_factory.mktemp("mount"))
-    if reason is not None:
-        pytest.skip(reason)
-
-
-@pytest.fixture
-def disk(possible: None, tmp_path: Path) -> Iterator[Filesystem]:
-    with mounted(tmp_path / "mount", SIZE) as filesystem:
-        yield filesystem
+from tests.harness.tmpfs import LONG, Filesystem, assert_refused, increments_until_refused, resumes
+from tests.harness.waiting import eventually
 
 
 async def test_under_load_what_was_acknowledged_is_what_counts_however_often_the_disk_fills(

@@ -16,13 +16,13 @@ from tests.harness.cluster import (
     configure,
     consistent_values_are,
     consistent_when_possible,
-    eventually,
     loopback_nodes,
     running,
     spread,
     values_are,
 )
 from tests.harness.processes import Node, show
+from tests.harness.waiting import eventually
 
 COPIED = "copy of this node's data directory"
 
@@ -48,13 +48,6 @@ async def life(node: Node) -> str:
     return str((await status(node))["incarnation"])
 
 
-async def metric(node: Node, name: str) -> int:
-    for line in (await node.get("/metrics")).body.decode().splitlines():
-        if line.startswith(f"{name} "):
-            return int(float(line.split()[1]))
-    raise AssertionError(f"no metric {name}")
-
-
 def reasons(node: Node) -> list[str]:
     """The lines in which this start of a node says why it counts under a new incarnation."""
     return [line for line in node.lines() if "new incarnation" in line and "reason=" in line]
@@ -72,8 +65,8 @@ async def shows_incarnations(nodes: Sequence[Node], known: int) -> None:
         document = await status(node)
         assert len(bytes.fromhex(document["incarnation"])) == 16
         assert document["incarnations_known"] == known, (node, document)
-        assert await metric(node, "gcount_incarnations") == known
-        assert await metric(node, "gcount_incarnations_minted_total") == len(reasons(node)), node.stderr()
+        assert await node.metric("gcount_incarnations") == known
+        assert await node.metric("gcount_incarnations_minted_total") == len(reasons(node)), node.stderr()
 
 
 @asynccontextmanager
@@ -211,7 +204,7 @@ async def test_a_copied_directory_beside_its_running_original(tmp_path: Path) ->
             await exact(nodes, "x", 2101)
             assert await consistent_when_possible(twin, "x", within=10) == 2101
             for node in (one, twin):
-                assert await metric(node, "gcount_incarnations_minted_total") == len(reasons(node))
+                assert await node.metric("gcount_incarnations_minted_total") == len(reasons(node))
 
 
 @pytest.mark.parametrize("copy_is", ["elsewhere", "in the original's place"])

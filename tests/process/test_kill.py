@@ -18,9 +18,21 @@ from tests.harness.cluster import (
 )
 from tests.harness.load import Ledger, fresh_seed, never_down, worker
 from tests.harness.processes import Node
+from tests.harness.waiting import eventually
 
 KILLS = 51
 NAMES = ["a", "b", "c"]
+
+
+async def all_acknowledge_more(nodes: list[Node], ledger: Ledger) -> None:
+    """Wait until each node has acknowledged some increments from now on."""
+    before = ledger.answers.copy()
+
+    async def check() -> str | None:
+        idle = [node for node in nodes if ledger.answers[repr(node)] < before[repr(node)] + 5]
+        return f"no increments at {idle}" if idle else None
+
+    await eventually(check, within=20)
 
 
 async def check_everything(nodes: list[Node], ledger: Ledger) -> None:
@@ -69,7 +81,7 @@ async def test_at_least_50_kills_at_random_instants_under_load(tmp_path: Path) -
             async with trio.open_nursery() as killers:
                 for index, node in enumerate(nodes):
                     killers.start_soon(killer, node, random.Random(f"{seed} {index}"))
-            await trio.sleep(1.5)  # some increments after the last start
+            await all_acknowledge_more(nodes, ledger)
             stop.set()
         print(
             f"{killed} kills in {time.monotonic() - began:.1f} s; acknowledged by {dict(ledger.answers)}; "
@@ -103,7 +115,7 @@ async def test_all_three_killed_at_once_under_load_three_times(tmp_path: Path) -
                     node.spawn()
                 for node in nodes:
                     await node.ready()
-                await trio.sleep(0.3)
+                await all_acknowledge_more(nodes, ledger)
                 stop.set()
             await check_everything(nodes, ledger)
 

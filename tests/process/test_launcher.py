@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -57,12 +58,16 @@ def start(*command: str | Path, errors: Path) -> subprocess.Popen[bytes]:
         )
 
 
-def wait_for(text: str, file: Path, process: subprocess.Popen[bytes]) -> None:
+def wait_until(holds: Callable[[], bool], process: subprocess.Popen[bytes], errors: Path) -> None:
     deadline = time.monotonic() + PATIENCE
-    while text not in file.read_text():
-        assert process.poll() is None, f"ended with {process.returncode}: {file.read_text()}"
-        assert time.monotonic() < deadline, f"no {text!r} in time: {file.read_text()}"
+    while not holds():
+        assert process.poll() is None, f"ended with {process.returncode}: {errors.read_text()}"
+        assert time.monotonic() < deadline, f"not in time: {errors.read_text()}"
         time.sleep(0.02)
+
+
+def wait_for(text: str, errors: Path, process: subprocess.Popen[bytes]) -> None:
+    wait_until(lambda: text in errors.read_text(), process, errors)
 
 
 def kill(*processes: subprocess.Popen[bytes]) -> None:
@@ -86,12 +91,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     try:
         wait_for("installing", folder / "killed", killed)
         python = project / ".venv" / "bin" / "python"
-        deadline = time.monotonic() + PATIENCE
-        while not python.exists() and time.monotonic() < deadline:
-            time.sleep(0.01)
+        wait_until(python.exists, killed, folder / "killed")
     finally:
         kill(killed)
-    assert python.exists()
     assert not (project / ".venv" / "gcount-node").exists()
     (project / ".venv" / "left over").touch()
 

@@ -10,14 +10,27 @@ import trio
 from tests.harness.client import NoAnswer
 from tests.harness.cluster import (
     assert_unavailable,
+    clients_are,
     consistent_values_are,
     loopback_nodes,
     running,
     values_are,
 )
 from tests.harness.load import Ledger
+from tests.harness.processes import Node
+from tests.harness.waiting import eventually
 
 TIMEOUT = 2
+
+
+async def misses_a_peer(node: Node) -> None:
+    """Wait until the node has given up a link."""
+
+    async def check() -> str | None:
+        peers = (await node.get("/status")).json()["peers"]
+        return "all are linked" if all(peer["state"] == "linked" for peer in peers) else None
+
+    await eventually(check, within=10)
 
 
 async def test_the_others_go_on_and_the_paused_node_catches_up(tmp_path: Path) -> None:
@@ -67,7 +80,7 @@ async def test_a_read_that_waits_for_a_paused_node_answers_when_it_continues(tmp
                 assert (await nodes[1].consistent("n")).number() == 7
 
             nursery.start_soon(read)
-            await trio.sleep(2)
+            await misses_a_peer(nodes[1])
             nodes[2].resume()
 
 
@@ -91,7 +104,7 @@ async def test_sigterm_ends_a_node_within_3_s_though_its_peer_is_paused(tmp_path
                 assert answer.status == 503, answer
 
             nursery.start_soon(blocked_read)
-            await trio.sleep(0.3)
+            await clients_are(nodes[0], len(idle) + 2, within=10)  # also the reader and `client`
             began = time.monotonic()
             assert await nodes[0].stop(within=3.0) == 0
             print(f"ended after {time.monotonic() - began:.2f} s")

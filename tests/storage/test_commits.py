@@ -176,7 +176,7 @@ async def client(store: Store, ledger: Ledger, random: Random, adds: int) -> Non
         try:
             await ledger.add(store, random.choice("abc"), random.randint(1, 2**20))
         except DiskFull:
-            await trio.sleep(0.2)
+            await trio.sleep(0.2 * PROBE_AFTER)
 
 
 async def live(disk: SimDisk, ledger: Ledger, random: Random, adds: int = 4, seconds: float = 60.0) -> None:

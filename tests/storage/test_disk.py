@@ -242,7 +242,7 @@ async def test_an_operation_takes_its_time_and_never_outlives_a_crash(autojump_c
                 await disk.run(lambda: disk.create("ghost"))
 
         nursery.start_soon(ghost)
-        await trio.sleep(0.5)
+        await trio.sleep(0.5)  # it is under way
         disk.crash()
     assert disk.names() == []
 

@@ -1,0 +1,17 @@
+"""Waiting for what no event tells."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+
+import trio
+
+
+async def eventually(check: Callable[[], Awaitable[str | None]], within: float) -> float:
+    """Repeat `check` until it answers None; it names what is still wrong. The seconds that it took."""
+    began = time.monotonic()
+    while (wrong := await check()) is not None:
+        assert time.monotonic() - began < within, f"after {within} s: {wrong}"
+        await trio.sleep(0.02)
+    return time.monotonic() - began
