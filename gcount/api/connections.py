@@ -133,7 +133,7 @@ class Connection(trio.abc.HalfCloseableStream):
                     await self._stream.send_all(data)
                 self.bytes_out += len(data)
                 return
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
+        except trio.BrokenResourceError:
             self.abort()  # or what it asked for before it left would still be answered, one after the other
             raise
         # Half a message may have been sent, so there is no way to go on.
