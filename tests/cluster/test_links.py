@@ -5,7 +5,7 @@ import structlog
 import trio
 from trio.testing import MockClock
 
-from gcount.cluster.peers import BACKOFF_MOST
+from gcount.cluster.peer import BACKOFF_MOST
 from gcount.core import wire
 from gcount.core.counters import Delta
 from gcount.core.holds import MAX_HOLD

@@ -5,7 +5,7 @@ import trio
 from trio.testing import MockClock
 
 from gcount.cluster.conversation import SILENCE
-from gcount.cluster.peers import BACKOFF_MOST
+from gcount.cluster.peer import BACKOFF_MOST
 from gcount.core.link import REFUSED_PAUSE
 from gcount.errors import DiskFull
 from gcount.node import CONFIRM_WITHIN
