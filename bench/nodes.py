@@ -60,7 +60,7 @@ def _spawn(command: list[str], stderr: BinaryIO, environment: dict[str, str]) ->
 
 @asynccontextmanager
 async def running(
-    number: int, host: str, port: int, folder: Path, command: tuple[str, ...] = PRODUCT
+    number: int, host: str, port: int, folder: Path, lane: str, command: tuple[str, ...] = PRODUCT
 ) -> AsyncIterator[Node]:
     """Run a node for as long as the context lasts.
 
@@ -69,9 +69,18 @@ async def running(
         host: where it listens.
         port: where it listens; 0 for any.
         folder: where its data directory and its log lines go.
+        lane: whether its fast lane is "on" or "off".
         command: what this Python executes.
     """
-    arguments = [str(number), "--listen", f"{host}:{port}", "--data-dir", str(folder / str(number))]
+    arguments = [
+        str(number),
+        "--listen",
+        f"{host}:{port}",
+        "--data-dir",
+        str(folder / str(number)),
+        "--fast-lane",
+        lane,
+    ]
     environment = {name: text for name, text in os.environ.items() if not _SETTINGS.match(name)}
     environment["PYTHONPATH"] = str(PROJECT)
     log = folder / f"{number}.log"
@@ -95,15 +104,15 @@ async def running(
 
 
 @asynccontextmanager
-async def cluster(folder: Path) -> AsyncIterator[list[Node]]:
+async def cluster(folder: Path, lane: str) -> AsyncIterator[list[Node]]:
     """Run three nodes on 127.0.0.1 to 127.0.0.3, linked in all directions."""
     with trio.socket.socket() as probe:
         await probe.bind(("0.0.0.0", 0))
         port = int(probe.getsockname()[1])
     async with (
-        running(1, "127.0.0.1", port, folder) as one,
-        running(2, "127.0.0.2", port, folder) as two,
-        running(3, "127.0.0.3", port, folder) as three,
+        running(1, "127.0.0.1", port, folder, lane) as one,
+        running(2, "127.0.0.2", port, folder, lane) as two,
+        running(3, "127.0.0.3", port, folder, lane) as three,
     ):
         nodes = [one, two, three]
         await one.ask(post("/config", json.dumps({"actors": [node.host for node in nodes]}).encode()))

@@ -29,8 +29,8 @@ async def main(arguments: argparse.Namespace) -> None:
         (folder / "with").mkdir()
         (folder / "without").mkdir()
         async with (
-            running(1, "127.0.0.1", 0, folder / "with") as with_disk,
-            running(1, "127.0.0.1", 0, folder / "without", WITHOUT_DISK) as without_disk,
+            running(1, "127.0.0.1", 0, folder / "with", arguments.fast_lane) as with_disk,
+            running(1, "127.0.0.1", 0, folder / "without", arguments.fast_lane, WITHOUT_DISK) as without_disk,
         ):
             both = [with_disk, without_disk]
             for node in both:
@@ -98,7 +98,7 @@ def _sync_time(folder: Path) -> str:
 
 
 if __name__ == "__main__":
-    flags = parser(__doc__, 2.0, "a round")
+    flags = parser(__doc__, 2.0, "a round", lane="off")
     flags.add_argument("--rounds", type=int, default=6, help="pairs of rounds [6]")
     flags.add_argument("--connections", type=int, default=32, help="connections [32]")
     sys.exit(run(main, flags))

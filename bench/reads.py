@@ -22,7 +22,7 @@ SETTLE = 2.0  # seconds, after which nobody has anything left to push
 async def main(arguments: argparse.Namespace) -> None:
     folder: Path
     with data_folder(arguments.data) as folder:
-        async with cluster(folder) as nodes:
+        async with cluster(folder, arguments.fast_lane) as nodes:
             await _fill(nodes)
             ratios = [await _latency(number, node, arguments.seconds) for number, node in enumerate(nodes, start=1)]
             print()

@@ -128,7 +128,7 @@ async def _probe(pools: list[Pool], arguments: argparse.Namespace, results: Resu
 
 async def main(arguments: argparse.Namespace) -> None:
     with data_folder(arguments.data) as folder:
-        async with cluster(folder) as nodes, AsyncExitStack() as stack:
+        async with cluster(folder, arguments.fast_lane) as nodes, AsyncExitStack() as stack:
             load = [Pool(node, stack) for node in nodes]
             probes = [Pool(node, stack) for node in nodes]
             results = Results()

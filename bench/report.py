@@ -14,17 +14,19 @@ from bench.client import Failed
 from bench.nodes import PROJECT
 
 
-def parser(about: str | None, seconds: float, what: str) -> argparse.ArgumentParser:
+def parser(about: str | None, seconds: float, what: str, lane: str = "on") -> argparse.ArgumentParser:
     """The flags that every benchmark has.
 
     Args:
         about: the module's docstring.
         seconds: default of --seconds.
         what: what lasts for so many seconds.
+        lane: default of --fast-lane.
     """
     flags = argparse.ArgumentParser(description=(about or "").split("\n")[0])
     flags.add_argument("--seconds", type=float, default=seconds, help=f"length of {what} [{seconds:g}]")
     flags.add_argument("--data", type=Path, default=PROJECT / "data", help="where to keep data meanwhile [data]")
+    flags.add_argument("--fast-lane", choices=("on", "off"), default=lane, help=f"of the nodes [{lane}]")
     return flags
 
 
