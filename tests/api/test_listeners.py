@@ -11,16 +11,7 @@ import trio
 from gcount.api.listeners import open_listeners
 from gcount.errors import AddressTaken
 from gcount.settings import Settings
-
-
-def has_ipv6() -> bool:
-    try:
-        with socket.socket(socket.AF_INET6) as probe:
-            probe.bind(("::1", 0))
-    except OSError:
-        return False
-    return True
-
+from tests.harness.cluster import has_ipv6
 
 needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6 loopback address")
 
@@ -35,7 +26,7 @@ class BothFamilies(trio.abc.HostnameResolver):
         ]
 
     async def getnameinfo(self, sockaddr, flags):  # type: ignore[no-untyped-def]
-        raise NotImplementedError
+        raise AssertionError("nobody needs the name of an address")
 
 
 def listen_on(host: str, port: int = 0) -> Settings:

@@ -19,6 +19,16 @@ from tests.harness.processes import Node, show
 from tests.harness.waiting import eventually as eventually
 
 
+def has_ipv6() -> bool:
+    """Whether this machine has IPv6 on its loopback device."""
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
 def is_free(hosts: Sequence[str], port: int) -> bool:
     for host in hosts:
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:

@@ -3,21 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 
-import pytest
 import trio
 
 from tests.harness.detour import Netem, Weather
-from tests.harness.namespaces import Network, inside, why_not
-
-
-@pytest.fixture
-def network() -> Iterator[Network]:
-    if reason := why_not():
-        pytest.skip(reason)
-    with Network(3) as made:
-        yield made
+from tests.harness.namespaces import Network, inside
 
 
 class Echo:

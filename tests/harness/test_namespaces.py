@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 
 import pytest
 import trio
 
 from tests.harness.client import Address
-from tests.harness.namespaces import Network, inside, why_not
+from tests.harness.namespaces import Network, inside
 
 PORT = 7777
-
-
-@pytest.fixture
-def network() -> Iterator[Network]:
-    if reason := why_not():
-        pytest.skip(reason)
-    with Network(3) as made:
-        yield made
 
 
 async def listener(network: Network, host: int) -> trio.SocketListener:

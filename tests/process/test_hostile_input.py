@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pytest
 import trio
 
 from tests.harness.client import Client, NoAnswer, Response
-from tests.harness.cluster import free_port, is_entry, revive, running, serving, still_serves
+from tests.harness.cluster import free_port, has_ipv6, is_entry, revive, running, serving, still_serves
 from tests.harness.processes import Node
 
 TOP = 2**64 - 1
@@ -340,15 +339,6 @@ async def test_order_duplicates_ports_and_content_type_of_a_config_do_not_matter
             assert sorted(answer.json()["actors"]) == sorted(before["actors"])
             assert is_entry(answer.json()["self"], one)
     await still_serves(pair)
-
-
-def has_ipv6() -> bool:
-    try:
-        with socket.socket(socket.AF_INET6) as probe:
-            probe.bind(("::1", 0))
-    except OSError:
-        return False
-    return True
 
 
 @pytest.mark.skipif(not has_ipv6(), reason="::1 cannot be used here")
