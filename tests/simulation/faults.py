@@ -8,6 +8,7 @@ import trio
 
 from gcount.storage.log import SUFFIX
 from tests.simulation.cluster import Host
+from tests.simulation.directories import replace
 from tests.simulation.disk import SimDisk
 from tests.simulation.nemesis import Nemesis, Skipped
 
@@ -151,27 +152,20 @@ async def rot(nemesis: Nemesis) -> None:
             raise Skipped
         await nemesis.kill(host)
         name = nemesis.random.choice(old)
-        data = bytearray(host.disk.durable()[name])
+        intact = host.disk.durable()[name]
+        data = bytearray(intact)
         data[nemesis.random.randrange(len(data))] ^= 1 << nemesis.random.randrange(8)
         host.disk.poke(name, bytes(data))
         nemesis.note(f"{name} of {host.address} rots")
         if not await nemesis.start(host, "rot"):
             await nemesis.kill(host)
-            lose_directory(nemesis, host)
+            if not replace(nemesis, host):
+                host.disk.poke(name, intact)
             await nemesis.revive(host)
 
 
 def _old_segments(disk: SimDisk) -> list[str]:
     return sorted(name for name in disk.durable() if name.endswith(SUFFIX))[:-1]
-
-
-def lose_directory(nemesis: Nemesis, host: Host) -> None:
-    """The machine gets an empty one."""
-    nemesis.note(f"the directory of {host.address} is lost")
-    host.wipe()
-    host.disk.latency = nemesis.scenario.latency
-    nemesis.recorder.directory(host)
-    nemesis.history.relayed = True
 
 
 async def slow_network(nemesis: Nemesis) -> None:

@@ -7,15 +7,16 @@ from contextlib import ExitStack
 import trio
 
 from tests.simulation.cluster import Host
+from tests.simulation.directories import replace
 from tests.simulation.disk import SimDisk
-from tests.simulation.faults import SLOWEST, cut_off, heal, lose_directory
+from tests.simulation.faults import SLOWEST, cut_off, heal
 from tests.simulation.nemesis import Nemesis, Skipped
 
 
 async def lost_directory(nemesis: Nemesis) -> None:
     with nemesis.host() as host:
         await nemesis.kill(host)
-        lose_directory(nemesis, host)
+        replace(nemesis, host)
         await nemesis.revive(host, 1.5)
 
 
@@ -30,7 +31,7 @@ async def lost_directory_under_a_read(nemesis: Nemesis) -> None:
         nemesis.nursery.start_soon(nemesis.clients.read, nemesis.random.choice(others))
         await nemesis.some_time(0.3)
         await nemesis.kill(host)
-        lose_directory(nemesis, host)
+        replace(nemesis, host)
         heal(nemesis, [(other.address, host.address) for other in others])
         await nemesis.revive(host, 0.2)
 
@@ -42,7 +43,7 @@ async def older_copy(nemesis: Nemesis) -> None:
         await nemesis.some_time()
         for _ in range(nemesis.random.choice((1, 1, 2))):
             await nemesis.kill(host)
-            _restore(nemesis, host, copy)
+            replace(nemesis, host, copy)
             alone = nemesis.random.random() < 0.4
             if alone:  # those who know what it has forgotten can't tell it
                 cut = cut_off(nemesis, [host.address])
@@ -70,7 +71,7 @@ async def older_copy_at_once(nemesis: Nemesis) -> None:
             await trio.sleep(nemesis.random.uniform(0.02, 0.1))
             await nemesis.kill(host, power=False, lose=False)
             nemesis.cluster.network.delay = nemesis.scenario.delay
-            _restore(nemesis, host, copy)
+            replace(nemesis, host, copy)
             await nemesis.start(host)
             nursery.start_soon(nemesis.clients.write, host)
             await nemesis.some_time()
@@ -86,14 +87,6 @@ def _copy(nemesis: Nemesis, host: Host) -> SimDisk:
         raise Skipped
     nemesis.note(f"the directory of {host.address} is copied")
     return host.copy_disk()
-
-
-def _restore(nemesis: Nemesis, host: Host, copy: SimDisk) -> None:
-    nemesis.note(f"{host.address} gets back the copy")
-    host.put_disk(copy)
-    host.disk.latency = nemesis.scenario.latency
-    nemesis.recorder.directory(host)
-    nemesis.history.relayed = True
 
 
 async def second_node(nemesis: Nemesis) -> None:
