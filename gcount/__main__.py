@@ -32,7 +32,7 @@ from gcount.api.http import make_app
 from gcount.api.lane import Lane
 from gcount.api.listeners import open_listeners
 from gcount.api.server import serve
-from gcount.cluster.transport import WebsocketTransport
+from gcount.cluster.dialling import WebsocketTransport
 from gcount.errors import Fatal, leaves
 from gcount.node import Node, open_node
 from gcount.settings import Settings, UsageError

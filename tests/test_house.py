@@ -20,6 +20,7 @@ FLOORS = {
     "gcount.core": 1,
     "gcount.logs": 2,
     "gcount.settings": 2,
+    "gcount.sockets": 2,
     "gcount.throttle": 2,
     "gcount.metrics": 3,
     "gcount.storage": 4,

@@ -24,6 +24,7 @@ SEND_TIMEOUT: Final = 10.0
 LINK_SEND_TIMEOUT: Final = 1.0
 # Descriptors that clients never get: the log, the links this node dials, the listeners.
 RESERVED_DESCRIPTORS: Final = 128
+RECEIVE_BYTES: Final = 64 * 1024
 # How long, and for how many bytes, input is thrown away after the last answer of a connection.
 LINGER_SECONDS: Final = 1.0
 LINGER_BYTES: Final = 1024 * 1024
@@ -75,6 +76,8 @@ class Connection(trio.abc.HalfCloseableStream):
         self._sending = trio.Lock()
         self._owner = owner
         self._receiving = False
+        self._served = trio.CancelScope()
+        self._taken_over = False
         self._half_closed = False
         self._peer_finished = False
         self._closing = trio.Event()
@@ -89,6 +92,21 @@ class Connection(trio.abc.HalfCloseableStream):
     def become_link(self) -> bool:
         """Make this a link, never closed to make room; False if there are too many or it is closed."""
         return self._owner._promote(self)
+
+    def take_over(self) -> None:
+        """Whoever calls this is the only one to receive from now on: `receive_for_server` does not return any more."""
+        self._taken_over = True
+        self._served.cancel()
+
+    async def receive_for_server(self) -> bytes:
+        """Receive some bytes for the application server; see `receive_some`."""
+        with trio.CancelScope() as self._served:
+            data = await self.receive_some(RECEIVE_BYTES)
+            if not self._taken_over:
+                return data
+            self.abort()  # it was sent before the handshake was answered, when nothing may be
+        await trio.sleep_forever()
+        raise AssertionError("unreachable")
 
     def set_busy(self, busy: bool) -> None:
         """Note that a request begins (True) or that its response is complete (False)."""

@@ -14,7 +14,8 @@ from werkzeug.routing import BaseConverter, WebsocketMismatch
 
 from gcount.api.problems import problem, refusal_problem, unexpected_problem
 from gcount.api.requests import parse_amount, parse_config, parse_name, parse_timeout
-from gcount.cluster.transport import LINK_PATH, Link
+from gcount.cluster.transport import LINK_PATH
+from gcount.cluster.websocket import WebsocketLink
 from gcount.errors import Refusal
 from gcount.node import Node
 from gcount.status import gauges
@@ -154,25 +155,16 @@ def _add_operator_routes(app: QuartTrio, node: Node) -> None:
         return Response(node.metrics.text(), content_type=CONTENT_TYPE_LATEST)
 
 
-class _AcceptedLink(Link):
-    """The websocket of the request that is being handled."""
-
-    async def send(self, data: bytes) -> None:
-        await websocket.send(data)
-
-    async def receive(self) -> bytes | str | None:
-        message: bytes | str | None = await websocket.receive()
-        return message
-
-
 def _add_link_route(app: QuartTrio, node: Node) -> None:
     @app.websocket(LINK_PATH)
     async def link() -> Response | None:
         if not node.recovered:
             return problem(HTTPStatus.SERVICE_UNAVAILABLE, "the node has not finished its start")
-        await websocket.accept()
         connection = websocket.scope["state"]["connection"]
-        await node.accept(_AcceptedLink(), websocket.remote_addr or "unknown", connection.become_link)
+        connection.take_over()
+        await websocket.accept()
+        accepted = WebsocketLink(connection, dialled=False)
+        await node.accept(accepted, websocket.remote_addr or "unknown", connection.become_link)
         await websocket.close(1000)
         return None
 

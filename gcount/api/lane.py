@@ -14,14 +14,13 @@ import trio
 from prometheus_client import Counter
 from quart import Response
 
-from gcount.api.connections import Connection
+from gcount.api.connections import RECEIVE_BYTES, Connection
 from gcount.api.plain import INCREMENT, VALUE, Plain, may_become_plain, parse
 from gcount.api.problems import refusal_problem, unexpected_problem
 from gcount.api.requests import parse_amount, parse_name
 from gcount.errors import BadRequest, Refusal
 from gcount.node import Node
 
-RECEIVE_BYTES: Final = 64 * 1024
 # How much may come, and for how long, until a request that began like a plain one is whole. The application, which
 # gets what is longer or slower, has limits of its own.
 _MOST_BYTES: Final = 8 * 1024

@@ -32,8 +32,8 @@ from hypercorn.typing import (
 )
 from hypercorn.utils import parse_socket_addr
 
-from gcount.api.connections import Connection, Connections
-from gcount.api.lane import RECEIVE_BYTES, Lane
+from gcount.api.connections import RECEIVE_BYTES, Connection, Connections
+from gcount.api.lane import Lane
 from gcount.api.protocol import Protocol, http_config
 from gcount.api.redis import Redis
 from gcount.throttle import Throttle
@@ -107,7 +107,7 @@ class Server(TCPServer):
                     if not data:
                         break
                 await protocol.handle(RawData(data))
-                data = await self.connection.receive_some(RECEIVE_BYTES)
+                data = await self.connection.receive_for_server()
             if protocol.has_whole_request:
                 await self.connection.wait_idle()
             await protocol.handle(RawData(b""))

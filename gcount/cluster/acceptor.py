@@ -4,7 +4,6 @@ A node is known by its hello. Another boot of a node ends the links of its other
 is settled, before the hello is answered: nothing of a former life arrives after a peer has said what it knows.
 """
 
-from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -23,7 +22,8 @@ from gcount.storage.commits import Commit
 from gcount.throttle import Throttle
 
 HELLO_TIMEOUT = 2.0  # seconds
-MAX_ANSWERS = 4096  # that wait to be sent on one link
+MAX_UNSENT = 256 * 1024  # bytes of answers that wait to be sent on one link
+MAX_UNSETTLED = 4096  # questions that wait for the disk, on one link
 MAX_ERRANDS = 64  # pushes and memberships that wait for the disk, on one link
 MAX_STRANGER_CELLS = 1_000_000  # kept aside for all nodes that are no members, about 150 MB
 
@@ -137,7 +137,6 @@ class _Accepted:
         self._local = local
         self._talk = talk
         self._intake = Intake(0, {}, hello.membership)
-        self._answers: deque[wire.Message] = deque()
         self._wake = trio.Event()
         self._drained = trio.Event()
         self._errands = 0
@@ -164,9 +163,7 @@ class _Accepted:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._write)
             while True:
-                if len(self._answers) >= MAX_ANSWERS:  # who asks faster than it reads has to wait
-                    self._drained = trio.Event()
-                    await self._drained.wait()
+                await self._wait_room()
                 message = await self._talk.receive()
                 if self.scope.cancel_called:  # it was on its way when another boot took over: too late
                     raise LinkClosed("superseded")
@@ -249,8 +246,8 @@ class _Accepted:
         self._collected(collect)
 
     def _wait_settled(self, nursery: trio.Nursery, collect: wire.Collect) -> None:
-        if len(self._unsettled) >= MAX_ANSWERS:
-            raise ProtocolError(f"{MAX_ANSWERS} of its questions wait for the disk already")
+        if len(self._unsettled) >= MAX_UNSETTLED:
+            raise ProtocolError(f"{MAX_UNSETTLED} of its questions wait for the disk already")
         self._unsettled.append(collect)
         if not self._settling:
             self._settling = True
@@ -260,9 +257,12 @@ class _Accepted:
         """Answer what asked for a hold as soon as the increments from before the hold are on disk."""
         while self._unsettled:
             await self._local.settle()
+            await self._wait_room()
             waiting, self._unsettled = self._unsettled, []
             for collect in waiting:
-                if self._local.replica.is_pending(collect.name):
+                if self._talk.unsent > MAX_UNSENT:
+                    self._unsettled.append(collect)
+                elif self._local.replica.is_pending(collect.name):
                     # Refused while the counter rested from another hold, so that increments went on.
                     self._local.holds.ask(collect.name, self, trio.current_time())
                     self._unsettled.append(collect)
@@ -287,14 +287,20 @@ class _Accepted:
         self._errands -= 1
 
     def _answer(self, message: wire.Message) -> None:
-        self._answers.append(message)
-        self._wake.set()
+        self._talk.post(message)
+        if self._talk.unsent:
+            self._wake.set()
+
+    async def _wait_room(self) -> None:
+        """Return when not too much waits to be sent: who asks faster than it reads has to wait."""
+        while self._talk.unsent > MAX_UNSENT:
+            await self._drained.wait()
 
     async def _write(self) -> None:
+        """Send what the network did not take at once."""
         while True:
-            while self._answers:
-                await self._talk.send(self._answers.popleft())
-                if len(self._answers) < MAX_ANSWERS:
-                    self._drained.set()
             await self._wake.wait()
             self._wake = trio.Event()
+            await self._talk.flush()
+            drained, self._drained = self._drained, trio.Event()
+            drained.set()

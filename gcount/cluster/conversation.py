@@ -28,18 +28,32 @@ class Conversation:
         self._sent = link_bytes.labels(peer, "out")
         self._received = link_bytes.labels(peer, "in")
 
-    async def send(self, message: wire.Message) -> None:
-        """Send one message.
+    @property
+    def unsent(self) -> int:
+        """How many bytes of what was posted wait for `flush`."""
+        return self._link.unsent
+
+    def post(self, message: wire.Message) -> None:
+        """Send one message without waiting; call `flush` soon if `unsent` is not 0 then."""
+        data = wire.encode(message)
+        self._link.post(data)
+        self._sent.inc(len(data))
+
+    async def flush(self) -> None:
+        """Return when the network has taken what waits to be sent; for one task at a time.
 
         Raises:
             LinkClosed: the link is over, or the other end did not read for a second.
         """
-        data = wire.encode(message)
         with trio.move_on_after(SEND_TIMEOUT) as scope:
-            await self._link.send(data)
+            await self._link.flush()
         if scope.cancelled_caught:
             raise LinkClosed("it stopped reading")
-        self._sent.inc(len(data))
+
+    async def send(self, message: wire.Message) -> None:
+        """Post one message and flush; raises as `flush` does."""
+        self.post(message)
+        await self.flush()
 
     async def receive(self, timeout: float = SILENCE) -> wire.Message:
         """The next message.

@@ -1,16 +1,15 @@
 """One member as this node sees it: the link that it dialled, what waits to be sent on it, when to dial again."""
 
-from collections import deque
-
 import trio
 
+from gcount.cluster.conversation import Conversation
 from gcount.core import wire
 from gcount.core.counters import Counters, Digest
 from gcount.core.link import Pusher
 
 BACKOFF_FIRST = 0.05  # seconds
 BACKOFF_MOST = 0.5  # with the dial itself, less than what a node with an empty directory waits for its members
-MAX_OUTBOX = 65_536  # questions that wait to be sent on one link
+MAX_UNSENT = 4 * 1024 * 1024  # bytes of messages that wait to be sent on one link
 
 
 class Peer:
@@ -33,27 +32,19 @@ class Peer:
         self.failures = 0
         self.beats = 0  # sent on this link
         self.beaten = 0  # of them answered, and what the answer told is known here
-        self._outbox: deque[wire.Message] = deque()
+        self._talk: Conversation | None = None
         self._wake = trio.Event()
 
     def post(self, message: wire.Message) -> None:
-        """Let a message wait for the writer of the link; without a link it is dropped."""
-        if self.pusher is not None and len(self._outbox) < MAX_OUTBOX:
-            self._outbox.append(message)
-            self._wake.set()
+        """Send a message; it is dropped when there is no link, or when too much waits there already."""
+        if self._talk is not None and self._talk.unsent < MAX_UNSENT:
+            self._talk.post(message)
+            if self._talk.unsent:
+                self.wake()
 
     def wake(self) -> None:
-        """Let the writer look for news."""
+        """Let the writer of the link look for what is to be sent."""
         self._wake.set()
-
-    @property
-    def anything_posted(self) -> bool:
-        """Whether a message waits for the writer."""
-        return bool(self._outbox)
-
-    def next_posted(self) -> wire.Message | None:
-        """The oldest message that waits."""
-        return self._outbox.popleft() if self._outbox else None
 
     async def wait_awake(self, deadline: float) -> None:
         """Return when there may be something to send, or at the deadline."""
@@ -61,9 +52,9 @@ class Peer:
             await self._wake.wait()
         self._wake = trio.Event()
 
-    def linked(self, pusher: Pusher, now: float) -> None:
+    def linked(self, talk: Conversation, pusher: Pusher, now: float) -> None:
         """The peer said hello."""
-        self.pusher, self.state, self.reason, self.last_contact = pusher, "linked", "", now
+        self._talk, self.pusher, self.state, self.reason, self.last_contact = talk, pusher, "linked", "", now
         self._last_pusher = pusher
 
     def lag(self, counters: Counters) -> int | None:
@@ -77,8 +68,7 @@ class Peer:
 
     def unlinked(self, reason: str) -> None:
         """The link is over, or there was none."""
-        self.pusher, self.state, self.reason = None, "connecting", reason
-        self._outbox.clear()
+        self._talk, self.pusher, self.state, self.reason = None, None, "connecting", reason
 
     def pause(self, jitter: float) -> float:
         """How long to wait before the next dial, in seconds.

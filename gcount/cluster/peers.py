@@ -22,7 +22,6 @@ from gcount.errors import DiskFull, LinkClosed, LinkError, LinkRefused, Protocol
 BEAT_EVERY = 0.25  # seconds
 HELLO_TIMEOUT = 2.0  # seconds; the peer may first have to finish what my former life had staged there
 WORTH_WAKING = 3  # dials in vain; before that the pause is short, and two nodes must not spur each other on
-BURST = 64  # questions sent in a row before news and heartbeats get their turn
 
 logger: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -174,7 +173,7 @@ class Peers:
         hello = await self._exchange_hellos(peer, talk, said)
         if hello is None:
             return
-        peer.linked(Pusher(hello.digest, trio.current_time()), trio.current_time())
+        peer.linked(talk, Pusher(hello.digest, trio.current_time()), trio.current_time())
         logger.info("link up", peer=peer.address, node=hello.node.hex()[:8])
         self.on_linked(peer.address)
         self._local.tell_news()
@@ -250,22 +249,22 @@ class Peers:
     async def _write(self, peer: Peer, talk: Conversation, told: Membership) -> None:
         local = self._local
         next_beat = trio.current_time()  # at once: it proves that the hello was no leftover of a former life
-        burst = 0
         while peer.pusher is not None:
             now = trio.current_time()
-            message = peer.next_posted() if burst < BURST else None
-            burst = 0 if message is None else burst + 1
-            if message is None and told != local.replica.membership:
+            message: wire.Message | None = None
+            if told != local.replica.membership:
                 told = local.replica.membership
                 message = wire.Members(told)
-            if message is None and now >= next_beat:
+            elif now >= next_beat:
                 next_beat = now + BEAT_EVERY
                 message = wire.Beat()
                 peer.beats += 1
-            if message is None:
+            else:
                 message = peer.pusher.next_push(local.replica.counters, local.replica.identity, now)
             if message is not None:
-                await talk.send(message)
-            elif not peer.anything_posted:
+                talk.post(message)
+            if talk.unsent:
+                await talk.flush()
+            elif message is None:
                 paced = peer.pusher.paced_until
                 await peer.wait_awake(min(next_beat, paced) if now < paced else next_beat)

@@ -1,40 +1,33 @@
-"""The port to the network, and the websockets behind it.
-
-Bulk data flows from the dialling side (trio-websocket) to the accepting side (the HTTP server) only.
-"""
+"""The port to the network: how other nodes are reached, and what carries the messages between two of them."""
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, cast
-
-import trio
-import trio_websocket
-
-from gcount.core.membership import split_address
-from gcount.errors import LinkClosed
+from contextlib import AbstractAsyncContextManager
 
 CONNECT_TIMEOUT = 0.7  # seconds
-CLOSE_TIMEOUT = 0.3  # seconds
 LINK_PATH = "/link"
-
-_BROKEN = (
-    trio_websocket.HandshakeError,
-    trio_websocket.ConnectionClosed,
-    trio.BrokenResourceError,
-    trio.ClosedResourceError,
-)
 
 
 class Link(ABC):
     """A connection that carries whole messages, in order, until it is closed."""
 
+    @property
     @abstractmethod
-    async def send(self, data: bytes) -> None:
-        """Send one message.
+    def unsent(self) -> int:
+        """How many bytes of what was posted still wait here."""
+
+    @abstractmethod
+    def post(self, data: bytes) -> None:
+        """Send one message, without waiting: what the network does not take at once waits here for `flush`.
+
+        Nothing happens when the connection is over: whoever receives learns of it.
+        """
+
+    @abstractmethod
+    async def flush(self) -> None:
+        """Return when the network has taken what waits here now. Only one task may call this.
 
         Raises:
-            LinkClosed: the connection is over. A send that is cancelled may leave half a message: close the link then.
+            LinkClosed: the connection is over.
         """
 
     @abstractmethod
@@ -42,7 +35,7 @@ class Link(ABC):
         """The next message: bytes as the protocol wants it, else what `wire.decode` refuses.
 
         Raises:
-            LinkClosed: the connection is over.
+            LinkError: the connection is over, or something came that is no message.
         """
 
 
@@ -60,137 +53,3 @@ class Transport(ABC):
     @abstractmethod
     async def is_self(self, address: str) -> bool:
         """Whether that address is certainly this node's own."""
-
-
-class WebsocketTransport(Transport):
-    """Websockets over TCP.
-
-    Args:
-        listen_host: the host that this node listens on, maybe a wildcard.
-        listen_port: the port that it really has.
-    """
-
-    def __init__(self, listen_host: str, listen_port: int) -> None:
-        self._listen_host = listen_host
-        self._listen_port = listen_port
-
-    @asynccontextmanager
-    async def connect(self, address: str) -> AsyncIterator[Link]:
-        """Dial a normalised address; see `Transport.connect`."""
-        host, port = split_address(address)
-        deadline = trio.current_time() + CONNECT_TIMEOUT
-        async with await _open_stream(host, port, deadline) as stream, trio.open_nursery() as nursery:
-            connection = await _upgrade(stream, f"{host}:{port}", _Guard(nursery), deadline)
-            try:
-                yield WebsocketLink(connection)
-            finally:
-                with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
-                    await connection.aclose()
-                nursery.cancel_scope.cancel()
-
-    async def is_self(self, address: str) -> bool:
-        """Whether it is an address of this machine on which this node listens."""
-        host, port = split_address(address)
-        if port != self._listen_port:
-            return False
-        with trio.move_on_after(CONNECT_TIMEOUT):  # name servers may hang
-            return await self._is_local(host, port)
-        return False
-
-    async def _is_local(self, host: str, port: int) -> bool:
-        try:
-            listens_on = await trio.socket.getaddrinfo(self._listen_host, 0, type=trio.socket.SOCK_DGRAM)
-            resolved = await trio.socket.getaddrinfo(host, port, type=trio.socket.SOCK_DGRAM)
-        except OSError:
-            return False
-        own = {entry[4][0] for entry in listens_on}
-        anywhere = bool(own & {"0.0.0.0", "::"})
-        for family, _, _, _, sockaddr in resolved:
-            if sockaddr[0] not in own and not (anywhere and await _reaches_itself(family, sockaddr)):
-                return False  # the name of several machines is nobody's own
-        return bool(resolved)
-
-
-async def _reaches_itself(family: int, sockaddr: tuple[Any, ...]) -> bool:
-    """Ask the kernel's routes, by connecting a datagram socket: only a local address is reached from itself.
-
-    Nothing is sent, so it also answers in a network namespace whose loopback device is down, where a node can't dial
-    itself.
-    """
-    with trio.socket.socket(family, trio.socket.SOCK_DGRAM) as probe:
-        try:
-            await probe.connect(sockaddr)
-        except OSError:
-            return False
-        return bool(probe.getsockname()[0] == sockaddr[0])
-
-
-class _Guard:
-    """Stands for the nursery of trio-websocket, whose reader raises what it thinks of the other end.
-
-    Nothing that answers at a peer's address may end this node. A reader that failed closes its channel, so that whoever
-    sends or receives learns of it.
-    """
-
-    def __init__(self, nursery: trio.Nursery) -> None:
-        self.failure: Exception | None = None
-        self.dialling = trio.CancelScope()
-        self._nursery = nursery
-
-    def start_soon(self, task: Callable[..., Awaitable[None]], *args: object) -> None:
-        self._nursery.start_soon(self._run, task, *args)
-
-    async def _run(self, task: Callable[..., Awaitable[None]], *args: object) -> None:
-        try:
-            await task(*args)
-        except Exception as error:
-            self.failure = error
-            self.dialling.cancel()
-
-
-async def _open_stream(host: str, port: int, deadline: float) -> trio.SocketStream:
-    with trio.move_on_at(deadline):
-        try:
-            return await trio.open_tcp_stream(host, port)
-        except OSError as error:
-            raise LinkClosed(f"no connection: {_reason(error)}") from None
-    raise LinkClosed("no connection in time")
-
-
-async def _upgrade(
-    stream: trio.SocketStream, host: str, guard: _Guard, deadline: float
-) -> trio_websocket.WebSocketConnection:
-    with trio.move_on_at(deadline), guard.dialling:
-        try:
-            return await trio_websocket.wrap_client_stream(cast(trio.Nursery, guard), stream, host, LINK_PATH)
-        except _BROKEN as error:
-            raise LinkClosed(f"no connection: {_reason(error)}") from None
-    raise LinkClosed("no connection in time" if guard.failure is None else _reason(guard.failure))
-
-
-class WebsocketLink(Link):
-    """A websocket that this node dialled."""
-
-    def __init__(self, connection: trio_websocket.WebSocketConnection) -> None:
-        self._connection = connection
-
-    async def send(self, data: bytes) -> None:
-        try:
-            await self._connection.send_message(data)
-        except _BROKEN as error:
-            raise LinkClosed(_reason(error)) from None
-
-    async def receive(self) -> bytes | str | None:
-        try:
-            return await self._connection.get_message()
-        except _BROKEN as error:
-            raise LinkClosed(_reason(error)) from None
-
-
-def _reason(error: Exception) -> str:
-    match error:
-        case trio_websocket.ConnectionRejected():
-            return f"no node answers there, or it is still starting (HTTP status {error.status_code})"
-        case trio_websocket.ConnectionClosed():
-            return f"the connection was closed ({error.reason.name})" if error.reason else "the connection was lost"
-    return str(error) or type(error).__name__

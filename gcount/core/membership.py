@@ -37,6 +37,8 @@ class Membership(msgspec.Struct, frozen=True, array_like=True):
 
     def merge(self, other: "Membership") -> "Membership":
         """The greater of the two: commutative, associative, idempotent."""
+        if other.version != self.version or other.actors == self.actors:  # as always, but for conflicting lists
+            return other if other.version > self.version else self
         return other if other.rank() > self.rank() else self
 
     def post(self, actors: Iterable[str], now_ms: int) -> "Membership":

@@ -34,7 +34,7 @@ class Impostor:
         """Serve whoever dials."""
         try:
             await link.receive()
-            await link.send(wire.encode(self.hello))
+            link.post(wire.encode(self.hello))
             self._links[caller] = link
             while True:
                 await self._answer(caller, link, wire.decode(await link.receive()))
@@ -44,11 +44,8 @@ class Impostor:
     async def say(self, host: Host, *messages: wire.Message | bytes) -> None:
         """Send a node what it did not ask for, unless it has hung up."""
         link = self._links.get(host.address)
-        try:
-            for message in messages if link else ():
-                await link.send(message if isinstance(message, bytes) else wire.encode(message))  # type: ignore[union-attr]
-        except LinkClosed:
-            pass
+        for message in messages if link else ():
+            link.post(message if isinstance(message, bytes) else wire.encode(message))  # type: ignore[union-attr]
 
     async def _answer(self, caller: str, link: Link, message: wire.Message) -> None:
         answer: wire.Message | None = None
@@ -61,7 +58,7 @@ class Impostor:
             case wire.Collect(round=number):
                 answer = wire.Collected(number, {})
         if answer is not None:
-            await link.send(wire.encode(answer))
+            link.post(wire.encode(answer))
 
 
 async def joined_by_impostor(cluster: SimCluster, *, acks: bool = True) -> Impostor:

@@ -80,7 +80,8 @@ async def test_a_slow_peer_that_never_acknowledges_costs_one_push(autojump_clock
         for number in range(2000):
             await cluster[1].node.increment(f"n{number % 50}", 1)
         assert impostor.pushed_by.count(cluster[1].address) == 1
-        assert len(peer._outbox) == 0
+        assert peer._talk
+        assert peer._talk.unsent == 0
         assert peer.pusher
         assert peer.pusher._parcels is None
         assert len(peer.pusher._promised) == 1

@@ -20,7 +20,7 @@ from gcount.cluster.transport import CONNECT_TIMEOUT, Link, Transport
 from gcount.errors import LinkClosed, LinkRefused, Recovering
 from tests.simulation.process import PROCESS
 
-BUFFER_BYTES = 256 * 1024  # what one direction of a connection holds before its sender has to wait
+BUFFER_BYTES = 256 * 1024
 
 Tap = Callable[[str, str, bytes], None]
 """Told sender, receiver and content of a message."""
@@ -41,11 +41,15 @@ class SimNetwork:
     Args:
         random: where the delays come from.
         delay: least and most seconds that a message travels.
+
+    Attributes:
+        buffer_bytes: what one direction of a connection holds before its sender has to wait.
     """
 
     def __init__(self, random: Random, delay: tuple[float, float] = (0.001, 0.01)) -> None:
         self.random = random
         self.delay = delay
+        self.buffer_bytes = BUFFER_BYTES
         self.tap: Tap = lambda sender, receiver, data: None  # as it is sent
         self.arrived: Tap = lambda sender, receiver, data: None  # as it is received
         self.cuts: set[tuple[str, str]] = set()
@@ -195,15 +199,25 @@ class Pipe:
         self._network.forget(self)
         self.poke()
 
-    async def put(self, data: bytes) -> None:
-        """Send, once there is room."""
+    @property
+    def over(self) -> bool:
+        """Whether nothing more can be sent."""
+        return self._ends is not None
+
+    def takes(self, data: bytes) -> bool:
+        """Whether there is room for a message, or no need for any."""
+        return self.over or not self._bytes or self._bytes + len(data) <= self._network.buffer_bytes
+
+    async def wait_takes(self, data: bytes) -> None:
+        """Return when there is room for a message."""
         await trio.lowlevel.checkpoint()
-        while self._ends is None and self._bytes and self._bytes + len(data) > BUFFER_BYTES:
+        while not self.takes(data):
             self._room = trio.Event()
             await self._room.wait()
-        if self._ends is not None:
-            raise LinkClosed("the connection is closed")
-        if self._ignored:
+
+    def put(self, data: bytes) -> None:
+        """Send."""
+        if self.over or self._ignored:
             return
         self._network.tap(self.source, self.target, data)
         self._moving.append((self._arrival(), data))
@@ -249,9 +263,24 @@ class SimLink(Link):
         self._there = there
         self._back = back
         self._closed = False
+        self._unsent: deque[bytes] = deque()
 
-    async def send(self, data: bytes) -> None:
-        await self._there.put(data)
+    @property
+    def unsent(self) -> int:
+        return sum(map(len, self._unsent))
+
+    def post(self, data: bytes) -> None:
+        if self._unsent or not self._there.takes(data):
+            self._unsent.append(data)
+        else:
+            self._there.put(data)
+
+    async def flush(self) -> None:
+        for _ in tuple(self._unsent):
+            await self._there.wait_takes(self._unsent[0])
+            self._there.put(self._unsent.popleft())
+        if self._there.over:
+            raise LinkClosed("the connection is closed")
 
     async def receive(self) -> bytes | str | None:
         if self._closed:

@@ -132,6 +132,7 @@ async def _simulate(scenario: Scenario, history: History, film: Film) -> float:
     film.add("NEMESIS", f"{scenario}")
     async with trio.open_nursery() as nursery:
         cluster = SimCluster(nursery, Random(scenario.seed), scenario.delay)
+        cluster.network.buffer_bytes = scenario.buffer_bytes
         recorder = Recorder(cluster, history, film)
         clients = Clients(scenario, cluster, recorder)
         nemesis = Nemesis(scenario, cluster, clients, recorder, nursery)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from random import Random
 
+from tests.simulation.network import BUFFER_BYTES
+
 INCREMENTS = 200  # at least, acknowledged
 READS = 40  # consistent ones, at least, answered
 FAULTS = 8  # at least
@@ -28,6 +30,7 @@ class Scenario:
         gap: seconds from one to the next, at most.
         hurry: how much faster than needed the clients are.
         config: how the first one is posted: to "one", to "all", or first another one ("twice").
+        buffer_bytes: what one direction of a connection holds.
     """
 
     seed: int
@@ -42,6 +45,7 @@ class Scenario:
     gap: float
     hurry: float
     config: str
+    buffer_bytes: int
 
     @property
     def seconds(self) -> float:
@@ -89,4 +93,5 @@ def draw(seed: int, kinds: dict[str, str], nodes: int | None = None) -> Scenario
         gap=random.choice((0.5, 0.8, 1.0)),
         hurry=random.choice((1.0, 1.2)),
         config=random.choice(("one", "one", "all", "twice")),
+        buffer_bytes=random.choice((BUFFER_BYTES, 2000)),
     )

@@ -1,0 +1,138 @@
+"""Dialling another node: a connection over TCP, and trio-websocket's handshake."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import trio
+import trio_websocket
+
+from gcount.cluster.transport import CONNECT_TIMEOUT, LINK_PATH, Link, Transport
+from gcount.cluster.websocket import WebsocketLink
+from gcount.core.membership import split_address
+from gcount.errors import LinkClosed
+
+_BROKEN = (
+    trio_websocket.HandshakeError,
+    trio_websocket.ConnectionClosed,
+    trio.BrokenResourceError,
+    trio.ClosedResourceError,
+)
+
+
+class WebsocketTransport(Transport):
+    """Websockets over TCP.
+
+    Args:
+        listen_host: the host that this node listens on, maybe a wildcard.
+        listen_port: the port that it really has.
+    """
+
+    def __init__(self, listen_host: str, listen_port: int) -> None:
+        self._listen_host = listen_host
+        self._listen_port = listen_port
+
+    @asynccontextmanager
+    async def connect(self, address: str) -> AsyncIterator[Link]:
+        """Dial a normalised address; see `Transport.connect`."""
+        host, port = split_address(address)
+        deadline = trio.current_time() + CONNECT_TIMEOUT
+        async with await _open_stream(host, port, deadline) as stream:
+            await _shake_hands(stream, f"{host}:{port}", deadline)
+            link = WebsocketLink(stream, dialled=True)
+            try:
+                yield link
+            finally:
+                link.close()
+
+    async def is_self(self, address: str) -> bool:
+        """Whether it is an address of this machine on which this node listens."""
+        host, port = split_address(address)
+        if port != self._listen_port:
+            return False
+        with trio.move_on_after(CONNECT_TIMEOUT):  # name servers may hang
+            return await self._is_local(host, port)
+        return False
+
+    async def _is_local(self, host: str, port: int) -> bool:
+        try:
+            listens_on = await trio.socket.getaddrinfo(self._listen_host, 0, type=trio.socket.SOCK_DGRAM)
+            resolved = await trio.socket.getaddrinfo(host, port, type=trio.socket.SOCK_DGRAM)
+        except OSError:
+            return False
+        own = {entry[4][0] for entry in listens_on}
+        anywhere = bool(own & {"0.0.0.0", "::"})
+        for family, _, _, _, sockaddr in resolved:
+            if sockaddr[0] not in own and not (anywhere and await _reaches_itself(family, sockaddr)):
+                return False  # the name of several machines is nobody's own
+        return bool(resolved)
+
+
+async def _reaches_itself(family: int, sockaddr: tuple[Any, ...]) -> bool:
+    """Ask the kernel's routes, by connecting a datagram socket: only a local address is reached from itself.
+
+    Nothing is sent, so it also answers in a network namespace whose loopback device is down, where a node can't dial
+    itself.
+    """
+    with trio.socket.socket(family, trio.socket.SOCK_DGRAM) as probe:
+        try:
+            await probe.connect(sockaddr)
+        except OSError:
+            return False
+        return bool(probe.getsockname()[0] == sockaddr[0])
+
+
+class _Guard:
+    """Stands for the nursery of trio-websocket, whose reader raises what it thinks of the other end.
+
+    Nothing that answers at a peer's address may end this node.
+    """
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self.failure: Exception | None = None
+        self.dialling = trio.CancelScope()
+        self._nursery = nursery
+
+    def start_soon(self, task: Callable[..., Awaitable[None]], *args: object) -> None:
+        self._nursery.start_soon(self._run, task, *args)
+
+    async def _run(self, task: Callable[..., Awaitable[None]], *args: object) -> None:
+        try:
+            await task(*args)
+        except Exception as error:
+            self.failure = error
+            self.dialling.cancel()
+
+
+async def _open_stream(host: str, port: int, deadline: float) -> trio.SocketStream:
+    with trio.move_on_at(deadline):
+        try:
+            return await trio.open_tcp_stream(host, port)
+        except OSError as error:
+            raise LinkClosed(f"no connection: {_reason(error)}") from None
+    raise LinkClosed("no connection in time")
+
+
+async def _shake_hands(stream: trio.SocketStream, host: str, deadline: float) -> None:
+    """Upgrade the connection to a websocket; nothing reads from it any more when this returns."""
+    reason = "no connection in time"
+    async with trio.open_nursery() as nursery:
+        guard = _Guard(nursery)
+        with trio.move_on_at(deadline), guard.dialling:
+            try:
+                await trio_websocket.wrap_client_stream(cast(trio.Nursery, guard), stream, host, LINK_PATH)
+                reason = ""
+            except _BROKEN as error:
+                reason = f"no connection: {_reason(error)}"
+        nursery.cancel_scope.cancel()  # the accepting end says nothing before it is spoken to: no message is lost
+    if reason:
+        raise LinkClosed(reason if guard.failure is None else _reason(guard.failure))
+
+
+def _reason(error: Exception) -> str:
+    match error:
+        case trio_websocket.ConnectionRejected():
+            return f"no node answers there, or it is still starting (HTTP status {error.status_code})"
+        case trio_websocket.ConnectionClosed():
+            return f"the connection was closed ({error.reason.name})" if error.reason else "the connection was lost"
+    return str(error) or type(error).__name__
