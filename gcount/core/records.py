@@ -1,12 +1,11 @@
-"""The log's bytes: segment headers, frames, and the batches inside them.
+"""The log's bytes: the headers of its files, and batches inside frames.
 
     segment = header | frame | frame | ...
     header  = magic 8 | format u16 | zero u16 | crc u32 | node 16 | incarnation 16 | sequence u64 | first batch u64
-    frame   = mark 4 | length u32 | crc u32 | payload            (crc over length and payload; all little endian)
-    payload = MessagePack of [batch, part, parts, deltas, identity, membership]
+    payload = MessagePack of [batch, part, parts, deltas, identity, membership]          (of a frame, see framing.py)
 
 A batch is what one write and one sync made durable. A big one takes several frames, its parts; it counts only when all
-of them are there, in order. The mark holds no byte that UTF-8 text can hold, so that a name can't look like a frame.
+of them are there, in order.
 """
 
 import struct
@@ -16,18 +15,16 @@ from zlib import crc32
 import msgspec
 
 from gcount.core.counters import Delta
-from gcount.core.limits import FRAME_BYTES, ID_BYTES, MAX_FRAME_BYTES
+from gcount.core.framing import MARK, frame, read_frame
+from gcount.core.limits import FRAME_BYTES, ID_BYTES
 from gcount.core.membership import Membership
 from gcount.core.parcels import Assembly, pack
 
 MAGIC = b"gcount\r\n"
+CHECKPOINT_MAGIC = b"gc-chk\r\n"
 FORMAT = 1
 _HEADER = struct.Struct("<8sHHI16s16sQQ")
 HEADER_BYTES = _HEADER.size
-
-MARK = b"\xff\xfegc"
-_FRAME = struct.Struct("<4sII")
-_LENGTH = struct.Struct("<I")
 
 
 class Identity(msgspec.Struct, frozen=True, array_like=True):
@@ -53,13 +50,13 @@ class Identity(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Header(msgspec.Struct, frozen=True):
-    """The head of a segment.
+    """The head of a segment, or of a checkpoint.
 
     Args:
         node: who wrote it.
-        incarnation: under which life the segment was begun.
-        sequence: the segment's number, from 1.
-        first_batch: the number of the first batch in it.
+        incarnation: under which life the file was begun.
+        sequence: the segment's number, from 1; a checkpoint's is that of the first segment that it does not cover.
+        first_batch: the number of the first batch in that segment.
     """
 
     node: bytes
@@ -67,14 +64,14 @@ class Header(msgspec.Struct, frozen=True):
     sequence: int
     first_batch: int
 
-    def encode(self) -> bytes:
-        """The header's bytes."""
+    def encode(self, magic: bytes = MAGIC) -> bytes:
+        """The header's bytes; the magic ones say what kind of file it is."""
         rest = (self.node, self.incarnation, self.sequence, self.first_batch)
-        crc = crc32(_HEADER.pack(MAGIC, FORMAT, 0, 0, *rest))
-        return _HEADER.pack(MAGIC, FORMAT, 0, crc, *rest)
+        crc = crc32(_HEADER.pack(magic, FORMAT, 0, 0, *rest))
+        return _HEADER.pack(magic, FORMAT, 0, crc, *rest)
 
 
-class Batch(msgspec.Struct, frozen=True):
+class Batch(msgspec.Struct, frozen=True, gc=False):
     """What one sync made durable.
 
     Args:
@@ -90,7 +87,7 @@ class Batch(msgspec.Struct, frozen=True):
     membership: Membership | None = None
 
 
-class _Part(msgspec.Struct, frozen=True, array_like=True):
+class _Part(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What a frame holds of a batch: `part` of `parts`, counted from 1; identity and membership are in the last."""
 
     number: int
@@ -126,37 +123,31 @@ def encode_batch(batch: Batch) -> bytes:
     parts = len(parcels)
     for part, parcel in enumerate(parcels, start=1):
         extra = (batch.identity, batch.membership) if part == parts else (None, None)
-        out += _frame(_encoder.encode(_Part(batch.number, part, parts, parcel, *extra)))
+        out += frame(_encoder.encode(_Part(batch.number, part, parts, parcel, *extra)))
     return bytes(out)
 
 
-def _frame(payload: bytes) -> bytes:
-    if len(payload) > MAX_FRAME_BYTES:  # no start would read it
-        raise ValueError(f"a record of {len(payload)} bytes")
-    length = _LENGTH.pack(len(payload))
-    return MARK + length + _LENGTH.pack(crc32(payload, crc32(length))) + payload
-
-
-def decode_header(data: bytes) -> Header:
-    """The header at the start of a segment.
+def decode_header(data: bytes, magic: bytes = MAGIC) -> Header:
+    """The header at the start of a segment, or of another kind of file.
 
     Raises:
         ValueError: it is not one, or its bytes changed since it was written.
     """
+    kind = "checkpoint" if magic == CHECKPOINT_MAGIC else "segment"
     if len(data) < HEADER_BYTES:
-        raise ValueError(f"the segment's header is cut off after {len(data)} bytes")
-    magic, version, zero, crc, *rest = _HEADER.unpack_from(data)
-    if magic != MAGIC:
-        raise ValueError("this is not a segment of a gcount log")
+        raise ValueError(f"the {kind}'s header is cut off after {len(data)} bytes")
+    found, version, zero, crc, *rest = _HEADER.unpack_from(data)
+    if found != magic:
+        raise ValueError(f"this is not a {kind} of a gcount log")
     if version != FORMAT:
-        raise ValueError(f"the segment has format {version}, this gcount reads format {FORMAT}")
-    if zero != 0 or crc != crc32(_HEADER.pack(MAGIC, FORMAT, 0, 0, *rest)):
-        raise ValueError("the segment's header does not match its checksum")
+        raise ValueError(f"the {kind} has format {version}, this gcount reads format {FORMAT}")
+    if zero != 0 or crc != crc32(_HEADER.pack(magic, FORMAT, 0, 0, *rest)):
+        raise ValueError(f"the {kind}'s header does not match its checksum")
     return Header(*rest)
 
 
 def is_newer_format(data: bytes) -> bool:
-    """Whether a segment has another format for sure, and not just a header that has rotted."""
+    """Whether a file has another format for sure, and not just a header that has rotted."""
     if len(data) < HEADER_BYTES:
         return False
     magic, version, zero, crc, *rest = _HEADER.unpack_from(data)
@@ -181,39 +172,41 @@ class Scan:
         self.damage: Damage | None = None
 
     def __iter__(self) -> Iterator[Batch]:
-        offset = HEADER_BYTES
+        data, size, offset = self._data, len(self._data), HEADER_BYTES
         assembly, due = Assembly(), 1
-        while offset < len(self._data):
+        while offset < size:
             try:
-                payload, offset = _read_frame(self._data, offset)
-                part = self._decode(payload, due)
+                payload, offset = read_frame(data, offset)
+                part = _decode_payload(payload)
+                if part.number != self.next_batch or part.part != due:
+                    raise ValueError(self._misplaced(part, due))
             except ValueError as error:
                 self.damage = self._damage(str(error))
                 return
-            assembly.add(part.deltas)
-            due += 1
-            if part.part == part.parts:
-                yield Batch(part.number, assembly.take(), part.identity, part.membership)
-                due = 1
-                self.end = offset
-                self.next_batch += 1
+            deltas = part.deltas
+            if part.parts != 1:
+                assembly.add(deltas)
+                if part.part != part.parts:
+                    due += 1
+                    continue
+                deltas, due = assembly.take(), 1
+            self.end = offset
+            self.next_batch += 1
+            yield Batch(part.number, deltas, part.identity, part.membership)
         if self.end < offset:
             self.damage = self._damage("the batch has no last frame")
 
-    def _decode(self, payload: bytes, due: int) -> _Part:
-        part = _decode_payload(payload)
+    def _misplaced(self, part: _Part, due: int) -> str:
         if part.number != self.next_batch:
-            raise ValueError(f"batch {part.number} stands where batch {self.next_batch} should")
-        if part.part != due:
-            raise ValueError(f"part {part.part} of batch {part.number} stands where part {due} should")
-        return part
+            return f"batch {part.number} stands where batch {self.next_batch} should"
+        return f"part {part.part} of batch {part.number} stands where part {due} should"
 
     def _damage(self, reason: str) -> Damage:
         """A write that was interrupted can only have torn the newest batch: anything of a later one proves rot."""
         offset = self._data.find(MARK, self.end)
         while offset >= 0:
             try:
-                payload, _ = _read_frame(self._data, offset)
+                payload, _ = read_frame(self._data, offset)
                 later = _decode_payload(payload).number > self.next_batch
             except ValueError:
                 later = False
@@ -232,7 +225,7 @@ def find_batches(data: bytes) -> Iterator[Batch]:
     offset = data.find(MARK)
     while offset >= 0:
         try:
-            payload, end = _read_frame(data, offset)
+            payload, end = read_frame(data, offset)
             part = _decode_payload(payload)
         except ValueError:
             offset = data.find(MARK, offset + 1)
@@ -248,23 +241,6 @@ def find_batches(data: bytes) -> Iterator[Batch]:
         if part.part == part.parts:
             yield Batch(part.number, assembly.take(), part.identity, part.membership)
             due = (0, 0)
-
-
-def _read_frame(data: bytes, offset: int) -> tuple[bytes, int]:
-    start = offset + _FRAME.size
-    if start > len(data):
-        raise ValueError("a record's head is cut off")
-    mark, length, crc = _FRAME.unpack_from(data, offset)
-    if mark != MARK:
-        raise ValueError("no record begins here")
-    if length > MAX_FRAME_BYTES:
-        raise ValueError(f"a record claims {length} bytes; at most {MAX_FRAME_BYTES} are allowed")
-    payload = data[start : start + length]
-    if len(payload) < length:
-        raise ValueError("a record is cut off")
-    if crc != crc32(payload, crc32(_LENGTH.pack(length))):
-        raise ValueError("a record does not match its checksum")
-    return payload, start + length
 
 
 def _decode_payload(payload: bytes) -> _Part:

@@ -8,7 +8,7 @@
 At most one batch is sealed at a time, so the own cells that it computed stay right until it is committed or aborted.
 """
 
-from gcount.core.counters import Counters, Delta
+from gcount.core.counters import Counters, Delta, Gap
 from gcount.core.limits import MAX_CELL, MAX_INCARNATIONS
 from gcount.core.membership import Membership
 from gcount.core.records import Batch, Identity
@@ -221,9 +221,13 @@ class Replica:
             self.identity = batch.identity
         if batch.membership is not None:
             self.membership = self.membership.merge(batch.membership)
+        join = self.counters.join
         for delta in batch.deltas:
-            if not self.counters.fits(delta):
+            try:
+                news = join(delta)
+            except Gap:
                 self.salvage.keep(delta)  # a repaired log, or it would not have been taken
-            elif self.counters.join(delta):
-                self.salvage.absorb(self.counters, delta.incarnation)
+            else:
+                if news and self.salvage:
+                    self.salvage.absorb(self.counters, delta.incarnation)
         self.next_batch = batch.number + 1

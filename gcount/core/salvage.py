@@ -21,6 +21,9 @@ class Salvage:
     def __init__(self) -> None:
         self._runs: dict[bytes, list[Delta]] = {}  # each in order, with a gap before every one of them
 
+    def __bool__(self) -> bool:
+        return bool(self._runs)
+
     def __len__(self) -> int:
         return sum(len(runs) for runs in self._runs.values())
 
@@ -28,6 +31,10 @@ class Salvage:
     def cells(self) -> int:
         """How many cells are kept aside; never more than the log's whole state."""
         return sum(len(run.cells) for runs in self._runs.values() for run in runs)
+
+    def deltas(self) -> list[Delta]:
+        """All that is kept aside; none of them changes any more once a start is over."""
+        return [run for runs in self._runs.values() for run in runs]
 
     def incarnations(self) -> Iterator[bytes]:
         """Whose deltas are kept aside."""

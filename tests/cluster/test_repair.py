@@ -11,7 +11,8 @@ from trio.testing import MockClock
 from gcount.cluster import closing
 from gcount.cluster.closing import QUIET
 from gcount.core import link
-from gcount.core.records import HEADER_BYTES, MARK, Batch, encode_batch, find_batches
+from gcount.core.framing import MARK
+from gcount.core.records import HEADER_BYTES, Batch, encode_batch, find_batches
 from gcount.core.replica import Replica
 from gcount.storage.log import segment_name
 from gcount.storage.repair import repair

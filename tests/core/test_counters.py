@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gcount.core import counters as room
+from gcount.core import columns as room
 from gcount.core.counters import Counters, Delta
 from tests.core.histories import History, a_commit, histories, incarnation, join, knowing, three_histories
 

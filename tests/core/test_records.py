@@ -6,13 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gcount.core import framing
 from gcount.core import records as room
 from gcount.core.counters import Delta
+from gcount.core.framing import MARK
 from gcount.core.limits import FRAME_BYTES
 from gcount.core.membership import Membership
 from gcount.core.records import (
     HEADER_BYTES,
-    MARK,
     Batch,
     Header,
     Identity,
@@ -233,7 +234,7 @@ def test_a_record_with_an_identity_of_a_wrong_length_is_damage(identity: Identit
 
 @pytest.mark.parametrize("payload", [b"", b"\xc1", b"\x91\x01", b"\x93\x01\xc3\x91\xa1a", b"\x95\x01\xc3\x90\x92\xa1"])
 def test_a_record_that_is_whole_but_no_batch_is_damage(payload: bytes) -> None:
-    found, scan = scanned(HEAD.encode() + room._frame(payload))
+    found, scan = scanned(HEAD.encode() + framing.frame(payload))
     assert found == []
     assert scan.damage is not None
 

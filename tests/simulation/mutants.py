@@ -175,11 +175,11 @@ def answers_joined_into_the_state(collected: Any) -> Any:
         reading = self._asked.get(answer.round)
         if reading is not None:
             counters = self._local.replica.counters
-            index = counters._intern(reading.name)
+            (index,) = counters._intern((reading.name,))
             for incarnation, n in answer.cells.items():
                 column = counters._columns.get(incarnation)
                 if column is not None and n > column.get(index):
-                    column.grow(index + 1)
+                    column._grow(index + 1)
                     counters._totals[index] += n - column.cells[index]
                     column.cells[index] = n
         collected(self, address, answer)

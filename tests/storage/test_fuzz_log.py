@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gcount.core.counters import Delta
-from gcount.core.records import MARK, Batch, Header, encode_batch
+from gcount.core.framing import MARK
+from gcount.core.records import Batch, Header, encode_batch
 from gcount.errors import LogDamaged
 from gcount.storage import log as room
 from gcount.storage.log import segment_name

@@ -1,0 +1,51 @@
+"""The frames of logs and checkpoints: what makes a record of any bytes, and finds it again.
+
+    frame = mark 4 | length u32 | crc u32 | payload            (crc over length and payload; all little endian)
+
+The mark holds no byte that UTF-8 text can hold, so that a name can't look like a frame.
+"""
+
+import struct
+from zlib import crc32
+
+from gcount.core.limits import MAX_FRAME_BYTES
+
+MARK = b"\xff\xfegc"
+_FRAME = struct.Struct("<4sII")
+_LENGTH = struct.Struct("<I")
+FRAME_HEAD_BYTES = _FRAME.size
+
+
+def frame(payload: bytes) -> bytes:
+    """A payload as a record.
+
+    Raises:
+        ValueError: it is longer than `MAX_FRAME_BYTES`; no start would read it.
+    """
+    if len(payload) > MAX_FRAME_BYTES:
+        raise ValueError(f"a record of {len(payload)} bytes")
+    length = _LENGTH.pack(len(payload))
+    return MARK + length + _LENGTH.pack(crc32(payload, crc32(length))) + payload
+
+
+def read_frame(data: bytes, offset: int) -> tuple[bytes, int]:
+    """The payload of the record that begins at an offset, and the offset behind it.
+
+    Raises:
+        ValueError: there is no whole record.
+    """
+    start = offset + FRAME_HEAD_BYTES
+    if start > len(data):
+        raise ValueError("a record's head is cut off")
+    mark, length, crc = _FRAME.unpack_from(data, offset)
+    if mark != MARK:
+        raise ValueError("no record begins here")
+    if length > MAX_FRAME_BYTES:
+        raise ValueError(f"a record claims {length} bytes; at most {MAX_FRAME_BYTES} are allowed")
+    end = start + length
+    payload = data[start:end]
+    if len(payload) < length:
+        raise ValueError("a record is cut off")
+    if crc != crc32(payload, crc32(data[offset + 4 : offset + 8])):
+        raise ValueError("a record does not match its checksum")
+    return payload, end
