@@ -12,6 +12,7 @@ from gcount.core.records import Batch
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter, which nothing here reads
 
 _SYNC_BUCKETS = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+_CHECKPOINT_BUCKETS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 _ROUND_BUCKETS = (1, 2, 3, 4, 6, 10, 30)
 _BATCH_BUCKETS = (1, 3, 10, 30, 100, 300, 1000, 3000, 10000)
 
@@ -37,6 +38,9 @@ class Metrics:
             "gcount_commit_seconds", "Time to write and sync a batch.", buckets=_SYNC_BUCKETS, registry=registry
         )
         self._log_bytes = Counter("gcount_log_written_bytes", "Bytes appended to the log.", registry=registry)
+        self._checkpoint_seconds = Histogram(
+            "gcount_checkpoint_seconds", "Time to make a checkpoint.", buckets=_CHECKPOINT_BUCKETS, registry=registry
+        )
         self.disk_full = Counter("gcount_disk_full", "Batches refused for want of room.", registry=registry)
         self.read_rounds = Histogram(
             "gcount_consistent_read_rounds",
@@ -67,6 +71,14 @@ class Metrics:
         self._batch_cells.observe(sum(len(delta.cells) for delta in batch.deltas))
         self._sync_seconds.observe(seconds)
         self._log_bytes.inc(size)
+
+    def checkpoint_made(self, seconds: float) -> None:
+        """A checkpoint became durable.
+
+        Args:
+            seconds: how long that took.
+        """
+        self._checkpoint_seconds.observe(seconds)
 
     def watch(self, gauges: Callable[[], Iterable[Reading]]) -> None:
         """Read gauges and counters at each scrape; all of one name in a row."""

@@ -26,9 +26,11 @@ from gcount.core.replica import Replica
 from gcount.errors import DiskFull, ReadUnavailable, Recovering, Refusal
 from gcount.metrics import Metrics
 from gcount.settings import Settings
+from gcount.storage.checkpoints import Checkpoints
 from gcount.storage.commits import Committer
 from gcount.storage.disk import Disk
 from gcount.storage.log import Log
+from gcount.storage.recovery import recover
 
 CONFIRM_WITHIN = 1.0  # seconds after the start in which increments wait for the members' confirmations
 EMPTY_WAIT = 1.5  # seconds in which members who know this node can reach it, before it answers reads without a config
@@ -56,6 +58,7 @@ class Node:
         self.settings = settings
         self.metrics = Metrics()
         self.log = Log(disk)
+        self.checkpoints = Checkpoints(disk, self.log, self.metrics)
         self.started = trio.current_time()
         self._transport = transport
         self._random = random
@@ -221,6 +224,7 @@ class Node:
             "recovered",
             counters=len(replica.counters),
             log_bytes=self.log.size,
+            checkpoint_bytes=self.checkpoints.size,
             seconds=round(seconds, 3),
             incarnation=replica.identity.incarnation.hex(),
             fresh=self._fresh,
@@ -234,6 +238,7 @@ class Node:
             )
         async with trio.open_nursery() as nursery:
             nursery.start_soon(committer.run)
+            nursery.start_soon(self.checkpoints.run, replica)
             nursery.start_soon(self.peers.run, min(self.settings.timeout, MOST_LINGER))
             nursery.start_soon(report_config, local, self.peers)
             if replica.salvage:
@@ -247,7 +252,7 @@ class Node:
             identity = Identity(self._random.randbytes(ID_BYTES), self._random.randbytes(ID_BYTES))
             replica = Replica(identity, self.settings.max_counters)
             try:
-                header = await self.log.recover(replica.recover)
+                header = await recover(replica, self.log, self.checkpoints)
                 if header is None:
                     await self.log.begin(identity)
                     self._fresh = True

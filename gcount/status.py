@@ -26,7 +26,7 @@ def status(node: Node) -> dict[str, object]:
         "counters": len(replica.counters),
         "version": replica.version,
         "log": {"bytes": node.log.size, "segments": node.log.segments, "free_bytes": node.log.free_bytes()},
-        "checkpoint": {"bytes": 0},
+        "checkpoint": {"bytes": node.checkpoints.size, "seconds_ago": _age(node)},
         "membership": node.config(),
         "peers": [
             {
@@ -42,10 +42,20 @@ def status(node: Node) -> dict[str, object]:
     }
 
 
+def _age(node: Node) -> float | None:
+    """How long ago this start made its newest checkpoint, in seconds; None when it made none."""
+    made = node.checkpoints.made
+    return None if made is None else round(trio.current_time() - made, 3)
+
+
 def gauges(node: Node) -> Iterable[Reading]:
     """What `/metrics` reads off the node at each scrape."""
     yield "gcount_ready", "Whether the node can take increments.", {}, float(node.not_ready is None)
     yield "gcount_log_bytes", "Size of the log.", {}, node.log.size
+    yield "gcount_checkpoint_bytes", "Size of the newest checkpoint.", {}, node.checkpoints.size
+    age = _age(node)
+    if age is not None:
+        yield "gcount_checkpoint_age_seconds", "Time since this start made its newest checkpoint.", {}, age
     yield "gcount_disk_free_bytes", "Room on the data directory's disk.", {}, node.log.free_bytes()
     if not node.recovered:
         return

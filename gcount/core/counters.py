@@ -161,6 +161,10 @@ class Counters:
         """All cells as they are now, by incarnation, to be read until `thaw` while they go on changing."""
         return {incarnation: column.freeze() for incarnation, column in self._columns.items()}
 
+    def lengths(self) -> list[tuple[bytes, int, int]]:
+        """Each incarnation with its version and how long its column is."""
+        return [(incarnation, column.version, len(column.cells)) for incarnation, column in self._columns.items()]
+
     def thaw(self) -> None:
         """Nobody reads any more what was frozen."""
         for column in self._columns.values():
@@ -220,9 +224,10 @@ class Counters:
         try:
             return _all_of(names, known)
         except KeyError:
-            for name in names:
-                if name not in known:
-                    self._add(name)
+            new = [name for name in names if name not in known]
+            known.update(zip(new, range(len(known), len(known) + len(new)), strict=True))
+            self._names += new
+            self._totals += [0] * len(new)
             return _all_of(names, known)
 
 

@@ -40,6 +40,10 @@ class Identity(msgspec.Struct, frozen=True, array_like=True):
     incarnation: bytes
     retired: tuple[bytes, ...] = ()
 
+    def valid(self) -> bool:
+        """Whether one that was read is well-formed."""
+        return all(len(each) == ID_BYTES for each in (self.node, self.incarnation, *self.retired))
+
     def owns(self, incarnation: bytes) -> bool:
         """Whether this node raises, or ever raised, that incarnation's cells."""
         return incarnation == self.incarnation or incarnation in self.retired
@@ -246,6 +250,6 @@ def find_batches(data: bytes) -> Iterator[Batch]:
 def _decode_payload(payload: bytes) -> _Part:
     part = _decoder.decode(payload)  # msgspec's errors are ValueErrors
     identity = part.identity
-    if identity and not len(identity.node) == len(identity.incarnation) == ID_BYTES:
+    if identity and not identity.valid():
         raise ValueError("a record holds an identity of a wrong length")
     return part

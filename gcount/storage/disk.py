@@ -16,7 +16,7 @@ from typing import TypeVar
 
 import trio
 
-from gcount.errors import DirectoryInUse, DiskFailed
+from gcount.errors import DirectoryInUse, DiskFailed, DiskFull
 
 T = TypeVar("T")
 
@@ -52,8 +52,8 @@ class Directory(ABC):
         """The names of all files, sorted."""
 
     @abstractmethod
-    def read(self, name: str) -> bytes:
-        """A whole file."""
+    def read(self, name: str, start: int = 0, size: int = -1) -> bytes:
+        """A whole file, or so many of its bytes, fewer only at its end."""
 
     def describe(self, name: str) -> str:
         """What to call a file when talking to the operator."""
@@ -64,8 +64,29 @@ class Disk(Directory):
     """One directory, owned by one process."""
 
     @abstractmethod
-    async def run(self, operation: Callable[[], T]) -> T:
-        """Call a function that uses the operations below without holding up the event loop."""
+    async def run(self, operation: Callable[[], T], *, aside: bool = False) -> T:
+        """Call a function that uses the operations below without holding up the event loop.
+
+        Args:
+            operation: waits for those that were given before it.
+            aside: whether it is one that takes long: then only others of that kind wait for it.
+        """
+
+    async def attempt(self, operation: Callable[[], T], *, aside: bool = False) -> T:
+        """The same, with errors that say what they mean for the node.
+
+        Raises:
+            DiskFull: there was no room.
+            DiskFailed: anything else went wrong; the process has to end.
+        """
+        try:
+            return await self.run(operation, aside=aside)
+        except OSError as error:
+            if error.errno in FULL:
+                raise DiskFull("the disk is full") from error
+            raise DiskFailed(
+                f"the disk failed: {error.strerror or error}; the next start recovers what was acknowledged"
+            ) from error
 
     @abstractmethod
     def create(self, name: str) -> File:
@@ -90,6 +111,18 @@ class Disk(Directory):
     @abstractmethod
     def free_bytes(self) -> int:
         """How much room is left."""
+
+
+def sync_or_fail(sync: Callable[[], None]) -> None:
+    """Sync a file or a directory. Even want of space is fatal: the pages that failed may be lost and yet look written.
+
+    Raises:
+        DiskFailed: the process has to end.
+    """
+    try:
+        sync()
+    except OSError as error:
+        raise DiskFailed(f"a sync failed: {error.strerror}; the next start recovers what was acknowledged") from error
 
 
 class RealFile(File):
@@ -126,8 +159,10 @@ class RealDirectory(Directory):
     def names(self) -> list[str]:
         return sorted(entry.name for entry in self._path.iterdir() if entry.name != LOCK)
 
-    def read(self, name: str) -> bytes:
-        return (self._path / name).read_bytes()
+    def read(self, name: str, start: int = 0, size: int = -1) -> bytes:
+        with (self._path / name).open("rb") as file:
+            file.seek(start)
+            return file.read(size)
 
     def describe(self, name: str) -> str:
         return str(self._path / name)
@@ -146,8 +181,9 @@ class RealDisk(RealDirectory, Disk):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        # Of its own: name look-ups that hang must not keep the log from a worker thread.
+        # Of its own: name look-ups that hang must not keep the log from a worker thread, nor a long sync aside.
         self._limiter = trio.CapacityLimiter(1)
+        self._limiter_aside = trio.CapacityLimiter(1)
         try:
             _make_durably(path)
             self._lock = os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
@@ -159,8 +195,8 @@ class RealDisk(RealDirectory, Disk):
         """Let other processes have the directory."""
         os.close(self._lock)
 
-    async def run(self, operation: Callable[[], T]) -> T:
-        return await trio.to_thread.run_sync(operation, limiter=self._limiter)
+    async def run(self, operation: Callable[[], T], *, aside: bool = False) -> T:
+        return await trio.to_thread.run_sync(operation, limiter=self._limiter_aside if aside else self._limiter)
 
     def create(self, name: str) -> File:
         return RealFile(self._path / name, os.O_CREAT | os.O_TRUNC)

@@ -11,25 +11,26 @@ Invariants:
 - What a start replayed from the live segment counts for nothing until this start has written and synced it anew: a
   process that saw its sync fail may have left pages that look written and never reach the disk.
 - The file never holds anything behind the last good batch when a new one is written.
+
+What a checkpoint covers (see `checkpoints.py`) need not be there: then the log begins with a later segment.
 """
 
 from collections.abc import Callable
 from functools import partial
-from typing import TypeVar
 
+import msgspec
 import structlog
 import trio
 
 from gcount.core.records import Batch, Damage, Header, Identity, Scan, decode_header, encode_batch
-from gcount.errors import DiskFailed, DiskFull, LogDamaged
-from gcount.storage.disk import FULL, Disk, File
+from gcount.errors import DiskFailed, LogDamaged
+from gcount.storage.disk import FULL, Disk, File, sync_or_fail
+from gcount.storage.progress import Progress
 
 SEGMENT_BYTES = 16 * 1024 * 1024  # the next segment begins when the live one has passed this
 SUFFIX = ".log"
 UNFINISHED = ".new"
 _CELLS_A_SLICE = 5_000  # replayed between two looks at the event loop
-
-T = TypeVar("T")
 
 logger: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -37,6 +38,28 @@ logger: structlog.stdlib.BoundLogger = structlog.get_logger()
 def segment_name(sequence: int) -> str:
     """The name of a segment's file."""
     return f"{sequence:08d}{SUFFIX}"
+
+
+def sequence_of(name: str, suffix: str = SUFFIX) -> int | None:
+    """The number of the segment, or of another kind of file, that has this name; None when it is none."""
+    digits = name.removesuffix(suffix)
+    if not digits.isascii() or not digits.isdigit() or f"{int(digits[:18]):08d}{suffix}" != name or int(digits) == 0:
+        return None
+    return int(digits)
+
+
+class Base(msgspec.Struct, frozen=True):
+    """Where a log begins.
+
+    Args:
+        sequence: its first segment.
+        first_batch: the first batch in that.
+        next_batch: the batch up to which it reaches at least: those before had been synced.
+    """
+
+    sequence: int = 1
+    first_batch: int = 1
+    next_batch: int = 1
 
 
 class Log:
@@ -49,29 +72,48 @@ class Log:
     def __init__(self, disk: Disk) -> None:
         self._disk = disk
         self._live: File | None = None
-        self._sequence = 0
+        self._head = Header(b"", b"", 0, 0)
         self._live_size = 0
-        self._closed_bytes = 0
+        self._closed: dict[int, int] = {}  # the sizes of all other segments
+        self._another = trio.Event()
 
     @property
     def size(self) -> int:
         """The size of all segments."""
-        return self._closed_bytes + self._live_size
+        return sum(self._closed.values()) + self._live_size
 
     @property
     def segments(self) -> int:
         """How many segments there are."""
-        return self._sequence
+        return len(self._closed) + (self._head.sequence > 0)
+
+    @property
+    def live(self) -> Header:
+        """The header of the live segment: at any instant it and later ones hold each batch not committed yet."""
+        return self._head
+
+    def closed_bytes(self, sequence: int) -> int:
+        """The size of all closed segments from one on."""
+        return sum(size for number, size in self._closed.items() if number >= sequence)
+
+    async def wait_closed(self) -> None:
+        """Return when one more segment was closed."""
+        await self._another.wait()
+
+    def forget(self, sequence: int) -> None:
+        """The segments before one were removed."""
+        self._closed = {number: size for number, size in self._closed.items() if number >= sequence}
 
     def free_bytes(self) -> int:
         """How much room the disk has left."""
         return self._disk.free_bytes()
 
-    async def recover(self, apply: Callable[[Batch], None]) -> Header | None:
+    async def recover(self, apply: Callable[[Batch], None], base: Base | None = None) -> Header | None:
         """Read all batches, in order, and make the live segment durable anew.
 
         Args:
             apply: called with each batch. What it builds may be shown to nobody before this returns.
+            base: where the log begins, if not with the first segment of all; what is before that is left alone.
 
         Returns:
             The header of the first segment; None for an empty directory, in which `begin` has to be called.
@@ -81,27 +123,34 @@ class Log:
             DiskFull: there is no room to write the live segment anew; nothing was changed.
             DiskFailed: the disk fails.
         """
-        names = [name for name in await self._run(self._disk.names) if name.endswith(SUFFIX)]
+        base, progress = base or Base(), Progress()
+        names = [name for name in await self._disk.attempt(self._disk.names) if name.endswith(SUFFIX)]
+        names = [name for name in names if (sequence_of(name) or base.sequence) >= base.sequence]
+        if not names and base.sequence > 1:
+            raise LogDamaged(self._disk.describe(segment_name(base.sequence)), 0, "the segment is missing")
         first: Header | None = None
-        next_batch = 1
-        self._closed_bytes = 0
-        for sequence, name in enumerate(names, start=1):
+        next_batch = base.first_batch
+        self._closed = {}
+        for sequence, name in enumerate(names, start=base.sequence):
             if name != segment_name(sequence):
                 missing = self._disk.describe(segment_name(sequence))
                 raise LogDamaged(missing, 0, f"the segment is missing, {name} stands in its place")
-            data = await self._run(partial(self._disk.read, name))
+            data = await self._disk.attempt(partial(self._disk.read, name))
             header = _check_header(self._disk.describe(name), data, sequence, next_batch)
             first = first or header
             scan = Scan(data, next_batch)
-            await _replay(scan, apply)
+            await _replay(scan, apply, progress, f"{name}, the last one is {names[-1]}")
             next_batch = scan.next_batch
-            live = sequence == len(names)
+            live = sequence == base.sequence + len(names) - 1
             if scan.damage:
                 _judge(self._disk.describe(name), len(data), scan.damage, live=live)
+            if live and next_batch < base.next_batch:
+                reason = f"the log ends before batch {base.next_batch - 1}, which the checkpoint holds"
+                raise LogDamaged(self._disk.describe(name), scan.end, reason)
             if live:
-                await self._run(partial(self._put_live, sequence, data[: scan.end]))
+                await self._disk.attempt(partial(self._put_live, sequence, data[: scan.end]))
             else:
-                self._closed_bytes += len(data)
+                self._closed[sequence] = len(data)
         return first
 
     async def begin(self, identity: Identity) -> None:
@@ -112,7 +161,7 @@ class Log:
             DiskFailed: the disk fails.
         """
         head = Header(identity.node, identity.incarnation, 1, 1).encode()
-        await self._run(partial(self._put_live, 1, head))
+        await self._disk.attempt(partial(self._put_live, 1, head))
 
     async def append(self, batch: Batch, identity: Identity) -> int:
         """Write a batch and sync it: when this returns, it is durable.
@@ -129,7 +178,14 @@ class Log:
             DiskFailed: a sync failed, or a write for another reason, or cutting back; the process has to end.
         """
         data = encode_batch(batch)
-        await self._run(partial(self._append, batch.number, identity, data))
+        sequence, size = self._head.sequence, self._live_size
+        try:
+            await self._disk.attempt(partial(self._append, batch.number, identity, data))
+        finally:
+            if self._head.sequence > sequence:
+                self._closed[sequence] = size
+                another, self._another = self._another, trio.Event()
+                another.set()
         return len(data)
 
     def close(self) -> None:
@@ -138,19 +194,10 @@ class Log:
             self._live.close()
             self._live = None
 
-    async def _run(self, operation: Callable[[], T]) -> T:
-        try:
-            return await self._disk.run(operation)
-        except OSError as error:
-            if error.errno in FULL:
-                raise DiskFull("the disk is full") from error
-            raise DiskFailed(
-                f"the disk failed: {error.strerror or error}; the next start recovers what was acknowledged"
-            ) from error
-
     def _append(self, number: int, identity: Identity, data: bytes) -> None:
         if self._live_size >= SEGMENT_BYTES:
-            self._rotate(Header(identity.node, identity.incarnation, self._sequence + 1, number))
+            header = Header(identity.node, identity.incarnation, self._head.sequence + 1, number)
+            self._put_live(header.sequence, header.encode())
         live = self._live
         if live is None:
             raise DiskFailed("the log is closed")
@@ -161,7 +208,7 @@ class Log:
                 raise
             self._cut_back(live)
             raise
-        self._sync(live.sync)
+        sync_or_fail(live.sync)
         self._live_size += len(data)
 
     def _cut_back(self, live: File) -> None:
@@ -174,11 +221,6 @@ class Log:
                 f"a partial write could not be cut back: {error.strerror}; the next start does it"
             ) from error
 
-    def _rotate(self, header: Header) -> None:
-        closed_bytes = self._live_size
-        self._put_live(header.sequence, header.encode())
-        self._closed_bytes += closed_bytes
-
     def _put_live(self, sequence: int, data: bytes) -> None:
         """Make a whole file durable under a segment's name, and open it for appending."""
         name = segment_name(sequence)
@@ -189,33 +231,26 @@ class Log:
             fresh.close()
             self._disk.remove(name + UNFINISHED)
             raise
-        self._sync(fresh.sync)
+        sync_or_fail(fresh.sync)
         fresh.close()
         self._disk.rename(name + UNFINISHED, name)
-        self._sync(self._disk.sync_names)
+        sync_or_fail(self._disk.sync_names)
         self.close()
         self._live = self._disk.append(name)
-        self._sequence = sequence
+        self._head = decode_header(data)
         self._live_size = len(data)
 
-    @staticmethod
-    def _sync(sync: Callable[[], None]) -> None:
-        """Even want of space is fatal in a sync: the pages that failed may be lost and yet look written."""
-        try:
-            sync()
-        except OSError as error:
-            raise DiskFailed(
-                f"a sync failed: {error.strerror}; the next start recovers what was acknowledged"
-            ) from error
 
-
-async def _replay(scan: Scan, apply: Callable[[Batch], None]) -> None:
+async def _replay(scan: Scan, apply: Callable[[Batch], None], progress: Progress, file: str) -> None:
     cells = 0
     for batch in scan:
         apply(batch)
-        cells += 10 + sum(len(delta.cells) for delta in batch.deltas)
+        cells += 5
+        for delta in batch.deltas:
+            cells += len(delta.cells)
         if cells > _CELLS_A_SLICE:  # /ping is answered meanwhile
             cells = 0
+            progress.tell(file=file, offset=scan.end)
             await trio.lowlevel.checkpoint()
 
 

@@ -13,7 +13,7 @@ from gcount.core.limits import ID_BYTES
 from gcount.core.records import Batch, Header, Identity, Scan, decode_header, find_batches, is_newer_format
 from gcount.core.replica import Replica
 from gcount.storage.disk import Directory
-from gcount.storage.log import SUFFIX, segment_name
+from gcount.storage.log import SUFFIX, segment_name, sequence_of
 
 ASIDE = ".damaged"  # behind a segment's name: what it was before a repair
 MAX_MISSING = 1000  # segments; a name that is further away has come here in another way
@@ -69,14 +69,14 @@ class Survey:
     def __init__(self, directory: Directory) -> None:
         self._directory = directory
         self._names = directory.names()
-        self.strays = [name for name in self._names if name.endswith(SUFFIX) and _sequence(name) is None]
+        self.strays = [name for name in self._names if name.endswith(SUFFIX) and sequence_of(name) is None]
         self.segments: list[Segment] = []
         self.lives = Lives()
         self.replica = Replica(Identity(bytes(ID_BYTES), bytes(ID_BYTES)), 0)
         self.next_batch = 1
         self.contradictions: list[str] = []  # what rot does not explain
         self._headless = 1  # segments in a row whose first batch is not known
-        numbers = [number for name in self._names if (number := _sequence(name))]
+        numbers = [number for name in self._names if (number := sequence_of(name))]
         last = max(numbers, default=0)
         if last > len(numbers) + MAX_MISSING:
             last = 0
@@ -208,7 +208,7 @@ class Survey:
 
 def holds_log(directory: Directory) -> bool:
     """Whether any file of a directory is named like a segment."""
-    return any(_sequence(name) for name in directory.names())
+    return any(sequence_of(name) for name in directory.names())
 
 
 def survey(directory: Directory) -> Survey:
@@ -227,11 +227,3 @@ def _again(look: Callable[[], Survey]) -> Survey:
         return look()
     except FileNotFoundError:  # renamed meanwhile
         return look()
-
-
-def _sequence(name: str) -> int | None:
-    """The number of the segment that has this name."""
-    digits = name.removesuffix(SUFFIX)
-    if not digits.isascii() or not digits.isdigit() or segment_name(int(digits[:18])) != name or int(digits) == 0:
-        return None
-    return int(digits)

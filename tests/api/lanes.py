@@ -38,9 +38,9 @@ class GatedDisk(SimDisk):
     def shut(self) -> None:
         self.gate = trio.Event()
 
-    async def run(self, operation: Callable[[], T]) -> T:
+    async def run(self, operation: Callable[[], T], *, aside: bool = False) -> T:
         await self.gate.wait()
-        return await super().run(operation)
+        return await super().run(operation, aside=aside)
 
 
 class Served:

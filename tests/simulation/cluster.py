@@ -12,9 +12,12 @@ import trio
 from gcount.core.records import Identity
 from gcount.core.replica import Replica
 from gcount.errors import Fatal, leaves
+from gcount.metrics import Metrics
 from gcount.node import Node, open_node
 from gcount.settings import Settings
+from gcount.storage.checkpoints import Checkpoints
 from gcount.storage.log import Log
+from gcount.storage.recovery import recover
 from tests.simulation.disk import SimDisk, SimulatedCrash
 from tests.simulation.network import SimNetwork
 from tests.simulation.process import PROCESS, Processes, seed_scheduler
@@ -270,8 +273,9 @@ async def replayed(disk: SimDisk) -> Replica:
     """What a start would make of a disk's content."""
     blank = Identity(bytes(16), bytes(16))
     replica = Replica(blank, 1000)
-    log = Log(disk.copy())
-    header = await log.recover(replica.recover)
+    copy = disk.copy()
+    log = Log(copy)
+    header = await recover(replica, log, Checkpoints(copy, log, Metrics()))
     log.close()
     if header is not None and replica.identity == blank:
         replica.identity = Identity(header.node, header.incarnation)

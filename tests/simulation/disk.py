@@ -218,7 +218,7 @@ class SimDisk(Disk):
         """What a loss of power can't take away: file names and contents."""
         return {name: inode.durable for name, inode in self._durable.items()}
 
-    async def run(self, operation: Callable[[], T]) -> T:
+    async def run(self, operation: Callable[[], T], *, aside: bool = False) -> T:
         life = self.life
         with trio.CancelScope(shield=True):  # as a thread can't be cancelled
             await trio.sleep(self.random.uniform(*self.latency))
@@ -244,9 +244,9 @@ class SimDisk(Disk):
     def names(self) -> list[str]:
         return sorted(self._names)
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, start: int = 0, size: int = -1) -> bytes:
         self.step("read", name)
-        return bytes(self._find(name).data)
+        return bytes(self._find(name).data[start : None if size < 0 else start + size])
 
     def create(self, name: str) -> File:
         self.step("create", name)

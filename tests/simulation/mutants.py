@@ -15,7 +15,7 @@ from gcount.core.identity import Standing
 from gcount.core.link import Pusher
 from gcount.core.membership import Membership
 from gcount.core.reading import Reading, Round
-from gcount.core.records import Batch, Identity, Scan
+from gcount.core.records import Batch, Identity, Scan, decode_header
 from gcount.core.replica import Replica
 from gcount.node import Node
 from gcount.storage import log
@@ -75,11 +75,11 @@ def live_segment_not_written_anew(put_live: Any) -> Any:
 
     def change(self: Any, sequence: int, data: bytes) -> None:
         name = segment_name(sequence)
-        if name not in self._disk.names() or sequence == self._sequence:
+        if name not in self._disk.names() or sequence == self._head.sequence:
             put_live(self, sequence, data)
             return
         self.close()
-        self._live, self._sequence, self._live_size = self._disk.append(name), sequence, len(data)
+        self._live, self._head, self._live_size = self._disk.append(name), decode_header(data), len(data)
         if len(self._disk.read(name)) > len(data):
             self._live.truncate(len(data))
 

@@ -1,0 +1,297 @@
+"""Checkpoints: a whole replica as it was at one instant, in records that are captured while it goes on changing.
+
+    checkpoint = header | frame | frame | ...           (header and frames as in a segment, see records.py)
+    payloads   = head, names ..., cells ..., aside ..., end                                     in this order
+
+What it holds is exact, to the cell: each column at its version. So a checkpoint is nothing but whole deltas from
+version 0, and what the log has beyond it is joined as always; also where rot left gaps in that log.
+"""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from collections.abc import Iterator
+
+import msgspec
+
+from gcount.core.counters import Delta
+from gcount.core.framing import FRAME_HEAD_BYTES, frame, read_frame
+from gcount.core.limits import FRAME_BYTES, MAX_FRAME_BYTES
+from gcount.core.membership import Membership
+from gcount.core.parcels import pack
+from gcount.core.records import CHECKPOINT_MAGIC, HEADER_BYTES, Header, Identity, decode_header
+from gcount.core.replica import Replica
+
+NAMES_A_RECORD = 2_048  # of the longest ones, half of what a frame may hold
+CELLS_A_RECORD = 16_384
+_NAME_GUESS = 32  # bytes of a name with its head, for a first idea of a size
+_LARGEST = FRAME_HEAD_BYTES + MAX_FRAME_BYTES
+_SWAPPED = sys.byteorder == "big"
+
+
+class Head(msgspec.Struct, frozen=True, array_like=True, tag=1):
+    """Whose state it is.
+
+    Args:
+        next_batch: the number of the first batch that it does not hold; all before it had been synced.
+        identity: who wrote it.
+        membership: as it was.
+        names: how many counters.
+        columns: each incarnation with its version and the length of its column.
+    """
+
+    next_batch: int
+    identity: Identity
+    membership: Membership
+    names: int
+    columns: list[tuple[bytes, int, int]]
+
+
+class Names(msgspec.Struct, frozen=True, array_like=True, tag=2):
+    """The next names, in the order in which they became known.
+
+    Args:
+        first: the index of the first one.
+        names: some of them.
+    """
+
+    first: int
+    names: list[str]
+
+
+class Cells(msgspec.Struct, frozen=True, array_like=True, tag=3):
+    """The next cells of a column.
+
+    Args:
+        incarnation: whose.
+        version: of the whole column.
+        first: the index of the first one.
+        count: how many.
+        cells: 64-bit words, little endian; none when all of them are 0.
+        stamps: the versions of their last changes, alike.
+    """
+
+    incarnation: bytes
+    version: int
+    first: int
+    count: int
+    cells: bytes
+    stamps: bytes
+
+    def words(self) -> tuple[array[int], array[int]]:
+        """Cells and stamps.
+
+        Raises:
+            ValueError: they are not as many as they have to be.
+        """
+        blank = bytes(8 * self.count)
+        cells, stamps = (_words(data or blank) for data in (self.cells, self.stamps))
+        if not len(cells) == len(stamps) == self.count:
+            raise ValueError(f"{len(cells)} cells and {len(stamps)} stamps stand where {self.count} should")
+        return cells, stamps
+
+
+class Aside(msgspec.Struct, frozen=True, array_like=True, tag=4):
+    """Pieces of what is kept aside (see salvage.py)."""
+
+    deltas: list[Delta]
+
+
+class End(msgspec.Struct, frozen=True, array_like=True, tag=5):
+    """The mark at the end.
+
+    Args:
+        records: how many there are before it.
+        names: how many names are in them.
+        cells: how many cells, those that are 0 included.
+    """
+
+    records: int
+    names: int
+    cells: int
+
+
+Record = Head | Names | Cells | Aside | End
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Record)
+
+
+def encode_record(record: Record) -> bytes:
+    """A record in its frame."""
+    return frame(_encoder.encode(record))
+
+
+class Capture:
+    """A replica as it is now.
+
+    Args:
+        replica: it may go on changing; only one capture at a time.
+        live: the header of a segment that holds, with all later ones, each batch that is not in the replica yet.
+    """
+
+    def __init__(self, replica: Replica, live: Header) -> None:
+        self._counters = replica.counters
+        self._columns = replica.counters.freeze()
+        self._aside = replica.salvage.deltas()
+        self.header = Header(replica.identity.node, replica.identity.incarnation, live.sequence, live.first_batch)
+        self.head = Head(
+            replica.next_batch,
+            replica.identity,
+            replica.membership,
+            len(replica.counters),
+            [(incarnation, column.version, column.length) for incarnation, column in self._columns.items()],
+        )
+
+    @property
+    def guess(self) -> int:
+        """About how many bytes it will take."""
+        aside = sum(len(delta.cells) for delta in self._aside)
+        return (self.head.names + aside) * _NAME_GUESS + 16 * sum(length for _, _, length in self.head.columns)
+
+    def close(self) -> None:
+        """It will not be read any further."""
+        self._counters.thaw()
+
+    def records(self) -> Iterator[Record]:
+        """All records but the header; what each of them is made of is only read when its turn has come."""
+        records, names, cells = 0, 0, 0
+        for record in self._contents():
+            yield record
+            records += 1
+            names += len(record.names) if isinstance(record, Names) else 0
+            cells += record.count if isinstance(record, Cells) else 0
+        yield End(records, names, cells)
+
+    def _contents(self) -> Iterator[Record]:
+        yield self.head
+        for start in range(0, self.head.names, NAMES_A_RECORD):
+            end = min(start + NAMES_A_RECORD, self.head.names)
+            yield Names(start, self._counters.names(start, end))
+        for incarnation, column in self._columns.items():
+            first = 0
+            while first < column.length or first == 0:
+                cells, stamps = column.read(CELLS_A_RECORD)
+                yield Cells(incarnation, column.version, first, len(cells), _bytes(cells), _bytes(stamps))
+                first += max(1, len(cells))
+        if self._aside:
+            for parcel in pack(self._aside, FRAME_BYTES):
+                yield Aside(parcel)
+
+
+class Reader:
+    """Cuts the bytes of a checkpoint, which come in pieces of any size, into records.
+
+    `offset` is where the record begins that was read last, or could not be read.
+    """
+
+    def __init__(self) -> None:
+        self.header: Header | None = None
+        self.offset = 0
+        self._rest = b""
+        self._end = 0  # the offset of the rest
+
+    def feed(self, data: bytes, *, last: bool) -> Iterator[Record]:
+        """The records that are whole now.
+
+        Args:
+            data: what follows in the file.
+            last: whether nothing follows it.
+
+        Raises:
+            ValueError: the bytes at `offset` are not what they have to be.
+        """
+        rest, at, begin = self._rest + data, 0, self._end
+        if self.header is None:
+            self.header = decode_header(rest, CHECKPOINT_MAGIC)
+            at = HEADER_BYTES
+        while len(rest) - at >= _LARGEST or (last and at < len(rest)):
+            self.offset = begin + at
+            payload, at = read_frame(rest, at)
+            yield _decoder.decode(payload)  # msgspec's errors are ValueErrors
+        self._rest, self._end = rest[at:], begin + at
+        if last:
+            self.offset = self._end
+
+
+class Restore:
+    """Makes a blank replica what it was when a checkpoint was made.
+
+    Args:
+        replica: knows nothing yet.
+    """
+
+    def __init__(self, replica: Replica) -> None:
+        self.replica = replica
+        self._head: Head | None = None
+        self._records = 0
+        self._cells = 0
+        self._ended = False
+
+    def take(self, record: Record) -> None:
+        """The next record.
+
+        Raises:
+            ValueError: it can't stand here.
+        """
+        if self._ended or isinstance(record, Head) != (self._head is None):
+            raise ValueError("a record stands where it can't")
+        counters = self.replica.counters
+        match record:
+            case Head():
+                self._begin(record)
+            case Names():
+                if record.first != len(counters):
+                    raise ValueError(f"name {record.first} stands where name {len(counters)} should")
+                counters.restore_names(record.names)
+            case Cells():
+                counters.restore_cells(record.incarnation, record.version, record.first, *record.words())
+                self._cells += record.count
+            case Aside():
+                for delta in record.deltas:
+                    self.replica.salvage.keep(delta)
+            case End():
+                self._ended = True
+                self._check(record)
+        self._records += 1
+
+    def finish(self) -> None:
+        """No record is left.
+
+        Raises:
+            ValueError: the end is missing.
+        """
+        if not self._ended:
+            raise ValueError("the checkpoint is cut off")
+
+    def _begin(self, head: Head) -> None:
+        self._head = head
+        if not head.identity.valid():
+            raise ValueError("a record holds an identity of a wrong length")
+        self.replica.identity = head.identity
+        self.replica.membership = head.membership
+        self.replica.next_batch = head.next_batch
+
+    def _check(self, end: End) -> None:
+        found = self._records, len(self.replica.counters), self._cells
+        if found != (end.records, end.names, end.cells) or self._head is None:
+            raise ValueError(f"records, names and cells are {found}, but the end mark says {end}")
+        if self._head.columns != self.replica.counters.lengths() or self._head.names != end.names:
+            raise ValueError("the incarnations are not those that the first record names")
+
+
+def _words(data: bytes) -> array[int]:
+    words = array("Q", data)
+    if _SWAPPED:
+        words.byteswap()
+    return words
+
+
+def _bytes(words: array[int]) -> bytes:
+    if not any(words):  # an incarnation that counted little
+        return b""
+    if _SWAPPED:
+        words = words[:]
+        words.byteswap()
+    return words.tobytes()

@@ -1,0 +1,198 @@
+"""Checkpoints in the data directory: made while the node works, loaded at a start, so that the log stays short.
+
+    data/1/00000012.checkpoint       covers all segments below 12: they are not needed any more
+           00000012.log  00000013.log  ...
+
+The order of operations, each done when the next one begins:
+
+    1. the state is captured as it is at one instant; S is the segment that is live then (or even the one before)
+    2. S.checkpoint.new written, synced
+    3. renamed to S.checkpoint, the directory synced
+    4. segments below S and older checkpoints removed, the directory synced
+
+A crash before 3 leaves a file that nothing reads and the next start removes. After 3 the files of 4 are not read any
+more, whichever of them are left, so it does not matter in which order a disk forgets them; the next start removes them,
+but only when it has synced the directory itself: until then nobody knows whether the rename of 3 is durable.
+"""
+
+from functools import partial
+
+import structlog
+import trio
+
+from gcount.core.checkpoint import Capture, Reader, Restore, encode_record
+from gcount.core.records import CHECKPOINT_MAGIC
+from gcount.core.replica import Replica
+from gcount.errors import DiskFull, LogDamaged
+from gcount.metrics import Metrics
+from gcount.storage import log as log_room
+from gcount.storage.disk import Disk, File, sync_or_fail
+from gcount.storage.log import UNFINISHED, Base, Log, sequence_of
+from gcount.storage.progress import Progress
+
+SUFFIX = ".checkpoint"
+# The next one is made when the closed segments that none covers are larger than this, and than the last one was times
+# FACTOR: so the log stays within a small factor of the state, and each byte of it costs about one of a checkpoint.
+FLOOR_BYTES = 64 * 1024 * 1024
+FACTOR = 1.0
+RETRY = 60.0  # seconds after the disk had no room for one
+_PIECE_BYTES = 1024 * 1024  # written in one go
+_SYNC_BYTES = 8 * 1024 * 1024  # written between two syncs: one of them all would keep the log's own syncs waiting
+_READ_BYTES = 8 * 1024 * 1024  # read in one go
+
+logger: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+
+def checkpoint_name(sequence: int) -> str:
+    """The name of the checkpoint that covers all segments below one."""
+    return f"{sequence:08d}{SUFFIX}"
+
+
+class Checkpoints:
+    """The checkpoints of one data directory.
+
+    Args:
+        disk: the directory.
+        log: what they keep short.
+        metrics: what is counted.
+
+    Attributes:
+        size: of the newest one, in bytes; 0 when there is none.
+        sequence: the first segment that it does not cover.
+        made: when this start made it; None when it did not.
+    """
+
+    def __init__(self, disk: Disk, log: Log, metrics: Metrics) -> None:
+        self.size = 0
+        self.sequence = 1
+        self.made: float | None = None
+        self._disk = disk
+        self._log = log
+        self._metrics = metrics
+        self._refused = False
+
+    async def load(self, replica: Replica) -> Base:
+        """Bring a blank replica to where the newest checkpoint is.
+
+        Returns:
+            Where the log goes on.
+
+        Raises:
+            LogDamaged: it can't be read; nothing was changed.
+            DiskFailed: the disk fails.
+        """
+        names = await self._disk.attempt(self._disk.names)
+        self.sequence = max((sequence_of(name, SUFFIX) or 1 for name in names), default=1)
+        name = checkpoint_name(self.sequence)
+        if name not in names:
+            return Base()
+        reader, restore, progress = Reader(), Restore(replica), Progress()
+        self.size, last = 0, False
+        try:
+            while not last:
+                data = await self._disk.attempt(partial(self._disk.read, name, self.size, _READ_BYTES))
+                self.size, last = self.size + len(data), len(data) < _READ_BYTES
+                for record in reader.feed(data, last=last):
+                    restore.take(record)
+                    progress.tell(file=name, offset=reader.offset, counters=len(replica.counters))
+                    await trio.lowlevel.checkpoint()
+            restore.finish()
+            if reader.header is None or reader.header.sequence != self.sequence:
+                raise ValueError("it is another one by its header")
+        except ValueError as error:
+            raise LogDamaged(self._disk.describe(name), reader.offset, str(error)) from error
+        return Base(self.sequence, reader.header.first_batch, replica.next_batch)
+
+    async def tidy(self) -> None:
+        """Remove what nothing reads any more; only after the log's recovery, which synced the directory."""
+        await self._disk.attempt(self._remove_others)
+
+    async def run(self, replica: Replica) -> None:
+        """Make one whenever the log has grown enough, for ever.
+
+        Raises:
+            DiskFailed: the process has to end.
+        """
+        while True:
+            while self._log.closed_bytes(self.sequence) <= max(FLOOR_BYTES, FACTOR * self.size):
+                await self._log.wait_closed()
+            try:
+                await self.make(replica)
+                self._refused = False
+            except DiskFull as error:
+                if not self._refused:
+                    logger.warning("no checkpoint", reason=str(error), effect="the log grows; it is tried again")
+                self._refused = True
+                await trio.sleep(RETRY)
+
+    async def make(self, replica: Replica) -> None:
+        """Make one now.
+
+        Raises:
+            DiskFull: there is no room; all is as it was.
+            DiskFailed: the process has to end.
+        """
+        started = trio.current_time()
+        capture = Capture(replica, self._log.live)  # of one instant: no await between the two
+        try:
+            if self._disk.free_bytes() < capture.guess + log_room.SEGMENT_BYTES:
+                raise DiskFull(f"it takes about {capture.guess} bytes beside the log, and the disk is nearly full")
+            size = await self._write(capture)
+        finally:
+            capture.close()
+        self.size, self.sequence, self.made = size, capture.header.sequence, trio.current_time()
+        self._metrics.checkpoint_made(self.made - started)
+        logger.info("checkpoint", counters=capture.head.names, bytes=self.size, seconds=round(self.made - started, 3))
+        await self._disk.attempt(self._remove_others, aside=True)
+        self._log.forget(self.sequence)
+
+    async def _write(self, capture: Capture) -> int:
+        """Returns the size."""
+        name = checkpoint_name(capture.header.sequence)
+        file = await self._disk.attempt(partial(self._disk.create, name + UNFINISHED), aside=True)
+        try:
+            size = await self._fill(file, capture)
+            await self._disk.attempt(partial(sync_or_fail, file.sync), aside=True)
+            await self._disk.attempt(partial(self._publish, name), aside=True)
+        except DiskFull:
+            await self._disk.attempt(partial(self._disk.remove, name + UNFINISHED), aside=True)
+            raise
+        finally:
+            file.close()
+        return size
+
+    async def _fill(self, file: File, capture: Capture) -> int:
+        size = unsynced = 0
+        piece = bytearray(capture.header.encode(CHECKPOINT_MAGIC))
+        for record in capture.records():
+            piece += encode_record(record)
+            if len(piece) >= _PIECE_BYTES:
+                size, unsynced = size + len(piece), unsynced + len(piece)
+                await self._disk.attempt(partial(file.write, bytes(piece)), aside=True)
+                piece.clear()
+            else:
+                await trio.lowlevel.checkpoint()
+            if unsynced >= _SYNC_BYTES:
+                unsynced = 0
+                await self._disk.attempt(partial(sync_or_fail, file.sync), aside=True)
+        await self._disk.attempt(partial(file.write, bytes(piece)), aside=True)
+        return size + len(piece)
+
+    def _publish(self, name: str) -> None:
+        self._disk.rename(name + UNFINISHED, name)
+        sync_or_fail(self._disk.sync_names)
+
+    def _remove_others(self) -> None:
+        """Older checkpoints, unfinished ones, and what a crash has left of the segments that are covered."""
+        keep = checkpoint_name(self.sequence)
+        others = [name for name in self._disk.names() if self._is_other(name) and name != keep]
+        for name in others:
+            self._disk.remove(name)
+        if others:
+            sync_or_fail(self._disk.sync_names)
+
+    def _is_other(self, name: str) -> bool:
+        if sequence_of(name.removesuffix(UNFINISHED), SUFFIX):
+            return True
+        sequence = sequence_of(name)
+        return sequence is not None and sequence < self.sequence

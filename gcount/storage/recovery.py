@@ -1,0 +1,33 @@
+"""What a start makes of a data directory: the newest checkpoint, then the log from there on."""
+
+import trio
+
+from gcount.core.records import Header
+from gcount.core.replica import Replica
+from gcount.storage.checkpoints import Checkpoints
+from gcount.storage.log import Log
+
+
+async def recover(replica: Replica, log: Log, checkpoints: Checkpoints) -> Header | None:
+    """Bring a blank replica to where it was, and make durable what it was made of.
+
+    Args:
+        replica: may be shown to nobody before this returns.
+        log: not recovered yet.
+        checkpoints: of the same directory.
+
+    Returns:
+        The header of the first segment; None for an empty directory, in which `Log.begin` has to be called.
+
+    Raises:
+        LogDamaged: something that was synced can't be read; nothing was changed.
+        DiskFull: there is no room to write the live segment anew; nothing was changed.
+        DiskFailed: the disk fails.
+    """
+    replica.counters.put_off_totals()
+    base = await checkpoints.load(replica)
+    header = await log.recover(replica.recover, base)
+    for _ in replica.counters.sum_up():
+        await trio.lowlevel.checkpoint()
+    await checkpoints.tidy()
+    return header
