@@ -12,8 +12,9 @@ from gcount import __version__
 from gcount.core.limits import ID_BYTES
 from gcount.errors import DiskFailed, Fatal
 from gcount.storage.disk import RealDirectory, RealDisk, unused
+from gcount.storage.findings import Flaw
 from gcount.storage.repair import repair, require_repairable
-from gcount.storage.verify import Flaw, Survey, holds_log, survey
+from gcount.storage.verify import Survey, holds_log, survey
 
 PROGRAM = "gcount"
 WHOLE, DAMAGED, UNUSABLE = 0, 1, 2
@@ -141,7 +142,7 @@ def _require_log(directory: Path) -> None:
     if not directory.is_dir():
         raise click.UsageError(f"{directory} is not a directory")
     if not holds_log(RealDirectory(directory)):
-        raise click.UsageError(f"{directory} is not a data directory: it holds no segment of a log")
+        raise click.UsageError(f"{directory} is not a data directory: it holds no segment of a log, and no checkpoint")
 
 
 def _print_contents(found: Survey) -> None:
@@ -150,13 +151,17 @@ def _print_contents(found: Survey) -> None:
     print(f"  counters      {found.counters}")
     print(f"  incarnations  {found.incarnations}")
     print(f"  bytes         {found.size}")
+    if found.checkpoint is not None:
+        print(f"  checkpoint    {found.checkpoint.source}, {found.checkpoint.size} bytes")
     if found.replica.salvage:
         print(f"  kept aside    increments of {len(found.replica.salvage.names())} counters from behind damage")
 
 
 def _print_flaws(found: Survey) -> None:
     for flaw in found.flaws:
-        print(f"  damage: {_place(flaw)}; {_batches(flaw.lost)} lost")
+        checkpoint = found.checkpoint is not None and flaw is found.checkpoint.flaw
+        lost = "what can still be read of it is kept" if checkpoint else f"{_batches(flaw.lost)} lost"
+        print(f"  damage: {_place(flaw)}; {lost}")
 
 
 def _print_next(found: Survey) -> None:

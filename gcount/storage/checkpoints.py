@@ -20,9 +20,10 @@ from functools import partial
 import structlog
 import trio
 
-from gcount.core.checkpoint import Capture, Reader, Restore, encode_record
+from gcount.core.checkpoint import Capture, encode_record
 from gcount.core.records import CHECKPOINT_MAGIC
 from gcount.core.replica import Replica
+from gcount.core.restore import Reader, Restore
 from gcount.errors import DiskFull, LogDamaged
 from gcount.metrics import Metrics
 from gcount.storage import log as log_room

@@ -5,20 +5,26 @@ is lost, so that no other segment has to change. Order is what makes it safe to 
 
     1. the live segment, if it is whole, written and synced anew, as each start does (see `log.py`)
     2. a new last segment with the new identity
-    3. each damaged segment: NAME.new written and synced; NAME renamed to NAME.damaged; NAME.new renamed to NAME
+    3. each damaged segment, and a damaged checkpoint: NAME.new written and synced; NAME renamed to NAME.damaged;
+       NAME.new renamed to NAME
 
 Up to the last step of 3 the log is damaged, or lacks a segment: no node starts on it, and a repair that is begun again
 goes on from there; a segment that lacks its name is then read from its .damaged copy. Every step is synced before the
 next one, so a log that a node can start on always has the new identity in it.
+
+A damaged checkpoint is written anew, too, with what is left of it (see `core/remains.py`).
 """
 
 from collections.abc import Callable
 
 from gcount.core.records import Batch, Header, Identity, encode_batch, find_batches
+from gcount.core.remains import rebuilt
 from gcount.errors import NotRepairable
+from gcount.storage.checkpoints import checkpoint_name
 from gcount.storage.disk import Disk
+from gcount.storage.findings import ASIDE, Segment
 from gcount.storage.log import UNFINISHED, segment_name
-from gcount.storage.verify import ASIDE, Segment, Survey
+from gcount.storage.verify import Survey
 
 
 def repair(disk: Disk, found: Survey, new_id: Callable[[], bytes]) -> list[str]:
@@ -45,6 +51,10 @@ def repair(disk: Disk, found: Survey, new_id: Callable[[], bytes]) -> list[str]:
         _put(disk, name, disk.read(name)[: live.torn.offset if live.torn else None])
     head = Header(identity.node, identity.incarnation, live.sequence + 1, found.next_batch)
     _put(disk, segment_name(live.sequence + 1), head.encode() + encode_batch(Batch(found.next_batch, [], identity)))
+    if found.checkpoint is not None and found.checkpoint.remains is not None:
+        first = Header(identity.node, identity.incarnation, found.checkpoint.sequence, found.segments[0].first)
+        whole = rebuilt(found.checkpoint.remains, first, found.next_batch)
+        _put(disk, checkpoint_name(found.checkpoint.sequence), whole, moved)
     for segment, after in zip(found.segments, [*found.segments[1:], None], strict=True):
         if segment.flaw:
             end = found.next_batch if after is None else after.first

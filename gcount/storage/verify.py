@@ -6,58 +6,20 @@ writes: a segment gets its name only when its head is whole, and what is being a
 
 from collections.abc import Callable
 
-import msgspec
-
 from gcount.core.identity import Lives
 from gcount.core.limits import ID_BYTES
-from gcount.core.records import Batch, Header, Identity, Scan, decode_header, find_batches, is_newer_format
+from gcount.core.records import Batch, Identity, Scan, decode_header, find_batches, is_newer_format
+from gcount.core.remains import Remains
 from gcount.core.replica import Replica
+from gcount.core.restore import Reader, Restore
+from gcount.storage import checkpoints
+from gcount.storage.checkpoints import checkpoint_name
 from gcount.storage.disk import Directory
-from gcount.storage.log import SUFFIX, segment_name, sequence_of
+from gcount.storage.findings import ASIDE, Checkpoint, Flaw, Segment
+from gcount.storage.log import SUFFIX, Base, segment_name, sequence_of
 
-ASIDE = ".damaged"  # behind a segment's name: what it was before a repair
 MAX_MISSING = 1000  # segments; a name that is further away has come here in another way
 SEGMENT_BATCHES = 1_000_000  # more than fit into one segment; a found number that is further away is none of ours
-
-
-class Flaw(msgspec.Struct):
-    """One damage.
-
-    Args:
-        file: the path of the file.
-        offset: where in the file it begins, in bytes.
-        reason: what is wrong there.
-        lost: how many batches can't be read because of it.
-    """
-
-    file: str
-    offset: int
-    reason: str
-    lost: int = 0
-
-
-class Segment(msgspec.Struct):
-    """What was found of one segment.
-
-    Args:
-        sequence: its number.
-        source: the file that was read; None when there is none.
-        header: None when it can't be read.
-        first: the number of its first batch.
-        size: of the file, in bytes.
-        whole: how many whole batches it has.
-        flaw: None when all of it is whole.
-        torn: what a write that was interrupted, or is under way, left at its end.
-    """
-
-    sequence: int
-    source: str | None
-    header: Header | None
-    first: int
-    size: int = 0
-    whole: int = 0
-    flaw: Flaw | None = None
-    torn: Flaw | None = None
 
 
 class Survey:
@@ -72,26 +34,31 @@ class Survey:
         self.strays = [name for name in self._names if name.endswith(SUFFIX) and sequence_of(name) is None]
         self.segments: list[Segment] = []
         self.lives = Lives()
-        self.replica = Replica(Identity(bytes(ID_BYTES), bytes(ID_BYTES)), 0)
-        self.next_batch = 1
+        self.replica = _blank()
+        self.base = Base()
         self.contradictions: list[str] = []  # what rot does not explain
-        self._headless = 1  # segments in a row whose first batch is not known
-        numbers = [number for name in self._names if (number := sequence_of(name))]
-        last = max(numbers, default=0)
-        if last > len(numbers) + MAX_MISSING:
+        self.checkpoint = self._load()
+        first = self.base.sequence
+        self.next_batch = max(1, self.base.first_batch)
+        self._headless = 1 if self.base.first_batch else first  # segments in a row whose first batch is not known
+        numbers = [number for name in self._names if (number := sequence_of(name)) and number >= first]
+        last = max(numbers, default=first if self.checkpoint else 0)
+        if last - first >= len(numbers) + MAX_MISSING:
             last = 0
             self.strays = [name for name in self._names if name.endswith(SUFFIX)]
             self.contradictions.append(
                 f"{directory.describe(self.strays[-1])}: too many segments before it are missing"
             )
-        for sequence in range(1, last + 1):
+        for sequence in range(first, last + 1):
             self._look(sequence, live=sequence == last)
+        self._reach()
 
     @property
     def flaws(self) -> list[Flaw]:
         """All damage, in the order of the log."""
         strays = [Flaw(self._directory.describe(name), 0, "no segment of this log") for name in self.strays]
-        return [segment.flaw for segment in self.segments if segment.flaw] + strays
+        first = [self.checkpoint.flaw] if self.checkpoint and self.checkpoint.flaw else []
+        return first + [segment.flaw for segment in self.segments if segment.flaw] + strays
 
     @property
     def torn(self) -> Flaw | None:
@@ -123,6 +90,60 @@ class Survey:
     def size(self) -> int:
         """The size of all segments, in bytes."""
         return sum(segment.size for segment in self.segments)
+
+    def _load(self) -> Checkpoint | None:
+        """The newest checkpoint, if there is one: there the log begins."""
+        suffix = checkpoints.SUFFIX
+        here = {name: sequence_of(name.partition(ASIDE)[0], suffix) or 0 for name in self._names}
+        sequence = max(here.values(), default=0)
+        if sequence == 0:
+            return None
+        name = checkpoint_name(sequence)
+        source = self._source(name) or name
+        found = Checkpoint(sequence, source)
+        reader, restore = Reader(), Restore(self.replica)
+        data = self._directory.read(source)
+        found.size = len(data)
+        try:
+            for record in reader.feed(data, last=True):
+                restore.take(record)
+            restore.finish()
+            if reader.header is None or reader.header.sequence != sequence:
+                raise ValueError("it is another one by its header")
+        except ValueError as error:
+            found.flaw = Flaw(self._directory.describe(source), reader.offset, str(error))
+        if source != name:
+            reason = f"the checkpoint is missing; {source} is what an interrupted repair left of it"
+            found.flaw = Flaw(self._directory.describe(name), 0, reason)
+        if found.flaw is None and reader.header is not None:
+            self.base = Base(sequence, reader.header.first_batch, self.replica.next_batch)
+            self.lives.met(self.replica.identity)
+        else:
+            self._keep_remains(found, data)
+        return found
+
+    def _keep_remains(self, found: Checkpoint, data: bytes) -> None:
+        self.replica = _blank()
+        found.remains = remains = Remains(data)
+        remains.fill(self.replica)
+        header = remains.header
+        if header is not None and header.sequence != found.sequence:
+            self.contradictions.append(f"{self._directory.describe(found.source)}: it is another one by its header")
+        self.base = Base(found.sequence, header.first_batch if header else 0, remains.next_batch)
+        if remains.identity is not None:
+            self.lives.met(remains.identity)
+
+    def _reach(self) -> None:
+        """The log has to reach as far as it did when the checkpoint was made."""
+        lost = self.base.next_batch - self.next_batch
+        if lost > 0 and self.segments:
+            live = self.segments[-1]
+            file = self._directory.describe(segment_name(live.sequence))
+            offset = live.torn.offset if live.torn else live.size
+            live.flaw = live.flaw or Flaw(file, offset, "the log ends before what the checkpoint holds")
+            live.flaw.lost += lost
+            live.torn = None
+            self.next_batch = self.base.next_batch
 
     def _look(self, sequence: int, *, live: bool) -> None:
         name = segment_name(sequence)
@@ -160,7 +181,9 @@ class Survey:
             return
         if header.sequence != found.sequence:
             reason = f"it is segment {header.sequence} by its header"
-        elif header.first_batch < self.next_batch or (found.sequence == 1 and header.first_batch != 1):
+        elif header.first_batch < self.next_batch or (
+            len(self.segments) == 1 and self.base.first_batch not in (0, header.first_batch)
+        ):
             reason = f"it begins at batch {header.first_batch}, but batch {self.next_batch} is due"
         if reason:
             found.flaw = found.flaw or Flaw(file, 0, reason)
@@ -207,8 +230,12 @@ class Survey:
 
 
 def holds_log(directory: Directory) -> bool:
-    """Whether any file of a directory is named like a segment."""
-    return any(sequence_of(name) for name in directory.names())
+    """Whether any file of a directory is named like a segment or a checkpoint."""
+    return any(sequence_of(name) or sequence_of(name, checkpoints.SUFFIX) for name in directory.names())
+
+
+def _blank() -> Replica:
+    return Replica(Identity(bytes(ID_BYTES), bytes(ID_BYTES)), 0)
 
 
 def survey(directory: Directory) -> Survey:

@@ -8,8 +8,9 @@ from trio.testing import MockClock
 from gcount.core.records import HEADER_BYTES, Batch, Header, encode_batch
 from gcount.errors import DiskFailed, LogDamaged, NotRepairable
 from gcount.storage import log as log_room
+from gcount.storage.findings import ASIDE
 from gcount.storage.log import segment_name
-from gcount.storage.verify import ASIDE, MAX_MISSING, survey
+from gcount.storage.verify import MAX_MISSING, survey
 from tests.simulation.disk import SimDisk
 from tests.storage.stores import ME, batch, contents, filled, opened, sim_disk
 from tests.storage.written import BLANK, ids, mend, recovered

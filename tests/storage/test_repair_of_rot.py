@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from gcount.core.counters import Counters
 from gcount.core.records import HEADER_BYTES, Batch
 from gcount.errors import LogDamaged
-from gcount.storage.verify import ASIDE, holds_log, survey
+from gcount.storage.findings import ASIDE
+from gcount.storage.verify import holds_log, survey
 from tests.core.histories import NAMES, knowing
 from tests.simulation.disk import SimDisk, SimulatedCrash
 from tests.storage.stores import contents, run_simulated

@@ -1,0 +1,118 @@
+"""What is left of a damaged checkpoint.
+
+An incarnation's column is as good as before if all of it is whole, names included. Of any other one the cells that can
+be read are true, each was once durable; but to claim the column's version would hide what can't be read. So they are
+kept aside (see salvage.py): behind a gap that reaches up to that version.
+"""
+
+from collections.abc import Iterator
+
+from gcount.core.checkpoint import Aside, Capture, Cells, Head, Names, Record, decode_record, encode_record
+from gcount.core.counters import Delta
+from gcount.core.framing import MARK, read_frame
+from gcount.core.records import CHECKPOINT_MAGIC, Header, Identity, decode_header
+from gcount.core.replica import Replica
+
+
+class Remains:
+    """All that can be read of a checkpoint's bytes.
+
+    Args:
+        data: the whole file.
+
+    Attributes:
+        header: None if it can't be read.
+        identity: whose it was, as far as anything in it tells.
+        next_batch: the batch up to which the log had been synced when it was made, as far as anything tells.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        self._heads: list[Head] = []
+        self._names: dict[int, str] = {}
+        self._cells: dict[bytes, dict[int, Cells]] = {}  # by incarnation and first index
+        self._aside: list[Delta] = []
+        for record in _find_records(data):
+            self._take(record)
+        self.header = _header(data)
+        self.identity = self._heads[0].identity if self._heads else None
+        self.next_batch = self._heads[0].next_batch if self._heads else 1
+        if self.header is not None and not self._heads:
+            self.identity = Identity(self.header.node, self.header.incarnation)
+            self.next_batch = self.header.first_batch
+
+    def fill(self, replica: Replica) -> None:
+        """Bring a blank replica to where it was, as far as possible."""
+        if self.identity is not None:
+            replica.identity = self.identity
+        replica.next_batch = self.next_batch
+        for head in self._heads:
+            replica.membership = head.membership
+        for delta in (*map(self._column, self._cells), *self._aside):
+            if replica.counters.fits(delta):
+                replica.counters.join(delta)
+            else:
+                replica.salvage.keep(delta)
+
+    def _column(self, incarnation: bytes) -> Delta:
+        """A column as a delta: from version 0 if it is whole, else from its own, which says that all before is lost."""
+        slices, cells = self._cells[incarnation], dict[str, int]()
+        version, whole, end = next(iter(slices.values())).version, True, 0
+        for first in sorted(slices):
+            whole = whole and first == end
+            end = first + slices[first].count
+            for index, n in enumerate(slices[first].words()[0], start=first):
+                name = self._names.get(index)
+                if n and name is not None:
+                    cells[name] = n
+                whole = whole and (name is not None or not n)
+        columns = self._heads[0].columns if self._heads else []
+        whole = whole and (incarnation, version, end) in columns
+        return Delta(incarnation, 0 if whole else version, version, cells)
+
+    def _take(self, record: Record) -> None:
+        match record:
+            case Head():
+                self._heads.append(record)
+            case Names():
+                self._names.update(enumerate(record.names, start=record.first))
+            case Cells():
+                self._cells.setdefault(record.incarnation, {})[record.first] = record
+            case Aside():
+                self._aside += record.deltas
+
+
+def rebuilt(remains: Remains, live: Header, next_batch: int) -> bytes:
+    """A whole checkpoint that holds what is left of one.
+
+    Args:
+        remains: of the old one.
+        live: the header of the segment with which the log goes on.
+        next_batch: up to which the log will reach.
+    """
+    replica = Replica(Identity(live.node, live.incarnation), 0)
+    remains.fill(replica)
+    replica.next_batch = min(replica.next_batch, next_batch)
+    capture = Capture(replica, live)
+    return capture.header.encode(CHECKPOINT_MAGIC) + b"".join(encode_record(record) for record in capture.records())
+
+
+def _header(data: bytes) -> Header | None:
+    try:
+        return decode_header(data, CHECKPOINT_MAGIC)
+    except ValueError:
+        return None
+
+
+def _find_records(data: bytes) -> Iterator[Record]:
+    offset = data.find(MARK)
+    while offset >= 0:
+        try:
+            payload, end = read_frame(data, offset)
+            record = decode_record(payload)
+            if isinstance(record, Cells):
+                record.words()
+        except ValueError:
+            offset = data.find(MARK, offset + 1)
+            continue
+        yield record
+        offset = data.find(MARK, end)
