@@ -6,11 +6,10 @@ import errno
 
 import trio
 
-from gcount.storage.log import SUFFIX
 from tests.simulation.cluster import Host
 from tests.simulation.directories import replace
-from tests.simulation.disk import SimDisk
 from tests.simulation.nemesis import Nemesis, Skipped
+from tests.simulation.recorder import read_by_a_start
 
 PLENTY = 10**12
 SLOWEST = 1.1  # seconds after which a disk that was slow has finished what it was at
@@ -98,7 +97,7 @@ async def everybody_down(nemesis: Nemesis) -> None:
 async def disk_operation_fails(nemesis: Nemesis) -> None:
     """The process has to end. It is started again, on pages that look written, then the power fails."""
     with nemesis.host() as host, nemesis.trouble(host):
-        operation = nemesis.random.choice(("sync", "sync", "sync", "write", "rename", "sync_names"))
+        operation = nemesis.random.choice(("sync", "sync", "sync", "write", "rename", "sync_names", "remove"))
         nemesis.note(f"the next {operation} at {host.address} will fail")
         nemesis.life(host).expected = "sync"
         host.disk.fail(operation, nemesis.random.randint(0, 2), nemesis.random.choice((errno.EIO, errno.EROFS)))
@@ -145,14 +144,14 @@ async def slow_disk(nemesis: Nemesis) -> None:
 
 
 async def rot(nemesis: Nemesis) -> None:
-    """A byte of an old segment changes; the node refuses to start, and the operator gives it an empty directory."""
+    """A byte of an old file changes; the node refuses to start, and the operator gives it an empty directory."""
     with nemesis.host() as host:
-        old = _old_segments(host.disk)
-        if not old:
+        if len(read_by_a_start(host.disk.durable())) < 2:
             raise Skipped
         await nemesis.kill(host)
-        name = nemesis.random.choice(old)
-        intact = host.disk.durable()[name]
+        files = host.disk.durable()
+        name = nemesis.random.choice(read_by_a_start(files)[:-1])
+        intact = files[name]
         data = bytearray(intact)
         data[nemesis.random.randrange(len(data))] ^= 1 << nemesis.random.randrange(8)
         host.disk.poke(name, bytes(data))
@@ -162,10 +161,6 @@ async def rot(nemesis: Nemesis) -> None:
             if not replace(nemesis, host):
                 host.disk.poke(name, intact)
             await nemesis.revive(host)
-
-
-def _old_segments(disk: SimDisk) -> list[str]:
-    return sorted(name for name in disk.durable() if name.endswith(SUFFIX))[:-1]
 
 
 async def slow_network(nemesis: Nemesis) -> None:

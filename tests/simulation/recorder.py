@@ -7,12 +7,40 @@ from functools import partial
 import trio
 
 from gcount.core import wire
-from gcount.core.records import HEADER_BYTES, Batch, Scan, decode_header
-from gcount.storage.log import SUFFIX
+from gcount.core.records import HEADER_BYTES, Batch, Identity, Scan, decode_header
+from gcount.core.replica import Replica
+from gcount.core.restore import Reader, Restore
+from gcount.storage import checkpoints
+from gcount.storage.checkpoints import checkpoint_name
+from gcount.storage.log import SUFFIX, sequence_of
 from tests.simulation.cluster import Host, SimCluster
 from tests.simulation.disk import SimDisk
 from tests.simulation.film import Film
 from tests.simulation.history import Claimed, Forgot, History, Stored
+
+
+def read_by_a_start(files: dict[str, bytes]) -> list[str]:
+    """The names of those that a start reads: the newest checkpoint, and the segments that it does not cover."""
+    first = max((sequence_of(name, checkpoints.SUFFIX) or 1 for name in files), default=1)
+    segments = [name for name in files if (sequence_of(name) or 0) >= first]
+    return sorted({checkpoint_name(first)} & files.keys()) + sorted(segments)
+
+
+def checkpointed(files: dict[str, bytes]) -> list[Batch]:
+    """What the newest checkpoint holds, as a batch; none if there is none, or it has rotted."""
+    name = next(iter(read_by_a_start(files)), "")
+    if not name.endswith(checkpoints.SUFFIX):
+        return []
+    replica = Replica(Identity(bytes(16), bytes(16)), 0)
+    try:
+        reader, restore = Reader(), Restore(replica)
+        for record in reader.feed(files[name], last=True):
+            restore.take(record)
+        restore.finish()
+    except ValueError:
+        return []
+    deltas = [delta for incarnation in replica.counters.digest() if (delta := replica.counters.newer(incarnation, 0))]
+    return [Batch(0, deltas, replica.identity, replica.membership)]
 
 
 class LogReader:
@@ -20,12 +48,18 @@ class LogReader:
 
     def __init__(self, disk: SimDisk) -> None:
         self._disk = disk
+        self._looked = False
         self._places: dict[str, tuple[int, int]] = {}  # segment -> offset, number of the next batch
 
     def news(self) -> list[Batch]:
-        """The batches that were not seen before."""
-        batches: list[Batch] = []
-        for name, data in sorted(self._disk.durable().items()):
+        """The batches that were not seen before; what a directory was made with begins with its checkpoint, if any.
+
+        A later checkpoint is no news: all that it may hold was in the log before.
+        """
+        files = self._disk.durable()
+        batches = [] if self._looked else checkpointed(files)
+        self._looked = True
+        for name, data in sorted(files.items()):
             if name.endswith(SUFFIX):
                 batches += self._read(name, data)
         return batches

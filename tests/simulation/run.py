@@ -8,16 +8,18 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from random import Random
+from unittest.mock import patch
 
 import structlog
 import trio
 from trio.testing import MockClock
 
+from gcount.core import checkpoint
 from gcount.core.membership import Membership
-from gcount.storage import log
+from gcount.storage import checkpoints, log
 from tests.simulation import faults, forgetting
 from tests.simulation.clients import Clients
 from tests.simulation.cluster import Host, SimCluster, address_of, replayed
@@ -113,16 +115,27 @@ def run_seed(seed: int, nodes: int | None = None, *, rolling: bool = False) -> R
 
 @contextmanager
 def _surroundings(scenario: Scenario, film: Film) -> Iterator[None]:
-    config, segment_bytes = structlog.get_config(), log.SEGMENT_BYTES
+    config, small = structlog.get_config(), ExitStack()
     direct_logs(film)
-    log.SEGMENT_BYTES = scenario.segment_bytes
+    for room, name, value in (
+        (log, "SEGMENT_BYTES", scenario.segment_bytes),
+        (checkpoints, "FLOOR_BYTES", scenario.uncovered_bytes),
+        (checkpoints, "FACTOR", 0.1),
+        (checkpoints, "RETRY", 0.3),
+        (checkpoints, "_PIECE_BYTES", 300),
+        (checkpoints, "_SYNC_BYTES", 2000),
+        (checkpoints, "_READ_BYTES", 1000),
+        (checkpoint, "CELLS_A_RECORD", scenario.cells_a_record),
+        (checkpoint, "NAMES_A_RECORD", scenario.cells_a_record),
+    ):
+        small.enter_context(patch.object(room, name, value))
     gc.collect()
     gc.disable()  # when cycles are collected must not depend on what ran before
     try:
         yield
     finally:
         gc.enable()
-        log.SEGMENT_BYTES = segment_bytes
+        small.close()
         structlog.configure(**config)
 
 

@@ -24,6 +24,8 @@ class Scenario:
         delay: least and most seconds that a message travels.
         latency: least and most seconds that a disk takes.
         segment_bytes: when a log begins its next segment.
+        uncovered_bytes: the size of the log at which a checkpoint is made.
+        cells_a_record: how many cells and names of a checkpoint are captured in one go.
         skews: of the wall clock of each node, in seconds.
         faults: how many.
         kinds: the names of those that may happen.
@@ -39,6 +41,8 @@ class Scenario:
     delay: tuple[float, float]
     latency: tuple[float, float]
     segment_bytes: int
+    uncovered_bytes: int
+    cells_a_record: int
     skews: tuple[float, ...]
     faults: int
     kinds: tuple[str, ...]
@@ -86,7 +90,9 @@ def draw(seed: int, kinds: dict[str, str], nodes: int | None = None) -> Scenario
         core=core,
         delay=random.choice(((0.0005, 0.002), (0.001, 0.01), (0.001, 0.03))),
         latency=random.choice(((0.0001, 0.0005), (0.0005, 0.004), (0.001, 0.015))),
-        segment_bytes=random.choice((1200, 3000, 10_000, 16 * 1024 * 1024)),
+        segment_bytes=random.choice((1200, 3000, 6000)),
+        uncovered_bytes=random.choice((0, 2000, 8000)),
+        cells_a_record=random.choice((1, 4, 20)),
         skews=(random.choice(skews),) * (size + 1) if alike else tuple(random.choices(skews, k=size + 1)),
         faults=random.randint(FAULTS, FAULTS + 3),
         kinds=tuple(some),
