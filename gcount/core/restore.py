@@ -34,7 +34,7 @@ class Reader:
             ValueError: the bytes at `offset` are not what they have to be.
         """
         rest, at, begin = self._rest + data, 0, self._end
-        if self.header is None:
+        if self.header is None and (last or len(rest) >= HEADER_BYTES):
             self.header = decode_header(rest, CHECKPOINT_MAGIC)
             at = HEADER_BYTES
         while len(rest) - at >= _LARGEST or (last and at < len(rest)):
@@ -73,7 +73,7 @@ class Restore:
             case Head():
                 self._begin(record)
             case Names():
-                if record.first != len(counters):
+                if record.first != len(counters) or self._cells:
                     raise ValueError(f"name {record.first} stands where name {len(counters)} should")
                 counters.restore_names(record.names)
             case Cells():

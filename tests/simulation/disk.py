@@ -137,12 +137,14 @@ class SimDisk(Disk):
         random: decides how long operations take and what survives a crash.
         latency: the shortest and the longest time that a sequence of operations takes, in seconds.
 
-    `capacity`, in bytes, may be changed at any time. `history` holds the newest operations, as "sync 00000001.log".
+    `aside` is the latency of operations aside. `capacity`, in bytes, may be changed at any time. `history` holds the
+    newest operations, as "sync 00000001.log".
     """
 
     def __init__(self, random: Random, latency: tuple[float, float] = (0.0005, 0.004)) -> None:
         self.random = random
         self.latency = latency
+        self.aside = latency
         self.capacity = 10**12
         self.life = 0
         self.operations = 0
@@ -152,6 +154,7 @@ class SimDisk(Disk):
         self.synced: Callable[[], None] = lambda: None  # more is durable
         self._cut = False
         self._crash_at: int | None = None
+        self._crash_from: tuple[str, int] | None = None  # how an operation ends, and how many happen from it on
         self._faults: dict[str, tuple[int, int]] = {}  # operation -> how many succeed before, error number
         self._names: dict[str, _Inode] = {}
         self._durable: dict[str, _Inode] = {}
@@ -160,6 +163,10 @@ class SimDisk(Disk):
     def crash_after(self, operations: int) -> None:
         """Let that many operations happen; the next one raises `SimulatedCrash` instead, and so do all after it."""
         self._crash_at = self.operations + operations
+
+    def crash_from(self, ending: str, operations: int) -> None:
+        """Let that many operations happen from the next one on of which `history` will say something that ends so."""
+        self._crash_from = ending, operations
 
     def fail(self, operation: str, after: int = 0, error: int = errno.EIO) -> None:
         """Let an operation ("sync", "truncate", "rename" ...) fail once, after some more that succeed."""
@@ -171,7 +178,7 @@ class SimDisk(Disk):
 
     def spare(self) -> None:
         """Forget what `crash_after` and `fail` were asked for."""
-        self._crash_at = None
+        self._crash_at = self._crash_from = None
         self._faults = {}
 
     def cut(self) -> None:
@@ -221,13 +228,16 @@ class SimDisk(Disk):
     async def run(self, operation: Callable[[], T], *, aside: bool = False) -> T:
         life = self.life
         with trio.CancelScope(shield=True):  # as a thread can't be cancelled
-            await trio.sleep(self.random.uniform(*self.latency))
+            await trio.sleep(self.random.uniform(*(self.aside if aside else self.latency)))
         if life != self.life:
             raise OSError(errno.EIO, "The disk crashed meanwhile")
         return operation()
 
     def step(self, operation: str, name: str = "") -> None:
         """Count an operation that is about to happen, and fail it if its time has come."""
+        if self._crash_from is not None and f"{operation} {name}".endswith(self._crash_from[0]):
+            self._crash_at = self.operations + self._crash_from[1]
+            self._crash_from = None
         if self._crash_at is not None and self.operations >= self._crash_at:
             raise SimulatedCrash(f"before {operation} {name}")
         if self._cut:

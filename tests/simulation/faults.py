@@ -6,6 +6,8 @@ import errno
 
 import trio
 
+from gcount.storage import checkpoints
+from gcount.storage.log import SUFFIX
 from tests.simulation.cluster import Host
 from tests.simulation.directories import replace
 from tests.simulation.nemesis import Nemesis, Skipped
@@ -69,6 +71,27 @@ async def crash_at_a_disk_operation(nemesis: Nemesis) -> None:
             await nemesis.kill(host)
             await nemesis.start(host)
         host.disk.spare()
+
+
+async def crash_in_a_checkpoint(nemesis: Nemesis) -> None:
+    """From its renaming on, with or without a loss of power; then maybe a loss of power in the next start."""
+    with nemesis.host() as host:
+        operations = nemesis.random.choice((0, 1, 1, 1, 2, 3, 4, 5))
+        nemesis.note(f"{host.address} will crash {operations} disk operations after it renames a checkpoint")
+        nemesis.life(host).expected = "power"
+        host.disk.crash_from(checkpoints.SUFFIX, operations)
+        with trio.move_on_after(2.5):
+            await host.ended.wait()
+        if host.running:
+            host.disk.spare()
+            return
+        await nemesis.kill(host, power=nemesis.random.random() < 0.5)
+        if nemesis.random.random() < 0.7:
+            host.disk.crash_from(SUFFIX, nemesis.random.randint(0, 8))
+            await nemesis.start(host, "power")
+            await nemesis.some_time(0.1)
+            await nemesis.kill(host)
+        await nemesis.start(host)
 
 
 async def pause(nemesis: Nemesis) -> None:

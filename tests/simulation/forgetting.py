@@ -102,6 +102,7 @@ async def second_node(nemesis: Nemesis) -> None:
         twin = nemesis.twin = nemesis.cluster.add()
         twin.put_disk(copy)
         twin.disk.latency = nemesis.scenario.latency
+        twin.disk.aside = nemesis.scenario.aside
         nemesis.history.relayed = True
         twin.clock_skew = nemesis.scenario.skews[-1]
         nemesis.recorder.directory(twin)

@@ -48,21 +48,24 @@ class LogReader:
 
     def __init__(self, disk: SimDisk) -> None:
         self._disk = disk
-        self._looked = False
+        self._checkpoint: str | None = None  # the newest one's name
         self._places: dict[str, tuple[int, int]] = {}  # segment -> offset, number of the next batch
 
     def news(self) -> list[Batch]:
-        """The batches that were not seen before; what a directory was made with begins with its checkpoint, if any.
-
-        A later checkpoint is no news: all that it may hold was in the log before.
-        """
+        """The batches that were not seen before; what a directory was made with begins with its checkpoint, if any."""
         files = self._disk.durable()
-        batches = [] if self._looked else checkpointed(files)
-        self._looked = True
+        batches = self.later_checkpoint() if self._checkpoint is None else []
         for name, data in sorted(files.items()):
             if name.endswith(SUFFIX):
                 batches += self._read(name, data)
         return batches
+
+    def later_checkpoint(self) -> list[Batch]:
+        """What the newest checkpoint holds, if it is another one than before: nothing that was not in the log."""
+        files = self._disk.durable()
+        name = next(iter(read_by_a_start(files)), "")
+        known, self._checkpoint = self._checkpoint, name
+        return [] if known == name else checkpointed(files)
 
     def _read(self, name: str, data: bytes) -> list[Batch]:
         try:
@@ -123,6 +126,9 @@ class Recorder:
             deltas = tuple(batch.deltas)
             self.history.journal.append(Stored(trio.current_time(), self.line(host.address), deltas))
             self.film.stored(host.address, batch)
+        for batch in reader.later_checkpoint():
+            now, line = trio.current_time(), self.line(host.address)
+            self.history.journal.append(Claimed(now, line, "checkpoint", {}, tuple(batch.deltas)))
 
     def _claim(self, address: str, claim: Claimed) -> None:
         if address in self._lines:

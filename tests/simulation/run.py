@@ -42,6 +42,7 @@ CATALOG: dict[str, Fault] = {
         faults.stop,
         faults.crash_at_any_await,
         faults.crash_at_a_disk_operation,
+        faults.crash_in_a_checkpoint,
         faults.pause,
         faults.everybody_down,
         faults.disk_operation_fails,
@@ -179,6 +180,7 @@ async def _set_up(scenario: Scenario, nemesis: Nemesis) -> None:
     for number in range(scenario.nodes):
         host = nemesis.cluster.add()
         host.disk.latency = scenario.latency
+        host.disk.aside = scenario.aside
         host.clock_skew = scenario.skews[number]
         nemesis.recorder.directory(host)
         await nemesis.start(host)

@@ -23,6 +23,7 @@ class Scenario:
         core: the numbers of those that are in every config.
         delay: least and most seconds that a message travels.
         latency: least and most seconds that a disk takes.
+        aside: the same for what nobody waits for.
         segment_bytes: when a log begins its next segment.
         uncovered_bytes: the size of the log at which a checkpoint is made.
         cells_a_record: how many cells and names of a checkpoint are captured in one go.
@@ -40,6 +41,7 @@ class Scenario:
     core: tuple[int, ...]
     delay: tuple[float, float]
     latency: tuple[float, float]
+    aside: tuple[float, float]
     segment_bytes: int
     uncovered_bytes: int
     cells_a_record: int
@@ -80,6 +82,8 @@ def draw(seed: int, kinds: dict[str, str], nodes: int | None = None) -> Scenario
     some = random.sample(
         allowed, random.randint(5, min(9, len(allowed)))
     )  # a swarm: few kinds a seed, but many of them
+    if "crash_in_a_checkpoint" not in some and random.random() < 0.4:
+        some.append("crash_in_a_checkpoint")
     if reshapes and "reshape" not in some:
         some.append("reshape")
     skews = (0.0, random.uniform(-0.05, 0.05), -3600.0, 3600.0)
@@ -90,6 +94,7 @@ def draw(seed: int, kinds: dict[str, str], nodes: int | None = None) -> Scenario
         core=core,
         delay=random.choice(((0.0005, 0.002), (0.001, 0.01), (0.001, 0.03))),
         latency=random.choice(((0.0001, 0.0005), (0.0005, 0.004), (0.001, 0.015))),
+        aside=random.choice(((0.0, 0.0001), (0.0005, 0.004), (0.001, 0.015))),
         segment_bytes=random.choice((1200, 3000, 6000)),
         uncovered_bytes=random.choice((0, 2000, 8000)),
         cells_a_record=random.choice((1, 4, 20)),

@@ -1,0 +1,231 @@
+"""Checkpoints: exactly the state of the moment at which they began, whatever is committed while they are captured."""
+
+from collections.abc import Iterator
+from copy import deepcopy
+from unittest.mock import patch
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gcount.core import checkpoint as room
+from gcount.core.checkpoint import Aside, Capture, Cells, Record, encode_record
+from gcount.core.counters import Counters, Delta
+from gcount.core.membership import Membership
+from gcount.core.records import CHECKPOINT_MAGIC, Batch, Header, Identity
+from gcount.core.remains import Remains, rebuilt
+from gcount.core.replica import Replica
+from gcount.core.restore import Reader, Restore
+from tests.core.histories import NAMES, History, incarnation, knowing, three_histories
+
+ME = Identity(b"n" * 16, incarnation(1), (incarnation(8),))
+LIVE = Header(ME.node, ME.incarnation, 7, 3)
+
+
+def blank() -> Replica:
+    return Replica(Identity(bytes(16), bytes(16)), 0)
+
+
+def encoded(capture: Capture, records: list[Record] | None = None) -> bytes:
+    made = list(capture.records()) if records is None else records
+    return capture.header.encode(CHECKPOINT_MAGIC) + b"".join(map(encode_record, made))
+
+
+def restored(data: bytes, piece: int = 10**9) -> Replica:
+    replica, reader = blank(), Reader()
+    restore = Restore(replica)
+    for at in range(0, len(data) + 1, piece):
+        for record in reader.feed(data[at : at + piece], last=at + piece > len(data)):
+            restore.take(record)
+    restore.finish()
+    return replica
+
+
+def sample(counters: int = 30) -> Replica:
+    replica = Replica(ME, 10**6)
+    replica.recover(Batch(1, [Delta(incarnation(2), 0, 4, {f"n{n}": n + 1 for n in range(counters)})]))
+    replica.recover(Batch(2, [Delta(incarnation(3), 0, 2, {"n3": 2**64 - 1})], None, Membership(5, ("h:1",))))
+    replica.recover(Batch(3, [Delta(incarnation(8), 6, 7, {"n1": 4, "aside": 9})]))
+    return replica
+
+
+def same(one: Replica, other: Replica) -> bool:
+    return (
+        one.counters == other.counters
+        and one.salvage.deltas() == other.salvage.deltas()
+        and (one.identity, one.membership) == (other.identity, other.membership)
+        and one.next_batch == other.next_batch
+    )
+
+
+@given(three_histories, st.data(), st.integers(1, 4))
+def test_a_checkpoint_taken_while_commits_go_on_is_the_state_of_its_start_and_with_the_later_log_that_of_the_end(
+    made: tuple[History, ...], data: st.DataObject, size: int
+) -> None:
+    order = data.draw(st.permutations([one for one in made for _ in one.commits]))
+    known = dict.fromkeys((one.incarnation for one in made), 0)
+    replica = Replica(ME, 1000)
+    log: list[Batch] = []
+
+    def commit() -> None:
+        one = order.pop()
+        version = known[one.incarnation]
+        known[one.incarnation] = version + 1
+        log.append(Batch(len(log) + 1, [one.delta(version, version + 1)]))
+        replica.recover(log[-1])
+
+    with patch.object(room, "CELLS_A_RECORD", size), patch.object(room, "NAMES_A_RECORD", size):
+        for _ in range(data.draw(st.integers(0, len(order)))):
+            commit()
+        start, began = deepcopy(replica), len(log)
+        covered = data.draw(st.integers(0, began))  # by closed segments: what is live then is replayed again
+        capture, records = Capture(replica, LIVE), list[Record]()
+        for record in capture.records():
+            records.append(record)
+            for _ in range(data.draw(st.integers(0, min(2, len(order))))):
+                commit()
+        capture.close()
+        while order:
+            commit()
+    again = restored(encoded(capture, records))
+    list(again.counters.sum_up())
+    assert same(again, start)
+    for who in start.counters.digest():
+        for after in range(start.counters.version(who) + 1):
+            assert again.counters.newer(who, after) == start.counters.newer(who, after)
+    for batch in log[covered:]:
+        again.recover(batch)
+    assert same(again, replica)
+    assert all(again.counters.total(name) == replica.counters.total(name) for name in NAMES)
+
+
+@given(st.integers(1, 300))
+def test_a_checkpoint_can_be_read_in_pieces_of_any_size(piece: int) -> None:
+    replica = sample()
+    with patch("gcount.core.restore._LARGEST", 600), patch.object(room, "CELLS_A_RECORD", 8):
+        data = encoded(Capture(replica, LIVE))
+        again = restored(data, piece)
+    list(again.counters.sum_up())
+    assert same(again, replica)
+
+
+def test_only_cells_that_change_meanwhile_cost_anything() -> None:
+    replica = sample()
+    capture = Capture(replica, LIVE)
+    replica.recover(Batch(4, [Delta(incarnation(2), 4, 5, {"n3": 100, "new": 1})]))
+    (column,) = [column for who, column in capture._columns.items() if who == incarnation(2)]
+    assert column._before == {3: (4, 4)}
+    assert restored(encoded(capture)).counters.cell("n3", incarnation(2)) == 4
+    assert column._before == {}
+    capture.close()
+    replica.recover(Batch(5, [Delta(incarnation(2), 5, 6, {"n4": 100})]))
+    assert column._before == {}
+
+
+def test_a_column_without_cells_keeps_its_version() -> None:
+    replica = Replica(ME, 10)
+    replica.recover(Batch(1, [Delta(incarnation(2), 0, 9, {})]))
+    assert restored(encoded(Capture(replica, LIVE))).counters.digest() == {incarnation(2): 9}
+
+
+def test_words_are_little_endian_on_every_machine() -> None:
+    replica = sample()
+    data = encoded(Capture(replica, LIVE))
+    assert (2).to_bytes(8, "little") + (3).to_bytes(8, "little") in data
+    with patch.object(room, "_SWAPPED", True):
+        swapped = encoded(Capture(replica, LIVE))
+        assert (2).to_bytes(8, "big") + (3).to_bytes(8, "big") in swapped
+        again = restored(swapped)
+    list(again.counters.sum_up())
+    assert same(again, replica)
+
+
+def every_flip(data: bytes) -> Iterator[tuple[int, bytes]]:
+    for at in range(len(data)):
+        yield at, data[:at] + bytes([data[at] ^ 0x20]) + data[at + 1 :]
+
+
+def test_any_changed_byte_and_any_cut_is_noticed_at_or_before_its_place() -> None:
+    with patch.object(room, "CELLS_A_RECORD", 8), patch.object(room, "NAMES_A_RECORD", 8):
+        data = encoded(Capture(sample(), LIVE))
+    for at, bad in every_flip(data):
+        reader, restore = Reader(), Restore(blank())
+        with pytest.raises(ValueError, match=r"\w"):
+            for record in reader.feed(bad, last=True):
+                restore.take(record)
+        assert reader.offset <= at
+    for size in range(len(data)):
+        with pytest.raises(ValueError, match=r"\w"):
+            restored(data[:size])
+
+
+@pytest.mark.parametrize("change", ["missing", "twice", "swapped", "behind the end"])
+def test_records_that_are_whole_but_not_in_their_place_are_refused(change: str) -> None:
+    with patch.object(room, "CELLS_A_RECORD", 8), patch.object(room, "NAMES_A_RECORD", 8):
+        capture = Capture(sample(), LIVE)
+        records = list(capture.records())
+    for at in range(len(records) - 1):
+        changed = records[:]
+        if change == "missing":
+            del changed[at]
+        elif change == "twice":
+            changed.insert(at, changed[at])
+        elif change == "swapped":
+            changed[at], changed[at + 1] = changed[at + 1], changed[at]
+        else:
+            changed.append(changed[at])
+        if change == "swapped" and _may_change_places(records[at], records[at + 1]):
+            continue
+        with pytest.raises(ValueError, match=r"\w"):
+            restored(encoded(capture, changed))
+
+
+def _may_change_places(one: Record, other: Record) -> bool:
+    """What belongs to different incarnations has no order; nobody writes it in another one."""
+    if isinstance(one, Cells) and isinstance(other, Cells):
+        return one.incarnation != other.incarnation
+    return isinstance(one, Cells) and isinstance(other, Aside)
+
+
+def test_what_is_left_of_a_damaged_checkpoint_is_true_and_claims_no_more_than_it_holds() -> None:
+    """Each column is whole, or nothing of it is claimed; no cell is higher than it was; only one record's are missing."""
+    truth = sample()
+    with patch.object(room, "CELLS_A_RECORD", 8), patch.object(room, "NAMES_A_RECORD", 8):
+        data = encoded(Capture(truth, LIVE))
+        kept_whole = kept_aside = 0
+        for at, bad in every_flip(data):
+            replica = restored(rebuilt(Remains(bad), LIVE, 99))
+            list(replica.counters.sum_up())
+            missing = 0
+            for who, version in truth.counters.digest().items():
+                claimed = replica.counters.version(who)
+                assert claimed in (0, version), at
+                for name in [*truth.counters.names(0, 99), "aside"]:
+                    n = truth.counters.cell(name, who)
+                    assert replica.counters.cell(name, who) == (n if claimed else 0)
+                    aside = replica.salvage.cell(name, who)
+                    assert aside in (0, n)
+                    missing += max(aside, replica.counters.cell(name, who)) != n
+                kept_whole += claimed > 0
+                kept_aside += not claimed
+            assert missing <= 9
+    assert kept_whole > 0
+    assert kept_aside > 0
+
+
+def test_what_is_left_is_joined_once_others_have_filled_the_gap() -> None:
+    history = History(incarnation(2), [{"a": 1}, {"b": 2}, {"a": 3}])
+    replica = Replica(ME, 10)
+    replica.counters = knowing([(history, 2)])
+    with patch.object(room, "NAMES_A_RECORD", 1):
+        data = encoded(Capture(replica, LIVE))
+    bad = data.replace(b"\xa1b", b"\xa1c")  # the name of one counter
+    again = restored(rebuilt(Remains(bad), LIVE, 3))
+    list(again.counters.sum_up())
+    assert again.counters.digest() == {}
+    again.recover(Batch(3, [history.delta(2, 3)]))
+    assert again.salvage.cell("a", incarnation(2)) == 4
+    assert again.counters == Counters()
+    again.recover(Batch(4, [history.delta(0, 2)]))
+    assert again.counters == knowing([(history, 3)])
+    assert not again.salvage

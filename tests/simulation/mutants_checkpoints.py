@@ -1,0 +1,106 @@
+"""Planted bugs of checkpoints."""
+
+from __future__ import annotations
+
+from array import array
+from copy import deepcopy
+from typing import Any
+from unittest.mock import patch
+
+import trio
+
+from gcount.core.checkpoint import Capture
+from gcount.core.columns import Column, Frozen
+from gcount.core.records import Header
+from gcount.core.replica import Replica
+from gcount.storage.checkpoints import Checkpoints, checkpoint_name
+from gcount.storage.log import UNFINISHED, Base
+from tests.simulation.planted import mutant
+
+
+@mutant(Checkpoints, "_publish")
+def segments_removed_before_the_rename_is_durable(publish: Any) -> Any:
+    """The directory is not synced between the checkpoint's rename and the removal of what it covers."""
+    return lambda self, name: self._disk.rename(name + UNFINISHED, name)
+
+
+@mutant(Checkpoints, "_write")
+def checkpoint_renamed_before_it_is_synced(write: Any) -> Any:
+    """The new name is durable before the bytes are."""
+
+    async def change(self: Any, capture: Capture) -> int:
+        name = checkpoint_name(capture.header.sequence)
+        file = self._disk.create(name + UNFINISHED)
+        size: int = await self._fill(file, capture)
+        file.close()
+        await self._disk.attempt(lambda: self._publish(name))
+        return size
+
+    return change
+
+
+@mutant(Capture, "__init__")
+def staged_cells_captured(init: Any) -> Any:
+    """A checkpoint holds the batch that is on its way to the disk, too."""
+
+    def change(self: Capture, replica: Replica, live: Header) -> None:
+        ahead = deepcopy(replica)
+        for delta in ahead._sealed.deltas if ahead._sealed else ():
+            if ahead.counters.fits(delta):
+                ahead.counters.join(delta)
+        init(self, ahead, live)
+
+    return change
+
+
+@mutant(Checkpoints, "make")
+def versions_of_the_end_recorded(make: Any) -> Any:
+    """Cells are captured first, which takes a while, and the versions that they are said to have are noted after it."""
+
+    class Stale(Frozen):
+        old: array[int]
+
+        def read(self, size: int) -> tuple[array[int], array[int]]:
+            start, (cells, stamps) = self._next, super().read(size)
+            for index in range(len(cells)):
+                cells[index] = self.old[start + index] if start + index < len(self.old) else 0
+            return cells, stamps
+
+    async def change(self: Any, replica: Replica) -> None:
+        columns = replica.counters._columns
+        old = {id(column): column.cells[:] for column in columns.values()}
+        await trio.sleep(0.05)
+
+        def freeze(column: Column) -> Frozen:
+            stale = Stale(column)
+            stale.old = old.get(id(column), array("Q"))
+            column.frozen = stale
+            return stale
+
+        with patch.object(Column, "freeze", freeze):
+            await make(self, replica)
+
+    return change
+
+
+@mutant(Capture, "__init__")
+def log_goes_on_where_the_capture_ended(init: Any) -> Any:
+    """The checkpoint is said to cover the segment that is live when it starts, too."""
+
+    def change(self: Capture, replica: Replica, live: Header) -> None:
+        init(self, replica, Header(live.node, live.incarnation, live.sequence + 1, replica.next_batch))
+
+    return change
+
+
+@mutant(Checkpoints, "load")
+def leftovers_removed_before_the_directory_is_synced(load: Any) -> Any:
+    """A start trusts a rename that a former life may not have made durable."""
+
+    async def change(self: Any, replica: Replica) -> Base:
+        base: Base = await load(self, replica)
+        with patch.object(self._disk, "sync_names", lambda: None):
+            await self.tidy()
+        return base
+
+    return change
