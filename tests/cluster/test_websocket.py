@@ -171,7 +171,7 @@ async def cancel_when(scope: trio.CancelScope, condition: Callable[[], bool]) ->
 
 @pytest.mark.parametrize("size", [1, 200, 100 * KIB])
 async def test_a_receive_that_is_cancelled_again_and_again_loses_nothing(size: int) -> None:
-    """Each comes to its first checkpoint and no further; `Conversation.receive` gives up each quarter of a second."""
+    """Each comes to its first checkpoint and no further; `Conversation.receive_first` gives up four times."""
     async with links() as (here, there), trio.open_nursery() as nursery:
         posted = [message(number, size) for number in range(60)]
 
