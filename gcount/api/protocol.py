@@ -126,8 +126,7 @@ class Protocol(H11Protocol):
         hypercorn closes the connection after the former without saying so, and the next request would be lost.
         """
         return (
-            self.connection.their_state is h11.SEND_BODY
-            or response.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+            self.connection.their_state is h11.SEND_BODY or response.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
         )
 
     async def _limit_body(self, size: int) -> None:
