@@ -5,22 +5,21 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 import trio
 
 from bench.client import Failed, get, once, post
+from bench.processes import free_port, process
 
 PROJECT = Path(__file__).resolve().parent.parent
 PRODUCT = ("-P", "-m", "gcount")  # what bin/gcount-node executes
-START_WITHIN = 30.0  # seconds
+START_WITHIN = 60.0  # seconds
 _READY = re.compile(r"ready on http://\S+:(\d+)")
 _SETTINGS = re.compile(r"GCOUNT_|CHALLENGE_TIMEOUT")
 
@@ -54,10 +53,6 @@ def data_folder(parent: Path) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _spawn(command: list[str], stderr: BinaryIO, environment: dict[str, str]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(command, stderr=stderr, env=environment)
-
-
 @asynccontextmanager
 async def running(
     number: int, host: str, port: int, folder: Path, lane: str, command: tuple[str, ...] = PRODUCT
@@ -84,38 +79,27 @@ async def running(
     environment = {name: text for name, text in os.environ.items() if not _SETTINGS.match(name)}
     environment["PYTHONPATH"] = str(PROJECT)
     log = folder / f"{number}.log"
-    with log.open("wb") as stderr:
-        process = _spawn([sys.executable, *command, *arguments], stderr, environment)
-    try:
+    with process([sys.executable, *command, *arguments], log, environment) as started:
         deadline = time.monotonic() + START_WITHIN
         while (ready := _READY.search(log.read_text())) is None:
-            if process.poll() is not None or time.monotonic() > deadline:
+            if started.poll() is not None or time.monotonic() > deadline:
                 raise Failed(f"node {number} did not start:\n{log.read_text()}")
-            await trio.sleep(0.05)
-        yield Node(host, int(ready[1]), process.pid)
-        if process.poll() is not None:
+            await trio.sleep(0.02)
+        yield Node(host, int(ready[1]), started.pid)
+        if started.poll() is not None:
             raise Failed(f"node {number} ended:\n{log.read_text()}")
-    finally:
-        process.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(5)
-        process.kill()
-        process.wait()
 
 
 @asynccontextmanager
-async def cluster(folder: Path, lane: str) -> AsyncIterator[list[Node]]:
-    """Run three nodes on 127.0.0.1 to 127.0.0.3, linked in all directions."""
-    with trio.socket.socket() as probe:
-        await probe.bind(("0.0.0.0", 0))
-        port = int(probe.getsockname()[1])
-    async with (
-        running(1, "127.0.0.1", port, folder, lane) as one,
-        running(2, "127.0.0.2", port, folder, lane) as two,
-        running(3, "127.0.0.3", port, folder, lane) as three,
-    ):
-        nodes = [one, two, three]
-        await one.ask(post("/config", json.dumps({"actors": [node.host for node in nodes]}).encode()))
+async def cluster(folder: Path, lane: str, size: int = 3) -> AsyncIterator[list[Node]]:
+    """Run nodes on 127.0.0.1, 127.0.0.2, ..., linked in all directions."""
+    port = await free_port("0.0.0.0")
+    async with AsyncExitStack() as stack:
+        nodes = [
+            await stack.enter_async_context(running(number, f"127.0.0.{number}", port, folder, lane))
+            for number in range(1, size + 1)
+        ]
+        await nodes[0].ask(post("/config", json.dumps({"actors": [node.host for node in nodes]}).encode()))
         deadline = time.monotonic() + START_WITHIN
         while not all([await _is_linked(node, len(nodes) - 1) for node in nodes]):
             if time.monotonic() > deadline:

@@ -25,7 +25,7 @@ async def main(arguments: argparse.Namespace) -> None:
     names = [f"bench-{number}" for number in range(max(COUNTERS, connections))]
     requests = [[post(f"/counter/{name}", b"1") for name in names[at::connections]] for at in range(connections)]
     with data_folder(arguments.data) as folder:
-        print(f"a sync of this disk: {_sync_time(folder)}")
+        print(f"a sync of this disk: {sync_time(folder)}")
         (folder / "with").mkdir()
         (folder / "without").mkdir()
         async with (
@@ -85,7 +85,7 @@ def _summary(rounds: list[list[Measured]], spent: dict[str, float]) -> None:
     goal("ratio of the medians", f"{ratio:.2f}", f"at least {GOAL:.2f}", met=ratio >= GOAL)
 
 
-def _sync_time(folder: Path) -> str:
+def sync_time(folder: Path) -> str:
     """How long the disk itself takes to append and sync 1 KiB, as the log does."""
     times = []
     with (folder / "sync").open("ab", buffering=0) as file:

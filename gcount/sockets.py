@@ -31,7 +31,18 @@ async def receive(socket: trio.socket.SocketType, most: int) -> bytes:
     raise trio.ClosedResourceError
 
 
-def send_now(socket: trio.socket.SocketType, data: bytes | bytearray) -> int:
+async def wait_writable(socket: trio.socket.SocketType) -> None:
+    """Return when `send_now` may send something.
+
+    Raises:
+        trio.ClosedResourceError: the socket was closed, perhaps while this call waited.
+    """
+    if (descriptor := socket.fileno()) < 0:
+        raise trio.ClosedResourceError
+    await trio.lowlevel.wait_writable(descriptor)
+
+
+def send_now(socket: trio.socket.SocketType, data: bytes | bytearray | memoryview) -> int:
     """Send what the kernel takes at once; returns how many bytes that is.
 
     Raises:

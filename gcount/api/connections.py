@@ -17,6 +17,7 @@ from typing import Final
 
 import trio
 
+from gcount import sockets
 from gcount.metrics import Reading
 
 MAX_LINKS: Final = 256
@@ -77,7 +78,7 @@ class Connection(trio.abc.HalfCloseableStream):
         self._owner = owner
         self._receiving = False
         self._served = trio.CancelScope()
-        self._taken_over = False
+        self._taken_over = trio.Event()
         self._half_closed = False
         self._peer_finished = False
         self._closing = trio.Event()
@@ -95,16 +96,19 @@ class Connection(trio.abc.HalfCloseableStream):
 
     def take_over(self) -> None:
         """Whoever calls this is the only one to receive from now on: `receive_for_server` does not return any more."""
-        self._taken_over = True
+        self._taken_over.set()
         self._served.cancel()
+        if self._closing.is_set():
+            self.abort()  # the application server drains it already
 
     async def receive_for_server(self) -> bytes:
         """Receive some bytes for the application server; see `receive_some`."""
-        with trio.CancelScope() as self._served:
-            data = await self.receive_some(RECEIVE_BYTES)
-            if not self._taken_over:
-                return data
-            self.abort()  # it was sent before the handshake was answered, when nothing may be
+        if not self._taken_over.is_set():
+            with trio.CancelScope() as self._served:
+                data = await self.receive_some(RECEIVE_BYTES)
+                if not self._taken_over.is_set():
+                    return data
+                self.abort()  # it was sent before the handshake was answered, when nothing may be
         await trio.sleep_forever()
         raise AssertionError("unreachable")
 
@@ -139,17 +143,24 @@ class Connection(trio.abc.HalfCloseableStream):
         self.scope.cancel()
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Send all the bytes, or abort the connection when the peer does not take them in time.
+        """Send all the bytes, or abort the connection when the peer does not take them in time; maybe no checkpoint.
 
         Raises:
             trio.BrokenResourceError: the peer is gone, or did not read.
             trio.ClosedResourceError: the connection was closed, perhaps while this call waited.
         """
+        sent = 0
+        if not self._sending.locked() and not self._half_closed:
+            with contextlib.suppress(OSError):  # the stream finds out what is wrong
+                sent = sockets.send_now(self.socket, data)
+        self.bytes_out += sent
+        if sent == len(data):
+            return
         try:
             with trio.move_on_after(self._owner.link_send_timeout if self.is_link else self._owner.send_timeout):
                 async with self._sending:  # a refusal of what follows may meet an answer under way
-                    await self._stream.send_all(data)
-                self.bytes_out += len(data)
+                    await self._stream.send_all(memoryview(data)[sent:])
+                self.bytes_out += len(data) - sent
                 return
         except trio.BrokenResourceError:
             self.abort()  # or what it asked for before it left would still be answered, one after the other
@@ -168,7 +179,7 @@ class Connection(trio.abc.HalfCloseableStream):
             raise trio.ClosedResourceError("the connection is being closed")
         self._receiving = True
         try:
-            data = await self._stream.receive_some(max_bytes)
+            data = await sockets.receive(self.socket, max_bytes or RECEIVE_BYTES)
             self.bytes_in += len(data)
             self._peer_finished = not data
             if self._closing.is_set():
@@ -193,12 +204,12 @@ class Connection(trio.abc.HalfCloseableStream):
 
         A socket that is closed with input unread resets the connection, and the reset overtakes the response:
         a client that is still sending its body would never see the 413. So input is thrown away for a while,
-        but only for a while and only so much of it.
+        but only for a while and only so much of it. Not when somebody else receives: who closes wakes him.
         """
         if not self._closing.is_set():
             self._closing.set()
             self.set_busy(False)
-            if self._half_closed and not self._peer_finished:
+            if self._half_closed and not self._peer_finished and not self._taken_over.is_set():
                 with trio.move_on_after(0.0 if self.stopping else LINGER_SECONDS):
                     # Only one task may wait for input; if one does already, it drains.
                     await (self._drained.wait() if self._receiving else self._drain())

@@ -58,10 +58,12 @@ class Lane:
                 if connection.stopping or request.closes:
                     return b""
                 start, deadline = request.end, 0.0
-                if start == len(data):
-                    data, start = await connection.receive_some(RECEIVE_BYTES), 0
-                    if not data:
-                        return b""
+                if start < len(data):
+                    await trio.lowlevel.checkpoint()  # however many came together, others get their turn
+                    continue
+                data, start = await connection.receive_some(RECEIVE_BYTES), 0
+                if not data:
+                    return b""
             elif request is not None or may_become_plain(data, start):
                 deadline = deadline or trio.current_time() + _WHOLE_WITHIN
                 more = await self._more(connection, len(data) - start, deadline)

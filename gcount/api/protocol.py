@@ -113,10 +113,21 @@ class Protocol(H11Protocol):
                 self.stream.closed = True  # else the application could accept it while the refusal is sent
             await self._send_problem(event.status_code)
             return
+        if isinstance(event, Response) and self._ends_with(event):
+            event = Response(event.stream_id, [*event.headers, (b"connection", b"close")], event.status_code)
         await super().stream_send(event)
         if isinstance(event, EndBody) and isinstance(self.connection, H11WSConnection):
             # The upgrade was refused. hypercorn would keep the connection, deaf and never idle.
             await self.send(Closed())
+
+    def _ends_with(self, response: Response) -> bool:
+        """Whether a response is the last one: the request before it has not all come, or is not worth reading.
+
+        hypercorn closes the connection after the former without saying so, and the next request would be lost.
+        """
+        return (
+            self.connection.their_state is h11.SEND_BODY or response.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+        )
 
     async def _limit_body(self, size: int) -> None:
         """Count the bytes of a body, since Quart (from 0.23 on) takes all of it before it looks at the size."""

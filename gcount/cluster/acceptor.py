@@ -81,7 +81,7 @@ class Acceptor:
                     self._refused.warn(caller=caller, reason=str(error))
 
     async def _first(self, talk: Conversation) -> wire.Hello:
-        hello = await talk.receive(HELLO_TIMEOUT)
+        hello = await talk.receive_first(HELLO_TIMEOUT)
         if not isinstance(hello, wire.Hello):
             raise ProtocolError(f"a {type(hello).__name__} came where a Hello should")
         reason = ""
@@ -161,6 +161,7 @@ class _Accepted:
     async def run(self) -> None:
         """Answer until the link is over."""
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._talk.watch)
             nursery.start_soon(self._write)
             while True:
                 await self._wait_room()

@@ -8,9 +8,8 @@ from gcount.core import wire
 from gcount.errors import LinkClosed
 
 SILENCE = 1.0  # seconds without a message after which a link is dead
-SLICES = (
-    4  # of a silence: when this process itself was held up, what came meanwhile is read before it counts as silence
-)
+# Looks at a silence before it counts: when this process itself was held up, what came meanwhile is read in between.
+LOOKS = 4
 SEND_TIMEOUT = 1.0  # seconds; what a cancelled send leaves behind is not a link any more
 
 
@@ -27,6 +26,8 @@ class Conversation:
         self._link = link
         self._sent = link_bytes.labels(peer, "out")
         self._received = link_bytes.labels(peer, "in")
+        self._listening = False
+        self._heard = False  # since the last look
 
     @property
     def unsent(self) -> int:
@@ -55,20 +56,36 @@ class Conversation:
         self.post(message)
         await self.flush()
 
-    async def receive(self, timeout: float = SILENCE) -> wire.Message:
-        """The next message.
-
-        Args:
-            timeout: how long to wait for it, in seconds.
+    async def receive(self) -> wire.Message:
+        """The next message, for as long as `watch` runs.
 
         Raises:
-            LinkClosed: the link is over, or nothing came in time.
+            LinkClosed: the link is over.
             ProtocolError: what came is not allowed.
         """
-        for _ in range(SLICES):
-            with trio.move_on_after(timeout / SLICES):
-                data = await self._link.receive()
-                message = wire.decode(data)
-                self._received.inc(len(data or b""))
-                return message
+        self._listening = True
+        data = await self._link.receive()
+        self._listening, self._heard = False, True
+        message = wire.decode(data)
+        self._received.inc(len(data or b""))
+        return message
+
+    async def receive_first(self, timeout: float) -> wire.Message:
+        """The first message; raises as `receive` does, and LinkClosed when it takes longer than so many seconds."""
+        for _ in range(LOOKS):
+            with trio.move_on_after(timeout / LOOKS):
+                return await self.receive()
         raise LinkClosed(f"silent for {timeout:g} s")
+
+    async def watch(self) -> None:
+        """Return never; a deadline for each message would cost as much as the message.
+
+        Raises:
+            LinkClosed: somebody has waited for a message for a second, and none came.
+        """
+        silent = 0
+        while silent < LOOKS:
+            await trio.sleep(SILENCE / LOOKS)
+            silent = 0 if self._heard or not self._listening else silent + 1
+            self._heard = False
+        raise LinkClosed(f"silent for {SILENCE:g} s")

@@ -12,13 +12,6 @@ from gcount.cluster.websocket import WebsocketLink
 from gcount.core.membership import split_address
 from gcount.errors import LinkClosed
 
-_BROKEN = (
-    trio_websocket.HandshakeError,
-    trio_websocket.ConnectionClosed,
-    trio.BrokenResourceError,
-    trio.ClosedResourceError,
-)
-
 
 class WebsocketTransport(Transport):
     """Websockets over TCP.
@@ -83,13 +76,13 @@ async def _reaches_itself(family: int, sockaddr: tuple[Any, ...]) -> bool:
 
 
 class _Guard:
-    """Stands for the nursery of trio-websocket, whose reader raises what it thinks of the other end.
+    """Stands for the nursery of trio-websocket, whose reader raises what it thinks of the other end, or just ends.
 
-    Nothing that answers at a peer's address may end this node.
+    Nothing that answers at a peer's address may end this node, and whoever waits for the handshake has to know.
     """
 
     def __init__(self, nursery: trio.Nursery) -> None:
-        self.failure: Exception | None = None
+        self.reason = "no connection in time"
         self.dialling = trio.CancelScope()
         self._nursery = nursery
 
@@ -99,9 +92,12 @@ class _Guard:
     async def _run(self, task: Callable[..., Awaitable[None]], *args: object) -> None:
         try:
             await task(*args)
-        except Exception as error:
-            self.failure = error
-            self.dialling.cancel()
+            self.reason = "the connection was closed during the handshake"
+        except trio_websocket.ConnectionRejected as error:
+            self.reason = f"no node answers there, or it is still starting (HTTP status {error.status_code})"
+        except Exception:
+            self.reason = "no node answers there: what does speaks no websocket"
+        self.dialling.cancel()
 
 
 async def _open_stream(host: str, port: int, deadline: float) -> trio.SocketStream:
@@ -109,30 +105,18 @@ async def _open_stream(host: str, port: int, deadline: float) -> trio.SocketStre
         try:
             return await trio.open_tcp_stream(host, port)
         except OSError as error:
-            raise LinkClosed(f"no connection: {_reason(error)}") from None
+            raise LinkClosed(f"no connection: {str(error) or type(error).__name__}") from None
     raise LinkClosed("no connection in time")
 
 
 async def _shake_hands(stream: trio.SocketStream, host: str, deadline: float) -> None:
     """Upgrade the connection to a websocket; nothing reads from it any more when this returns."""
-    reason = "no connection in time"
+    shaken = False
     async with trio.open_nursery() as nursery:
         guard = _Guard(nursery)
         with trio.move_on_at(deadline), guard.dialling:
-            try:
-                await trio_websocket.wrap_client_stream(cast(trio.Nursery, guard), stream, host, LINK_PATH)
-                reason = ""
-            except _BROKEN as error:
-                reason = f"no connection: {_reason(error)}"
+            await trio_websocket.wrap_client_stream(cast(trio.Nursery, guard), stream, host, LINK_PATH)
+            shaken = True
         nursery.cancel_scope.cancel()  # the accepting end says nothing before it is spoken to: no message is lost
-    if reason:
-        raise LinkClosed(reason if guard.failure is None else _reason(guard.failure))
-
-
-def _reason(error: Exception) -> str:
-    match error:
-        case trio_websocket.ConnectionRejected():
-            return f"no node answers there, or it is still starting (HTTP status {error.status_code})"
-        case trio_websocket.ConnectionClosed():
-            return f"the connection was closed ({error.reason.name})" if error.reason else "the connection was lost"
-    return str(error) or type(error).__name__
+    if not shaken:
+        raise LinkClosed(guard.reason)

@@ -35,6 +35,8 @@ class Gather:
         self._changed: dict[str, trio.Event] = {}
         self._asked: dict[int, Reading] = {}  # by the number of the round
         self._rounds = 0
+        self._exact = local.metrics.read_rounds.labels("exact")
+        self._unavailable = local.metrics.read_rounds.labels("unavailable")
         self.stopping = False
         self._actors: tuple[str, ...] = ()  # of the membership that was in force when another one was heard of
 
@@ -48,25 +50,24 @@ class Gather:
         Raises:
             ReadUnavailable: it could not be known in time, or before the node was told to stop.
         """
-        reading = self._readings.setdefault(name, Reading(name))
-        self._changed.setdefault(name, trio.Event())
+        reading = self._readings.get(name)
+        if reading is None:
+            reading = self._readings[name] = Reading(name)
+            self._changed[name] = trio.Event()
         arrival, rounds_before = reading.arrive(), reading.begun
+        deadline = trio.current_time() + timeout
         try:
-            with trio.move_on_after(timeout):
-                while True:
-                    self._start_round(reading)
-                    value = reading.value(arrival)
-                    if value is not None:
-                        self._observe("exact", reading.begun - rounds_before)
-                        return value
-                    if self.stopping:
-                        break
-                    with trio.move_on_at(reading.stalls(arrival)):
-                        await self._changed[name].wait()
-            value = reading.value(arrival)  # it may have come in the very last moment
-            self._observe("unavailable" if value is None else "exact", reading.begun - rounds_before)
-            if value is not None:
-                return value
+            while True:
+                self._start_round(reading)
+                value = reading.value(arrival)
+                if value is not None:
+                    self._exact.observe(reading.begun - rounds_before)
+                    return value
+                if self.stopping or trio.current_time() >= deadline:
+                    break
+                with trio.move_on_at(min(deadline, reading.stalls(arrival))):
+                    await self._changed[name].wait()
+            self._unavailable.observe(reading.begun - rounds_before)
             bound = reading.lower_bound(self._local.replica.cells(name))
             raise (NodeStops if self.stopping else ReadUnavailable)(bound, reading.missing())
         finally:
@@ -84,9 +85,6 @@ class Gather:
         for reading in self._readings.values():
             self._tell(reading)
         self._local.tell_news()
-
-    def _observe(self, outcome: str, rounds: int) -> None:
-        self._local.metrics.read_rounds.labels(outcome).observe(rounds)
 
     def collected(self, address: str, answer: wire.Collected) -> None:
         """A member answered a round; what comes too late for its round is ignored."""

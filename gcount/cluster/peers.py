@@ -178,6 +178,7 @@ class Peers:
         self.on_linked(peer.address)
         self._local.tell_news()
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(talk.watch)
             nursery.start_soon(self._listen, peer, talk)
             nursery.start_soon(self._write, peer, talk, said.membership)
 
@@ -185,7 +186,7 @@ class Peers:
         """Say hello and judge the answer; None when the other end is this node itself."""
         local = self._local
         await talk.send(said)
-        answer = await talk.receive(HELLO_TIMEOUT)
+        answer = await talk.receive_first(HELLO_TIMEOUT)
         if isinstance(answer, wire.Refused):
             raise LinkRefused(f"refused by the peer: {answer.reason}")
         if not isinstance(answer, wire.Hello):

@@ -38,6 +38,7 @@ class WebsocketLink(Link):
         self._stream = stream
         self._dialled = dialled
         self._frames = Frames(masked=not dialled)
+        self._found: tuple[int, bytes] | None = None  # the next frame, until its turn has come
         self._unsent = bytearray()
 
     @property
@@ -51,7 +52,7 @@ class WebsocketLink(Link):
         left = len(self._unsent)  # what is posted from here on is the next call's
         try:
             while left > 0:
-                await trio.lowlevel.wait_writable(self._stream.socket)
+                await sockets.wait_writable(self._stream.socket)
                 sent = sockets.send_now(self._stream.socket, self._unsent)
                 del self._unsent[:sent]
                 left -= sent
@@ -61,18 +62,18 @@ class WebsocketLink(Link):
     async def receive(self) -> bytes:
         received = False
         while True:
-            found = self._frames.next()
-            if found is None:
+            self._found = self._found or self._frames.next()
+            if self._found is None:
                 self._frames.feed(await self._read())
                 received = True
                 continue
             if not received:  # however much has come together, others get their turn
                 await trio.lowlevel.checkpoint()
             received = False
-            opcode, payload = found
+            (opcode, payload), self._found = self._found, None
             if opcode == BINARY:
                 return payload
-            if opcode == PING:
+            if opcode == PING and not self._unsent:  # who pings and does not read shall not fill the memory
                 self._post(PONG, payload)
             elif opcode == CLOSE:
                 raise LinkClosed("the other end hung up")

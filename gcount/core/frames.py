@@ -114,7 +114,7 @@ class Frames:
             if len(data) < start:
                 return None
             size = int.from_bytes(data[begin:start])
-        if size + len(self._message) > MAX_MESSAGE_BYTES:
+        if opcode < CLOSE and size + len(self._message) > MAX_MESSAGE_BYTES:
             raise ProtocolError(f"a message has more than the {MAX_MESSAGE_BYTES} bytes that are allowed")
         return final, opcode, start + (MASK_BYTES if masked else 0), size
 

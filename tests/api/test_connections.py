@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import resource
 import struct
 import sys
@@ -13,6 +14,7 @@ import pytest
 import trio
 import trio.testing
 
+from gcount import sockets
 from gcount.api.connections import Connection, Connections, connection_limit
 
 
@@ -270,3 +272,97 @@ async def test_a_connection_knows_that_the_server_ends_and_does_not_linger_then(
         await connection.send_eof()
         with trio.fail_after(20):
             await connection.aclose()
+
+
+# Taking over: from then on somebody else receives, and the application server does not
+
+
+async def refused_to_server(connection: Connection) -> None:
+    await connection.receive_for_server()
+    pytest.fail("it returned")
+
+
+@pytest.mark.parametrize("when", ["before it receives", "while it receives"])
+async def test_whoever_takes_over_gets_all_that_comes_and_the_server_nothing(when: str) -> None:
+    async with connected(Connections(1)) as (connection, dialled), trio.open_nursery() as nursery:
+        if when == "before it receives":
+            connection.take_over()
+        nursery.start_soon(refused_to_server, connection)
+        await trio.testing.wait_all_tasks_blocked()
+        connection.take_over()
+        await dialled.send_all(b"first")
+        assert await sockets.receive(connection.socket, 100) == b"first"
+        await dialled.send_eof()
+        assert await sockets.receive(connection.socket, 100) == b""
+        assert is_open(connection)
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_server_that_is_at_work_when_it_is_taken_over_does_not_receive_afterwards() -> None:
+    async with connected(Connections(1)) as (connection, dialled), trio.open_nursery() as nursery:
+        await dialled.send_all(b"request")
+        assert await connection.receive_for_server() == b"request"
+        connection.take_over()
+        await dialled.send_all(b"first")
+        nursery.start_soon(refused_to_server, connection)
+        assert await sockets.receive(connection.socket, 100) == b"first"
+        nursery.cancel_scope.cancel()
+
+
+async def test_input_from_before_the_taking_over_is_never_skipped() -> None:
+    """It came while the handshake was not answered yet. Whoever is woken first, it goes to one, or all is over."""
+    for _ in range(20):
+        async with connected(Connections(1)) as (connection, dialled), trio.open_nursery() as nursery:
+            received: list[bytes] = []
+            nursery.start_soon(serve_once, connection, received)
+            nursery.start_soon(take_over_when_readable, connection)
+            await trio.testing.wait_all_tasks_blocked()
+            await dialled.send_all(b"early")
+            await connection._taken_over.wait()
+            await trio.testing.wait_all_tasks_blocked()
+            if is_open(connection) and not received:
+                received.append(await sockets.receive(connection.socket, 100))
+            assert received == ([b"early"] if is_open(connection) else [])
+            nursery.cancel_scope.cancel()
+
+
+async def serve_once(connection: Connection, received: list[bytes]) -> None:
+    received.append(await connection.receive_for_server())
+
+
+async def take_over_when_readable(connection: Connection) -> None:
+    with os.fdopen(os.dup(connection.socket.fileno())) as twin:
+        await trio.lowlevel.wait_readable(twin)
+    connection.take_over()
+
+
+@pytest.mark.parametrize("end", ["abort", "aclose"])
+async def test_the_end_of_the_connection_wakes_whoever_took_over(end: str) -> None:
+    """Without waiting for the peer, which only one of them could do."""
+    async with connected(Connections(1)) as (connection, _), trio.open_nursery() as nursery:
+        connection.take_over()
+
+        @nursery.start_soon
+        async def receive() -> None:
+            with pytest.raises(trio.ClosedResourceError):
+                await sockets.receive(connection.socket, 100)
+
+        await trio.testing.wait_all_tasks_blocked()
+        if end == "abort":
+            connection.abort()
+        else:
+            await connection.send_eof()
+            await connection.aclose()
+        assert not is_open(connection)
+
+
+async def test_a_connection_that_is_being_closed_is_closed_at_once_by_whoever_takes_it_over() -> None:
+    async with connected(Connections(1)) as (connection, _), trio.open_nursery() as nursery:
+        await connection.send_eof()
+        nursery.start_soon(connection.aclose)  # waits for the peer to finish
+        await trio.testing.wait_all_tasks_blocked()
+        assert is_open(connection)
+        connection.take_over()
+        assert not is_open(connection)
+        with pytest.raises(trio.ClosedResourceError):
+            await sockets.receive(connection.socket, 100)

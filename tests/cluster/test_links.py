@@ -5,6 +5,7 @@ import structlog
 import trio
 from trio.testing import MockClock
 
+from gcount.cluster.conversation import LOOKS, SILENCE
 from gcount.cluster.peer import BACKOFF_MOST
 from gcount.core import wire
 from gcount.core.counters import Delta
@@ -80,7 +81,7 @@ async def test_a_caller_that_falls_silent_is_cut_off_after_1_s(autojump_clock: M
     async with open_cluster(1) as cluster, call(cluster, cluster[1]) as caller:
         assert isinstance(await caller.ask(HELLO), wire.Hello)
         assert isinstance(await caller.ask(wire.Beat()), wire.Beaten)
-        assert 0.9 < await caller.ends() < 1.1
+        assert SILENCE <= await caller.ends() < 1.1 + SILENCE / LOOKS
 
 
 async def test_an_acknowledged_push_is_on_disk(autojump_clock: MockClock) -> None:

@@ -20,6 +20,7 @@ from tests.harness.strace import Call
 
 _UNFINISHED = ".new"
 _SENDS = frozenset(("write", "sendto"))
+_RECEIVES = frozenset(("read", "recvfrom"))
 _OTHER_SENDS = frozenset(("writev", "sendmsg", "sendmmsg", "sendfile"))
 
 
@@ -173,7 +174,7 @@ def departures(calls: Sequence[Call]) -> list[Left]:
         assert call.name not in _OTHER_SENDS, f"line {call.began}: the checker can't read {call.name}"
         if call.name in _SENDS:
             sent[call.fd].add(call)
-        elif call.name == "recvfrom":
+        elif call.name in _RECEIVES:
             received[call.fd].add(call)
     left: list[Left] = []
     for connection, stream in sent.items():

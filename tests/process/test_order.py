@@ -171,8 +171,8 @@ def too_early(left: list[Left], durable: Durable) -> list[Left]:
 
 
 def live_segment_steps(calls: list[Call], directory: Path) -> list[str]:
-    """What was done to the data directory until the live segment was in place."""
-    steps = [call.name for call in calls if inside(call, directory)]
+    """What was changed in the data directory until the live segment was in place."""
+    steps = [call.name for call in calls if inside(call, directory) and call.name != "read"]
     return steps[: steps.index("fsync") + 1]
 
 

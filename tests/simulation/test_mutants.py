@@ -24,7 +24,7 @@ KNOWN_TO_CATCH: dict[str, tuple[int, ...]] = {
     "identity-kept-unconfirmed": (13, 24),
     "identity-kept-on-a-lost-disk": (6, 16),
     "hello-before-the-former-life-is-settled": (16, 28),
-    "former-life-goes-on": (59, 81),
+    "former-life-goes-on": (184, 565),
     "membership-by-order-of-arrival": (5, 8),
     "answered-with-the-batchs-total": (0, 1),
     "view-taken-after-the-gather": (1, 2),

@@ -1,0 +1,81 @@
+"""The programs that a comparison needs, and which Debian packages bring them."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import trio
+
+from bench.client import Failed
+
+PACKAGES = {
+    "wrk": "wrk",
+    "redis-server": "redis-server",
+    "redis-benchmark": "redis-tools",
+    "etcd": "etcd-server",
+    "initdb": "postgresql",
+    "postgres": "postgresql",
+    "psql": "postgresql",
+    "pgbench": "postgresql",
+}
+MORE_SECONDS = 60.0  # that a program may take beyond those that it was asked to
+
+
+def find(program: str) -> str | None:
+    """Where a program is, also where Debian puts those of PostgreSQL, the newest first; None if nowhere."""
+    folders = [*Path("/usr/lib/postgresql").glob("*/bin"), Path("/usr/sbin")]
+    newest = sorted(folders, key=lambda folder: folder.parent.name.zfill(4), reverse=True)
+    return shutil.which(program, path=os.pathsep.join(map(str, [*newest, *os.get_exec_path()])))
+
+
+def path(program: str) -> str:
+    """Where a program is.
+
+    Raises:
+        Failed: nowhere.
+    """
+    if (found := find(program)) is None:
+        raise Failed(f"not installed: {missing((program,))[0]}")
+    return found
+
+
+def missing(programs: tuple[str, ...]) -> list[str]:
+    """What of these is not installed, each with the package that brings it."""
+    return [f"{program} (Debian package {PACKAGES[program]})" for program in programs if find(program) is None]
+
+
+def version(program: str) -> str:
+    """A program's version, or that it is missing."""
+    if (found := find(program)) is None:
+        return "not installed"
+    flag = "-v" if program == "wrk" else "--version"
+    said = subprocess.run([found, flag], capture_output=True, text=True, check=False)
+    number = re.search(r"[0-9]+\.[0-9][0-9.]*", said.stdout or said.stderr)
+    return number[0] if number else "unknown"
+
+
+async def output(seconds: float, *command: str, user: str | None = None) -> str:
+    """Run a program that is to take so many seconds, and return what it prints.
+
+    Raises:
+        Failed: it failed, or did not end.
+    """
+    program = path(command[0])
+    with trio.move_on_after(seconds + MORE_SECONDS):
+        done = await trio.run_process(
+            [program, *command[1:]],
+            capture_stdout=True,
+            capture_stderr=True,
+            check=False,
+            user=user,
+            extra_groups=[] if user else None,
+        )
+        said = done.stdout.decode(errors="replace")
+        if done.returncode != 0:
+            raise Failed(f"{command[0]} failed: {(said + done.stderr.decode(errors='replace')).strip()}")
+        return said
+    raise Failed(f"{command[0]} did not end")
