@@ -15,7 +15,9 @@ Names are interned once; cells and stamps are columns of 64-bit words, about a q
 from __future__ import annotations
 
 from array import array
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
+from itertools import islice
 from operator import add, itemgetter
 
 import msgspec
@@ -53,7 +55,7 @@ class Counters:
     """All cells that a replica holds, their totals, and what it knows of each incarnation."""
 
     def __init__(self) -> None:
-        self._indexes: dict[str, int] = {}
+        self._indexes = _Indexes()
         self._names: list[str] = []
         self._totals: list[int] = []
         self._summed = True
@@ -220,15 +222,25 @@ class Counters:
         return index
 
     def _intern(self, names: Collection[str]) -> tuple[int, ...]:
-        known = self._indexes
-        try:
-            return _all_of(names, known)
-        except KeyError:
-            new = [name for name in names if name not in known]
-            known.update(zip(new, range(len(known), len(known) + len(new)), strict=True))
-            self._names += new
-            self._totals += [0] * len(new)
-            return _all_of(names, known)
+        known, before = self._indexes, len(self._names)
+        indexes = _all_of(names, known)
+        new = len(known) - before
+        if new:
+            self._names += [*islice(reversed(known), new)][::-1]
+            self._totals += [0] * new
+        return indexes
+
+
+class _Indexes(defaultdict[str, int]):
+    """Names with their indexes. To ask for a new one in brackets gives it the next index, in one look-up for both."""
+
+    def __init__(self) -> None:
+        super().__init__(self.__len__)
+
+    def __deepcopy__(self, memo: dict[int, object]) -> _Indexes:
+        copied = _Indexes()
+        copied.update(self)
+        return copied
 
 
 def _all_of(names: Collection[str], known: dict[str, int]) -> tuple[int, ...]:
