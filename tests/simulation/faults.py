@@ -74,24 +74,26 @@ async def crash_at_a_disk_operation(nemesis: Nemesis) -> None:
 
 
 async def crash_in_a_checkpoint(nemesis: Nemesis) -> None:
-    """From its renaming on, with or without a loss of power; then maybe a loss of power in the next start."""
+    """From its renaming on, with or without a loss of power; maybe again in the next start, or in the next one."""
     with nemesis.host() as host:
-        operations = nemesis.random.choice((0, 1, 1, 1, 2, 3, 4, 5))
-        nemesis.note(f"{host.address} will crash {operations} disk operations after it renames a checkpoint")
-        nemesis.life(host).expected = "power"
-        host.disk.crash_from(checkpoints.SUFFIX, operations)
-        with trio.move_on_after(2.5):
-            await host.ended.wait()
-        if host.running:
-            host.disk.spare()
-            return
-        await nemesis.kill(host, power=nemesis.random.random() < 0.5)
-        if nemesis.random.random() < 0.7:
-            host.disk.crash_from(SUFFIX, nemesis.random.randint(0, 8))
-            await nemesis.start(host, "power")
-            await nemesis.some_time(0.1)
-            await nemesis.kill(host)
-        await nemesis.start(host)
+        for _ in range(nemesis.random.randint(1, 3)):
+            operations = nemesis.random.choice((0, 1, 1, 2, 2, 3, 4, 6))
+            nemesis.note(f"{host.address} will crash {operations} disk operations after it renames a checkpoint")
+            nemesis.life(host).expected = "power"
+            host.disk.crash_from(checkpoints.SUFFIX, operations)
+            with trio.move_on_after(2.5):
+                await host.ended.wait()
+            if host.running:
+                host.disk.spare()
+                return
+            await nemesis.kill(host, power=nemesis.random.random() < 0.6)
+            if nemesis.random.random() < 0.7:
+                host.disk.crash_from(SUFFIX, nemesis.random.randint(0, 8))
+                await nemesis.start(host, "power")
+                await nemesis.some_time(0.1)
+                await nemesis.kill(host)
+            if not await nemesis.start(host):
+                return
 
 
 async def pause(nemesis: Nemesis) -> None:

@@ -121,6 +121,7 @@ class Final:
     replayed_digest: Digest
     replayed_membership: Membership
     replayed_identity: Identity
+    damage: str = ""  # why no start can replay what is durable
 
 
 @dataclass

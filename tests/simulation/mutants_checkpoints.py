@@ -10,10 +10,12 @@ from unittest.mock import patch
 import trio
 
 from gcount.core.checkpoint import Capture
-from gcount.core.columns import Column, Frozen
+from gcount.core.columns import Frozen
 from gcount.core.records import Header
 from gcount.core.replica import Replica
-from gcount.storage.checkpoints import Checkpoints, checkpoint_name
+from gcount.storage import checkpoints
+from gcount.storage.checkpoints import Checkpoints
+from gcount.storage.disk import File
 from gcount.storage.log import UNFINISHED, Base
 from tests.simulation.planted import mutant
 
@@ -24,17 +26,13 @@ def segments_removed_before_the_rename_is_durable(publish: Any) -> Any:
     return lambda self, name: self._disk.rename(name + UNFINISHED, name)
 
 
-@mutant(Checkpoints, "_write")
-def checkpoint_renamed_before_it_is_synced(write: Any) -> Any:
+@mutant(checkpoints, "sync_or_fail")
+def checkpoint_renamed_before_it_is_synced(sync_or_fail: Any) -> Any:
     """The new name is durable before the bytes are."""
 
-    async def change(self: Any, capture: Capture) -> int:
-        name = checkpoint_name(capture.header.sequence)
-        file = self._disk.create(name + UNFINISHED)
-        size: int = await self._fill(file, capture)
-        file.close()
-        await self._disk.attempt(lambda: self._publish(name))
-        return size
+    def change(sync: Any) -> None:
+        if not isinstance(sync.__self__, File):
+            sync_or_fail(sync)
 
     return change
 
@@ -68,16 +66,17 @@ def versions_of_the_end_recorded(make: Any) -> Any:
 
     async def change(self: Any, replica: Replica) -> None:
         columns = replica.counters._columns
-        old = {id(column): column.cells[:] for column in columns.values()}
+        old = {incarnation: column.cells[:] for incarnation, column in columns.items()}
         await trio.sleep(0.05)
 
-        def freeze(column: Column) -> Frozen:
-            stale = Stale(column)
-            stale.old = old.get(id(column), array("Q"))
-            column.frozen = stale
-            return stale
+        def freeze() -> dict[bytes, Frozen]:
+            frozen = dict[bytes, Frozen]()
+            for incarnation, column in columns.items():
+                frozen[incarnation] = column.frozen = stale = Stale(column)
+                stale.old = old.get(incarnation, array("Q"))
+            return frozen
 
-        with patch.object(Column, "freeze", freeze):
+        with patch.object(replica.counters, "freeze", freeze):
             await make(self, replica)
 
     return change

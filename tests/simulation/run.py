@@ -19,6 +19,8 @@ from trio.testing import MockClock
 
 from gcount.core import checkpoint
 from gcount.core.membership import Membership
+from gcount.core.replica import Replica
+from gcount.errors import LogDamaged
 from gcount.storage import checkpoints, log
 from tests.simulation import faults, forgetting
 from tests.simulation.clients import Clients
@@ -246,7 +248,11 @@ def _agree(cluster: SimCluster, *, membership_only: bool) -> bool:
 
 
 async def _final(host: Host) -> Final:
-    replica, again = host.node.local.replica, await replayed(host.disk)
+    replica, damage = host.node.local.replica, ""
+    try:
+        again = await replayed(host.disk)
+    except LogDamaged as error:
+        again, damage = Replica(replica.identity, 0), str(error)
     return Final(
         host.address,
         dict(replica.counters.items()),
@@ -257,4 +263,5 @@ async def _final(host: Host) -> Final:
         again.counters.digest(),
         again.membership,
         again.identity,
+        damage,
     )

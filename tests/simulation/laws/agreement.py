@@ -14,6 +14,9 @@ def violations(history: History) -> Iterator[str]:
         for what in ("cells", "digest", "membership"):
             if first is not None and getattr(final, what) != getattr(first, what):
                 yield f"{final.host} and {first.host} differ in {what}: {_apart(final, first, what, what)}"
+        if final.damage:
+            yield f"no node could start on what is durable at {final.host}: {final.damage}"
+            continue
         for what in ("cells", "digest", "membership", "identity"):
             if getattr(final, what) != getattr(final, f"replayed_{what}"):
                 yield f"{final.host} and its log differ in {what}: {_apart(final, final, what, f'replayed_{what}')}"
