@@ -89,17 +89,12 @@ class Node:
             Refusal: nothing was changed: PartLimitReached, CounterLimitReached, DiskFull, Recovering.
         """
         self.require_ready()
-        if amount:
-            await self.local.wait_unheld(name)
-            await self._confirm_identity()
-            # From the confirmation to here there is no await: nothing can have spoken against the incarnation
-            # meanwhile.
-            commit = self.local.committer.increment(name, amount)
-            staged = commit.amounts.get(name, 0)
-            await commit.wait()
-            self.metrics.increments.inc()
-            return commit.value(name, staged)
-        return self.local.replica.counters.total(name)
+        if not amount:
+            return self.local.replica.counters.total(name)
+        [value] = await self.increment_many([(name, amount)])
+        if isinstance(value, Refusal):
+            raise value
+        return value
 
     async def increment_many(self, amounts: Sequence[tuple[str, int]]) -> list[int | Refusal]:
         """Count many things with one commit; see `increment`, and `Committer.increment_many` for the answers."""
@@ -109,7 +104,21 @@ class Node:
             if amount and self.local.holds.until(name, now) is not None:
                 await self.local.wait_unheld(name)
         await self._confirm_identity()
+        # From the confirmation to here there is no await: nothing can have spoken against the incarnation meanwhile.
         return await self.local.committer.increment_many(amounts)
+
+    def increment_each(self, names: Sequence[str], tell: Callable[[list[int] | DiskFull], None]) -> bool:
+        """Count one more of each name and wait for nothing; see `Committer.increment_each`.
+
+        Returns:
+            False when that can't be done at once: nothing was changed, and `increment_many` waits until it can.
+        """
+        if not self._ready.is_set():
+            return False
+        local = self.local
+        if local.holds.keep_any(names, trio.current_time()):
+            return False
+        return local.standing.may_continue(local.others) and local.committer.increment_each(names, tell)
 
     def value(self, name: str) -> int:
         """What this node knows of a counter: at least all that it acknowledged itself."""

@@ -12,7 +12,7 @@ import resource
 import struct
 import sys
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import trio
@@ -63,6 +63,7 @@ class Connection(trio.abc.HalfCloseableStream):
         is_link: whether it is a link of another node, see `become_link`.
         bytes_in, bytes_out: bytes received from the peer, and sent to it.
         scope: what the task that serves the connection runs in; `abort` cancels it.
+        wake: ends what waits for input outside that task; see `Reactor.receive`.
     """
 
     def __init__(self, stream: trio.SocketStream, owner: Connections) -> None:
@@ -73,6 +74,7 @@ class Connection(trio.abc.HalfCloseableStream):
         self.bytes_in = 0
         self.bytes_out = 0
         self.scope = trio.CancelScope()
+        self.wake: Callable[[], None] = lambda: None
         self._stream = stream
         self._sending = trio.Lock()
         self._owner = owner
@@ -136,6 +138,7 @@ class Connection(trio.abc.HalfCloseableStream):
         """
         self._closing.set()
         self._owner._forget(self)
+        self.wake()
         with contextlib.suppress(OSError):
             if self.busy or reset:
                 self.socket.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_LINGER, _RESET)

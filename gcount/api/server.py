@@ -264,6 +264,8 @@ async def serve(
     context = WorkerContext(None)
     async with trio.open_nursery() as serving:
         acceptor = _Acceptor(app, lane, redis, connections, context, serving)
+        if redis is not None:
+            serving.start_soon(redis.reactor.run)
         try:
             async with trio.open_nursery() as accepting:
                 for listener in listeners:
@@ -279,3 +281,5 @@ async def serve(
                 await connections.wait_no_clients()
         finally:
             connections.abort_all()  # also when cancelled: nothing else gets a task out of a shielded send
+            if redis is not None:
+                redis.reactor.stop()

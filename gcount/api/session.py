@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -59,6 +60,8 @@ class Session:
         self._size = 0
         self._later: list[tuple[int, Later]] = []
         self._amounts: list[tuple[str, int]] = []
+        self._counting: trio.Event | None = None  # set when the pipeline on its way to the disk is answered
+        self._unsent = b""
 
     def refresh(self) -> None:
         """Count as used, unless a command is under way, or has begun and does not go on."""
@@ -70,33 +73,46 @@ class Session:
         connection = self.connection
         with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
             while data:
-                if not (self._parser.between_commands and await self._answer_column(data)):
+                if not self._answer_at_once(data):
                     await self._answer(data)
-                if self.closing or connection.stopping:
-                    await connection.send_eof()
-                    break
-                connection.set_busy(False)
+                    connection.set_busy(False)
                 data = await self._receive()
+            if self.closing or connection.stopping:
+                await connection.send_eof()
         await connection.aclose()
 
     async def _receive(self) -> bytes:
-        if self._ahead:
-            return self._ahead.popleft()
-        return b"" if self._ended else await self._read()
+        """Receive what this task has to answer; nothing when nothing is to be answered any more."""
+        await self._settle()
+        while not (self.closing or self.connection.stopping or self._ended):
+            if self._ahead:
+                return self._ahead.popleft()
+            data = await self.redis.reactor.receive(self.connection, self._answer_at_once)
+            await self._settle()
+            if data is not None:
+                return data
+        return b""
 
-    async def _read(self) -> bytes:
-        data = await sockets.receive(self.connection.socket, RECEIVE_BYTES)
-        self.connection.bytes_in += len(data)
-        return data
+    async def _settle(self) -> None:
+        """Return when all that came is answered."""
+        if self._counting is not None:
+            await self._counting.wait()
+        await self._send_rest()
 
-    async def _send(self, data: bytes) -> None:
-        connection = self.connection
+    def _send(self, data: bytes) -> bool:
+        """Send; returns False when the kernel does not take it all: the rest is for `_send_rest`."""
         sent = 0
         with suppress(OSError):  # the stream finds out what is wrong
-            sent = sockets.send_now(connection.socket, data)
-            connection.bytes_out += sent
-        if sent < len(data):
-            await connection.send_all(memoryview(data)[sent:])
+            sent = sockets.send_now(self.connection.socket, data)
+            self.connection.bytes_out += sent
+        self._unsent = data[sent:]
+        return not self._unsent
+
+    async def _send_rest(self) -> None:
+        if self._unsent:
+            unsent, self._unsent = self._unsent, b""
+            await self.connection.send_all(unsent)
+            self.connection.set_busy(False)
 
     # The commands of a turn
 
@@ -188,7 +204,8 @@ class Session:
                 answers[place] = render(found) if refused is None else resp.error(refusal_text(refused))
         self.redis.commands.update(zip(self._verbs, [answer[:1] == b"-" for answer in answers], strict=True))
         self._answers, self._verbs, self._size = [], [], 0
-        await self._send(b"".join(answers))
+        if not self._send(b"".join(answers)):
+            await self._send_rest()
 
     async def _commit(self, amounts: list[tuple[str, int]]) -> Sequence[int | Refusal]:
         """Count, and remember what was acknowledged."""
@@ -208,8 +225,10 @@ class Session:
 
     # Pipelines of one command
 
-    async def _answer_column(self, data: bytes) -> bool:
-        """Answer a pipeline of nothing but INCR, or GET, at once; False when the input is anything else."""
+    def _answer_at_once(self, data: bytes) -> bool:
+        """Answer a pipeline of nothing but INCR, or GET, without waiting; False when the input is anything else."""
+        if self._counting is not None or self.connection.stopping or not self._parser.between_commands:
+            return False
         column = resp.columns(data)
         if column is None or not self.node.recovered:
             return False
@@ -217,35 +236,37 @@ class Session:
         verb = word.upper()
         if verb not in (b"INCR", b"GET") or (names := parse_names(raw_names)) is None:
             return False
-        if verb == b"GET":
-            value = self.node.value
-            values = [value(name) for name in names]
-            answers = b"".join([resp.bulk(b"%d" % n) if n else resp.NULL[self.version] for n in values])
-            failed = 0
-        else:
-            answers, failed = await self._count_column(names)
-        self.redis.commands[verb.decode(), False] += len(names) - failed
-        if failed:
-            self.redis.commands[verb.decode(), True] += failed
-        await self._send(answers)
+        if verb == b"INCR":
+            if not self.node.increment_each(names, partial(self._counted, len(names))):
+                return False
+            self._counting = trio.Event()
+            self.connection.set_busy(True)
+            return True
+        values = map(self.node.value, names)
+        self.redis.commands["GET", False] += len(names)
+        self._answered(b"".join([resp.bulk(b"%d" % n) if n else resp.NULL[self.version] for n in values]))
         return True
 
-    async def _count_column(self, names: list[str]) -> tuple[bytes, int]:
-        """Count each name once; returns the answers, and how many of them are errors."""
-        times = len(names)
-        if names.count(names[0]) == times:
-            [value] = await self._commit([(names[0], times)])
-            if isinstance(value, int):  # else some of them may be possible, one by one
-                self.node.metrics.increments.inc(times - 1)
-                return resp.integers(range(value - times + 1, value + 1), value, self.version), 0
-        values = await self._commit([(name, 1) for name in names])
-        counted = [n for n in values if isinstance(n, int)]
-        if len(counted) == times:
-            return resp.integers(counted, max(counted), self.version), 0
-        answers = [
-            resp.error(refusal_text(n)) if isinstance(n, Refusal) else resp.integer(n, self.version) for n in values
-        ]
-        return b"".join(answers), times - len(counted)
+    def _counted(self, times: int, values: list[int] | DiskFull) -> None:
+        """Answer a pipeline of INCR in the instant in which it is counted."""
+        if isinstance(values, DiskFull):
+            answers = resp.error(refusal_text(values)) * times
+        else:
+            replica = self.node.local.replica
+            self.acknowledged[replica.identity.incarnation] = replica.version
+            answers = resp.integers(values, max(values), self.version)
+        self.redis.commands["INCR", isinstance(values, DiskFull)] += times
+        if self._counting is not None:
+            self._counting.set()
+            self._counting = None
+        self._answered(answers)
+
+    def _answered(self, answers: bytes) -> None:
+        if self._send(answers) and not self.connection.stopping:
+            self.connection.set_busy(False)
+        else:
+            self.connection.set_busy(True)
+            self.connection.wake()  # the task sends the rest, or closes
 
     async def while_connected(self, wait: Callable[[], Awaitable[object]]) -> None:
         """Wait for something for as long as the client stays; what it sends meanwhile is kept, up to a limit."""

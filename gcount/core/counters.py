@@ -93,6 +93,23 @@ class Counters:
         column = self._columns.get(incarnation)
         return 0 if index is None or column is None else column.get(index)
 
+    def totals_of(self, names: Collection[str]) -> list[int]:
+        """The totals of many counters."""
+        index_of, totals, size = self._indexes.get, self._totals, len(self._totals)
+        return [totals[index] if (index := index_of(name, size)) < size else 0 for name in names]
+
+    def cells_of(self, names: Collection[str], incarnation: bytes) -> list[int]:
+        """What one incarnation has added to many counters."""
+        column = self._columns.get(incarnation)
+        cells = column.cells if column else array("Q")
+        index_of, size = self._indexes.get, len(cells)
+        return [cells[index] if (index := index_of(name, size)) < size else 0 for name in names]
+
+    def greatest_cell(self, incarnation: bytes) -> int:
+        """The most that one incarnation has added to any counter."""
+        column = self._columns.get(incarnation)
+        return max(column.cells, default=0) if column else 0
+
     def cells(self, name: str) -> dict[bytes, int]:
         """A counter's cells that are above 0, by incarnation."""
         index = self._indexes.get(name)

@@ -5,6 +5,8 @@ began, whoever joined it meanwhile, and no new one begins before as long again h
 starve writers.
 """
 
+from collections.abc import Sequence
+
 MAX_HOLD = 0.25  # seconds
 MAX_HELD_NAMES = 1024
 
@@ -67,6 +69,10 @@ class Holds:
         """Until when increments of a counter wait at the latest, in seconds; None when they need not."""
         hold = self._holds.get(name)
         return None if hold is None or hold.over(now) else hold.until()
+
+    def keep_any(self, names: Sequence[str], now: float) -> bool:
+        """Whether increments of any of these counters wait."""
+        return not self._holds.keys().isdisjoint(names) and any(self.until(name, now) is not None for name in names)
 
     def _forget_rested(self, now: float) -> None:
         if len(self._holds) >= MAX_HELD_NAMES // 2:

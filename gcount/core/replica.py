@@ -8,6 +8,9 @@
 At most one batch is sealed at a time, so the own cells that it computed stay right until it is committed or aborted.
 """
 
+from collections.abc import Sequence
+from operator import add
+
 from gcount.core.counters import Counters, Delta, Gap
 from gcount.core.limits import MAX_CELL, MAX_INCARNATIONS
 from gcount.core.membership import Membership
@@ -23,6 +26,8 @@ class Replica:
         identity: who this node is.
         max_counters: how many names clients may make it hold.
 
+    `amounts` is what was staged of this node's own increments since the last seal.
+
     `counters`, `identity` and `membership` are durable; everything that leaves the node is read from them. `salvage` is
     durable, too, but claimed by nobody; only a repaired log brings it about.
     """
@@ -34,7 +39,8 @@ class Replica:
         self.salvage = Salvage()
         self.next_batch = 1
         self.max_counters = max_counters
-        self._amounts: dict[str, int] = {}
+        self.amounts: dict[str, int] = {}
+        self._bound: int | None = 0  # no own cell is higher with all that is staged; None: to be looked up
         self._deltas: list[Delta] = []
         self._new: set[bytes] = set()  # the incarnations among them of which nothing is known yet
         self._new_names = 0
@@ -67,7 +73,7 @@ class Replica:
     @property
     def anything_staged(self) -> bool:
         """Whether there is something to seal."""
-        return bool(self._amounts or self._deltas or self._closings or self._identity or self._membership)
+        return bool(self.amounts or self._deltas or self._closings or self._identity or self._membership)
 
     @property
     def room_for_names(self) -> int:
@@ -81,7 +87,7 @@ class Replica:
 
     def is_pending(self, name: str) -> bool:
         """Whether increments of that counter wait for the disk."""
-        return name in self._amounts or name in self._sealed_amounts
+        return name in self.amounts or name in self._sealed_amounts
 
     def stage_increment(self, name: str, amount: int) -> int:
         """Let an amount wait for the next batch.
@@ -97,7 +103,7 @@ class Replica:
             PartLimitReached: this node's part of the counter would pass 2^64-1.
             CounterLimitReached: the name is new and the limit of counters is reached.
         """
-        pending = self._amounts.get(name, 0) + self._sealed_amounts.get(name, 0)
+        pending = self.amounts.get(name, 0) + self._sealed_amounts.get(name, 0)
         own = self.counters.cell(name, self.identity.incarnation)
         if own + pending + amount > MAX_CELL:
             raise PartLimitReached(
@@ -107,8 +113,33 @@ class Replica:
             raise CounterLimitReached(
                 f"this node holds {self.max_counters} counters already; names already known go on"
             )
-        self._amounts[name] = waiting = self._amounts.get(name, 0) + amount
+        self._bound = self._bound_of_cells() + amount
+        self.amounts[name] = waiting = self.amounts.get(name, 0) + amount
         return waiting
+
+    def stage_each(self, names: Sequence[str]) -> Sequence[int] | None:
+        """Let one more of each name wait for the next batch, in a fraction of the time.
+
+        Args:
+            names: valid ones, in their order; at least one.
+
+        Returns:
+            What waits for each then; None when a limit is so near that each has to be looked at: nothing was changed.
+        """
+        times, amounts = len(names), self.amounts
+        most_names = len(self.counters) + len(amounts) + len(self._sealed_amounts) + times
+        if self._bound_of_cells() + times > MAX_CELL or most_names > self.max_counters:
+            return None
+        self._bound = self._bound_of_cells() + times
+        first = names[0]
+        if names.count(first) == times:
+            amounts[first] = last = amounts.get(first, 0) + times
+            return range(last - times + 1, last + 1)
+        staged = []
+        for name in names:
+            amounts[name] = waiting = amounts.get(name, 0) + 1
+            staged.append(waiting)
+        return staged
 
     def stage_delta(self, delta: Delta) -> bool:
         """Let a peer's delta wait for the next batch.
@@ -165,14 +196,15 @@ class Replica:
             raise RuntimeError("one batch in flight")
         incarnation = (self._identity or self.identity).incarnation
         deltas = [*self._deltas, *self._closing_still()]
-        if self._amounts:
+        if self.amounts:
             version = self.counters.version(incarnation)
-            own = {name: self.counters.cell(name, incarnation) + amount for name, amount in self._amounts.items()}
-            deltas = [Delta(incarnation, version, version + 1, own), *deltas]
+            own = map(add, self.counters.cells_of(self.amounts, incarnation), self.amounts.values())
+            cells = dict(zip(self.amounts, own, strict=True))
+            deltas = [Delta(incarnation, version, version + 1, cells), *deltas]
         self._sealed = Batch(self.next_batch, deltas, self._identity, self._membership)
-        self._sealed_amounts, self._sealed_new, self._sealed_names = self._amounts, self._new, self._new_names
+        self._sealed_amounts, self._sealed_new, self._sealed_names = self.amounts, self._new, self._new_names
         self._new, self._new_names = set(), 0
-        self._amounts, self._deltas, self._closings, self._identity, self._membership = {}, [], [], None, None
+        self.amounts, self._deltas, self._closings, self._identity, self._membership = {}, [], [], None, None
         return self._sealed
 
     def commit(self) -> Batch:
@@ -188,6 +220,12 @@ class Replica:
     def recover(self, batch: Batch) -> None:
         """Join a batch that the log holds; batches come in their order, and again does no harm."""
         self._apply(batch)
+        self._bound = None
+
+    def _bound_of_cells(self) -> int:
+        if self._bound is None:
+            self._bound = self.counters.greatest_cell(self.identity.incarnation)
+        return self._bound
 
     def _unseal(self) -> Batch:
         if self._sealed is None:
@@ -206,9 +244,9 @@ class Replica:
         ]
 
     def _has_room(self) -> bool:
-        if len(self.counters) + len(self._amounts) + len(self._sealed_amounts) < self.max_counters:
+        if len(self.counters) + len(self.amounts) + len(self._sealed_amounts) < self.max_counters:
             return True  # the usual case, without looking at what waits
-        waiting = {name for name in (*self._amounts, *self._sealed_amounts) if name not in self.counters}
+        waiting = {name for name in (*self.amounts, *self._sealed_amounts) if name not in self.counters}
         return len(self.counters) + len(waiting) < self.max_counters
 
     def _has_room_for(self, incarnation: bytes) -> bool:

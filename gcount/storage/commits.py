@@ -5,6 +5,7 @@ Durability lives here and never in a request handler, which its client can cance
 
 from collections.abc import Callable, Sequence
 from math import inf
+from operator import add
 
 import structlog
 import trio
@@ -24,31 +25,22 @@ logger: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
 class Commit:
-    """The fate of one batch, for those who wait for it.
+    """The fate of one batch, for those who wait for it."""
 
-    The order in which increments are staged is the order in which they count. So the answer to one is the counter's
-    value before this node's part of the batch, plus what was staged up to it: no two get the same answer.
-
-    Attributes:
-        amounts: what this node adds to counters in this batch, as far as it was staged; 0 for one that is only read.
-    """
-
-    __slots__ = ("_before", "_done", "_failure", "amounts")
+    __slots__ = ("_done", "_failure", "_then")
 
     def __init__(self) -> None:
         self._done = trio.Event()
         self._failure: DiskFull | None = None
-        self.amounts: dict[str, int] = {}
-        self._before: dict[str, int] = {}
+        self._then: list[Callable[[DiskFull | None, dict[str, int]], None]] = []
 
-    def value(self, name: str, staged: int) -> int:
-        """The counter's value when so much of the batch's amount had been added.
+    def then(self, tell: Callable[[DiskFull | None, dict[str, int]], None]) -> None:
+        """Have something called in the instant in which the batch becomes visible, or is dropped.
 
         Args:
-            name: a counter in `amounts`.
-            staged: what `amounts` said at the instant in question.
+            tell: called with why it was dropped, and with what this node added to counters in it. It must not raise.
         """
-        return self._before.get(name, 0) + staged
+        self._then.append(tell)
 
     async def wait(self) -> None:
         """Return when the batch is durable and visible.
@@ -65,16 +57,16 @@ class Commit:
         """Whether it was dropped."""
         return self._failure is not None
 
-    def resolve(self, failure: DiskFull | None, total: Callable[[str], int] | None = None) -> None:
-        """Wake all who wait.
+    def resolve(self, failure: DiskFull | None, amounts: dict[str, int]) -> None:
+        """Tell and wake all who wait.
 
         Args:
             failure: why the batch was dropped.
-            total: the value of a counter after the batch.
+            amounts: what this node added to counters in it.
         """
-        if total is not None:
-            self._before = {name: total(name) - amount for name, amount in self.amounts.items()}
         self._failure = failure
+        for tell in self._then:
+            tell(failure, amounts)
         self._done.set()
 
 
@@ -102,7 +94,7 @@ class Committer:
 
     def increment(self, name: str, amount: int) -> Commit:
         """Stage an increment; see `Replica.stage_increment` for the errors."""
-        self._next.amounts[name] = self._replica.stage_increment(name, amount)
+        self._replica.stage_increment(name, amount)
         return self._soon()
 
     async def increment_many(self, amounts: Sequence[tuple[str, int]]) -> list[int | Refusal]:
@@ -117,22 +109,65 @@ class Committer:
         Raises:
             DiskFull: the batch was dropped.
         """
-        commit, stage = self._next, self._replica.stage_increment
-        waiting = commit.amounts
+        replica = self._replica
         staged: list[int | Refusal] = []
         counted = 0
         for name, amount in amounts:
             try:
-                waiting[name] = after = stage(name, amount) if amount else waiting.get(name, 0)
+                staged.append(replica.stage_increment(name, amount) if amount else replica.amounts.get(name, 0))
+                counted += 1 if amount else 0
             except Refusal as refusal:
                 staged.append(refusal)
-            else:
-                counted += 1 if amount else 0
-                staged.append(after)
+        answers: list[int | Refusal] = []
+
+        def tell(failure: DiskFull | None, added: dict[str, int]) -> None:
+            if failure is None:
+                self._metrics.increments.inc(counted)
+                before = self._values_before([name for name, _ in amounts], added)
+                answers.extend(n if isinstance(n, Refusal) else n + b for n, b in zip(staged, before, strict=True))
+
+        self._next.then(tell)
         await self._soon().wait()
-        self._metrics.increments.inc(counted)
-        value = commit.value
-        return [value(name, n) if isinstance(n, int) else n for n, (name, _) in zip(staged, amounts, strict=True)]
+        return answers
+
+    def increment_each(self, names: Sequence[str], tell: Callable[[list[int] | DiskFull], None]) -> bool:
+        """Stage one more of each name for one batch, in a fraction of the time, and wait for nothing.
+
+        Args:
+            names: valid ones, in their order; at least one.
+            tell: called with the value after each in the instant in which they become visible, or with why they did
+                not. It must not raise.
+
+        Returns:
+            False when a limit is so near that `increment_many` has to look at each: nothing was changed.
+        """
+        staged = self._replica.stage_each(names)
+        if staged is None:
+            return False
+
+        def commit(failure: DiskFull | None, added: dict[str, int]) -> None:
+            if failure is not None:
+                tell(failure)
+                return
+            self._metrics.increments.inc(len(names))
+            if isinstance(staged, range):  # of one counter only
+                [before] = self._values_before(names[:1], added)
+                tell([*range(staged.start + before, staged.stop + before)])
+            else:
+                tell([*map(add, staged, self._values_before(names, added))])
+
+        self._next.then(commit)
+        self._soon()
+        return True
+
+    def _values_before(self, names: Sequence[str], added: dict[str, int]) -> list[int]:
+        """The values of counters before this node's part of the batch that became visible.
+
+        The order in which increments are staged is the order in which they count. So the answer to one is this and
+        what was staged up to it: no two get the same answer.
+        """
+        totals = self._replica.counters.totals_of(names)
+        return [total - added.get(name, 0) for name, total in zip(names, totals, strict=True)]
 
     def take(self, deltas: list[Delta]) -> Commit:
         """Stage deltas of a peer; those that can't be taken are left out.
@@ -178,14 +213,14 @@ class Committer:
         return self._next
 
     async def _commit_all(self) -> None:
-        commit, self._next = self._next, Commit()
+        commit, self._next, amounts = self._next, Commit(), self._replica.amounts
         self._flying = commit
         failure: DiskFull | None = None
         if self._replica.anything_staged or self.full:
             failure = await self._commit_batch()
         # No await from here on: what the sync made durable becomes visible before anybody else runs.
         self._flying = None
-        commit.resolve(failure, self._replica.counters.total)
+        commit.resolve(failure, amounts)
 
     async def _commit_batch(self) -> DiskFull | None:
         batch = self._replica.seal()

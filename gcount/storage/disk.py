@@ -12,11 +12,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from time import perf_counter
 from typing import TypeVar
 
 import trio
 
 from gcount.errors import DirectoryInUse, DiskFailed, DiskFull
+from gcount.storage.pace import Pace
 
 T = TypeVar("T")
 
@@ -64,15 +66,16 @@ class Disk(Directory):
     """One directory, owned by one process."""
 
     @abstractmethod
-    async def run(self, operation: Callable[[], T], *, aside: bool = False) -> T:
-        """Call a function that uses the operations below without holding up the event loop.
+    async def run(self, operation: Callable[[], T], *, brief: bool = False, aside: bool = False) -> T:
+        """Call a function that uses the operations below without holding up the event loop for long.
 
         Args:
             operation: waits for those that were given before it.
+            brief: whether it is only one small write and its sync.
             aside: whether it is one that takes long: then only others of that kind wait for it.
         """
 
-    async def attempt(self, operation: Callable[[], T], *, aside: bool = False) -> T:
+    async def attempt(self, operation: Callable[[], T], *, brief: bool = False, aside: bool = False) -> T:
         """The same, with errors that say what they mean for the node.
 
         Raises:
@@ -80,7 +83,7 @@ class Disk(Directory):
             DiskFailed: anything else went wrong; the process has to end.
         """
         try:
-            return await self.run(operation, aside=aside)
+            return await self.run(operation, brief=brief, aside=aside)
         except OSError as error:
             if error.errno in FULL:
                 raise DiskFull("the disk is full") from error
@@ -184,6 +187,7 @@ class RealDisk(RealDirectory, Disk):
         # Of its own: name look-ups that hang must not keep the log from a worker thread, nor a long sync aside.
         self._limiter = trio.CapacityLimiter(1)
         self._limiter_aside = trio.CapacityLimiter(1)
+        self._pace = Pace()
         try:
             _make_durably(path)
             self._lock = os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
@@ -195,7 +199,14 @@ class RealDisk(RealDirectory, Disk):
         """Let other processes have the directory."""
         os.close(self._lock)
 
-    async def run(self, operation: Callable[[], T], *, aside: bool = False) -> T:
+    async def run(self, operation: Callable[[], T], *, brief: bool = False, aside: bool = False) -> T:
+        if brief and self._pace.in_loop(started := perf_counter()):
+            await trio.lowlevel.checkpoint()  # all that came at the same time shares the sync
+            started = perf_counter()
+            try:
+                return operation()
+            finally:
+                self._pace.took((now := perf_counter()) - started, now)
         return await trio.to_thread.run_sync(operation, limiter=self._limiter_aside if aside else self._limiter)
 
     def create(self, name: str) -> File:

@@ -30,6 +30,7 @@ from gcount.storage.progress import Progress
 SEGMENT_BYTES = 16 * 1024 * 1024  # the next segment begins when the live one has passed this
 SUFFIX = ".log"
 UNFINISHED = ".new"
+_BRIEF_BYTES = 64 * 1024  # appended in a moment
 _CELLS_A_SLICE = 5_000  # replayed between two looks at the event loop
 
 logger: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -180,7 +181,8 @@ class Log:
         data = encode_batch(batch)
         sequence, size = self._head.sequence, self._live_size
         try:
-            await self._disk.attempt(partial(self._append, batch.number, identity, data))
+            brief = size < SEGMENT_BYTES and len(data) <= _BRIEF_BYTES
+            await self._disk.attempt(partial(self._append, batch.number, identity, data), brief=brief)
         finally:
             if self._head.sequence > sequence:
                 self._closed[sequence] = size

@@ -225,7 +225,7 @@ class SimDisk(Disk):
         """What a loss of power can't take away: file names and contents."""
         return {name: inode.durable for name, inode in self._durable.items()}
 
-    async def run(self, operation: Callable[[], T], *, aside: bool = False) -> T:
+    async def run(self, operation: Callable[[], T], *, brief: bool = False, aside: bool = False) -> T:
         life = self.life
         with trio.CancelScope(shield=True):  # as a thread can't be cancelled
             await trio.sleep(self.random.uniform(*(self.aside if aside else self.latency)))

@@ -16,10 +16,9 @@ BIG = 2**64 - 1
 
 
 async def counted(store: Store, answers: list[int], name: str, amount: int) -> None:
-    commit = store.committer.increment(name, amount)
-    staged = commit.amounts[name]
-    await commit.wait()
-    answers.append(commit.value(name, staged))
+    [value] = await store.committer.increment_many([(name, amount)])
+    assert isinstance(value, int)
+    answers.append(value)
 
 
 def test_increments_that_share_a_commit_are_answered_with_the_values_in_their_order() -> None:

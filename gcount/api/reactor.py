@@ -1,0 +1,105 @@
+"""A reactor: one task waits for the input of many connections, and answers what can be answered at once.
+
+A task of its own for each connection costs a visit to the scheduler for each request, half of what a small request
+costs. So a connection's task sleeps here while its input is of the usual kind, which is answered where it is read. It
+is woken by anything else, with that, and goes on as if it had received it itself. (Schmidt, Reactor, 1995.)
+"""
+
+import os
+from collections.abc import Callable
+from selectors import EVENT_READ, DefaultSelector
+from typing import Final
+
+import trio
+
+from gcount.api.connections import RECEIVE_BYTES, Connection
+
+_A_TURN: Final = 64  # connections between two visits to the scheduler
+
+
+class Reactor:
+    """Receives for the tasks of connections."""
+
+    def __init__(self) -> None:
+        self._selector = DefaultSelector()
+        self._scope = trio.CancelScope()
+
+    def stop(self) -> None:
+        """End `run`; no connection is left."""
+        self._scope.cancel()
+
+    async def run(self) -> None:
+        """Receive until told to stop."""
+        with self._selector, self._scope:
+            while True:
+                await trio.lowlevel.wait_readable(self._selector)
+                for number, (key, _) in enumerate(self._selector.select(0), start=1):
+                    key.data.receive()
+                    if number % _A_TURN == 0:
+                        await trio.lowlevel.checkpoint()
+
+    async def receive(self, connection: Connection, answer: Callable[[bytes], bool]) -> bytes | None:
+        """Receive what can't be answered at once.
+
+        Args:
+            connection: whose task this is; nobody else receives.
+            answer: called with any input; returns whether that was all it takes. It may not wait for anything. What it
+                raises is raised here.
+
+        Returns:
+            What came, nothing when the peer has finished sending; None when `connection.wake` was called.
+
+        Raises:
+            trio.BrokenResourceError: the connection broke.
+            trio.ClosedResourceError: the connection is closed.
+        """
+        watch = _Watch(self._selector, connection, answer)
+        try:
+            await watch.woken.wait()
+        finally:
+            watch.end()
+        if watch.error is not None:
+            raise watch.error
+        return watch.data
+
+
+class _Watch:
+    """One connection whose task sleeps."""
+
+    def __init__(self, selector: DefaultSelector, connection: Connection, answer: Callable[[bytes], bool]) -> None:
+        self.woken = trio.Event()
+        self.data: bytes | None = None
+        self.error: Exception | None = None
+        self._selector: DefaultSelector | None = selector
+        self._connection = connection
+        self._answer = answer
+        self._descriptor = connection.socket.fileno()
+        if self._descriptor < 0:
+            raise trio.ClosedResourceError
+        selector.register(self._descriptor, EVENT_READ, self)
+        connection.wake = self.end
+
+    def end(self) -> None:
+        """Wake the task; receive nothing more. To be called before the socket is closed: its number may come again."""
+        if self._selector is not None:
+            self._selector.unregister(self._descriptor)
+            self._selector = None
+            self.woken.set()
+
+    def receive(self) -> None:
+        """Receive once, and answer that or leave it to the task."""
+        if self._selector is None:
+            return  # it ended after it was found readable
+        try:
+            data = os.read(self._descriptor, RECEIVE_BYTES)
+            self._connection.bytes_in += len(data)
+            if data and self._answer(data):
+                return
+            self.data = data
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self.error = trio.BrokenResourceError(error.strerror)
+        except Exception as error:
+            self.error = error  # of one connection, not of all
+        self.end()
