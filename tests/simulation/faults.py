@@ -77,7 +77,7 @@ async def crash_in_a_checkpoint(nemesis: Nemesis) -> None:
     """From its renaming on, with or without a loss of power; maybe again in the next start, or in the next one."""
     with nemesis.host() as host:
         for _ in range(nemesis.random.randint(1, 3)):
-            operations = nemesis.random.choice((0, 1, 1, 2, 2, 3, 4, 6))
+            operations = nemesis.random.choice((0, 1, 1, 1, 1, 2, 2, 3, 4, 6))
             nemesis.note(f"{host.address} will crash {operations} disk operations after it renames a checkpoint")
             nemesis.life(host).expected = "power"
             host.disk.crash_from(checkpoints.SUFFIX, operations)
@@ -86,8 +86,8 @@ async def crash_in_a_checkpoint(nemesis: Nemesis) -> None:
             if host.running:
                 host.disk.spare()
                 return
-            await nemesis.kill(host, power=nemesis.random.random() < 0.6)
-            if nemesis.random.random() < 0.7:
+            await nemesis.kill(host, power=nemesis.random.random() < (0.6 if operations > 1 else 0.2))
+            if nemesis.random.random() < 0.8:
                 host.disk.crash_from(SUFFIX, nemesis.random.randint(0, 8))
                 await nemesis.start(host, "power")
                 await nemesis.some_time(0.1)
