@@ -107,8 +107,10 @@ class Node:
         # From the confirmation to here there is no await: nothing can have spoken against the incarnation meanwhile.
         return await self.local.committer.increment_many(amounts)
 
-    def increment_each(self, names: Sequence[str], tell: Callable[[list[int] | DiskFull], None]) -> bool:
-        """Count one more of each name and wait for nothing; see `Committer.increment_each`.
+    def increment_each(
+        self, names: Sequence[str], amount: int, tell: Callable[[Sequence[int] | DiskFull], None]
+    ) -> bool:
+        """Count an amount for each of many names and wait for nothing; see `Committer.increment_each`.
 
         Returns:
             False when that can't be done at once: nothing was changed, and `increment_many` waits until it can.
@@ -118,7 +120,7 @@ class Node:
         local = self.local
         if local.holds.keep_any(names, trio.current_time()):
             return False
-        return local.standing.may_continue(local.others) and local.committer.increment_each(names, tell)
+        return local.standing.may_continue(local.others) and local.committer.increment_each(names, amount, tell)
 
     def value(self, name: str) -> int:
         """What this node knows of a counter: at least all that it acknowledged itself."""

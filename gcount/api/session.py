@@ -237,7 +237,7 @@ class Session:
         if verb not in (b"INCR", b"GET") or (names := parse_names(raw_names)) is None:
             return False
         if verb == b"INCR":
-            if not self.node.increment_each(names, partial(self._counted, len(names))):
+            if not self.node.increment_each(names, 1, partial(self._counted, len(names))):
                 return False
             self._counting = trio.Event()
             self.connection.set_busy(True)
@@ -247,7 +247,7 @@ class Session:
         self._answered(b"".join([resp.bulk(b"%d" % n) if n else resp.NULL[self.version] for n in values]))
         return True
 
-    def _counted(self, times: int, values: list[int] | DiskFull) -> None:
+    def _counted(self, times: int, values: Sequence[int] | DiskFull) -> None:
         """Answer a pipeline of INCR in the instant in which it is counted."""
         if isinstance(values, DiskFull):
             answers = resp.error(refusal_text(values)) * times

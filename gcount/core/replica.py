@@ -117,27 +117,29 @@ class Replica:
         self.amounts[name] = waiting = self.amounts.get(name, 0) + amount
         return waiting
 
-    def stage_each(self, names: Sequence[str]) -> Sequence[int] | None:
-        """Let one more of each name wait for the next batch, in a fraction of the time.
+    def stage_each(self, names: Sequence[str], amount: int) -> Sequence[int] | None:
+        """Let an amount for each of many names wait for the next batch, in a fraction of the time.
 
         Args:
             names: valid ones, in their order; at least one.
+            amount: at least 1.
 
         Returns:
             What waits for each then; None when a limit is so near that each has to be looked at: nothing was changed.
         """
         times, amounts = len(names), self.amounts
         most_names = len(self.counters) + len(amounts) + len(self._sealed_amounts) + times
-        if self._bound_of_cells() + times > MAX_CELL or most_names > self.max_counters:
+        if self._bound_of_cells() + amount * times > MAX_CELL or most_names > self.max_counters:
             return None
-        self._bound = self._bound_of_cells() + times
+        self._bound = self._bound_of_cells() + amount * times
         first = names[0]
         if names.count(first) == times:
-            amounts[first] = last = amounts.get(first, 0) + times
-            return range(last - times + 1, last + 1)
+            before = amounts.get(first, 0)
+            amounts[first] = last = before + amount * times
+            return range(before + amount, last + 1, amount)
         staged = []
         for name in names:
-            amounts[name] = waiting = amounts.get(name, 0) + 1
+            amounts[name] = waiting = amounts.get(name, 0) + amount
             staged.append(waiting)
         return staged
 

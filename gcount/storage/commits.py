@@ -92,11 +92,6 @@ class Committer:
         self._waiting = trio.CancelScope()
         self._due = inf  # when what waits for company is committed without it
 
-    def increment(self, name: str, amount: int) -> Commit:
-        """Stage an increment; see `Replica.stage_increment` for the errors."""
-        self._replica.stage_increment(name, amount)
-        return self._soon()
-
     async def increment_many(self, amounts: Sequence[tuple[str, int]]) -> list[int | Refusal]:
         """Stage many increments for one batch, in order and without an await in between, then wait for it.
 
@@ -130,18 +125,21 @@ class Committer:
         await self._soon().wait()
         return answers
 
-    def increment_each(self, names: Sequence[str], tell: Callable[[list[int] | DiskFull], None]) -> bool:
-        """Stage one more of each name for one batch, in a fraction of the time, and wait for nothing.
+    def increment_each(
+        self, names: Sequence[str], amount: int, tell: Callable[[Sequence[int] | DiskFull], None]
+    ) -> bool:
+        """Stage an amount for each of many names for one batch, in a fraction of the time, and wait for nothing.
 
         Args:
             names: valid ones, in their order; at least one.
+            amount: at least 1.
             tell: called with the value after each in the instant in which they become visible, or with why they did
                 not. It must not raise.
 
         Returns:
             False when a limit is so near that `increment_many` has to look at each: nothing was changed.
         """
-        staged = self._replica.stage_each(names)
+        staged = self._replica.stage_each(names, amount)
         if staged is None:
             return False
 
@@ -152,7 +150,7 @@ class Committer:
             self._metrics.increments.inc(len(names))
             if isinstance(staged, range):  # of one counter only
                 [before] = self._values_before(names[:1], added)
-                tell([*range(staged.start + before, staged.stop + before)])
+                tell(range(staged.start + before, staged.stop + before, amount))
             else:
                 tell([*map(add, staged, self._values_before(names, added))])
 

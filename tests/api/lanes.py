@@ -38,9 +38,9 @@ class GatedDisk(SimDisk):
     def shut(self) -> None:
         self.gate = trio.Event()
 
-    async def run(self, operation: Callable[[], T], *, aside: bool = False) -> T:
+    async def run(self, operation: Callable[[], T], *, brief: bool = False, aside: bool = False) -> T:
         await self.gate.wait()
-        return await super().run(operation, aside=aside)
+        return await super().run(operation, brief=brief, aside=aside)
 
 
 class Served:

@@ -28,7 +28,7 @@ class GatedDisk(RealDisk):
         self.gate.set()
         self.entered = trio.Event()
 
-    async def run(self, operation: Callable[[], T], *, aside: bool = False) -> T:
+    async def run(self, operation: Callable[[], T], *, brief: bool = False, aside: bool = False) -> T:
         if not self.gate.is_set():
             self.entered.set()
 
@@ -36,7 +36,7 @@ class GatedDisk(RealDisk):
             self.gate.wait(10)
             return operation()
 
-        return await super().run(gated, aside=aside)
+        return await super().run(gated, brief=brief, aside=aside)
 
 
 def open_one(tmp_path: Path, disk: RealDisk) -> AbstractAsyncContextManager[Node]:

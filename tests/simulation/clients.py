@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from random import Random
 
 import trio
 
-from gcount.errors import ReadUnavailable, Refusal
+from gcount.errors import DiskFull, ReadUnavailable, Refusal
+from gcount.node import Node
 from tests.simulation.cluster import Host, SimCluster
 from tests.simulation.history import PLAIN, History, Increment, Look, Query
 from tests.simulation.laws.survival import bits
@@ -132,7 +133,7 @@ class Clients:
         self._film.add("client", f"asks {host.address}: {shown}")
         with self._request(host) as life:
             try:
-                answer = await host.node.increment(name, amount)
+                answer = await self._count(host.node, name, amount)
             except Refusal as refusal:
                 record.refused = type(refusal).__name__
                 record.end = trio.current_time()
@@ -144,6 +145,22 @@ class Clients:
                     self._history.looks.append(Look(record.start, record.end, line, name, answer))
                     self._recorder.sample(host)
                     self._film.add(host.address, f"ACKNOWLEDGED {shown}")
+
+    async def _count(self, node: Node, name: str, amount: int) -> int:
+        """By either of the two doors that increments have."""
+        told: list[Sequence[int] | DiskFull] = []
+        done = trio.Event()
+
+        def tell(values: Sequence[int] | DiskFull) -> None:
+            told.append(values)
+            done.set()
+
+        if self._random.random() < 0.5 or not node.increment_each([name], amount, tell):
+            return await node.increment(name, amount)
+        await done.wait()
+        if isinstance(told[0], DiskFull):
+            raise told[0]
+        return told[0][0]
 
     async def write(self, host: Host, *, plain: bool = False) -> None:
         """Count something there now."""

@@ -42,17 +42,10 @@ def visible_before_durable(seal: Any) -> Any:
     return change
 
 
-@mutant(Committer, "increment")
-def acknowledged_before_own_sync(increment: Any) -> Any:
-    """An increment is answered when it is staged."""
-
-    def change(self: Committer, name: str, amount: int) -> Commit:
-        increment(self, name, amount)
-        answered = Commit()
-        answered.resolve(None)
-        return answered
-
-    return change
+@mutant(Commit, "then")
+def acknowledged_before_own_sync(_: Any) -> Any:
+    """An increment that need not wait for anything else is answered when it is staged."""
+    return lambda self, tell: tell(None, {})
 
 
 @mutant(acceptor._Accepted, "_push")
@@ -128,7 +121,7 @@ def absolute_values_of_the_staging(stage: Any) -> Any:
         stage(self, name, amount)
         sealed = self._sealed_amounts.get(name, 0)
         if sealed:  # which the value of now does not contain yet
-            self._amounts[name] = max(1, self._amounts[name] - sealed)
+            self.amounts[name] = max(1, self._amounts[name] - sealed)
 
     return change
 
@@ -254,10 +247,10 @@ def membership_by_order_of_arrival(merge: Any) -> Any:
 # What clients are answered
 
 
-@mutant(Commit, "value")
-def answered_with_the_batchs_total(value: Any) -> Any:
-    """All increments of a batch are answered alike."""
-    return lambda self, name, staged: value(self, name, self.amounts[name])
+@mutant(Committer, "_values_before")
+def answered_with_the_batchs_total(_: Any) -> Any:
+    """All increments of a batch are answered as if they were the last."""
+    return lambda self, names, added: self._replica.counters.totals_of(names)
 
 
 @mutant(Round, "confirmed")

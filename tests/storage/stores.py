@@ -13,7 +13,7 @@ from gcount.core.counters import Delta
 from gcount.core.records import Batch, Header, Identity
 from gcount.core.replica import Replica
 from gcount.metrics import Metrics
-from gcount.storage.commits import Committer
+from gcount.storage.commits import Commit, Committer
 from gcount.storage.disk import Disk
 from gcount.storage.log import Log
 from tests.simulation.disk import SimDisk
@@ -69,8 +69,14 @@ class Store:
         self.commits: list[Batch] = []
         self.committer = Committer(replica, log, Metrics(), self.commits.append)
 
+    def stage(self, name: str, amount: int = 1) -> Commit:
+        self.replica.stage_increment(name, amount)
+        commit = self.committer.hurry()
+        assert commit is not None
+        return commit
+
     async def add(self, name: str, amount: int = 1) -> None:
-        await self.committer.increment(name, amount).wait()
+        await self.stage(name, amount).wait()
 
 
 @asynccontextmanager

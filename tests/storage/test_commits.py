@@ -47,10 +47,10 @@ async def test_concurrent_increments_and_deltas_share_a_sync(autojump_clock: Moc
 async def test_increments_that_come_while_a_batch_is_on_its_way_share_the_next(autojump_clock: MockClock) -> None:
     disk = sim_disk()
     async with running(disk) as store:
-        first = store.committer.increment("a", 1)
+        first = store.stage("a", 1)
         await trio.lowlevel.checkpoint()
         await trio.testing.wait_all_tasks_blocked()
-        second, third = store.committer.increment("a", 2), store.committer.increment("b", 4)
+        second, third = store.stage("a", 2), store.stage("b", 4)
         assert first is not second
         assert second is third
         await first.wait()
@@ -63,7 +63,7 @@ async def test_increments_that_come_while_a_batch_is_on_its_way_share_the_next(a
 async def test_nothing_is_visible_before_it_is_durable(autojump_clock: MockClock) -> None:
     disk = SimDisk(Random(0), latency=(1.0, 1.0))
     async with running(disk) as store:
-        commit = store.committer.increment("a", 7)
+        commit = store.stage("a", 7)
         store.committer.take([Delta(PEER, 0, 1, {"a": 5})])
         store.committer.adopt(Membership(1, ("a:1",)))
         for _ in range(9):
