@@ -117,11 +117,12 @@ def totals_merged(seal: Any) -> Any:
 def absolute_values_of_the_staging(stage: Any) -> Any:
     """The new value is computed when an increment is staged, not when it is sealed."""
 
-    def change(self: Replica, name: str, amount: int) -> None:
+    def change(self: Replica, name: str, amount: int) -> int:
         stage(self, name, amount)
         sealed = self._sealed_amounts.get(name, 0)
         if sealed:  # which the value of now does not contain yet
-            self.amounts[name] = max(1, self._amounts[name] - sealed)
+            self.amounts[name] = max(1, self.amounts[name] - sealed)
+        return self.amounts[name]
 
     return change
 
