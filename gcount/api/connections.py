@@ -18,6 +18,7 @@ from typing import Final
 import trio
 
 from gcount import sockets
+from gcount.api.reactor import RECEIVE_BYTES, Reactor
 from gcount.metrics import Reading
 
 MAX_LINKS: Final = 256
@@ -25,7 +26,6 @@ SEND_TIMEOUT: Final = 10.0
 LINK_SEND_TIMEOUT: Final = 1.0
 # Descriptors that clients never get: the log, the links this node dials, the listeners.
 RESERVED_DESCRIPTORS: Final = 128
-RECEIVE_BYTES: Final = 64 * 1024
 # How long, and for how many bytes, input is thrown away after the last answer of a connection.
 LINGER_SECONDS: Final = 1.0
 LINGER_BYTES: Final = 1024 * 1024
@@ -88,6 +88,16 @@ class Connection(trio.abc.HalfCloseableStream):
         self._idle = trio.Event()
 
     @property
+    def closing(self) -> bool:
+        """Whether it is closed, or about to be."""
+        return self._closing.is_set()
+
+    @property
+    def reactor(self) -> Reactor:
+        """What may receive for it."""
+        return self._owner.reactor
+
+    @property
     def stopping(self) -> bool:
         """Whether the server ends: nothing is to follow the response that is under way."""
         return self._owner.stopping
@@ -107,7 +117,7 @@ class Connection(trio.abc.HalfCloseableStream):
         """Receive some bytes for the application server; see `receive_some`."""
         if not self._taken_over.is_set():
             with trio.CancelScope() as self._served:
-                data = await self.receive_some(RECEIVE_BYTES)
+                data = await self.receive_some()
                 if not self._taken_over.is_set():
                     return data
                 self.abort()  # it was sent before the handshake was answered, when nothing may be
@@ -211,6 +221,7 @@ class Connection(trio.abc.HalfCloseableStream):
         """
         if not self._closing.is_set():
             self._closing.set()
+            self.wake()
             self.set_busy(False)
             if self._half_closed and not self._peer_finished and not self._taken_over.is_set():
                 with trio.move_on_after(0.0 if self.stopping else LINGER_SECONDS):
@@ -241,6 +252,7 @@ class Connections:
         link_send_timeout: the same for a link.
 
     Attributes:
+        reactor: receives for them; the server runs it.
         stopping: whether the server ends.
         displaced: how many clients had to go to make room.
         refused: how many newcomers found no room.
@@ -258,6 +270,7 @@ class Connections:
         self.max_links = max_links
         self.send_timeout = send_timeout
         self.link_send_timeout = link_send_timeout
+        self.reactor = Reactor()
         self.stopping = False
         self.displaced = 0
         self.refused = 0

@@ -6,7 +6,9 @@ Whatever is unusual about a request leaves it, whole, to the application behind,
 ever answers what both would answer alike, and can be switched off.
 """
 
+from collections.abc import Sequence
 from email.utils import formatdate
+from functools import partial
 from time import time
 from typing import Final
 
@@ -14,11 +16,12 @@ import trio
 from prometheus_client import Counter
 from quart import Response
 
-from gcount.api.connections import RECEIVE_BYTES, Connection
-from gcount.api.plain import INCREMENT, VALUE, Plain, may_become_plain, parse
+from gcount.api.connections import Connection
+from gcount.api.desk import Desk
+from gcount.api.plain import CONSISTENT_VALUE, INCREMENT, VALUE, Plain, may_become_plain, parse
 from gcount.api.problems import refusal_problem, unexpected_problem
 from gcount.api.requests import parse_amount, parse_name
-from gcount.errors import BadRequest, Refusal
+from gcount.errors import BadRequest, DiskFull, Refusal
 from gcount.node import Node
 
 # How much may come, and for how long, until a request that began like a plain one is whole. The application, which
@@ -50,6 +53,7 @@ class Lane:
             The first input that begins with something else; nothing when the connection is to end.
         """
         start, deadline = 0, 0.0
+        desk = Desk(connection)
         while self._node.recovered:
             request = parse(data, start)
             if request is not None and request.end <= len(data):
@@ -61,7 +65,7 @@ class Lane:
                 if start < len(data):
                     await trio.lowlevel.checkpoint()  # however many came together, others get their turn
                     continue
-                data, start = await connection.receive_some(RECEIVE_BYTES), 0
+                data, start = await self._receive(connection, desk), 0
                 if not data:
                     return b""
             elif request is not None or may_become_plain(data, start):
@@ -74,21 +78,50 @@ class Lane:
                 break
         return data[start:]
 
+    async def _receive(self, connection: Connection, desk: Desk) -> bytes:
+        """Receive what can't be answered at once; nothing when the connection is to end."""
+        data = None
+        while data is None and not connection.stopping:
+            data = await desk.receive(partial(self._answer_at_once, connection, desk))
+        return data or b""
+
+    def _answer_at_once(self, connection: Connection, desk: Desk, data: bytes) -> bool:
+        """Answer a plain request without waiting; False for anything else."""
+        request = parse(data) if desk.free and self._node.recovered else None
+        if request is None or request.end != len(data) or request.closes or request.route is CONSISTENT_VALUE:
+            return False
+        asked = _asked(request)
+        if asked is None:
+            return False
+        name, amount = asked
+        if not amount:
+            desk.answer(self._accepted(connection, request, self._node.value(name)))
+        elif self._node.increment_each([name], amount, partial(self._counted, connection, desk, request)):
+            desk.expect()
+        else:
+            return False
+        return True
+
+    def _counted(self, connection: Connection, desk: Desk, request: Plain, values: Sequence[int] | DiskFull) -> None:
+        """Answer an increment in the instant in which it is counted."""
+        if isinstance(values, DiskFull):
+            desk.leave(partial(self._refused, connection, request, refusal_problem(values)))
+        else:
+            desk.answer(self._accepted(connection, request, values[0]))
+
     @staticmethod
     async def _more(connection: Connection, size: int, deadline: float) -> bytes:
         with trio.move_on_at(deadline):
             if size <= _MOST_BYTES:
-                return await connection.receive_some(RECEIVE_BYTES)
+                return await connection.receive_some()
         return b""
 
     async def _respond(self, connection: Connection, request: Plain) -> bool:
         """Answer a request; False when the application is to say what is wrong with it."""
-        node = self._node
-        try:
-            name = parse_name(request.name.decode("ascii"))
-            amount = parse_amount(request.body) if request.route is INCREMENT else 0
-        except BadRequest:
+        node, asked = self._node, _asked(request)
+        if asked is None:
             return False
+        name, amount = asked
         if request.route is not VALUE:
             connection.set_busy(True)
         try:
@@ -98,18 +131,29 @@ class Lane:
                 value = await node.increment(name, amount)
             else:
                 value = await node.consistent_value(name)
-            status, fields, body = 200, b"content-type: text/plain\r\n", b"%d\n" % value
+            answer = self._accepted(connection, request, value)
         except Refusal as refusal:
-            status, fields, body = await _rendered(refusal_problem(refusal))
+            answer = await self._refused(connection, request, refusal_problem(refusal))
         except Exception as error:
             path = request.route.replace("{name}", request.name.decode("ascii"))
-            status, fields, body = await _rendered(unexpected_problem(error, path))
-        self._count(request, status)
-        closes = b"connection: close\r\n" if connection.stopping or request.closes else b""
-        head = b"HTTP/1.1 %d \r\n%bcontent-length: %d\r\ndate: %b\r\n%b\r\n"
-        await connection.send_all(head % (status, fields, len(body), self._now(), closes) + body)
+            answer = await self._refused(connection, request, unexpected_problem(error, path))
+        await connection.send_all(answer)
         connection.set_busy(False)
         return True
+
+    def _accepted(self, connection: Connection, request: Plain, value: int) -> bytes:
+        return self._render(connection, request, 200, b"content-type: text/plain\r\n", b"%d\n" % value)
+
+    async def _refused(self, connection: Connection, request: Plain, problem: Response) -> bytes:
+        body = await problem.get_data(as_text=False)
+        fields = [f"{name.lower()}: {value}\r\n" for name, value in problem.headers if name.lower() != "content-length"]
+        return self._render(connection, request, problem.status_code, "".join(fields).encode("latin-1"), body)
+
+    def _render(self, connection: Connection, request: Plain, status: int, fields: bytes, body: bytes) -> bytes:
+        self._count(request, status)
+        closes = b"connection: close\r\n" if connection.stopping or request.closes else b""
+        head = b"HTTP/1.1 %d \r\n%bcontent-length: %d\r\ndate: %b\r\n%b\r\n%b"
+        return head % (status, fields, len(body), self._now(), closes, body)
 
     def _now(self) -> bytes:
         """The time as a Date field has it (RFC 9110, 5.6.7)."""
@@ -127,8 +171,10 @@ class Lane:
         counter.inc()
 
 
-async def _rendered(response: Response) -> tuple[int, bytes, bytes]:
-    """A response's status, its header fields but for the length, and its body."""
-    body = await response.get_data(as_text=False)
-    fields = [f"{name.lower()}: {value}\r\n" for name, value in response.headers if name.lower() != "content-length"]
-    return response.status_code, "".join(fields).encode("latin-1"), body
+def _asked(request: Plain) -> tuple[str, int] | None:
+    """The counter and what to add to it; None when the application is to say what is wrong with them."""
+    try:
+        name = parse_name(request.name.decode("ascii"))
+        return name, parse_amount(request.body) if request.route is INCREMENT else 0
+    except BadRequest:
+        return None

@@ -5,15 +5,19 @@ costs. So a connection's task sleeps here while its input is of the usual kind, 
 is woken by anything else, with that, and goes on as if it had received it itself. (Schmidt, Reactor, 1995.)
 """
 
+from __future__ import annotations
+
 import os
 from collections.abc import Callable
 from selectors import EVENT_READ, DefaultSelector
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import trio
 
-from gcount.api.connections import RECEIVE_BYTES, Connection
+if TYPE_CHECKING:
+    from gcount.api.connections import Connection
 
+RECEIVE_BYTES: Final = 32 * 1024  # at once: some 1,000 pipelined commands, a few milliseconds of work
 _A_TURN: Final = 64  # connections between two visits to the scheduler
 
 
@@ -25,12 +29,13 @@ class Reactor:
         self._scope = trio.CancelScope()
 
     def stop(self) -> None:
-        """End `run`; no connection is left."""
+        """End `run`; no task sleeps any more."""
         self._scope.cancel()
+        self._selector.close()
 
     async def run(self) -> None:
         """Receive until told to stop."""
-        with self._selector, self._scope:
+        with self._scope:
             while True:
                 await trio.lowlevel.wait_readable(self._selector)
                 for number, (key, _) in enumerate(self._selector.select(0), start=1):
@@ -58,6 +63,8 @@ class Reactor:
             await watch.woken.wait()
         finally:
             watch.end()
+        if connection.closing:
+            raise trio.ClosedResourceError
         if watch.error is not None:
             raise watch.error
         return watch.data
@@ -74,7 +81,7 @@ class _Watch:
         self._connection = connection
         self._answer = answer
         self._descriptor = connection.socket.fileno()
-        if self._descriptor < 0:
+        if connection.closing:
             raise trio.ClosedResourceError
         selector.register(self._descriptor, EVENT_READ, self)
         connection.wake = self.end

@@ -8,7 +8,6 @@ from typing import Final
 import trio
 
 from gcount.api.connections import Connection
-from gcount.api.reactor import Reactor
 from gcount.api.session import Session
 from gcount.api.verbs import Verb
 from gcount.metrics import Reading
@@ -30,7 +29,6 @@ class Redis:
         self.node = node
         self.verbs = verbs
         self.refused = refused
-        self.reactor = Reactor()
         self.sessions: dict[int, Session] = {}
         self.commands: Counter[tuple[str, bool]] = Counter()  # by name, and whether they failed
         self._ids = count(1)

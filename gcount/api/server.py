@@ -32,7 +32,7 @@ from hypercorn.typing import (
 )
 from hypercorn.utils import parse_socket_addr
 
-from gcount.api.connections import RECEIVE_BYTES, Connection, Connections
+from gcount.api.connections import Connection, Connections
 from gcount.api.lane import Lane
 from gcount.api.protocol import Protocol, http_config
 from gcount.api.redis import Redis
@@ -204,7 +204,7 @@ class _Acceptor:
         """Serve a connection; whatever goes wrong ends this connection and nothing else."""
         try:
             with connection.scope, suppress(trio.ClosedResourceError, trio.BrokenResourceError):
-                first = await connection.receive_some(RECEIVE_BYTES)
+                first = await connection.receive_some()
                 if self._redis is not None and first[:1] == b"*":  # no HTTP request begins like that
                     await self._redis.serve(connection, first)
                 elif first:
@@ -264,8 +264,7 @@ async def serve(
     context = WorkerContext(None)
     async with trio.open_nursery() as serving:
         acceptor = _Acceptor(app, lane, redis, connections, context, serving)
-        if redis is not None:
-            serving.start_soon(redis.reactor.run)
+        serving.start_soon(connections.reactor.run)
         try:
             async with trio.open_nursery() as accepting:
                 for listener in listeners:
@@ -281,5 +280,4 @@ async def serve(
                 await connections.wait_no_clients()
         finally:
             connections.abort_all()  # also when cancelled: nothing else gets a task out of a shielded send
-            if redis is not None:
-                redis.reactor.stop()
+            connections.reactor.stop()

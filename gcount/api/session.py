@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from gcount import sockets
 from gcount.api import resp
 from gcount.api.connections import Connection
+from gcount.api.desk import Desk
 from gcount.api.verbs import CommandError, Later, Verb, parse_names, refusal_text
 from gcount.core.counters import Digest
 from gcount.errors import DiskFull, Recovering, Refusal
@@ -25,7 +25,6 @@ from gcount.errors import DiskFull, Recovering, Refusal
 if TYPE_CHECKING:
     from gcount.api.redis import Redis
 
-RECEIVE_BYTES: Final = 32 * 1024  # at once: some 2,000 commands, a few milliseconds of work
 _SEND_BYTES: Final = 64 * 1024  # answers are not kept beyond
 _MAX_AHEAD: Final = 64 * 1024  # input that is kept while a command waits
 _COMMANDS_A_TURN: Final = 1024
@@ -60,8 +59,7 @@ class Session:
         self._size = 0
         self._later: list[tuple[int, Later]] = []
         self._amounts: list[tuple[str, int]] = []
-        self._counting: trio.Event | None = None  # set when the pipeline on its way to the disk is answered
-        self._unsent = b""
+        self._desk = Desk(connection)
 
     def refresh(self) -> None:
         """Count as used, unless a command is under way, or has begun and does not go on."""
@@ -83,36 +81,14 @@ class Session:
 
     async def _receive(self) -> bytes:
         """Receive what this task has to answer; nothing when nothing is to be answered any more."""
-        await self._settle()
+        await self._desk.settle()
         while not (self.closing or self.connection.stopping or self._ended):
             if self._ahead:
                 return self._ahead.popleft()
-            data = await self.redis.reactor.receive(self.connection, self._answer_at_once)
-            await self._settle()
+            data = await self._desk.receive(self._answer_at_once)
             if data is not None:
                 return data
         return b""
-
-    async def _settle(self) -> None:
-        """Return when all that came is answered."""
-        if self._counting is not None:
-            await self._counting.wait()
-        await self._send_rest()
-
-    def _send(self, data: bytes) -> bool:
-        """Send; returns False when the kernel does not take it all: the rest is for `_send_rest`."""
-        sent = 0
-        with suppress(OSError):  # the stream finds out what is wrong
-            sent = sockets.send_now(self.connection.socket, data)
-            self.connection.bytes_out += sent
-        self._unsent = data[sent:]
-        return not self._unsent
-
-    async def _send_rest(self) -> None:
-        if self._unsent:
-            unsent, self._unsent = self._unsent, b""
-            await self.connection.send_all(unsent)
-            self.connection.set_busy(False)
 
     # The commands of a turn
 
@@ -204,8 +180,7 @@ class Session:
                 answers[place] = render(found) if refused is None else resp.error(refusal_text(refused))
         self.redis.commands.update(zip(self._verbs, [answer[:1] == b"-" for answer in answers], strict=True))
         self._answers, self._verbs, self._size = [], [], 0
-        if not self._send(b"".join(answers)):
-            await self._send_rest()
+        await self.connection.send_all(b"".join(answers))
 
     async def _commit(self, amounts: list[tuple[str, int]]) -> Sequence[int | Refusal]:
         """Count, and remember what was acknowledged."""
@@ -227,7 +202,7 @@ class Session:
 
     def _answer_at_once(self, data: bytes) -> bool:
         """Answer a pipeline of nothing but INCR, or GET, without waiting; False when the input is anything else."""
-        if self._counting is not None or self.connection.stopping or not self._parser.between_commands:
+        if not (self._desk.free and self._parser.between_commands):
             return False
         column = resp.columns(data)
         if column is None or not self.node.recovered:
@@ -239,12 +214,11 @@ class Session:
         if verb == b"INCR":
             if not self.node.increment_each(names, 1, partial(self._counted, len(names))):
                 return False
-            self._counting = trio.Event()
-            self.connection.set_busy(True)
+            self._desk.expect()
             return True
         values = map(self.node.value, names)
         self.redis.commands["GET", False] += len(names)
-        self._answered(b"".join([resp.bulk(b"%d" % n) if n else resp.NULL[self.version] for n in values]))
+        self._desk.answer(b"".join([resp.bulk(b"%d" % n) if n else resp.NULL[self.version] for n in values]))
         return True
 
     def _counted(self, times: int, values: Sequence[int] | DiskFull) -> None:
@@ -256,17 +230,7 @@ class Session:
             self.acknowledged[replica.identity.incarnation] = replica.version
             answers = resp.integers(values, max(values), self.version)
         self.redis.commands["INCR", isinstance(values, DiskFull)] += times
-        if self._counting is not None:
-            self._counting.set()
-            self._counting = None
-        self._answered(answers)
-
-    def _answered(self, answers: bytes) -> None:
-        if self._send(answers) and not self.connection.stopping:
-            self.connection.set_busy(False)
-        else:
-            self.connection.set_busy(True)
-            self.connection.wake()  # the task sends the rest, or closes
+        self._desk.answer(answers)
 
     async def while_connected(self, wait: Callable[[], Awaitable[object]]) -> None:
         """Wait for something for as long as the client stays; what it sends meanwhile is kept, up to a limit."""
@@ -279,7 +243,7 @@ class Session:
         while sum(map(len, self._ahead)) < _MAX_AHEAD:
             data = b""
             with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-                data = await self.connection.receive_some(RECEIVE_BYTES)
+                data = await self.connection.receive_some()
             if not data:
                 self._ended = True
                 waiting.cancel()

@@ -527,7 +527,7 @@ async def test_idle_clients_stay_and_those_in_the_middle_of_a_command_do_not(mon
         whole, half = await running.connect(), await running.connect()
         assert await whole.ask("PING") == await half.ask("PING") == "PONG"
         await half.send(b"*2\r\n$4\r\n")
-        await until(lambda: sum(connection.bytes_in for connection in running.connections._idle) == 14 + 14 + 8)
+        await until(lambda: any(not session._parser.between_commands for session in running.redis.sessions.values()))
         for connection in running.connections._idle:
             connection.last_used -= 1000.0
         running.redis.refresh()
