@@ -127,5 +127,10 @@ class Cpu:
         return [(now - before) / elapsed for now, before in zip(self._seconds(), self._before, strict=True)]
 
     def _seconds(self) -> list[float]:
-        fields = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in self._pids]
-        return [(int(user) + int(system)) / os.sysconf("SC_CLK_TCK") for user, system in (f[11:13] for f in fields)]
+        return [processor_time(pid) for pid in self._pids]
+
+
+def processor_time(pid: int) -> float:
+    """What a process has used since it began, in seconds of one processor."""
+    user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")

@@ -27,6 +27,8 @@ from gcount.core.columns import Column, Frozen
 Digest = dict[bytes, int]
 """What a replica knows: the version of each incarnation."""
 
+_SLICE = 16_384  # names
+
 
 class Delta(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """All cells of one incarnation that changed after one of its versions, as they stood at another.
@@ -42,9 +44,6 @@ class Delta(msgspec.Struct, frozen=True, array_like=True, gc=False):
     after: int
     upto: int
     cells: dict[str, int]
-
-
-_SLICE = 16_384  # names
 
 
 class Gap(ValueError):

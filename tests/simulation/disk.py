@@ -11,90 +11,19 @@ from typing import TypeVar
 import trio
 
 from gcount.storage.disk import Disk, File
+from tests.simulation.inode import Inode
 
 T = TypeVar("T")
-
-PAGE = 512
-_OUTCOMES = ("lost", "kept", "prefix", "pages", "garbage")
 
 
 class SimulatedCrash(BaseException):
     """The power went off before an operation; like `SystemExit`, nothing that handles errors may stop it."""
 
 
-class _Inode:
-    """A file's bytes, as a reader sees them and as they are on the platter."""
-
-    def __init__(self) -> None:
-        self.data = bytearray()
-        self.durable = b""
-        self.changed_from: int | None = None  # the lowest offset that changed since the last sync
-        self.rotten: list[tuple[int, int]] = []  # what a failed sync threw away, though it can still be read
-
-    def touch(self, offset: int) -> None:
-        self.changed_from = offset if self.changed_from is None else min(self.changed_from, offset)
-
-    def write(self, data: bytes) -> None:
-        self.touch(len(self.data))
-        self.data += data
-
-    def truncate(self, size: int) -> None:
-        self.touch(size)
-        del self.data[size:]
-        self.rotten = [(start, min(end, size)) for start, end in self.rotten if start < size]
-
-    def sync(self) -> None:
-        self.durable = self._image()
-        self.changed_from = None
-
-    def rot(self, random: Random) -> None:
-        """A sync failed: pages are dropped as if they were clean, and no later sync writes them (fsyncgate)."""
-        if self.changed_from is not None:
-            start, self.changed_from = self.changed_from, None
-            first = random.randrange(start, len(self.data) + 1)
-            self.rotten.append((random.choice((start, first)), len(self.data)))
-            self.durable = self._image()
-
-    def crash(self, random: Random) -> None:
-        """Fall back to what the platter holds, or may hold."""
-        outcome = random.choice(_OUTCOMES)
-        if self.changed_from is None or outcome == "lost":
-            survived = self.durable
-        elif outcome == "kept":
-            survived = self._image()
-        else:
-            survived = self._torn(random, outcome)
-        self.data = bytearray(survived)
-        self.durable = survived
-        self.changed_from = None
-        self.rotten = []
-
-    def _torn(self, random: Random, outcome: str) -> bytes:
-        start = min(self.changed_from or 0, len(self.data))
-        image = self._image()[: random.randint(start, len(self.data))]
-        if outcome == "prefix":
-            return image
-        torn = bytearray(image)
-        while start < len(torn):
-            end = min(len(torn), (start // PAGE + 1) * PAGE)
-            if random.random() < 0.5:
-                old = self.durable[start:end]
-                hole = old + bytes(end - start - len(old))
-                torn[start:end] = random.randbytes(end - start) if outcome == "garbage" else hole
-            start = end
-        return bytes(torn)
-
-    def _image(self) -> bytes:
-        image = bytearray(self.data)
-        for start, end in self.rotten:
-            image[start:end] = bytes(end - start)
-        return bytes(image)
-
-
 class _Handle(File):
     """A file open for appending in one life of the disk."""
 
-    def __init__(self, disk: SimDisk, name: str, inode: _Inode) -> None:
+    def __init__(self, disk: SimDisk, name: str, inode: Inode) -> None:
         self._disk = disk
         self._life = disk.life
         self._name = name
@@ -156,9 +85,9 @@ class SimDisk(Disk):
         self._crash_at: int | None = None
         self._crash_from: tuple[str, int] | None = None  # how an operation ends, and how many happen from it on
         self._faults: dict[str, tuple[int, int]] = {}  # operation -> how many succeed before, error number
-        self._names: dict[str, _Inode] = {}
-        self._durable: dict[str, _Inode] = {}
-        self._changes: list[tuple[str | None, str | None, _Inode | None]] = []  # old name, new name, file
+        self._names: dict[str, Inode] = {}
+        self._durable: dict[str, Inode] = {}
+        self._changes: list[tuple[str | None, str | None, Inode | None]] = []  # old name, new name, file
 
     def crash_after(self, operations: int) -> None:
         """Let that many operations happen; the next one raises `SimulatedCrash` instead, and so do all after it."""
@@ -210,13 +139,13 @@ class SimDisk(Disk):
     def copy(self) -> SimDisk:
         """Another disk that holds what is durable on this one."""
         disk = SimDisk(Random(self.random.random()), self.latency)
-        disk._names = {name: _copy(inode) for name, inode in self._durable.items()}
+        disk._names = {name: inode.copy() for name, inode in self._durable.items()}
         disk._durable = dict(disk._names)
         return disk
 
     def poke(self, name: str, data: bytes) -> None:
         """Replace a file's bytes durably, as rot or an operator does."""
-        inode = _Inode()
+        inode = Inode()
         inode.write(data)
         inode.sync()
         self._names[name] = self._durable[name] = inode
@@ -260,7 +189,7 @@ class SimDisk(Disk):
 
     def create(self, name: str) -> File:
         self.step("create", name)
-        inode = _Inode()
+        inode = Inode()
         self._change(None, name, inode)
         return _Handle(self, name, inode)
 
@@ -286,21 +215,14 @@ class SimDisk(Disk):
     def free_bytes(self) -> int:
         return max(0, self.capacity - sum(len(inode.data) for inode in self._names.values()))
 
-    def _find(self, name: str) -> _Inode:
+    def _find(self, name: str) -> Inode:
         if name not in self._names:
             raise FileNotFoundError(errno.ENOENT, "No such file", name)
         return self._names[name]
 
-    def _change(self, old: str | None, new: str | None, inode: _Inode | None) -> None:
+    def _change(self, old: str | None, new: str | None, inode: Inode | None) -> None:
         self._changes.append((old, new, inode))
         if old is not None:
             del self._names[old]
         if new is not None and inode is not None:
             self._names[new] = inode
-
-
-def _copy(inode: _Inode) -> _Inode:
-    copied = _Inode()
-    copied.write(inode.durable)
-    copied.sync()
-    return copied

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 
 import pytest
 import trio
@@ -12,111 +11,20 @@ from trio.testing import MockClock
 from gcount.core import checkpoint as core_room
 from gcount.core.columns import Frozen
 from gcount.core.counters import Counters
-from gcount.core.replica import Replica
-from gcount.errors import DiskFull, LogDamaged
-from gcount.metrics import Metrics
+from gcount.errors import DiskFull
 from gcount.storage import checkpoints as room
 from gcount.storage import log as log_room
-from gcount.storage.checkpoints import SUFFIX, Checkpoints, checkpoint_name
-from gcount.storage.findings import ASIDE
-from gcount.storage.log import UNFINISHED, Log, segment_name
-from gcount.storage.recovery import recover
+from gcount.storage.checkpoints import checkpoint_name
+from gcount.storage.log import segment_name
 from gcount.storage.verify import survey
-from tests.simulation.disk import SimDisk, SimulatedCrash
+from tests.simulation.disk import SimulatedCrash
+from tests.storage.checkpointed import NAMES, files, make_small, opened, segments, writing, written
 from tests.storage.stores import ME, contents, sim_disk
-from tests.storage.written import mend
-
-NAMES = [f"n{number}" for number in range(40)]
 
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that a few increments fill segments, and a checkpoint takes many operations of the disk."""
-    monkeypatch.setattr(log_room, "SEGMENT_BYTES", 300)
-    monkeypatch.setattr(room, "FLOOR_BYTES", 300)
-    monkeypatch.setattr(room, "FACTOR", 0.1)
-    monkeypatch.setattr(room, "_PIECE_BYTES", 300)
-    monkeypatch.setattr(room, "_SYNC_BYTES", 600)
-    monkeypatch.setattr(core_room, "CELLS_A_RECORD", 8)
-    monkeypatch.setattr(core_room, "NAMES_A_RECORD", 8)
-
-
-class Store:
-    """What a start makes of a directory; like a node it writes one batch after the other."""
-
-    def __init__(self, disk: SimDisk) -> None:
-        self.replica = Replica(ME, 1000)
-        self.log = Log(disk)
-        self.checkpoints = Checkpoints(disk, self.log, Metrics())
-        self.acknowledged: dict[str, int] = {}
-        self.asked: dict[str, int] = {}
-
-    async def open(self) -> None:
-        if await recover(self.replica, self.log, self.checkpoints) is None:
-            await self.log.begin(ME)
-        self.acknowledged = {name: self.replica.counters.total(name) for name in NAMES}
-        self.asked = self.acknowledged.copy()
-
-    async def add(self, *names: str) -> None:
-        for name in names:
-            self.asked[name] += 1
-            self.replica.stage_increment(name, 1)
-        await self.log.append(self.replica.seal(), ME)
-        self.replica.commit()
-        for name in names:
-            self.acknowledged[name] += 1
-
-    async def fill(self, rounds: int = 1) -> None:
-        for _ in range(rounds):
-            for at in range(0, len(NAMES), 4):
-                await self.add(*NAMES[at : at + 4])
-
-    async def make(self) -> None:
-        await self.checkpoints.make(self.replica)
-
-    def check(self, counters: Counters) -> None:
-        for name in NAMES:
-            assert self.acknowledged[name] <= counters.total(name) <= self.asked[name], name
-
-
-async def opened(disk: SimDisk) -> Store:
-    store = Store(disk)
-    await store.open()
-    return store
-
-
-async def written(seed: int = 0) -> tuple[SimDisk, Store]:
-    """A directory with an older checkpoint, and some segments behind it."""
-    disk = sim_disk(seed)
-    store = await opened(disk)
-    await store.fill()
-    await store.make()
-    await store.fill()
-    return disk, store
-
-
-@asynccontextmanager
-async def writing(store: Store) -> AsyncIterator[None]:
-    """While the context lasts, increments are made as fast as the disk can."""
-
-    async def write() -> None:
-        while True:
-            for name in NAMES:
-                await store.add(name)
-                await trio.lowlevel.checkpoint()  # a disk's operation can't be cancelled
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(write)
-        yield
-        nursery.cancel_scope.cancel()
-
-
-def files(disk: SimDisk) -> list[str]:
-    return [name for name in disk.names() if name.removesuffix(UNFINISHED).endswith(SUFFIX)]
-
-
-def segments(disk: SimDisk) -> list[str]:
-    return [name for name in disk.names() if name.endswith(log_room.SUFFIX)]
+    make_small(monkeypatch)
 
 
 async def test_a_start_goes_on_from_the_checkpoint_and_the_segments_before_it_are_gone(
@@ -223,81 +131,6 @@ async def test_without_room_there_is_none_and_all_goes_on(
         assert store.checkpoints.sequence == store.log.live.sequence
         nursery.cancel_scope.cancel()
     store.check((await opened(disk)).replica.counters)
-
-
-async def test_damage_stops_the_start_with_file_and_offset_and_changes_nothing(autojump_clock: MockClock) -> None:
-    disk, store = await written()
-    await store.make()
-    await store.fill()
-    name, good = files(disk)[0], contents(disk)
-    for at in range(0, len(good[name]), 29):
-        disk.poke(name, good[name][:at] + bytes([good[name][at] ^ 4]) + good[name][at + 1 :])
-        bad = contents(disk)
-        with pytest.raises(LogDamaged, match=rf"{name} at offset (\d+)") as caught:
-            await opened(disk)
-        assert int(str(caught.value).split("at offset ")[1].split(":")[0]) <= at
-        assert contents(disk) == bad
-        assert survey(disk).flaws[0].file == name
-    for cut in (0, 10, len(good[name]) // 2, len(good[name]) - 1):
-        disk.poke(name, good[name][:cut])
-        with pytest.raises(LogDamaged, match=name):
-            await opened(disk)
-
-
-async def test_a_log_that_does_not_go_on_from_the_checkpoint_stops_the_start(autojump_clock: MockClock) -> None:
-    disk, store = await written()
-    await store.make()
-    sequence, good = store.checkpoints.sequence, contents(disk)
-    disk.remove(segment_name(sequence))
-    with pytest.raises(LogDamaged, match=f"{segment_name(sequence)} at offset 0: the segment is missing"):
-        await opened(disk)
-    disk.poke(segment_name(sequence), good[segment_name(sequence)][:-1])
-    with pytest.raises(LogDamaged, match="the log ends before batch"):
-        await opened(disk)
-    disk.poke(segment_name(sequence), good[segment_name(sequence)])
-    disk.poke(checkpoint_name(sequence + 1), good[checkpoint_name(sequence)])
-    with pytest.raises(LogDamaged, match="another one by its header"):
-        await opened(disk)
-    disk.remove(checkpoint_name(sequence + 1))
-    disk.remove(checkpoint_name(sequence))
-    with pytest.raises(LogDamaged, match=f"{segment_name(1)} at offset 0: the segment is missing"):
-        await opened(disk)
-
-
-async def test_a_repair_of_a_checkpoint_can_be_interrupted_anywhere(autojump_clock: MockClock) -> None:
-    """Until it is complete no node starts; then all that could be read is there, joined or aside."""
-    refused = done = 0
-    for operations in range(100):
-        disk, store = await written(operations)
-        await store.make()
-        store.log.close()
-        name = files(disk)[0]
-        bad = bytearray(disk.read(name))
-        bad[bad.index(b"n10")] ^= 1  # a record of names
-        disk.poke(name, bytes(bad))
-        disk.crash_after(operations)
-        complete = False
-        with suppress(SimulatedCrash):
-            complete = bool(mend(disk))
-        disk.crash() if operations % 2 and not complete else disk.restart()
-        assert bytes(bad) in contents(disk).values()
-        if survey(disk).flaws:
-            with pytest.raises(LogDamaged):
-                await opened(disk)
-            refused += 1
-            mend(disk, seed=2)
-        done += 1
-        start = await opened(disk)
-        kept = sum(start.replica.salvage.cell(name, ME.incarnation) == 2 for name in NAMES)
-        assert kept == len(NAMES) - core_room.NAMES_A_RECORD
-        assert start.replica.identity.incarnation != ME.incarnation
-        assert any(name.endswith(ASIDE) for name in disk.names())
-        if complete:
-            break
-    else:
-        pytest.fail("the repair never came to its end")
-    assert refused > 5
-    assert done > refused
 
 
 async def test_the_log_stays_within_a_small_factor_of_the_state(autojump_clock: MockClock) -> None:

@@ -1,0 +1,112 @@
+"""A small data directory with checkpoints, and what was acknowledged there."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+
+from gcount.core import checkpoint as core_room
+from gcount.core.counters import Counters
+from gcount.core.replica import Replica
+from gcount.metrics import Metrics
+from gcount.storage import checkpoints as room
+from gcount.storage import log as log_room
+from gcount.storage.checkpoints import SUFFIX, Checkpoints
+from gcount.storage.log import UNFINISHED, Log
+from gcount.storage.recovery import recover
+from tests.simulation.disk import SimDisk
+from tests.storage.stores import ME, sim_disk
+
+NAMES = [f"n{number}" for number in range(40)]
+
+
+def make_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a few increments fill segments, and a checkpoint takes many operations of the disk."""
+    monkeypatch.setattr(log_room, "SEGMENT_BYTES", 300)
+    monkeypatch.setattr(room, "FLOOR_BYTES", 300)
+    monkeypatch.setattr(room, "FACTOR", 0.1)
+    monkeypatch.setattr(room, "_PIECE_BYTES", 300)
+    monkeypatch.setattr(room, "_SYNC_BYTES", 600)
+    monkeypatch.setattr(core_room, "CELLS_A_RECORD", 8)
+    monkeypatch.setattr(core_room, "NAMES_A_RECORD", 8)
+
+
+class Store:
+    """What a start makes of a directory; like a node it writes one batch after the other."""
+
+    def __init__(self, disk: SimDisk) -> None:
+        self.replica = Replica(ME, 1000)
+        self.log = Log(disk)
+        self.checkpoints = Checkpoints(disk, self.log, Metrics())
+        self.acknowledged: dict[str, int] = {}
+        self.asked: dict[str, int] = {}
+
+    async def open(self) -> None:
+        if await recover(self.replica, self.log, self.checkpoints) is None:
+            await self.log.begin(ME)
+        self.acknowledged = {name: self.replica.counters.total(name) for name in NAMES}
+        self.asked = self.acknowledged.copy()
+
+    async def add(self, *names: str) -> None:
+        for name in names:
+            self.asked[name] += 1
+            self.replica.stage_increment(name, 1)
+        await self.log.append(self.replica.seal(), ME)
+        self.replica.commit()
+        for name in names:
+            self.acknowledged[name] += 1
+
+    async def fill(self, rounds: int = 1) -> None:
+        for _ in range(rounds):
+            for at in range(0, len(NAMES), 4):
+                await self.add(*NAMES[at : at + 4])
+
+    async def make(self) -> None:
+        await self.checkpoints.make(self.replica)
+
+    def check(self, counters: Counters) -> None:
+        for name in NAMES:
+            assert self.acknowledged[name] <= counters.total(name) <= self.asked[name], name
+
+
+async def opened(disk: SimDisk) -> Store:
+    store = Store(disk)
+    await store.open()
+    return store
+
+
+async def written(seed: int = 0) -> tuple[SimDisk, Store]:
+    """A directory with an older checkpoint, and some segments behind it."""
+    disk = sim_disk(seed)
+    store = await opened(disk)
+    await store.fill()
+    await store.make()
+    await store.fill()
+    return disk, store
+
+
+@asynccontextmanager
+async def writing(store: Store) -> AsyncIterator[None]:
+    """While the context lasts, increments are made as fast as the disk can."""
+
+    async def write() -> None:
+        while True:
+            for name in NAMES:
+                await store.add(name)
+                await trio.lowlevel.checkpoint()  # a disk's operation can't be cancelled
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(write)
+        yield
+        nursery.cancel_scope.cancel()
+
+
+def files(disk: SimDisk) -> list[str]:
+    return [name for name in disk.names() if name.removesuffix(UNFINISHED).endswith(SUFFIX)]
+
+
+def segments(disk: SimDisk) -> list[str]:
+    return [name for name in disk.names() if name.endswith(log_room.SUFFIX)]
