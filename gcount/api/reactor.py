@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from gcount.api.connections import Connection
 
 RECEIVE_BYTES: Final = 32 * 1024  # at once: some 1,000 pipelined commands, a few milliseconds of work
-_A_TURN: Final = 64  # connections between two visits to the scheduler
+_A_VISIT: Final = 512  # what looking at a connection costs, in bytes of input
 
 
 class Reactor:
@@ -38,9 +38,11 @@ class Reactor:
         with self._scope:
             while True:
                 await trio.lowlevel.wait_readable(self._selector)
-                for number, (key, _) in enumerate(self._selector.select(0), start=1):
-                    key.data.receive()
-                    if number % _A_TURN == 0:
+                work = 0
+                for key, _ in self._selector.select(0):
+                    work += _A_VISIT + key.data.receive()
+                    if work >= RECEIVE_BYTES:
+                        work = 0
                         await trio.lowlevel.checkpoint()
 
     async def receive(self, connection: Connection, answer: Callable[[bytes], bool]) -> bytes | None:
@@ -93,20 +95,22 @@ class _Watch:
             self._selector = None
             self.woken.set()
 
-    def receive(self) -> None:
-        """Receive once, and answer that or leave it to the task."""
+    def receive(self) -> int:
+        """Receive once, and answer that or leave it to the task; returns how many bytes came."""
+        data = b""
         if self._selector is None:
-            return  # it ended after it was found readable
+            return 0  # it ended after it was found readable
         try:
             data = os.read(self._descriptor, RECEIVE_BYTES)
             self._connection.bytes_in += len(data)
             if data and self._answer(data):
-                return
+                return len(data)
             self.data = data
         except BlockingIOError:
-            return
+            return 0
         except OSError as error:
             self.error = trio.BrokenResourceError(error.strerror)
         except Exception as error:
             self.error = error  # of one connection, not of all
         self.end()
+        return len(data)
