@@ -29,8 +29,10 @@ class Reactor:
         self._scope = trio.CancelScope()
 
     def stop(self) -> None:
-        """End `run`; no task sleeps any more."""
+        """End `run`, and wake all who sleep."""
         self._scope.cancel()
+        for watch in [key.data for key in (self._selector.get_map() or {}).values()]:
+            watch.end()
         self._selector.close()
 
     async def run(self) -> None:
@@ -97,20 +99,22 @@ class _Watch:
 
     def receive(self) -> int:
         """Receive once, and answer that or leave it to the task; returns how many bytes came."""
-        data = b""
         if self._selector is None:
             return 0  # it ended after it was found readable
+        data = None
         try:
             data = os.read(self._descriptor, RECEIVE_BYTES)
-            self._connection.bytes_in += len(data)
-            if data and self._answer(data):
-                return len(data)
-            self.data = data
         except BlockingIOError:
             return 0
         except OSError as error:
             self.error = trio.BrokenResourceError(error.strerror)
+        size = len(data or b"")
+        self._connection.bytes_in += size
+        try:
+            if data and self._answer(data):
+                return size
         except Exception as error:
             self.error = error  # of one connection, not of all
+        self.data = data
         self.end()
-        return len(data)
+        return size

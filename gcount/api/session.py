@@ -82,11 +82,13 @@ class Session:
     async def _receive(self) -> bytes:
         """Receive what this task has to answer; nothing when nothing is to be answered any more."""
         await self._desk.settle()
-        while not (self.closing or self.connection.stopping or self._ended):
+        while not (self.closing or self.connection.stopping):
             if self._ahead:
                 return self._ahead.popleft()
+            if self._ended:
+                break
             data = await self._desk.receive(self._answer_at_once)
-            if data is not None:
+            if data is not None and not self.connection.stopping:
                 return data
         return b""
 

@@ -40,7 +40,8 @@ class Replica:
         self.next_batch = 1
         self.max_counters = max_counters
         self.amounts: dict[str, int] = {}
-        self._bound: int | None = 0  # no own cell is higher with all that is staged; None: to be looked up
+        self._staged = 0  # the sum of the amounts
+        self._greatest: int | None = None  # of the own cells that are durable; None: to be looked up
         self._deltas: list[Delta] = []
         self._new: set[bytes] = set()  # the incarnations among them of which nothing is known yet
         self._new_names = 0
@@ -49,6 +50,7 @@ class Replica:
         self._membership: Membership | None = None
         self._sealed: Batch | None = None
         self._sealed_amounts: dict[str, int] = {}
+        self._sealed_sum = self._sealed_greatest = 0
         self._sealed_new: set[bytes] = set()
         self._sealed_names = 0
 
@@ -113,7 +115,7 @@ class Replica:
             raise CounterLimitReached(
                 f"this node holds {self.max_counters} counters already; names already known go on"
             )
-        self._bound = self._bound_of_cells() + amount
+        self._staged += amount
         self.amounts[name] = waiting = self.amounts.get(name, 0) + amount
         return waiting
 
@@ -129,9 +131,9 @@ class Replica:
         """
         times, amounts = len(names), self.amounts
         most_names = len(self.counters) + len(amounts) + len(self._sealed_amounts) + times
-        if self._bound_of_cells() + amount * times > MAX_CELL or most_names > self.max_counters:
+        if self._highest() + amount * times > MAX_CELL or most_names > self.max_counters:
             return None
-        self._bound = self._bound_of_cells() + amount * times
+        self._staged += amount * times
         first = names[0]
         if names.count(first) == times:
             before = amounts.get(first, 0)
@@ -203,6 +205,8 @@ class Replica:
             own = map(add, self.counters.cells_of(self.amounts, incarnation), self.amounts.values())
             cells = dict(zip(self.amounts, own, strict=True))
             deltas = [Delta(incarnation, version, version + 1, cells), *deltas]
+            self._sealed_greatest = max(cells.values())
+        self._sealed_sum, self._staged = self._staged, 0
         self._sealed = Batch(self.next_batch, deltas, self._identity, self._membership)
         self._sealed_amounts, self._sealed_new, self._sealed_names = self.amounts, self._new, self._new_names
         self._new, self._new_names = set(), 0
@@ -213,6 +217,8 @@ class Replica:
         """The sealed batch is on disk: make it visible."""
         batch = self._unseal()
         self._apply(batch)
+        if self._greatest is not None:
+            self._greatest = max(self._greatest, self._sealed_greatest)
         return batch
 
     def abort(self) -> Batch:
@@ -222,18 +228,18 @@ class Replica:
     def recover(self, batch: Batch) -> None:
         """Join a batch that the log holds; batches come in their order, and again does no harm."""
         self._apply(batch)
-        self._bound = None
 
-    def _bound_of_cells(self) -> int:
-        if self._bound is None:
-            self._bound = self.counters.greatest_cell(self.identity.incarnation)
-        return self._bound
+    def _highest(self) -> int:
+        """What no own cell can exceed when all that is staged is durable."""
+        if self._greatest is None:
+            self._greatest = self.counters.greatest_cell(self.identity.incarnation)
+        return self._greatest + self._sealed_sum + self._staged
 
     def _unseal(self) -> Batch:
         if self._sealed is None:
             raise RuntimeError("no batch in flight")
         batch, self._sealed = self._sealed, None
-        self._sealed_amounts, self._sealed_new, self._sealed_names = {}, set(), 0
+        self._sealed_amounts, self._sealed_new, self._sealed_names, self._sealed_sum = {}, set(), 0, 0
         return batch
 
     def _closing_still(self) -> list[Delta]:
@@ -258,7 +264,7 @@ class Replica:
 
     def _apply(self, batch: Batch) -> None:
         if batch.identity is not None:
-            self.identity = batch.identity
+            self.identity, self._greatest = batch.identity, None
         if batch.membership is not None:
             self.membership = self.membership.merge(batch.membership)
         join = self.counters.join

@@ -70,8 +70,9 @@ class Disk(Directory):
         """Call a function that uses the operations below without holding up the event loop for long.
 
         Args:
-            operation: waits for those that were given before it.
-            brief: whether it is only one small write and its sync.
+            operation: waits for those that were given before it, unless it is done in the loop.
+            brief: whether it is only one small write and its sync, which may be done in the loop; then without a
+                checkpoint.
             aside: whether it is one that takes long: then only others of that kind wait for it.
         """
 
@@ -201,8 +202,6 @@ class RealDisk(RealDirectory, Disk):
 
     async def run(self, operation: Callable[[], T], *, brief: bool = False, aside: bool = False) -> T:
         if brief and self._pace.in_loop(started := perf_counter()):
-            await trio.lowlevel.checkpoint()  # all that came at the same time shares the sync
-            started = perf_counter()
             try:
                 return operation()
             finally:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gcount.core import columns as room
 from gcount.core.counters import Counters, Delta
-from tests.core.histories import History, a_commit, histories, incarnation, join, knowing, three_histories
+from tests.core.histories import NAMES, History, a_commit, histories, incarnation, join, knowing, three_histories
 
 Histories = tuple[History, History, History]
 
@@ -63,6 +63,15 @@ def test_totals_are_the_sums_of_the_cells(replicas: list[Counters]) -> None:
     x, y, z = replicas
     for counters in (x, join(y, x), join(z, y)):
         assert totals(counters) == sums(counters)
+
+
+@given(three_replicas(), st.lists(st.sampled_from([*NAMES, "never counted"])))
+def test_to_ask_for_many_is_to_ask_for_each(replicas: list[Counters], names: list[str]) -> None:
+    for counters in replicas:
+        assert counters.totals_of(names) == [counters.total(name) for name in names]
+        for who in map(incarnation, range(1, 5)):
+            assert counters.cells_of(names, who) == [counters.cell(name, who) for name in names]
+            assert counters.greatest_cell(who) == max(counters.cell(name, who) for name in NAMES)
 
 
 @given(three_histories, st.data())

@@ -83,6 +83,18 @@ def test_the_number_of_held_counters_is_limited_and_those_that_rested_make_room(
     assert holds.ask("one more", "one", 10.5)
 
 
+@given(
+    st.lists(st.tuples(st.sampled_from(["ask", "release"]), st.sampled_from("abc"), st.integers(0, 30)), max_size=20),
+    st.lists(st.sampled_from("abcd"), max_size=4),
+)
+def test_many_wait_while_one_of_them_is_held(steps: list[tuple[str, str, int]], names: list[str]) -> None:
+    holds, now = Holds(), 100.0
+    for action, name, passes in steps:
+        _ = holds.ask(name, "one", now) if action == "ask" else holds.release(name, "one", now)
+        now += passes / 100
+        assert holds.keep_any(names, now) == any(holds.until(each, now) is not None for each in names)
+
+
 @given(st.lists(st.tuples(st.sampled_from(["ask", "release"]), st.integers(0, 2), st.integers(0, 60)), max_size=60))
 def test_writers_wait_at_most_half_of_the_time_whatever_readers_do(steps: list[tuple[str, int, int]]) -> None:
     holds, now, held, starts = Holds(), 100.0, 0.0, []

@@ -7,12 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gcount.core import records
+from gcount.core.checkpoint import Capture
 from gcount.core.counters import Delta
 from gcount.core.limits import MAX_CELL, MAX_INCARNATIONS
 from gcount.core.membership import Membership
 from gcount.core.records import Header, Identity, Scan, encode_batch
 from gcount.core.replica import Replica
-from gcount.errors import CounterLimitReached, PartLimitReached
+from gcount.core.restore import Restore
+from gcount.errors import CounterLimitReached, PartLimitReached, Refusal
 from tests.core.histories import NAMES, History, histories, incarnation
 
 ME = Identity(incarnation(100), incarnation(101))
@@ -111,6 +113,125 @@ def test_clients_never_make_it_hold_more_counters_than_allowed(limit: int, steps
             _ = one.commit() if then == "c" else one.abort()
             sealed = False
         assert len(one.counters) <= limit
+
+
+def staged_alone(one: Replica, name: str, amount: int) -> int | type[Refusal]:
+    try:
+        return one.stage_increment(name, amount)
+    except Refusal as refusal:
+        return type(refusal)
+
+
+@given(
+    st.integers(1, 30),
+    st.lists(
+        st.tuples(
+            st.sampled_from(["each", "each", "alone", "peer", "mint", "seal", "commit", "abort"]),
+            st.lists(st.sampled_from(NAMES), min_size=1, max_size=5),
+            st.sampled_from([1, 7, 2**61]),
+        ),
+        max_size=40,
+    ),
+)
+def test_to_stage_each_of_many_is_to_stage_one_after_the_other_or_nothing(
+    limit: int, made: list[tuple[str, list[str], int]]
+) -> None:
+    one, other, sealed, lives = replica(limit), replica(limit), False, 101
+    for number, (kind, names, amount) in enumerate(made):
+        if kind == "each":
+            staged = one.stage_each(names, amount)
+            if staged is not None:
+                assert [*staged] == [other.stage_increment(name, amount) for name in names]
+        elif kind == "alone":
+            assert staged_alone(one, names[0], amount) == staged_alone(other, names[0], amount)
+        elif kind == "peer":
+            for each in (one, other):
+                each.stage_delta(Delta(incarnation(number), 0, 1, dict.fromkeys(names, amount)))
+        elif kind == "mint":
+            lives += 1
+            for each in (one, other):
+                each.stage_identity(each.identity.reborn(incarnation(lives)))
+        elif kind == "seal" and not sealed:
+            assert one.seal() == other.seal()
+            sealed = True
+        elif kind in ("commit", "abort") and sealed:
+            for each in (one, other):
+                _ = each.commit() if kind == "commit" else each.abort()
+            sealed = False
+        assert (one.amounts, one.counters, one.identity) == (other.amounts, other.counters, other.identity)
+
+
+@pytest.mark.parametrize("where", ["durable", "staged", "sealed"])
+@pytest.mark.parametrize("names", [["a", "a", "a"], ["a", "b", "a"]])
+def test_near_the_limit_of_a_part_none_of_many_is_staged(where: str, names: list[str]) -> None:
+    one = replica()
+    one.stage_increment("a", MAX_CELL - 2)
+    if where != "staged":
+        one.seal()
+    if where == "durable":
+        one.commit()
+    before = one.amounts.copy()
+    assert one.stage_each(names, 1) is None
+    assert one.amounts == before
+    staged = one.stage_each(["a", "a"], 1)
+    assert staged is not None
+    assert staged[1] - staged[0] == 1
+    assert one.stage_each(["a"], 1) is None
+    if where == "sealed":
+        one.commit()
+    commit(one)
+    assert one.counters.total("a") == MAX_CELL
+
+
+@pytest.mark.parametrize("where", ["durable", "staged", "sealed"])
+def test_near_the_limit_of_counters_none_of_many_is_staged(where: str) -> None:
+    one = replica(3)
+    assert one.stage_each(["a", "b"], 1) == [1, 1]
+    if where != "staged":
+        one.seal()
+    if where == "durable":
+        one.commit()
+    before = one.amounts.copy()
+    assert one.stage_each(["c", "d"], 1) is None
+    assert one.amounts == before
+    assert one.stage_each(["c"], 5) == range(5, 6)
+
+
+def test_what_was_aborted_or_counted_in_an_earlier_life_does_not_count_towards_the_limit_of_a_part() -> None:
+    one = replica()
+    one.stage_increment("a", MAX_CELL)
+    one.seal()
+    one.abort()
+    assert one.stage_each(["a"], MAX_CELL) == range(MAX_CELL, MAX_CELL + 1)
+    assert one.stage_each(["a"], 1) is None
+    commit(one)
+    one.stage_identity(ME.reborn(incarnation(102)))
+    commit(one)
+    assert one.stage_each(["a"], MAX_CELL) == range(MAX_CELL, MAX_CELL + 1)
+
+
+@pytest.mark.parametrize("made_of", ["log", "checkpoint", "checkpoint and log"])
+def test_after_a_start_the_limit_of_a_part_is_as_near_as_before(made_of: str) -> None:
+    one, again = replica(), replica()
+    one.stage_increment("a", MAX_CELL - 2)
+    one.seal()
+    batches = [one.commit()]
+    if "checkpoint" in made_of:
+        capture, restore = Capture(one, Header(ME.node, ME.incarnation, 1, 1)), Restore(again)
+        for record in capture.records():
+            restore.take(record)
+        restore.finish()
+        capture.close()
+        batches = []
+    if "log" in made_of:
+        one.stage_increment("b", 1)
+        one.seal()
+        for batch in [*batches, one.commit()]:
+            again.recover(batch)
+    assert again.stage_each(["a"] * 3, 1) is None
+    assert again.stage_each(["a"] * 2, 1) == range(1, 3)
+    commit(again)
+    assert again.counters.cell("a", ME.incarnation) == MAX_CELL
 
 
 def test_a_peers_names_are_not_limited() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Sequence
 
 import pytest
 import trio
@@ -10,7 +11,8 @@ import trio.testing
 
 from gcount.core.counters import Delta
 from gcount.errors import DiskFull, PartLimitReached, Refusal
-from tests.storage.stores import Store, run_simulated, running, sim_disk
+from tests.simulation.disk import SimDisk
+from tests.storage.stores import Store, replayed, run_simulated, running, sim_disk
 
 BIG = 2**64 - 1
 
@@ -85,5 +87,106 @@ def test_a_full_disk_drops_them_all() -> None:
             with pytest.raises(DiskFull):
                 await store.committer.increment_many([("x", 1), ("y", 1)])
             assert await store.committer.increment_many([("x", 1), ("y", 1)]) == [1, 1]
+
+    run_simulated(scenario)
+
+
+# Many at once, without waiting
+
+Told = list[Sequence[int] | DiskFull]
+
+
+def test_each_of_many_is_answered_with_the_value_after_it() -> None:
+    async def scenario() -> None:
+        async with running(sim_disk()) as store:
+            told: Told = []
+            await store.add("x", 10)
+            store.committer.take([Delta(b"p" * 16, 0, 1, {"x": 100, "z": 1000})])
+            assert store.committer.increment_each(["x", "y", "x"], 1, told.append)
+            assert store.committer.increment_each(["x", "x"], 5, told.append)
+            assert store.committer.increment_each(["z"], 7, told.append)
+            assert told == []
+            assert await store.committer.increment_many([("x", 2), ("y", 0)]) == [124, 1]
+            assert told == [[111, 1, 112], range(117, 123, 5), range(1007, 1008, 7)]
+            assert len(store.commits) == 2
+
+    run_simulated(scenario)
+
+
+def test_many_callers_of_many_share_one_order() -> None:
+    async def scenario() -> None:
+        disk, told = sim_disk(), list[int]()
+
+        def tell(values: Sequence[int] | DiskFull) -> None:
+            assert not isinstance(values, DiskFull)
+            told.extend(values)
+
+        async with running(disk) as store:
+            for number in range(60):
+                assert store.committer.increment_each(["x"] * (number % 3 + 1), 1, tell)
+                await trio.sleep(0.0002)
+            await store.add("other")
+            assert told == list(range(1, 121))
+            assert 2 < len(store.commits) < 60
+
+    run_simulated(scenario)
+
+
+class EachTurn(trio.abc.Instrument):
+    """Looks at a store between any two turns of its tasks."""
+
+    def __init__(self, store: Store, told: list[SimDisk]) -> None:
+        self.seen: set[tuple[int, int]] = set()
+        self._store, self._told = store, told
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        self.seen.add((self._store.replica.counters.total("x"), len(self._told)))
+
+
+def test_they_are_told_in_the_instant_in_which_it_is_visible_and_it_is_durable_then() -> None:
+    async def scenario() -> None:
+        disk, told = sim_disk(), list[SimDisk]()
+        async with running(disk) as store:
+            turns = EachTurn(store, told)
+            trio.lowlevel.add_instrument(turns)
+            assert store.committer.increment_each(["x", "x"], 1, lambda _: told.append(disk.copy()))
+            await store.committer.hurry().wait()  # type: ignore[union-attr]
+            trio.lowlevel.remove_instrument(turns)
+            assert turns.seen == {(0, 0), (2, 1)}
+        replica, log = await replayed(told[0])
+        assert replica.counters.total("x") == 2
+        log.close()
+
+    run_simulated(scenario)
+
+
+def test_a_full_disk_is_told_to_each_caller_and_nothing_is_counted() -> None:
+    async def scenario() -> None:
+        disk, told = sim_disk(), Told()
+        async with running(disk) as store:
+            disk.fail("write", 0, errno.ENOSPC)
+            for names in (["x", "y"], ["x", "x"]):
+                assert store.committer.increment_each(names, 1, told.append)
+            with pytest.raises(DiskFull):
+                await store.committer.increment_many([("x", 1)])
+            assert [type(each) for each in told] == [DiskFull, DiskFull]
+            assert store.committer.increment_each(["x", "y"], 1, told.append)
+            await store.committer.increment_many([("x", 0)])
+            assert told[2:] == [[1, 1]]
+
+    run_simulated(scenario)
+
+
+def test_near_a_limit_nobody_is_told_and_nothing_is_changed() -> None:
+    async def scenario() -> None:
+        async with running(sim_disk()) as store:
+            told: Told = []
+            await store.add("x", BIG - 1)
+            assert not store.committer.increment_each(["y", "x", "x"], 1, told.append)
+            assert not store.replica.anything_staged
+            last: list[int | Refusal] = await store.committer.increment_many([("y", 1), ("x", 1), ("x", 1)])
+            assert last[:2] == [1, BIG]
+            assert isinstance(last[2], PartLimitReached)
+            assert told == []
 
     run_simulated(scenario)
