@@ -106,7 +106,7 @@ def totals_merged(seal: Any) -> Any:
     """A node's cell holds the whole total that it knows, and totals are merged by maximum."""
 
     def change(self: Replica) -> Batch:
-        with patch.object(Counters, "cell", lambda counters, name, incarnation: counters.total(name)):
+        with patch.object(Counters, "cells_of", lambda counters, names, incarnation: counters.totals_of(names)):
             batch: Batch = seal(self)
         return batch
 
