@@ -49,8 +49,15 @@ async def head_then_body(client: Client, requests: Sequence[bytes]) -> bytes:
     return answers + await client.rest()
 
 
+async def after_another(client: Client, requests: Sequence[bytes]) -> bytes:
+    """Send each when the connection's task sleeps: only then a request is answered where it is read."""
+    await client.send(value(b"another"))
+    await client.answer()
+    return await one_by_one(client, requests)
+
+
 Way = Callable[[Client, Sequence[bytes]], Awaitable[bytes]]
-WAYS: tuple[Way, ...] = (one_by_one, at_once, head_then_body)
+WAYS: tuple[Way, ...] = (one_by_one, at_once, head_then_body, after_another)
 
 
 @dataclass

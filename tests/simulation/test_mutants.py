@@ -24,7 +24,7 @@ KNOWN_TO_CATCH: dict[str, tuple[int, ...]] = {
     "identity-kept-unconfirmed": (4, 13),
     "identity-kept-on-a-lost-disk": (0, 6),
     "hello-before-the-former-life-is-settled": (19, 33),
-    "former-life-goes-on": (172, 338),
+    "former-life-goes-on": (183, 291),
     "membership-by-order-of-arrival": (5, 8),
     "answered-with-the-batchs-total": (1, 2),
     "view-taken-after-the-gather": (1, 2),
