@@ -44,7 +44,6 @@ def http_config() -> Config:
     config.h11_max_incomplete_size = 16 * 1024
     config.include_server_header = False
     config.keep_alive_max_requests = sys.maxsize
-    config.websocket_max_message_size = 512 * 1024
     config.websocket_ping_interval = None
     return config
 
@@ -100,9 +99,6 @@ class Protocol(H11Protocol):
             await self._refuse(refused.status)
         if isinstance(event, RawData):
             await self._limit_body(len(event.data))
-        # hypercorn tells a peer whose message is too long to close, but then goes on collecting it.
-        if isinstance(self.stream, WSStream) and self.stream.buffer.length > self.stream.buffer.max_length:
-            await self.send(Closed())
 
     async def stream_send(self, event: StreamEvent) -> None:
         """Send an event of a response, with a problem as the body of an error that has none."""

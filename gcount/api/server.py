@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Final, cast
 
@@ -24,11 +24,7 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import (
     AppWrapper,
     ASGIFramework,
-    ASGIReceiveCallable,
-    ASGISendCallable,
-    ASGISendEvent,
     ConnectionState,
-    Scope,
 )
 from hypercorn.utils import parse_socket_addr
 
@@ -133,30 +129,6 @@ class Server(TCPServer):
         self.connection.abort()
 
 
-class _App(ASGIWrapper):
-    """The application, with a checkpoint in every send over a websocket.
-
-    On a websocket that is closed hypercorn's send returns at once: a handler that sends in a loop would never let
-    another task run again, not even the one that tells it.
-    """
-
-    async def __call__(
-        self,
-        scope: Scope,
-        receive: ASGIReceiveCallable,
-        send: ASGISendCallable,
-        sync_spawn: Callable[..., Any],
-        call_soon: Callable[..., Any],
-    ) -> None:
-        """Run the application for one request or websocket."""
-
-        async def send_and_yield(message: ASGISendEvent) -> None:
-            await send(message)
-            await trio.lowlevel.checkpoint()
-
-        await self.app(scope, receive, send_and_yield if scope["type"] == "websocket" else send)
-
-
 class _Acceptor:
     """Accepts connections and serves each in a task of its own."""
 
@@ -169,7 +141,7 @@ class _Acceptor:
         context: WorkerContext,
         nursery: trio.Nursery,
     ) -> None:
-        self._app = _App(app)
+        self._app = ASGIWrapper(app)
         self._lane = lane
         self._redis = redis
         self._config = http_config()
