@@ -225,7 +225,7 @@ def integers(numbers: Sequence[int], greatest: int, version: int) -> bytes:
         version: of RESP.
     """
     if greatest in _INT64:
-        return b"".join([b":%d\r\n" % number for number in numbers])
+        return b":%d\r\n" * len(numbers) % tuple(numbers)  # in less than half the time of one by one
     return b"".join([integer(number, version) for number in numbers])
 
 

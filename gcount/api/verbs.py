@@ -101,9 +101,8 @@ def parse_names(raw: list[bytes]) -> list[str] | None:
         with suppress(CommandError):
             return [parse_name(raw[0])] * len(raw)
         return None
-    joined = b"\n".join(raw)
-    if not joined.isascii() or b"/" in joined or max(map(len, raw)) > MAX_NAME_BYTES or not min(map(len, raw)):
+    text = b"/".join(raw).decode("ascii", "replace")  # which no name may contain
+    names = text.split("/")
+    if not (text.isascii() and text.isprintable() and len(names) == len(raw)):
         return None
-    text = joined.decode()
-    names = text.split("\n")
-    return names if len(names) == len(raw) and "".join(names).isprintable() else None
+    return names if all(names) and max(map(len, names)) <= MAX_NAME_BYTES else None

@@ -139,10 +139,10 @@ class Replica:
             before = amounts.get(first, 0)
             amounts[first] = last = before + amount * times
             return range(before + amount, last + 1, amount)
-        staged = []
+        staged, waiting = [], amounts.get
         for name in names:
-            amounts[name] = waiting = amounts.get(name, 0) + amount
-            staged.append(waiting)
+            amounts[name] = now = waiting(name, 0) + amount
+            staged.append(now)
         return staged
 
     def stage_delta(self, delta: Delta) -> bool:

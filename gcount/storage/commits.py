@@ -5,7 +5,7 @@ Durability lives here and never in a request handler, which its client can cance
 
 from collections.abc import Callable, Sequence
 from math import inf
-from operator import add
+from operator import add, sub
 
 import structlog
 import trio
@@ -38,7 +38,7 @@ class Commit:
         """Have something called in the instant in which the batch becomes visible, or is dropped.
 
         Args:
-            tell: called with why it was dropped, and with what this node added to counters in it. It must not raise.
+            tell: called with why it was dropped, and with `resolve`'s values. It must not raise.
         """
         self._then.append(tell)
 
@@ -57,16 +57,16 @@ class Commit:
         """Whether it was dropped."""
         return self._failure is not None
 
-    def resolve(self, failure: DiskFull | None, amounts: dict[str, int]) -> None:
+    def resolve(self, failure: DiskFull | None, before: dict[str, int]) -> None:
         """Tell and wake all who wait.
 
         Args:
             failure: why the batch was dropped.
-            amounts: what this node added to counters in it.
+            before: the values of this node's counters in it, without what this node added.
         """
         self._failure = failure
         for tell in self._then:
-            tell(failure, amounts)
+            tell(failure, before)
         self._done.set()
 
 
@@ -115,11 +115,12 @@ class Committer:
                 staged.append(refusal)
         answers: list[int | Refusal] = []
 
-        def tell(failure: DiskFull | None, added: dict[str, int]) -> None:
+        def tell(failure: DiskFull | None, before: dict[str, int]) -> None:
             if failure is None:
                 self._metrics.increments.inc(counted)
-                before = self._values_before([name for name, _ in amounts], added)
-                answers.extend(n if isinstance(n, Refusal) else n + b for n, b in zip(staged, before, strict=True))
+                for n, (name, _) in zip(staged, amounts, strict=True):
+                    value = before[name] if name in before else replica.counters.total(name)
+                    answers.append(n if isinstance(n, Refusal) else n + value)
 
         self._next.then(tell)
         await self._soon().wait()
@@ -143,29 +144,28 @@ class Committer:
         if staged is None:
             return False
 
-        def commit(failure: DiskFull | None, added: dict[str, int]) -> None:
+        def commit(failure: DiskFull | None, before: dict[str, int]) -> None:
             if failure is not None:
                 tell(failure)
                 return
             self._metrics.increments.inc(len(names))
             if isinstance(staged, range):  # of one counter only
-                [before] = self._values_before(names[:1], added)
-                tell(range(staged.start + before, staged.stop + before, amount))
+                value = before[names[0]]
+                tell(range(staged.start + value, staged.stop + value, amount))
             else:
-                tell([*map(add, staged, self._values_before(names, added))])
+                tell([*map(add, staged, map(before.__getitem__, names))])
 
         self._next.then(commit)
         self._soon()
         return True
 
-    def _values_before(self, names: Sequence[str], added: dict[str, int]) -> list[int]:
+    def _values_before(self, amounts: dict[str, int]) -> dict[str, int]:
         """The values of counters before this node's part of the batch that became visible.
 
         The order in which increments are staged is the order in which they count. So the answer to one is this and
         what was staged up to it: no two get the same answer.
         """
-        totals = self._replica.counters.totals_of(names)
-        return [total - added.get(name, 0) for name, total in zip(names, totals, strict=True)]
+        return dict(zip(amounts, map(sub, self._replica.counters.totals_of(amounts), amounts.values()), strict=True))
 
     def take(self, deltas: list[Delta]) -> Commit:
         """Stage deltas of a peer; those that can't be taken are left out.
@@ -218,7 +218,7 @@ class Committer:
             failure = await self._commit_batch()
         # No await from here on: what the sync made durable becomes visible before anybody else runs.
         self._flying = None
-        commit.resolve(failure, amounts)
+        commit.resolve(failure, {} if failure else self._values_before(amounts))
 
     async def _commit_batch(self) -> DiskFull | None:
         batch = self._replica.seal()

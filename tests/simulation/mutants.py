@@ -251,7 +251,7 @@ def membership_by_order_of_arrival(merge: Any) -> Any:
 @mutant(Committer, "_values_before")
 def answered_with_the_batchs_total(_: Any) -> Any:
     """All increments of a batch are answered as if they were the last."""
-    return lambda self, names, added: self._replica.counters.totals_of(names)
+    return lambda self, amounts: dict(zip(amounts, self._replica.counters.totals_of(amounts), strict=True))
 
 
 @mutant(Round, "confirmed")
