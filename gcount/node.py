@@ -15,7 +15,7 @@ from gcount.cluster.acceptor import Acceptor
 from gcount.cluster.closing import close_gaps
 from gcount.cluster.gather import Gather, NodeStops
 from gcount.cluster.local import Local
-from gcount.cluster.notices import report_config
+from gcount.cluster.notices import report_config, report_start
 from gcount.cluster.peers import Peers
 from gcount.cluster.transport import Link, Transport
 from gcount.core.identity import Standing
@@ -231,22 +231,9 @@ class Node:
         self.peers.on_linked = self._gather.linked
         seconds = trio.current_time() - self.started
         self.metrics.recovery_seconds.set(seconds)
-        logger.info(
-            "recovered",
-            counters=len(replica.counters),
-            log_bytes=self.log.size,
-            checkpoint_bytes=self.checkpoints.size,
-            seconds=round(seconds, 3),
-            incarnation=replica.identity.incarnation.hex(),
-            fresh=self._fresh,
-        )
         if self._fresh:
             self.metrics.incarnations_minted.inc()
-            logger.info(
-                "new incarnation",
-                reason="the data directory was empty",
-                incarnation=replica.identity.incarnation.hex(),
-            )
+        report_start(replica, self.log.size, self.checkpoints.size, seconds, fresh=self._fresh)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(committer.run)
             nursery.start_soon(self.checkpoints.run, replica)

@@ -6,7 +6,7 @@ from contextlib import suppress
 import trio
 
 from gcount import sockets
-from gcount.api.connections import Connection
+from gcount.api.connection import Connection
 
 
 class Desk:

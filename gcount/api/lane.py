@@ -16,7 +16,7 @@ import trio
 from prometheus_client import Counter
 from quart import Response
 
-from gcount.api.connections import Connection
+from gcount.api.connection import Connection
 from gcount.api.desk import Desk
 from gcount.api.plain import CONSISTENT_VALUE, INCREMENT, VALUE, Plain, may_become_plain, parse
 from gcount.api.problems import refusal_problem, unexpected_problem

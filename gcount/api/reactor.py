@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 if TYPE_CHECKING:
-    from gcount.api.connections import Connection
+    from gcount.api.connection import Connection
 
 RECEIVE_BYTES: Final = 32 * 1024  # at once: some 1,000 pipelined commands, a few milliseconds of work
 _A_VISIT: Final = 512  # what looking at a connection costs, in bytes of input

@@ -7,7 +7,7 @@ from typing import Final
 
 import trio
 
-from gcount.api.connections import Connection
+from gcount.api.connection import Connection
 from gcount.api.session import Session
 from gcount.api.verbs import Verb
 from gcount.metrics import Reading

@@ -28,7 +28,8 @@ from hypercorn.typing import (
 )
 from hypercorn.utils import parse_socket_addr
 
-from gcount.api.connections import Connection, Connections
+from gcount.api.connection import Connection
+from gcount.api.connections import Connections
 from gcount.api.lane import Lane
 from gcount.api.protocol import Protocol, http_config
 from gcount.api.redis import Redis

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from gcount.api import resp
-from gcount.api.connections import Connection
+from gcount.api.connection import Connection
 from gcount.api.desk import Desk
 from gcount.api.verbs import CommandError, Later, Verb, parse_names, refusal_text
 from gcount.core.counters import Digest

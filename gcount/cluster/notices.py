@@ -1,12 +1,37 @@
-"""Lines for the operator about this node's place in its cluster."""
+"""Lines for the operator about this node: its start, its place in its cluster."""
 
 import structlog
 
 from gcount.cluster.local import Local
 from gcount.cluster.peers import Peers
 from gcount.core.membership import Membership
+from gcount.core.replica import Replica
 
 logger: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+
+def report_start(replica: Replica, log: int, checkpoint: int, seconds: float, *, fresh: bool) -> None:
+    """Say that the node has recovered.
+
+    Args:
+        replica: what it holds.
+        log: the size of the log in bytes.
+        checkpoint: the size of the checkpoint in bytes.
+        seconds: how long it took.
+        fresh: whether the data directory was empty.
+    """
+    incarnation = replica.identity.incarnation.hex()
+    logger.info(
+        "recovered",
+        counters=len(replica.counters),
+        log_bytes=log,
+        checkpoint_bytes=checkpoint,
+        seconds=round(seconds, 3),
+        incarnation=incarnation,
+        fresh=fresh,
+    )
+    if fresh:
+        logger.info("new incarnation", reason="the data directory was empty", incarnation=incarnation)
 
 
 async def report_config(local: Local, peers: Peers) -> None:

@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 
 import trio
 
-from gcount.api.connections import Connection, Connections
+from gcount.api.connection import Connection
+from gcount.api.connections import Connections
 from gcount.api.http import make_app
 from gcount.api.lane import Lane
 from gcount.api.server import serve

@@ -15,7 +15,8 @@ import trio
 import trio.testing
 
 from gcount import sockets
-from gcount.api.connections import Connection, Connections, connection_limit
+from gcount.api.connection import Connection
+from gcount.api.connections import Connections, connection_limit
 
 
 @asynccontextmanager
@@ -263,7 +264,7 @@ async def test_a_peer_that_does_not_read_sees_a_reset(busy: bool) -> None:
 async def test_a_connection_knows_that_the_server_ends_and_does_not_linger_then(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("gcount.api.connections.LINGER_SECONDS", 3600.0)
+    monkeypatch.setattr("gcount.api.connection.LINGER_SECONDS", 3600.0)
     connections = Connections(5)
     async with connected(connections) as (connection, _):
         found = [connection.stopping]

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 import pytest
 import trio
 
-from gcount.api.connections import Connection, Connections
+from gcount.api.connection import Connection
+from gcount.api.connections import Connections
 from gcount.api.reactor import Reactor
 from tests.api.lanes import until
 from tests.api.test_connections import connected

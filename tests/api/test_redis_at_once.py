@@ -13,7 +13,8 @@ import hiredis
 import pytest
 import trio
 
-from gcount.api.connections import Connection, Connections
+from gcount.api.connection import Connection
+from gcount.api.connections import Connections
 from gcount.api.greetings import make_redis
 from gcount.api.http import make_app
 from gcount.api.redis import Redis

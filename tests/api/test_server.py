@@ -19,7 +19,8 @@ from quart import request, websocket
 from quart_trio import QuartTrio
 from structlog.testing import capture_logs
 
-from gcount.api.connections import Connection, Connections
+from gcount.api.connection import Connection
+from gcount.api.connections import Connections
 from gcount.api.protocol import Protocol
 from gcount.api.server import serve
 
