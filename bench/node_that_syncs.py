@@ -1,0 +1,33 @@
+"""A node whose way to sync is fixed, on a disk that may be slower than this one.
+
+For `bench/sync.py` only: `node_that_syncs.py WAY DELAY ...` with a way of `adaptive`, `loop` or `thread`, the
+milliseconds that each sync takes longer, and the arguments of a node.
+"""
+
+import os
+import sys
+import time
+
+from gcount.__main__ import main
+from gcount.storage.disk import RealFile
+from gcount.storage.pace import Pace
+
+WAYS = ("adaptive", "loop", "thread")
+
+
+def fix(way: str, delay: float) -> None:
+    if way != "adaptive":
+        Pace.in_loop = lambda _pace, _now: way == "loop"  # type: ignore[assignment, method-assign]
+    if delay:
+
+        def sync(file: RealFile) -> None:
+            time.sleep(delay)
+            os.fdatasync(file._fd)
+
+        RealFile.sync = sync  # type: ignore[assignment, method-assign]
+
+
+if __name__ == "__main__":
+    fix(sys.argv[1], float(sys.argv[2]) / 1000)
+    del sys.argv[1:3]
+    sys.exit(main(sys.argv[1:]))
