@@ -132,6 +132,15 @@ async def test_who_sends_bytes_along_with_its_upgrade_request_is_refused(path: s
         await peer.stream.aclose()
 
 
+async def asking(server: Served, wait: int) -> Peer:
+    """Who has asked for an upgrade, so many visits to the scheduler ago."""
+    peer = await dial(server)
+    await peer.stream.send_all(UPGRADE)
+    for _ in range(wait):
+        await trio.lowlevel.checkpoint()
+    return peer
+
+
 @pytest.mark.parametrize("title", EARLY)
 async def test_who_does_not_wait_for_the_answer_to_its_upgrade_request_is_let_go(
     title: str, monkeypatch: pytest.MonkeyPatch
@@ -140,10 +149,7 @@ async def test_who_does_not_wait_for_the_answer_to_its_upgrade_request_is_let_go
     monkeypatch.setattr(acceptor, "HELLO_TIMEOUT", 0.05)  # half a frame is silence
     async with node(refused=None) as server:
         for wait in WAITS:
-            peer = await dial(server)
-            await peer.stream.send_all(UPGRADE)
-            for _ in range(wait):
-                await trio.lowlevel.checkpoint()
+            peer = await asking(server, wait)
             with contextlib.suppress(trio.BrokenResourceError):
                 await peer.stream.send_all(EARLY[title])
                 if wait % 4:  # else it waits for what the node does
@@ -155,10 +161,7 @@ async def test_who_does_not_wait_for_the_answer_to_its_upgrade_request_is_let_go
 async def test_who_finishes_sending_with_its_upgrade_request_is_let_go() -> None:
     async with node() as server:
         for wait in WAITS:
-            peer = await dial(server)
-            await peer.stream.send_all(UPGRADE)
-            for _ in range(wait):
-                await trio.lowlevel.checkpoint()
+            peer = await asking(server, wait)
             await peer.stream.send_eof()
             await peer.rest()
 
@@ -166,10 +169,7 @@ async def test_who_finishes_sending_with_its_upgrade_request_is_let_go() -> None
 async def test_who_leaves_during_the_handshake_is_let_go() -> None:
     async with node() as server:
         for wait in WAITS:
-            peer = await dial(server)
-            await peer.stream.send_all(UPGRADE)
-            for _ in range(wait):
-                await trio.lowlevel.checkpoint()
+            peer = await asking(server, wait)
             peer.stream.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_LINGER, struct.pack("ii", wait % 2, 0))
             peer.stream.socket.close()
 

@@ -423,7 +423,7 @@ async def main():
         client = socket.socket()  # takes the last descriptor, so that accept() finds none
         client.setblocking(False)
         client.connect_ex(address)
-        await trio.sleep(1.5)
+        await trio.sleep(1.5)  # longer than the second for which a throttled line is silent anyway
         for _ in range(3):
             taken.pop().close()
         stream = trio.SocketStream(trio.socket.from_stdlib_socket(client))

@@ -13,6 +13,7 @@ import trio
 from tests.harness.client import Address, NotSent, once
 from tests.harness.cluster import free_port
 from tests.harness.processes import LAUNCHER, clean_environment
+from tests.harness.waiting import eventually
 
 HOST = "127.0.0.1"
 WITHIN = 60.0
@@ -25,13 +26,14 @@ def start(data: Path, port: int, redirection: str, stderr: int) -> subprocess.Po
 
 
 async def answers(address: Address) -> None:
-    with trio.fail_after(WITHIN):
-        while True:
-            try:
-                if (await once(address, "GET", "/health/ready")).status == 200:
-                    return
-            except NotSent:
-                await trio.sleep(0.02)
+    async def check() -> str | None:
+        try:
+            status = (await once(address, "GET", "/health/ready")).status
+        except NotSent:
+            return "nobody listens"
+        return None if status == 200 else f"not ready: {status}"
+
+    await eventually(check, WITHIN)
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:

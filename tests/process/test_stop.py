@@ -11,8 +11,19 @@ import trio.testing
 from tests.harness.client import Response
 from tests.harness.cluster import assert_unavailable, configure, consistent_values_are, loopback_nodes, running, spread
 from tests.harness.load import Ledger, worker
+from tests.harness.waiting import eventually
 
 STOPS = 6
+
+
+async def counted(ledger: Ledger, more: int) -> None:
+    """Return when so much more was acknowledged: a stop is to come in the midst of increments."""
+    wanted = ledger.acked["n"] + more
+
+    async def check() -> str | None:
+        return None if ledger.acked["n"] >= wanted else f"only {ledger.acked['n']} of {wanted} were acknowledged"
+
+    await eventually(check, 20)
 
 
 async def test_sigterm_under_load_exits_0_every_time_and_loses_nothing(tmp_path: Path) -> None:
@@ -27,7 +38,7 @@ async def test_sigterm_under_load_exits_0_every_time_and_loses_nothing(tmp_path:
             for number in range(6):
                 nursery.start_soon(worker, nodes[0], ["n"], ledger, random.Random(number), stop, 0.0)
             for number in range(STOPS):
-                await trio.sleep(rng.uniform(0.1, 0.3))
+                await counted(ledger, rng.randint(20, 100))
                 stopped = nodes[number % 2]
                 assert await stopped.stop() == 0, stopped.stderr()
                 await stopped.start()

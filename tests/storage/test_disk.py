@@ -10,6 +10,7 @@ from random import Random
 
 import pytest
 import trio
+import trio.testing
 from trio.testing import MockClock
 
 from gcount.errors import DirectoryInUse, DiskFailed
@@ -242,7 +243,7 @@ async def test_an_operation_takes_its_time_and_never_outlives_a_crash(autojump_c
                 await disk.run(lambda: disk.create("ghost"))
 
         nursery.start_soon(ghost)
-        await trio.sleep(0.5)  # it is under way
+        await trio.testing.wait_all_tasks_blocked()  # it is under way
         disk.crash()
     assert disk.names() == []
 
