@@ -25,11 +25,16 @@ logger: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
 class Commit:
-    """The fate of one batch, for those who wait for it."""
+    """The fate of one batch, for those who wait for it.
 
-    __slots__ = ("_done", "_failure", "_then")
+    Attributes:
+        increments: how many of them are in the batch.
+    """
+
+    __slots__ = ("_done", "_failure", "_then", "increments")
 
     def __init__(self) -> None:
+        self.increments = 0
         self._done = trio.Event()
         self._failure: DiskFull | None = None
         self._then: list[Callable[[DiskFull | None, dict[str, int]], None]] = []
@@ -106,18 +111,16 @@ class Committer:
         """
         replica = self._replica
         staged: list[int | Refusal] = []
-        counted = 0
         for name, amount in amounts:
             try:
                 staged.append(replica.stage_increment(name, amount) if amount else replica.amounts.get(name, 0))
-                counted += 1 if amount else 0
+                self._next.increments += 1 if amount else 0
             except Refusal as refusal:
                 staged.append(refusal)
         answers: list[int | Refusal] = []
 
         def tell(failure: DiskFull | None, before: dict[str, int]) -> None:
             if failure is None:
-                self._metrics.increments.inc(counted)
                 for n, (name, _) in zip(staged, amounts, strict=True):
                     value = before[name] if name in before else replica.counters.total(name)
                     answers.append(n if isinstance(n, Refusal) else n + value)
@@ -148,13 +151,13 @@ class Committer:
             if failure is not None:
                 tell(failure)
                 return
-            self._metrics.increments.inc(len(names))
             if isinstance(staged, range):  # of one counter only
                 value = before[names[0]]
                 tell(range(staged.start + value, staged.stop + value, amount))
             else:
                 tell([*map(add, staged, map(before.__getitem__, names))])
 
+        self._next.increments += len(names)
         self._next.then(commit)
         self._soon()
         return True
@@ -218,6 +221,7 @@ class Committer:
             failure = await self._commit_batch()
         # No await from here on: what the sync made durable becomes visible before anybody else runs.
         self._flying = None
+        self._metrics.increments.inc(0 if failure else commit.increments)
         commit.resolve(failure, {} if failure else self._values_before(amounts))
 
     async def _commit_batch(self) -> DiskFull | None:

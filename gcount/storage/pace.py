@@ -7,7 +7,7 @@ less than the loop's other work. See docs/performance.md for what both cost.
 
 from typing import Final
 
-HOLD: Final = 0.001  # seconds for which the loop may be held, typically
+HOLD: Final = 0.002  # seconds for which the loop may be held, typically
 RETRY: Final = 1.0  # seconds in a thread until the loop is tried again
 _WEIGHT: Final = 0.1  # of the newest time in the typical one
 

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import trio
 
+from gcount.core.coalesce import Coalescer
 from gcount.core.records import Header
 from gcount.core.replica import Replica
 from gcount.storage.checkpoints import Checkpoints
@@ -31,7 +32,9 @@ async def recover(replica: Replica, log: Log, checkpoints: Checkpoints) -> Heade
     with _no_collector():
         replica.counters.put_off_totals()
         base = await checkpoints.load(replica)
-        header = await log.recover(replica.recover, base)
+        merged = Coalescer(replica.recover)
+        header = await log.recover(merged.add, base)
+        merged.flush()
         for _ in replica.counters.sum_up():
             await trio.lowlevel.checkpoint()
     await checkpoints.tidy()
