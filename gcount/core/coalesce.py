@@ -1,12 +1,22 @@
-"""Many batches of a log as few: a replay then looks up a counter in the state once, however often it was incremented."""
+"""Many batches of a log as few: a replay looks up a counter in the state once, however often it was incremented."""
 
 from collections.abc import Callable
 from typing import Final
+
+import msgspec
 
 from gcount.core.counters import Delta
 from gcount.core.records import Batch
 
 MOST_CELLS: Final = 131_072  # merged before they are applied; some 50 ms of work, and 20 MB
+
+
+class _Run(msgspec.Struct, gc=False):
+    """Deltas of one incarnation, as one."""
+
+    after: int
+    upto: int
+    cells: dict[str, int]
 
 
 class Coalescer:
@@ -16,13 +26,13 @@ class Coalescer:
     somebody who knows an older one may later be told more than necessary.
 
     Args:
-        apply: called with what came of the batches, in an order that makes no difference to theirs.
+        apply: called with what came of the batches. Deltas of different incarnations may change places.
     """
 
     def __init__(self, apply: Callable[[Batch], None]) -> None:
         self._apply = apply
-        self._merged: dict[bytes, Delta] = {}
-        self._number = 0
+        self._runs: dict[bytes, _Run] = {}
+        self._number = 0  # of the newest batch taken since the last flush
         self._cells = 0
 
     def add(self, batch: Batch) -> None:
@@ -33,24 +43,25 @@ class Coalescer:
             return
         self._number = batch.number
         for delta in batch.deltas:
-            incarnation = delta.incarnation
-            before = self._merged.get(incarnation)
-            if before is not None and before.after <= delta.after <= before.upto < delta.upto:
-                cells = before.cells
-                self._cells -= len(cells)
+            run = self._runs.get(delta.incarnation)
+            if run is not None and run.after <= delta.after <= run.upto < delta.upto:
+                cells = run.cells
+                before = len(cells)
                 cells.update(delta.cells)
-                self._cells += len(cells)
-                self._merged[incarnation] = Delta(incarnation, before.after, delta.upto, cells)
+                run.upto = delta.upto
+                self._cells += len(cells) - before
                 continue
-            if before is not None:
-                self.flush()  # it does not follow: it tells of something older, or leaves a gap
+            if run is not None:  # the delta is older than the run, or there is a gap between them
+                self.flush()
+                self._number = batch.number
+            self._runs[delta.incarnation] = _Run(delta.after, delta.upto, dict(delta.cells))
             self._cells += len(delta.cells)
-            self._merged[incarnation] = Delta(incarnation, delta.after, delta.upto, dict(delta.cells))
         if self._cells > MOST_CELLS:
             self.flush()
 
     def flush(self) -> None:
         """Apply all that was taken."""
-        if self._merged:
-            merged, self._merged, self._cells = list(self._merged.values()), {}, 0
-            self._apply(Batch(self._number, merged))
+        if self._number:
+            merged = [Delta(incarnation, run.after, run.upto, run.cells) for incarnation, run in self._runs.items()]
+            number, self._number, self._runs, self._cells = self._number, 0, {}, 0
+            self._apply(Batch(number, merged))
