@@ -86,6 +86,12 @@ def test_what_follows_each_other_is_applied_once_and_input_is_left_as_it_was() -
     assert first.deltas[0].cells == {"a": 1, "b": 1}
 
 
+def test_what_is_older_than_what_came_before_changes_nothing() -> None:
+    newest, older = Delta(ME.incarnation, 0, 3, {"a": 3}), Delta(ME.incarnation, 1, 2, {"a": 2})
+    one, _ = merged([Batch(1, [newest]), Batch(2, [older])], 1000)
+    assert (one.counters.total("a"), one.version) == (3, 3)
+
+
 def test_no_more_is_kept_than_so_many_cells() -> None:
     batches = [Batch(n, [Delta(ME.incarnation, n - 1, n, {f"n{n}": 1})]) for n in range(1, 10)]
     _, applied = merged(batches, 3)
