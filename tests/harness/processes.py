@@ -71,6 +71,7 @@ class Node:
         folder = log_dir or (data_dir.parent if data_dir is not None else Path.cwd())
         folder.mkdir(parents=True, exist_ok=True)
         self.stderr_path = folder / f"node-{number}-{host.replace(':', '.')}.stderr"
+        self.launcher = LAUNCHER
         self.process: subprocess.Popen[bytes] | None = None
         self.starts = 0
         self._this_start = self._marked = 0
@@ -88,7 +89,7 @@ class Node:
         """Start the process and return at once."""
         assert self.process is None or self.process.poll() is not None, f"{self} already runs"
         self.starts += 1
-        command = [*self.prefix(), str(LAUNCHER), *self.arguments]
+        command = [*self.prefix(), str(self.launcher), *self.arguments]
         if shutil.which("setpriv"):  # should the tests be killed, no node stays behind
             command = ["setpriv", "--pdeathsig", "KILL", *command]
         if self.nofile is not None:

@@ -139,6 +139,8 @@ class Figures:
             f"{len(history.looks):,} reads of /value answered",
             f"available: {share(len(self._attempts) - len(self.unavailable), len(self._attempts))} of "
             f"{len(self._attempts):,} increments on nodes whose process and disk were up",
+            f"{sum(each.checkpoints for each in history.endings):,} checkpoints made, "
+            f"{sum(each.interrupted for each in history.endings)} kills in the midst of one",
             f"healed to exact reads on every node: {percentile(self.exact, 50):.2f} s at the median, "
             f"{max(self.exact, default=0.0):.2f} s at worst; to equal values: {percentile(self.equal, 50):.2f} and "
             f"{max(self.equal, default=0.0):.2f} s",

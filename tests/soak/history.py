@@ -115,6 +115,9 @@ class Ending:
     node: int
     code: int | None  # None: it still ran after 3 s
     tracebacks: int
+    checkpoints: int  # made in all of its lives
+    interrupted: int  # kills in the midst of one
+    verified: int | None  # what `gcount verify` exited with on the directory that is left
 
 
 Record = Soak | Increment | Look | Query | Moment | Fault | Healing | Final | Ending

@@ -133,6 +133,13 @@ def no_node_ends_by_itself(history: History) -> Iterator[str]:
         yield f"{len(history.endings)} of {history.soak.nodes} nodes were stopped by SIGTERM"
 
 
+def directories_are_whole(history: History) -> Iterator[str]:
+    """In the end, whatever the kills and the full disks have left of log and checkpoints."""
+    for ending in history.endings:
+        if ending.verified != 0:
+            yield f"gcount verify says {ending.verified} of node {ending.node}'s directory"
+
+
 def no_node_wrote_a_traceback(history: History) -> Iterator[str]:
     """On its standard error, in all of its lives."""
     for ending in history.endings:
@@ -173,6 +180,9 @@ def something_was_tried(history: History) -> Iterator[str]:
             yield f"node {node} answered no consistent read"
         if not any(look.node == node for look in history.looks):
             yield f"node {node} answered no /value"
+    for ending in history.endings:
+        if not ending.checkpoints:
+            yield f"node {ending.node} made no checkpoint"
 
 
 LAWS: tuple[Callable[[History], Iterator[str]], ...] = (
@@ -181,6 +191,7 @@ LAWS: tuple[Callable[[History], Iterator[str]], ...] = (
     values_never_go_down,
     nodes_agree_in_the_end,
     no_node_ends_by_itself,
+    directories_are_whole,
     no_node_wrote_a_traceback,
     refusals_say_why,
     every_fault_heals,

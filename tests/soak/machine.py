@@ -10,6 +10,7 @@ from typing import Literal
 
 import trio
 
+from tests.harness.checkpointing import unfinished
 from tests.harness.processes import NeverReady, Node
 from tests.harness.tmpfs import Filesystem
 from tests.soak.history import History, Moment
@@ -36,6 +37,7 @@ class Machine:
         self.node, self.disk = node, disk
         self.history, self.clock = history, clock
         self.ready = self.paused = self.full = False
+        self.interrupted = 0  # checkpoints
 
     @property
     def number(self) -> int:
@@ -79,6 +81,8 @@ class Machine:
         self.ready = False
         self._note("killed")
         self.node.kill9()
+        assert self.node.data_dir is not None
+        self.interrupted += unfinished(self.node.data_dir)
 
     def pause(self) -> None:
         self.check()

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import trio
 
 from tests.harness import detour, tmpfs
+from tests.harness.checkpointing import made, write_launcher
 from tests.harness.cluster import namespace_nodes, running
 from tests.harness.namespaces import Network
-from tests.harness.processes import Node
+from tests.harness.processes import REPOSITORY, Node
 from tests.harness.tmpfs import Filesystem
 from tests.soak.history import Ending, Final, History, Soak
 from tests.soak.machine import Clock, EndedByItself, Machine
@@ -70,8 +71,9 @@ async def run(wish: Wish, history: History, logs: Path, on_step: Callable[[str],
         base = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gcount-soak-")))
         network = stack.enter_context(Network(wish.nodes))
         nodes = namespace_nodes(base, network, env={"CHALLENGE_TIMEOUT": str(TIMEOUT)})
-        machines = []
+        machines, launcher = [], write_launcher(base)
         for node in nodes:
+            node.launcher = launcher
             disk = stack.enter_context(_small_disk(node, wish, base)) if FULL in kinds else None
             machines.append(Machine(node, disk, history, clock))
         try:
@@ -161,10 +163,11 @@ async def _settle(machines: list[Machine], names: list[str]) -> None:
 
 async def _stop(machine: Machine) -> None:
     machine.ready = False
-    code: int | None
-    try:
-        code = await machine.node.stop()
-    except AssertionError:
-        code = None
-    tracebacks = machine.node.stderr(whole=True).count("Traceback")
-    machine.history.add(Ending(machine.number, code, tracebacks))
+    node = machine.node
+    code = verified = None
+    with suppress(AssertionError):
+        code = await node.stop()
+        verify = [str(REPOSITORY / "bin" / "gcount"), "verify", str(node.data_dir)]
+        verified = (await trio.run_process(verify, capture_stdout=True, capture_stderr=True, check=False)).returncode
+    tracebacks = node.stderr(whole=True).count("Traceback")
+    machine.history.add(Ending(machine.number, code, tracebacks, made(node), machine.interrupted, verified))

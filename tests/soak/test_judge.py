@@ -39,7 +39,7 @@ def right() -> History:
     for node in NODES:
         history.add(Final(node, "powers-0", 7, 7))
         history.add(Final(node, "plain", 130, 130))
-        history.add(Ending(node, 0, 0))
+        history.add(Ending(node, 0, 0, 5, 1, 0))
     return history
 
 
@@ -147,6 +147,14 @@ def traceback(history: History) -> None:
     history.endings[0] = replace(history.endings[0], tracebacks=1)
 
 
+def damaged_directory(history: History) -> None:
+    history.endings[0] = replace(history.endings[0], verified=1)
+
+
+def no_checkpoint(history: History) -> None:
+    history.endings[0] = replace(history.endings[0], checkpoints=0)
+
+
 def server_error(history: History) -> None:
     history.add(Query(1, "plain", 7.0, 7.1, "unknown", 500))
 
@@ -198,6 +206,8 @@ LIES: dict[Callable[[History], None], str] = {
     hung_at_the_end: "no_node_ends_by_itself",
     not_stopped: "no_node_ends_by_itself",
     traceback: "no_node_wrote_a_traceback",
+    damaged_directory: "directories_are_whole",
+    no_checkpoint: "something_was_tried",
     server_error: "refusals_say_why",
     full_disk_without_the_reason: "refusals_say_why",
     never_exact: "every_fault_heals",
