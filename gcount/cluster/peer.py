@@ -46,6 +46,12 @@ class Peer:
         """Let the writer of the link look for what is to be sent."""
         self._wake.set()
 
+    def hasten(self, now: float) -> None:
+        """Somebody waits for this member to have all that this node has."""
+        if self.pusher is not None:
+            self.pusher.hasten(now)
+            self.wake()
+
     async def wait_awake(self, deadline: float) -> None:
         """Return when there may be something to send, or at the deadline."""
         with trio.move_on_at(deadline):

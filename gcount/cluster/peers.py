@@ -62,8 +62,10 @@ class Peers:
         return len({self._local.met[peer.address].node for peer in others if peer.has(versions)})
 
     async def wait_held(self, versions: Digest, members: int) -> int:
-        """Return `holders` as soon as it is so many, or the node was told to stop."""
+        """Return `holders` as soon as it is so many, or the node was told to stop; until then no push waits."""
         while (found := self.holders(versions)) < members and not self._stopping:
+            for peer in self:
+                peer.hasten(trio.current_time())
             await self._progress.wait()
         return found
 

@@ -20,6 +20,7 @@ from gcount.core.wire import Ack, Push
 from gcount.errors import ProtocolError
 
 PACE = 0.01  # seconds between two pushes on a link
+URGENT_FOR = 1.0  # seconds after somebody waited
 RELAY_AFTER = 1.0  # seconds that another node has to tell its own news before it is relayed
 REFUSED_PAUSE = 1.0  # seconds before a peer whose disk is full is asked again
 LEFT_PAUSE = 1.0  # seconds before an incarnation that a peer left is offered again, doubled each time
@@ -43,9 +44,18 @@ class Pusher:
         self._left: dict[bytes, tuple[int, float]] = {}  # what the peer did not take: how often, and until when to wait
         self._quiet_until = now
         self.paced_until = now  # when the next push may go: under load, each carries what has come together
+        self._urgent_until = now
         self._overdue: Digest = {}
         self._seen: Digest = {}
         self._seen_at = now
+
+    def hasten(self, now: float) -> None:
+        """Somebody waits for the peer to have what it lacks: for a second no push waits for company.
+
+        Who waits once will wait again, and by then the push is under way.
+        """
+        self._urgent_until = now + URGENT_FOR
+        self.paced_until = min(self.paced_until, now)
 
     def next_push(self, counters: Counters, own: Identity, now: float) -> Push | None:
         """What to send now, if anything.
@@ -65,13 +75,13 @@ class Pusher:
                 return None
             self._promised = {delta.incarnation: delta.upto for delta in deltas}
             self._parcels = _marking_last(pack(deltas, PUSH_BYTES))
-            self.paced_until = now + PACE
+            self.paced_until = now if now < self._urgent_until else now + PACE
         last, parcel = next(self._parcels)
         if last:
             self._parcels = None
         self._number += 1
         self._waiting = True
-        return Push(self._number, last, parcel)
+        return Push(self._number, last, parcel, now < self._urgent_until)
 
     def acked(self, ack: Ack, now: float) -> None:
         """The peer answered the push under way.

@@ -67,11 +67,19 @@ class Refused(msgspec.Struct, frozen=True, array_like=True, tag=2):
 
 
 class Push(msgspec.Struct, frozen=True, array_like=True, tag=3):
-    """One parcel of the deltas that the other end lacks; all parcels up to the `last` one are joined in one step."""
+    """One parcel of the deltas that the other end lacks; all parcels up to the `last` one are joined in one step.
+
+    Args:
+        number: counts the pushes of a link, from 1.
+        last: whether the parcels are whole with this one.
+        deltas: of this node's own changes, and of those that others have not told in time.
+        urgent: whether somebody waits for the acknowledgement.
+    """
 
     number: int
     last: bool
     deltas: list[Delta]
+    urgent: bool = False
 
 
 class Ack(msgspec.Struct, frozen=True, array_like=True, tag=4):

@@ -170,13 +170,16 @@ class Committer:
         """
         return dict(zip(amounts, map(sub, self._replica.counters.totals_of(amounts), amounts.values()), strict=True))
 
-    def take(self, deltas: list[Delta]) -> Commit:
+    def take(self, deltas: list[Delta], *, urgent: bool = False) -> Commit:
         """Stage deltas of a peer; those that can't be taken are left out.
 
-        Nobody waits for them but their sender's next push, so for a moment they wait for others to share the sync.
+        Unless they are urgent nobody waits for them but their sender's next push, so for a moment they wait for others
+        to share the sync.
         """
         for delta in deltas:
             self._replica.stage_delta(delta)
+        if urgent:
+            return self._soon()
         self._due = min(self._due, trio.current_time() + RIDE)
         self._waiting.deadline = min(self._waiting.deadline, self._due)
         return self._next

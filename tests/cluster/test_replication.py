@@ -6,9 +6,11 @@ from trio.testing import MockClock
 
 from gcount.cluster.conversation import SILENCE
 from gcount.cluster.peer import BACKOFF_MOST
+from gcount.core import link
 from gcount.core.link import REFUSED_PAUSE
 from gcount.errors import DiskFull
 from gcount.node import CONFIRM_WITHIN
+from gcount.storage import commits
 from gcount.storage.commits import PROBE_AFTER
 from tests.simulation.checks import Books, all_equal
 from tests.simulation.cluster import Host, SimCluster, open_cluster
@@ -49,6 +51,23 @@ async def test_increments_reach_all_within_50_ms(autojump_clock: MockClock, size
         total = size * 2**60 + sum(range(1, size + 1))
         assert await cluster.eventually(lambda: all(h.node.value("x") == total for h in cluster.hosts)) < 0.05
         await cluster.converged("x", total)
+
+
+async def test_who_waits_for_others_disks_does_not_wait_for_company(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link, "PACE", 60.0)
+    monkeypatch.setattr(commits, "RIDE", 60.0)
+    async with open_cluster(2) as cluster:
+        node = cluster[1].node
+        await node.increment("x", 1)
+        await node.peers.wait_held(node.local.replica.counters.digest(), 1)  # that push may have set out already
+        for number in range(1, 20):
+            await node.increment("x", 1)
+            began = trio.current_time()
+            assert await node.peers.wait_held(node.local.replica.counters.digest(), 1) == 1
+            assert cluster[2].node.value("x") == number + 1
+            assert trio.current_time() - began < 1.0
 
 
 async def test_values_are_exact_beyond_64_bits(autojump_clock: MockClock) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gcount.core import link as room
 from gcount.core.counters import Delta, Digest
-from gcount.core.link import PACE, REFUSED_PAUSE, RELAY_AFTER, Intake, Pusher
+from gcount.core.link import PACE, REFUSED_PAUSE, RELAY_AFTER, URGENT_FOR, Intake, Pusher
 from gcount.core.membership import Membership
 from gcount.core.records import Identity
 from gcount.core.replica import Replica
@@ -145,6 +145,27 @@ def test_a_big_push_goes_in_parcels_that_each_wait_for_an_ack() -> None:
     assert next_push(pusher, one, PACE) == Push(
         number + 1, True, [Delta(incarnation(1), 1, one.version, {"name-0": number})]
     )
+
+
+def test_while_somebody_waits_pushes_do_not_wait_for_company_and_say_so() -> None:
+    one, pusher = replica(1), Pusher({}, 0.0)
+    add(one, "a")
+    assert next_push(pusher, one, 0.0) == Push(1, True, [Delta(incarnation(1), 0, 1, {"a": 1})])
+    add(one, "a")
+    pusher.hasten(0.0)
+    assert next_push(pusher, one, 0.0) is None  # one at a time, whoever waits
+    pusher.acked(Ack(1, {incarnation(1): 1}), 0.0)
+    assert next_push(pusher, one, 0.0) == Push(2, True, [Delta(incarnation(1), 1, 2, {"a": 2})], urgent=True)
+    pusher.acked(Ack(2, {incarnation(1): 2}), 0.0)
+    add(one, "a")
+    assert next_push(pusher, one, 0.0) == Push(3, True, [Delta(incarnation(1), 2, 3, {"a": 3})], urgent=True)
+    pusher.acked(Ack(3, {incarnation(1): 3}), 0.0)
+    add(one, "a")
+    later = URGENT_FOR
+    assert next_push(pusher, one, later) == Push(4, True, [Delta(incarnation(1), 3, 4, {"a": 4})])
+    pusher.acked(Ack(4, {incarnation(1): 4}), later)
+    add(one, "a")
+    assert next_push(pusher, one, later) is None
 
 
 def test_lag_is_what_the_peer_has_not_acknowledged() -> None:

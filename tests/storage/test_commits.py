@@ -14,7 +14,7 @@ from gcount.core.counters import Delta
 from gcount.core.membership import Membership
 from gcount.errors import DiskFailed, DiskFull, leaves
 from gcount.storage import log as log_room
-from gcount.storage.commits import PROBE_AFTER
+from gcount.storage.commits import PROBE_AFTER, RIDE
 from gcount.storage.disk import RealDisk
 from tests.simulation.disk import SimDisk, SimulatedCrash
 from tests.storage.stores import ME, Ledger, Store, replayed, run_simulated, running, sim_disk
@@ -42,6 +42,17 @@ async def test_concurrent_increments_and_deltas_share_a_sync(autojump_clock: Moc
         assert sum(store.replica.counters.total(f"n{number}") for number in range(7)) == 200
         assert store.replica.counters.total("a") == 5
     assert (await replayed(disk))[0].counters == store.replica.counters
+
+
+@pytest.mark.parametrize(("urgent", "waits"), [(False, RIDE), (True, 0.0)])
+async def test_a_delta_waits_a_moment_for_company_unless_somebody_waits_for_it(
+    autojump_clock: MockClock, *, urgent: bool, waits: float
+) -> None:
+    async with running(SimDisk(Random(0), latency=(0.0, 0.0))) as store:
+        began = trio.current_time()
+        await store.committer.take([Delta(PEER, 0, 1, {"a": 5})], urgent=urgent).wait()
+        assert store.replica.counters.total("a") == 5
+        assert trio.current_time() - began == pytest.approx(waits, abs=1e-6)
 
 
 async def test_increments_that_come_while_a_batch_is_on_its_way_share_the_next(autojump_clock: MockClock) -> None:
