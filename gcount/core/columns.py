@@ -65,11 +65,6 @@ class Column:
         place = index if self.slots is None else self.slots.get(index, len(self.cells))
         return self.cells[place] if place < len(self.cells) else 0
 
-    def get_each(self, indexes: Iterable[int]) -> Iterable[int]:
-        """Many cells; all of them are in the column."""
-        places = indexes if self.slots is None else map(self.slots.__getitem__, indexes)
-        return map(self.cells.__getitem__, places)
-
     def join(self, indexes: Collection[int], values: Iterable[int], upto: int, totals: list[int] | None) -> None:
         """Take the maximum with some cells.
 

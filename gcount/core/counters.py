@@ -169,9 +169,12 @@ class Counters:
         column = self._columns.get(incarnation)
         if column is None or column.version <= after:
             return None
-        changed = [*column.changed_after(after)]
-        cells = zip(map(self._names.__getitem__, changed), column.get_each(changed), strict=True)
-        return Delta(incarnation, after, column.version, dict(cells))
+        names, cells, place_of, indexes = self._names, column.cells, column.slots, column.changed_after(after)
+        if place_of is None:
+            changed = {names[index]: cells[index] for index in indexes}
+        else:
+            changed = {names[index]: cells[place_of[index]] for index in indexes}
+        return Delta(incarnation, after, column.version, changed)
 
     def newer_than(self, digest: Digest) -> list[Delta]:
         """All that somebody with that digest lacks."""
