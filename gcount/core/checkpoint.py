@@ -37,7 +37,7 @@ class Head(msgspec.Struct, frozen=True, array_like=True, tag=1):
         identity: who wrote it.
         membership: as it was.
         names: how many counters.
-        columns: each incarnation with its version and the length of its column.
+        columns: each incarnation with its version and how many cells its column has, those that are 0 included.
     """
 
     next_batch: int
@@ -60,15 +60,16 @@ class Names(msgspec.Struct, frozen=True, array_like=True, tag=2):
 
 
 class Cells(msgspec.Struct, frozen=True, array_like=True, tag=3):
-    """The next cells of a column.
+    """The next cells of a column (see columns.py).
 
     Args:
         incarnation: whose.
         version: of the whole column.
-        first: the index of the first one.
+        first: the place of the first one.
         count: how many.
         cells: 64-bit words, little endian; none when all of them are 0.
         stamps: the versions of their last changes, alike.
+        indexes: of a sparse column, alike; none when it is dense: then they are the places.
     """
 
     incarnation: bytes
@@ -77,18 +78,20 @@ class Cells(msgspec.Struct, frozen=True, array_like=True, tag=3):
     count: int
     cells: bytes
     stamps: bytes
+    indexes: bytes = b""
 
-    def words(self) -> tuple[array[int], array[int]]:
-        """Cells and stamps.
+    def words(self) -> tuple[array[int], array[int], array[int]]:
+        """Indexes (none of a dense column), cells and stamps.
 
         Raises:
             ValueError: they are not as many as they have to be.
         """
         blank = bytes(8 * self.count)
         cells, stamps = (_words(data or blank) for data in (self.cells, self.stamps))
-        if not len(cells) == len(stamps) == self.count:
+        indexes = _words(self.indexes)
+        if not len(cells) == len(stamps) == self.count or len(indexes) not in (0, self.count):
             raise ValueError(f"{len(cells)} cells and {len(stamps)} stamps stand where {self.count} should")
-        return cells, stamps
+        return indexes, cells, stamps
 
 
 class Aside(msgspec.Struct, frozen=True, array_like=True, tag=4):
@@ -159,7 +162,8 @@ class Capture:
     def guess(self) -> int:
         """About how many bytes it will take."""
         aside = sum(len(delta.cells) for delta in self._aside)
-        return (self.head.names + aside) * _NAME_GUESS + 16 * sum(length for _, _, length in self.head.columns)
+        words = sum((3 if column.sparse else 2) * column.length for column in self._columns.values())
+        return (self.head.names + aside) * _NAME_GUESS + 8 * words
 
     def close(self) -> None:
         """It will not be read any further."""
@@ -183,9 +187,11 @@ class Capture:
         for incarnation, column in self._columns.items():
             first = 0
             while first < column.length or first == 0:
-                cells, stamps = column.read(CELLS_A_RECORD)
-                yield Cells(incarnation, column.version, first, len(cells), _bytes(cells), _bytes(stamps))
-                first += max(1, len(cells))
+                indexes, *words = column.read(CELLS_A_RECORD)
+                cells, stamps = map(_bytes_unless_blank, words)
+                count = len(words[0])
+                yield Cells(incarnation, column.version, first, count, cells, stamps, _bytes(indexes))
+                first += max(1, count)
         if self._aside:
             for parcel in pack(self._aside, FRAME_BYTES):
                 yield Aside(parcel)
@@ -198,9 +204,11 @@ def _words(data: bytes) -> array[int]:
     return words
 
 
+def _bytes_unless_blank(words: array[int]) -> bytes:
+    return _bytes(words) if any(words) else b""
+
+
 def _bytes(words: array[int]) -> bytes:
-    if not any(words):  # an incarnation that counted little
-        return b""
     if _SWAPPED:
         words = words[:]
         words.byteswap()

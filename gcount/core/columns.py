@@ -1,7 +1,12 @@
 """What one incarnation has counted: a column of cells, and when each of them changed last.
 
-Cells and stamps are 64-bit words, indexed by interned name, 0 where the incarnation never counted. A column can be
-frozen: it then goes on changing, and can still be read as it was.
+Cells and stamps are 64-bit words. In a *dense* column they stand at the index of the interned name, 0 where the
+incarnation never counted: nothing is faster, but a single cell of a late name would cost as much as all before it. So
+the column of an incarnation that counted few of the names is *sparse*: its words stand in the order in which the cells
+came, and a dict tells where. A column takes either form by what it holds, and never costs more than a fixed number of
+bytes for each cell.
+
+A column can be frozen: it then goes on changing, and can still be read as it was.
 """
 
 from __future__ import annotations
@@ -12,28 +17,53 @@ from collections.abc import Collection, Iterable, Iterator
 from itertools import repeat
 
 MAX_RECENT = 65_536  # changes; older askers cost one pass over the column
+SMALL = 256  # words; so short a column may be dense, whatever it holds
+SPAN = 8  # words for each cell: a sparse column is made dense when it takes no more, a dense one sparse at twice that
 
 
 class Column:
     """The cells of one incarnation at its `version`, never more and never less.
 
     The newest changes are kept in their order, each as index and version; one that has a later stamp by now is stale.
+
+    Attributes:
+        cells: the words, each at its *place*; in a dense column that is the index.
+        stamps: the versions of their last changes, alike.
+        slots: the places by index; None in a dense column.
+        indexes: the indexes by place; empty in a dense column.
     """
 
-    __slots__ = ("_changed", "_floor", "_when", "cells", "frozen", "stamps", "version")
+    __slots__ = (
+        "_changed",
+        "_end",
+        "_floor",
+        "_room",
+        "_when",
+        "cells",
+        "frozen",
+        "indexes",
+        "slots",
+        "stamps",
+        "version",
+    )
 
     def __init__(self) -> None:
         self.version = 0
         self.cells = array("Q")
         self.stamps = array("Q")
+        self.slots: dict[int, int] | None = None
+        self.indexes = array("Q")
         self.frozen: Frozen | None = None
+        self._room = SMALL  # how long it may become while it is dense without that its cells are counted
+        self._end = 0  # how long it would be were it not sparse
         self._changed: deque[int] = deque(maxlen=MAX_RECENT)
         self._when: deque[int] = deque(maxlen=MAX_RECENT)
         self._floor = 0  # how far back they reach, unless some were dropped
 
     def get(self, index: int) -> int:
         """A cell."""
-        return self.cells[index] if index < len(self.cells) else 0
+        place = index if self.slots is None else self.slots.get(index, len(self.cells))
+        return self.cells[place] if place < len(self.cells) else 0
 
     def join(self, indexes: Collection[int], values: Iterable[int], upto: int, totals: list[int] | None) -> None:
         """Take the maximum with some cells.
@@ -44,39 +74,40 @@ class Column:
             upto: the version that they bring the column to.
             totals: what grows with each cell, if that is wanted: it costs as much as all the rest.
         """
+        places = self._places(indexes)
         if self.frozen is not None:
-            self.frozen.keep(indexes)
-        self._grow(max(indexes, default=-1) + 1)
+            self.frozen.keep(places)
         cells, stamps = self.cells, self.stamps
         if totals is None:
-            for index, n in zip(indexes, values, strict=True):
-                if n > cells[index]:
-                    cells[index] = n
-                stamps[index] = upto
+            for place, n in zip(places, values, strict=True):
+                if n > cells[place]:
+                    cells[place] = n
+                stamps[place] = upto
         else:
-            for index, n in zip(indexes, values, strict=True):
-                grown = n - cells[index]
+            for index, place, n in zip(indexes, places, values, strict=True):
+                grown = n - cells[place]
                 if grown > 0:
-                    cells[index] = n
+                    cells[place] = n
                     totals[index] += grown
-                stamps[index] = upto
+                stamps[place] = upto
         self.version = upto
         self._changed.extend(indexes)
         self._when.extend(repeat(upto, len(indexes)))
 
     def join_one(self, index: int, n: int, upto: int, totals: list[int] | None) -> None:
         """The same for one cell, in a fraction of the time."""
-        cells = self.cells
+        place = index
+        if self.slots is not None or index >= len(self.cells):
+            (place,) = self._places((index,))
         if self.frozen is not None:
-            self.frozen.keep((index,))
-        if index >= len(cells):
-            self._grow(index + 1)
-        grown = n - cells[index]
+            self.frozen.keep((place,))
+        cells = self.cells
+        grown = n - cells[place]
         if grown > 0:
-            cells[index] = n
+            cells[place] = n
             if totals is not None:
                 totals[index] += grown
-        self.stamps[index] = self.version = upto
+        self.stamps[place] = self.version = upto
         self._changed.append(index)
         self._when.append(upto)
 
@@ -85,18 +116,85 @@ class Column:
         kept = self._when
         if version >= (kept[0] if len(kept) == kept.maxlen else self._floor):
             return self._walk(version)
-        return [index for index, stamp in enumerate(self.stamps) if stamp > version]
+        stamped = enumerate(self.stamps) if self.slots is None else zip(self.indexes, self.stamps, strict=True)
+        return [index for index, stamp in stamped if stamp > version]
 
     def freeze(self) -> Frozen:
         """Keep the column readable as it is now, until `frozen` is None again."""
         self.frozen = Frozen(self)
         return self.frozen
 
-    def restore(self, version: int, cells: array[int], stamps: array[int]) -> None:
-        """Append a slice of a column that was frozen; of older changes the order is not known."""
+    def restore(self, version: int, indexes: array[int], cells: array[int], stamps: array[int]) -> None:
+        """Append a slice of a column that was frozen; of older changes the order is not known.
+
+        Raises:
+            ValueError: a cell stands there twice, or one slice is dense and another one sparse.
+        """
+        if indexes and not self.cells:
+            self.slots = {}
+        if len(cells) > 0 and (self.slots is None) == bool(indexes):
+            raise ValueError("a dense slice of an incarnation's cells and a sparse one do not go together")
         self.version = self._floor = version
         self.cells += cells
         self.stamps += stamps
+        if self.slots is None:
+            self._room += 2 * SPAN * (len(stamps) - stamps.count(0))
+            return
+        self.slots.update(zip(indexes, range(len(self.indexes), len(self.cells)), strict=True))
+        self.indexes += indexes
+        self._end = max(self._end, max(indexes, default=-1) + 1)
+        if len(self.slots) < len(self.cells):
+            raise ValueError("a cell of an incarnation stands there twice")
+
+    def _places(self, indexes: Collection[int]) -> Collection[int]:
+        """Where these cells are; those that are missing are made, which may change the column's form."""
+        slots = self.slots
+        if slots is None:
+            size = max(indexes, default=-1) + 1
+            if size <= self._room or self._stays_dense(indexes, size):
+                self._grow(size)
+                return indexes
+            slots = self._make_sparse()
+        new = [index for index in indexes if index not in slots]
+        if new:
+            self._end = max(self._end, max(new) + 1)
+            count = len(slots) + len(new)
+            if self._end <= max(SMALL, SPAN * count):
+                self._make_dense(count)
+                return indexes
+            slots.update(zip(new, range(len(slots), count), strict=True))
+            self.indexes.extend(new)
+            self._grow(count)
+        return [*map(slots.__getitem__, indexes)]
+
+    def _stays_dense(self, indexes: Collection[int], size: int) -> bool:
+        """Whether a dense column holds enough for a new size; it is asked that seldom as the answer gives room."""
+        cells, stamps = len(self.cells), self.stamps
+        count = cells - stamps.count(0) + sum(index >= cells or not stamps[index] for index in indexes)
+        if size > max(SMALL, SPAN * count):
+            return False
+        self._room = max(SMALL, 2 * SPAN * count)
+        return True
+
+    def _make_sparse(self) -> dict[int, int]:
+        # What is frozen keeps the words as they are, here and below: they are not changed any more.
+        self.frozen = None
+        self._end = len(self.cells)
+        self.indexes = array("Q", [index for index, stamp in enumerate(self.stamps) if stamp])
+        self.cells = array("Q", map(self.cells.__getitem__, self.indexes))
+        self.stamps = array("Q", map(self.stamps.__getitem__, self.indexes))
+        self.slots = dict(zip(self.indexes, range(len(self.indexes)), strict=True))
+        return self.slots
+
+    def _make_dense(self, count: int) -> None:
+        self.frozen = None
+        indexes, cells, stamps = self.indexes, self.cells, self.stamps
+        self.slots, self.indexes, self.cells, self.stamps = None, array("Q"), array("Q"), array("Q")
+        self._grow(self._end)
+        self._room = max(SMALL, 2 * SPAN * count)
+        for index, n, stamp in zip(indexes, cells, stamps, strict=True):
+            self.cells[index] = n
+            self.stamps[index] = stamp
 
     def _grow(self, size: int) -> None:
         missing = size - len(self.cells)
@@ -106,11 +204,11 @@ class Column:
             self.stamps.frombytes(blank)
 
     def _walk(self, version: int) -> Iterator[int]:
-        stamps = self.stamps
+        stamps, slots = self.stamps, self.slots
         for index, when in zip(reversed(self._changed), reversed(self._when), strict=True):
             if when <= version:
                 return
-            if stamps[index] == when:
+            if stamps[index if slots is None else slots[index]] == when:
                 yield index
 
 
@@ -126,24 +224,29 @@ class Frozen:
     def __init__(self, column: Column) -> None:
         self.version = column.version
         self.length = len(column.cells)
-        self._column = column
+        self.sparse = column.slots is not None
+        self._indexes, self._cells, self._stamps = column.indexes, column.cells, column.stamps
         self._next = 0  # all before it was read
-        self._before: dict[int, tuple[int, int]] = {}  # cell and stamp of what has changed since, by index
+        self._before: dict[int, tuple[int, int]] = {}  # cell and stamp of what has changed since, by place
 
-    def keep(self, indexes: Iterable[int]) -> None:
+    def keep(self, places: Iterable[int]) -> None:
         """These cells are about to change."""
         start, end, before = self._next, self.length, self._before
-        cells, stamps = self._column.cells, self._column.stamps
-        for index in indexes:
-            if start <= index < end and index not in before:
-                before[index] = cells[index], stamps[index]
+        cells, stamps = self._cells, self._stamps
+        for place in places:
+            if start <= place < end and place not in before:
+                before[place] = cells[place], stamps[place]
 
-    def read(self, size: int) -> tuple[array[int], array[int]]:
-        """The next cells and their stamps, `size` of each at most; none when all were read."""
+    def read(self, size: int) -> tuple[array[int], array[int], array[int]]:
+        """The next cells, `size` of them at most; none when all were read.
+
+        Returns:
+            Their indexes, none in a dense column; the cells; their stamps.
+        """
         start, end = self._next, min(self._next + size, self.length)
         self._next = end
-        cells, stamps = self._column.cells[start:end], self._column.stamps[start:end]
+        cells, stamps = self._cells[start:end], self._stamps[start:end]
         if self._before:
-            for index in self._before.keys() & range(start, end):
-                cells[index - start], stamps[index - start] = self._before.pop(index)
-        return cells, stamps
+            for place in self._before.keys() & range(start, end):
+                cells[place - start], stamps[place - start] = self._before.pop(place)
+        return self._indexes[start : end if self.sparse else start], cells, stamps

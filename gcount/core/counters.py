@@ -99,9 +99,12 @@ class Counters:
 
     def cells_of(self, names: Collection[str], incarnation: bytes) -> list[int]:
         """What one incarnation has added to many counters."""
-        column = self._columns.get(incarnation)
-        cells = column.cells if column else array("Q")
-        index_of, size = self._indexes.get, len(cells)
+        column = self._columns.get(incarnation) or Column()
+        cells, index_of = column.cells, self._indexes.get
+        size = len(cells)
+        if column.slots is not None:
+            place_of = column.slots.get
+            return [cells[at] if (at := place_of(index_of(name, -1), size)) < size else 0 for name in names]
         return [cells[index] if (index := index_of(name, size)) < size else 0 for name in names]
 
     def greatest_cell(self, incarnation: bytes) -> int:
@@ -166,8 +169,11 @@ class Counters:
         column = self._columns.get(incarnation)
         if column is None or column.version <= after:
             return None
-        names, cells = self._names, column.cells
-        changed = {names[index]: cells[index] for index in column.changed_after(after)}
+        names, cells, place_of, indexes = self._names, column.cells, column.slots, column.changed_after(after)
+        if place_of is None:
+            changed = {names[index]: cells[index] for index in indexes}
+        else:
+            changed = {names[index]: cells[place_of[index]] for index in indexes}
         return Delta(incarnation, after, column.version, changed)
 
     def newer_than(self, digest: Digest) -> list[Delta]:
@@ -180,7 +186,7 @@ class Counters:
         return {incarnation: column.freeze() for incarnation, column in self._columns.items()}
 
     def lengths(self) -> list[tuple[bytes, int, int]]:
-        """Each incarnation with its version and how long its column is."""
+        """Each incarnation with its version and how many words its column has."""
         return [(incarnation, column.version, len(column.cells)) for incarnation, column in self._columns.items()]
 
     def thaw(self) -> None:
@@ -202,7 +208,7 @@ class Counters:
             raise ValueError("a name stands there twice")
 
     def restore_cells(
-        self, incarnation: bytes, version: int, first: int, cells: array[int], stamps: array[int]
+        self, incarnation: bytes, version: int, first: int, indexes: array[int], cells: array[int], stamps: array[int]
     ) -> None:
         """Go on with an incarnation's column, by a slice of it that was frozen.
 
@@ -211,9 +217,11 @@ class Counters:
         """
         end = first + len(cells)
         column = self._columns.setdefault(incarnation, Column())
-        if first != len(column.cells) or end > len(self._names) or column.version not in (0, version):
+        if first != len(column.cells) or column.version not in (0, version):
             raise ValueError(f"cells {first} to {end} of an incarnation stand at the wrong place")
-        column.restore(version, cells, stamps)
+        if max(end, max(indexes, default=-1) + 1) > len(self._names):
+            raise ValueError(f"cells {first} to {end} of an incarnation are of names that are not there")
+        column.restore(version, indexes, cells, stamps)
 
     def put_off_totals(self) -> None:
         """Add up nothing until `sum_up`: a start needs no totals on its way."""
@@ -221,13 +229,19 @@ class Counters:
 
     def sum_up(self) -> Iterator[None]:
         """Make all totals anew, a slice of them from one step to the next; nothing may change meanwhile."""
+        dense = [column for column in self._columns.values() if column.slots is None]
+        sparse = [column for column in self._columns.values() if column.slots is not None]
         for start in range(0, len(self._names), _SLICE):
             end = min(start + _SLICE, len(self._names))
             totals = [0] * (end - start)
-            for column in self._columns.values():
+            for column in dense:
                 cells = column.cells[start:end]
                 totals[: len(cells)] = map(add, totals, cells)
             self._totals[start:end] = totals
+            yield
+        for column in sparse:
+            for index, n in zip(column.indexes, column.cells, strict=True):
+                self._totals[index] += n
             yield
         self._summed = True
 

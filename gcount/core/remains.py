@@ -60,7 +60,8 @@ class Remains:
         for first in sorted(slices):
             whole = whole and first == end
             end = first + slices[first].count
-            for index, n in enumerate(slices[first].words()[0], start=first):
+            indexes, words, _ = slices[first].words()
+            for index, n in zip(indexes or range(first, end), words, strict=True):
                 name = self._names.get(index)
                 if n and name is not None:
                     cells[name] = n

@@ -21,6 +21,8 @@ from tests.core.histories import NAMES, History, incarnation, knowing, three_his
 ME = Identity(b"n" * 16, incarnation(1), (incarnation(8),))
 LIVE = Header(ME.node, ME.incarnation, 7, 3)
 
+pytestmark = pytest.mark.usefixtures("forms")
+
 
 def blank() -> Replica:
     return Replica(Identity(bytes(16), bytes(16)), 0)

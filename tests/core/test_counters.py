@@ -13,6 +13,8 @@ from tests.core.histories import NAMES, History, a_commit, histories, incarnatio
 
 Histories = tuple[History, History, History]
 
+pytestmark = pytest.mark.usefixtures("forms")
+
 
 @st.composite
 def three_replicas(draw: st.DrawFn) -> list[Counters]:

@@ -58,11 +58,11 @@ def versions_of_the_end_recorded(make: Any) -> Any:
     class Stale(Frozen):
         old: array[int]
 
-        def read(self, size: int) -> tuple[array[int], array[int]]:
-            start, (cells, stamps) = self._next, super().read(size)
+        def read(self, size: int) -> tuple[array[int], array[int], array[int]]:
+            start, (indexes, cells, stamps) = self._next, super().read(size)
             for index in range(len(cells)):
                 cells[index] = self.old[start + index] if start + index < len(self.old) else 0
-            return cells, stamps
+            return indexes, cells, stamps
 
     async def change(self: Any, replica: Replica) -> None:
         columns = replica.counters._columns

@@ -17,7 +17,7 @@ import structlog
 import trio
 from trio.testing import MockClock
 
-from gcount.core import checkpoint
+from gcount.core import checkpoint, columns
 from gcount.core.membership import Membership
 from gcount.core.replica import Replica
 from gcount.errors import LogDamaged
@@ -130,6 +130,8 @@ def _surroundings(scenario: Scenario, film: Film) -> Iterator[None]:
         (checkpoints, "_READ_BYTES", 1000),
         (checkpoint, "CELLS_A_RECORD", scenario.cells_a_record),
         (checkpoint, "NAMES_A_RECORD", scenario.cells_a_record),
+        (columns, "SMALL", 0),  # a few cells give a column one form or the other
+        (columns, "SPAN", 1),
     ):
         small.enter_context(patch.object(room, name, value))
     gc.collect()

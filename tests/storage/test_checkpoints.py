@@ -158,9 +158,9 @@ class Steps(trio.abc.Instrument):
         read, names = Frozen.read, Counters.names
 
         def counting_read(frozen: Frozen, size: int) -> object:
-            cells, stamps = read(frozen, size)
+            indexes, cells, stamps = read(frozen, size)
             self._now += len(cells)
-            return cells, stamps
+            return indexes, cells, stamps
 
         def counting_names(counters: Counters, start: int, end: int) -> list[str]:
             some = names(counters, start, end)

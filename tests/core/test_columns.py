@@ -1,0 +1,182 @@
+"""The two forms of a column: what it holds is the same in both, and what it costs follows what it holds."""
+
+from array import array
+from collections.abc import Iterator
+from contextlib import contextmanager
+from sys import getsizeof
+from unittest.mock import patch
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gcount.core import columns as room
+from gcount.core.checkpoint import Capture, Cells, encode_record
+from gcount.core.columns import SMALL, Column, Frozen
+from gcount.core.counters import Counters, Delta
+from gcount.core.records import Batch
+from gcount.core.replica import Replica
+from tests.core.histories import incarnation
+from tests.core.test_checkpoint import LIVE, ME, encoded, restored
+
+Model = dict[int, tuple[int, int]]
+"""Cell and stamp by index."""
+
+INDEXES = st.one_of(st.integers(0, 15), st.integers(0, 400))
+SOME_CELLS = st.dictionaries(INDEXES, st.integers(0, 2**64 - 1), max_size=25)
+
+
+@contextmanager
+def small_columns() -> Iterator[None]:
+    """So that a few cells turn a column from one form to the other."""
+    with patch.object(room, "SMALL", 8), patch.object(room, "SPAN", 2):
+        yield
+
+
+def read(frozen: Frozen, size: int, into: Model) -> bool:
+    """Whether anything was left."""
+    first = frozen._next
+    indexes, cells, stamps = frozen.read(size)
+    for index, n, stamp in zip(indexes or range(first, first + len(cells)), cells, stamps, strict=True):
+        if stamp:
+            assert index not in into
+            into[index] = n, stamp
+    return bool(cells)
+
+
+def words(column: Column) -> int:
+    return len(column.cells) + len(column.stamps) + len(column.indexes) + len(column.slots or ())
+
+
+class Pair:
+    """A column and the plain dict that it has to equal."""
+
+    def __init__(self) -> None:
+        self.column = Column()
+        self.model: Model = {}
+        self.totals = [0] * 10_000
+
+    def join(self, cells: dict[int, int], *, one_by_one: bool, summed: bool) -> None:
+        totals = self.totals if summed else None
+        for part in [{index: n} for index, n in cells.items()] if one_by_one else [cells]:
+            upto = self.column.version + 1
+            if one_by_one:
+                for index, n in part.items():
+                    self.column.join_one(index, n, upto, totals)
+            else:
+                self.column.join(tuple(part), part.values(), upto, totals)
+            for index, n in part.items():
+                self.model[index] = max(n, self.model.get(index, (0, 0))[0]), upto
+        if not summed:
+            for index, (n, _) in self.model.items():
+                self.totals[index] = n
+
+    def check(self) -> None:
+        column, model = self.column, self.model
+        assert [column.get(index) for index in range(450)] == [model.get(index, (0, 0))[0] for index in range(450)]
+        assert self.totals[:450] == [model.get(index, (0, 0))[0] for index in range(450)]
+        for version in range(column.version + 1):
+            changed = [*column.changed_after(version)]
+            assert len(changed) == len(set(changed))
+            assert set(changed) == {index for index, (_, stamp) in model.items() if stamp > version}
+        assert words(column) <= 2 * max(room.SMALL, 2 * room.SPAN * len(model))
+
+
+@given(st.data())
+def test_a_column_that_changes_its_form_is_a_dict_and_what_was_frozen_stays_as_it_was(data: st.DataObject) -> None:
+    with small_columns(), patch.object(room, "MAX_RECENT", data.draw(st.integers(1, 40))):
+        pair = Pair()
+        frozen, model, found = pair.column.freeze(), dict[int, tuple[int, int]](), dict[int, tuple[int, int]]()
+        for _ in range(data.draw(st.integers(0, 12))):
+            pair.join(data.draw(SOME_CELLS), one_by_one=data.draw(st.booleans()), summed=data.draw(st.booleans()))
+            read(frozen, data.draw(st.integers(0, 20)), found)
+            if data.draw(st.integers(0, 2)) == 0:
+                while read(frozen, 7, found):
+                    pass
+                assert found == model
+                frozen, model, found = pair.column.freeze(), pair.model.copy(), {}
+            pair.check()
+        while read(frozen, 7, found):
+            pass
+        assert found == model
+        assert frozen._before == {}
+
+
+@pytest.mark.parametrize("becomes", ["dense", "sparse"])
+def test_what_is_frozen_can_be_read_when_the_column_takes_the_other_form_halfway(becomes: str) -> None:
+    pair = Pair()
+    few = {index: index + 1 for index in (range(0, 9 * 300, 9) if becomes == "dense" else range(300))}
+    pair.join(few, one_by_one=False, summed=True)
+    frozen, model, found = pair.column.freeze(), pair.model.copy(), dict[int, tuple[int, int]]()
+    read(frozen, 100, found)
+    pair.join(dict.fromkeys([*few][50:150], 2**64 - 1), one_by_one=False, summed=True)
+    assert (pair.column.slots is not None) == (becomes == "dense")
+    more = range(1, 500, 2) if becomes == "dense" else [9999]
+    pair.join(dict.fromkeys(more, 1), one_by_one=False, summed=True)
+    assert (pair.column.slots is None) == (becomes == "dense")
+    read(frozen, 100, found)
+    pair.join(dict.fromkeys(few, 2**64 - 1), one_by_one=False, summed=True)
+    while read(frozen, 100, found):
+        pass
+    assert found == model
+
+
+def test_a_column_that_counts_most_names_is_dense_in_whatever_order_it_counts_them() -> None:
+    for indexes in (range(10_000), range(9_999, -1, -1), range(0, 10_000, 2)):
+        pair = Pair()
+        pair.join(dict.fromkeys(indexes, 1), one_by_one=True, summed=True)
+        assert pair.column.slots is None
+        assert len(pair.column.cells) == max(indexes) + 1
+
+
+@pytest.mark.parametrize("before", [0, 1, SMALL, 5000])
+def test_a_cell_costs_the_same_whatever_its_name_and_whatever_was_counted_before(before: int) -> None:
+    column = Column()
+    column.join(range(before), range(before), 1, None)
+    column.join_one(999_999, 7, 2, None)
+    assert size(column) < 4096 + 200 * before
+    assert column.get(999_999) == 7
+
+
+def size(column: Column) -> int:
+    """Its bytes, but for the numbers in the dicts."""
+    return sum(
+        getsizeof(getattr(column, part)) for part in ("cells", "stamps", "indexes", "slots", "_changed", "_when")
+    )
+
+
+def test_thousands_of_incarnations_with_one_cell_each_cost_some_megabytes_in_memory_and_little_in_a_checkpoint() -> (
+    None
+):
+    replica, names = Replica(ME, 10**6), [f"n{n}" for n in range(50_000)]
+    replica.recover(Batch(1, [Delta(bytes(16), 0, 1, dict.fromkeys(names, 1))]))
+    made_up = [n.to_bytes(16, "big") for n in range(1, 2001)]
+    replica.recover(Batch(2, [Delta(who, 0, 1, {names[-1]: 3}) for who in made_up]))
+    capture = Capture(replica, LIVE)
+    records = [record for record in capture.records() if isinstance(record, Cells) and record.incarnation in made_up]
+    capture.close()
+    assert len(records) == len(made_up)
+    assert sum(len(encode_record(record)) for record in records) < 100 * len(made_up)
+    again = restored(encoded(Capture(replica, LIVE)))
+    for counters in (replica.counters, again.counters):
+        assert sum(size(counters._columns[who]) for who in made_up) < 5_000_000
+    list(again.counters.sum_up())
+    assert again.counters.total(names[-1]) == replica.counters.total(names[-1]) == 6001
+    assert again.counters.cells(names[-1]) == replica.counters.cells(names[-1])
+    assert again.counters.digest() == replica.counters.digest()
+
+
+@pytest.mark.parametrize("wrong", ["twice", "no such name", "dense, then sparse", "sparse, then dense", "too few"])
+def test_sparse_cells_that_are_not_as_they_have_to_be_are_refused(wrong: str) -> None:
+    counters, who = Counters(), incarnation(1)
+    counters.restore_names(["a", "b", "c"])
+    one, two = array("Q", [1]), array("Q", [2])
+    if wrong == "too few":
+        with pytest.raises(ValueError, match="stand where 2 should"):
+            Cells(who, 1, 0, 2, bytes(16), bytes(16), bytes(8)).words()
+        return
+    first = array("Q") if wrong == "dense, then sparse" else one
+    then = {"twice": one, "no such name": array("Q", [3]), "sparse, then dense": array("Q")}.get(wrong, two)
+    counters.restore_cells(who, 1, 0, first, one, one)
+    with pytest.raises(ValueError, match="incarnation"):
+        counters.restore_cells(who, 1, 1, then, one, one)
