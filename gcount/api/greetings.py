@@ -1,6 +1,7 @@
 """What Redis clients say when they connect, and ask about the server: answered so that they go on."""
 
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Final
 
 import trio
@@ -161,6 +162,7 @@ def _command(session: Session, words: list[bytes]) -> bytes:
     raise CommandError(f"ERR unknown subcommand or wrong number of arguments for '{_shown(words[1])}'.")
 
 
+@cache  # there are as many as commands; one COMMAND INFO may ask for thousands
 def _described(verb: Verb) -> bytes:
     first, last = verb.keys
     flags = resp.array([b"+%b\r\n" % flag.encode() for flag in verb.flags])
