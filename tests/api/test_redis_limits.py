@@ -9,7 +9,7 @@ import trio
 
 from gcount.api.session import Session
 from gcount.api.verbs import Verb
-from tests.api.test_redis import Client, Running, line, serving, until
+from tests.api.test_redis import PATIENCE, Client, Running, line, serving, until
 
 NO_ROOM = "ERR Protocol error: no memory is left for more unfinished commands"
 
@@ -42,7 +42,8 @@ async def test_who_sends_much_while_a_command_waits_is_let_go() -> None:
 async def test_who_leaves_behind_much_input_while_a_command_waits_is_let_go() -> None:
     async with serving() as running:
         client = await waiting(running)
-        await client.send(line("WAIT 1 0;PING") * 5_000)
+        with trio.fail_after(PATIENCE):
+            await client.send(line("WAIT 1 0;PING") * 5_000)
         await client.stream.aclose()
         await until(lambda: running.connections.clients == 0)
 
