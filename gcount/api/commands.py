@@ -5,20 +5,19 @@ A command gets its session and the words that the client wrote, of which there a
 
 import re
 from collections.abc import Callable, Sequence
-from math import inf
 from typing import Final
 
 import trio
 
 from gcount.api import resp
-from gcount.api.requests import parse_timeout
+from gcount.api.requests import MAX_READ_TIMEOUT, parse_timeout
 from gcount.api.session import Session
 from gcount.api.verbs import CommandError, Later, Verb, parse_name
 from gcount.core.limits import MAX_CELL
 from gcount.errors import BadRequest
 
 MAX_SCAN: Final = 1000  # names that one SCAN looks at
-_SCAN_SLICE: Final = 50  # names between two looks at the event loop
+_SCAN_SLICE: Final = 20  # names between two looks at the event loop: some may take 0.1 ms each to match
 _MAX_PATTERN_BYTES: Final = 255
 _INDEX_BITS: Final = 40  # of a cursor; the rest tells this start from others
 _NUMBER = re.compile(rb"0|[1-9][0-9]{0,19}")
@@ -198,7 +197,7 @@ async def _wait(session: Session, words: list[bytes]) -> bytes:
         raise CommandError("ERR timeout is negative")
     peers, versions = session.node.peers, session.acknowledged
     if peers.holders(versions) < members:
-        with trio.move_on_after(timeout or inf):
+        with trio.move_on_after(min(timeout or MAX_READ_TIMEOUT, MAX_READ_TIMEOUT)):
             await session.while_connected(lambda: peers.wait_held(versions, members))
     return b":%d\r\n" % peers.holders(versions)
 

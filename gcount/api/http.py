@@ -48,7 +48,7 @@ def make_app(node: Node) -> QuartTrio:
     app.config.update(MAX_CONTENT_LENGTH=MAX_BODY, BODY_TIMEOUT=BODY_TIMEOUT, PROVIDE_AUTOMATIC_OPTIONS=True)
     app.url_map.converters["segment"] = _Segment
     app.url_map.merge_slashes = False
-    app.asgi_app = _RawPath(app.asgi_app)  # type: ignore[method-assign]
+    app.asgi_app = _Plainly(app.asgi_app)  # type: ignore[method-assign]
     _add_counter_routes(app, node)
     _add_operator_routes(app, node)
     _add_link_route(app, node)
@@ -58,6 +58,12 @@ def make_app(node: Node) -> QuartTrio:
     async def wait_recovered() -> None:
         if request.path not in _ALWAYS_ANSWERED:
             await node.wait_recovered()
+
+    @app.after_request
+    async def sort_allowed(response: Response) -> Response:
+        if "Allow" in response.headers:  # of OPTIONS it is the order of a set, another one in each process
+            response.headers["Allow"] = ", ".join(sorted(response.headers["Allow"].split(", ")))
+        return response
 
     @app.after_request
     async def count(response: Response) -> Response:
@@ -76,15 +82,20 @@ class _Segment(BaseConverter):
     part_isolating = True
 
 
-class _RawPath:
-    """Lets routes match the path as it was sent: an encoded slash belongs to a name, and is refused there."""
+class _Plainly:
+    """Shows requests to the framework as gcount understands them.
+
+    Routes match the path as it was sent: an encoded slash belongs to a name, and is refused there. The Host means
+    nothing here, and the framework fails on some of them before any handler of errors is in place.
+    """
 
     def __init__(self, app: Any) -> None:
         self._app = app
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if "raw_path" in scope:
-            scope = {**scope, "path": scope["raw_path"].decode("ascii")}
+            headers = [(b"host", b"gcount"), *(field for field in scope["headers"] if field[0] != b"host")]
+            scope = {**scope, "path": scope["raw_path"].decode("ascii"), "headers": headers}
         await self._app(scope, receive, send)
 
 

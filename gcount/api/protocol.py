@@ -21,10 +21,15 @@ from hypercorn.protocol.events import Event as StreamEvent
 from hypercorn.protocol.h11 import STREAM_ID, H11Protocol, H11WSConnection
 from hypercorn.protocol.ws_stream import WSStream
 
+from gcount.throttle import Throttle
+
 # The most bytes that a request's body may take on the wire, whatever the application does with it.
 MAX_BODY_BYTES: Final = 512 * 1024
 # The headers by which an error that hypercorn makes itself is known: it has no body yet.
 _EMPTY_ERROR: Final = [(b"content-length", b"0"), (b"connection", b"close")]
+_FRAMING: Final = {b"content-length", b"transfer-encoding"}
+# The headers that hypercorn decodes as ASCII in websocket upgrades.
+_TOKENS: Final = {b"connection", b"sec-websocket-protocol"}
 _DETAILS: Final = {
     HTTPStatus.BAD_REQUEST: "The request is not well-formed HTTP/1, or not a websocket upgrade of version 13.",
     HTTPStatus.NOT_IMPLEMENTED: "The only transfer coding that this server knows is chunked.",
@@ -39,13 +44,25 @@ def http_config() -> Config:
     config = Config()
     config.accesslog = None
     # A logger rather than a name: hypercorn would give a name a handler of its own.
-    config.errorlog = logging.getLogger("hypercorn.error")
-    config.errorlog.setLevel(logging.WARNING)
+    config.errorlog = logging.Logger("hypercorn.error", logging.WARNING)
+    config.errorlog.addHandler(_Throttled())
     config.h11_max_incomplete_size = 16 * 1024
     config.include_server_header = False
     config.keep_alive_max_requests = sys.maxsize
     config.websocket_ping_interval = None
     return config
+
+
+class _Throttled(logging.Handler):
+    """Logs errors of the application server, which clients may know how to cause, at most one a second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._throttle = Throttle("application server failed")
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Log a record, unless another one was logged a moment ago."""
+        self._throttle.warn(reason=record.getMessage(), exc_info=record.exc_info)
 
 
 class _RefusedError(Exception):
@@ -166,11 +183,16 @@ class Protocol(H11Protocol):
             await super().stream_send(Body(stream_id=STREAM_ID, data=body))
 
     async def _check_protocol(self, event: h11.Request) -> None:
-        """Refuse what is not HTTP/1 and what no application can route; an offered h2c upgrade is ignored."""
+        """Refuse what is not HTTP/1, what is framed in two ways (RFC 9112, 6.1) and what nobody behind can read.
+
+        An offered h2c upgrade is ignored.
+        """
         self._method = event.method
         if not event.http_version.startswith(b"1."):
             raise _RefusedError(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED)
-        if not _has_path(event.target):
+        framed_twice = {name for name, _ in event.headers} >= _FRAMING
+        tokens = b"".join([value for name, value in event.headers if name in _TOKENS])
+        if framed_twice or not tokens.isascii() or not _has_path(event.target):
             raise _RefusedError(HTTPStatus.BAD_REQUEST)
 
     async def _create_stream(self, request: h11.Request) -> None:

@@ -23,6 +23,9 @@ class Redis:
         node: whom they ask; may still be recovering.
         verbs: the commands, by their names in capitals.
         refused: commands of Redis that make no sense here, and why.
+
+    Attributes:
+        kept: bytes of memory that the input of all sessions takes, see `Session.kept`.
     """
 
     def __init__(self, node: Node, verbs: dict[bytes, Verb], refused: dict[bytes, str]) -> None:
@@ -30,6 +33,7 @@ class Redis:
         self.verbs = verbs
         self.refused = refused
         self.sessions: dict[int, Session] = {}
+        self.kept = 0
         self.commands: Counter[tuple[str, bool]] = Counter()  # by name, and whether they failed
         self._ids = count(1)
         self._refreshed = trio.current_time()
@@ -48,6 +52,7 @@ class Redis:
             await session.run(data)
         finally:
             del self.sessions[session.id]
+            self.kept -= session.kept
 
     def refresh(self) -> None:
         """Keep connections that are idle from being closed, as Redis does; to be called now and then."""

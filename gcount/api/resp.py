@@ -22,6 +22,7 @@ MAX_ARGUMENTS: Final = 4096
 MAX_BULK_BYTES: Final = 64 * 1024
 MAX_COMMAND_BYTES: Final = 512 * 1024
 _MAX_HEAD_BYTES: Final = 32
+_WORD_BYTES: Final = 56  # what a short word takes beside its bytes: an object, and its place in a list
 
 _COUNTS: Final = {b"*%d" % n: n for n in range(64)}
 _SIZES: Final = {b"$%d" % n: n for n in range(512)}
@@ -50,7 +51,12 @@ class Parser:
         self._needed = 0  # bytes of it, at least, before it is worth another look
         self._arguments: Command = []  # of a command that has not all come
         self._missing = 0  # how many of them have not
-        self._held = 0  # the bytes since the last command that was whole
+        self._held = 0  # the bytes so far of the command that has not all come
+
+    @property
+    def held(self) -> int:
+        """What the command that has not all come costs, in bytes of memory."""
+        return self._held + _WORD_BYTES * len(self._arguments)
 
     @property
     def between_commands(self) -> bool:
@@ -70,22 +76,26 @@ class Parser:
         commands: list[Command] = []
         try:
             self._read(data.split(b"\r\n"), commands)
-            if commands:
-                self._held = len(self._tail)
             if self._held > MAX_COMMAND_BYTES:
                 raise ProtocolFault("too big a command")
         except ProtocolFault as fault:
-            self.fault = fault
-            self._tail, self._arguments = b"", []
+            self.refuse(fault)
         return commands
+
+    def refuse(self, fault: ProtocolFault) -> None:
+        """Read nothing more, and keep nothing."""
+        self.fault = fault
+        self._tail, self._arguments, self._held = b"", [], 0
 
     def _read(self, lines: list[bytes], commands: list[Command]) -> None:
         """Read lines, of which the last has not ended, and keep what is not whole."""
         at, end = 0, len(lines) - 1
         missing, arguments = self._missing, self._arguments
+        begun = None  # the line with which the last command begins, unless an earlier input has it
         self._needed = 0
         while True:
             if not missing:
+                begun = at
                 if at >= end:
                     break
                 head = lines[at]
@@ -116,6 +126,8 @@ class Parser:
             commands.append(arguments)
         self._missing, self._arguments = missing, arguments if missing else []
         self._tail = lines[at] if at == end else b"\r\n".join(lines[at:])
+        if begun is not None:
+            self._held = len(b"\r\n".join(lines[begun:]))
         if at == end:
             _check_beginning(self._tail, b"$" if missing else b"*")
 

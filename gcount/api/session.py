@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 _SEND_BYTES: Final = 64 * 1024  # answers are not kept beyond
 _MAX_AHEAD: Final = 64 * 1024  # input that is kept while a command waits
+# Memory for input that can't be executed yet: what each session may always take, and beyond it all of them together.
+_OWN_BYTES: Final = 4 * 1024
+_SHARED_BYTES: Final = 64 * 1024 * 1024
 _COMMANDS_A_TURN: Final = 1024
 
 
@@ -40,6 +43,7 @@ class Session:
         node: whom it asks.
         acknowledged: this node's versions that hold all increments that the client was told of.
         closing: whether nothing is answered any more.
+        kept: bytes of memory that its input takes beyond what each session may take.
     """
 
     def __init__(self, redis: Redis, connection: Connection, number: int) -> None:
@@ -51,6 +55,7 @@ class Session:
         self.connection = connection
         self.acknowledged: Digest = {}
         self.closing = False
+        self.kept = 0
         self._parser = resp.Parser()
         self._ahead: deque[bytes] = deque()
         self._ended = False
@@ -62,7 +67,7 @@ class Session:
         self._desk = Desk(connection)
 
     def refresh(self) -> None:
-        """Count as used, unless a command is under way, or has begun and does not go on."""
+        """Count as used, unless a command is under way, or has begun and not all come."""
         if not self.connection.busy and self._parser.between_commands:
             self.connection.set_busy(False)
 
@@ -71,12 +76,10 @@ class Session:
         connection = self.connection
         with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
             while data:
-                if not self._answer_at_once(data):
-                    await self._answer(data)
+                if not self._answer_at_once(data) and await self._answer(data):
                     connection.set_busy(False)
                 data = await self._receive()
-            if self.closing or connection.stopping:
-                await connection.send_eof()
+            await connection.send_eof()
         await connection.aclose()
 
     async def _receive(self) -> bytes:
@@ -84,7 +87,9 @@ class Session:
         await self._desk.settle()
         while not (self.closing or self.connection.stopping):
             if self._ahead:
-                return self._ahead.popleft()
+                ahead = self._ahead.popleft()
+                self._count_kept()
+                return ahead
             if self._ended:
                 break
             data = await self._desk.receive(self._answer_at_once)
@@ -108,9 +113,13 @@ class Session:
         self._amounts += [(name, 0) for name in names]
         return Later(first, len(names), render)
 
-    async def _answer(self, data: bytes) -> None:
-        """Execute all commands that are whole with some input, and answer them."""
-        for number, command in enumerate(self._parser.feed(data), start=1):
+    async def _answer(self, data: bytes) -> bool:
+        """Execute all commands that are whole with some input, and answer them; returns whether there was one."""
+        commands = self._parser.feed(data)
+        if not self._count_kept():
+            self._parser.refuse(resp.ProtocolFault("no memory is left for more unfinished commands"))
+            self._count_kept()
+        for number, command in enumerate(commands, start=1):
             await self._execute(command)
             if self.closing:
                 break
@@ -121,6 +130,14 @@ class Session:
             self._say("none", resp.error(f"ERR Protocol error: {self._parser.fault}"))
             self.closing = True
         await self._flush()
+        return bool(commands)
+
+    def _count_kept(self) -> bool:
+        """Count what this session keeps of its input; returns whether it may, beside what all others keep."""
+        kept = max(0, self._parser.held + sum(map(len, self._ahead)) - _OWN_BYTES)
+        self.redis.kept += kept - self.kept
+        self.kept = kept
+        return not kept or self.redis.kept <= _SHARED_BYTES
 
     async def _execute(self, command: resp.Command) -> None:
         word = command[0]
@@ -139,6 +156,7 @@ class Session:
                 assert verb.later is not None
                 await self._flush()
                 self.connection.set_busy(True)
+                await trio.lowlevel.checkpoint()  # however many came together, others get their turn
                 reply = await verb.later(self, command)
         except CommandError as error:
             reply = resp.error(str(error))
@@ -242,12 +260,13 @@ class Session:
             nursery.cancel_scope.cancel()
 
     async def _listen(self, waiting: trio.CancelScope) -> None:
-        while sum(map(len, self._ahead)) < _MAX_AHEAD:
+        """Keep what the client sends until it leaves; who sends too much has left, too: nobody would see it leave."""
+        while not self._ended and sum(map(len, self._ahead)) < _MAX_AHEAD and self._count_kept():
             data = b""
             with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
                 data = await self.connection.receive_some()
             if not data:
-                self._ended = True
-                waiting.cancel()
-                return
+                break
             self._ahead.append(data)
+        self._ended = True
+        waiting.cancel()

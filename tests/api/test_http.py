@@ -10,6 +10,7 @@ from random import Random
 
 import pytest
 import trio
+from werkzeug.routing import MapAdapter
 
 from gcount.api.connections import Connections
 from gcount.api.http import make_app
@@ -109,6 +110,27 @@ async def test_problems_say_in_our_words_what_is_allowed(tmp_path: Path, monkeyp
         assert "did not arrive within" in detail(late, 408)
         assert late.headers["connection"] == "close"  # what comes of the body could be taken for the next request
         assert "GET, HEAD, OPTIONS" in detail(await http.request("DELETE", "/counter/x/value"), 405)
+
+
+@pytest.mark.parametrize("host", ["", "a..b", "a b", "xn--a", "[", "a:b:c", "%", "é"])
+async def test_a_host_means_nothing(tmp_path: Path, host: str) -> None:
+    async with client(tmp_path) as http:
+        for fields, word in [({}, b"200"), (UPGRADE, b"400")]:
+            head = {"Host": host, "Connection": "close"} | fields
+            async with await http.address.connect() as stream:
+                lines = ["GET /ping HTTP/1.1", *(f"{name}: {value}" for name, value in head.items()), "", ""]
+                await stream.send_all("\r\n".join(lines).encode())
+                with trio.fail_after(20):
+                    answer = b"".join([data async for data in stream])
+            assert answer.split()[1] == word
+            assert (b"other nodes open one at /link" in answer) == bool(fields)
+
+
+async def test_allowed_methods_are_sorted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MapAdapter, "allowed_methods", lambda _self: ["POST", "OPTIONS", "HEAD", "GET"])
+    async with client(tmp_path) as http:
+        answer = await http.request("OPTIONS", "/config")
+        assert answer.headers["allow"] == "GET, HEAD, OPTIONS, POST"
 
 
 async def test_requests_are_counted_by_templates_of_routes_and_unknown_ones_together(tmp_path: Path) -> None:

@@ -172,7 +172,10 @@ CASES = {
     "two hosts": case([value(b"a", b"Host: h")], [400]),
     "no host": case([b"GET /counter/a/value HTTP/1.1\r\n\r\n"], [400]),
     "strange hosts": good(
-        *(value(b"a").replace(b" h\r", b" " + host + b"\r") for host in (b"", b"[::1]:80", b"h:80", b"_"))
+        *(
+            value(b"a").replace(b" h\r", b" " + host + b"\r")
+            for host in (b"", b"[::1]:80", b"h:80", b"_", b"a..b", b"a b", b":x")
+        )
     ),
     "two lengths": case([post(b"a", b"1", b"Content-Length: 2")], [400]),
     "two ways to frame": case([post(b"a", b"1", b"Transfer-Encoding: chunked")], [400], ways=(at_once,)),

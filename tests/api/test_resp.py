@@ -97,6 +97,34 @@ def test_empty_commands_are_passed_over() -> None:
     assert parser.between_commands
 
 
+def test_empty_commands_may_be_as_many_as_the_client_likes() -> None:
+    parser = Parser()
+    for _ in range(20):
+        assert parser.feed(b"*0\r\n" * 8_000 + b"*") == []
+        assert parser.feed(b"0\r\n") == []
+    assert parser.fault is None
+    assert parser.held == 0
+
+
+def test_all_words_of_a_command_count_also_those_that_came_with_the_command_before_it() -> None:
+    word = encoded(b"x" * 1000)[4:]
+    claim = encoded(b"PING") + b"*600\r\n"
+    parser = Parser()
+    assert parser.feed(claim + word * 30) == [[b"PING"]]
+    while parser.held < resp.MAX_COMMAND_BYTES and parser.fault is None:
+        parser.feed(word)
+    words = parser.held // (len(word) + 56)
+    assert len(word) * words <= resp.MAX_COMMAND_BYTES
+    parser = Parser()
+    parser.feed(claim + word * 30)
+    for _ in range(resp.MAX_COMMAND_BYTES // len(word) - 30):
+        assert parser.feed(word) == []
+    assert parser.fault is None
+    parser.feed(word)
+    assert str(parser.fault) == "too big a command"
+    assert parser.held == 0
+
+
 def test_a_command_of_the_greatest_size_is_read_and_a_greater_one_is_not() -> None:
     most = [b"x"] * resp.MAX_ARGUMENTS
     assert Parser().feed(encoded(*most)) == [most]

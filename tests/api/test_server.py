@@ -202,15 +202,49 @@ async def test_an_error_inside_one_connection_is_logged_once_and_ends_only_it(
         b"CONNECT a:80 HTTP/1.1\r\nHost: x\r\n\r\n",
         b"POST /body HTTP/1.1\r\nHost: x\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n",
         b"POST /body HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"POST /body HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + PING,
         UPGRADE.replace(b"13", b"12") + b"\r\n",
+        UPGRADE + b"Sec-WebSocket-Protocol: \xff\r\n\r\n",
+        UPGRADE.replace(b": Upgrade", b": Upgrade, \xff") + b"\r\n",
     ],
-    ids=["garbage", "nulls", "more nulls", "no host", "no path", "bad target", "connect", "length", "chunk", "ws"],
+    ids=[
+        "garbage",
+        "nulls",
+        "more nulls",
+        "no host",
+        "no path",
+        "bad target",
+        "connect",
+        "length",
+        "chunk",
+        "framed twice",
+        "version",
+        "protocol",
+        "option",
+    ],
 )
 async def test_malformed_requests_get_a_400_problem_and_the_end_of_their_connection(data: bytes) -> None:
     with capture_logs() as logs:
         async with node() as server:
             assert problem(await server.exchange(data))["status"] == 400
     assert logs == []
+
+
+async def test_what_the_application_server_fails_with_is_logged_once_in_a_while() -> None:
+    with capture_logs() as logs:
+        async with node() as server:
+            answering = server.app.asgi_app
+
+            async def failing(*_arguments: object) -> None:
+                raise ZeroDivisionError
+
+            server.app.asgi_app = failing  # type: ignore[method-assign,assignment]
+            for _ in range(5):
+                assert b" 500 " in await server.exchange(PING.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+            server.app.asgi_app = answering  # type: ignore[method-assign]
+    assert len(logs) < 5
+    assert logs[0]["event"] == "application server failed"
+    assert logs[0]["exc_info"]
 
 
 async def test_headers_over_16_kib_get_a_431_problem() -> None:
