@@ -16,7 +16,8 @@ from collections import deque
 from collections.abc import Collection, Iterable, Iterator
 from itertools import repeat
 
-MAX_RECENT = 65_536  # changes; older askers cost one pass over the column
+FEW_RECENT = 16  # changes that are kept of any column
+MAX_RECENT = 65_536  # of the longest one; older askers cost one pass over the column
 SMALL = 256  # words; so short a column may be dense, whatever it holds
 SPAN = 8  # words for each cell: a sparse column is made dense when it takes no more, a dense one sparse at twice that
 
@@ -56,8 +57,8 @@ class Column:
         self.frozen: Frozen | None = None
         self._room = SMALL  # how long it may become while it is dense without that its cells are counted
         self._end = 0  # how long it would be were it not sparse
-        self._changed: deque[int] = deque(maxlen=MAX_RECENT)
-        self._when: deque[int] = deque(maxlen=MAX_RECENT)
+        self._changed: deque[int] = deque(maxlen=min(FEW_RECENT, MAX_RECENT))
+        self._when: deque[int] = deque(maxlen=min(FEW_RECENT, MAX_RECENT))
         self._floor = 0  # how far back they reach, unless some were dropped
 
     def get(self, index: int) -> int:
@@ -96,12 +97,12 @@ class Column:
 
     def join_one(self, index: int, n: int, upto: int, totals: list[int] | None) -> None:
         """The same for one cell, in a fraction of the time."""
-        place = index
-        if self.slots is not None or index >= len(self.cells):
+        cells, place = self.cells, index
+        if self.slots is not None or index >= len(cells):
             (place,) = self._places((index,))
+            cells = self.cells
         if self.frozen is not None:
             self.frozen.keep((place,))
-        cells = self.cells
         grown = n - cells[place]
         if grown > 0:
             cells[place] = n
@@ -137,6 +138,7 @@ class Column:
         self.version = self._floor = version
         self.cells += cells
         self.stamps += stamps
+        self._fit_order()
         if self.slots is None:
             self._room += 2 * SPAN * (len(stamps) - stamps.count(0))
             return
@@ -184,17 +186,18 @@ class Column:
         self.cells = array("Q", map(self.cells.__getitem__, self.indexes))
         self.stamps = array("Q", map(self.stamps.__getitem__, self.indexes))
         self.slots = dict(zip(self.indexes, range(len(self.indexes)), strict=True))
+        self._fit_order()
         return self.slots
 
     def _make_dense(self, count: int) -> None:
         self.frozen = None
-        indexes, cells, stamps = self.indexes, self.cells, self.stamps
-        self.slots, self.indexes, self.cells, self.stamps = None, array("Q"), array("Q"), array("Q")
-        self._grow(self._end)
+        blank = bytes(8 * self._end)
+        cells, stamps = array("Q", blank), array("Q", blank)
+        for index, n, stamp in zip(self.indexes, self.cells, self.stamps, strict=True):
+            cells[index] = n
+            stamps[index] = stamp
+        self.slots, self.indexes, self.cells, self.stamps = None, array("Q"), cells, stamps
         self._room = max(SMALL, 2 * SPAN * count)
-        for index, n, stamp in zip(indexes, cells, stamps, strict=True):
-            self.cells[index] = n
-            self.stamps[index] = stamp
 
     def _grow(self, size: int) -> None:
         missing = size - len(self.cells)
@@ -202,6 +205,16 @@ class Column:
             blank = bytes(8 * missing)
             self.cells.frombytes(blank)
             self.stamps.frombytes(blank)
+            self._fit_order()
+
+    def _fit_order(self) -> None:
+        """Keep about as many changes as there are words: a pass over a short column costs no more than they do."""
+        recent, words, kept = self._when.maxlen or 0, len(self.cells), self._when
+        if recent < min(words, MAX_RECENT) or recent > max(FEW_RECENT, 4 * words):
+            if len(kept) == recent:
+                self._floor = kept[0]
+            recent = min(max(FEW_RECENT, 2 * words), MAX_RECENT)
+            self._changed, self._when = deque(self._changed, recent), deque(kept, recent)
 
     def _walk(self, version: int) -> Iterator[int]:
         stamps, slots = self.stamps, self.slots

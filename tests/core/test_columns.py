@@ -138,6 +138,21 @@ def test_a_cell_costs_the_same_whatever_its_name_and_whatever_was_counted_before
     assert column.get(999_999) == 7
 
 
+@pytest.mark.parametrize("index", [0, 999_999])
+def test_a_cell_that_changes_often_costs_no_more_than_one_that_changes_once(index: int) -> None:
+    column = Column()
+    column.join_one(index, 1, 1, None)
+    once = size(column)
+    for version in range(2, 5000, 2):
+        column.join_one(index, version, version, None)
+        column.join((index,), [version], version + 1, None)
+        assert [*column.changed_after(version)] == [index]
+    assert size(column) <= once + 2048  # bytes
+    column.join(tuple(range(2000)), range(2000), 9999, None)
+    column.join(tuple(range(2000)), range(2000), 10_000, None)
+    assert size(column) < 150 * 2000
+
+
 def size(column: Column) -> int:
     """Its bytes, but for the numbers in the dicts."""
     return sum(
