@@ -13,11 +13,12 @@ from __future__ import annotations
 
 from array import array
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import repeat
 
 FEW_RECENT = 16  # changes that are kept of any column
 MAX_RECENT = 65_536  # of the longest one; older askers cost one pass over the column
+PIECE = 8_192  # cells
 SMALL = 256  # words; so short a column may be dense, whatever it holds
 SPAN = 8  # words for each cell: a sparse column is made dense when it takes no more, a dense one sparse at twice that
 
@@ -112,13 +113,23 @@ class Column:
         self._changed.append(index)
         self._when.append(upto)
 
-    def changed_after(self, version: int) -> Iterable[int]:
-        """The indexes that changed after a version; what that costs is bounded where the order reaches back so far."""
+    def newer(self, version: int) -> tuple[int, Iterator[list[tuple[int, int]]]]:
+        """What changed after a version.
+
+        Returns:
+            How many cells that are at most; and the cells as they are now, each with its index, in pieces that take a
+            few milliseconds when they are asked for, however much the column changes meanwhile.
+        """
         kept = self._when
         if version >= (kept[0] if len(kept) == kept.maxlen else self._floor):
-            return self._walk(version)
-        stamped = enumerate(self.stamps) if self.slots is None else zip(self.indexes, self.stamps, strict=True)
-        return [index for index, stamp in stamped if stamp > version]
+            cells, slots = self.cells, self.slots
+            if slots is None:
+                changed = [(index, cells[index]) for index in self._walk(version)]
+            else:
+                changed = [(index, cells[slots[index]]) for index in self._walk(version)]
+            return len(changed), iter((changed,))
+        indexes = range(len(self.cells)) if self.slots is None else self.indexes[:]
+        return len(self.cells), _newer(indexes, self.cells[:], self.stamps[:], version)
 
     def freeze(self) -> Frozen:
         """Keep the column readable as it is now, until `frozen` is None again."""
@@ -223,6 +234,14 @@ class Column:
                 return
             if stamps[index if slots is None else slots[index]] == when:
                 yield index
+
+
+def _newer(
+    indexes: Sequence[int], cells: array[int], stamps: array[int], version: int
+) -> Iterator[list[tuple[int, int]]]:
+    for start in range(0, max(1, len(cells)), PIECE):
+        words = (words[start : start + PIECE] for words in (indexes, cells, stamps))
+        yield [(index, n) for index, n, stamp in zip(*words, strict=True) if stamp > version]
 
 
 class Frozen:

@@ -166,15 +166,25 @@ class Counters:
 
     def newer(self, incarnation: bytes, after: int) -> Delta | None:
         """All of one incarnation that changed after a version, or None when nothing did."""
+        _, pieces = self.newer_pieces(incarnation, after)
+        whole = next(pieces, None)
+        for piece in pieces:
+            assert whole
+            whole.cells.update(piece.cells)
+        return whole
+
+    def newer_pieces(self, incarnation: bytes, after: int) -> tuple[int, Iterator[Delta]]:
+        """The same in pieces (see `parcels`), for somebody who lets others run in between.
+
+        Returns:
+            How many cells they have at most; and the pieces, of the state as it is now, each made when it is asked for.
+        """
         column = self._columns.get(incarnation)
         if column is None or column.version <= after:
-            return None
-        names, cells, place_of, indexes = self._names, column.cells, column.slots, column.changed_after(after)
-        if place_of is None:
-            changed = {names[index]: cells[index] for index in indexes}
-        else:
-            changed = {names[index]: cells[place_of[index]] for index in indexes}
-        return Delta(incarnation, after, column.version, changed)
+            return 0, iter(())
+        names, upto = self._names, column.version
+        most, pieces = column.newer(after)
+        return most, (Delta(incarnation, after, upto, {names[index]: n for index, n in piece}) for piece in pieces)
 
     def newer_than(self, digest: Digest) -> list[Delta]:
         """All that somebody with that digest lacks."""

@@ -10,6 +10,7 @@ peer lacks is computed from the state when it can take it, so that a link costs 
 """
 
 from collections.abc import Iterator
+from itertools import chain
 
 from gcount.core.counters import Counters, Delta, Digest
 from gcount.core.limits import MAX_INCARNATIONS, PUSH_BYTES, PUSH_CELLS
@@ -70,11 +71,11 @@ class Pusher:
         if self._parcels is None:
             if now < self.paced_until:
                 return None
-            deltas = self._lacking(counters, own, now)
-            if not deltas:
+            promised, pieces = self._lacking(counters, own, now)
+            if not promised:
                 return None
-            self._promised = {delta.incarnation: delta.upto for delta in deltas}
-            self._parcels = _marking_last(pack(deltas, PUSH_BYTES))
+            self._promised = promised
+            self._parcels = _marking_last(pack(pieces, PUSH_BYTES))
             self.paced_until = now if now < self._urgent_until else now + PACE
         last, parcel = next(self._parcels)
         if last:
@@ -121,11 +122,13 @@ class Pusher:
         """How many versions, of all incarnations, the peer has not acknowledged."""
         return sum(max(0, version - self.peer.get(who, 0)) for who, version in counters.digest().items())
 
-    def _lacking(self, counters: Counters, own: Identity, now: float) -> list[Delta]:
+    def _lacking(self, counters: Counters, own: Identity, now: float) -> tuple[Digest, Iterator[Delta]]:
+        """What a push would bring the peer to, and the pieces of its deltas, made when they are asked for."""
         digest = counters.digest()
         if now - self._seen_at >= RELAY_AFTER:
             self._overdue, self._seen, self._seen_at = self._seen, digest, now
-        deltas: list[Delta] = []
+        promised: Digest = {}
+        found: list[Iterator[Delta]] = []
         room = PUSH_CELLS
         for incarnation, version in digest.items():
             if room <= 0:
@@ -134,11 +137,11 @@ class Pusher:
             if incarnation in self._left and now < self._left[incarnation][1]:
                 continue
             if has < version and (own.owns(incarnation) or has < self._overdue.get(incarnation, 0)):
-                delta = counters.newer(incarnation, has)
-                if delta is not None:
-                    deltas.append(delta)
-                    room -= len(delta.cells)
-        return deltas
+                most, pieces = counters.newer_pieces(incarnation, has)
+                promised[incarnation] = version
+                found.append(pieces)
+                room -= most
+        return promised, chain.from_iterable(found)
 
 
 def _marking_last(parcels: Iterator[list[Delta]]) -> Iterator[tuple[bool, list[Delta]]]:

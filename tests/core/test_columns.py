@@ -29,7 +29,7 @@ SOME_CELLS = st.dictionaries(INDEXES, st.integers(0, 2**64 - 1), max_size=25)
 @contextmanager
 def small_columns() -> Iterator[None]:
     """So that a few cells turn a column from one form to the other."""
-    with patch.object(room, "SMALL", 8), patch.object(room, "SPAN", 2):
+    with patch.object(room, "SMALL", 8), patch.object(room, "SPAN", 2), patch.object(room, "PIECE", 5):
         yield
 
 
@@ -76,9 +76,10 @@ class Pair:
         assert [column.get(index) for index in range(450)] == [model.get(index, (0, 0))[0] for index in range(450)]
         assert self.totals[:450] == [model.get(index, (0, 0))[0] for index in range(450)]
         for version in range(column.version + 1):
-            changed = [*column.changed_after(version)]
-            assert len(changed) == len(set(changed))
-            assert set(changed) == {index for index, (_, stamp) in model.items() if stamp > version}
+            most, pieces = column.newer(version)
+            changed = [cell for piece in pieces for cell in piece]
+            assert len(changed) == len(dict(changed)) <= most
+            assert dict(changed) == {index: n for index, (n, stamp) in model.items() if stamp > version}
         assert words(column) <= 2 * max(room.SMALL, 2 * room.SPAN * len(model))
 
 
@@ -100,6 +101,29 @@ def test_a_column_that_changes_its_form_is_a_dict_and_what_was_frozen_stays_as_i
             pass
         assert found == model
         assert frozen._before == {}
+
+
+@given(st.data())
+def test_what_is_newer_stays_as_it_was_when_it_was_asked_for(data: st.DataObject) -> None:
+    with small_columns(), patch.object(room, "MAX_RECENT", data.draw(st.integers(1, 40))):
+        pair = Pair()
+        for _ in range(data.draw(st.integers(1, 6))):
+            pair.join(data.draw(SOME_CELLS), one_by_one=data.draw(st.booleans()), summed=True)
+        version, then = data.draw(st.integers(0, pair.column.version)), pair.model.copy()
+        _, pieces = pair.column.newer(version)
+        told = dict(next(pieces))
+        for piece in pieces:
+            pair.join(data.draw(SOME_CELLS), one_by_one=data.draw(st.booleans()), summed=True)
+            told.update(piece)
+        assert told == {index: n for index, (n, stamp) in then.items() if stamp > version}
+
+
+def test_what_is_newer_comes_in_pieces_of_a_bounded_size() -> None:
+    column = Column()
+    column.join(range(100_000), range(100_000), 1, None)
+    most, pieces = column.newer(0)
+    assert most == 100_000
+    assert [len(piece) for piece in pieces] == [room.PIECE] * 12 + [100_000 - 12 * room.PIECE]
 
 
 @pytest.mark.parametrize("becomes", ["dense", "sparse"])
@@ -146,7 +170,7 @@ def test_a_cell_that_changes_often_costs_no_more_than_one_that_changes_once(inde
     for version in range(2, 5000, 2):
         column.join_one(index, version, version, None)
         column.join((index,), [version], version + 1, None)
-        assert [*column.changed_after(version)] == [index]
+        assert [*column.newer(version)[1]] == [[(index, version)]]
     assert size(column) <= once + 2048  # bytes
     column.join(tuple(range(2000)), range(2000), 9999, None)
     column.join(tuple(range(2000)), range(2000), 10_000, None)

@@ -9,7 +9,7 @@ from unittest.mock import patch
 from gcount.cluster import acceptor
 from gcount.cluster.acceptor import Acceptor
 from gcount.cluster.gather import Gather
-from gcount.core.counters import Counters, Delta
+from gcount.core.counters import Counters, Delta, Digest
 from gcount.core.holds import Holds
 from gcount.core.identity import Standing
 from gcount.core.link import Pusher
@@ -150,14 +150,14 @@ def amounts_replayed(recover: Any) -> Any:
 def relayed_without_its_version(lacking: Any) -> Any:
     """Another node's changes are passed on under a version that is too low."""
 
-    def change(self: Any, counters: Counters, own: Identity, now: float) -> list[Delta]:
-        deltas: list[Delta] = lacking(self, counters, own, now)
-        return [
+    def change(self: Any, counters: Counters, own: Identity, now: float) -> tuple[Digest, list[Delta]]:
+        deltas: list[Delta] = [
             delta
             if own.owns(delta.incarnation) or delta.upto - delta.after < 2
             else Delta(delta.incarnation, delta.after, delta.upto - 1, delta.cells)
-            for delta in deltas
+            for delta in lacking(self, counters, own, now)[1]
         ]
+        return {delta.incarnation: delta.upto for delta in deltas}, deltas
 
     return change
 
