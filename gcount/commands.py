@@ -10,7 +10,7 @@ import click
 
 from gcount import __version__
 from gcount.core.limits import ID_BYTES
-from gcount.errors import DiskFailed, Fatal
+from gcount.errors import DiskFailed, Fatal, Unreadable
 from gcount.storage.disk import RealDirectory, RealDisk, unused
 from gcount.storage.findings import Flaw
 from gcount.storage.repair import repair, require_repairable
@@ -34,6 +34,8 @@ def main(argv: Sequence[str]) -> int:
         code: int = _command().main(list(argv), prog_name=PROGRAM, standalone_mode=False)
     except click.ClickException as error:
         return _say(" ".join(error.format_message().split()).rstrip("."), UNUSABLE)
+    except Unreadable as error:
+        return _say(str(error), UNUSABLE)
     except Fatal as error:
         return _say(str(error), DAMAGED)
     except OSError as error:

@@ -48,7 +48,7 @@ def repair(disk: Disk, found: Survey, new_id: Callable[[], bytes]) -> list[str]:
     moved: list[str] = []
     if live.flaw is None:
         name = segment_name(live.sequence)
-        _put(disk, name, disk.read(name)[: live.torn.offset if live.torn else None])
+        _put(disk, name, disk.fetch(name)[: live.torn.offset if live.torn else None])
     head = Header(identity.node, identity.incarnation, live.sequence + 1, found.next_batch)
     _put(disk, segment_name(live.sequence + 1), head.encode() + encode_batch(Batch(found.next_batch, [], identity)))
     if found.checkpoint is not None and found.checkpoint.remains is not None:
@@ -79,7 +79,7 @@ def _rebuilt(disk: Disk, segment: Segment, end: int, identity: Identity) -> byte
     head = segment.header or Header(identity.node, identity.incarnation, segment.sequence, segment.first)
     out = bytearray(head.encode())
     due = segment.first
-    data = b"" if segment.source is None else disk.read(segment.source)
+    data = b"" if segment.source is None else disk.fetch(segment.source)
     for batch in find_batches(data):
         if due <= batch.number < end:
             out += _empty(due, batch.number) + encode_batch(batch)

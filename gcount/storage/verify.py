@@ -102,7 +102,7 @@ class Survey:
         source = self._source(name) or name
         found = Checkpoint(sequence, source)
         reader, restore = Reader(), Restore(self.replica)
-        data = self._directory.read(source)
+        data = self._directory.fetch(source)
         found.size = len(data)
         try:
             for record in reader.feed(data, last=True):
@@ -149,7 +149,7 @@ class Survey:
         name = segment_name(sequence)
         found = Segment(sequence, self._source(name), None, self.next_batch)
         self.segments.append(found)
-        data = b"" if found.source is None else self._directory.read(found.source)
+        data = b"" if found.source is None else self._directory.fetch(found.source)
         found.size = len(data)
         if found.source != name:
             copy = f"; {found.source} is what an interrupted repair left of it" if found.source else ""

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 from contextlib import suppress
 
 import pytest
 from trio.testing import MockClock
 
 from gcount.core import checkpoint as core_room
-from gcount.errors import LogDamaged
+from gcount.errors import LogDamaged, Unreadable
 from gcount.storage.checkpoints import checkpoint_name
 from gcount.storage.findings import ASIDE
 from gcount.storage.log import segment_name
 from gcount.storage.verify import survey
 from tests.simulation.disk import SimulatedCrash
-from tests.storage.checkpointed import NAMES, files, make_small, opened, written
+from tests.storage.checkpointed import NAMES, files, make_small, opened, segments, written
 from tests.storage.stores import ME, contents
 from tests.storage.written import mend
 
@@ -61,6 +62,23 @@ async def test_a_log_that_does_not_go_on_from_the_checkpoint_stops_the_start(aut
     disk.remove(checkpoint_name(sequence))
     with pytest.raises(LogDamaged, match=f"{segment_name(1)} at offset 0: the segment is missing"):
         await opened(disk)
+
+
+async def test_a_file_that_the_disk_cannot_read_is_named_with_what_to_do(autojump_clock: MockClock) -> None:
+    """By a start, by verify and by repair alike."""
+    disk, store = await written()
+    store.log.close()
+    for number, name in enumerate([*files(disk), *segments(disk)]):
+        disk.fail("read", after=number)
+        with pytest.raises(Unreadable, match=rf"{name} can't be read: .* skips bad sectors, .* `bin/gcount repair"):
+            await opened(disk)
+        disk.fail("read", after=number)
+        with pytest.raises(Unreadable, match=f"{name} can't be read"):
+            survey(disk)
+    disk.fail("read", error=errno.EACCES)
+    with pytest.raises(Unreadable) as caught:
+        survey(disk)
+    assert "sectors" not in str(caught.value)
 
 
 async def test_a_repair_of_a_checkpoint_can_be_interrupted_anywhere(autojump_clock: MockClock) -> None:
