@@ -117,6 +117,10 @@ class Unreadable(DiskFailed):
         super().__init__(f"{file} can't be read: {reason}{advice if bad else ''}")
 
 
+class Busy(Fatal):
+    """A running node changes its data directory too fast for somebody else to look at it."""
+
+
 class DirectoryInUse(Fatal):
     """Another process holds the data directory."""
 
