@@ -7,6 +7,7 @@ from contextlib import suppress
 
 import pytest
 import trio
+from structlog.testing import capture_logs
 from trio.testing import MockClock
 
 from gcount.core import checkpoint as core_room
@@ -15,6 +16,7 @@ from gcount.core.counters import Counters
 from gcount.errors import DiskFailed, DiskFull
 from gcount.storage import checkpoints as room
 from gcount.storage import log as log_room
+from gcount.storage import progress
 from gcount.storage.checkpoints import checkpoint_name
 from gcount.storage.log import segment_name
 from gcount.storage.verify import survey
@@ -192,6 +194,25 @@ async def test_an_unfinished_one_never_keeps_the_room_that_a_start_needs(
     start = await opened(disk)
     assert not any(name.endswith(".new") for name in disk.names())
     store.check(start.replica.counters)
+
+
+async def test_a_start_says_how_much_of_a_checkpoint_it_has_read(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk, store = await written()
+    await store.make()
+    store.log.close()
+    monkeypatch.setattr(progress, "EVERY", 0.0)
+    with capture_logs() as logged:
+        start = await opened(disk)
+    told = [entry for entry in logged if entry["event"] == "recovering" and entry["file"] == files(disk)[0]]
+    size = start.checkpoints.size
+    assert len(told) > 5
+    assert {(entry["of"], entry["size"]) for entry in told} == {(segments(disk)[-1], size)}
+    offsets = [entry["offset"] for entry in told]
+    assert offsets == sorted(offsets)
+    assert 0 < offsets[0] < offsets[-1] < size
+    assert told[-1]["counters"] == len(NAMES)
 
 
 async def test_a_disk_that_does_not_tell_its_room_ends_the_process(
