@@ -10,7 +10,7 @@ import click
 
 from gcount import __version__
 from gcount.core.limits import ID_BYTES
-from gcount.errors import DiskFailed, Fatal
+from gcount.errors import Busy, DiskFailed, Fatal, Unreadable
 from gcount.storage.disk import RealDirectory, RealDisk, unused
 from gcount.storage.findings import Flaw
 from gcount.storage.repair import repair, require_repairable
@@ -34,6 +34,8 @@ def main(argv: Sequence[str]) -> int:
         code: int = _command().main(list(argv), prog_name=PROGRAM, standalone_mode=False)
     except click.ClickException as error:
         return _say(" ".join(error.format_message().split()).rstrip("."), UNUSABLE)
+    except (Busy, Unreadable) as error:
+        return _say(str(error), UNUSABLE)
     except Fatal as error:
         return _say(str(error), DAMAGED)
     except OSError as error:
@@ -99,12 +101,13 @@ def _repair(directory: Path, write: bool) -> int:
         disk.close()
     if after.flaws:
         raise DiskFailed(f"what was just repaired is damaged again: {_place(after.flaws[0])}. Look at the disk")
-    print(f"{directory}: repaired; the node goes on under a new incarnation")
+    print(f"{directory}: repaired; the node goes on {'as before' if found.lossless else 'under a new incarnation'}")
     print(f"  kept {_batches(found.whole)}, lost {found.lost}")
     for name in moved:
         print(f"  what was damaged is now {disk.describe(name)}; delete it when all is well")
     _print_contents(after)
-    _print_next(after)
+    if not found.lossless:
+        _print_next(after)
     return WHOLE
 
 
@@ -123,7 +126,8 @@ def _tell_plan(directory: Path, found: Survey) -> int:
     require_repairable(found)
     print(f"a repair keeps {_batches(found.whole)} and loses {found.lost}; the damaged files stay, under other names")
     _print_contents(found)
-    _print_next(found)
+    if not found.lossless:
+        _print_next(found)
     print(f"to do it: bin/gcount repair --write {shlex.quote(str(directory))}")
     return DAMAGED
 
@@ -158,9 +162,13 @@ def _print_contents(found: Survey) -> None:
 
 
 def _print_flaws(found: Survey) -> None:
+    needless = [each.flaw for each in found.needless]
     for flaw in found.flaws:
-        checkpoint = found.checkpoint is not None and flaw is found.checkpoint.flaw
-        lost = "what can still be read of it is kept" if checkpoint else f"{_batches(flaw.lost)} lost"
+        lost = f"{_batches(flaw.lost)} lost"
+        if found.checkpoint is not None and flaw is found.checkpoint.flaw:
+            lost = "what can still be read of it is kept"
+        if any(flaw is each for each in needless):
+            lost = "nothing is lost, all that it covers is still there"
         print(f"  damage: {_place(flaw)}; {lost}")
 
 

@@ -99,6 +99,28 @@ class DiskFailed(Fatal):
     """The disk failed a write or a sync; what it holds is known again only after a restart."""
 
 
+class Unreadable(DiskFailed):
+    """A file of the data directory can't be read at all.
+
+    Args:
+        file: its path.
+        reason: the system's.
+        bad: whether it is the disk that can't read it.
+    """
+
+    def __init__(self, file: str, reason: str, *, bad: bool) -> None:
+        directory = shlex.quote(file.rpartition("/")[0] or ".")
+        advice = (
+            f". Look at the disk: copy the file with a tool that skips bad sectors, put the copy in its place, "
+            f"then `bin/gcount repair {directory}` tells what can be kept"
+        )
+        super().__init__(f"{file} can't be read: {reason}{advice if bad else ''}")
+
+
+class Busy(Fatal):
+    """A running node changes its data directory too fast for somebody else to look at it."""
+
+
 class DirectoryInUse(Fatal):
     """Another process holds the data directory."""
 

@@ -41,6 +41,9 @@ class Metrics:
         self._checkpoint_seconds = Histogram(
             "gcount_checkpoint_seconds", "Time to make a checkpoint.", buckets=_CHECKPOINT_BUCKETS, registry=registry
         )
+        self.checkpoints_failed = Counter(
+            "gcount_checkpoints_failed", "Checkpoints that found no room.", registry=registry
+        )
         self.disk_full = Counter("gcount_disk_full", "Batches refused for want of room.", registry=registry)
         self.read_rounds = Histogram(
             "gcount_consistent_read_rounds",

@@ -10,12 +10,16 @@ The order of operations, each done when the next one begins:
     3. renamed to S.checkpoint, the directory synced
     4. segments below S and older checkpoints removed, the directory synced
 
-A crash before 3 leaves a file that nothing reads and the next start removes. After 3 the files of 4 are not read any
-more, whichever of them are left, so it does not matter in which order a disk forgets them; the next start removes them,
-but only when it has synced the directory itself: until then nobody knows whether the rename of 3 is durable.
+A crash before 3 leaves a file that nothing reads; the next start removes it first, as it may hold the room that a start
+needs. After 3 the files of 4 are not read any more, whichever of them are left, so it does not matter in which order a
+disk forgets them; the next start removes them, but only when it has synced the directory itself: until then nobody
+knows whether the rename of 3 is durable.
 """
 
+from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
+from itertools import chain
 
 import structlog
 import trio
@@ -24,7 +28,7 @@ from gcount.core.checkpoint import Capture, encode_record
 from gcount.core.records import CHECKPOINT_MAGIC
 from gcount.core.replica import Replica
 from gcount.core.restore import Reader, Restore
-from gcount.errors import DiskFull, LogDamaged
+from gcount.errors import DiskFailed, DiskFull, LogDamaged
 from gcount.metrics import Metrics
 from gcount.storage import log as log_room
 from gcount.storage.disk import Disk, File, sync_or_fail
@@ -71,6 +75,7 @@ class Checkpoints:
         self._log = log
         self._metrics = metrics
         self._refused = False
+        self._measured = 0  # what the last one that found no room would have taken, in bytes
 
     async def load(self, replica: Replica) -> Base:
         """Bring a blank replica to where the newest checkpoint is.
@@ -79,23 +84,23 @@ class Checkpoints:
             Where the log goes on.
 
         Raises:
-            LogDamaged: it can't be read; nothing was changed.
+            LogDamaged: it can't be read.
             DiskFailed: the disk fails.
         """
-        names = await self._disk.attempt(self._disk.names)
-        self.sequence = max((sequence_of(name, SUFFIX) or 1 for name in names), default=1)
-        name = checkpoint_name(self.sequence)
-        if name not in names:
+        size, newest = await self._disk.attempt(self._find)
+        if size is None:
             return Base()
-        reader, restore, progress = Reader(), Restore(replica), Progress()
+        name = checkpoint_name(self.sequence)
+        reader, restore = Reader(), Restore(replica)
+        tell = partial(Progress().tell, file=name, of=newest, size=size)
         self.size, last = 0, False
         try:
             while not last:
-                data = await self._disk.attempt(partial(self._disk.read, name, self.size, _READ_BYTES))
+                data = await self._disk.attempt(partial(self._disk.fetch, name, self.size, _READ_BYTES))
                 self.size, last = self.size + len(data), len(data) < _READ_BYTES
                 for record in reader.feed(data, last=last):
                     restore.take(record)
-                    progress.tell(file=name, offset=reader.offset, counters=len(replica.counters))
+                    tell(offset=reader.offset, counters=len(replica.counters))
                     await trio.lowlevel.checkpoint()
             restore.finish()
             if reader.header is None or reader.header.sequence != self.sequence:
@@ -103,6 +108,21 @@ class Checkpoints:
         except ValueError as error:
             raise LogDamaged(self._disk.describe(name), reader.offset, str(error)) from error
         return Base(self.sequence, reader.header.first_batch, replica.next_batch)
+
+    def _find(self) -> tuple[int | None, str | None]:
+        """Remove unfinished ones, which may hold the room that the start needs, and find the newest one.
+
+        Returns:
+            Its size, None when there is none; the last segment's name.
+        """
+        names = self._disk.names()
+        for name in names:
+            if name.endswith(UNFINISHED) and sequence_of(name.removesuffix(UNFINISHED), SUFFIX):
+                self._disk.remove(name)
+        self.sequence = max((sequence_of(name, SUFFIX) or 1 for name in names), default=1)
+        name = checkpoint_name(self.sequence)
+        newest = max(filter(sequence_of, names), default=None)
+        return self._disk.size(name) if name in names else None, newest
 
     async def tidy(self) -> None:
         """Remove what nothing reads any more; only after the log's recovery, which synced the directory."""
@@ -121,6 +141,7 @@ class Checkpoints:
                 await self.make(replica)
                 self._refused = False
             except DiskFull as error:
+                self._metrics.checkpoints_failed.inc()
                 if not self._refused:
                     logger.warning("no checkpoint", reason=str(error), effect="the log grows; it is tried again")
                 self._refused = True
@@ -135,40 +156,49 @@ class Checkpoints:
         """
         started = trio.current_time()
         capture = Capture(replica, self._log.live)  # of one instant: no await between the two
+        encoded = _Encoded(capture)
         try:
-            if self._disk.free_bytes() < capture.guess + log_room.SEGMENT_BYTES:
-                raise DiskFull(f"it takes about {capture.guess} bytes beside the log, and the disk is nearly full")
-            size = await self._write(capture)
+            await self._require_room(capture.guess)
+            try:
+                await self._write(checkpoint_name(capture.header.sequence), encoded)
+            except DiskFull:
+                self._measured = await encoded.measure()
+                raise
         finally:
             capture.close()
-        self.size, self.sequence, self.made = size, capture.header.sequence, trio.current_time()
+        self.size, self.sequence, self.made = encoded.size, capture.header.sequence, trio.current_time()
+        self._measured = 0
         self._metrics.checkpoint_made(self.made - started)
         logger.info("checkpoint", counters=capture.head.names, bytes=self.size, seconds=round(self.made - started, 3))
         await self._disk.attempt(self._remove_others, aside=True)
         self._log.forget(self.sequence)
 
-    async def _write(self, capture: Capture) -> int:
-        """Returns the size."""
-        name = checkpoint_name(capture.header.sequence)
+    async def _require_room(self, guess: int) -> None:
+        needed = max(guess, self.size, self._measured)
+        free = await self._disk.attempt(self._disk.free_bytes, aside=True)
+        if free < needed + log_room.SEGMENT_BYTES:
+            raise DiskFull(f"it takes about {needed} bytes beside the log, and the disk is nearly full")
+
+    async def _write(self, name: str, encoded: "_Encoded") -> None:
         file = await self._disk.attempt(partial(self._disk.create, name + UNFINISHED), aside=True)
         try:
-            size = await self._fill(file, capture)
+            await self._fill(file, encoded)
             await self._disk.attempt(partial(sync_or_fail, file.sync), aside=True)
             await self._disk.attempt(partial(self._publish, name), aside=True)
-        except DiskFull:
-            await self._disk.attempt(partial(self._disk.remove, name + UNFINISHED), aside=True)
+        except BaseException:
+            # It may be what fills the disk. On a disk that fails the first error says more than a second one.
+            with trio.CancelScope(shield=True), suppress(DiskFailed):
+                await self._disk.attempt(partial(self._disk.remove, name + UNFINISHED), aside=True)
             raise
         finally:
             file.close()
-        return size
 
-    async def _fill(self, file: File, capture: Capture) -> int:
-        size = unsynced = 0
-        piece = bytearray(capture.header.encode(CHECKPOINT_MAGIC))
-        for record in capture.records():
-            piece += encode_record(record)
+    async def _fill(self, file: File, encoded: "_Encoded") -> None:
+        piece, unsynced = bytearray(), 0
+        for data in encoded.chunks:
+            piece += data
             if len(piece) >= _PIECE_BYTES:
-                size, unsynced = size + len(piece), unsynced + len(piece)
+                unsynced += len(piece)
                 await self._disk.attempt(partial(file.write, bytes(piece)), aside=True)
                 piece.clear()
             else:
@@ -177,14 +207,13 @@ class Checkpoints:
                 unsynced = 0
                 await self._disk.attempt(partial(sync_or_fail, file.sync), aside=True)
         await self._disk.attempt(partial(file.write, bytes(piece)), aside=True)
-        return size + len(piece)
 
     def _publish(self, name: str) -> None:
         self._disk.rename(name + UNFINISHED, name)
         sync_or_fail(self._disk.sync_names)
 
     def _remove_others(self) -> None:
-        """Older checkpoints, unfinished ones, and what a crash has left of the segments that are covered."""
+        """Older checkpoints, and what a crash has left of the segments that are covered."""
         keep = checkpoint_name(self.sequence)
         others = [name for name in self._disk.names() if self._is_other(name) and name != keep]
         for name in others:
@@ -193,7 +222,31 @@ class Checkpoints:
             sync_or_fail(self._disk.sync_names)
 
     def _is_other(self, name: str) -> bool:
-        if sequence_of(name.removesuffix(UNFINISHED), SUFFIX):
+        if sequence_of(name, SUFFIX):
             return True
         sequence = sequence_of(name)
         return sequence is not None and sequence < self.sequence
+
+
+class _Encoded:
+    """The bytes of a checkpoint, made as they are asked for.
+
+    Attributes:
+        chunks: of the file, in order.
+        size: of those that were asked for, in bytes.
+    """
+
+    def __init__(self, capture: Capture) -> None:
+        self.size = 0
+        self.chunks = self._encode(capture)
+
+    def _encode(self, capture: Capture) -> Iterator[bytes]:
+        for data in chain([capture.header.encode(CHECKPOINT_MAGIC)], map(encode_record, capture.records())):
+            self.size += len(data)
+            yield data
+
+    async def measure(self) -> int:
+        """The size of all of it, those chunks included that nobody needs any more."""
+        for _ in self.chunks:
+            await trio.lowlevel.checkpoint()
+        return self.size

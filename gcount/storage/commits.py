@@ -86,7 +86,8 @@ class Committer:
     """
 
     def __init__(self, replica: Replica, log: Log, metrics: Metrics, committed: Callable[[Batch], None]) -> None:
-        self.full: str | None = None  # why the last batch could not be written
+        self.full: str | None = None  # why a batch could not be written; None when all could for PROBE_AFTER
+        self._failed_at = -inf
         self._replica = replica
         self._log = log
         self._metrics = metrics
@@ -244,8 +245,12 @@ class Committer:
         return None
 
     def _report_full(self, reason: str | None) -> None:
-        if reason and not self.full:
-            logger.error("disk full", reason=reason, effect="increments are refused until there is room")
-        if self.full and not reason:
+        """Nearly full, a disk has room for small batches and none for large ones: that is one time, not many."""
+        now = trio.current_time()
+        if reason:
+            if not self.full:
+                logger.error("disk full", reason=reason, effect="increments are refused until there is room")
+            self.full, self._failed_at = reason, now
+        elif self.full and now >= self._failed_at + PROBE_AFTER:
             logger.info("disk has room again", effect="increments are taken")
-        self.full = reason
+            self.full = None

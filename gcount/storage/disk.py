@@ -17,7 +17,7 @@ from typing import TypeVar
 
 import trio
 
-from gcount.errors import DirectoryInUse, DiskFailed, DiskFull
+from gcount.errors import DirectoryInUse, DiskFailed, DiskFull, Unreadable
 from gcount.storage.pace import Pace
 
 T = TypeVar("T")
@@ -56,6 +56,24 @@ class Directory(ABC):
     @abstractmethod
     def read(self, name: str, start: int = 0, size: int = -1) -> bytes:
         """A whole file, or so many of its bytes, fewer only at its end."""
+
+    @abstractmethod
+    def size(self, name: str) -> int:
+        """Of a file, in bytes."""
+
+    def fetch(self, name: str, start: int = 0, size: int = -1) -> bytes:
+        """The same as `read`, with errors that say what the operator can do.
+
+        Raises:
+            Unreadable: it can't be read.
+            FileNotFoundError: it is not there, or not any more.
+        """
+        try:
+            return self.read(name, start, size)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise Unreadable(self.describe(name), error.strerror or str(error), bad=error.errno == errno.EIO) from error
 
     def describe(self, name: str) -> str:
         """What to call a file when talking to the operator."""
@@ -167,6 +185,9 @@ class RealDirectory(Directory):
         with (self._path / name).open("rb") as file:
             file.seek(start)
             return file.read(size)
+
+    def size(self, name: str) -> int:
+        return (self._path / name).stat().st_size
 
     def describe(self, name: str) -> str:
         return str(self._path / name)

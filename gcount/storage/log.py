@@ -136,11 +136,11 @@ class Log:
             if name != segment_name(sequence):
                 missing = self._disk.describe(segment_name(sequence))
                 raise LogDamaged(missing, 0, f"the segment is missing, {name} stands in its place")
-            data = await self._disk.attempt(partial(self._disk.read, name))
+            data = await self._disk.attempt(partial(self._disk.fetch, name))
             header = _check_header(self._disk.describe(name), data, sequence, next_batch)
             first = first or header
             scan = Scan(data, next_batch)
-            await _replay(scan, apply, progress, f"{name}, the last one is {names[-1]}")
+            await _replay(scan, apply, partial(progress.tell, file=name, of=names[-1], size=len(data)))
             next_batch = scan.next_batch
             live = sequence == base.sequence + len(names) - 1
             if scan.damage:
@@ -243,7 +243,7 @@ class Log:
         self._live_size = len(data)
 
 
-async def _replay(scan: Scan, apply: Callable[[Batch], None], progress: Progress, file: str) -> None:
+async def _replay(scan: Scan, apply: Callable[[Batch], None], tell: Callable[..., None]) -> None:
     cells = 0
     for batch in scan:
         apply(batch)
@@ -252,7 +252,7 @@ async def _replay(scan: Scan, apply: Callable[[Batch], None], progress: Progress
             cells += len(delta.cells)
         if cells > _CELLS_A_SLICE:  # /ping is answered meanwhile
             cells = 0
-            progress.tell(file=file, offset=scan.end)
+            tell(offset=scan.end)
             await trio.lowlevel.checkpoint()
 
 

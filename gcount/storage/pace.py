@@ -8,14 +8,16 @@ less than the loop's other work. See docs/performance.md for what both cost.
 from typing import Final
 
 HOLD: Final = 0.002  # seconds for which the loop may be held, typically
-RETRY: Final = 1.0  # seconds in a thread until the loop is tried again
+RETRY: Final = 1.0  # seconds in a thread, at least, until the loop is tried again
+SHARE: Final = 100  # times as long in a thread as the slow write held the loop: it may have one part of so many
 _WEIGHT: Final = 0.1  # of the newest time in the typical one
 
 
 class Pace:
-    """Decides for the next write by how long the last ones took; one slow disk can hold the loop once in a while only.
+    """Decides for the next write by how long the last ones took.
 
-    Only times in the loop count: a thread's contain the wait for the interpreter.
+    A slow disk holds the loop once in a while only, and for 1 % of the time: links, which die after a second of
+    silence, get through. Only times in the loop count: a thread's contain the wait for the interpreter.
     """
 
     def __init__(self) -> None:
@@ -39,4 +41,4 @@ class Pace:
         """
         self._typical += _WEIGHT * (seconds - self._typical)
         if self._typical > HOLD:
-            self._typical, self._threads_until = 0.0, now + RETRY
+            self._typical, self._threads_until = 0.0, now + max(RETRY, SHARE * seconds)

@@ -16,6 +16,8 @@ from gcount.storage.log import Log
 async def recover(replica: Replica, log: Log, checkpoints: Checkpoints) -> Header | None:
     """Bring a blank replica to where it was, and make durable what it was made of.
 
+    Whatever becomes of it, checkpoints that were not finished are gone afterwards: nothing reads them.
+
     Args:
         replica: may be shown to nobody before this returns.
         log: not recovered yet.

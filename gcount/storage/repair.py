@@ -12,7 +12,8 @@ Up to the last step of 3 the log is damaged, or lacks a segment: no node starts 
 goes on from there; a segment that lacks its name is then read from its .damaged copy. Every step is synced before the
 next one, so a log that a node can start on always has the new identity in it.
 
-A damaged checkpoint is written anew, too, with what is left of it (see `core/remains.py`).
+A damaged checkpoint is written anew, too, with what is left of it (see `core/remains.py`); unless a crash has left all
+that it covers: then nothing is lost, it is only moved aside, last of all, and the node goes on as before.
 """
 
 from collections.abc import Callable
@@ -43,12 +44,21 @@ def repair(disk: Disk, found: Survey, new_id: Callable[[], bytes]) -> list[str]:
         OSError: the disk fails or is full; run it again.
     """
     require_repairable(found)
+    moved: list[str] = []
+    if not found.lossless:
+        _rewrite(disk, found, new_id, moved)
+    for name in [checkpoint_name(needless.sequence) for needless in found.needless_here] + found.strays:
+        _move_aside(disk, name, moved)
+    return moved
+
+
+def _rewrite(disk: Disk, found: Survey, new_id: Callable[[], bytes], moved: list[str]) -> None:
+    """Put what is left of each damaged file in its place, under a new incarnation."""
     identity = found.lives.reborn(new_id(), new_id())
     live = found.segments[-1]
-    moved: list[str] = []
     if live.flaw is None:
         name = segment_name(live.sequence)
-        _put(disk, name, disk.read(name)[: live.torn.offset if live.torn else None])
+        _put(disk, name, disk.fetch(name)[: live.torn.offset if live.torn else None])
     head = Header(identity.node, identity.incarnation, live.sequence + 1, found.next_batch)
     _put(disk, segment_name(live.sequence + 1), head.encode() + encode_batch(Batch(found.next_batch, [], identity)))
     if found.checkpoint is not None and found.checkpoint.remains is not None:
@@ -59,9 +69,6 @@ def repair(disk: Disk, found: Survey, new_id: Callable[[], bytes]) -> list[str]:
         if segment.flaw:
             end = found.next_batch if after is None else after.first
             _put(disk, segment_name(segment.sequence), _rebuilt(disk, segment, end, identity), moved)
-    for name in found.strays:
-        _move_aside(disk, name, moved)
-    return moved
 
 
 def require_repairable(found: Survey) -> None:
@@ -79,7 +86,7 @@ def _rebuilt(disk: Disk, segment: Segment, end: int, identity: Identity) -> byte
     head = segment.header or Header(identity.node, identity.incarnation, segment.sequence, segment.first)
     out = bytearray(head.encode())
     due = segment.first
-    data = b"" if segment.source is None else disk.read(segment.source)
+    data = b"" if segment.source is None else disk.fetch(segment.source)
     for batch in find_batches(data):
         if due <= batch.number < end:
             out += _empty(due, batch.number) + encode_batch(batch)

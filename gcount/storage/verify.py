@@ -4,7 +4,8 @@ It sees more than a start does: a start stops at the first damage, this goes on 
 writes: a segment gets its name only when its head is whole, and what is being appended looks like a torn tail.
 """
 
-from collections.abc import Callable
+from contextlib import suppress
+from math import inf
 
 from gcount.core.identity import Lives
 from gcount.core.limits import ID_BYTES
@@ -12,6 +13,7 @@ from gcount.core.records import Batch, Identity, Scan, decode_header, find_batch
 from gcount.core.remains import Remains
 from gcount.core.replica import Replica
 from gcount.core.restore import Reader, Restore
+from gcount.errors import Busy
 from gcount.storage import checkpoints
 from gcount.storage.checkpoints import checkpoint_name
 from gcount.storage.disk import Directory
@@ -19,6 +21,7 @@ from gcount.storage.findings import ASIDE, Checkpoint, Flaw, Segment
 from gcount.storage.log import SUFFIX, Base, segment_name, sequence_of
 
 MAX_MISSING = 1000  # segments; a name that is further away has come here in another way
+LOOKS = 10  # until a directory whose files come and go is given up
 SEGMENT_BATCHES = 1_000_000  # more than fit into one segment; a found number that is further away is none of ours
 
 
@@ -26,10 +29,19 @@ class Survey:
     """What is in a data directory; made by `survey`.
 
     `replica` is what a start makes of all that is whole, after a repair if one is needed.
+
+    Args:
+        directory: where to look.
+        instead: what was seen there with a newest checkpoint that is damaged. It is not needed, nor is any newer one,
+            if all that they cover is still there: left by a crash before it was removed.
     """
 
-    def __init__(self, directory: Directory) -> None:
+    def __init__(self, directory: Directory, instead: "Survey | None" = None) -> None:
         self._directory = directory
+        self._below = instead.checkpoint.sequence if instead and instead.checkpoint else inf
+        self.needless: list[Checkpoint] = []
+        if instead and instead.checkpoint:
+            self.needless = [*instead.needless, instead.checkpoint]
         self._names = directory.names()
         self.strays = [name for name in self._names if name.endswith(SUFFIX) and sequence_of(name) is None]
         self.segments: list[Segment] = []
@@ -37,7 +49,7 @@ class Survey:
         self.replica = _blank()
         self.base = Base()
         self.contradictions: list[str] = []  # what rot does not explain
-        self.checkpoint = self._load()
+        self.checkpoint: Checkpoint | None = self._load()
         first = self.base.sequence
         self.next_batch = max(1, self.base.first_batch)
         self._headless = 1 if self.base.first_batch else first  # segments in a row whose first batch is not known
@@ -57,8 +69,27 @@ class Survey:
     def flaws(self) -> list[Flaw]:
         """All damage, in the order of the log."""
         strays = [Flaw(self._directory.describe(name), 0, "no segment of this log") for name in self.strays]
-        first = [self.checkpoint.flaw] if self.checkpoint and self.checkpoint.flaw else []
+        checkpoints = [*self.needless_here, *([self.checkpoint] if self.checkpoint else [])]
+        first = [checkpoint.flaw for checkpoint in checkpoints if checkpoint.flaw]
         return first + [segment.flaw for segment in self.segments if segment.flaw] + strays
+
+    @property
+    def needless_here(self) -> list[Checkpoint]:
+        """The damaged checkpoints that are not needed, and not moved aside yet."""
+        return [found for found in self.needless if found.source == checkpoint_name(found.sequence)]
+
+    @property
+    def lossless(self) -> bool:
+        """Whether a repair loses nothing: all that is damaged is not needed."""
+        return len(self.flaws) == len(self.needless_here)
+
+    @property
+    def serves(self) -> bool:
+        """Whether the log that begins here has all that the damaged checkpoints cover, and goes on behind it."""
+        covered = max((found.sequence for found in self.needless), default=0)
+        whole = all(segment.flaw is None for segment in self.segments if segment.sequence < covered)
+        base = self.checkpoint is None or self.checkpoint.flaw is None
+        return base and whole and self.base.sequence + len(self.segments) > covered and not self.contradictions
 
     @property
     def torn(self) -> Flaw | None:
@@ -95,14 +126,14 @@ class Survey:
         """The newest checkpoint, if there is one: there the log begins."""
         suffix = checkpoints.SUFFIX
         here = {name: sequence_of(name.partition(ASIDE)[0], suffix) or 0 for name in self._names}
-        sequence = max(here.values(), default=0)
+        sequence = max((number for number in here.values() if number < self._below), default=0)
         if sequence == 0:
             return None
         name = checkpoint_name(sequence)
         source = self._source(name) or name
         found = Checkpoint(sequence, source)
         reader, restore = Reader(), Restore(self.replica)
-        data = self._directory.read(source)
+        data = self._directory.fetch(source)
         found.size = len(data)
         try:
             for record in reader.feed(data, last=True):
@@ -135,7 +166,9 @@ class Survey:
 
     def _reach(self) -> None:
         """The log has to reach as far as it did when the checkpoint was made."""
-        lost = self.base.next_batch - self.next_batch
+        needless = [found.remains.next_batch for found in self.needless if found.remains]
+        reached = max([self.base.next_batch, *needless])
+        lost = reached - self.next_batch
         if lost > 0 and self.segments:
             live = self.segments[-1]
             file = self._directory.describe(segment_name(live.sequence))
@@ -143,13 +176,13 @@ class Survey:
             live.flaw = live.flaw or Flaw(file, offset, "the log ends before what the checkpoint holds")
             live.flaw.lost += lost
             live.torn = None
-            self.next_batch = self.base.next_batch
+            self.next_batch = reached
 
     def _look(self, sequence: int, *, live: bool) -> None:
         name = segment_name(sequence)
         found = Segment(sequence, self._source(name), None, self.next_batch)
         self.segments.append(found)
-        data = b"" if found.source is None else self._directory.read(found.source)
+        data = b"" if found.source is None else self._directory.fetch(found.source)
         found.size = len(data)
         if found.source != name:
             copy = f"; {found.source} is what an interrupted repair left of it" if found.source else ""
@@ -242,15 +275,25 @@ def survey(directory: Directory) -> Survey:
     """Look at a data directory, also at that of a running node.
 
     Raises:
-        OSError: a file can't be read.
+        Unreadable: a file can't be read.
+        Busy: a node there renames and removes files faster than they can be read.
+        OSError: the directory can't be read.
     """
-    found = _again(lambda: Survey(directory))
+    found = _look(directory)
     # A node that starts or cuts back at this very moment may show one thing here and another one there.
-    return _again(lambda: Survey(directory)) if found.flaws else found
+    return _look(directory) if found.flaws else found
 
 
-def _again(look: Callable[[], Survey]) -> Survey:
-    try:
-        return look()
-    except FileNotFoundError:  # renamed meanwhile
-        return look()
+def _look(directory: Directory) -> Survey:
+    for _ in range(LOOKS):
+        with suppress(FileNotFoundError):  # renamed or removed meanwhile
+            return _with_an_older_checkpoint(directory, Survey(directory))
+    raise Busy("the node that runs there is too busy to be looked at: files come and go meanwhile. Try again")
+
+
+def _with_an_older_checkpoint(directory: Directory, found: Survey) -> Survey:
+    """The same, or what serves instead where the newest checkpoint is damaged."""
+    older = found
+    while not found.contradictions and older.checkpoint is not None and older.checkpoint.flaw:
+        older = Survey(directory, instead=older)
+    return older if older.needless and older.serves else found

@@ -53,6 +53,13 @@ def newest(folder: Path) -> int:
     return max((int(file.stem) for file in folder.iterdir() if file.suffix == ".checkpoint"), default=0)
 
 
+def thread_states(node: Node) -> set[str]:
+    """What the kernel says of a node's threads; T is stopped."""
+    assert node.process is not None
+    tasks = Path(f"/proc/{node.process.pid}/task").iterdir()
+    return {(task / "stat").read_text().rpartition(") ")[2][0] for task in tasks}
+
+
 async def count_all(node: Node) -> None:
     """One for each of the other counters, so that a checkpoint takes a while."""
     stream = await trio.open_tcp_stream(node.host, node.port)
@@ -84,8 +91,18 @@ async def test_kills_while_checkpoints_are_made_lose_nothing(tmp_path: Path) -> 
 
         await eventually(check, within=20)
 
-    async def begun() -> str | None:
-        return None if unfinished(folder) else f"no checkpoint is being made:\n{node.stderr()}"
+    async def stopped() -> str | None:
+        states = thread_states(node)
+        return None if states == {"T"} else f"its threads are {states}"
+
+    async def caught_in_the_midst() -> str | None:
+        """Leaves it stopped: what is unfinished now is so when it is killed."""
+        node.pause()
+        await eventually(stopped, within=10)
+        if unfinished(folder):
+            return None
+        node.resume()
+        return f"no checkpoint is being made:\n{node.stderr()}"
 
     async with running(node):
         node.arguments[node.arguments.index("--listen") + 1] = f"127.0.0.1:{node.port}"
@@ -98,7 +115,7 @@ async def test_kills_while_checkpoints_are_made_lose_nothing(tmp_path: Path) -> 
                 await made_more(newest(folder))
                 await trio.sleep(rng.uniform(0.0, 0.3))
                 if number % 2:
-                    await eventually(begun, within=20)
+                    await eventually(caught_in_the_midst, within=20)
                 node.kill9()
                 interrupted += bool(unfinished(folder))
                 verify(folder)
@@ -112,6 +129,7 @@ async def test_kills_while_checkpoints_are_made_lose_nothing(tmp_path: Path) -> 
         assert await node.value(OTHERS[7]) == 1
         status = (await node.get("/status")).json()
         print(f"{interrupted} of {KILLS} kills in the midst of a checkpoint; {status['log']}, {status['checkpoint']}")
+        assert interrupted >= KILLS // 2
         assert status["counters"] == len(OTHERS) + len(NAMES)
         assert status["checkpoint"]["bytes"] > 200 * len(OTHERS)
         assert "Traceback" not in node.stderr(whole=True)

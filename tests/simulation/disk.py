@@ -187,6 +187,9 @@ class SimDisk(Disk):
         self.step("read", name)
         return bytes(self._find(name).data[start : None if size < 0 else start + size])
 
+    def size(self, name: str) -> int:
+        return len(self._find(name).data)
+
     def create(self, name: str) -> File:
         self.step("create", name)
         inode = Inode()

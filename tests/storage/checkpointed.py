@@ -40,7 +40,8 @@ class Store:
     def __init__(self, disk: SimDisk) -> None:
         self.replica = Replica(ME, 1000)
         self.log = Log(disk)
-        self.checkpoints = Checkpoints(disk, self.log, Metrics())
+        self.metrics = Metrics()
+        self.checkpoints = Checkpoints(disk, self.log, self.metrics)
         self.acknowledged: dict[str, int] = {}
         self.asked: dict[str, int] = {}
 

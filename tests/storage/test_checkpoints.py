@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import errno
 from contextlib import suppress
 
 import pytest
 import trio
+from structlog.testing import capture_logs
 from trio.testing import MockClock
 
 from gcount.core import checkpoint as core_room
 from gcount.core.columns import Frozen
 from gcount.core.counters import Counters
-from gcount.errors import DiskFull
+from gcount.errors import DiskFailed, DiskFull
 from gcount.storage import checkpoints as room
 from gcount.storage import log as log_room
+from gcount.storage import progress
 from gcount.storage.checkpoints import checkpoint_name
 from gcount.storage.log import segment_name
 from gcount.storage.verify import survey
 from tests.simulation.disk import SimulatedCrash
-from tests.storage.checkpointed import NAMES, files, make_small, opened, segments, writing, written
+from tests.storage.checkpointed import NAMES, Store, files, make_small, opened, segments, writing, written
 from tests.storage.stores import ME, contents, sim_disk
 
 
@@ -99,7 +102,8 @@ async def test_what_a_crash_left_is_removed_by_the_start_after_it_has_synced_the
     kept = checkpoint_name(again.checkpoints.sequence)
     assert {*before, "00000099.checkpoint.new"} - {segment_name(again.checkpoints.sequence)} == set(removed)
     assert disk.names() == [kept, segment_name(again.checkpoints.sequence), "notes.txt"]
-    assert steps.index("sync_names") < steps.index(f"remove {removed[0]}")
+    assert removed[0] == "00000099.checkpoint.new"  # nothing reads it, and it may hold the room that the start needs
+    assert steps.index("sync_names") < steps.index(f"remove {removed[1]}")
     assert steps[-1] == "sync_names"
     store.check(again.replica.counters)
 
@@ -116,7 +120,7 @@ async def test_without_room_there_is_none_and_all_goes_on(
     monkeypatch.setattr(log_room, "SEGMENT_BYTES", 300)
     names, used = disk.names(), 10**9 - disk.free_bytes()
     disk.capacity = used + 700
-    monkeypatch.setattr(core_room.Capture, "guess", 0)
+    guess_nothing(monkeypatch, store)
     with pytest.raises(DiskFull):
         await store.make()
     assert disk.names() == names
@@ -130,7 +134,127 @@ async def test_without_room_there_is_none_and_all_goes_on(
         await trio.sleep(room.RETRY)
         assert store.checkpoints.sequence == store.log.live.sequence
         nursery.cancel_scope.cancel()
+    assert b"gcount_checkpoints_failed_total 1.0" in store.metrics.text()
     store.check((await opened(disk)).replica.counters)
+
+
+def guess_nothing(monkeypatch: pytest.MonkeyPatch, store: Store) -> None:
+    """So that a disk without room says so in the midst of it."""
+    monkeypatch.setattr(core_room.Capture, "guess", 0)
+    store.checkpoints.size = 0
+
+
+async def test_one_that_failed_in_the_midst_takes_no_room_again_before_there_is_enough(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would take the room of the increments again and again, when names are longer than was guessed."""
+    disk, store = await written()
+    last = store.checkpoints.size
+    guess_nothing(monkeypatch, store)
+    disk.capacity -= disk.free_bytes() - (last - 50)
+    with pytest.raises(DiskFull, match="the disk is full"):
+        await store.make()
+    operations = disk.operations
+    with pytest.raises(DiskFull, match=f"it takes about {last} bytes"):
+        await store.make()
+    assert disk.operations == operations
+    disk.capacity += 50 + log_room.SEGMENT_BYTES
+    await store.make()
+    assert store.checkpoints.size == last
+
+
+async def test_the_next_one_is_taken_to_be_at_least_as_large_as_the_last_one(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk, store = await written()
+    monkeypatch.setattr(core_room.Capture, "guess", 0)
+    for each in (store, await opened(disk)):
+        disk.capacity -= disk.free_bytes() - log_room.SEGMENT_BYTES - store.checkpoints.size + 1
+        with pytest.raises(DiskFull, match=f"it takes about {store.checkpoints.size} bytes"):
+            await each.make()
+
+
+@pytest.mark.parametrize("kill", [True, False])
+async def test_an_unfinished_one_never_keeps_the_room_that_a_start_needs(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, *, kill: bool
+) -> None:
+    """Whether its process was killed in the midst of it, or ended it in order."""
+    disk, store = await written()
+    with trio.CancelScope() as scope, suppress(SimulatedCrash):
+        if kill:
+            disk.crash_from(f"write {checkpoint_name(store.log.live.sequence)}.new", 2)
+        else:
+            disk.stepped = lambda operation, name: scope.cancel() if "checkpoint.new" in name else None
+        await store.make()
+    left = [name for name in disk.names() if name.endswith("checkpoint.new")]
+    assert len(left) == kill
+    disk.restart()
+    live = len(disk.read(segments(disk)[-1]))
+    disk.capacity -= disk.free_bytes() - (live if not kill else live - 1)
+    start = await opened(disk)
+    assert not any(name.endswith(".new") for name in disk.names())
+    store.check(start.replica.counters)
+
+
+async def test_a_start_says_how_much_of_a_checkpoint_it_has_read(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk, store = await written()
+    await store.make()
+    store.log.close()
+    monkeypatch.setattr(progress, "EVERY", 0.0)
+    with capture_logs() as logged:
+        start = await opened(disk)
+    told = [entry for entry in logged if entry["event"] == "recovering" and entry["file"] == files(disk)[0]]
+    size = start.checkpoints.size
+    assert len(told) > 5
+    assert {(entry["of"], entry["size"]) for entry in told} == {(segments(disk)[-1], size)}
+    offsets = [entry["offset"] for entry in told]
+    assert offsets == sorted(offsets)
+    assert 0 < offsets[0] < offsets[-1] < size
+    assert told[-1]["counters"] == len(NAMES)
+
+
+async def test_a_disk_that_does_not_tell_its_room_ends_the_process(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk, store = await written()
+
+    def fail() -> int:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(disk, "free_bytes", fail)
+    with pytest.raises(DiskFailed, match="Input/output error"):
+        await store.make()
+
+
+async def test_nothing_of_a_checkpoint_keeps_the_logs_own_writes_waiting(autojump_clock: MockClock) -> None:
+    disk, store = await written()
+    disk.aside, disk.latency = (1.0, 1.0), (1000.0, 1000.0)
+    started = trio.current_time()
+    await store.make()
+    assert 5.0 < trio.current_time() - started < 1000.0
+
+
+async def test_a_log_smaller_than_the_last_checkpoint_is_kept(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else each byte of a large state's log would cost many of a checkpoint."""
+    store = (await written())[1]
+    monkeypatch.setattr(room, "FACTOR", 1.0)
+    store.checkpoints.size, first, most = 5000, store.checkpoints.sequence, 0
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(store.checkpoints.run, store.replica)
+        for _ in range(500):
+            most = max(most, store.log.closed_bytes(first))
+            await store.add("n1")
+            await trio.sleep(10.0)
+        nursery.cancel_scope.cancel()
+    assert store.checkpoints.sequence > first
+    assert room.FLOOR_BYTES < 5000 - 2 * log_room.SEGMENT_BYTES < most <= 5000
+
+
+BATCH_BYTES = 100  # about, in the log
 
 
 async def test_the_log_stays_within_a_small_factor_of_the_state(autojump_clock: MockClock) -> None:
@@ -143,8 +267,7 @@ async def test_the_log_stays_within_a_small_factor_of_the_state(autojump_clock: 
             await store.fill()
             most = max(most, store.log.size)
         nursery.cancel_scope.cancel()
-    written_bytes = 60 * store.replica.counters.version(ME.incarnation) / 60 * 100
-    assert most < written_bytes / 4
+    assert most < store.replica.counters.version(ME.incarnation) * BATCH_BYTES / 4
     assert most < room.FLOOR_BYTES + 3 * store.checkpoints.size + 4 * log_room.SEGMENT_BYTES
     assert store.log.size == sum(len(data) for name, data in contents(disk).items() if name.endswith(log_room.SUFFIX))
     store.check((await opened(disk)).replica.counters)

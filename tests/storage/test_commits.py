@@ -124,11 +124,33 @@ async def test_on_a_full_disk_all_waiters_are_refused_and_the_rest_goes_on_when_
             assert len(store.replica.counters) == 1
             disk.capacity = 10**6
             await store.add("b")
+            await trio.sleep(1.5 * PROBE_AFTER)
             assert not is_full(store)
     assert [entry["event"] for entry in logged] == ["disk full", "disk has room again"]
     disk.crash()
     replica, _ = await replayed(disk)
     assert {name: replica.counters.total(name) for name, _ in replica.counters.items()} == {"a": 1, "b": 1}
+
+
+async def test_a_disk_with_room_for_small_batches_only_is_full_until_none_was_refused_for_a_second(
+    autojump_clock: MockClock,
+) -> None:
+    disk = sim_disk()
+    with capture_logs() as logged:
+        async with running(disk) as store:
+            disk.capacity = store.log.size + 5000
+            for _ in range(20):
+                with pytest.raises(DiskFull):
+                    await store.add("large" * 2000)
+                await store.add("small")
+                assert is_full(store)
+                await trio.sleep(0.1 * PROBE_AFTER)
+            assert [entry["event"] for entry in logged] == ["disk full"]
+            for _ in range(15):
+                await store.add("small")
+                await trio.sleep(0.1 * PROBE_AFTER)
+            assert not is_full(store)
+    assert [entry["event"] for entry in logged] == ["disk full", "disk has room again"]
 
 
 async def test_a_full_disk_is_tried_again_though_nobody_asks(autojump_clock: MockClock) -> None:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 from contextlib import suppress
 
 import pytest
 from trio.testing import MockClock
 
 from gcount.core import checkpoint as core_room
-from gcount.errors import LogDamaged
-from gcount.storage.checkpoints import checkpoint_name
+from gcount.errors import Busy, LogDamaged, Unreadable
+from gcount.storage.checkpoints import SUFFIX, checkpoint_name
 from gcount.storage.findings import ASIDE
-from gcount.storage.log import segment_name
-from gcount.storage.verify import survey
-from tests.simulation.disk import SimulatedCrash
-from tests.storage.checkpointed import NAMES, files, make_small, opened, written
-from tests.storage.stores import ME, contents
+from gcount.storage.log import segment_name, sequence_of
+from gcount.storage.verify import LOOKS, survey
+from tests.simulation.disk import SimDisk, SimulatedCrash
+from tests.storage.checkpointed import NAMES, Store, files, make_small, opened, segments, written
+from tests.storage.stores import ME, contents, sim_disk
 from tests.storage.written import mend
 
 
@@ -63,7 +64,25 @@ async def test_a_log_that_does_not_go_on_from_the_checkpoint_stops_the_start(aut
         await opened(disk)
 
 
-async def test_a_repair_of_a_checkpoint_can_be_interrupted_anywhere(autojump_clock: MockClock) -> None:
+async def test_a_file_that_the_disk_cannot_read_is_named_with_what_to_do(autojump_clock: MockClock) -> None:
+    """By a start, by verify and by repair alike."""
+    disk, store = await written()
+    store.log.close()
+    for number, name in enumerate([*files(disk), *segments(disk)]):
+        disk.fail("read", after=number)
+        with pytest.raises(Unreadable, match=rf"{name} can't be read: .* skips bad sectors, .* `bin/gcount repair"):
+            await opened(disk)
+        disk.fail("read", after=number)
+        with pytest.raises(Unreadable, match=f"{name} can't be read"):
+            survey(disk)
+    disk.fail("read", error=errno.EACCES)
+    with pytest.raises(Unreadable) as caught:
+        survey(disk)
+    assert "sectors" not in str(caught.value)
+
+
+@pytest.mark.parametrize("power", [True, False])
+async def test_a_repair_of_a_checkpoint_can_be_interrupted_anywhere(autojump_clock: MockClock, *, power: bool) -> None:
     """Until it is complete no node starts; then all that could be read is there, joined or aside."""
     refused = done = 0
     for operations in range(100):
@@ -78,7 +97,7 @@ async def test_a_repair_of_a_checkpoint_can_be_interrupted_anywhere(autojump_clo
         complete = False
         with suppress(SimulatedCrash):
             complete = bool(mend(disk))
-        disk.crash() if operations % 2 and not complete else disk.restart()
+        disk.crash() if power else disk.restart()
         assert bytes(bad) in contents(disk).values()
         if survey(disk).flaws:
             with pytest.raises(LogDamaged):
@@ -97,3 +116,125 @@ async def test_a_repair_of_a_checkpoint_can_be_interrupted_anywhere(autojump_clo
         pytest.fail("the repair never came to its end")
     assert refused > 5
     assert done > refused
+
+
+async def left_by_a_crash(seed: int = 0, *, first: bool = False) -> tuple[SimDisk, Store, str]:
+    """A damaged newest checkpoint, and all that it covers: the older checkpoint, or the log from its beginning."""
+    if first:
+        disk = sim_disk(seed)
+        store = await opened(disk)
+        await store.fill()
+    else:
+        disk, store = await written(seed)
+    before = contents(disk)
+    await store.make()
+    await store.fill()
+    store.log.close()
+    for name, data in before.items():
+        if name not in disk.names():
+            disk.poke(name, data)
+    name = checkpoint_name(store.checkpoints.sequence)
+    good = disk.read(name)
+    disk.poke(name, good[:64] + bytes(n ^ 255 for n in good[64:]))
+    return disk, store, name
+
+
+@pytest.mark.parametrize("first", [True, False])
+async def test_a_repair_loses_nothing_while_all_that_the_checkpoint_covers_is_still_there(
+    autojump_clock: MockClock, *, first: bool
+) -> None:
+    """A crash has left it before it was removed. The start after the repair would remove it for good."""
+    disk, store, name = await left_by_a_crash(first=first)
+    others = {file: data for file, data in contents(disk).items() if file != name}
+    with pytest.raises(LogDamaged, match=name):
+        await opened(disk)
+    found = survey(disk)
+    assert ([flaw.file for flaw in found.flaws], found.lossless) == ([name], True)
+    assert found.replica.counters == store.replica.counters
+    assert mend(disk) == [name + ASIDE]
+    assert {file: data for file, data in contents(disk).items() if file != name + ASIDE} == others
+    assert survey(disk).flaws == []
+    start = await opened(disk)
+    assert start.replica.counters == store.replica.counters
+    assert start.replica.identity == ME
+    assert not start.replica.salvage
+    await start.fill(3)
+    await start.make()
+    assert survey(disk).flaws == []
+    assert (await opened(disk)).replica.counters == start.replica.counters
+
+
+@pytest.mark.parametrize("power", [True, False])
+async def test_such_a_repair_can_be_interrupted_anywhere(autojump_clock: MockClock, *, power: bool) -> None:
+    """Also one of two damaged checkpoints, and of a segment behind them, which costs the incarnation."""
+    for operations in range(100):
+        disk, store, name = await left_by_a_crash(operations)
+        disk.poke(checkpoint_name(store.checkpoints.sequence + 1), bytes(500))
+        behind = segments(disk)[-2]
+        data = bytearray(disk.read(behind))
+        data[70] ^= 1
+        disk.poke(behind, bytes(data))
+        assert [flaw.file for flaw in survey(disk).flaws][1:] == [name, behind]
+        disk.crash_after(operations)
+        complete = False
+        with suppress(SimulatedCrash):
+            complete = bool(mend(disk))
+        disk.crash() if power else disk.restart()
+        if survey(disk).flaws:
+            with pytest.raises(LogDamaged):
+                await opened(disk)
+            mend(disk, seed=2)
+        start = await opened(disk)
+        assert start.replica.counters.version(ME.incarnation) >= 20
+        assert start.replica.identity.incarnation != ME.incarnation
+        assert not any(sequence_of(file, SUFFIX) for file in files(disk) if file >= name)
+        if complete:
+            break
+    else:
+        pytest.fail("the repair never came to its end")
+    assert operations > 5
+
+
+@pytest.mark.parametrize("damage", ["a covered segment is gone", "one has rotted", "the log ends too early"])
+async def test_what_is_left_of_a_checkpoint_is_kept_where_not_all_that_it_covers_is(
+    autojump_clock: MockClock, damage: str
+) -> None:
+    disk, store, name = await left_by_a_crash()
+    covered = segments(disk)[0]
+    if damage == "a covered segment is gone":
+        disk.remove(covered)
+    elif damage == "one has rotted":
+        disk.poke(covered, disk.read(covered)[:-20])
+    else:
+        for segment in segments(disk):
+            if segment >= segment_name(store.checkpoints.sequence):
+                disk.remove(segment)
+    found = survey(disk)
+    assert not found.lossless
+    assert found.checkpoint is not None
+    assert (found.checkpoint.source, found.needless) == (name, [])
+    mend(disk)
+    assert (await opened(disk)).replica.identity.incarnation != ME.incarnation
+
+
+@pytest.mark.parametrize("busy", [LOOKS - 1, LOOKS])
+async def test_a_look_at_a_busy_node_is_tried_again_and_then_given_up(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, busy: int
+) -> None:
+    disk, store = await written()
+    looks, read = 0, disk.read
+
+    def gone(name: str, start: int = 0, size: int = -1) -> bytes:
+        nonlocal looks
+        if name.endswith(".checkpoint"):
+            looks += 1
+            if looks <= busy:
+                raise FileNotFoundError(errno.ENOENT, "No such file", name)
+        return read(name, start, size)
+
+    monkeypatch.setattr(disk, "read", gone)
+    if busy < LOOKS:
+        assert survey(disk).replica.counters == store.replica.counters
+    else:
+        with pytest.raises(Busy, match="too busy"):
+            survey(disk)

@@ -11,6 +11,7 @@ from trio.testing import MockClock
 from gcount.core.records import HEADER_BYTES, Header
 from gcount.errors import DiskFailed, DiskFull
 from gcount.storage import log as room
+from gcount.storage import progress
 from gcount.storage.disk import Disk, RealDisk
 from gcount.storage.log import segment_name
 from tests.storage.stores import ME, batch, contents, filled, opened, sim_disk
@@ -233,3 +234,43 @@ async def test_no_file_stays_open_but_the_live_segment(
     assert disk.open_files == 0
     with pytest.raises(DiskFailed, match="closed"):
         await log.append(batch(12), ME)
+
+
+async def test_only_a_small_write_and_its_sync_may_be_done_in_the_loop(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A huge batch would hold it, and so would the first one of a segment, which takes four syncs."""
+    monkeypatch.setattr(room, "SEGMENT_BYTES", 200_000)
+    disk = sim_disk()
+    log, _, _ = await opened(disk)
+    brief, run = list[tuple[int, bool]](), disk.run
+
+    async def tell(operation: Callable[[], object], **how: bool) -> object:
+        brief.append((log.live.sequence, how["brief"]))
+        return await run(operation, **how)
+
+    monkeypatch.setattr(disk, "run", tell)
+    for number, size in enumerate((1, 100_000, 1, 1), start=1):
+        await log.append(batch(number, size), ME)
+    log.close()
+    assert brief == [(1, True), (1, False), (1, False), (2, True)]
+
+
+async def test_a_long_start_says_how_far_it_has_come_and_how_far_it_has_to_go(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "EVERY", 0.0)
+    monkeypatch.setattr(room, "SEGMENT_BYTES", 300)
+    monkeypatch.setattr(room, "_CELLS_A_SLICE", 0)
+    disk = sim_disk()
+    await filled(disk, 10)
+    last = disk.names()[-1]
+    with capture_logs() as logged:
+        log, _, _ = await opened(disk)
+    log.close()
+    told = [entry for entry in logged if entry["event"] == "recovering"]
+    assert len(told) == 10
+    assert {entry["file"] for entry in told} == set(disk.names())
+    assert {entry["of"] for entry in told} == {last}
+    assert all(entry["size"] == len(disk.read(entry["file"])) for entry in told)
+    assert (told[-1]["file"], told[-1]["offset"]) == (last, told[-1]["size"])
