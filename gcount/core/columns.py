@@ -190,14 +190,13 @@ class Column:
         return True
 
     def _make_sparse(self) -> dict[int, int]:
-        # What is frozen keeps the words as they are, here and below: they are not changed any more.
+        # What was frozen keeps these arrays, here and below: they don't change any more, nothing has to be set aside.
         self.frozen = None
         self._end = len(self.cells)
         self.indexes = array("Q", [index for index, stamp in enumerate(self.stamps) if stamp])
         self.cells = array("Q", map(self.cells.__getitem__, self.indexes))
         self.stamps = array("Q", map(self.stamps.__getitem__, self.indexes))
         self.slots = dict(zip(self.indexes, range(len(self.indexes)), strict=True))
-        self._fit_order()
         return self.slots
 
     def _make_dense(self, count: int) -> None:
@@ -220,9 +219,9 @@ class Column:
 
     def _fit_order(self) -> None:
         """Keep about as many changes as there are words: a pass over a short column costs no more than they do."""
-        recent, words, kept = self._when.maxlen or 0, len(self.cells), self._when
-        if recent < min(words, MAX_RECENT) or recent > max(FEW_RECENT, 4 * words):
-            if len(kept) == recent:
+        kept, words = self._when, len(self.cells)
+        if (kept.maxlen or 0) < min(words, MAX_RECENT):
+            if len(kept) == kept.maxlen:
                 self._floor = kept[0]
             recent = min(max(FEW_RECENT, 2 * words), MAX_RECENT)
             self._changed, self._when = deque(self._changed, recent), deque(kept, recent)

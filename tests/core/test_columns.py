@@ -162,6 +162,28 @@ def test_a_cell_costs_the_same_whatever_its_name_and_whatever_was_counted_before
     assert column.get(999_999) == 7
 
 
+def test_the_cells_of_a_dense_column_are_counted_seldom_while_it_grows_also_after_a_start() -> None:
+    with patch.object(Column, "_stays_dense", autospec=True, side_effect=Column._stays_dense) as counting:
+        column = Column()
+        for index in range(10_000):
+            column.join_one(index, 1, 1, None)
+        assert counting.call_count == 2  # at 256 and sixteen times as many
+        again = Column()
+        again.restore(1, *column.freeze().read(10_000))
+        for index in range(10_000, 20_000):
+            again.join_one(index, 1, 2, None)
+        assert counting.call_count == 2
+
+
+def test_the_order_of_changes_reaches_as_far_back_after_a_start_as_the_column_is_long() -> None:
+    column = Column()
+    column.restore(1, array("Q"), array("Q", [1] * 1000), array("Q", [1] * 1000))
+    for version in range(2, 1002):
+        column.join_one(version % 1000, 1, version, None)
+    with patch.object(column, "stamps", {index: column.stamps[index] for index in range(1000)}):  # no pass over it
+        assert [*column.changed_after(999)] == [1, 0]
+
+
 @pytest.mark.parametrize("index", [0, 999_999])
 def test_a_cell_that_changes_often_costs_no_more_than_one_that_changes_once(index: int) -> None:
     column = Column()
