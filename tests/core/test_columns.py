@@ -181,7 +181,7 @@ def test_the_order_of_changes_reaches_as_far_back_after_a_start_as_the_column_is
     for version in range(2, 1002):
         column.join_one(version % 1000, 1, version, None)
     with patch.object(column, "stamps", {index: column.stamps[index] for index in range(1000)}):  # no pass over it
-        assert [*column.changed_after(999)] == [1, 0]
+        assert [*column.newer(999)[1]] == [[(1, 1), (0, 1)]]
 
 
 @pytest.mark.parametrize("index", [0, 999_999])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 import trio
 
 from tests.harness import processes
+from tests.harness.checkpointing import unfinished, write_launcher
 from tests.harness.cluster import running
 from tests.harness.load import Ledger, fresh_seed, never_down, worker
 from tests.harness.processes import REPOSITORY, Node
@@ -20,32 +20,13 @@ from tests.harness.waiting import eventually
 KILLS = 6
 NAMES = ["a", "b", "c"]
 OTHERS = [f"{number:06d}" + "x" * 200 for number in range(2000)]
-# The product, but that it makes a checkpoint after each few hundred increments, and tells of its start at once.
-SMALL = """#!{python} -P
-import sys
-sys.path.insert(0, {repository!r})
-from gcount.__main__ import main
-from gcount.core import checkpoint
-from gcount.storage import checkpoints, log, progress
-log.SEGMENT_BYTES, checkpoints.FLOOR_BYTES, checkpoints.FACTOR = 8_000, 16_000, 0.0
-checkpoint.CELLS_A_RECORD = checkpoint.NAMES_A_RECORD = 64
-progress.EVERY = 0.0
-sys.exit(main(sys.argv[1:]))
-"""
 
 
 @pytest.fixture(autouse=True)
-def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    launcher = tmp_path / "gcount-node"
-    launcher.write_text(SMALL.format(python=sys.executable, repository=str(REPOSITORY)))
-    launcher.chmod(0o755)
+def checkpointing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     with monkeypatch.context() as patch:
-        patch.setattr(processes, "LAUNCHER", launcher)
+        patch.setattr(processes, "LAUNCHER", write_launcher(tmp_path))
         yield
-
-
-def unfinished(folder: Path) -> list[str]:
-    return [file.name for file in folder.iterdir() if file.name.endswith(".checkpoint.new")]
 
 
 def newest(folder: Path) -> int:
@@ -117,7 +98,7 @@ async def test_kills_while_checkpoints_are_made_lose_nothing(tmp_path: Path) -> 
                 if number % 2:
                     await eventually(caught_in_the_midst, within=20)
                 node.kill9()
-                interrupted += bool(unfinished(folder))
+                interrupted += unfinished(folder)
                 verify(folder)
                 await node.start()
                 assert "recovering" in node.stderr()
