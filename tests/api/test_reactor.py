@@ -77,9 +77,11 @@ class Bench:
         await self.reactor.run()
         self.ended.set()
 
-    def pair(self) -> Sleeper:
-        """A connection over a pair of sockets, of which the server's has the lowest number that is free."""
+    def pair(self, number: int = -1) -> Sleeper:
+        """A connection over a pair of sockets; if one of them has that number, it is the server's."""
         accepted, dialled = trio.socket.socketpair()
+        if dialled.fileno() == number:
+            accepted, dialled = dialled, accepted
         connection = self.connections.admit(trio.SocketStream(accepted))
         assert connection is not None
         self.peers.append(trio.SocketStream(dialled))
@@ -203,7 +205,7 @@ async def test_a_number_that_is_used_again_gets_its_own_input_only() -> None:
         def replace(data: bytes) -> None:
             number = closed.connection.socket.fileno()
             closed.connection.abort()
-            pairs = (made.pair() for _ in range(100))  # others may have closed something with a lower number
+            pairs = (made.pair(number) for _ in range(100))  # others may have closed something with a lower number
             followers.append(next(pair for pair in pairs if pair.connection.socket.fileno() == number))
             made.nursery.start_soon(followers[0].sleep, made.reactor)
 
