@@ -118,9 +118,9 @@ class Node:
         if not self._ready.is_set():
             return False
         local = self.local
-        if local.holds.keep_any(names, trio.current_time()):
+        if local.holds and local.holds.keep_any(names, trio.current_time()):
             return False
-        return local.standing.may_continue(local.others) and local.committer.increment_each(names, amount, tell)
+        return local.may_continue and local.committer.increment_each(names, amount, tell)
 
     def value(self, name: str) -> int:
         """What this node knows of a counter: at least all that it acknowledged itself."""
@@ -277,10 +277,10 @@ class Node:
 
     async def _confirm_identity(self) -> None:
         local = self.local
-        if local.standing.may_continue(local.others):
+        if local.may_continue:
             return
         with trio.move_on_at(self._serving_since + CONFIRM_WITHIN):
-            while not (self._gather.stopping or local.standing.reason or local.standing.may_continue(local.others)):
+            while not (self._gather.stopping or local.standing.reason or local.may_continue):
                 await local.wait_news()
         local.standing.give_up(local.others)
         await local.mint_if_due()

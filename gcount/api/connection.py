@@ -58,7 +58,7 @@ class Connection(trio.abc.HalfCloseableStream):
         self._peer_finished = False
         self._closing = trio.Event()
         self._drained = trio.Event()
-        self._idle = trio.Event()
+        self._idle: trio.Event | None = None  # set when no request is in progress any more, should somebody wait
 
     @property
     def closing(self) -> bool:
@@ -102,13 +102,15 @@ class Connection(trio.abc.HalfCloseableStream):
         self.busy = busy
         if not busy:
             self.last_used = trio.current_time()
-            self._idle.set()
+            if self._idle is not None:
+                self._idle.set()
+                self._idle = None
         self._owner._place(self)
 
     async def wait_idle(self) -> None:
         """Return when no request is in progress."""
         while self.busy:
-            self._idle = trio.Event()
+            self._idle = self._idle or trio.Event()
             await self._idle.wait()
 
     def abort(self, *, reset: bool = False) -> None:

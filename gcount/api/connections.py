@@ -147,10 +147,12 @@ class Connections:
 
     def _place(self, connection: Connection) -> None:
         """Move a registered client to the end of the queue that it now belongs to."""
-        if connection in self._idle or connection in self._busy:
-            self._idle.pop(connection, None)
-            self._busy.pop(connection, None)
-            (self._busy if connection.busy else self._idle)[connection] = None
+        queue, other = (self._busy, self._idle) if connection.busy else (self._idle, self._busy)
+        if connection in other:
+            del other[connection]
+            queue[connection] = None
+        elif connection in queue:
+            queue.move_to_end(connection)
 
     def _promote(self, connection: Connection) -> bool:
         """Make a registered client a link, if there is room for one more."""

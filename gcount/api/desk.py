@@ -21,18 +21,19 @@ class Desk:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._answered: trio.Event | None = None  # set when what waits for the disk is answered
+        self._expected = False  # something waits for the disk
+        self._answered: trio.Event | None = None  # set when it is answered, should the task wait for it
         self._unsent = b""
         self._left: Callable[[], Awaitable[bytes]] | None = None
 
     @property
     def free(self) -> bool:
         """Whether something can be answered at once."""
-        return self._answered is None and not self._connection.stopping
+        return not self._expected and not self._connection.stopping
 
     def expect(self) -> None:
         """A request was taken; `answer` or `leave` will follow."""
-        self._answered = trio.Event()
+        self._expected = True
         self._connection.set_busy(True)
 
     def answer(self, data: bytes) -> None:
@@ -61,7 +62,8 @@ class Desk:
 
     async def settle(self) -> None:
         """Return when all that was taken is answered and sent."""
-        if self._answered is not None:
+        if self._expected:
+            self._answered = trio.Event()
             await self._answered.wait()
         if self._left is not None:
             make, self._left = self._left, None
@@ -72,6 +74,7 @@ class Desk:
             self._connection.set_busy(False)
 
     def _end(self, *, done: bool) -> None:
+        self._expected = False
         if self._answered is not None:
             self._answered.set()
             self._answered = None

@@ -4,6 +4,7 @@ import json
 import math
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
 from gcount.core.limits import MAX_CELL, MAX_NAME_BYTES, valid_name
@@ -17,6 +18,7 @@ _SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?\Z")
 _MAX_DIGITS = len(str(MAX_CELL))
 
 
+@lru_cache(4096)
 def parse_name(quoted: str) -> str:
     """The counter's name in a path segment.
 

@@ -142,9 +142,13 @@ def columns(data: bytes) -> tuple[bytes, list[bytes]] | None:
         The command and the arguments; None when the input is anything else, or not whole.
     """
     first = _PAIR.match(data)
-    if first is None or int(first[1]) != len(first[2]) or int(first[3]) != len(first[4]):
+    if first is None:
         return None
-    command, argument = first[2], first[4]
+    size, command, argument_size, argument = first.groups()
+    if int(size) != len(command) or int(argument_size) != len(argument):
+        return None
+    if first.end() == len(data):
+        return command, [argument]
     times, odd = divmod(len(data), first.end())
     if not odd and data == first[0] * times:
         return command, [argument] * times

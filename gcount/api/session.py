@@ -225,7 +225,7 @@ class Session:
         if not (self._desk.free and self._parser.between_commands):
             return False
         column = resp.columns(data)
-        if column is None or not self.node.recovered:
+        if column is None:
             return False
         word, raw_names = column
         verb = word.upper()
@@ -236,6 +236,8 @@ class Session:
                 return False
             self._desk.expect()
             return True
+        if not self.node.recovered:
+            return False
         values = map(self.node.value, names)
         self.redis.commands["GET", False] += len(names)
         self._desk.answer(b"".join([resp.bulk(b"%d" % n) if n else resp.NULL[self.version] for n in values]))

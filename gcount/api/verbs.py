@@ -98,9 +98,10 @@ def parse_name(raw: bytes) -> str:
 def parse_names(raw: list[bytes]) -> list[str] | None:
     """Many names at once; None when one of them has to be looked at more closely."""
     if raw.count(raw[0]) == len(raw):
-        with suppress(CommandError):
+        try:
             return [parse_name(raw[0])] * len(raw)
-        return None
+        except CommandError:
+            return None
     text = b"/".join(raw).decode("ascii", "replace")  # which no name may contain
     names = text.split("/")
     if not (text.isascii() and text.isprintable() and len(names) == len(raw)):

@@ -64,6 +64,12 @@ class Local:
         return [address for address in self.replica.membership.actors if address not in self.own_addresses]
 
     @property
+    def may_continue(self) -> bool:
+        """Whether an increment may be counted under this node's incarnation now."""
+        standing = self.standing
+        return standing.may_continue(() if standing.settled else self.others)
+
+    @property
     def readable(self) -> list[str]:
         """The addresses that a consistent read needs: all members, also those of a config not yet on disk."""
         if self.replica.membership.merge(self._learned) == self.replica.membership:

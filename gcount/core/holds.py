@@ -36,6 +36,10 @@ class Holds:
     def __init__(self) -> None:
         self._holds: dict[str, _Hold] = {}
 
+    def __bool__(self) -> bool:
+        """Whether there may be any; otherwise nothing need be asked."""
+        return bool(self._holds)
+
     def ask(self, name: str, sharer: object, now: float) -> bool:
         """Begin or join a hold; returns False while the counter rests from the last one."""
         hold = self._holds.get(name)
