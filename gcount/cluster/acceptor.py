@@ -204,7 +204,7 @@ class _Accepted:
             self._answer(self._intake.ack({}))
         else:
             # Staged at once, not by the errand: what another boot's hello has to wait for must be seen waiting.
-            commit = self._local.committer.take(self._permitted(deltas), urgent=push.urgent)
+            commit = self._local.committer.take(self._permitted(deltas), urgent=push.urgent and self.is_member)
             self._errand(nursery, self._ack_when_durable, commit)
 
     async def _ack_when_durable(self, commit: Commit) -> None:

@@ -62,10 +62,12 @@ class Peers:
         return len({self._local.met[peer.address].node for peer in others if peer.has(versions)})
 
     async def wait_held(self, versions: Digest, members: int) -> int:
-        """Return `holders` as soon as it is so many, or the node was told to stop; until then no push waits."""
+        """Return `holders` as soon as it is so many, or the node stops; no push waits for company meanwhile."""
         while (found := self.holders(versions)) < members and not self._stopping:
-            for peer in self:
-                peer.hasten(trio.current_time())
+            if members <= len(self._local.others):
+                for peer in self:
+                    if not peer.has(versions):
+                        peer.hasten(trio.current_time())
             await self._progress.wait()
         return found
 

@@ -1,6 +1,8 @@
 """Many batches of a log as few: a replay looks up a counter in the state once, however often it was incremented."""
 
 from collections.abc import Callable
+from itertools import repeat
+from operator import lt
 from typing import Final
 
 import msgspec
@@ -18,12 +20,19 @@ class _Run(msgspec.Struct, gc=False):
     upto: int
     cells: dict[str, int]
 
+    def followed_by(self, delta: Delta) -> bool:
+        """Whether a delta is newer, with no gap before it, and lets no cell fall."""
+        if not self.after <= delta.after <= self.upto < delta.upto:
+            return False
+        return not any(map(lt, delta.cells.values(), map(self.cells.get, delta.cells, repeat(0))))
+
 
 class Coalescer:
     """Merges deltas of an incarnation that follow each other, or overlap, into one that brings to the same state.
 
-    Cells only grow, so the later of two values is the maximum. All merged cells are stamped with the newest version:
-    somebody who knows an older one may later be told more than necessary.
+    As cells only grow, the later of two values is the maximum; it is looked whether one falls nevertheless, as what a
+    peer claimed is in the log, too. All merged cells are stamped with the newest version: somebody who knows an older
+    one may later be told more than necessary.
 
     Args:
         apply: called with what came of the batches. Deltas of different incarnations may change places.
@@ -44,14 +53,13 @@ class Coalescer:
         self._number = batch.number
         for delta in batch.deltas:
             run = self._runs.get(delta.incarnation)
-            if run is not None and run.after <= delta.after <= run.upto < delta.upto:
-                cells = run.cells
-                before = len(cells)
-                cells.update(delta.cells)
+            if run is not None and run.followed_by(delta):
+                before = len(run.cells)
+                run.cells.update(delta.cells)
                 run.upto = delta.upto
-                self._cells += len(cells) - before
+                self._cells += len(run.cells) - before
                 continue
-            if run is not None:  # the delta is older than the run, or there is a gap between them
+            if run is not None:
                 self.flush()
                 self._number = batch.number
             self._runs[delta.incarnation] = _Run(delta.after, delta.upto, dict(delta.cells))

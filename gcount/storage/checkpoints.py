@@ -121,7 +121,7 @@ class Checkpoints:
                 self._disk.remove(name)
         self.sequence = max((sequence_of(name, SUFFIX) or 1 for name in names), default=1)
         name = checkpoint_name(self.sequence)
-        newest = max(filter(sequence_of, names), default=None)
+        newest = max(filter(sequence_of, names), key=lambda name: sequence_of(name) or 0, default=None)
         return self._disk.size(name) if name in names else None, newest
 
     async def tidy(self) -> None:
@@ -187,7 +187,7 @@ class Checkpoints:
             await self._disk.attempt(partial(self._publish, name), aside=True)
         except BaseException:
             # It may be what fills the disk. On a disk that fails the first error says more than a second one.
-            with trio.CancelScope(shield=True), suppress(DiskFailed):
+            with trio.CancelScope(shield=True), suppress(DiskFailed, DiskFull):
                 await self._disk.attempt(partial(self._disk.remove, name + UNFINISHED), aside=True)
             raise
         finally:

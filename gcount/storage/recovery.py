@@ -27,8 +27,8 @@ async def recover(replica: Replica, log: Log, checkpoints: Checkpoints) -> Heade
         The header of the first segment; None for an empty directory, in which `Log.begin` has to be called.
 
     Raises:
-        LogDamaged: something that was synced can't be read; nothing was changed.
-        DiskFull: there is no room to write the live segment anew; nothing was changed.
+        LogDamaged: something that was synced can't be read; nothing else was changed.
+        DiskFull: there is no room to write the live segment anew; nothing else was changed.
         DiskFailed: the disk fails.
     """
     with _no_collector():

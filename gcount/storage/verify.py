@@ -80,16 +80,23 @@ class Survey:
 
     @property
     def lossless(self) -> bool:
-        """Whether a repair loses nothing: all that is damaged is not needed."""
-        return len(self.flaws) == len(self.needless_here)
+        """Whether a repair loses nothing: what is damaged is not needed, and the log is known to reach far enough."""
+        return len(self.flaws) == len(self.needless_here) == len(self._needless_heads)
 
     @property
     def serves(self) -> bool:
-        """Whether the log that begins here has all that the damaged checkpoints cover, and goes on behind it."""
+        """Whether the log that begins here has all that the damaged checkpoints held, and goes on behind it."""
         covered = max((found.sequence for found in self.needless), default=0)
-        whole = all(segment.flaw is None for segment in self.segments if segment.sequence < covered)
+        reached = max((remains.next_batch for remains in self._needless_heads), default=0)
+        needed = (segment for segment in self.segments if segment.sequence < covered or segment.first < reached)
+        whole = all(segment.flaw is None for segment in needed)
         base = self.checkpoint is None or self.checkpoint.flaw is None
         return base and whole and self.base.sequence + len(self.segments) > covered and not self.contradictions
+
+    @property
+    def _needless_heads(self) -> list[Remains]:
+        """Those damaged checkpoints of which it is known how far the log had come."""
+        return [found.remains for found in self.needless if found.remains and found.remains.identity]
 
     @property
     def torn(self) -> Flaw | None:

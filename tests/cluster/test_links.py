@@ -12,6 +12,7 @@ from gcount.core.counters import Delta
 from gcount.core.holds import MAX_HOLD
 from gcount.core.limits import MAX_MESSAGE_BYTES, PUSH_BYTES
 from gcount.errors import LinkClosed, LinkRefused
+from gcount.storage import commits
 from gcount.storage.commits import RIDE
 from tests.simulation.caller import HELLO, Caller, call, hello
 from tests.simulation.cluster import Host, open_cluster
@@ -19,6 +20,17 @@ from tests.simulation.cluster import Host, open_cluster
 
 def known(host: Host, incarnation: bytes) -> int:
     return host.node.local.replica.counters.version(incarnation)
+
+
+async def test_a_stranger_is_not_urgent(autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or each of his round trips would cost a sync."""
+    monkeypatch.setattr(commits, "RIDE", 0.2)
+    async with open_cluster(1) as cluster, call(cluster, cluster[1]) as caller:
+        await caller.ask(hello())
+        began = trio.current_time()
+        answer = await caller.ask(wire.Push(1, True, [Delta(HELLO.incarnation, 0, 1, {"x": 7})], urgent=True))
+        assert isinstance(answer, wire.Ack)
+        assert trio.current_time() - began >= 0.2
 
 
 async def test_another_clusters_hello_is_refused_with_the_reason(autojump_clock: MockClock) -> None:

@@ -70,6 +70,22 @@ async def test_who_waits_for_others_disks_does_not_wait_for_company(
             assert trio.current_time() - began < 1.0
 
 
+async def test_who_waits_for_more_members_than_there_are_or_for_none_that_lacks_anything_hastens_nothing(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_cluster(2) as cluster:
+        node = cluster[1].node
+        await node.increment("x", 1)
+        await trio.sleep(1)
+        known = node.local.replica.counters.digest()
+        for versions, members in [({}, 1), (known, 1), (known, 99), ({b"?" * 16: 1}, 2)]:
+            [pusher] = [peer.pusher for peer in node.peers if peer.pusher is not None]
+            before = pusher._urgent_until
+            with trio.move_on_after(0.5):
+                await node.peers.wait_held(versions, members)
+            assert pusher._urgent_until == before
+
+
 async def test_values_are_exact_beyond_64_bits(autojump_clock: MockClock) -> None:
     async with open_cluster(3) as cluster:
         for host in cluster.hosts:

@@ -92,6 +92,16 @@ def test_what_is_older_than_what_came_before_changes_nothing() -> None:
     assert (one.counters.total("a"), one.version) == (3, 3)
 
 
+def test_a_cell_that_a_liar_lets_fall_keeps_its_maximum_as_when_it_was_joined() -> None:
+    batches = [
+        Batch(1, [Delta(ME.incarnation, 0, 1, {"a": 100})]),
+        Batch(2, [Delta(ME.incarnation, 1, 2, {"a": 5, "b": 1})]),
+    ]
+    one, _ = merged(batches, 1000)
+    assert one.counters == replayed(batches).counters
+    assert [one.counters.total(name) for name in "ab"] == [100, 1]
+
+
 def test_no_more_is_kept_than_so_many_cells() -> None:
     batches = [Batch(n, [Delta(ME.incarnation, n - 1, n, {f"n{n}": 1})]) for n in range(1, 10)]
     _, applied = merged(batches, 3)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gcount.core.counters import Delta
-from gcount.core.parcels import Assembly, pack
+from gcount.core.parcels import MOST_DELTAS, Assembly, pack
 from tests.core.histories import incarnation
 
 names = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="/"), min_size=1, max_size=20)
@@ -50,6 +50,11 @@ def test_each_piece_carries_the_versions_of_its_whole_delta(made: list[Delta], s
 
 def test_nothing_makes_one_empty_parcel() -> None:
     assert list(pack([], 100)) == [[]]
+
+
+def test_a_parcel_has_so_many_deltas_at_most_however_small_they_are() -> None:
+    pieces = [Delta(incarnation(1), 0, 1, {}) for _ in range(3 * MOST_DELTAS)]
+    assert [len(parcel) for parcel in pack(pieces, 10**6)] == [MOST_DELTAS] * 3
 
 
 def test_what_fits_is_not_cut() -> None:

@@ -9,6 +9,8 @@ import pytest
 from trio.testing import MockClock
 
 from gcount.core import checkpoint as core_room
+from gcount.core.framing import FRAME_HEAD_BYTES
+from gcount.core.records import HEADER_BYTES
 from gcount.errors import Busy, LogDamaged, Unreadable
 from gcount.storage.checkpoints import SUFFIX, checkpoint_name
 from gcount.storage.findings import ASIDE
@@ -215,6 +217,24 @@ async def test_what_is_left_of_a_checkpoint_is_kept_where_not_all_that_it_covers
     assert (found.checkpoint.source, found.needless) == (name, [])
     mend(disk)
     assert (await opened(disk)).replica.identity.incarnation != ME.incarnation
+
+
+async def test_what_a_damaged_checkpoint_holds_is_not_given_up_for_a_log_that_has_lost_it(
+    autojump_clock: MockClock,
+) -> None:
+    """Batches of the segment that was live when it was made: it does not cover that, but has seen them."""
+    disk, store, name = await left_by_a_crash()
+    inverted = disk.read(name)
+    disk.poke(name, inverted[:64] + bytes(n ^ 255 for n in inverted[64:-1]) + inverted[-1:])
+    live = segment_name(store.checkpoints.sequence)
+    data = bytearray(disk.read(live))
+    data[HEADER_BYTES + FRAME_HEAD_BYTES + 4] ^= 1
+    disk.poke(live, bytes(data))
+    found = survey(disk)
+    assert found.checkpoint is not None
+    assert (found.checkpoint.source, found.needless) == (name, [])
+    mend(disk)
+    assert (await opened(disk)).replica.counters.version(ME.incarnation) > 0
 
 
 @pytest.mark.parametrize("busy", [LOOKS - 1, LOOKS])
