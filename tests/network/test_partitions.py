@@ -237,10 +237,10 @@ async def test_random_cuts_under_load_lose_and_invent_nothing(tmp_path: Path) ->
                 rng.choice((network.cut, network.cut_one_way))(one, other)
                 if rng.random() < 0.3:
                     network.isolate(other)
-                await trio.sleep(rng.uniform(0.1, 1.5))
+                await trio.sleep(rng.uniform(0.1, 1.5))  # how long that lasts
                 if rng.random() < 0.7:
                     network.heal_all()
-                    await trio.sleep(rng.uniform(0.0, 0.5))
+                    await trio.sleep(rng.uniform(0.0, 0.5))  # and how long all is well
             stop.set()
         ledger.check_quiet()
         assert ledger.slowest < SLOWEST_INCREMENT, ledger.slowest

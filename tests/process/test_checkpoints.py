@@ -94,7 +94,7 @@ async def test_kills_while_checkpoints_are_made_lose_nothing(tmp_path: Path) -> 
                 load.start_soon(worker, node, NAMES, ledger, random.Random(number), stop, 0.0)
             for number in range(KILLS):
                 await made_more(newest(folder))
-                await trio.sleep(rng.uniform(0.0, 0.3))
+                await trio.sleep(rng.uniform(0.0, 0.3))  # any instant
                 if number % 2:
                     await eventually(caught_in_the_midst, within=20)
                 node.kill9()

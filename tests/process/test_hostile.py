@@ -250,7 +250,7 @@ async def test_a_slow_but_honest_client_is_counted(pair: list[Node]) -> None:
     await revive(pair)
     stream = await pair[0].address.connect()
     await stream.send_all(b"POST /counter/honest HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n1")
-    await trio.sleep(1)
+    await trio.sleep(1)  # the client's own slowness
     await stream.send_all(b"2")
     assert (await stream.receive_some(4096)).startswith(b"HTTP/1.1 200")
     stream.socket.close()

@@ -60,9 +60,9 @@ async def test_at_least_50_kills_at_random_instants_under_load(tmp_path: Path) -
         for _ in range(KILLS // len(nodes)):
             if rng.random() < 0.8:
                 await node.ready()
-                await trio.sleep(rng.uniform(0.0, 2.0))
+                await trio.sleep(rng.uniform(0.0, 2.0))  # any instant
             else:
-                await trio.sleep(rng.uniform(0.0, 1.0))
+                await trio.sleep(rng.uniform(0.0, 1.0))  # maybe before it is ready
             assert node.runs(), f"{node} ended by itself:\n{node.stderr()}"
             node.kill9()
             killed += 1
@@ -108,7 +108,8 @@ async def test_all_three_killed_at_once_under_load_three_times(tmp_path: Path) -
                 for node in nodes:
                     load.start_soon(worker, node, NAMES, ledger, random.Random(rng.random()), stop)
                     load.start_soon(never_down, node, NAMES, ledger, stop)
-                await trio.sleep(rng.uniform(1.2, 2.0))
+                await all_acknowledge_more(nodes, ledger)
+                await trio.sleep(rng.uniform(0.0, 0.5))  # any instant
                 for node in nodes:
                     node.kill9()
                 for node in nodes:
