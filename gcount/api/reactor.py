@@ -27,9 +27,11 @@ class Reactor:
     def __init__(self) -> None:
         self._selector = DefaultSelector()
         self._scope = trio.CancelScope()
+        self._stopped = False
 
     def stop(self) -> None:
         """End `run`, and wake all who sleep."""
+        self._stopped = True
         self._scope.cancel()
         for watch in [key.data for key in (self._selector.get_map() or {}).values()]:
             watch.end()
@@ -38,14 +40,14 @@ class Reactor:
     async def run(self) -> None:
         """Receive until told to stop."""
         with self._scope:
-            while True:
-                await trio.lowlevel.wait_readable(self._selector)
+            while not self._stopped:  # a task that input has already woken is not cancelled before it waits again
                 work = 0
                 for key, _ in self._selector.select(0):
                     work += _A_VISIT + key.data.receive()
                     if work >= RECEIVE_BYTES:
                         work = 0
                         await trio.lowlevel.checkpoint()
+                await trio.lowlevel.wait_readable(self._selector)
 
     async def receive(self, connection: Connection, answer: Callable[[bytes], bool]) -> bytes | None:
         """Receive what can't be answered at once.

@@ -265,6 +265,18 @@ async def test_a_cancelled_sleeper_leaves_the_others_and_may_come_again() -> Non
         await sleeper.gets(b"usual")
 
 
+async def test_input_that_comes_with_the_order_to_stop_harms_nobody() -> None:
+    """A task that is already woken is not cancelled before it waits again; who runs first is up to trio's dice."""
+    for _ in range(30):
+        async with bench() as made:
+            sleeper, stopper = await made.asleep(), made.pair()
+            for pair in (sleeper, stopper):  # no await in between
+                os.write(pair.peer.socket.fileno(), b"usual")
+            await trio.lowlevel.wait_readable(stopper.connection.socket)
+            made.reactor.stop()
+            await made.ended.wait()
+
+
 @pytest.mark.parametrize("ending", ["cancelled", "aborted"])
 async def test_who_still_sleeps_when_the_reactor_ends_wakes_in_peace(ending: str) -> None:
     """All are cancelled at once when the node fails, in any order."""
