@@ -70,8 +70,8 @@ def parse(text: str) -> list[Call]:
         found = _LINE.fullmatch(line)
         assert found is not None, f"line {number} is no line of strace: {line[:200]}"
         thread, what = found.groups()
-        if what.startswith(("---", "+++")):
-            continue
+        if what.startswith(("---", "+++", "???")):
+            continue  # signals, ends, and a call that a kill overtook before strace could ask which: it was never made
         began = number
         if resumed := _RESUMED.fullmatch(what):
             began, start = unfinished.pop(thread)
