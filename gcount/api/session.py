@@ -7,7 +7,6 @@ sees its own increments, and the answers to all increments of a counter on a nod
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -18,6 +17,7 @@ import trio
 from gcount.api import resp
 from gcount.api.connection import Connection
 from gcount.api.desk import Desk
+from gcount.api.reactor import RECEIVE_BYTES
 from gcount.api.verbs import CommandError, Later, Verb, parse_names, refusal_text
 from gcount.core.counters import Digest
 from gcount.errors import DiskFull, Recovering, Refusal
@@ -57,7 +57,7 @@ class Session:
         self.closing = False
         self.kept = 0
         self._parser = resp.Parser()
-        self._ahead: deque[bytes] = deque()
+        self._ahead = bytearray()
         self._ended = False
         self._answers: list[bytes] = []
         self._verbs: list[str] = []
@@ -87,7 +87,8 @@ class Session:
         await self._desk.settle()
         while not (self.closing or self.connection.stopping):
             if self._ahead:
-                ahead = self._ahead.popleft()
+                ahead = bytes(self._ahead[:RECEIVE_BYTES])
+                del self._ahead[:RECEIVE_BYTES]
                 self._count_kept()
                 return ahead
             if self._ended:
@@ -134,7 +135,7 @@ class Session:
 
     def _count_kept(self) -> bool:
         """Count what this session keeps of its input; returns whether it may, beside what all others keep."""
-        kept = max(0, self._parser.held + sum(map(len, self._ahead)) - _OWN_BYTES)
+        kept = max(0, self._parser.held + len(self._ahead) - _OWN_BYTES)
         self.redis.kept += kept - self.kept
         self.kept = kept
         return not kept or self.redis.kept <= _SHARED_BYTES
@@ -263,12 +264,12 @@ class Session:
 
     async def _listen(self, waiting: trio.CancelScope) -> None:
         """Keep what the client sends until it leaves; who sends too much has left, too: nobody would see it leave."""
-        while not self._ended and sum(map(len, self._ahead)) < _MAX_AHEAD and self._count_kept():
+        while not self._ended and len(self._ahead) < _MAX_AHEAD and self._count_kept():
             data = b""
             with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
                 data = await self.connection.receive_some()
             if not data:
                 break
-            self._ahead.append(data)
+            self._ahead += data
         self._ended = True
         waiting.cancel()
