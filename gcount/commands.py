@@ -164,11 +164,12 @@ def _print_contents(found: Survey) -> None:
 def _print_flaws(found: Survey) -> None:
     needless = [each.flaw for each in found.needless]
     for flaw in found.flaws:
-        lost = f"{_batches(flaw.lost)} lost"
-        if found.checkpoint is not None and flaw is found.checkpoint.flaw:
-            lost = "what can still be read of it is kept"
-        if any(flaw is each for each in needless):
+        if flaw in needless:
             lost = "nothing is lost, all that it covers is still there"
+        elif found.checkpoint is not None and flaw is found.checkpoint.flaw:
+            lost = "what can still be read of it is kept"
+        else:
+            lost = f"{_batches(flaw.lost)} lost"
         print(f"  damage: {_place(flaw)}; {lost}")
 
 

@@ -4,6 +4,7 @@ It sees more than a start does: a start stops at the first damage, this goes on 
 writes: a segment gets its name only when its head is whole, and what is being appended looks like a torn tail.
 """
 
+from collections.abc import Sequence
 from contextlib import suppress
 from math import inf
 
@@ -32,16 +33,14 @@ class Survey:
 
     Args:
         directory: where to look.
-        instead: what was seen there with a newest checkpoint that is damaged. It is not needed, nor is any newer one,
-            if all that they cover is still there: left by a crash before it was removed.
+        needless: damaged checkpoints to do without. They are not needed, nor is any newer one, if all that they cover
+            is still there: left by a crash before it was removed.
     """
 
-    def __init__(self, directory: Directory, instead: "Survey | None" = None) -> None:
+    def __init__(self, directory: Directory, needless: Sequence[Checkpoint] = ()) -> None:
         self._directory = directory
-        self._below = instead.checkpoint.sequence if instead and instead.checkpoint else inf
-        self.needless: list[Checkpoint] = []
-        if instead and instead.checkpoint:
-            self.needless = [*instead.needless, instead.checkpoint]
+        self.needless = needless
+        self._below = min((found.sequence for found in needless), default=inf)
         self._names = directory.names()
         self.strays = [name for name in self._names if name.endswith(SUFFIX) and sequence_of(name) is None]
         self.segments: list[Segment] = []
@@ -81,22 +80,22 @@ class Survey:
     @property
     def lossless(self) -> bool:
         """Whether a repair loses nothing: what is damaged is not needed, and the log is known to reach far enough."""
-        return len(self.flaws) == len(self.needless_here) == len(self._needless_heads)
+        here = self.needless_here
+        return len(self.flaws) == len(here) and all(found.remains and found.remains.identity for found in here)
 
     @property
     def serves(self) -> bool:
         """Whether the log that begins here has all that the damaged checkpoints held, and goes on behind it."""
         covered = max((found.sequence for found in self.needless), default=0)
-        reached = max((remains.next_batch for remains in self._needless_heads), default=0)
-        needed = (segment for segment in self.segments if segment.sequence < covered or segment.first < reached)
+        needed = (each for each in self.segments if each.sequence < covered or each.first < self._reached)
         whole = all(segment.flaw is None for segment in needed)
         base = self.checkpoint is None or self.checkpoint.flaw is None
         return base and whole and self.base.sequence + len(self.segments) > covered and not self.contradictions
 
     @property
-    def _needless_heads(self) -> list[Remains]:
-        """Those damaged checkpoints of which it is known how far the log had come."""
-        return [found.remains for found in self.needless if found.remains and found.remains.identity]
+    def _reached(self) -> int:
+        """How far the log had come, as far as any damaged checkpoint tells."""
+        return max((found.remains.next_batch for found in self.needless if found.remains), default=0)
 
     @property
     def torn(self) -> Flaw | None:
@@ -173,8 +172,7 @@ class Survey:
 
     def _reach(self) -> None:
         """The log has to reach as far as it did when the checkpoint was made."""
-        needless = [found.remains.next_batch for found in self.needless if found.remains]
-        reached = max([self.base.next_batch, *needless])
+        reached = max(self.base.next_batch, self._reached)
         lost = reached - self.next_batch
         if lost > 0 and self.segments:
             live = self.segments[-1]
@@ -302,5 +300,5 @@ def _with_an_older_checkpoint(directory: Directory, found: Survey) -> Survey:
     """The same, or what serves instead where the newest checkpoint is damaged."""
     older = found
     while not found.contradictions and older.checkpoint is not None and older.checkpoint.flaw:
-        older = Survey(directory, instead=older)
+        older = Survey(directory, [*older.needless, older.checkpoint])
     return older if older.needless and older.serves else found

@@ -120,24 +120,34 @@ async def test_a_repair_of_a_checkpoint_can_be_interrupted_anywhere(autojump_clo
     assert done > refused
 
 
-async def left_by_a_crash(seed: int = 0, *, first: bool = False) -> tuple[SimDisk, Store, str]:
-    """A damaged newest checkpoint, and all that it covers: the older checkpoint, or the log from its beginning."""
+def damage(disk: SimDisk, name: str) -> None:
+    """Invert all but the header, which says whose checkpoint it is."""
+    good = disk.read(name)
+    disk.poke(name, good[:64] + bytes(n ^ 255 for n in good[64:]))
+
+
+async def left_by_a_crash(seed: int = 0, *, first: bool = False, more: int = 0) -> tuple[SimDisk, Store, str]:
+    """A damaged newest checkpoint, and all that it covers: the older checkpoint, or the log from its beginning.
+
+    `more` whole ones, of which each covers all before it, lie between the two.
+    """
     if first:
         disk = sim_disk(seed)
         store = await opened(disk)
         await store.fill()
     else:
         disk, store = await written(seed)
-    before = contents(disk)
-    await store.make()
-    await store.fill()
+    before: dict[str, bytes] = {}
+    for _ in range(1 + more):
+        before |= contents(disk)
+        await store.make()
+        await store.fill()
     store.log.close()
     for name, data in before.items():
         if name not in disk.names():
             disk.poke(name, data)
     name = checkpoint_name(store.checkpoints.sequence)
-    good = disk.read(name)
-    disk.poke(name, good[:64] + bytes(n ^ 255 for n in good[64:]))
+    damage(disk, name)
     return disk, store, name
 
 
@@ -197,6 +207,49 @@ async def test_such_a_repair_can_be_interrupted_anywhere(autojump_clock: MockClo
     assert operations > 5
 
 
+@pytest.mark.parametrize("power", [True, False])
+async def test_a_repair_that_loses_nothing_does_so_too_when_it_was_interrupted_between_two_moves(
+    autojump_clock: MockClock, *, power: bool
+) -> None:
+    left: set[int] = set()
+    for operations in range(100):
+        disk, store, newest = await left_by_a_crash(operations, more=1)
+        older = files(disk)[-2]
+        damage(disk, older)
+        assert ([flaw.file for flaw in survey(disk).flaws], survey(disk).lossless) == ([newest, older], True)
+        disk.crash_after(operations)
+        complete = False
+        with suppress(SimulatedCrash):
+            complete = bool(mend(disk))
+        disk.crash() if power else disk.restart()
+        found = survey(disk)
+        left.add(len(found.flaws))
+        if found.flaws:
+            assert found.lossless
+            mend(disk, seed=2)
+        start = await opened(disk)
+        assert start.replica.counters == store.replica.counters
+        assert start.replica.identity == ME
+        if complete:
+            break
+    else:
+        pytest.fail("the repair never came to its end")
+    assert left == {0, 1, 2}
+
+
+async def test_a_checkpoint_of_which_nothing_can_be_read_may_have_held_more_than_one_that_was_moved_aside(
+    autojump_clock: MockClock,
+) -> None:
+    disk, _, newest = await left_by_a_crash(more=1)
+    older = files(disk)[-2]
+    damage(disk, older)
+    disk.rename(older, older + ASIDE)
+    assert survey(disk).lossless
+    disk.poke(newest, bytes(500))
+    found = survey(disk)
+    assert ([flaw.file for flaw in found.flaws], found.lossless) == ([newest], False)
+
+
 @pytest.mark.parametrize("damage", ["a covered segment is gone", "one has rotted", "the log ends too early"])
 async def test_what_is_left_of_a_checkpoint_is_kept_where_not_all_that_it_covers_is(
     autojump_clock: MockClock, damage: str
@@ -214,7 +267,7 @@ async def test_what_is_left_of_a_checkpoint_is_kept_where_not_all_that_it_covers
     found = survey(disk)
     assert not found.lossless
     assert found.checkpoint is not None
-    assert (found.checkpoint.source, found.needless) == (name, [])
+    assert (found.checkpoint.source, found.needless) == (name, ())
     mend(disk)
     assert (await opened(disk)).replica.identity.incarnation != ME.incarnation
 
@@ -232,7 +285,7 @@ async def test_what_a_damaged_checkpoint_holds_is_not_given_up_for_a_log_that_ha
     disk.poke(live, bytes(data))
     found = survey(disk)
     assert found.checkpoint is not None
-    assert (found.checkpoint.source, found.needless) == (name, [])
+    assert (found.checkpoint.source, found.needless) == (name, ())
     mend(disk)
     assert (await opened(disk)).replica.counters.version(ME.incarnation) > 0
 
