@@ -4,7 +4,6 @@ For `bench/sync.py` only: `node_that_syncs.py WAY DELAY ...` with a way of `adap
 milliseconds that each sync takes longer, and the arguments of a node.
 """
 
-import os
 import sys
 import time
 
@@ -19,12 +18,13 @@ def fix(way: str, delay: float) -> None:
     if way != "adaptive":
         Pace.in_loop = lambda _pace, _now: way == "loop"  # type: ignore[assignment, method-assign]
     if delay:
+        sync = RealFile.sync
 
-        def sync(file: RealFile) -> None:
+        def slowly(file: RealFile) -> None:
             time.sleep(delay)
-            os.fdatasync(file._fd)
+            sync(file)
 
-        RealFile.sync = sync  # type: ignore[assignment, method-assign]
+        RealFile.sync = slowly  # type: ignore[assignment, method-assign]
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """A node that forgets: the product, but nothing that it appends to its log reaches a disk.
 
 For `bench/persistence.py` only. All else is the product's own code: the HTTP server, the route, staging, the task that
-commits groups, waking the waiters. What is gone is encoding the record, the trip to a worker thread, write and sync.
+commits groups, waking the waiters. What is gone is encoding the record, write and sync.
 """
 
 import sys

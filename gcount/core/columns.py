@@ -201,12 +201,12 @@ class Column:
 
     def _make_dense(self, count: int) -> None:
         self.frozen = None
-        blank = bytes(8 * self._end)
-        cells, stamps = array("Q", blank), array("Q", blank)
-        for index, n, stamp in zip(self.indexes, self.cells, self.stamps, strict=True):
-            cells[index] = n
-            stamps[index] = stamp
-        self.slots, self.indexes, self.cells, self.stamps = None, array("Q"), cells, stamps
+        words = zip(self.indexes, self.cells, self.stamps, strict=True)
+        self.slots, self.indexes, self.cells, self.stamps = None, array("Q"), array("Q"), array("Q")
+        self._grow(self._end)
+        for index, n, stamp in words:
+            self.cells[index] = n
+            self.stamps[index] = stamp
         self._room = max(SMALL, 2 * SPAN * count)
 
     def _grow(self, size: int) -> None:

@@ -117,7 +117,7 @@ class Checkpoints:
         """
         names = self._disk.names()
         for name in names:
-            if name.endswith(UNFINISHED) and sequence_of(name.removesuffix(UNFINISHED), SUFFIX):
+            if sequence_of(name, SUFFIX + UNFINISHED):
                 self._disk.remove(name)
         self.sequence = max((sequence_of(name, SUFFIX) or 1 for name in names), default=1)
         name = checkpoint_name(self.sequence)
