@@ -164,17 +164,8 @@ class Counters:
             column.join(self._intern(new), new.values(), upto, totals)
         return True
 
-    def newer(self, incarnation: bytes, after: int) -> Delta | None:
-        """All of one incarnation that changed after a version, or None when nothing did."""
-        _, pieces = self.newer_pieces(incarnation, after)
-        whole = next(pieces, None)
-        for piece in pieces:
-            assert whole
-            whole.cells.update(piece.cells)
-        return whole
-
-    def newer_pieces(self, incarnation: bytes, after: int) -> tuple[int, Iterator[Delta]]:
-        """The same in pieces (see `parcels`), for somebody who lets others run in between.
+    def newer(self, incarnation: bytes, after: int) -> tuple[int, Iterator[Delta]]:
+        """All of one incarnation that changed after a version, in pieces (see `parcels`), so that others can run.
 
         Returns:
             How many cells they have at most; and the pieces, of the state as it is now, each made when it is asked for.
@@ -185,11 +176,6 @@ class Counters:
         names, upto = self._names, column.version
         most, pieces = column.newer(after)
         return most, (Delta(incarnation, after, upto, {names[index]: n for index, n in piece}) for piece in pieces)
-
-    def newer_than(self, digest: Digest) -> list[Delta]:
-        """All that somebody with that digest lacks."""
-        deltas = (self.newer(incarnation, digest.get(incarnation, 0)) for incarnation in self._columns)
-        return [delta for delta in deltas if delta is not None]
 
     def freeze(self) -> dict[bytes, Frozen]:
         """All cells as they are now, by incarnation, to be read until `thaw` while they go on changing."""

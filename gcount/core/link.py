@@ -137,7 +137,7 @@ class Pusher:
             if incarnation in self._left and now < self._left[incarnation][1]:
                 continue
             if has < version and (own.owns(incarnation) or has < self._overdue.get(incarnation, 0)):
-                most, pieces = counters.newer_pieces(incarnation, has)
+                most, pieces = counters.newer(incarnation, has)
                 promised[incarnation] = version
                 found.append(pieces)
                 room -= most

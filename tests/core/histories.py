@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from hypothesis import strategies as st
 
-from gcount.core.counters import Counters, Delta
+from gcount.core.counters import Counters, Delta, Digest
 
 NAMES = ("a", "b", "c", "d", "é" * 9, "f")
 
@@ -55,8 +55,24 @@ def knowing(known: Iterable[tuple[History, int]]) -> Counters:
     return counters
 
 
+def newer(counters: Counters, incarnation: bytes, after: int) -> Delta | None:
+    """All of one incarnation that changed after a version, or None when nothing did."""
+    whole = None
+    for piece in counters.newer(incarnation, after)[1]:
+        if whole is None:
+            whole = piece
+        whole.cells.update(piece.cells)
+    return whole
+
+
+def newer_than(counters: Counters, digest: Digest) -> list[Delta]:
+    """All that somebody with that digest lacks."""
+    deltas = (newer(counters, incarnation, digest.get(incarnation, 0)) for incarnation in counters.digest())
+    return [delta for delta in deltas if delta is not None]
+
+
 def join(into: Counters, other: Counters) -> Counters:
     """Bring one replica all that another one has, as an exchange of digests does."""
-    for delta in other.newer_than(into.digest()):
+    for delta in newer_than(other, into.digest()):
         into.join(delta)
     return into

@@ -16,7 +16,7 @@ from gcount.core.records import CHECKPOINT_MAGIC, Batch, Header, Identity
 from gcount.core.remains import Remains, rebuilt
 from gcount.core.replica import Replica
 from gcount.core.restore import Reader, Restore
-from tests.core.histories import NAMES, History, incarnation, knowing, three_histories
+from tests.core.histories import NAMES, History, incarnation, knowing, newer, three_histories
 
 ME = Identity(b"n" * 16, incarnation(1), (incarnation(8),))
 LIVE = Header(ME.node, ME.incarnation, 7, 3)
@@ -94,7 +94,7 @@ def test_a_checkpoint_taken_while_commits_go_on_is_the_state_of_its_start_and_wi
     assert same(again, start)
     for who in start.counters.digest():
         for after in range(start.counters.version(who) + 1):
-            assert again.counters.newer(who, after) == start.counters.newer(who, after)
+            assert newer(again.counters, who, after) == newer(start.counters, who, after)
     for batch in log[covered:]:
         again.recover(batch)
     assert same(again, replica)

@@ -11,7 +11,7 @@ from gcount.core.counters import Delta
 from gcount.core.membership import Membership
 from gcount.core.records import Batch, Identity
 from gcount.core.replica import Replica
-from tests.core.histories import NAMES, History, incarnation, three_histories
+from tests.core.histories import NAMES, History, incarnation, newer, three_histories
 
 ME = Identity(incarnation(100), incarnation(101), (incarnation(1),))
 
@@ -72,7 +72,7 @@ def test_whoever_knows_an_older_version_is_told_all_that_is_newer(
     for history in histories:
         version = one.counters.version(history.incarnation)
         for known in range(version):
-            told = one.counters.newer(history.incarnation, known)
+            told = newer(one.counters, history.incarnation, known)
             assert told is not None
             assert told.upto == version
             assert {**history.state(known), **told.cells} == history.state(version)

@@ -15,7 +15,7 @@ from gcount.core.records import Identity
 from gcount.core.replica import Replica
 from gcount.core.wire import Ack, Push
 from gcount.errors import ProtocolError
-from tests.core.histories import NAMES, incarnation
+from tests.core.histories import NAMES, incarnation, newer_than
 
 NOBODY = Membership()
 
@@ -283,8 +283,8 @@ def test_replicas_converge_whatever_order_loss_and_duplication(seed: int, size: 
             elif dice < 0.3:
                 links[x, y] = Wire(replicas[x], replicas[y], now)
             elif dice < 0.4:
-                seen += replicas[x].counters.newer_than({})
-                seen += replicas[x].counters.newer_than(replicas[y].counters.digest())
+                seen += newer_than(replicas[x].counters, {})
+                seen += newer_than(replicas[x].counters, replicas[y].counters.digest())
                 take(replicas[y], random.sample(seen, min(3, len(seen))))
             else:
                 links[x, y].step(now)

@@ -13,6 +13,7 @@ from gcount.core.restore import Reader, Restore
 from gcount.storage import checkpoints
 from gcount.storage.checkpoints import checkpoint_name
 from gcount.storage.log import SUFFIX, sequence_of
+from tests.core.histories import newer_than
 from tests.simulation.cluster import Host, SimCluster
 from tests.simulation.disk import SimDisk
 from tests.simulation.film import Film
@@ -39,7 +40,7 @@ def checkpointed(files: dict[str, bytes]) -> list[Batch]:
         restore.finish()
     except ValueError:
         return []
-    deltas = [delta for incarnation in replica.counters.digest() if (delta := replica.counters.newer(incarnation, 0))]
+    deltas = newer_than(replica.counters, {})
     return [Batch(0, deltas, replica.identity, replica.membership)]
 
 
