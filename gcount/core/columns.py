@@ -223,7 +223,7 @@ class Column:
         if (kept.maxlen or 0) < min(words, MAX_RECENT):
             if len(kept) == kept.maxlen:
                 self._floor = kept[0]
-            recent = min(max(FEW_RECENT, 2 * words), MAX_RECENT)
+            recent = min(2 * words, MAX_RECENT)
             self._changed, self._when = deque(self._changed, recent), deque(kept, recent)
 
     def _walk(self, version: int) -> Iterator[int]:
@@ -280,4 +280,4 @@ class Frozen:
         if self._before:
             for place in self._before.keys() & range(start, end):
                 cells[place - start], stamps[place - start] = self._before.pop(place)
-        return self._indexes[start : end if self.sparse else start], cells, stamps
+        return self._indexes[start:end], cells, stamps
