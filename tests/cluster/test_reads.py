@@ -111,26 +111,29 @@ async def test_constant_readers_hold_an_increment_for_250_ms_at_most(autojump_cl
 
 
 async def test_a_hold_ends_though_its_coordinator_died(autojump_clock: MockClock) -> None:
-    delay = 0.01
-    async with open_cluster(3, delay=(0.001, delay)) as cluster:
+    async with open_cluster(3) as cluster:
         cluster[1].node.local.holds.ask("x", "somebody", trio.current_time())
         other = next(peer for peer in cluster[1].node.peers if peer.address == cluster[2].address)
         other.post(wire.Collect(10**6, "x", True))
-        await trio.sleep(3 * delay)  # the hold has begun
+        holds = cluster[2].node.local.holds
+        await cluster.eventually(lambda: holds.until("x", trio.current_time()) is not None)
         cluster.network.isolate(cluster[1].address)
         await cluster[1].kill()
         started = trio.current_time()
         await cluster[2].node.increment("x", 1)
-        assert 0.1 < trio.current_time() - started < 0.25
+        assert 0.1 < trio.current_time() - started < 0.25 + 0.01  # the disk takes its part
 
 
 async def test_a_release_lets_increments_go_at_once(autojump_clock: MockClock) -> None:
     delay = 0.01
     async with open_cluster(2, delay=(delay, delay)) as cluster:
         other = next(peer for peer in cluster[1].node.peers if peer.address == cluster[2].address)
+        arrived: list[wire.Message] = []
+        cluster.network.arrived = lambda sender, receiver, data: arrived.append(wire.decode(data))
         other.post(wire.Collect(10**6, "x", True))
         other.post(wire.Release("x"))
-        await trio.sleep(1.05 * delay)  # both have arrived
+        await cluster.eventually(lambda: wire.Release("x") in arrived)
+        assert cluster[2].node.local.holds, "there was a hold"
         started = trio.current_time()
         await cluster[2].node.increment("x", 1)
         assert trio.current_time() - started < 0.02
@@ -179,7 +182,7 @@ async def test_when_a_member_returns_the_round_begins_anew(autojump_clock: MockC
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(read)
-            await trio.sleep(2 * SILENCE)
+            await trio.sleep(2 * SILENCE)  # the others' answers are not enough
             assert values == []
             cluster.network.heal()
             assert await cluster.eventually(lambda: values == [4]) < 1
@@ -197,11 +200,11 @@ async def test_late_reads_share_the_next_round_and_not_the_running_one(autojump_
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(cluster[1].node.consistent_value, "x")
-            await trio.sleep(delay / 4)  # the first round is on its way
+            await cluster.eventually(lambda: rounds.count == 1)
             await cluster[1].node.increment("x", 3)
             for _ in range(20):
                 nursery.start_soon(read)
-            await trio.sleep(delay / 2)  # it still is
+            await trio.sleep(delay / 2)  # the first round is still on its way
             assert rounds.count == 1
         assert late == [3] * 20
         assert rounds.count == 2
@@ -220,9 +223,9 @@ async def test_a_round_that_waits_for_a_silent_member_keeps_no_later_one_from_st
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(read)
-            await trio.sleep(2 * STALL)
+            await trio.sleep(2 * STALL)  # the round has stalled
             nursery.start_soon(read)
-            await trio.sleep(2 * STALL)
+            await cluster.eventually(lambda: rounds.count == 2, STALL)
         assert rounds.count == 2
 
 
@@ -235,7 +238,7 @@ async def test_a_read_right_after_a_restart_is_answered(
         await cluster[1].node.increment("x", 1)
         cluster[1].knows_itself = knows_itself
         await cluster[1].restart()
-        await trio.sleep(pause)
+        await trio.sleep(pause)  # the node dials the others meanwhile
         assert await cluster[1].node.consistent_value("x") == 1
 
 
@@ -246,15 +249,17 @@ async def test_a_read_is_told_when_the_round_it_waited_for_is_let_go(autojump_cl
         await one.node.increment("x", 1)
         await cluster.converged("x", 1)
         await four.kill()
+        rounds = Rounds(cluster, one)
 
         async def needs_all_four() -> None:
             with pytest.raises(ReadUnavailable):
                 await one.node.consistent_value("x", 2)
 
         nursery.start_soon(needs_all_four)
-        await trio.sleep(5 * STALL)
+        await cluster.eventually(lambda: rounds.count == 1)
         await one.node.configure({"actors": [host.address for host in (one, two, three)]})
-        await trio.sleep(3 * STALL)
+        await cluster.eventually(lambda: rounds.count > 1)  # it began anew
+        await trio.sleep(3 * STALL)  # and has stalled: the next read gets a round of its own
         started = trio.current_time()
         assert await one.node.consistent_value("x", 20) == 1
         assert trio.current_time() - started < 2
@@ -274,12 +279,12 @@ async def test_a_read_that_found_no_place_for_a_round_gets_one_when_others_give_
                 await one.node.consistent_value("x", patience)
 
         async def heal() -> None:
-            await trio.sleep(3 * patience)
+            await trio.sleep(3 * patience)  # long after the others gave up
             cluster.network.heal()
 
         for _ in range(MAX_ROUNDS):
             nursery.start_soon(give_up)
-            await trio.sleep(1.2 * STALL)
+            await trio.sleep(1.2 * STALL)  # its round has stalled: the next read gets one of its own
         nursery.start_soon(heal)
         started = trio.current_time()
         assert await one.node.consistent_value("x", 30) == 1
