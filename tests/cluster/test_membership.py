@@ -7,6 +7,7 @@ from trio.testing import MockClock
 from gcount.cluster.conversation import SILENCE
 from gcount.core.link import REFUSED_PAUSE
 from gcount.errors import DiskFull, ReadUnavailable
+from tests.cluster.impostor import linked
 from tests.simulation.cluster import Host, SimCluster, open_cluster
 
 
@@ -19,6 +20,14 @@ def agreed(*hosts: Host) -> bool:
 
 async def post(host: Host, *members: Host) -> None:
     await host.node.configure({"actors": [member.address for member in members]})
+
+
+async def left_alone(cluster: SimCluster, host: Host) -> None:
+    """Return when nobody dials a removed node any more."""
+    others = [other for other in cluster.hosts if other is not host]
+    await cluster.eventually(
+        lambda: all(other.node.peers.get(host.address) is None for other in others), 2 * host.timeout
+    )
 
 
 @pytest.mark.parametrize("knows_itself", [True, False])
@@ -48,7 +57,7 @@ async def test_conflicting_configs_converge_on_one(autojump_clock: MockClock, se
             for host, members in lists.items():
                 nursery.start_soon(post, host, *members)
         await cluster.eventually(lambda: agreed(one, two), 3)
-        await trio.sleep(2 * SILENCE)
+        await trio.sleep(2 * SILENCE)  # no config that is still on its way changes that
         assert agreed(one, two)
         assert one.node.config()["actors"] in [[host.address for host in members] for members in lists.values()]
 
@@ -57,7 +66,7 @@ async def test_the_newer_of_two_conflicting_configs_wins_after_a_partition(autoj
     async with open_cluster(3) as cluster:
         cluster.network.isolate(cluster[3].address)
         await post(cluster[3], *cluster.hosts[1:])
-        await trio.sleep(1)  # the next one is newer by the clock
+        cluster[1].clock_skew = 1.0  # the next one is newer by the clock
         await post(cluster[1], *cluster.hosts[:2])
         cluster.network.heal()
         await cluster.eventually(lambda: agreed(*cluster.hosts))
@@ -99,7 +108,7 @@ async def test_a_removed_nodes_increments_still_arrive(autojump_clock: MockClock
         await post(one, one, two)
         await cluster.eventually(lambda: agreed(*cluster.hosts))
         assert three.node.config()["self"] is None
-        await trio.sleep(2 * three.timeout)  # long after the others stopped dialling it
+        await left_alone(cluster, three)
         await three.node.increment("x", 4)
         await cluster.converged("x", 4, 3)
 
@@ -118,7 +127,7 @@ async def test_a_node_removed_while_it_was_away_learns_of_it(autojump_clock: Moc
         one, two, three = cluster.hosts
         await three.kill()
         await post(one, one, two)
-        await trio.sleep(2 * three.timeout)  # long after the others stopped dialling it
+        await left_alone(cluster, three)
         await three.start()
         await cluster.eventually(lambda: agreed(*cluster.hosts))
         await three.node.increment("x", 4)
@@ -127,9 +136,11 @@ async def test_a_node_removed_while_it_was_away_learns_of_it(autojump_clock: Moc
 
 async def test_a_node_that_was_removed_and_added_again_is_a_member(autojump_clock: MockClock) -> None:
     async with open_cluster(3) as cluster:
-        for timeouts in (0.2, 2.0):  # the others still dial it, or have stopped
+        for alone in (False, True):  # the others still dial it, or have stopped
             await post(cluster[1], *cluster.hosts[:2])
-            await trio.sleep(timeouts * cluster[3].timeout)
+            await cluster.eventually(lambda: agreed(*cluster.hosts))
+            if alone:
+                await left_alone(cluster, cluster[3])
             await cluster.configure()
             await cluster[3].node.increment("x", 1)
             assert await cluster[1].node.consistent_value("x", 1) == cluster[3].node.value("x")
@@ -153,7 +164,8 @@ async def test_a_read_under_way_also_asks_members_it_learns_of(autojump_clock: M
             await post(cluster[2], *cluster.hosts)
             await cluster.eventually(lambda: agreed(*cluster.hosts))
             cluster.network.heal(cluster[1].address, cluster[3].address)
-            await trio.sleep(SILENCE)
+            await cluster.eventually(lambda: linked(cluster[1], cluster[3].address))
+            await trio.sleep(SILENCE)  # the third one's answer is not enough
             assert values == []
             cluster.network.heal()
         assert values == [4]
@@ -162,15 +174,27 @@ async def test_a_read_under_way_also_asks_members_it_learns_of(autojump_clock: M
 PATIENCE = [2 + 0.37 * number for number in range(20)]  # seconds of each reader
 
 
-async def hot_reads(cluster: SimCluster, answered: list[float], number: int) -> None:
-    await trio.sleep(number * 0.1)
-    while True:
-        try:
-            await cluster[1].node.consistent_value("x", PATIENCE[number])
-            answered.append(trio.current_time())
-        except ReadUnavailable:
-            pass
-        await trio.sleep(0.01)
+class HotReads:
+    """Readers that never rest, and the numbers of those whose reads were answered, or were not in time."""
+
+    def __init__(self, cluster: SimCluster) -> None:
+        self.answered: set[int] = set()
+        self.gave_up: set[int] = set()
+        self._node = cluster[1].node
+
+    async def run(self, number: int) -> None:
+        await trio.sleep(number * 0.1)  # so that they don't give up at once
+        while True:
+            try:
+                await self._node.consistent_value("x", PATIENCE[number])
+                self.answered.add(number)
+            except ReadUnavailable:
+                self.gave_up.add(number)
+            await trio.sleep(0.01)  # a client's own pace
+
+    def forget(self) -> None:
+        self.answered.clear()
+        self.gave_up.clear()
 
 
 async def test_removing_a_dead_member_ends_the_trouble_of_a_counter_that_is_always_read(
@@ -178,16 +202,18 @@ async def test_removing_a_dead_member_ends_the_trouble_of_a_counter_that_is_alwa
 ) -> None:
     """There is never a moment without a read of it under way."""
     async with open_cluster(3) as cluster, trio.open_nursery() as nursery:
-        answered: list[float] = []
+        reads = HotReads(cluster)
         for number in range(len(PATIENCE)):
-            nursery.start_soon(hot_reads, cluster, answered, number)
-        await trio.sleep(3)  # all read
+            nursery.start_soon(reads.run, number)
+        await cluster.eventually(lambda: len(reads.answered) == len(PATIENCE), 3)
         await cluster[3].kill()
-        await trio.sleep(3)  # some of them wait, others have given up and wait anew
+        await cluster.eventually(lambda: len(reads.gave_up) == 3, 3)  # and wait anew; the others still wait
         await post(cluster[1], *cluster.hosts[:2])
-        await trio.sleep(max(PATIENCE) + 3)  # no read of before is left
-        answered.clear()
-        await cluster.eventually(lambda: bool(answered), 1)
+        reads.forget()
+        within = max(PATIENCE) + 1
+        await cluster.eventually(lambda: len(reads.answered | reads.gave_up) == len(PATIENCE), within)
+        reads.forget()  # no read of before is left
+        await cluster.eventually(lambda: bool(reads.answered), 1)
         nursery.cancel_scope.cancel()
 
 
@@ -201,7 +227,7 @@ async def test_a_read_never_leaves_out_a_member_that_could_not_be_written_down(a
             await one.node.increment("x", 1)
         await post(two, *cluster.hosts)
         await cluster.eventually(lambda: agreed(two, three, four), 3)
-        await trio.sleep(3 * REFUSED_PAUSE)
+        await cluster.eventually(lambda: four.address in one.node.local.readable, 3 * REFUSED_PAUSE)
         cluster.network.isolate(four.address)
         await four.node.increment("x", 5)
         for _ in range(3):
@@ -215,7 +241,7 @@ async def test_a_config_that_lost_at_a_removed_node_gives_way(autojump_clock: Mo
         one, two, three = cluster.hosts
         await post(two, two, three)
         await cluster.eventually(lambda: agreed(one, two, three), 3)
-        await trio.sleep(2 * one.timeout)
+        await left_alone(cluster, one)
         one.clock_skew = -1000.0
         await three.node.configure({"actors": [two.address, three.address, "10.0.0.9:7777"]})
         await cluster.eventually(lambda: agreed(two, three), 1)
