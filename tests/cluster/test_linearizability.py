@@ -21,7 +21,7 @@ async def run(seed: int) -> History:
 
         async def work(host: Host, act: Callable[[Host], Awaitable[None]], times: int, longest_pause: float) -> None:
             for _ in range(times):
-                await trio.sleep(cluster.random.uniform(0, longest_pause))
+                await trio.sleep(cluster.random.uniform(0, longest_pause))  # a client's own pace
                 await act(host)
 
         async with trio.open_nursery() as nursery:
@@ -47,9 +47,9 @@ async def crash(cluster: SimCluster, history: History) -> None:
         host.disk.latency = (latency, latency)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(history.write, host)
-            await trio.sleep(0.4 * latency)
+            await trio.sleep(0.4 * latency)  # the disk has begun
             nursery.start_soon(history.read, cluster[host.number % 3 + 1], 0.02)
-            await trio.sleep(0.5 * latency)
+            await trio.sleep(0.5 * latency)  # the read would be answered by now, and the disk has not finished
             await host.kill()
             nursery.cancel_scope.cancel()
         host.disk.latency = (0.001, 0.002)

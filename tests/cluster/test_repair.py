@@ -322,7 +322,7 @@ async def test_a_member_that_lost_its_disk_while_the_gap_was_watched_starts_the_
         await one.start()
         await cluster.eventually(lambda: cluster.linked(one))
         for host in (two, three):
-            await trio.sleep(0.75 * QUIET)
+            await trio.sleep(0.75 * QUIET)  # the watch goes on, and is not over yet
             await host.kill()
             host.wipe()
             await host.start()
@@ -344,7 +344,7 @@ async def test_a_gap_that_a_member_can_fill_stays_open_however_long_that_takes(
         await cluster.converged("y", 5)
         await repaired(one, counts(replica(one).identity.incarnation, "x", 3))
         await one.start()
-        await trio.sleep(0.75 * relay_after)
+        await trio.sleep(0.75 * relay_after)  # not yet relayed, though for long it has been quiet
         assert (one.node.value("x"), one.node.value("y")) == (1, 0)
         await cluster.converged("y", 5, 3 * relay_after)
         await cluster.converged("x", 7)
@@ -393,7 +393,7 @@ async def test_a_full_disk_puts_the_closing_off(autojump_clock: MockClock) -> No
         await repaired(one, counts(replica(one).identity.incarnation, "x", 3))
         await one.start()
         one.disk.capacity = 0
-        await trio.sleep(3 * QUIET)
+        await trio.sleep(3 * QUIET)  # with room it would be closed by now
         assert one.node.value("x") == 1
         one.disk.capacity = 10**9
         await cluster.eventually(lambda: one.node.value("x") == 7, 2 * QUIET + 0.5)

@@ -27,7 +27,7 @@ async def test_a_consistent_read_in_flight_is_refused_with_what_is_known(autojum
         async with trio.open_nursery() as nursery:
             nursery.start_soon(read)
             nursery.start_soon(read)
-            await trio.sleep(5 * STALL)
+            await trio.sleep(5 * STALL)  # the rounds are stalled, which refuses no read
             assert not refused.is_set()
             told = trio.current_time()
             cluster[1].node.stop()
@@ -74,7 +74,7 @@ async def test_an_increment_that_waits_for_confirmations_is_finished(autojump_cl
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(count)
-            await trio.sleep(0.1 * CONFIRM_WITHIN)
+            await trio.sleep(0.1 * CONFIRM_WITHIN)  # not yet time to mint without the other's word
             assert not counted.is_set()
             told = trio.current_time()
             cluster[1].node.stop()
