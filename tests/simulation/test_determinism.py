@@ -53,10 +53,13 @@ def test_a_seed_is_the_same_event_for_event_in_other_processes_with_other_hash_s
     assert "\n".join(run_seed(seed, rolling=True).film) == film[: film.rindex("\n\nseed")]
 
 
+TICK = 1.0  # seconds
+
+
 async def tick(process: str, ticks: list[str]) -> None:
     with within(process):
         while True:
-            await trio.sleep(1)
+            await trio.sleep(TICK)
             ticks.append(process)
 
 
@@ -66,12 +69,12 @@ async def test_a_stopped_process_takes_no_step_until_it_is_resumed(autojump_cloc
         async with trio.open_nursery() as nursery:
             for process in ("one", "other"):
                 nursery.start_soon(tick, process, ticks)
-            await trio.sleep(2.5)
+            await trio.sleep(2.5 * TICK)  # halfway between two ticks
             processes.stop("one")
-            await trio.sleep(3)
+            await trio.sleep(3 * TICK)
             assert (ticks.count("one"), ticks.count("other")) == (2, 5)
             processes.resume("one")
-            await trio.sleep(0.5)  # not at the instant of the tick after the next
+            await trio.sleep(0.5 * TICK)  # not at the instant of the tick after the next
             assert ticks.count("one") == 3
             nursery.cancel_scope.cancel()
 
@@ -81,12 +84,12 @@ async def test_a_process_can_be_stopped_after_a_number_of_steps(autojump_clock: 
     with processes.watching():
         async with trio.open_nursery() as nursery:
             nursery.start_soon(tick, "one", ticks)
-            await trio.sleep(0.5)
+            await trio.sleep(0.5 * TICK)  # before the first tick
             stopped = trio.Event()
             processes.stop_after("one", 3, stopped.set)
             await stopped.wait()
-            assert trio.current_time() > 2
-            await trio.sleep(10)
+            assert trio.current_time() > 2 * TICK
+            await trio.sleep(10 * TICK)
             assert ticks.count("one") == 2
             processes.resume("one")
             nursery.cancel_scope.cancel()

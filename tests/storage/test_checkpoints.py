@@ -21,6 +21,7 @@ from gcount.storage.checkpoints import checkpoint_name
 from gcount.storage.log import segment_name
 from gcount.storage.verify import survey
 from tests.simulation.disk import SimulatedCrash
+from tests.simulation.process import until
 from tests.storage.checkpointed import NAMES, Store, files, make_small, opened, segments, writing, written
 from tests.storage.stores import ME, contents, sim_disk
 
@@ -128,11 +129,11 @@ async def test_without_room_there_is_none_and_all_goes_on(
     await store.add("n1")
     async with trio.open_nursery() as nursery:
         nursery.start_soon(store.checkpoints.run, store.replica)
-        await trio.sleep(room.RETRY / 2)
+        await trio.sleep(room.RETRY / 2)  # it has failed, and is not tried again yet
         disk.capacity = 10**9
         await store.add("n1")
-        await trio.sleep(room.RETRY)
-        assert store.checkpoints.sequence == store.log.live.sequence
+        with trio.fail_after(room.RETRY):
+            await until(lambda: store.checkpoints.sequence == store.log.live.sequence)
         nursery.cancel_scope.cancel()
     assert b"gcount_checkpoints_failed_total 1.0" in store.metrics.text()
     store.check((await opened(disk)).replica.counters)
@@ -240,7 +241,7 @@ async def test_a_log_smaller_than_the_last_checkpoint_is_kept(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else each byte of a large state's log would cost many of a checkpoint."""
-    store = (await written())[1]
+    disk, store = await written()
     monkeypatch.setattr(room, "FACTOR", 1.0)
     store.checkpoints.size, first, most = 5000, store.checkpoints.sequence, 0
     async with trio.open_nursery() as nursery:
@@ -248,7 +249,7 @@ async def test_a_log_smaller_than_the_last_checkpoint_is_kept(
         for _ in range(500):
             most = max(most, store.log.closed_bytes(first))
             await store.add("n1")
-            await trio.sleep(10.0)
+            await trio.sleep(1000 * disk.aside[1])  # any checkpoint that is due has been made
         nursery.cancel_scope.cancel()
     assert store.checkpoints.sequence > first
     assert room.FLOOR_BYTES < 5000 - 2 * log_room.SEGMENT_BYTES < most <= 5000

@@ -17,6 +17,7 @@ from gcount.storage import log as log_room
 from gcount.storage.commits import PROBE_AFTER, RIDE
 from gcount.storage.disk import RealDisk
 from tests.simulation.disk import SimDisk, SimulatedCrash
+from tests.simulation.process import until
 from tests.storage.stores import ME, Ledger, Store, replayed, run_simulated, running, sim_disk
 
 PEER = b"p" * 16
@@ -72,13 +73,14 @@ async def test_increments_that_come_while_a_batch_is_on_its_way_share_the_next(a
 
 
 async def test_nothing_is_visible_before_it_is_durable(autojump_clock: MockClock) -> None:
-    disk = SimDisk(Random(0), latency=(1.0, 1.0))
+    latency = 1.0
+    disk = SimDisk(Random(0), latency=(latency, latency))
     async with running(disk) as store:
         commit = store.stage("a", 7)
         store.committer.take([Delta(PEER, 0, 1, {"a": 5})])
         store.committer.adopt(Membership(1, ("a:1",)))
         for _ in range(9):
-            await trio.sleep(0.1)
+            await trio.sleep(latency / 10)
             assert (store.replica.counters.total("a"), store.replica.counters.digest()) == (0, {})
             assert (store.replica.membership, store.commits) == (Membership(), [])
             assert store.committer.hurry() is commit
@@ -124,8 +126,8 @@ async def test_on_a_full_disk_all_waiters_are_refused_and_the_rest_goes_on_when_
             assert len(store.replica.counters) == 1
             disk.capacity = 10**6
             await store.add("b")
-            await trio.sleep(1.5 * PROBE_AFTER)
-            assert not is_full(store)
+            with trio.fail_after(1.5 * PROBE_AFTER):
+                await until(lambda: not is_full(store))
     assert [entry["event"] for entry in logged] == ["disk full", "disk has room again"]
     disk.crash()
     replica, _ = await replayed(disk)
@@ -144,11 +146,11 @@ async def test_a_disk_with_room_for_small_batches_only_is_full_until_none_was_re
                     await store.add("large" * 2000)
                 await store.add("small")
                 assert is_full(store)
-                await trio.sleep(0.1 * PROBE_AFTER)
+                await trio.sleep(0.1 * PROBE_AFTER)  # no second without a refusal
             assert [entry["event"] for entry in logged] == ["disk full"]
             for _ in range(15):
                 await store.add("small")
-                await trio.sleep(0.1 * PROBE_AFTER)
+                await trio.sleep(0.1 * PROBE_AFTER)  # a second and a half without any
             assert not is_full(store)
     assert [entry["event"] for entry in logged] == ["disk full", "disk has room again"]
 
@@ -159,13 +161,13 @@ async def test_a_full_disk_is_tried_again_though_nobody_asks(autojump_clock: Moc
         disk.capacity = store.log.size + 5
         with pytest.raises(DiskFull):
             await store.add("a")
-        await trio.sleep(5 * PROBE_AFTER)
+        await trio.sleep(5 * PROBE_AFTER)  # tries in vain change nothing
         assert is_full(store)
         disk.capacity = 10**6
-        await trio.sleep(1.5 * PROBE_AFTER)
-        assert not is_full(store)
+        with trio.fail_after(1.5 * PROBE_AFTER):
+            await until(lambda: not is_full(store))
         tries = disk.operations
-        await trio.sleep(10 * PROBE_AFTER)
+        await trio.sleep(10 * PROBE_AFTER)  # a disk with room is not probed
         assert disk.operations == tries
     assert (await replayed(disk))[0].counters.total("a") == 0
 
@@ -209,7 +211,7 @@ async def client(store: Store, ledger: Ledger, random: Random, adds: int) -> Non
         try:
             await ledger.add(store, random.choice("abc"), random.randint(1, 2**20))
         except DiskFull:
-            await trio.sleep(0.2 * PROBE_AFTER)
+            await trio.sleep(0.2 * PROBE_AFTER)  # a client that tries again
 
 
 async def live(disk: SimDisk, ledger: Ledger, random: Random, adds: int = 4, seconds: float = 60.0) -> None:
