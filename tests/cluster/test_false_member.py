@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import pairwise
 
 import trio
@@ -10,7 +11,7 @@ from trio.testing import MockClock
 from gcount.core import wire
 from gcount.core.counters import Delta
 from gcount.core.limits import MAX_INCARNATIONS
-from tests.cluster.impostor import joined_by_impostor
+from tests.cluster.impostor import joined_by_impostor, linked
 from tests.cluster.test_hostile_peer import HUGE, incarnation, push, unharmed
 from tests.simulation.caller import call
 from tests.simulation.cluster import open_cluster
@@ -27,14 +28,14 @@ async def test_a_member_that_holds_one_counter_for_ever_lets_increments_go_on(au
             async def hold() -> None:
                 for number in range(1000):
                     await caller.send(wire.Collect(number, "held", True))
-                    await trio.sleep(0.003)
+                    await trio.sleep(0.003)  # three seconds of holds in all
 
             async def count() -> None:
                 while True:
                     started = trio.current_time()
                     await cluster[1].node.increment("held", 1)
                     waits.append((started, trio.current_time() - started))
-                    await trio.sleep(0.001)
+                    await trio.sleep(0.001)  # a client's own pace
 
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(count)
@@ -60,15 +61,22 @@ async def test_a_member_that_claims_new_incarnations_for_ever_is_cut_off(autojum
     async with open_cluster(2) as cluster:
         impostor = await joined_by_impostor(cluster)
         async with unharmed(cluster):
-            most = 0
+            most = cut_off = 0
+            peer = cluster[1].node.peers.get(impostor.address)
+            assert peer
             for number in range(8):
+                await cluster.eventually(lambda: linked(cluster[1], impostor.address))
+                link = peer.pusher
+                assert link
                 claims = [f"claim {number}-{index:05}".ljust(16).encode() for index in range(1500)]
                 await impostor.say(cluster[1], wire.Beaten(dict.fromkeys(claims, HUGE)))
-                await trio.sleep(0.05)
-                peer = cluster[1].node.peers.get(impostor.address)
-                if peer and peer.pusher:
-                    most = max(most, len(peer.pusher.peer))
+                await cluster.eventually(partial(link.peer.__contains__, claims[-1]))
+                if peer.pusher is link:
+                    most = max(most, len(link.peer))
+                else:
+                    cut_off += 1
             assert 0 < most <= MAX_INCARNATIONS
+            assert cut_off == 2  # each by the third claim on a link
 
 
 async def test_a_slow_peer_that_never_acknowledges_costs_one_push(autojump_clock: MockClock) -> None:
