@@ -158,7 +158,7 @@ class Attack:
                     await self.count()
             except LinkError:
                 pass
-            await trio.sleep(0.05)
+            await trio.sleep(5 * self.cluster.network.delay[1])  # until the last of it has arrived, and done its harm
             nursery.cancel_scope.cancel()
 
     def own(self, host: Host) -> int:
@@ -250,7 +250,7 @@ def test_a_false_member_ends_no_node_and_touches_nobodys_own_increments(said: li
                 for message in answered:
                     data = attack.bytes_of(message)
                     await impostor.say(attack.victim, data if isinstance(data, bytes) else data.encode())
-                    await trio.sleep(0.02)
+                    await trio.sleep(2 * cluster.network.delay[1])  # it has arrived before the next one
             await attack.check_own()
             try:
                 read = await attack.victim.node.consistent_value("own", 2)

@@ -9,17 +9,20 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from sys import getsizeof
 
 import pytest
 import structlog
 import trio
-from trio.testing import MockClock
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from gcount.cluster import acceptor
+from gcount.cluster.local import TWIN_PAUSE
 from gcount.core import wire
 from gcount.core.counters import Delta
 from gcount.core.limits import MAX_INCARNATIONS, MAX_MEMBERS, MAX_VERSION
+from gcount.core.link import RELAY_AFTER
 from gcount.core.membership import Membership
 from gcount.errors import LinkClosed
 from tests.cluster.impostor import joined_by_impostor
@@ -29,6 +32,8 @@ from tests.simulation.cluster import Host, SimCluster, open_cluster
 
 MINE = HELLO.incarnation
 HUGE = MAX_VERSION
+CALLS = 20  # of somebody who takes a node's name
+STAY = TWIN_PAUSE / CALLS / 6  # seconds that each lasts: all of them fall into one pause
 
 
 def made_up(count: int) -> list[bytes]:
@@ -104,7 +109,9 @@ async def test_thousands_of_made_up_incarnations_leave_room_for_members(autojump
                 for number in range(0, len(part), 1024):
                     deltas = [Delta(who, 0, HUGE, {"spam": 1}) for who in part[number : number + 1024]]
                     await push(caller, deltas, number // 1024 + 1)
-        await trio.sleep(3)  # until they are relayed
+        one, two = (host.node.local.replica.counters for host in cluster.hosts)
+        await cluster.eventually(lambda: two.digest() == one.digest(), 5 * RELAY_AFTER)
+        assert len(two.digest()) == MAX_INCARNATIONS / 2
         for _ in range(2):
             for host in cluster.hosts:
                 await host.node.increment("x", 1)
@@ -189,7 +196,7 @@ async def test_questions_without_end_whose_answers_nobody_reads_end_the_link(aut
         for number in range(20_000):
             await caller.send(wire.Collect(number, "x", True), wire.Release(f"n{number}"), wire.Beat())
             if number % 50 == 0:
-                await trio.sleep(0.01)
+                await trio.sleep(cluster.network.delay[1])  # no more than so many on their way
             most = max(most, link._talk.unsent)
             if link not in cluster[1].node._acceptor._links:
                 break
@@ -216,7 +223,7 @@ async def _linked(cluster: SimCluster, said: wire.Hello, task_status: trio.TaskS
 
 async def test_a_caller_that_claims_to_be_the_node_makes_it_mint_once_a_minute(autojump_clock: MockClock) -> None:
     async with open_cluster(1) as cluster:
-        for number in range(20):
+        for number in range(CALLS):
             local, mine = cluster[1].node.local, incarnation(cluster[1])
             before = len(local.replica.identity.retired)
             async with call(cluster, cluster[1]) as caller:
@@ -226,9 +233,9 @@ async def test_a_caller_that_claims_to_be_the_node_makes_it_mint_once_a_minute(a
                 )
                 await caller.send(wire.Beat(), wire.Push(1, True, [Delta(mine, 0, HUGE, {"x": 9})]))
                 await cluster[1].node.increment("x", 1)
-                await trio.sleep(0.5)
+                await trio.sleep(STAY)
             assert len(local.replica.identity.retired) - before == (number == 0)
-        assert own(cluster[1]) == cluster[1].node.value("x") == 20
+        assert own(cluster[1]) == cluster[1].node.value("x") == CALLS
 
 
 async def test_a_caller_with_a_members_name_does_not_make_that_member_mint_again_and_again(
@@ -237,21 +244,25 @@ async def test_a_caller_with_a_members_name_does_not_make_that_member_mint_again
     """It asks the member for its id and says hello to another node with it: that one then warns the member."""
     async with open_cluster(2) as cluster:
         one, two = cluster.hosts
-        for number in range(20):
+        for number in range(CALLS):
             async with call(cluster, two) as caller:
                 answer = await caller.ask(HELLO)
                 assert isinstance(answer, wire.Hello)
             async with call(cluster, one) as caller:
                 await caller.ask(hello(node=answer.node, boot=number.to_bytes(16, "big"), incarnation=bytes(16)))
                 await caller.ask(wire.Beat())
-                await trio.sleep(0.5)
+                await trio.sleep(STAY)
             await two.node.increment("x", 1)
         assert len(two.node.local.replica.identity.retired) <= 1
-        assert own(two) == two.node.value("x") == 20
-        await cluster.converged("x", 20)
+        assert own(two) == two.node.value("x") == CALLS
+        await cluster.converged("x", CALLS)
 
 
 # Memberships: whoever reaches the port can post one
+
+
+def dials(host: Host, addresses: list[str]) -> bool:
+    return all(host.node.peers.get(address) for address in addresses)
 
 
 async def test_a_flood_of_memberships_dials_no_more_than_the_last_ones(autojump_clock: MockClock) -> None:
@@ -262,7 +273,8 @@ async def test_a_flood_of_memberships_dials_no_more_than_the_last_ones(autojump_
             others = [f"10.{version + 1}.{number // 64}.{number % 64}:7777" for number in range(MAX_MEMBERS - 1)]
             actors = tuple(sorted([cluster[1].address, *others]))
             await caller.send(wire.Members(Membership(HUGE - 12 + version, actors)), wire.Beat())
-            await trio.sleep(0.02)
+            await cluster.eventually(partial(dials, cluster[1], others))
+            await wait_all_tasks_blocked()  # it has also let go of whom it lets go
             most = max(most, len(list(cluster[1].node.peers)))
         assert cluster[1].node.config()["version"] == HUGE - 1
         assert most <= 2 * MAX_MEMBERS
