@@ -6,12 +6,13 @@ import trio
 from trio.testing import MockClock
 
 from gcount.cluster.conversation import SILENCE
+from gcount.core import wire
 from gcount.errors import ReadUnavailable
 from gcount.node import CONFIRM_WITHIN
 from tests.simulation.checks import all_equal
 from tests.simulation.cluster import Host, SimCluster, open_cluster
 
-SENT = 0.1  # seconds after which what a node has to tell is on its way
+DIALLED = 0.1  # seconds after which a dial is on its way, and not yet given up
 
 
 def incarnation(host: Host) -> bytes:
@@ -80,7 +81,7 @@ async def test_without_every_peers_word_the_first_increment_after_1_s_mints(
             cluster.network.cut(one.address, three.address)
         await one.start()
         started = trio.current_time()
-        await trio.sleep(wait)
+        await trio.sleep(wait)  # the time to confirm has begun, or is long over
         assert incarnation(one) == before
         await one.node.increment("x", 2)
         assert max(1.0, wait) <= trio.current_time() - started < max(1.0, wait) + 0.05
@@ -100,7 +101,7 @@ async def test_peers_that_come_before_the_first_increment_confirm_in_time(autoju
         for host in cluster.hosts:
             await host.kill()
         await cluster[1].start()
-        await trio.sleep(5 * CONFIRM_WITHIN)
+        await trio.sleep(5 * CONFIRM_WITHIN)  # long after the first increment would have minted
         await cluster[2].start()
         await cluster[3].start()
         await cluster.eventually(lambda: cluster.linked(cluster[1]), 4)
@@ -208,7 +209,7 @@ async def test_a_wiped_node_never_answers_a_read_from_its_empty_disk(
         await cluster[1].kill()
         cluster[1].wipe()
         cluster.network.silent.add(cluster[1].address)
-        await trio.sleep(away + cluster.random.random())
+        await trio.sleep(away + cluster.random.random())  # at any instant between two dials of the others
         await cluster[1].start()
         assert await cluster[1].node.consistent_value("x") == 5
 
@@ -238,18 +239,19 @@ async def test_both_of_two_processes_with_one_directory_mint_and_say_so(autojump
         before, node = incarnation(cluster[1]), cluster[1].node.local.replica.identity.node
         twin = cluster.add()
         twin.put_disk(cluster[1].copy_disk())
+        twins = cluster[1], twin
         with structlog.testing.capture_logs() as logs:
             await twin.start()
             async with trio.open_nursery() as nursery:
-                for host in (cluster[1], twin):
+                for host in twins:
                     for _ in range(5):
                         nursery.start_soon(host.node.increment, "x", 10)
-            await trio.sleep(3 * SILENCE)  # long after both have found out
+            await cluster.eventually(lambda: len({before, *map(incarnation, twins)}) == 3, 3 * SILENCE)
+            await trio.sleep(3 * SILENCE)  # long after both have said so; nothing is counted twice meanwhile
         reasons = [line["reason"] for line in logs if line["event"] == "new incarnation"]
         assert len(reasons) >= 2  # the copy may first notice that others know more than it holds
         assert any("copy" in reason for reason in reasons)
-        lives = {incarnation(cluster[1]), incarnation(twin), before}
-        assert len(lives) == 3
+        assert len({before, *map(incarnation, twins)}) == 3
         assert cluster[1].node.local.replica.identity.node != node or twin.node.local.replica.identity.node != node
         assert cluster[1].node.local.replica.identity.node != twin.node.local.replica.identity.node
         for host in cluster.hosts[:3]:
@@ -280,16 +282,18 @@ async def test_a_message_of_a_former_life_does_no_harm(autojump_clock: MockClock
         await one.node.increment("x", 1)
         await cluster.converged("x", 1)
         copy = one.copy_disk()
+        sent: list[wire.Message] = []
+        cluster.network.tap = lambda sender, receiver, data: sent.append(wire.decode(data))
         cluster.network.pause(two.address)
         await one.node.increment("x", 10)
-        await trio.sleep(SENT)
+        await cluster.eventually(lambda: any(isinstance(message, wire.Push) for message in sent))
         await one.kill()
         one.put_disk(copy)
         await one.start()
-        await trio.sleep(SENT)
+        await trio.sleep(DIALLED)
         cluster.network.resume(two.address)
         await one.node.increment("x", 100)
-        await trio.sleep(3 * SILENCE)
+        await trio.sleep(3 * SILENCE)  # whatever was on its way has arrived, and done its harm
         assert one.node.value("x") == two.node.value("x")
         assert one.node.value("x") in (101, 111)
         await all_equal(cluster)

@@ -24,7 +24,7 @@ async def count(books: Books, host: Host, *, pause: float = 0.01) -> None:
         if host.running and host.node.recovered:
             for name in "xyz":
                 books.look(host, name)
-        await trio.sleep(host.cluster.random.uniform(0, pause))
+        await trio.sleep(host.cluster.random.uniform(0, pause))  # a client's own pace
 
 
 async def settled(cluster: SimCluster, books: Books, within: float) -> None:
@@ -36,6 +36,11 @@ async def settled(cluster: SimCluster, books: Books, within: float) -> None:
         for host in cluster.hosts:
             assert await host.node.consistent_value(name) == value
     await all_equal(cluster)
+
+
+def linked_to_none(cluster: SimCluster, alone: Host) -> bool:
+    dialled = [(host, peer) for host in cluster.hosts for peer in host.node.peers]
+    return not any(peer.pusher for host, peer in dialled if host is alone or peer.address == alone.address)
 
 
 def same(cluster: SimCluster) -> bool:
@@ -76,8 +81,8 @@ async def test_who_waits_for_more_members_than_there_are_or_for_none_that_lacks_
     async with open_cluster(2) as cluster:
         node = cluster[1].node
         await node.increment("x", 1)
-        await trio.sleep(1)
         known = node.local.replica.counters.digest()
+        await cluster.eventually(lambda: node.peers.holders(known) == 1)
         for versions, members in [({}, 1), (known, 1), (known, 99), ({b"?" * 16: 1}, 2)]:
             [pusher] = [peer.pusher for peer in node.peers if peer.pusher is not None]
             before = pusher._urgent_until
@@ -134,7 +139,7 @@ async def test_increments_go_on_everywhere_while_a_node_is_isolated(
         async with trio.open_nursery() as nursery:
             for host in cluster.hosts:
                 nursery.start_soon(count, books, host)
-            await trio.sleep(0.5)  # all count by now
+            await cluster.eventually(lambda: len(books.answers) == 3)
             if how == "paused":
                 cluster.network.pause(alone.address)
             for other in cluster.hosts:
@@ -142,9 +147,9 @@ async def test_increments_go_on_everywhere_while_a_node_is_isolated(
                     cluster.network.cut(alone.address, other.address, one_way=True)
                 if how in ("cut", "in") and other is not alone:
                     cluster.network.cut(other.address, alone.address, one_way=True)
-            await trio.sleep(SILENCE)  # until the links are given up
+            await cluster.eventually(lambda: linked_to_none(cluster, alone), 2 * SILENCE)
             books.answers.clear()
-            await trio.sleep(2)  # for so many increments
+            await trio.sleep(2 * SILENCE)  # long enough for any wait for the one that is away to show
             assert len(books.answers) == 3
             assert min(books.answers.values()) > 150
             assert books.slowest < 0.05
@@ -170,7 +175,7 @@ async def test_a_paused_peer_catches_up(autojump_clock: MockClock, pause: float)
 async def test_a_heal_after_a_long_time_is_noticed_within_2_s(autojump_clock: MockClock) -> None:
     async with open_cluster(3) as cluster:
         cluster.network.isolate(cluster[3].address)
-        await trio.sleep(60 * BACKOFF_MOST)
+        await trio.sleep(60 * BACKOFF_MOST)  # for so many dials in vain
         await cluster[3].node.increment("x", 1)
         cluster.network.heal()
         started = trio.current_time()
@@ -187,10 +192,10 @@ async def test_crashes_with_torn_disks_lose_nothing_that_was_acknowledged(autoju
             for host in cluster.hosts:
                 nursery.start_soon(count, books, host)
             for _ in range(8):
-                await trio.sleep(random.uniform(0.05, 0.5))
+                await trio.sleep(random.uniform(0.05, 0.5))  # any instant
                 host = random.choice(cluster.hosts)
                 await host.kill()
-                await trio.sleep(random.choice((0, 0.2, 1.5)))
+                await trio.sleep(random.choice((0, 0.2, 1.5)))  # how long it is away
                 await host.start()
             await trio.sleep(CONFIRM_WITHIN)  # after which increments go on in any case
             nursery.cancel_scope.cancel()
@@ -210,9 +215,9 @@ async def test_crashes_during_partitions_lose_nothing_either(autojump_clock: Moc
                 one, two, three = random.sample(cluster.hosts, 3)
                 cluster.network.cut(one.address, two.address, one_way=random.random() < 0.5)
                 cluster.network.pause(three.address)
-                await trio.sleep(random.uniform(0, 1.5))
+                await trio.sleep(random.uniform(0, 1.5))  # any instant
                 await random.choice(cluster.hosts).restart()
-                await trio.sleep(random.uniform(0, 1.5))
+                await trio.sleep(random.uniform(0, 1.5))  # how long that lasts
                 cluster.network.resume(three.address)
                 if random.random() < 0.5:
                     cluster.network.heal()
@@ -229,7 +234,7 @@ async def test_nobody_holds_more_of_a_node_than_its_disk(autojump_clock: MockClo
             for host in cluster.hosts * 2:
                 nursery.start_soon(count, Books(), host)
             for _ in range(300):
-                await trio.sleep(0.003)
+                await trio.sleep(0.003)  # between two looks, of which many fall into each write to a disk
                 for host in cluster.hosts:
                     own = host.node.local.replica
                     for other in cluster.hosts:
@@ -250,7 +255,7 @@ async def test_a_node_with_a_full_disk_says_so_keeps_its_links_and_answers_reads
         await two.node.increment("x", 100)
         assert await two.node.consistent_value("x") == 101
         assert await one.node.consistent_value("x") == 101
-        await trio.sleep(5 * REFUSED_PAUSE)
+        await trio.sleep(5 * REFUSED_PAUSE)  # the others offer theirs again and again
         assert all(cluster.linked(host) for host in cluster.hosts)
         assert one.node.value("x") == 1
         one.disk.capacity = 10**9
@@ -270,9 +275,10 @@ async def test_a_full_disk_tears_no_record(autojump_clock: MockClock) -> None:
                 nursery.start_soon(count, books, host)
             for room in range(0, 2000, 177):
                 cluster[1].disk.capacity = used + room
-                await trio.sleep(0.07)
+                await trio.sleep(0.07 * PROBE_AFTER)  # so that it stays full from one room to the next
+            assert cluster[1].node.not_ready is not None
             cluster[1].disk.capacity = 10**12
-            await trio.sleep(2 * PROBE_AFTER)
+            await cluster.eventually(lambda: cluster[1].node.not_ready is None, 2 * PROBE_AFTER)
             nursery.cancel_scope.cancel()
         await cluster[1].restart()
         await settled(cluster, books, 3)
