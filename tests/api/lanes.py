@@ -178,9 +178,10 @@ def undated(answers: bytes) -> bytes:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Wait for something that no event tells; fails with the time limit of the test."""
-    while not condition():  # noqa: ASYNC110
-        await trio.sleep(0.001)
+    """Wait for something that no event tells."""
+    with trio.fail_after(PATIENCE):
+        while not condition():  # noqa: ASYNC110
+            await trio.sleep(0.001)
 
 
 @asynccontextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -27,6 +27,7 @@ from gcount.api.redis import Redis
 from gcount.api.server import serve
 from gcount.node import Node, open_node
 from gcount.settings import Settings
+from tests.api.lanes import until
 from tests.simulation.disk import SimDisk
 from tests.simulation.network import SimNetwork
 
@@ -151,12 +152,6 @@ async def serving(
         with trio.fail_after(PATIENCE):
             await stopped.wait()
         nursery.cancel_scope.cancel()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    with trio.fail_after(PATIENCE):
-        while not condition():  # noqa: ASYNC110
-            await trio.sleep(0.001)
 
 
 # Counting and reading

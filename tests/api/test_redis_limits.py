@@ -9,7 +9,8 @@ import trio
 
 from gcount.api.session import Session
 from gcount.api.verbs import Verb
-from tests.api.test_redis import PATIENCE, Client, Running, line, serving, until
+from tests.api.lanes import until
+from tests.api.test_redis import PATIENCE, Client, Running, line, serving
 
 NO_ROOM = "ERR Protocol error: no memory is left for more unfinished commands"
 

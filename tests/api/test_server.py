@@ -8,7 +8,7 @@ import os
 import struct
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from gcount.api.connection import Connection
 from gcount.api.connections import Connections
 from gcount.api.protocol import Protocol
 from gcount.api.server import serve
+from tests.api.lanes import PATIENCE, until
 
 PING = b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n"
 UPGRADE = (
@@ -30,7 +31,6 @@ UPGRADE = (
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
 )
 BODY_LIMIT = 65536
-PATIENCE = 20.0
 
 
 class Node:
@@ -117,12 +117,6 @@ async def node(limit: int = 100, **timeouts: float) -> AsyncIterator[Node]:
             made.shutdown.set()
             await made.stopped.wait()
     assert len(made.connections) == 0
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for something that no event tells; fails with the time limit of the node."""
-    while not condition():  # noqa: ASYNC110
-        await trio.sleep(0.005)
 
 
 async def read_until(stream: trio.SocketStream, end: bytes) -> bytes:
