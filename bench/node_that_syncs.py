@@ -1,6 +1,6 @@
-"""A node whose way to sync is fixed, on a disk that may be slower than this one.
+"""A node whose way to sync is fixed, on a disk that may be slower than this one, or takes no time at all.
 
-For `bench/sync.py` only: `node_that_syncs.py WAY DELAY ...` with a way of `adaptive`, `loop` or `thread`, the
+For benchmarks only: `node_that_syncs.py WAY DELAY ...` with a way of `adaptive`, `loop`, `thread` or `never`, the
 milliseconds that each sync takes longer, and the arguments of a node.
 """
 
@@ -14,8 +14,15 @@ from gcount.storage.pace import Pace
 WAYS = ("adaptive", "loop", "thread")
 
 
+def command(way: str, delay: float = 0.0) -> tuple[str, ...]:
+    """What Python is to execute for such a node; the delay in milliseconds."""
+    return "-P", __file__, way, str(delay)
+
+
 def fix(way: str, delay: float) -> None:
-    if way != "adaptive":
+    if way == "never":
+        RealFile.sync = lambda _file: None  # type: ignore[assignment, method-assign]
+    elif way != "adaptive":
         Pace.in_loop = lambda _pace, _now: way == "loop"  # type: ignore[assignment, method-assign]
     if delay:
         sync = RealFile.sync

@@ -16,11 +16,10 @@ from bench.comparison.resp import name
 from bench.comparison.rivals import Server
 from bench.comparison.tools import Wrk
 from bench.load import timed
-from bench.node_that_syncs import WAYS
+from bench.node_that_syncs import WAYS, command
 from bench.nodes import Node, data_folder, processor_time, running
 from bench.report import ms, parser, percentile, run, table
 
-HERE = Path(__file__).resolve().parent
 COUNTERS = 1000
 CONNECTIONS = 32
 
@@ -59,7 +58,7 @@ async def main(arguments: argparse.Namespace) -> None:
 
 def _node(way: str, delay: float, folder: Path) -> AbstractAsyncContextManager[Node]:
     (folder / way).mkdir()
-    return running(1, "127.0.0.1", 0, folder / way, "on", ("-P", str(HERE / "node_that_syncs.py"), way, str(delay)))
+    return running(1, "127.0.0.1", 0, folder / way, "on", command(way, delay))
 
 
 async def _round(load: Wrk, node: Node, seconds: float, folder: Path, found: Found) -> None:

@@ -15,10 +15,11 @@ from subprocess import Popen
 
 import trio
 
+from bench import node_that_syncs
 from bench.client import Failed, get, once
 from bench.comparison.programs import output, path
 from bench.comparison.resp import command, connection, fill
-from bench.nodes import START_WITHIN, cluster, running
+from bench.nodes import PRODUCT, START_WITHIN, cluster, running
 from bench.processes import free_port, process
 
 HOST = "127.0.0.1"
@@ -58,8 +59,8 @@ class Rival:
 
 
 @asynccontextmanager
-async def _node(lane: str, folder: Path) -> AsyncIterator[Server]:
-    async with running(1, HOST, 0, folder, lane) as node:
+async def _node(lane: str, folder: Path, program: tuple[str, ...] = PRODUCT) -> AsyncIterator[Server]:
+    async with running(1, HOST, 0, folder, lane, program) as node:
         await fill(node.host, node.port, COUNTERS)
         yield Server(node.host, node.port, node.pid)
 
@@ -207,6 +208,9 @@ def _ordinary_user() -> str | None:
 RIVALS = {
     "gcount": Rival("one node", (), partial(_node, "on")),
     "gcount-quart": Rival("one node, --fast-lane off", (), partial(_node, "off")),
+    "gcount-unsynced": Rival(
+        "one node that syncs nothing", (), partial(_node, "on", program=node_that_syncs.command("never"))
+    ),
     "gcount-3": Rival("three nodes, the first is asked", (), partial(_three_nodes, "on")),
     "gcount-3-quart": Rival("three nodes, --fast-lane off", (), partial(_three_nodes, "off")),
     "redis": Rival("appendfsync always", ("redis-server",), _redis),

@@ -65,7 +65,14 @@ def _redis(keys: int, pipeline: int) -> tuple[Entry, ...]:
 
 WORKS = (
     Work("resp-hot", "Redis protocol: INCR of one key, 32 connections, 32 pipelined", _redis(1, 32)),
-    Work("resp-many", "Redis protocol: INCR over 100,000 keys, 32 connections, 16 pipelined", _redis(COUNTERS, 16)),
+    Work(
+        "resp-many",
+        "Redis protocol: INCR over 100,000 keys, 32 connections, 16 pipelined",
+        (
+            *_redis(COUNTERS, 16),
+            Entry("gcount, were syncs free", "gcount-unsynced", RedisBenchmark(COUNTERS, 16)),
+        ),
+    ),
     Work("resp-plain", "Redis protocol: INCR of one key, 32 connections, not pipelined", _redis(1, 1)),
     Work(
         "resp-wait",
