@@ -51,7 +51,7 @@ class WebsocketTransport(Transport):
         try:
             listens_on = await trio.socket.getaddrinfo(self._listen_host, 0, type=trio.socket.SOCK_DGRAM)
             resolved = await trio.socket.getaddrinfo(host, port, type=trio.socket.SOCK_DGRAM)
-        except OSError:
+        except (OSError, RuntimeError):  # the latter: no thread can be started
             return False
         own = {entry[4][0] for entry in listens_on}
         anywhere = bool(own & {"0.0.0.0", "::"})
@@ -67,12 +67,12 @@ async def _reaches_itself(family: int, sockaddr: tuple[Any, ...]) -> bool:
     Nothing is sent, so it also answers in a network namespace whose loopback device is down, where a node can't dial
     itself.
     """
-    with trio.socket.socket(family, trio.socket.SOCK_DGRAM) as probe:
-        try:
+    try:
+        with trio.socket.socket(family, trio.socket.SOCK_DGRAM) as probe:
             await probe.connect(sockaddr)
-        except OSError:
-            return False
-        return bool(probe.getsockname()[0] == sockaddr[0])
+            return bool(probe.getsockname()[0] == sockaddr[0])
+    except OSError:  # no route, no such family of addresses here, no descriptor left
+        return False
 
 
 class _Guard:
@@ -104,7 +104,7 @@ async def _open_stream(host: str, port: int, deadline: float) -> trio.SocketStre
     with trio.move_on_at(deadline):
         try:
             return await trio.open_tcp_stream(host, port)
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # the latter: no thread can be started
             raise LinkClosed(f"no connection: {str(error) or type(error).__name__}") from None
     raise LinkClosed("no connection in time")
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import errno
 import hashlib
+import os
 import re
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -182,6 +184,41 @@ async def test_nobody_at_an_address_is_told_at_once() -> None:
     with pytest.raises(LinkClosed, match="no connection: "):
         async with WebsocketTransport("127.0.0.1", 1).connect(f"127.0.0.1:{port}"):
             pytest.fail("nobody listens there")
+
+
+TROUBLE = [
+    OSError(errno.EMFILE, os.strerror(errno.EMFILE)),
+    OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT)),
+]
+
+
+@pytest.mark.parametrize("trouble", TROUBLE, ids=str)
+async def test_an_address_that_no_socket_can_be_made_for_is_not_the_nodes_own(
+    trouble: OSError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither used-up descriptors nor a member's IPv6 address on a machine without IPv6 may end the node."""
+
+    def refuse(family: int, kind: int) -> None:
+        raise trouble
+
+    transport = WebsocketTransport("0.0.0.0", 7777)
+    assert await transport.is_self("127.0.0.1:7777")
+    monkeypatch.setattr(trio.socket, "socket", refuse)
+    assert not await transport.is_self("127.0.0.1:7777")
+
+
+async def test_a_name_that_no_thread_can_be_started_to_look_up_is_dialled_in_vain(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def refuse(*args: object, **options: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(trio.to_thread, "run_sync", refuse)
+    transport = WebsocketTransport("0.0.0.0", 7777)
+    assert not await transport.is_self("somewhere:7777")
+    with pytest.raises(LinkClosed, match="can't start new thread"):
+        async with transport.connect("somewhere:7777"):
+            pytest.fail("nobody could be dialled")
 
 
 async def test_a_dial_that_is_cancelled_leaves_nothing_behind() -> None:
