@@ -243,6 +243,8 @@ class Node:
                 nursery.start_soon(close_gaps, local, self.peers)
             self._serving_since = trio.current_time()
             self._ready.set()
+            if self._ready_or_stopping.is_set():
+                self.stop()  # it was told to while it started, when there was nothing to stop yet
             self._ready_or_stopping.set()
 
     async def _recover(self) -> Replica:

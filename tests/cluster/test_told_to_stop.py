@@ -118,3 +118,18 @@ async def test_a_request_that_waits_for_the_end_of_the_start_is_refused(autojump
             nursery.start_soon(wait)
             node.stop()
         assert not node.recovered
+
+
+async def test_a_node_that_was_told_while_it_started_keeps_nobody_waiting_either(autojump_clock: MockClock) -> None:
+    async with open_cluster(2) as cluster:
+        host = cluster[1]
+        await cluster[2].kill()
+        await host.stop()
+        host.disk.restart()
+        node = await host.begin()
+        node.stop()
+        await node.wait_ready()
+        told = trio.current_time()
+        with pytest.raises(NodeStops):
+            await node.consistent_value("x", 60)
+        assert trio.current_time() == told
