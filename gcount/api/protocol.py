@@ -106,9 +106,18 @@ class Protocol(H11Protocol):
         """Whether a request that has all come is being answered."""
         return self.connection.their_state in (h11.DONE, h11.MUST_CLOSE)
 
+    @property
+    def _heard_enough(self) -> bool:
+        """Whether what comes now means nothing: the last request is whole, or its upgrade is being refused."""
+        connection = self.connection
+        if not isinstance(connection, H11WSConnection):
+            return connection.their_state is h11.MUST_CLOSE
+        refusing = isinstance(self.stream, WSStream) and not self.stream.handshake.accepted
+        return refusing and connection.h11_connection.our_state is not h11.SEND_RESPONSE
+
     async def handle(self, event: Event) -> None:
         """Take input from the connection, or its end."""
-        if isinstance(event, RawData) and event.data and self.connection.their_state is h11.MUST_CLOSE:
+        if isinstance(event, RawData) and event.data and self._heard_enough:
             return  # nothing is to follow the last request
         try:
             await super().handle(event)
@@ -160,6 +169,7 @@ class Protocol(H11Protocol):
             await self.send(Closed())
 
     async def _send_error_response(self, status_code: int) -> None:
+        self._refused = True  # what the application sends meanwhile would come between head and body
         await self._send_problem(status_code)
         await self._send_h11_event(h11.EndOfMessage())
 
@@ -209,6 +219,8 @@ class Protocol(H11Protocol):
                 http_version=request.http_version,
             )
         await super()._create_stream(request)
+        if isinstance(self.connection, H11WSConnection) and self._heard_enough:
+            self.connection.buffer.clear()  # it came with a request that the application refuses already
 
 
 def _has_path(target: bytes) -> bool:

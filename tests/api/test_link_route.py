@@ -158,6 +158,46 @@ async def test_who_does_not_wait_for_the_answer_to_its_upgrade_request_is_let_go
             await peer.stream.aclose()
 
 
+def is_whole(answer: bytes) -> bool:
+    head, _, body = answer.partition(b"\r\n\r\n")
+    return f"content-length: {len(body)}".encode() in head.lower()
+
+
+@pytest.mark.parametrize("along", [b"", b"x"])
+async def test_what_comes_while_an_upgrade_is_refused_leaves_the_answer_whole(along: bytes) -> None:
+    """The application is asked already, or has begun to answer; the node says nothing of it in its log."""
+    async with node() as server:
+        for wait in WAITS:
+            peer = await dial(server)
+            await peer.stream.send_all(upgrade("/nothing", "h") + along)
+            for _ in range(wait):
+                await trio.lowlevel.checkpoint()
+            answer = b""
+            with contextlib.suppress(trio.BrokenResourceError):  # a reset may have thrown away some of it
+                await peer.stream.send_all(b"x")
+                while data := await peer.stream.receive_some():
+                    answer += data
+                assert is_whole(answer), answer
+            await peer.stream.aclose()
+
+
+async def test_what_is_malformed_while_the_application_answers_is_refused_with_a_whole_problem() -> None:
+    """Unless the application has begun to answer, which is then cut short."""
+    async with node() as server:
+        for wait in range(2 * max(WAITS)):
+            peer = await dial(server)
+            await peer.stream.send_all(b"GET /ping HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n")
+            for _ in range(wait):
+                await trio.lowlevel.checkpoint()
+            answer = b""
+            with contextlib.suppress(trio.BrokenResourceError):
+                await peer.stream.send_all(b"no chunk\r\n")
+                while data := await peer.stream.receive_some():
+                    answer += data
+                assert is_whole(answer) or not answer.startswith(b"HTTP/1.1 400"), answer
+            await peer.stream.aclose()
+
+
 async def test_who_finishes_sending_with_its_upgrade_request_is_let_go() -> None:
     async with node() as server:
         for wait in WAITS:
