@@ -21,8 +21,8 @@ async def receive(socket: trio.socket.SocketType, most: int) -> bytes:
         trio.ClosedResourceError: the socket was closed, perhaps while this call waited.
     """
     while (descriptor := socket.fileno()) >= 0:
-        await trio.lowlevel.wait_readable(descriptor)
         try:
+            await trio.lowlevel.wait_readable(descriptor)  # for which the kernel may have no memory
             return os.read(socket.fileno(), most)
         except BlockingIOError:
             continue

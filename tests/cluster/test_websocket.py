@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 from collections.abc import AsyncIterator, Callable
@@ -397,6 +398,15 @@ async def test_after_the_own_socket_was_closed_everything_says_so() -> None:
             other.post(b"hello")
             assert await other_end.receive() == b"hello"
         assert here._stream.socket.fileno() == -1
+
+
+async def test_a_socket_that_the_kernel_cannot_watch_is_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refuse(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # epoll_ctl(2): too many watches
+
+    async with links() as (link, _):
+        monkeypatch.setattr(trio.lowlevel, "wait_readable", refuse)
+        assert await end_of(link) == "the connection was lost"
 
 
 async def test_a_socket_that_is_closed_when_it_has_just_become_readable_is_the_end() -> None:
