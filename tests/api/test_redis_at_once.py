@@ -138,31 +138,26 @@ async def test_increments_between_other_commands_keep_their_place() -> None:
             assert found == [*first, str(before + 4), before + 5]
 
 
-async def test_what_came_while_a_command_waited_is_answered_also_after_the_end_of_the_input() -> None:
+WHILE_ONE_WAITS = {"commands": [incr(2), incr(2)], "single bytes": [bytes([byte]) for byte in incr(2) * 2]}
+
+
+@pytest.mark.parametrize("title", WHILE_ONE_WAITS)
+async def test_what_came_while_a_command_waited_takes_its_bytes_and_is_answered_after_the_end_of_the_input_too(
+    title: str,
+) -> None:
     async with serving() as running:
         client = await running.connect()
         await client.send(line("WAIT 1 0"))
         await until(lambda: bool(running.connections._busy))
         session, _ = only(running)
-        for number in (1, 2):
-            await client.send(incr(2))
-            await until(lambda: len(session._ahead) == number * len(incr(2)))  # noqa: B023
+        sent = b""
+        for piece in WHILE_ONE_WAITS[title]:
+            await client.send(piece)
+            sent += piece
+            await until(lambda: len(session._ahead) == len(sent))  # noqa: B023
+        assert session._ahead == sent
         await client.stream.send_eof()
         assert await client.rest() == b":0\r\n:1\r\n:2\r\n:3\r\n:4\r\n"
-
-
-async def test_what_came_byte_by_byte_while_a_command_waited_takes_no_more_than_its_bytes() -> None:
-    async with serving() as running:
-        client = await running.connect()
-        await client.send(line("WAIT 1 0"))
-        await until(lambda: bool(running.connections._busy))
-        session, _ = only(running)
-        for number, byte in enumerate(incr(2), start=1):
-            await client.send(bytes([byte]))
-            await until(lambda: len(session._ahead) == number)  # noqa: B023
-        assert session._ahead == incr(2)
-        await client.stream.send_eof()
-        assert await client.rest() == b":0\r\n:1\r\n:2\r\n"
 
 
 # Ends
