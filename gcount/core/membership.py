@@ -67,10 +67,15 @@ class Membership(msgspec.Struct, frozen=True, array_like=True):
             return False
         if self.actors != tuple(sorted(set(self.actors))) or (self.version == 0) != (not self.actors):
             return False
-        try:
-            return all(normalise_address(actor, 0) == actor for actor in self.actors)
-        except BadRequest:
-            return False
+        return all(map(valid_address, self.actors))
+
+
+def valid_address(text: str) -> bool:
+    """Whether one that arrived over a wire is spelled as `normalise_address` does."""
+    try:
+        return normalise_address(text, 0) == text
+    except BadRequest:
+        return False
 
 
 def parse_actors(body: object, own_port: int) -> list[str]:

@@ -13,7 +13,8 @@ The node that dialled pushes and asks, the one that accepted only answers:
                                      <----- Collected
     Release, Members -------------------->
 
-`decode` lets nothing through that is not well-formed and within limits, so that the rooms above can trust every field.
+Fields with a default were added later: a node that does not know them passes over them, one that misses them takes the
+default. `decode` lets nothing through that is not well-formed and within limits, so that the rooms above can trust every field.
 """
 
 import msgspec
@@ -28,7 +29,7 @@ from gcount.core.limits import (
     MAX_VERSION,
     valid_name,
 )
-from gcount.core.membership import Membership
+from gcount.core.membership import Membership, valid_address
 from gcount.errors import ProtocolError
 
 PROTOCOL = 1
@@ -47,6 +48,11 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag=1):
         membership: what it knows of the cluster.
         digest: what it has on disk.
         twin: the other end's node was met in two living processes.
+        challenge: of the end that dialled: random, so that a node knows its own hello when it comes in at its own door.
+        entry: the speaker's own entry in the membership; empty when it knows of none.
+        seen: of the end that accepted: the versions of the other end's lives that it has seen or heard of, on disk or not.
+        resumes: of the end that dialled: the transfer that a lost link interrupted; 0 when there is none.
+        kept: of the end that accepted: how many parcels of that transfer it has kept.
     """
 
     protocol: int
@@ -58,6 +64,11 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag=1):
     membership: Membership
     digest: Digest
     twin: bool = False
+    challenge: bytes = b""
+    entry: str = ""
+    seen: Digest = {}
+    resumes: int = 0
+    kept: int = 0
 
 
 class Refused(msgspec.Struct, frozen=True, array_like=True, tag=2):
@@ -74,12 +85,14 @@ class Push(msgspec.Struct, frozen=True, array_like=True, tag=3):
         last: whether the parcels are whole with this one.
         deltas: of this node's own changes, and of those that others have not told in time.
         urgent: whether somebody waits for the acknowledgement.
+        transfer: names the parcels up to the last one, so that another link can go on with them; 0: it can't.
     """
 
     number: int
     last: bool
     deltas: list[Delta]
     urgent: bool = False
+    transfer: int = 0
 
 
 class Ack(msgspec.Struct, frozen=True, array_like=True, tag=4):
@@ -185,8 +198,8 @@ def _problem(message: Message) -> str:
     match message:
         case Hello():
             return _problem_of_hello(message)
-        case Push(number=number, deltas=deltas):
-            return _out_of_range(number) or next(filter(None, map(_problem_of_delta, deltas)), "")
+        case Push(number=number, deltas=deltas, transfer=transfer):
+            return _out_of_range(number) or _out_of_range(transfer) or next(filter(None, map(_problem_of_delta, deltas)), "")
         case Ack(number=number, digest=digest):
             return _out_of_range(number) or _problem_of_digest(digest)
         case Beaten(digest=digest, membership=membership):
@@ -213,7 +226,12 @@ def _problem_of_hello(hello: Hello) -> str:
         return "a cluster name that is too long"
     if not hello.membership.valid():
         return "a bad membership"
-    return _problem_of_digest(hello.digest)
+    if len(hello.challenge) not in (0, ID_BYTES):
+        return "a challenge of a wrong length"
+    if hello.entry and not valid_address(hello.entry):
+        return "a bad entry"
+    numbers = _out_of_range(hello.resumes) or _out_of_range(hello.kept)
+    return numbers or _problem_of_digest(hello.digest) or _problem_of_digest(hello.seen)
 
 
 def _problem_of_digest(digest: dict[bytes, int], limit: int = MAX_VERSION) -> str:

@@ -167,6 +167,14 @@ def push(*made: Delta) -> Push:
     return Push(1, True, list(made))
 
 
+def test_a_hello_of_before_the_newer_fields_is_understood_and_understands_them() -> None:
+    """Fields are only ever added at the end, with a default."""
+    fields = msgspec.msgpack.decode(encode(hello(entry="a:1", seen={ID: 3}, kept=7)))
+    assert len(fields) == 15
+    assert decode(msgspec.msgpack.encode(fields[:10])) == hello()
+    assert decode(msgspec.msgpack.encode([*fields, "of a later time"])) == hello(entry="a:1", seen={ID: 3}, kept=7)
+
+
 TOO_MANY = {n.to_bytes(16, "big"): 1 for n in range(MAX_INCARNATIONS + 1)}
 CROWD = Membership(1, tuple(sorted(f"h{n}:1" for n in range(MAX_MEMBERS + 1))))
 
@@ -183,6 +191,12 @@ BEYOND = [
     hello(membership=Membership(1, ())),
     hello(membership=Membership(-1, ("a:1",))),
     hello(membership=Membership(MAX_VERSION + 1, ("a:1",))),
+    hello(challenge=b"short"),
+    hello(entry="A:1"),
+    hello(entry="nowhere"),
+    hello(seen={ID: MAX_VERSION + 1}),
+    hello(resumes=-1),
+    hello(kept=MAX_VERSION + 1),
     push(Delta(ID, 1, 1, {"a": 1})),
     push(Delta(ID, -1, 1, {"a": 1})),
     push(Delta(ID, 0, MAX_VERSION + 1, {"a": 1})),
@@ -194,6 +208,7 @@ BEYOND = [
     push(Delta(ID, 0, 1, {"x" * 256: 1})),
     Push(-1, True, []),
     Push(MAX_VERSION + 1, True, []),
+    Push(1, True, [], transfer=-1),
     Ack(1, {ID: -1}),
     Ack(-1, {}),
     Beaten({b"": 1}),
@@ -222,6 +237,7 @@ def test_what_is_beyond_a_limit_is_a_protocol_error(message: Message) -> None:
 def test_what_is_at_a_limit_is_let_through() -> None:
     for message in (
         hello(cluster="é" * 127, digest={ID: MAX_VERSION}, retired=[ID] * MAX_INCARNATIONS),
+        hello(challenge=ID, entry="[::1]:1", seen={ID: MAX_VERSION}, resumes=MAX_VERSION, kept=MAX_VERSION),
         Beaten(dict(list(TOO_MANY.items())[1:])),
         push(Delta(ID, MAX_VERSION - 1, MAX_VERSION, {"x" * 255: 2**64 - 1})),
     ):
