@@ -28,6 +28,10 @@ class CounterLimitReached(Refusal):
     """A new name would pass the limit of counters; names already known go on."""
 
 
+class IncarnationLimitReached(Refusal):
+    """The increment would need a new incarnation, and there are as many as the cluster can hold."""
+
+
 class DiskFull(Refusal):
     """The increment could not be written for want of space; nothing was changed."""
 
@@ -42,11 +46,15 @@ class ReadUnavailable(Refusal):
     Args:
         value: the best lower bound known here.
         missing: the addresses of the members that did not answer.
+        doubles: pairs of members' addresses for which one and the same node answered.
     """
 
-    def __init__(self, value: int, missing: Sequence[str]) -> None:
-        why = f"not answered: {', '.join(missing)}" if missing else "ask again, with more time"
-        super().__init__(f"the exact value could not be known in time; {why}")
+    def __init__(self, value: int, missing: Sequence[str], doubles: Sequence[tuple[str, str]] = ()) -> None:
+        why = [f"{one} and {other} lead to one node, each member has to be another one" for one, other in doubles]
+        silent = [address for address in missing if not any(address in pair for pair in doubles)]
+        if silent or not why:
+            why.append(f"not answered: {', '.join(silent)}" if silent else "ask again, with more time")
+        super().__init__(f"the exact value could not be known in time; {'; '.join(why)}")
         self.value = value
         self.missing = list(missing)
 

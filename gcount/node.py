@@ -13,6 +13,7 @@ import trio
 
 from gcount.cluster.acceptor import Acceptor
 from gcount.cluster.closing import close_gaps
+from gcount.cluster.config import describe_config, post_config
 from gcount.cluster.gather import Gather, NodeStops
 from gcount.cluster.local import Local
 from gcount.cluster.notices import report_config, report_start
@@ -157,21 +158,18 @@ class Node:
             BadRequest, DiskFull, Recovering: nothing was changed.
         """
         self.require_ready()
-        local = self.local
         actors = parse_actors(body, self.settings.port)
-        posted = local.replica.membership.post(actors, int(self._wall_clock() * 1000))
-        if posted != local.replica.membership:
-            await local.committer.adopt(posted).wait()
+        await post_config(self.local, self.peers, actors, lambda: int(self._wall_clock() * 1000))
         with trio.move_on_after(SELF_WAIT):
-            while local.self_address is None and self.peers.any_untried and not self._gather.stopping:
-                await local.wait_news()
+            await self.peers.find_self()
+            while self.local.members.self_address is None and self.peers.any_untried and not self._gather.stopping:
+                await self.local.wait_news()
         return self.config()
 
     def config(self) -> dict[str, object]:
-        """The membership in force, and which entry is this node."""
+        """The membership in force, and which entry is this node; see `describe_config`."""
         self.require_ready()
-        membership = self.local.replica.membership
-        return {"actors": list(membership.actors), "version": membership.version, "self": self.local.self_address}
+        return describe_config(self.local, self.peers)
 
     # What peers ask
 
@@ -224,7 +222,7 @@ class Node:
         self.local = local = Local(self.settings.cluster, replica, committer, standing, self._random, self.metrics)
         self.peers = Peers(local, self._transport)
         self._gather = Gather(local, self.peers)
-        self._acceptor = Acceptor(local, self.peers.redial)
+        self._acceptor = Acceptor(local, self.peers)
         local.on_learned = self._gather.learned
         local.on_identity = self._hang_up
         self.peers.on_collected = self._gather.collected
@@ -281,11 +279,12 @@ class Node:
         local = self.local
         if local.may_continue:
             return
+        guard = local.guard
         with trio.move_on_at(self._serving_since + CONFIRM_WITHIN):
-            while not (self._gather.stopping or local.standing.reason or local.may_continue):
+            while not (self._gather.stopping or guard.standing.reason or local.may_continue):
                 await local.wait_news()
-        local.standing.give_up(local.others)
-        await local.mint_if_due()
+        guard.give_up(local.members.others)
+        await guard.mint_if_due()
 
     def _hang_up(self) -> None:
         """The node's identity changed: all who know it have to meet it anew."""
@@ -302,6 +301,8 @@ class Node:
             self._gather.learned(batch.membership)  # also for reads that began while it was on its way to the disk
             self.local.tell_news()
         self.local.adopt_missed()
+        for incarnation, version in self.local.replica.counters.forks.items():
+            self.local.guard.show_fork(incarnation, version + 1, "a member told less of it than is known here")
 
     async def wait_recovered(self) -> None:
         """Return when the start is over: what comes a moment too early waits, as long as it would for a peer.

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import trio
 
+from gcount.core.limits import REBORN_BELOW
 from gcount.metrics import Reading
 from gcount.node import Node
 
@@ -18,6 +19,11 @@ def status(node: Node) -> dict[str, object]:
         "node": replica.identity.node.hex(),
         "incarnation": replica.identity.incarnation.hex(),
         "incarnations_known": len(replica.counters.digest()),
+        "incarnations_limit": REBORN_BELOW,
+        "two_histories": [
+            {"incarnation": incarnation.hex(), "from_version": version}
+            for incarnation, version in local.guard.forks.items()
+        ],
         "cluster": node.settings.cluster,
         "listen": node.listens_on,
         "ready": node.not_ready is None,
@@ -62,6 +68,9 @@ def gauges(node: Node) -> Iterable[Reading]:
     counters = node.local.replica.counters
     yield "gcount_counters", "Counters held.", {}, len(counters)
     yield "gcount_incarnations", "Incarnations known.", {}, len(counters.digest())
+    yield "gcount_incarnations_limit", "Incarnations beyond which no node begins a new one.", {}, REBORN_BELOW
+    forks = len(node.local.guard.forks)
+    yield "gcount_incarnations_with_two_histories", "Incarnations of which two histories showed.", {}, forks
     peers = [peer for peer in node.peers if peer.state != "self"]
     for peer in peers:
         yield (

@@ -20,7 +20,7 @@ from gcount.api.desk import Desk
 from gcount.api.reactor import RECEIVE_BYTES
 from gcount.api.verbs import CommandError, Later, Verb, parse_names, refusal_text
 from gcount.core.counters import Digest
-from gcount.errors import DiskFull, Recovering, Refusal
+from gcount.errors import DiskFull, IncarnationLimitReached, Recovering, Refusal
 
 if TYPE_CHECKING:
     from gcount.api.redis import Redis
@@ -211,8 +211,8 @@ class Session:
             values = await node.increment_many(amounts)
         except DiskFull as full:
             return [full if amount else node.value(name) for name, amount in amounts]
-        except Recovering as recovering:
-            return [recovering] * len(amounts)
+        except (Recovering, IncarnationLimitReached) as refusal:
+            return [refusal] * len(amounts)
         replica = node.local.replica
         self.acknowledged[replica.identity.incarnation] = replica.version
         for incarnation in replica.identity.retired[-1:]:  # should a new one have come with the next batch already

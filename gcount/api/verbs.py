@@ -12,6 +12,7 @@ from gcount.errors import (
     CounterLimitReached,
     DiskFull,
     GcountError,
+    IncarnationLimitReached,
     PartLimitReached,
     ReadUnavailable,
     Recovering,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 _CODES: Final[dict[type[Refusal], str]] = {
     PartLimitReached: "ERR increment or decrement would overflow:",
     CounterLimitReached: "OOM",
+    IncarnationLimitReached: "OOM",
     DiskFull: "MISCONF",
     ReadUnavailable: "UNAVAILABLE",
     Recovering: "LOADING",

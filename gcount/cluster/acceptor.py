@@ -4,13 +4,16 @@ A node is known by its hello. Another boot of a node ends the links of its other
 is settled, before the hello is answered: nothing of a former life arrives after a peer has said what it knows.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import TypeVar
 
 import trio
 
 from gcount.cluster.conversation import Conversation
+from gcount.cluster.copies import find_original
 from gcount.cluster.local import Local
+from gcount.cluster.peers import Peers
 from gcount.cluster.transport import Link
 from gcount.core import wire
 from gcount.core.boots import Boots
@@ -22,6 +25,7 @@ from gcount.storage.commits import Commit
 from gcount.throttle import Throttle
 
 HELLO_TIMEOUT = 2.0  # seconds
+WAIT_TOLD_EVERY = 0.5  # seconds
 MAX_UNSENT = 256 * 1024  # bytes of answers that wait to be sent on one link
 MAX_UNSETTLED = 4096  # questions that wait for the disk, on one link
 MAX_ERRANDS = 64  # pushes and memberships that wait for the disk, on one link
@@ -35,12 +39,12 @@ class Acceptor:
 
     Args:
         local: this node.
-        called: told the node id of whoever said hello.
+        peers: the links that it dialled.
     """
 
-    def __init__(self, local: Local, called: Callable[[bytes], None]) -> None:
+    def __init__(self, local: Local, peers: Peers) -> None:
         self._local = local
-        self._called = called
+        self._peers = peers
         self._links: dict[_Accepted, None] = {}  # in the order of their hellos
         self._refused = Throttle("link refused", quiet=60.0)
         self._boots = Boots()
@@ -65,7 +69,7 @@ class Acceptor:
         try:
             hello = await self._first(talk)
             accepted = _Accepted(self._local, talk, hello, promote, self._strangers_aside, self._boots)
-            self._local.look_for_copy(hello, caller)
+            self._local.guard.met(hello, caller)
             twin = self._supersede(hello)
             self._links[accepted] = None
             try:
@@ -89,6 +93,13 @@ class Acceptor:
             reason = f"this node speaks protocol {wire.PROTOCOL}, not {hello.protocol}"
         elif hello.cluster != self._local.cluster:
             reason = f"this node belongs to cluster {self._local.cluster!r}, not to {hello.cluster!r}"
+        elif hello.boot == self._local.boot and not self._local.members.came_in(hello.challenge):
+            reason = "this node did not say that just now: somebody repeats its hello"
+        elif original := await find_original(self._local, self._peers, hello):
+            reason = (
+                f"this node runs on a copy of the data directory of the member at {original}, which is up: "
+                "start it with an empty directory, or with another --cluster name"
+            )
         if reason:
             await talk.send(wire.Refused(reason))
             raise LinkRefused(reason)
@@ -106,13 +117,30 @@ class Acceptor:
         return sum(link.aside for link in self._links if not link.is_member)
 
     async def _welcome(self, talk: Conversation, accepted: "_Accepted", hello: wire.Hello, *, twin: bool) -> None:
-        # In this order: a node that this very membership removes may push what others count until it is in force.
-        await self._local.adopt(hello.membership)
-        await self._local.settle()
-        self._called(hello.node)
-        answer = self._local.hello(twin=twin)
+        local = self._local
+        async with _telling_to_wait(talk, hello):
+            # In this order: a node that this very membership removes may push what others count until it is in force.
+            await local.adopt(hello.membership)
+            await local.settle()
+        self._peers.redial(hello.node)
+        answer = local.hello(twin=twin, seen=local.members.seen((hello.incarnation, *hello.retired), {}))
         accepted.greeted(answer)
         await talk.send(answer)
+
+
+@asynccontextmanager
+async def _telling_to_wait(talk: Conversation, hello: wire.Hello) -> AsyncIterator[None]:
+    """Let a caller whose hello waits for this node's disk know that it does."""
+
+    async def tell() -> None:
+        while hello.challenge:  # a node of before challenges takes nothing but a hello for an answer
+            await trio.sleep(WAIT_TOLD_EVERY)
+            talk.post(wire.Beaten({}))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(tell)
+        yield
+        nursery.cancel_scope.cancel()
 
 
 class _Accepted:
@@ -146,7 +174,7 @@ class _Accepted:
     @property
     def is_member(self) -> bool:
         """Whether a member of the cluster is at the other end."""
-        return self._local.is_member(self.hello.node)
+        return self._local.members.is_member(self.hello.node)
 
     @property
     def aside(self) -> int:
@@ -169,8 +197,8 @@ class _Accepted:
                 if self.scope.cancel_called:  # it was on its way when another boot took over: too late
                     raise LinkClosed("superseded")
                 self._boots.spoke(self.hello.node, self.hello.boot)
-                if self._local.is_twin(self.hello):
-                    self._errand(nursery, self._local.called_by_twin, self.hello)
+                if self._local.guard.is_twin(self.hello):
+                    self._errand(nursery, self._local.guard.called_by_twin, self.hello)
                 match message:
                     case wire.Beat():
                         self._beat()
@@ -227,10 +255,10 @@ class _Accepted:
             who = delta.incarnation
             if not member:
                 new = sum(name not in replica.counters for name in delta.cells)
-                if new > names or who not in self._own or local.is_claimed(who, self.hello.node):
+                if new > names or who not in self._own or local.members.is_claimed(who, self.hello.node):
                     continue
                 names -= new
-            if replica.counters.version(who) == 0 and not local.is_members(who):
+            if replica.counters.version(who) == 0 and not local.members.is_members(who):
                 if lives <= 0:
                     continue
                 lives -= 1

@@ -47,11 +47,18 @@ async def close_gaps(local: Local, peers: Peers) -> None:
 
 
 def _watch(local: Local, peers: Peers) -> _Watch | None:
-    members = tuple(local.readable)
+    members = _to_be_linked(local)
     if not members and not local.replica.membership.actors and _had_peers(local):
         return None  # the config is among what was lost: those who know this node bring it
     linked = {address: (peer.pusher, peer.beats) for address in members if (peer := peers.get(address)) and peer.pusher}
-    return _Watch(members, linked) if len(linked) == len(set(members)) else None
+    nodes = {local.members.met[address].node for address in linked}
+    return _Watch(members, linked) if len(nodes) == len(members) else None
+
+
+def _to_be_linked(local: Local) -> tuple[str, ...]:
+    """Each member but this node, of all memberships that may be in force; each has to be another node."""
+    own = local.members.self_address
+    return tuple(sorted({entry for actors in local.members.readable for entry in actors if entry != own}))
 
 
 def _had_peers(local: Local) -> bool:
@@ -62,7 +69,7 @@ def _had_peers(local: Local) -> bool:
 
 async def _nothing_changed(local: Local, peers: Peers, watch: _Watch) -> bool:
     """Whether all have answered a later heartbeat on the same links, and no member came meanwhile."""
-    while tuple(local.readable) == watch.members:
+    while _to_be_linked(local) == watch.members:
         links = [(peers.get(address), *link) for address, link in watch.links.items()]
         if any(peer is None or peer.pusher is not pusher for peer, pusher, _ in links):
             return False

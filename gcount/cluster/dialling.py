@@ -1,5 +1,9 @@
 """Dialling another node: a connection over TCP, and trio-websocket's handshake."""
 
+from __future__ import annotations
+
+import errno
+import ipaddress
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, cast
@@ -11,6 +15,8 @@ from gcount.cluster.transport import CONNECT_TIMEOUT, LINK_PATH, Link, Transport
 from gcount.cluster.websocket import WebsocketLink
 from gcount.core.membership import split_address
 from gcount.errors import LinkClosed
+
+_Places = list[tuple[int, tuple[Any, ...]]]
 
 
 class WebsocketTransport(Transport):
@@ -24,6 +30,7 @@ class WebsocketTransport(Transport):
     def __init__(self, listen_host: str, listen_port: int) -> None:
         self._listen_host = listen_host
         self._listen_port = listen_port
+        self._last_known: dict[str, _Places] = {}  # of names: what a name server that is silent said last
 
     @asynccontextmanager
     async def connect(self, address: str) -> AsyncIterator[Link]:
@@ -32,47 +39,93 @@ class WebsocketTransport(Transport):
         deadline = trio.current_time() + CONNECT_TIMEOUT
         async with await _open_stream(host, port, deadline) as stream:
             await _shake_hands(stream, f"{host}:{port}", deadline)
-            link = WebsocketLink(stream, dialled=True)
+            link = WebsocketLink(stream, dialled=True, remote=_remote(stream))
             try:
                 yield link
             finally:
                 link.close()
 
-    async def is_self(self, address: str) -> bool:
-        """Whether it is an address of this machine on which this node listens."""
+    async def is_self(self, address: str) -> bool | None:
+        """Whether it is an address of this machine on which this node listens; see `Transport.is_self`.
+
+        The kernel is asked, so nobody else has a say in it. A name is taken to stand for what it stood for last while
+        it can't be looked up.
+        """
         host, port = split_address(address)
         if port != self._listen_port:
             return False
-        with trio.move_on_after(CONNECT_TIMEOUT):  # name servers may hang
-            return await self._is_local(host, port)
-        return False
-
-    async def _is_local(self, host: str, port: int) -> bool:
-        try:
-            listens_on = await trio.socket.getaddrinfo(self._listen_host, 0, type=trio.socket.SOCK_DGRAM)
-            resolved = await trio.socket.getaddrinfo(host, port, type=trio.socket.SOCK_DGRAM)
-        except (OSError, RuntimeError):  # the latter: no thread can be started
-            return False
-        own = {entry[4][0] for entry in listens_on}
-        anywhere = bool(own & {"0.0.0.0", "::"})
-        for family, _, _, _, sockaddr in resolved:
-            if sockaddr[0] not in own and not (anywhere and await _reaches_itself(family, sockaddr)):
+        own, places = await self._look_up(self._listen_host), await self._look_up(host)
+        if not own or not places:
+            return None
+        listens_on = {sockaddr[0] for _, sockaddr in own}
+        anywhere = bool(listens_on & {"0.0.0.0", "::"})
+        found: bool | None = True
+        for family, sockaddr in places:
+            reached = await _reaches_itself(family, sockaddr)
+            if reached is False or not (anywhere or sockaddr[0] in listens_on):
                 return False  # the name of several machines is nobody's own
-        return bool(resolved)
+            found = found and reached
+        return found
+
+    async def stands_for(self, address: str) -> frozenset[str] | None:
+        """The addresses of a name; see `Transport.stands_for`."""
+        host, _ = split_address(address)
+        if _is_numeric(host):
+            return None
+        places = await self._look_up(host)
+        return frozenset(_without_scope(sockaddr[0]) for _, sockaddr in places) or None
+
+    def forget(self, address: str) -> None:
+        """Nobody dials that address any more."""
+        self._last_known.pop(split_address(address)[0], None)
+
+    async def _look_up(self, host: str) -> _Places:
+        with trio.move_on_after(CONNECT_TIMEOUT):  # name servers may hang
+            try:
+                found = await trio.socket.getaddrinfo(host, 0, type=trio.socket.SOCK_DGRAM)
+            except (OSError, RuntimeError):  # the latter: no thread can be started
+                pass
+            else:
+                places: _Places = [(family, sockaddr) for family, _, _, _, sockaddr in found]
+                if not _is_numeric(host):
+                    self._last_known[host] = places
+                return places
+        return self._last_known.get(host, [])
 
 
-async def _reaches_itself(family: int, sockaddr: tuple[Any, ...]) -> bool:
+def _is_numeric(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _without_scope(host: str) -> str:
+    return host.partition("%")[0]
+
+
+def _remote(stream: trio.SocketStream) -> str:
+    try:
+        return _without_scope(stream.socket.getpeername()[0])
+    except OSError:
+        raise LinkClosed("the connection was lost") from None
+
+
+async def _reaches_itself(family: int, sockaddr: tuple[Any, ...]) -> bool | None:
     """Ask the kernel's routes, by connecting a datagram socket: only a local address is reached from itself.
 
     Nothing is sent, so it also answers in a network namespace whose loopback device is down, where a node can't dial
-    itself.
+    itself. None: it can't be asked, as no descriptor is left.
     """
+    if ipaddress.ip_address(_without_scope(sockaddr[0])).is_loopback:
+        return True  # from which the kernel goes to all of them, whichever it is
     try:
         with trio.socket.socket(family, trio.socket.SOCK_DGRAM) as probe:
             await probe.connect(sockaddr)
             return bool(probe.getsockname()[0] == sockaddr[0])
-    except OSError:  # no route, no such family of addresses here, no descriptor left
-        return False
+    except OSError as error:  # no route, no such family of addresses here
+        return None if error.errno in (errno.EMFILE, errno.ENFILE) else False
 
 
 class _Guard:

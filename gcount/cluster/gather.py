@@ -6,7 +6,7 @@ from gcount.cluster.local import Local
 from gcount.cluster.peers import Peers
 from gcount.core import wire
 from gcount.core.membership import Membership
-from gcount.core.reading import Reading, Round
+from gcount.core.reading import Cells, Reading, Round
 from gcount.errors import ReadUnavailable
 
 
@@ -69,7 +69,7 @@ class Gather:
                     await self._changed[name].wait()
             self._unavailable.observe(reading.begun - rounds_before)
             bound = reading.lower_bound(self._local.replica.cells(name))
-            raise (NodeStops if self.stopping else ReadUnavailable)(bound, reading.missing())
+            raise (NodeStops if self.stopping else ReadUnavailable)(bound, reading.missing(), reading.doubles())
         finally:
             useless = reading.leave(arrival)
             for number in useless:
@@ -89,10 +89,19 @@ class Gather:
     def collected(self, address: str, answer: wire.Collected) -> None:
         """A member answered a round; what comes too late for its round is ignored."""
         reading = self._asked.get(answer.round)
-        if reading is not None and reading.answer(answer.round, address, answer.cells):
+        if reading is None:
+            return
+        self._look_for_fork(address, reading.name, answer.cells)
+        if reading.answer(answer.round, address, self._local.members.met[address].node, answer.cells):
             del self._asked[answer.round]
             self._start_round(reading)
             self._tell(reading)
+
+    def _look_for_fork(self, address: str, name: str, cells: Cells) -> None:
+        """Nobody can have more of this node's incarnation than itself, unless somebody else counts under it."""
+        incarnation = self._local.replica.identity.incarnation
+        if cells.get(incarnation, 0) > self._local.replica.counters.cell(name, incarnation):
+            self._local.guard.met_fork(address)
 
     def linked(self, address: str) -> None:
         """A member's link is up: rounds that it has not answered begin anew.
@@ -101,7 +110,7 @@ class Gather:
         it since the round was sent is in no answer and not in the round's expectation.
         """
         for reading in list(self._readings.values()):
-            stale = reading.let_go(address)
+            stale = reading.let_go(address, self._local.members.met[address].node)
             for number in stale:
                 self._asked.pop(number, None)
             if stale:
@@ -110,11 +119,12 @@ class Gather:
 
     def learned(self, membership: Membership) -> None:
         """Another membership is, or is about to be, in force: reads under way begin anew, over old and new members."""
-        both = {*self._actors, *membership.actors, *self._local.replica.membership.actors}
-        self._actors = self._local.replica.membership.actors
+        current = self._local.replica.membership.actors
+        memberships = (self._actors, membership.actors, current)
+        self._actors = current
         self._asked.clear()
         for reading in self._readings.values():
-            reading.restart(both, self._local.own_addresses)
+            reading.restart(memberships)
             self._tell(reading)
 
     def _start_round(self, reading: Reading) -> None:
@@ -125,7 +135,8 @@ class Gather:
             return
         self._rounds += 1
         own_cells = local.replica.cells(reading.name)
-        begun = reading.start(self._rounds, own_cells, local.readable, now)
+        members, node = local.members, local.replica.identity.node
+        begun = reading.start(self._rounds, own_cells, members.readable, members.here, node, now)
         if begun is None:
             return
         if not begun.missing:  # there are no other members: it was concluded at once

@@ -35,15 +35,25 @@ def report_start(replica: Replica, log: int, checkpoint: int, seconds: float, *,
 
 
 async def report_config(local: Local, peers: Peers) -> None:
-    """Write a line for each config that comes into force, and one when no entry of it is this node; for ever."""
+    """Say which config comes into force, and what is wrong with its entries; for ever."""
     known = local.replica.membership
     stranger_to = Membership()
+    shared: list[list[str]] = []
+    own: str | None = None
     while True:
-        current = local.replica.membership
+        current, entry = local.replica.membership, local.members.self_address
+        if own is not None and own != entry and own in current.actors:
+            logger.warning("no longer this node", entry=own, effect="it is dialled, and consistent reads need it")
+        own = entry
         if current != known:
             known = current
             logger.info("config changed", version=current.version, actors=", ".join(current.actors))
-        if current.actors and current != stranger_to and not peers.any_untried and local.self_address is None:
+        if current.actors and current != stranger_to and not peers.any_untried and entry is None:
             stranger_to = current
             logger.warning("not in the config", actors=", ".join(current.actors))
+        before, shared = shared, peers.shared()
+        for entries in shared:
+            if entries not in before:
+                effect = "consistent reads fail until each entry leads to a node of its own"
+                logger.warning("entries of the config lead to one node", entries=", ".join(entries), effect=effect)
         await local.wait_news()

@@ -9,6 +9,8 @@ from gcount.core.link import Pusher
 
 BACKOFF_FIRST = 0.05  # seconds
 BACKOFF_MOST = 0.5  # with the dial itself, less than what a node with an empty directory waits for its members
+LOOK_EVERY = 0.02  # seconds
+LOOKS = 75  # in which a link either brings something or is found to be dead
 MAX_UNSENT = 4 * 1024 * 1024  # bytes of messages that wait to be sent on one link
 
 
@@ -29,6 +31,7 @@ class Peer:
         self.scope = trio.CancelScope()
         self.serving = trio.CancelScope()  # all of its loop
         self.redial = trio.Event()
+        self.came_home = False  # the last dial reached this node itself
         self.failures = 0
         self.beats = 0  # sent on this link
         self.beaten = 0  # of them answered, and what the answer told is known here
@@ -45,6 +48,17 @@ class Peer:
     def wake(self) -> None:
         """Let the writer of the link look for what is to be sent."""
         self._wake.set()
+
+    async def speaks(self) -> bool:
+        """Whether it says something on this very link from now on; a link whose other end is gone ends in a second."""
+        pusher, contact = self.pusher, self.last_contact
+        for _ in range(LOOKS):
+            if self.pusher is not pusher or pusher is None:
+                return False
+            if self.last_contact != contact:
+                return True
+            await trio.sleep(LOOK_EVERY)
+        return False
 
     def hasten(self, now: float) -> None:
         """Somebody waits for this member to have all that this node has."""
@@ -75,6 +89,16 @@ class Peer:
     def unlinked(self, reason: str) -> None:
         """The link is over, or there was none."""
         self._talk, self.pusher, self.state, self.reason = None, None, "connecting", reason
+
+    def here(self) -> None:
+        """It was proven that the address is this node's own."""
+        self._talk, self.pusher, self.state, self.reason, self.failures = None, None, "self", "", 0
+
+    async def wait_redial(self, seconds: float) -> None:
+        """Return when it is time to dial again, or somebody has a reason to."""
+        with trio.move_on_after(seconds):
+            await self.redial.wait()
+        self.redial = trio.Event()
 
     def pause(self, jitter: float) -> float:
         """How long to wait before the next dial, in seconds.

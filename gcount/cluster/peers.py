@@ -3,12 +3,13 @@
 A peer that goes and comes is one line each in the log, however often the dial is tried in between.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import structlog
 import trio
 
 from gcount.cluster.conversation import Conversation
+from gcount.cluster.greeting import BEAT_EVERY, heed, mint_if_due, say_hello
 from gcount.cluster.local import Local
 from gcount.cluster.peer import Peer
 from gcount.cluster.transport import Link, Transport
@@ -16,11 +17,12 @@ from gcount.core import wire
 from gcount.core.counters import Digest
 from gcount.core.limits import MAX_MEMBERS
 from gcount.core.link import Pusher
-from gcount.core.membership import Membership
-from gcount.errors import DiskFull, LinkClosed, LinkError, LinkRefused, ProtocolError, leaves
+from gcount.core.membership import Membership, shared_nodes
+from gcount.errors import LinkClosed, LinkError, LinkRefused, ProtocolError, leaves
 
-BEAT_EVERY = 0.25  # seconds
-HELLO_TIMEOUT = 2.0  # seconds; the peer may first have to finish what my former life had staged there
+SELF_CHECK = 0.5  # seconds between two proofs that an entry is this node
+NAME_CHECK = 1.0  # seconds between two looks at what the address of a standing link stands for
+ASK_WITHIN = 1.0  # seconds in which members tell which config they know, before another one is posted
 WORTH_WAKING = 3  # dials in vain; before that the pause is short, and two nodes must not spur each other on
 
 logger: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -56,15 +58,26 @@ class Peers:
         """The peer at an address, if it is being dialled."""
         return self._peers.get(address)
 
+    def nodes(self) -> dict[str, bytes]:
+        """Which node is at which address now: those that are linked, and this one."""
+        members, own = self._local.members, self._local.replica.identity.node
+        linked = {peer.address: members.met[peer.address].node for peer in self if peer.pusher is not None}
+        return {**linked, **dict.fromkeys(members.here, own)}
+
+    def shared(self) -> list[list[str]]:
+        """The entries of the membership in force that lead to one node, though each has to be another one."""
+        return shared_nodes(self._local.replica.membership.actors, self.nodes())
+
     def holders(self, versions: Digest) -> int:
         """How many other members have said that they have these versions, or newer ones, on their disks."""
-        others = [peer for address in self._local.others if (peer := self._peers.get(address)) is not None]
-        return len({self._local.met[peer.address].node for peer in others if peer.has(versions)})
+        members = self._local.members
+        others = [peer for address in members.others if (peer := self._peers.get(address)) is not None]
+        return len({members.met[peer.address].node for peer in others if peer.has(versions)})
 
     async def wait_held(self, versions: Digest, members: int) -> int:
         """Return `holders` as soon as it is so many, or the node stops; no push waits for company meanwhile."""
         while (found := self.holders(versions)) < members and not self._stopping:
-            if members <= len(self._local.others):
+            if members <= len(self._local.members.others):
                 for peer in self:
                     if not peer.has(versions):
                         peer.hasten(trio.current_time())
@@ -87,7 +100,7 @@ class Peers:
 
     def redial(self, node: bytes) -> None:
         """A node called: it is up, so its address is worth a dial at once."""
-        for address, hello in self._local.met.items():
+        for address, hello in self._local.members.met.items():
             peer = self._peers.get(address)
             if hello.node == node and peer is not None and peer.failures >= WORTH_WAKING:
                 peer.redial.set()
@@ -135,31 +148,73 @@ class Peers:
                         break
                 nursery.cancel_scope.cancel()
         del self._peers[peer.address]
-        local.met.pop(peer.address, None)
+        local.members.forget(peer.address)
+        self._transport.forget(peer.address)
         local.tell_news()  # it may have been added again meanwhile
 
     async def _dial_forever(self, peer: Peer) -> None:
         log = logger.bind(peer=peer.address)
-        while not await self._transport.is_self(peer.address):
-            reason, refused = await self._dial(peer)
-            if peer.address in self._local.own_addresses:
-                break
+        by_kernel = False
+        while True:
+            was, by_kernel = by_kernel, await self._is_self(peer.address)
+            if was and not by_kernel:
+                self._local.lost_self(peer.address)
+            reason, refused = ("", False) if by_kernel else await self._dial(peer)
+            if by_kernel or peer.came_home:
+                peer.here()
+                self._local.members.met.pop(peer.address, None)
+                self._local.found_self(peer.address)
+                await peer.wait_redial(SELF_CHECK)
+                continue
+            self._local.lost_self(peer.address)
             if peer.pusher is not None:
                 log.warning("link down", reason=reason)
             elif peer.reason == "" or (refused and reason != peer.reason):
                 log.warning("peer not reached", reason=reason)
             peer.unlinked(reason)
             self._local.tell_news()
-            pause = peer.pause(self._local.random.random())
-            with trio.move_on_after(pause):
-                await peer.redial.wait()
-            peer.redial = trio.Event()
-        peer.state = "self"
-        self._local.found_self(peer.address)
+            await peer.wait_redial(peer.pause(self._local.random.random()))
+
+    async def _is_self(self, address: str) -> bool:
+        return await self._transport.is_self(address) is True
+
+    async def find_self(self) -> None:
+        """Look anew which entries of the membership are this node, as far as that can be told without a dial."""
+        async with trio.open_nursery() as nursery:
+            for address in self._local.replica.membership.actors:
+                nursery.start_soon(self._find_self, address)
+
+    async def _find_self(self, address: str) -> None:
+        if await self._is_self(address):
+            self._local.found_self(address)
+
+    async def ask_memberships(self, addresses: Iterable[str]) -> list[Membership]:
+        """What nodes know of the membership, as far as they answer in time.
+
+        Args:
+            addresses: where to ask.
+        """
+        told: list[Membership] = []
+        with trio.move_on_after(ASK_WITHIN):
+            async with trio.open_nursery() as nursery:
+                for address in set(addresses) - set(self._local.members.here):
+                    nursery.start_soon(self._ask_membership, address, told)
+        return told
+
+    async def _ask_membership(self, address: str, told: list[Membership]) -> None:
+        try:
+            async with self._transport.connect(address) as link:
+                _, answer = await say_hello(self._local, Conversation(link, self._local.metrics.link_bytes, "config"))
+                if answer is not None:
+                    self._local.guard.met(answer, address)
+                    told.append(answer.membership)
+        except* LinkError:
+            pass
 
     async def _dial(self, peer: Peer) -> tuple[str, bool]:
         """One link, from its dial to its end; returns why it ended, and whether one end refused to talk."""
         errors: list[BaseException] = []
+        peer.came_home = False
         with trio.CancelScope() as peer.scope:
             try:
                 async with self._transport.connect(peer.address) as link:
@@ -171,49 +226,35 @@ class Peers:
         return str(errors[0]), isinstance(errors[0], LinkRefused)
 
     async def _talk(self, peer: Peer, link: Link) -> None:
-        talk = Conversation(link, self._local.metrics.link_bytes, peer.address)
+        local = self._local
+        talk = Conversation(link, local.metrics.link_bytes, peer.address)
         peer.beats = peer.beaten = 0
-        said = self._local.hello()
-        hello = await self._exchange_hellos(peer, talk, said)
-        if hello is None:
+        said, answer = await say_hello(local, talk)
+        peer.came_home = answer is None
+        if answer is None:
             return
-        peer.linked(talk, Pusher(hello.digest, trio.current_time()), trio.current_time())
-        logger.info("link up", peer=peer.address, node=hello.node.hex()[:8])
+        local.lost_self(peer.address)
+        await heed(local, peer, talk, said, answer)
+        local.guard.tells_others()
+        peer.linked(talk, Pusher(answer.digest, trio.current_time()), trio.current_time())
+        logger.info("link up", peer=peer.address, node=answer.node.hex()[:8])
         self.on_linked(peer.address)
-        self._local.tell_news()
+        local.tell_news()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(talk.watch)
+            nursery.start_soon(self._watch_address, peer, link)
             nursery.start_soon(self._listen, peer, talk)
             nursery.start_soon(self._write, peer, talk, said.membership)
 
-    async def _exchange_hellos(self, peer: Peer, talk: Conversation, said: wire.Hello) -> wire.Hello | None:
-        """Say hello and judge the answer; None when the other end is this node itself."""
-        local = self._local
-        await talk.send(said)
-        answer = await talk.receive_first(HELLO_TIMEOUT)
-        if isinstance(answer, wire.Refused):
-            raise LinkRefused(f"refused by the peer: {answer.reason}")
-        if not isinstance(answer, wire.Hello):
-            raise ProtocolError(f"a {type(answer).__name__} came where a Hello should")
-        if answer.node == local.replica.identity.node and answer.boot == local.boot:
-            local.found_self(peer.address)
-            return None
-        local.met[peer.address] = answer
-        local.look_for_copy(answer, peer.address)
-        memberships_exchanged = await local.adopt(answer.membership)
-        if local.is_twin(answer):
-            local.standing.met_twin(f"another process has a copy of this node's data directory: {peer.address}")
-            local.begin_mint()
-            peer.beats += 1
-            await talk.send(wire.Beat())  # this is no leftover of a former life: the other one mints, too
-        elif answer.twin and said.node == local.replica.identity.node:
-            local.told_of_twin(f"another process with a copy of this node's data directory calls {peer.address}")
-        elif memberships_exchanged:
-            local.heard(peer.address, answer.digest.get(local.replica.identity.incarnation, 0))
-        else:  # the newest one, which decides who has to confirm, is not in force
-            local.unheard = True
-        await self._mint_if_due()
-        return answer
+    async def _watch_address(self, peer: Peer, link: Link) -> None:
+        """Give the link up when another dial of the address would lead elsewhere."""
+        while True:
+            await trio.sleep(NAME_CHECK)
+            places = await self._transport.stands_for(peer.address)
+            if places is not None and link.remote not in places:
+                raise LinkClosed(f"the name leads elsewhere now: {', '.join(sorted(places))}")
+            if await self._is_self(peer.address):
+                raise LinkClosed("the address is this node's own now")
 
     async def _listen(self, peer: Peer, talk: Conversation) -> None:
         while True:
@@ -239,17 +280,14 @@ class Peers:
                     raise ProtocolError(f"a {type(message).__name__} came from the accepting end")
 
     async def _learn(self, peer: Peer, digest: Digest) -> None:
+        """A member told what is new on its disk; what it said before of this node's incarnation may count only now."""
+        local = self._local
         self._tell_progress()
-        knows = digest.get(self._local.replica.identity.incarnation, 0)
-        if knows > self._local.replica.version:
-            self._local.heard(peer.address, knows)
-            await self._mint_if_due()
-
-    async def _mint_if_due(self) -> None:
-        try:
-            await self._local.mint_if_due()
-        except DiskFull:
-            logger.warning("new incarnation delayed", reason="the disk is full")
+        local.members.hear_of(digest)
+        knows = peer.pusher.peer.get(local.replica.identity.incarnation, 0) if peer.pusher else 0
+        if knows > local.replica.version:
+            local.guard.heard(peer.address, local.members.met[peer.address].node, knows)
+            await mint_if_due(local)
 
     async def _write(self, peer: Peer, talk: Conversation, told: Membership) -> None:
         local = self._local

@@ -12,6 +12,11 @@ class Link(ABC):
 
     @property
     @abstractmethod
+    def remote(self) -> str:
+        """The place that it leads to, as `Transport.stands_for` spells it."""
+
+    @property
+    @abstractmethod
     def unsent(self) -> int:
         """How many bytes of what was posted still wait here."""
 
@@ -51,5 +56,12 @@ class Transport(ABC):
         """
 
     @abstractmethod
-    async def is_self(self, address: str) -> bool:
-        """Whether that address is certainly this node's own."""
+    async def is_self(self, address: str) -> bool | None:
+        """Whether a dial of that address would certainly reach this very node now; None when that can't be told."""
+
+    @abstractmethod
+    async def stands_for(self, address: str) -> frozenset[str] | None:
+        """The places that a name leads to now; None for an address, and where that can't be found out."""
+
+    def forget(self, address: str) -> None:  # noqa: B027  # not all remember anything
+        """Nobody dials that address any more."""

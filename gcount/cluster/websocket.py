@@ -32,11 +32,15 @@ class WebsocketLink(Link):
     Args:
         stream: the connection; nobody else receives from it or sends to it any more.
         dialled: whether this end did, and so has to mask what it sends.
+        remote: the address of the other end, where that matters.
     """
 
-    def __init__(self, stream: Stream, *, dialled: bool) -> None:
+    remote: str = ""
+
+    def __init__(self, stream: Stream, *, dialled: bool, remote: str = "") -> None:
         self._stream = stream
         self._dialled = dialled
+        self.remote = remote
         self._frames = Frames(masked=not dialled)
         self._found: tuple[int, bytes] | None = None  # the next frame, until its turn has come
         self._unsent = bytearray()

@@ -33,6 +33,8 @@ class Column:
         stamps: the versions of their last changes, alike.
         slots: the places by index; None in a dense column.
         indexes: the indexes by place; empty in a dense column.
+        forked: the version that was known when a newer one came with a cell that was lower: cells only grow, so the
+            two are not of one history; 0 when that never happened.
     """
 
     __slots__ = (
@@ -42,6 +44,7 @@ class Column:
         "_room",
         "_when",
         "cells",
+        "forked",
         "frozen",
         "indexes",
         "slots",
@@ -56,6 +59,7 @@ class Column:
         self.slots: dict[int, int] | None = None
         self.indexes = array("Q")
         self.frozen: Frozen | None = None
+        self.forked = 0
         self._room = SMALL  # how long it may become while it is dense without that its cells are counted
         self._end = 0  # how long it would be were it not sparse
         self._changed: deque[int] = deque(maxlen=min(FEW_RECENT, MAX_RECENT))
@@ -84,6 +88,8 @@ class Column:
             for place, n in zip(places, values, strict=True):
                 if n > cells[place]:
                     cells[place] = n
+                elif n < cells[place]:
+                    self.forked = self.forked or self.version
                 stamps[place] = upto
         else:
             for index, place, n in zip(indexes, places, values, strict=True):
@@ -91,6 +97,8 @@ class Column:
                 if grown > 0:
                     cells[place] = n
                     totals[index] += grown
+                elif grown < 0:
+                    self.forked = self.forked or self.version
                 stamps[place] = upto
         self.version = upto
         self._changed.extend(indexes)
@@ -109,6 +117,8 @@ class Column:
             cells[place] = n
             if totals is not None:
                 totals[index] += grown
+        elif grown < 0:
+            self.forked = self.forked or self.version
         self.stamps[place] = self.version = upto
         self._changed.append(index)
         self._when.append(upto)

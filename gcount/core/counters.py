@@ -51,7 +51,10 @@ class Gap(ValueError):
 
 
 class Counters:
-    """All cells that a replica holds, their totals, and what it knows of each incarnation."""
+    """All cells that a replica holds, their totals, and what it knows of each incarnation.
+
+    `forks` holds the incarnations of which two histories were seen, each with the version that was known by then.
+    """
 
     def __init__(self) -> None:
         self._indexes = _Indexes()
@@ -59,6 +62,7 @@ class Counters:
         self._totals: list[int] = []
         self._summed = True
         self._columns: dict[bytes, Column] = {}
+        self.forks: Digest = {}
 
     def __len__(self) -> int:
         return len(self._names)
@@ -162,6 +166,8 @@ class Counters:
                 column.join_one(self._add(name) if index is None else index, n, upto, totals)
         else:
             column.join(self._intern(new), new.values(), upto, totals)
+        if column.forked:
+            self.forks[delta.incarnation] = column.forked
         return True
 
     def newer(self, incarnation: bytes, after: int) -> tuple[int, Iterator[Delta]]:

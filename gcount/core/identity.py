@@ -22,20 +22,25 @@ class Standing:
         self.settled = fresh
         self.reason: str | None = None  # why a new incarnation is due
         self.twin = False  # whether another process has the node's identity, too
-        self._confirmed: set[str] = set()
+        self._confirmed: dict[str, bytes] = {}  # which node did, at which address
 
-    def heard(self, address: str, knows: int, holds: int) -> None:
+    def heard(self, address: str, node: bytes, knows: int, holds: int) -> None:
         """A member told what it knows of this node's incarnation.
 
         Args:
             address: the member's.
+            node: the id of the node that answers there.
             knows: the version that it knows.
             holds: this node's own version.
         """
         if knows > holds:
             self.reason = f"{address} knows {knows} commits of this node's incarnation, its disk holds {holds}"
         else:
-            self._confirmed.add(address)
+            self._confirmed[address] = node
+
+    def doubt(self, reason: str) -> None:
+        """Something else speaks against the incarnation: a new one is due."""
+        self.reason = reason
 
     def met_twin(self, reason: str) -> None:
         """Another process runs with a copy of this node's data directory: both need a new identity, node included."""
@@ -43,8 +48,15 @@ class Standing:
         self.twin = True
 
     def unconfirmed(self, members: Iterable[str]) -> list[str]:
-        """Which of the other members have not confirmed yet."""
-        return sorted(set(members) - self._confirmed)
+        """Which of the other members have not confirmed yet, each by a node of its own."""
+        lacking, nodes = [], set[bytes]()
+        for address in sorted(set(members)):
+            node = self._confirmed.get(address)
+            if node is None or node in nodes:
+                lacking.append(address)
+            else:
+                nodes.add(node)
+        return lacking
 
     def may_continue(self, members: Iterable[str]) -> bool:
         """Whether an increment may be counted under the incarnation now.

@@ -9,6 +9,9 @@ MAX_NAME_BYTES = 255
 MAX_CELL = 2**64 - 1  # one node's own part of one counter
 MAX_VERSION = 2**62  # versions and epochs; leaves room to add to a hostile one
 MAX_INCARNATIONS = 4096  # all of a cluster's lives; keeps a whole digest under MAX_MESSAGE_BYTES
+# No node begins a new incarnation when so many are known. All nodes take more, so that those which were begun by
+# nodes cut off from each other still reach everybody.
+REBORN_BELOW = MAX_INCARNATIONS - 256
 MAX_MEMBERS = 128
 MAX_HOST_BYTES = 253
 MAX_CLUSTER_BYTES = 255

@@ -7,7 +7,7 @@ which does not depend on the order of arrival; time decides only which of two co
 import hashlib
 import ipaddress
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -76,6 +76,20 @@ def valid_address(text: str) -> bool:
         return normalise_address(text, 0) == text
     except BadRequest:
         return False
+
+
+def shared_nodes(actors: Iterable[str], node_of: Mapping[str, bytes]) -> list[list[str]]:
+    """The entries of a membership that lead to one node, where each should lead to a node of its own.
+
+    Args:
+        actors: addresses.
+        node_of: the id of the node that is known to be at an address.
+    """
+    entries: dict[bytes, list[str]] = {}
+    for address in actors:
+        if address in node_of:
+            entries.setdefault(node_of[address], []).append(address)
+    return sorted(sorted(alike) for alike in entries.values() if len(alike) > 1)
 
 
 def parse_actors(body: object, own_port: int) -> list[str]:

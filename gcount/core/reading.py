@@ -9,14 +9,19 @@ Shavit, "Atomic snapshots of shared memory", 1993).
 Invariants:
 - A round answers only reads that arrived before it was sent; a read never joins a round that is older than itself.
 - `prev` holds this node's own durable cells of the instant at which the round was sent.
+- Members are nodes, not addresses: a round is over only when each membership that it needs was answered for by as many
+  different nodes as it has entries. Two entries may lead to one node, as names and addresses can be wrong; whoever the
+  second one was to be has then not been asked.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from math import inf
 
 from gcount.core.counters import Digest
 
 Cells = Digest
+Actors = tuple[str, ...]
+"""The addresses in a membership."""
 
 STALL = 0.1  # seconds after which a round that waits for a silent member no longer keeps a later one from starting
 MAX_ROUNDS = 4  # of one counter in flight
@@ -40,9 +45,14 @@ class Round:
         began: the place in the order of arrivals at which it was sent.
         started: when, in seconds.
         prev: the expectation.
-        wanted: the addresses of the members, which have to answer.
+        wanted: the memberships that every read needs, each as the addresses in it.
         extra: further ones, which only some of the reads need.
         hold: whether increments of the counter are asked to wait.
+
+    Attributes:
+        missing: the addresses that no node of its own has answered for.
+        doubles: of these, the ones for which a node answered that had answered for another entry, with that entry.
+        cells: the join of the expectation and all answers.
     """
 
     def __init__(
@@ -51,8 +61,8 @@ class Round:
         began: int,
         started: float,
         prev: Cells,
-        wanted: Iterable[str],
-        extra: Iterable[str] = (),
+        wanted: Iterable[Actors],
+        extra: Iterable[Actors] = (),
         *,
         hold: bool,
     ) -> None:
@@ -61,15 +71,38 @@ class Round:
         self.started = started
         self.hold = hold
         self.extra = set(extra)
-        self.missing = {*wanted, *extra}
+        self._memberships = {*wanted, *self.extra}
+        self.missing = {address for actors in self._memberships for address in actors}
+        self.doubles: dict[str, str] = {}
+        self._node_of: dict[str, bytes] = {}
         self._prev = prev
         self.cells = prev
 
-    def answer(self, address: str, cells: Cells) -> bool:
-        """Take one member's answer; returns whether all have answered."""
+    def answer(self, address: str, node: bytes, cells: Cells) -> bool:
+        """Take what the node at one member's address answered; returns whether all members have answered."""
         self.cells = join_cells(self.cells, cells)
-        self.missing.discard(address)
+        other = self._other_entry(address, node)
+        if other is None:
+            self._node_of[address] = node
+            self.missing.discard(address)
+        else:
+            self.doubles[address] = other
         return not self.missing
+
+    def waits_for(self, address: str, node: bytes) -> bool:
+        """Whether the node that is at an address from now on has not answered there."""
+        return address in self.missing or self._node_of.get(address, node) != node
+
+    def _other_entry(self, address: str, node: bytes) -> str | None:
+        """An entry of the same membership for which the node has answered already."""
+        if node not in self._node_of.values():
+            return None
+        for actors in self._memberships:
+            if address in actors:
+                for other in actors:
+                    if other != address and self._node_of.get(other) == node:
+                        return other
+        return None
 
     @property
     def confirmed(self) -> bool:
@@ -88,7 +121,7 @@ class Reading:
         self.name = name
         self.known: Cells = {}  # the join of all that was seen: a lower bound
         self.held = False  # whether a Release is owed
-        self._extra: dict[str, int] = {}  # members learned of, or removed: whom reads up to that arrival need, too
+        self._extra: dict[Actors, int] = {}  # memberships learned of, or replaced: reads up to that arrival need them
         self.rounds: list[Round] = []
         self.begun = 0  # rounds, over and under way
         self._arrivals = 0
@@ -105,7 +138,7 @@ class Reading:
         """A read is over, answered or not; returns the numbers of the rounds that serve nobody any more."""
         del self._waiting[arrival]
         oldest = min(self._waiting, default=self._arrivals + 1)
-        self._extra = {address: until for address, until in self._extra.items() if oldest <= until}
+        self._extra = {actors: until for actors, until in self._extra.items() if oldest <= until}
         useless = [round_ for round_ in self.rounds if oldest > round_.began or round_.extra - self._extra.keys()]
         self.rounds = [round_ for round_ in self.rounds if round_ not in useless]
         return [round_.number for round_ in useless]
@@ -125,13 +158,17 @@ class Reading:
             return inf
         return self.rounds[-1].started + STALL
 
-    def start(self, number: int, own: Cells, members: Iterable[str], now: float) -> Round | None:
+    def start(
+        self, number: int, own: Cells, members: Collection[Actors], here: Collection[str], node: bytes, now: float
+    ) -> Round | None:
         """Begin a round if some read needs one.
 
         Args:
             number: for the new round, never used before by this node.
             own: this node's durable cells of the counter at this very instant.
-            members: the addresses of all other members.
+            members: the memberships that all reads need.
+            here: the addresses that are this node itself.
+            node: this node's id.
             now: the current time, in seconds.
         """
         if not self.needs_round(now):
@@ -140,50 +177,55 @@ class Reading:
         self.known = join_cells(self.known, own)
         hold = self._unconfirmed >= HOLD_AFTER
         self.held = self.held or hold
-        wanted = set(members)
-        extra = self._extra.keys() - wanted
+        extra = self._extra.keys() - set(members)
         self.begun += 1
-        begun = Round(number, self._arrivals, now, self.known, wanted, extra, hold=hold)
+        begun = Round(number, self._arrivals, now, self.known, members, extra, hold=hold)
         self.rounds.append(begun)
+        for address in sorted(begun.missing.intersection(here)):
+            begun.answer(address, node, own)
         if not begun.missing:
             self._conclude(begun)
         return begun
 
-    def answer(self, number: int, address: str, cells: Cells) -> bool:
-        """A member answered a round; answers to rounds that are over are ignored.
+    def answer(self, number: int, address: str, node: bytes, cells: Cells) -> bool:
+        """The node at a member's address answered a round; answers to rounds that are over are ignored.
 
         Returns:
             Whether that completed the round.
         """
         for round_ in self.rounds:
             if round_.number == number and address in round_.missing:
-                if round_.answer(address, cells):
+                if round_.answer(address, node, cells):
                     self._conclude(round_)
                     return True
                 return False
         return False
 
-    def restart(self, members: Iterable[str], own: Iterable[str] = ()) -> None:
+    def restart(self, memberships: Iterable[Actors]) -> None:
         """The membership changed, or what is known of it: all rounds are void.
 
         Args:
-            members: whom the reads that wait now need, too.
-            own: addresses of this node itself, which nobody waits for.
+            memberships: those that the reads that wait now need, too.
         """
-        self._extra.update(dict.fromkeys(members, self._arrivals))
-        for address in own:
-            self._extra.pop(address, None)
+        self._extra.update((actors, self._arrivals) for actors in memberships if actors)
         self.rounds.clear()
 
-    def let_go(self, address: str) -> list[int]:
-        """Drop the rounds that a member has not answered; returns their numbers."""
-        stale = [round_.number for round_ in self.rounds if address in round_.missing]
-        self.rounds = [round_ for round_ in self.rounds if address not in round_.missing]
+    def let_go(self, address: str, node: bytes) -> list[int]:
+        """Drop the rounds that the node which is at an address from now on has not answered; returns their numbers."""
+        stale = [round_.number for round_ in self.rounds if round_.waits_for(address, node)]
+        self.rounds = [round_ for round_ in self.rounds if round_.number not in stale]
         return stale
 
     def missing(self) -> list[str]:
-        """Who has not answered the newest round."""
-        return sorted(self.rounds[-1].missing) if self.rounds else []
+        """The addresses that no node of its own has answered for in the newest round."""
+        if not self.rounds:
+            return []
+        newest = self.rounds[-1]
+        return sorted({*newest.missing, *newest.doubles.values()})
+
+    def doubles(self) -> list[tuple[str, str]]:
+        """The pairs of entries that one node has answered for in the newest round."""
+        return sorted(self.rounds[-1].doubles.items()) if self.rounds else []
 
     def lower_bound(self, own: Cells) -> int:
         """The greatest value that is known to be no more than the counter's."""

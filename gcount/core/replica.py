@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from operator import add
 
 from gcount.core.counters import Counters, Delta, Gap
-from gcount.core.limits import MAX_CELL, MAX_INCARNATIONS
+from gcount.core.limits import MAX_CELL, MAX_INCARNATIONS, REBORN_BELOW
 from gcount.core.membership import Membership
 from gcount.core.records import Batch, Identity
 from gcount.core.salvage import Salvage
@@ -86,6 +86,13 @@ class Replica:
     def incarnations(self) -> int:
         """How many are known, or will be when all that is staged is durable; some may be counted twice until then."""
         return self.counters.incarnations + len(self._new) + len(self._sealed_new)
+
+    @property
+    def may_be_reborn(self) -> bool:
+        """Whether this node may begin a new incarnation; more than the limit could not be told to anybody."""
+        own = (self.identity.incarnation, *self.identity.retired)
+        blank = sum(self.counters.version(incarnation) == 0 for incarnation in own)
+        return self.incarnations + blank < REBORN_BELOW and len(own) < REBORN_BELOW
 
     def is_pending(self, name: str) -> bool:
         """Whether increments of that counter wait for the disk."""
@@ -260,7 +267,7 @@ class Replica:
     def _has_room_for(self, incarnation: bytes) -> bool:
         if incarnation in self._new or incarnation in self._sealed_new:
             return True
-        return self.incarnations < MAX_INCARNATIONS - 1  # one is kept for this node's own next life
+        return self.incarnations < MAX_INCARNATIONS - 1  # one is kept for this node's own, should it be blank yet
 
     def _apply(self, batch: Batch) -> None:
         if batch.identity is not None:

@@ -48,6 +48,11 @@ class Salvage:
         """The most that is known aside of what an incarnation has added to a counter."""
         return max((run.cells.get(name, 0) for run in self._runs.get(incarnation, ())), default=0)
 
+    def reaches(self, incarnation: bytes) -> int:
+        """The newest version of an incarnation of which anything is kept aside; 0 when nothing is."""
+        runs = self._runs.get(incarnation)
+        return runs[-1].upto if runs else 0
+
     def keep(self, delta: Delta) -> None:
         """Keep a delta aside that does not fit."""
         runs = self._runs.setdefault(delta.incarnation, [])

@@ -14,7 +14,8 @@ The node that dialled pushes and asks, the one that accepted only answers:
     Release, Members -------------------->
 
 Fields with a default were added later: a node that does not know them passes over them, one that misses them takes the
-default. `decode` lets nothing through that is not well-formed and within limits, so that the rooms above can trust every field.
+default. `decode` lets nothing through that is not well-formed and within limits, so that the rooms above can trust
+every field.
 """
 
 import msgspec
@@ -50,7 +51,7 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag=1):
         twin: the other end's node was met in two living processes.
         challenge: of the end that dialled: random, so that a node knows its own hello when it comes in at its own door.
         entry: the speaker's own entry in the membership; empty when it knows of none.
-        seen: of the end that accepted: the versions of the other end's lives that it has seen or heard of, on disk or not.
+        seen: of the end that accepted: versions of the other end's lives that it has seen or heard of, not on disk.
         resumes: of the end that dialled: the transfer that a lost link interrupted; 0 when there is none.
         kept: of the end that accepted: how many parcels of that transfer it has kept.
     """
@@ -199,7 +200,11 @@ def _problem(message: Message) -> str:
         case Hello():
             return _problem_of_hello(message)
         case Push(number=number, deltas=deltas, transfer=transfer):
-            return _out_of_range(number) or _out_of_range(transfer) or next(filter(None, map(_problem_of_delta, deltas)), "")
+            return (
+                _out_of_range(number)
+                or _out_of_range(transfer)
+                or next(filter(None, map(_problem_of_delta, deltas)), "")
+            )
         case Ack(number=number, digest=digest):
             return _out_of_range(number) or _problem_of_digest(digest)
         case Beaten(digest=digest, membership=membership):

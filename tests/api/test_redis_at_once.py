@@ -298,11 +298,11 @@ async def test_increments_of_a_node_that_is_not_confirmed_wait_for_that(monkeypa
         client, local = await asleep(running), running.node.local
         await running.node.configure({"actors": ["127.0.0.1:7777", "10.9.9.9:7777"]})
         local.found_self("127.0.0.1:7777")
-        local.standing = Standing(fresh=False)
+        local.guard.standing = Standing(fresh=False)
         await client.send(incr(2))
         await until(lambda: bool(running.connections._busy))
         assert not local.replica.is_pending("x")
-        local.heard("10.9.9.9:7777", 0)
+        local.guard.heard("10.9.9.9:7777", b"n" * 16, 0)
         assert await replies(client, 2) == [1, 2]
         assert await client.ask("INCR x;INCR x") == [3, 4]
 

@@ -18,7 +18,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from gcount.cluster import acceptor
-from gcount.cluster.local import TWIN_PAUSE
+from gcount.cluster.identity_guard import CLAIM_PAUSE
 from gcount.core import wire
 from gcount.core.counters import Delta
 from gcount.core.limits import MAX_INCARNATIONS, MAX_MEMBERS, MAX_VERSION
@@ -33,7 +33,7 @@ from tests.simulation.cluster import Host, SimCluster, open_cluster
 MINE = HELLO.incarnation
 HUGE = MAX_VERSION
 CALLS = 20  # of somebody who takes a node's name
-STAY = TWIN_PAUSE / CALLS / 6  # seconds that each lasts: all of them fall into one pause
+STAY = CLAIM_PAUSE / CALLS / 6  # seconds that each lasts: all of them fall into one pause
 
 
 def made_up(count: int) -> list[bytes]:

@@ -123,7 +123,7 @@ async def test_a_stranger_pushes_nothing_but_its_own_incarnations(autojump_clock
         await cluster.converged("x", 1)
         theirs = cluster[2].node.local.replica.identity.incarnation
         mine, retired, unheard = HELLO.incarnation, b"r" * 16, b"u" * 16
-        await caller.ask(hello(retired=[retired, theirs]))
+        await caller.ask(hello(retired=[retired]))
         deltas = [Delta(who, 0, 9, {"x": 100}) for who in (mine, retired, unheard)]
         answer = await caller.ask(wire.Push(1, True, [*deltas, Delta(theirs, 1, 9, {"x": 100})]))
         assert answer == wire.Ack(1, {mine: 9, retired: 9})
@@ -135,7 +135,7 @@ async def test_a_stranger_pushes_nothing_but_its_own_incarnations(autojump_clock
 async def test_a_push_of_the_receivers_own_incarnation_is_never_taken(autojump_clock: MockClock) -> None:
     async with open_cluster(1) as cluster, call(cluster, cluster[1]) as caller:
         own = cluster[1].node.local.replica.identity.incarnation
-        await caller.ask(hello(incarnation=own))
+        await caller.ask(hello(node=cluster[1].node.local.replica.identity.node, incarnation=own))
         await caller.ask(wire.Push(1, True, [Delta(own, 0, 9, {"x": 100})]))
         assert cluster[1].node.value("x") == 0
 

@@ -5,10 +5,11 @@ import trio
 from trio.testing import MockClock
 
 from gcount.cluster.conversation import SILENCE
+from gcount.cluster.peers import ASK_WITHIN
 from gcount.core.link import REFUSED_PAUSE
 from gcount.errors import DiskFull, ReadUnavailable
 from tests.cluster.impostor import linked
-from tests.simulation.cluster import Host, SimCluster, open_cluster
+from tests.simulation.cluster import Host, SimCluster, address_of, open_cluster
 
 
 def agreed(*hosts: Host) -> bool:
@@ -227,7 +228,7 @@ async def test_a_read_never_leaves_out_a_member_that_could_not_be_written_down(a
             await one.node.increment("x", 1)
         await post(two, *cluster.hosts)
         await cluster.eventually(lambda: agreed(two, three, four), 3)
-        await cluster.eventually(lambda: four.address in one.node.local.readable, 3 * REFUSED_PAUSE)
+        await cluster.eventually(lambda: four.address in one.node.local.members.readable[-1], 3 * REFUSED_PAUSE)
         cluster.network.isolate(four.address)
         await four.node.increment("x", 5)
         for _ in range(3):
@@ -245,6 +246,44 @@ async def test_a_config_that_lost_at_a_removed_node_gives_way(autojump_clock: Mo
         one.clock_skew = -1000.0
         await three.node.configure({"actors": [two.address, three.address, "10.0.0.9:7777"]})
         await cluster.eventually(lambda: agreed(two, three), 1)
+        cluster.network.isolate(one.address)  # so that it can't ask first
         await one.node.configure({"actors": [one.address, two.address]})
+        cluster.network.heal()
         await cluster.eventually(lambda: agreed(one, two, three), 3)
         assert "10.0.0.9:7777" in one.node.local.replica.membership.actors
+
+
+async def test_a_config_that_is_posted_later_wins_over_an_older_one_of_a_node_whose_clock_is_ahead(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_cluster(3, configured=False) as cluster:
+        one, two, three = cluster.hosts
+        three.clock_skew = 30.0
+        await post(three, three)
+        await post(one, one, two, three)
+        await cluster.eventually(lambda: agreed(one, two, three), 3)
+        await trio.sleep(2)
+        assert len(three.node.local.replica.membership.actors) == 3
+
+
+async def test_the_same_list_posted_again_wins_over_another_one_that_only_a_member_of_it_knows(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_cluster(3) as cluster:
+        one, two, three = cluster.hosts
+        cluster.network.isolate(three.address)
+        three.clock_skew = 30.0
+        await post(three, three)
+        cluster.network.heal()
+        await post(one, one, two, three)
+        await cluster.eventually(lambda: agreed(one, two, three), 3)
+        assert len(three.node.local.replica.membership.actors) == 3
+
+
+async def test_a_config_does_not_wait_long_for_members_that_are_down(autojump_clock: MockClock) -> None:
+    async with open_cluster(2, configured=False) as cluster:
+        cluster.network.silent.add(address_of(9))
+        started = trio.current_time()
+        answer = await cluster[1].node.configure({"actors": [cluster[1].address, cluster[2].address, address_of(9)]})
+        assert trio.current_time() - started < ASK_WITHIN + 0.1
+        assert answer["self"] == cluster[1].address

@@ -14,20 +14,31 @@ def test_a_lone_node_may_continue_at_once() -> None:
 def test_all_members_have_to_confirm() -> None:
     standing = Standing(fresh=False)
     assert not standing.may_continue(["a:1", "b:1"])
-    standing.heard("a:1", knows=3, holds=3)
+    standing.heard("a:1", b"a", knows=3, holds=3)
     assert standing.unconfirmed(["a:1", "b:1"]) == ["b:1"]
     assert not standing.may_continue(["a:1", "b:1"])
-    standing.heard("b:1", knows=0, holds=3)
+    standing.heard("b:1", b"b", knows=0, holds=3)
     assert standing.may_continue(["a:1", "b:1"])
     assert standing.reason is None
 
 
 def test_the_newest_membership_decides_who_has_to_confirm() -> None:
     standing = Standing(fresh=False)
-    standing.heard("a:1", knows=1, holds=1)
+    standing.heard("a:1", b"a", knows=1, holds=1)
     assert not standing.may_continue(["a:1", "new:1"])
-    standing.heard("new:1", knows=1, holds=1)
+    standing.heard("new:1", b"new", knows=1, holds=1)
     assert standing.may_continue(["new:1", "a:1"])
+
+
+def test_members_are_nodes_so_two_entries_that_lead_to_one_node_are_confirmed_by_one_of_them_only() -> None:
+    """A third node, to which one of the two was to lead, may know more."""
+    standing = Standing(fresh=False)
+    standing.heard("a:1", b"a", knows=1, holds=1)
+    standing.heard("b:1", b"a", knows=1, holds=1)
+    assert not standing.may_continue(["a:1", "b:1"])
+    assert standing.unconfirmed(["a:1", "b:1"]) == ["b:1"]
+    standing.heard("b:1", b"b", knows=1, holds=1)
+    assert standing.may_continue(["a:1", "b:1"])
 
 
 def test_once_settled_it_stays_settled_for_members_that_come_later() -> None:
@@ -38,24 +49,24 @@ def test_once_settled_it_stays_settled_for_members_that_come_later() -> None:
 
 def test_a_member_that_knows_more_ends_the_incarnation_whoever_confirmed() -> None:
     standing = Standing(fresh=False)
-    standing.heard("a:1", knows=5, holds=5)
-    standing.heard("b:1", knows=6, holds=5)
+    standing.heard("a:1", b"a", knows=5, holds=5)
+    standing.heard("b:1", b"b", knows=6, holds=5)
     assert standing.reason == "b:1 knows 6 commits of this node's incarnation, its disk holds 5"
     assert not standing.may_continue([])
-    standing.heard("b:1", knows=5, holds=5)
+    standing.heard("b:1", b"b", knows=5, holds=5)
     assert not standing.may_continue(["a:1", "b:1"])
 
 
 def test_even_a_settled_incarnation_ends_when_a_member_knows_more() -> None:
     standing = Standing(fresh=True)
     assert standing.may_continue([])
-    standing.heard("a:1", knows=1, holds=0)
+    standing.heard("a:1", b"a", knows=1, holds=0)
     assert not standing.may_continue([])
 
 
 def test_when_the_time_is_over_the_silent_are_named() -> None:
     standing = Standing(fresh=False)
-    standing.heard("b:1", knows=0, holds=0)
+    standing.heard("b:1", b"b", knows=0, holds=0)
     standing.give_up(["c:1", "b:1", "a:1"])
     assert standing.reason == "not confirmed in time by a:1, c:1"
     assert not standing.may_continue(["b:1"])
@@ -63,7 +74,7 @@ def test_when_the_time_is_over_the_silent_are_named() -> None:
 
 def test_giving_up_after_all_have_confirmed_changes_nothing() -> None:
     standing = Standing(fresh=False)
-    standing.heard("a:1", knows=0, holds=0)
+    standing.heard("a:1", b"a", knows=0, holds=0)
     standing.give_up(["a:1"])
     assert standing.reason is None
     assert standing.may_continue(["a:1"])
@@ -71,7 +82,7 @@ def test_giving_up_after_all_have_confirmed_changes_nothing() -> None:
 
 def test_giving_up_does_not_hide_why() -> None:
     standing = Standing(fresh=False)
-    standing.heard("a:1", knows=2, holds=1)
+    standing.heard("a:1", b"a", knows=2, holds=1)
     standing.give_up(["b:1"])
     assert standing.reason is not None
     assert "a:1 knows 2" in standing.reason

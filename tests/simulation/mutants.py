@@ -188,7 +188,7 @@ def answers_joined_into_the_state(collected: Any) -> Any:
 @mutant(Standing, "heard")
 def identity_kept_on_an_older_disk(heard: Any) -> Any:
     """A node goes on under its incarnation though a peer knows more of it."""
-    return lambda self, address, knows, holds: heard(self, address, min(knows, holds), holds)
+    return lambda self, address, node, knows, holds: heard(self, address, node, min(knows, holds), holds)
 
 
 @mutant(Standing, "give_up")
@@ -222,7 +222,7 @@ def hello_before_the_former_life_is_settled(welcome: Any) -> Any:
 
     async def change(self: Any, talk: Any, accepted: Any, hello: Any, *, twin: bool) -> None:
         await self._local.adopt(hello.membership)
-        self._called(hello.node)
+        self._peers.redial(hello.node)
         answer = self._local.hello(twin=twin)
         accepted.greeted(answer)
         await talk.send(answer)
@@ -263,7 +263,7 @@ def view_taken_after_the_gather(confirmed: Any) -> Any:
 @mutant(Reading, "start")
 def own_cells_not_read_again(start: Any) -> Any:
     """Later rounds expect what the first one found, without the node's own newest cells."""
-    return lambda self, number, own, members, now: start(self, number, self.known or own, members, now)
+    return lambda self, number, own, *rest: start(self, number, self.known or own, *rest)
 
 
 @mutant(Reading, "_conclude")
@@ -281,9 +281,9 @@ def round_under_way_joined(conclude: Any) -> Any:
 def majority_is_enough(answer: Any) -> Any:
     """A round is over when more than half have answered."""
 
-    def change(self: Any, address: str, cells: Any) -> bool:
+    def change(self: Any, address: str, node: bytes, cells: Any) -> bool:
         wanted = self.__dict__.setdefault("wanted", len(self.missing) + 1)
-        return bool(answer(self, address, cells)) or 2 * (wanted - len(self.missing)) > wanted
+        return bool(answer(self, address, node, cells)) or 2 * (wanted - len(self.missing)) > wanted
 
     return change
 

@@ -259,7 +259,10 @@ class SimLink(Link):
         back: the direction that it receives from.
     """
 
+    remote: str = ""
+
     def __init__(self, there: Pipe, back: Pipe) -> None:
+        self.remote = there.target
         self._there = there
         self._back = back
         self._closed = False
@@ -324,6 +327,9 @@ class SimTransport(Transport):
         finally:
             link.close()
 
-    async def is_self(self, address: str) -> bool:
+    async def is_self(self, address: str) -> bool | None:
         await trio.sleep(0.0005)  # a look-up of names takes a moment
         return self._knows_itself and address == self._address
+
+    async def stands_for(self, address: str) -> frozenset[str] | None:
+        return None

@@ -1,0 +1,239 @@
+"""Under which incarnation this node counts: what speaks against the present one, and when a new one begins.
+
+What members and callers say can make a node begin a new incarnation, so all of them together are believed once a
+minute: each incarnation is kept for ever, and a cluster can hold so many only.
+"""
+
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from math import inf
+from random import Random
+
+import structlog
+import trio
+
+from gcount.core.identity import Standing
+from gcount.core.limits import ID_BYTES, REBORN_BELOW
+from gcount.core.replica import Replica
+from gcount.core.wire import Hello
+from gcount.errors import DiskFull, IncarnationLimitReached
+from gcount.metrics import Metrics
+from gcount.storage.commits import Commit, Committer
+
+CLAIM_PAUSE = 60.0  # seconds between two new incarnations that others can bring about by what they say
+
+logger: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+
+class IdentityGuard:
+    """The right of this start to its incarnation.
+
+    Args:
+        boot: this start's id.
+        replica: whose identity it is.
+        committer: makes a new one durable.
+        standing: what was learned of the present one.
+        random: where ids come from.
+        metrics: what is counted.
+        tell_news: called when an increment may go on, or has to wait no more.
+
+    Attributes:
+        forks: incarnations of which two histories showed, each with the version from which on they differ, or earlier.
+        unheard: a member's confirmation did not count, as the disk was full.
+    """
+
+    def __init__(
+        self,
+        boot: bytes,
+        replica: Replica,
+        committer: Committer,
+        standing: Standing,
+        random: Random,
+        metrics: Metrics,
+        tell_news: Callable[[], None],
+    ) -> None:
+        self.boot = boot
+        self.standing = standing
+        self.forks: dict[bytes, int] = {}
+        self.unheard = False
+        self._replica = replica
+        self._committer = committer
+        self._random = random
+        self._metrics = metrics
+        self._tell_news = tell_news
+        self._mint: Commit | None = None
+        self._next_claim = -inf
+        self._copy_told = False
+        self._never_configured = not (standing.settled or replica.membership.actors)
+        self._first_version = replica.version
+
+    def heard(self, address: str, node: bytes, knows: int) -> None:
+        """A member told what it knows of this node's incarnation; the caller then awaits `mint_if_due`."""
+        if knows > self._replica.version:
+            if not self._may_claim():
+                return  # it is asked again with each heartbeat
+            self.met_fork(address)
+        self.standing.heard(address, node, knows, self._replica.version)
+        self._tell_news()
+
+    def met(self, hello: Hello, address: str) -> None:
+        """Another node said who it is; before anything else of its hello counts.
+
+        Args:
+            hello: what it said.
+            address: where it was met.
+        """
+        self._look_for_copy(hello, address)
+        knows = hello.digest.get(self._replica.identity.incarnation, 0)
+        if self._never_configured and knows and self._may_claim():
+            # Only a node that had a config ever told anybody what it counted.
+            self.standing.doubt(f"{address} knows this node from a config that its data directory has forgotten")
+            with suppress(IncarnationLimitReached):  # which increments are told
+                self.begin_mint()
+
+    def give_up(self, others: Iterable[str]) -> None:
+        """The time to confirm the incarnation is over.
+
+        Args:
+            others: the addresses of the other members.
+
+        Raises:
+            IncarnationLimitReached: not all have confirmed, and there can't be a new one: they may still do it.
+        """
+        lacking = self.standing.unconfirmed(others)
+        if not self.standing.may_continue(others) and self.standing.reason is None:
+            self.require_room_for_life(f"not confirmed by {', '.join(lacking)}")
+        self.standing.give_up(others)
+
+    def tells_others(self) -> None:
+        """From now on other nodes can know of this incarnation what this start counts under it."""
+        self._never_configured = False
+
+    def begin_mint(self) -> Commit | None:
+        """Stage a new incarnation if one is due: no batch that is sealed later counts under the old one.
+
+        Raises:
+            IncarnationLimitReached: it is due, and there can't be one more.
+        """
+        if self.standing.reason is None:
+            return None
+        if self._mint is None or self._mint.failed:
+            self.require_room_for_life(self.standing.reason)
+            self._mint = self._stage_mint()
+        return self._mint
+
+    async def mint_if_due(self) -> None:
+        """Make a new incarnation durable if anything speaks against the old one.
+
+        Raises:
+            DiskFull: it is still due.
+            IncarnationLimitReached: it is due, and there can't be one more.
+        """
+        mint = self.begin_mint()  # before anything is awaited
+        if mint is not None:
+            await mint.wait()
+
+    def require_room_for_life(self, reason: str) -> None:
+        """Refuse what needs a new incarnation when there can't be one more.
+
+        Args:
+            reason: why a new one is needed.
+
+        Raises:
+            IncarnationLimitReached: with that reason.
+        """
+        if not self._replica.may_be_reborn:
+            raise IncarnationLimitReached(
+                f"this node can't count under its present incarnation ({reason}), and begins no new one, as "
+                f"{self._replica.incarnations} of at most {REBORN_BELOW} are known; reads and other nodes go on"
+            )
+
+    def is_twin(self, hello: Hello) -> bool:
+        """Whether another process says that it has, or had, this node's identity."""
+        own = self._replica.identity
+        return hello.boot != self.boot and (hello.node == own.node or own.incarnation in hello.retired)
+
+    def shares_past(self, hello: Hello) -> bool:
+        """Whether another process runs, or ran, under an incarnation that this node runs or ran under."""
+        own = self._replica.identity
+        return hello.boot != self.boot and any(map(own.owns, (hello.incarnation, *hello.retired)))
+
+    def _look_for_copy(self, hello: Hello, address: str) -> None:
+        """Say once in a start that another node has this one's past, also when both count apart already."""
+        if hello.node != self._replica.identity.node and self.shares_past(hello) and not self._copy_told:
+            self._copy_told = True
+            logger.warning(
+                "directory was copied",
+                reason=f"another process has, or had, a copy of this node's data directory: {address}",
+                node=hello.node.hex()[:8],
+            )
+
+    async def called_by_twin(self, hello: Hello) -> None:
+        """A caller that is alive says that it has, or had, this node's identity."""
+        if self.is_twin(hello):
+            self.told_of_twin("another process with a copy of this node's data directory called this one")
+            with suppress(DiskFull, IncarnationLimitReached):
+                await self.mint_if_due()
+
+    def told_of_twin(self, reason: str) -> None:
+        """Somebody who may be anybody, or may have heard it from anybody, says that this node has a twin.
+
+        A true twin is met again when the pause is over: the two cut each other's links.
+        """
+        if self._may_claim():
+            self.standing.met_twin(reason)
+
+    def met_fork(self, address: str) -> None:
+        """A member has more of this node's incarnation than the node itself, be it that its disk had forgotten some."""
+        if self.standing.settled:  # else nothing was counted under it yet
+            self.show_fork(self._replica.identity.incarnation, self._first_version + 1, f"{address} has more of it")
+
+    def show_fork(self, incarnation: bytes, version: int, how: str) -> None:
+        """Two histories of an incarnation showed: increments of one of them may be hidden by the other for good.
+
+        Args:
+            incarnation: whose.
+            version: from which on, or from an earlier one.
+            how: what showed it.
+        """
+        if incarnation not in self.forks:
+            self.forks[incarnation] = version
+            logger.error(
+                "two histories of one incarnation",
+                incarnation=incarnation.hex(),
+                from_version=version,
+                reason=how,
+                effect="some of what was counted under it may be hidden; see docs/guarantees.md, What is assumed",
+            )
+
+    def _may_claim(self) -> bool:
+        """Anybody can say what makes a node mint, so all of them together are believed once a minute.
+
+        What this very process minted nobody can know more of, unless the machine, or its directory, was copied since.
+        """
+        now = trio.current_time()
+        if self.standing.reason is None:
+            if now < self._next_claim:
+                return False
+            self._next_claim = now + CLAIM_PAUSE
+        return True
+
+    def minted(self) -> None:
+        """A new incarnation is durable; called with its commit, whoever waited for it or does no more."""
+        identity = self._replica.identity
+        logger.warning(
+            "new incarnation",
+            reason=self.standing.reason,
+            incarnation=identity.incarnation.hex(),
+            retired=identity.retired[-1].hex(),
+        )
+        self._mint = None
+        self._never_configured = False
+        self._first_version = 0
+        self.standing.minted()
+        self._metrics.incarnations_minted.inc()
+        self._tell_news()
+
+    def _stage_mint(self) -> Commit:
+        node = self._random.randbytes(ID_BYTES) if self.standing.twin else None
+        return self._committer.mint(self._replica.identity.reborn(self._random.randbytes(ID_BYTES), node))

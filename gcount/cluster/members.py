@@ -1,0 +1,133 @@
+"""Who belongs to the cluster: which entry of the membership is this node, and which node answers at each of the others.
+
+A member is a node, not an address. Addresses move and names are changed, so what is known of an entry is found out anew
+all the time, and holds only for a moment: an entry is this node for as long as that is proven again and again, by the
+kernel (see `Transport.is_self`) or by a hello of this very process that came in at its own door.
+"""
+
+from collections.abc import Iterable
+
+import trio
+
+from gcount.core.counters import Digest
+from gcount.core.limits import MAX_INCARNATIONS
+from gcount.core.membership import Membership
+from gcount.core.replica import Replica
+from gcount.core.wire import Hello
+
+SELF_VALID = 2.0  # seconds for which a proof that an entry is this node counts; it is proven anew each half second
+MAX_SEEN = 1024  # lives of another node of which a hello tells what was seen beyond this node's disk
+
+
+class Members:
+    """What this node knows of its cluster.
+
+    Args:
+        replica: holds the membership that is in force.
+
+    Attributes:
+        met: the last hello from each member's address.
+        learned: the newest membership that any peer told, maybe not yet on disk.
+    """
+
+    def __init__(self, replica: Replica) -> None:
+        self.met: dict[str, Hello] = {}
+        self.learned = Membership()
+        self._replica = replica
+        self._proven: dict[str, float] = {}  # entry -> when it was proven last that it is this node
+        self._challenges: dict[bytes, bool] = {}  # of hellos under way, and whether they came in here
+        self._heard_of: Digest = {}
+
+    @property
+    def here(self) -> list[str]:
+        """The entries of the membership that are this node; more than one is a mistake of whoever wrote it."""
+        if not self._proven:
+            return []
+        oldest = trio.current_time() - SELF_VALID
+        return [entry for entry in self._replica.membership.actors if self._proven.get(entry, oldest - 1) >= oldest]
+
+    @property
+    def self_address(self) -> str | None:
+        """This node's own entry in the membership."""
+        return next(iter(self.here), None)
+
+    @property
+    def others(self) -> list[str]:
+        """All entries but this node's own: each of them has to be another node."""
+        own = self.self_address
+        return [address for address in self._replica.membership.actors if address != own]
+
+    @property
+    def readable(self) -> list[tuple[str, ...]]:
+        """The memberships that a consistent read needs: the one in force, and one that is not yet on disk."""
+        now, newest = self._replica.membership, self._replica.membership.merge(self.learned)
+        return [actors for actors in dict.fromkeys((now.actors, newest.actors)) if actors]
+
+    def proves(self, entry: str) -> bool:
+        """It was proven that an entry is this node; returns whether that is news."""
+        news = self._proven.get(entry, -SELF_VALID) < trio.current_time() - SELF_VALID
+        self._proven[entry] = trio.current_time()
+        return news
+
+    def disproves(self, entry: str) -> bool:
+        """An entry is not this node, or not any more; returns whether that is news."""
+        return self._proven.pop(entry, None) is not None
+
+    def forget(self, entry: str) -> None:
+        """Nobody dials that address any more."""
+        self.met.pop(entry, None)
+        self._proven.pop(entry, None)
+
+    def ask(self, challenge: bytes) -> None:
+        """A hello with that challenge is about to be sent."""
+        self._challenges[challenge] = False
+
+    def came_in(self, challenge: bytes) -> bool:
+        """A hello of this process came in at its own door; False when it is not one that is under way."""
+        if challenge not in self._challenges:
+            return False
+        self._challenges[challenge] = True
+        return True
+
+    def answered(self, challenge: bytes) -> bool:
+        """The hello with that challenge was answered, or never will be; returns whether it had come in here."""
+        return self._challenges.pop(challenge, False)
+
+    def is_member(self, node: bytes) -> bool:
+        """Whether a node answers at some member's address."""
+        members = (self.met.get(address) for address in self.others)
+        return any(hello.node == node for hello in members if hello is not None)
+
+    def is_members(self, incarnation: bytes) -> bool:
+        """Whether a member that was met runs, or ran, under an incarnation."""
+        return any(incarnation == hello.incarnation or incarnation in hello.retired for hello in self.met.values())
+
+    def is_claimed(self, incarnation: bytes, node: bytes) -> bool:
+        """Whether an incarnation is this node's, or that of a member that is not `node`."""
+        return self._replica.identity.owns(incarnation) or any(
+            hello.node != node and (incarnation == hello.incarnation or incarnation in hello.retired)
+            for hello in self.met.values()
+        )
+
+    def hear_of(self, digest: Digest) -> None:
+        """A member told what it has: then those versions exist, whatever becomes of that member."""
+        heard = self._heard_of
+        for incarnation, version in digest.items():
+            if version > heard.get(incarnation, 0) and (incarnation in heard or len(heard) < MAX_INCARNATIONS):
+                heard[incarnation] = version
+
+    def seen(self, lives: Iterable[bytes], arriving: Digest) -> Digest:
+        """The versions of some lives that were seen or heard of, where that is more than this node has on disk.
+
+        Their owner may have forgotten them, and has to know before it makes them a second time. No claim to have them.
+
+        Args:
+            lives: the owner's incarnations, the most important ones first.
+            arriving: what parts of unfinished pushes would bring this node to.
+        """
+        counters, salvage, seen = self._replica.counters, self._replica.salvage, dict[bytes, int]()
+        for life in lives:
+            version = max(self._heard_of.get(life, 0), salvage.reaches(life), arriving.get(life, 0))
+            if version > counters.version(life) and len(seen) < MAX_SEEN:
+                seen[life] = version
+        return seen
