@@ -159,12 +159,11 @@ class Node:
         """
         self.require_ready()
         actors = parse_actors(body, self.settings.port)
-        await post_config(self.local, self.peers, actors, lambda: int(self._wall_clock() * 1000))
+        nodes = await post_config(self.local, self._transport, actors, lambda: int(self._wall_clock() * 1000))
         with trio.move_on_after(SELF_WAIT):
-            await self.peers.find_self()
             while self.local.members.self_address is None and self.peers.any_untried and not self._gather.stopping:
                 await self.local.wait_news()
-        return self.config()
+        return describe_config(self.local, self.peers, nodes)
 
     def config(self) -> dict[str, object]:
         """The membership in force, and which entry is this node; see `describe_config`."""

@@ -1,12 +1,24 @@
 """The config as operators post it, and as it is shown to them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 
+import trio
+
+from gcount.cluster.conversation import Conversation
+from gcount.cluster.greeting import say_hello
 from gcount.cluster.local import Local
 from gcount.cluster.peers import Peers
+from gcount.cluster.transport import Transport
+from gcount.core.membership import shared_nodes
+from gcount.core.wire import Hello
+from gcount.errors import LinkError
+
+ASK_WITHIN = 1.0  # seconds in which members tell which config they know, before another one is posted
 
 
-async def post_config(local: Local, peers: Peers, actors: list[str], now_ms: Callable[[], int]) -> None:
+async def post_config(
+    local: Local, transport: Transport, actors: list[str], now_ms: Callable[[], int]
+) -> dict[str, bytes]:
     """Put a list of members in force, durably.
 
     An operator who posts a list means it to be the newest, whatever clocks say. So the members that it names, and those
@@ -14,27 +26,71 @@ async def post_config(local: Local, peers: Peers, actors: list[str], now_ms: Cal
 
     Args:
         local: this node.
-        peers: how members are asked.
+        transport: how members are asked.
         actors: normalised addresses.
         now_ms: the wall clock, in ms; decides against configs that nobody told of in time.
+
+    Returns:
+        The ids of the nodes that answered, by address.
 
     Raises:
         BadRequest, DiskFull: nothing was changed.
     """
+    answers = await _ask(local, transport, [*actors, *local.replica.membership.actors])
     known = local.replica.membership
-    for told in await peers.ask_memberships([*actors, *known.actors]):
-        known = known.merge(told)
-    posted = known.merge(local.replica.membership).post(actors, now_ms())
+    for answer in answers.values():
+        known = known.merge(answer.membership if answer else known)
+    posted = known.post(actors, now_ms())
     if posted != local.replica.membership:
         await local.committer.adopt(posted).wait()
+    for address, answer in answers.items():
+        if answer is None and address in local.replica.membership.actors:
+            local.found_self(address)
+    own = local.replica.identity.node
+    return {address: answer.node if answer else own for address, answer in answers.items()}
 
 
-def describe_config(local: Local, peers: Peers) -> dict[str, object]:
+async def _ask(local: Local, transport: Transport, addresses: Iterable[str]) -> dict[str, Hello | None]:
+    """The hellos of the nodes at some addresses, as far as they answer in time; None where it is this node itself."""
+    answers: dict[str, Hello | None] = {}
+    with trio.move_on_after(ASK_WITHIN):
+        async with trio.open_nursery() as nursery:
+            for address in set(addresses):
+                nursery.start_soon(_ask_one, local, transport, address, answers)
+    return answers
+
+
+async def _ask_one(local: Local, transport: Transport, address: str, answers: dict[str, Hello | None]) -> None:
+    if await transport.is_self(address):
+        answers[address] = None
+        return
+    try:
+        async with transport.connect(address) as link:
+            _, answer = await say_hello(local, Conversation(link, local.metrics.link_bytes, "config"))
+            answers[address] = answer
+            if answer is not None:
+                local.guard.met(answer, address)
+    except* LinkError:
+        pass
+
+
+def entries_of_one_node(local: Local, peers: Peers, nodes: Mapping[str, bytes] | None = None) -> list[list[str]]:
+    """The entries of the membership in force that lead to one node, though each has to be another one.
+
+    Args:
+        local: this node.
+        peers: the links that it dialled.
+        nodes: what else is known of who is at which address.
+    """
+    return shared_nodes(local.replica.membership.actors, {**(nodes or {}), **peers.nodes()})
+
+
+def describe_config(local: Local, peers: Peers, nodes: Mapping[str, bytes] | None = None) -> dict[str, object]:
     """The membership in force for JSON: `actors`, `version`, and `self`, the entry that is this node.
 
-    `same_node` is there when entries lead to one node though each has to be another one: lists of such entries.
+    `same_node` is there when entries lead to one node: lists of such entries. Args: as `entries_of_one_node`.
     """
-    membership, shared = local.replica.membership, peers.shared()
+    membership, shared = local.replica.membership, entries_of_one_node(local, peers, nodes)
     document = {
         "actors": list(membership.actors),
         "version": membership.version,

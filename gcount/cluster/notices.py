@@ -2,6 +2,7 @@
 
 import structlog
 
+from gcount.cluster.config import entries_of_one_node
 from gcount.cluster.local import Local
 from gcount.cluster.peers import Peers
 from gcount.core.membership import Membership
@@ -51,7 +52,7 @@ async def report_config(local: Local, peers: Peers) -> None:
         if current.actors and current != stranger_to and not peers.any_untried and entry is None:
             stranger_to = current
             logger.warning("not in the config", actors=", ".join(current.actors))
-        before, shared = shared, peers.shared()
+        before, shared = shared, entries_of_one_node(local, peers)
         for entries in shared:
             if entries not in before:
                 effect = "consistent reads fail until each entry leads to a node of its own"

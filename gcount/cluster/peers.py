@@ -3,7 +3,7 @@
 A peer that goes and comes is one line each in the log, however often the dial is tried in between.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 
 import structlog
 import trio
@@ -17,12 +17,11 @@ from gcount.core import wire
 from gcount.core.counters import Digest
 from gcount.core.limits import MAX_MEMBERS
 from gcount.core.link import Pusher
-from gcount.core.membership import Membership, shared_nodes
+from gcount.core.membership import Membership
 from gcount.errors import LinkClosed, LinkError, LinkRefused, ProtocolError, leaves
 
 SELF_CHECK = 0.5  # seconds between two proofs that an entry is this node
 NAME_CHECK = 1.0  # seconds between two looks at what the address of a standing link stands for
-ASK_WITHIN = 1.0  # seconds in which members tell which config they know, before another one is posted
 WORTH_WAKING = 3  # dials in vain; before that the pause is short, and two nodes must not spur each other on
 
 logger: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -63,10 +62,6 @@ class Peers:
         members, own = self._local.members, self._local.replica.identity.node
         linked = {peer.address: members.met[peer.address].node for peer in self if peer.pusher is not None}
         return {**linked, **dict.fromkeys(members.here, own)}
-
-    def shared(self) -> list[list[str]]:
-        """The entries of the membership in force that lead to one node, though each has to be another one."""
-        return shared_nodes(self._local.replica.membership.actors, self.nodes())
 
     def holders(self, versions: Digest) -> int:
         """How many other members have said that they have these versions, or newer ones, on their disks."""
@@ -177,39 +172,6 @@ class Peers:
 
     async def _is_self(self, address: str) -> bool:
         return await self._transport.is_self(address) is True
-
-    async def find_self(self) -> None:
-        """Look anew which entries of the membership are this node, as far as that can be told without a dial."""
-        async with trio.open_nursery() as nursery:
-            for address in self._local.replica.membership.actors:
-                nursery.start_soon(self._find_self, address)
-
-    async def _find_self(self, address: str) -> None:
-        if await self._is_self(address):
-            self._local.found_self(address)
-
-    async def ask_memberships(self, addresses: Iterable[str]) -> list[Membership]:
-        """What nodes know of the membership, as far as they answer in time.
-
-        Args:
-            addresses: where to ask.
-        """
-        told: list[Membership] = []
-        with trio.move_on_after(ASK_WITHIN):
-            async with trio.open_nursery() as nursery:
-                for address in set(addresses) - set(self._local.members.here):
-                    nursery.start_soon(self._ask_membership, address, told)
-        return told
-
-    async def _ask_membership(self, address: str, told: list[Membership]) -> None:
-        try:
-            async with self._transport.connect(address) as link:
-                _, answer = await say_hello(self._local, Conversation(link, self._local.metrics.link_bytes, "config"))
-                if answer is not None:
-                    self._local.guard.met(answer, address)
-                    told.append(answer.membership)
-        except* LinkError:
-            pass
 
     async def _dial(self, peer: Peer) -> tuple[str, bool]:
         """One link, from its dial to its end; returns why it ended, and whether one end refused to talk."""

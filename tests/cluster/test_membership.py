@@ -4,8 +4,8 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from gcount.cluster.config import ASK_WITHIN
 from gcount.cluster.conversation import SILENCE
-from gcount.cluster.peers import ASK_WITHIN
 from gcount.core.link import REFUSED_PAUSE
 from gcount.errors import DiskFull, ReadUnavailable
 from tests.cluster.impostor import linked
