@@ -297,6 +297,7 @@ class Node:
         if batch.identity is not None:
             self.local.minted()
         if batch.membership is not None:
+            self.local.guard.members_changed(self.local.replica.membership.actors)
             self._gather.learned(batch.membership)  # also for reads that began while it was on its way to the disk
             self.local.tell_news()
         self.local.adopt_missed()

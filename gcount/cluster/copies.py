@@ -33,6 +33,9 @@ async def find_original(local: Local, peers: Peers, hello: Hello) -> str | None:
     for peer in list(peers):
         met = members.met.get(peer.address)
         same = met is not None and not past.isdisjoint((met.incarnation, *met.retired))
-        if same and await peer.speaks():
+        if met is not None and same and await peer.speaks():
+            if met.incarnation == hello.incarnation:
+                reaches = min(hello.digest.get(met.incarnation, 0), local.replica.counters.version(met.incarnation))
+                local.guard.show_fork(met.incarnation, reaches + 1, f"{peer.address} and a caller count under it")
             return peer.address
     return None

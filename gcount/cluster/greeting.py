@@ -81,7 +81,7 @@ async def heed(local: Local, peer: Peer, talk: Conversation, said: wire.Hello, a
     async with beating(peer, talk):
         memberships_exchanged = await local.adopt(answer.membership)
         if guard.is_twin(answer):
-            guard.told_of_twin(f"another process has a copy of this node's data directory: {peer.address}")
+            guard.met_twin(answer, peer.address)
             try_to_mint(local)
             peer.beats += 1
             talk.post(wire.Beat())  # this is no leftover of a former life: the other one mints, too

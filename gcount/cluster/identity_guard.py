@@ -105,6 +105,12 @@ class IdentityGuard:
             self.require_room_for_life(f"not confirmed by {', '.join(lacking)}")
         self.standing.give_up(others)
 
+    def members_changed(self, actors: Iterable[str]) -> None:
+        """Another membership is in force; unless a new incarnation is on its way, claims of who left it are void."""
+        if self._mint is None:
+            self.standing.retract(actors)
+            self._tell_news()
+
     def tells_others(self) -> None:
         """From now on other nodes can know of this incarnation what this start counts under it."""
         self._never_configured = False
@@ -144,8 +150,8 @@ class IdentityGuard:
         """
         if not self._replica.may_be_reborn:
             raise IncarnationLimitReached(
-                f"this node can't count under its present incarnation ({reason}), and begins no new one, as "
-                f"{self._replica.incarnations} of at most {REBORN_BELOW} are known; reads and other nodes go on"
+                f"this node can't count under its present incarnation ({reason}), and no node begins a new one when "
+                f"{REBORN_BELOW} are known; here are {self._replica.incarnations}; reads and other nodes go on"
             )
 
     def is_twin(self, hello: Hello) -> bool:
@@ -171,7 +177,7 @@ class IdentityGuard:
     async def called_by_twin(self, hello: Hello) -> None:
         """A caller that is alive says that it has, or had, this node's identity."""
         if self.is_twin(hello):
-            self.told_of_twin("another process with a copy of this node's data directory called this one")
+            self.met_twin(hello, "a caller")
             with suppress(DiskFull, IncarnationLimitReached):
                 await self.mint_if_due()
 
@@ -182,6 +188,18 @@ class IdentityGuard:
         """
         if self._may_claim():
             self.standing.met_twin(reason)
+
+    def met_twin(self, hello: Hello, address: str) -> None:
+        """Another process that is alive has this node's identity; see `told_of_twin`.
+
+        Args:
+            hello: what it said.
+            address: where it was met.
+        """
+        own = self._replica.identity.incarnation
+        if hello.incarnation == own and self._replica.version > self._first_version:
+            self.show_fork(own, self._first_version + 1, f"{address} counts under it, too")
+        self.told_of_twin(f"another process has a copy of this node's data directory: {address}")
 
     def met_fork(self, address: str) -> None:
         """A member has more of this node's incarnation than the node itself, be it that its disk had forgotten some."""

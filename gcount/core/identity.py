@@ -20,9 +20,15 @@ class Standing:
 
     def __init__(self, *, fresh: bool) -> None:
         self.settled = fresh
-        self.reason: str | None = None  # why a new incarnation is due
         self.twin = False  # whether another process has the node's identity, too
         self._confirmed: dict[str, bytes] = {}  # which node did, at which address
+        self._claims: dict[str, str] = {}  # what members know beyond this disk, by address
+        self._doubt: str | None = None  # what else speaks against the incarnation
+
+    @property
+    def reason(self) -> str | None:
+        """Why a new incarnation is due; None when none is."""
+        return self._doubt or next(iter(self._claims.values()), None)
 
     def heard(self, address: str, node: bytes, knows: int, holds: int) -> None:
         """A member told what it knows of this node's incarnation.
@@ -34,17 +40,22 @@ class Standing:
             holds: this node's own version.
         """
         if knows > holds:
-            self.reason = f"{address} knows {knows} commits of this node's incarnation, its disk holds {holds}"
+            text = f"{address} knows {knows} commits of this node's incarnation, its disk holds {holds}"
+            self._claims.setdefault(address, text)
         else:
             self._confirmed[address] = node
 
     def doubt(self, reason: str) -> None:
         """Something else speaks against the incarnation: a new one is due."""
-        self.reason = reason
+        self._doubt = reason
+
+    def retract(self, members: Iterable[str]) -> None:
+        """Claims of others than these members are void: what only a node outside the config knows is not promised."""
+        self._claims = {address: text for address, text in self._claims.items() if address in set(members)}
 
     def met_twin(self, reason: str) -> None:
         """Another process runs with a copy of this node's data directory: both need a new identity, node included."""
-        self.reason = reason
+        self._doubt = reason
         self.twin = True
 
     def unconfirmed(self, members: Iterable[str]) -> list[str]:
@@ -73,12 +84,12 @@ class Standing:
     def give_up(self, members: Iterable[str]) -> None:
         """The time to confirm is over: a new incarnation is due unless all have confirmed."""
         if not self.may_continue(members) and self.reason is None:
-            self.reason = f"not confirmed in time by {', '.join(self.unconfirmed(members))}"
+            self._doubt = f"not confirmed in time by {', '.join(self.unconfirmed(members))}"
 
     def minted(self) -> None:
         """A new incarnation is durable: nobody can know more of it than this node."""
         self.settled = True
-        self.reason = None
+        self._doubt, self._claims = None, {}
         self.twin = False
 
 

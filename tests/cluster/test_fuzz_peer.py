@@ -107,7 +107,7 @@ class Attack:
     async def prepare(self) -> None:
         """Both nodes have counted, and the victim has done so in two lives."""
         await self.count()
-        self.victim.node.local.guard.standing.reason = "a test wants a retired incarnation"
+        self.victim.node.local.guard.standing.doubt("a test wants a retired incarnation")
         await self.count()
         assert self.victim.node.local.replica.identity.retired
         await self.cluster.eventually(lambda: self.cluster.linked(self.victim) and self.cluster.linked(self.honest))

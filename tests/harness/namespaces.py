@@ -15,7 +15,7 @@ import itertools
 import os
 import shutil
 import subprocess
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -87,6 +87,7 @@ def _remove_leftovers() -> None:
     for path in NAMESPACES.glob(f"{PREFIX}-*"):
         owner = path.name.split("-")[1]
         if owner.isdigit() and not Path(f"/proc/{owner}").exists():
+            shutil.rmtree(Path("/etc/netns") / path.name, ignore_errors=True)
             subprocess.run(["ip", "netns", "del", path.name], capture_output=True)
 
 
@@ -142,6 +143,27 @@ class Network:
             )
             _ip(self.router, f"route add {self.address(host)} dev h{host}")
 
+    def move(self, address: str, host: int) -> None:
+        """Give an address to a host, as an address that floats between machines is; nobody else has it then."""
+        for other in self.hosts:
+            there = self.namespace(other)
+            subprocess.run(["ip", "-n", there, "addr", "del", f"{address}/32", "dev", "eth0"], capture_output=True)
+        _ip(self.namespace(host), f"addr add {address}/32 dev eth0")
+        if address == self.address(host):  # what went with the address
+            _ip(
+                self.namespace(host),
+                f"route replace {self.ROUTER} dev eth0 src {address}",
+                f"route replace default via {self.ROUTER} dev eth0 src {address}",
+            )
+        _ip(self.router, f"route replace {address} dev h{host}")
+
+    def names(self, host: int, names: Mapping[str, str]) -> None:
+        """Say which addresses names stand for on a host; before its node starts for the first time, and at any time."""
+        folder = Path("/etc/netns") / self.namespace(host)
+        folder.mkdir(parents=True, exist_ok=True)
+        lines = ["127.0.0.1 localhost", *(f"{address} {name}" for name, address in names.items())]
+        (folder / "hosts").write_text("\n".join(lines) + "\n")
+
     def __exit__(self, *_: object) -> None:
         if self._detour is not None:
             self._detour.close()
@@ -149,6 +171,7 @@ class Network:
         for name in [*(self.namespace(host) for host in self.hosts), self.router]:
             if (NAMESPACES / name).exists():
                 subprocess.run(["ip", "netns", "del", name], capture_output=True)
+            shutil.rmtree(Path("/etc/netns") / name, ignore_errors=True)
 
     def _rules(self, had: set[tuple[int, int]], wanted: set[tuple[int, int]], pref: int, action: str) -> None:
         commands = []
