@@ -51,7 +51,7 @@ async def say_hello(local: Local, talk: Conversation) -> tuple[wire.Hello, wire.
     if answer.boot != local.boot:
         return said, answer
     if not came_in:
-        raise ProtocolError("what answers there repeats what this node says of itself")
+        raise LinkRefused("what answers there repeats what this node says of itself")
     return said, None
 
 
