@@ -20,6 +20,7 @@ from gcount.errors import DiskFull, IncarnationLimitReached
 from gcount.metrics import Metrics
 from gcount.storage.commits import Commit, Committer
 
+NEAR_LIMIT = REBORN_BELOW * 3 // 4  # from which on each new incarnation is said to bring the limit nearer
 CLAIM_PAUSE = 60.0  # seconds between two new incarnations that others can bring about by what they say
 
 logger: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -151,7 +152,7 @@ class IdentityGuard:
         if not self._replica.may_be_reborn:
             raise IncarnationLimitReached(
                 f"this node can't count under its present incarnation ({reason}), and no node begins a new one when "
-                f"{REBORN_BELOW} are known; here are {self._replica.incarnations}; reads and other nodes go on"
+                f"{REBORN_BELOW} are known, and here are {self._replica.lives}; reads and other nodes go on"
             )
 
     def is_twin(self, hello: Hello) -> bool:
@@ -245,6 +246,13 @@ class IdentityGuard:
             incarnation=identity.incarnation.hex(),
             retired=identity.retired[-1].hex(),
         )
+        if self._replica.lives >= NEAR_LIMIT:
+            logger.warning(
+                "incarnations run out",
+                known=self._replica.lives,
+                limit=REBORN_BELOW,
+                effect="at the limit a node that would need a new one takes no increments",
+            )
         self._mint = None
         self._never_configured = False
         self._first_version = 0

@@ -9,8 +9,6 @@ from gcount.core.link import Pusher
 
 BACKOFF_FIRST = 0.05  # seconds
 BACKOFF_MOST = 0.5  # with the dial itself, less than what a node with an empty directory waits for its members
-LOOK_EVERY = 0.02  # seconds
-LOOKS = 75  # in which a link either brings something or is found to be dead
 MAX_UNSENT = 4 * 1024 * 1024  # bytes of messages that wait to be sent on one link
 
 
@@ -48,17 +46,6 @@ class Peer:
     def wake(self) -> None:
         """Let the writer of the link look for what is to be sent."""
         self._wake.set()
-
-    async def speaks(self) -> bool:
-        """Whether it says something on this very link from now on; a link whose other end is gone ends in a second."""
-        pusher, contact = self.pusher, self.last_contact
-        for _ in range(LOOKS):
-            if self.pusher is not pusher or pusher is None:
-                return False
-            if self.last_contact != contact:
-                return True
-            await trio.sleep(LOOK_EVERY)
-        return False
 
     def hasten(self, now: float) -> None:
         """Somebody waits for this member to have all that this node has."""

@@ -21,6 +21,7 @@ from gcount.core.membership import Membership
 from gcount.errors import LinkClosed, LinkError, LinkRefused, ProtocolError, leaves
 
 SELF_CHECK = 0.5  # seconds between two proofs that an entry is this node
+FIND_SELF_WITHIN = 0.1  # seconds at the start
 NAME_CHECK = 1.0  # seconds between two looks at what the address of a standing link stands for
 WORTH_WAKING = 3  # dials in vain; before that the pause is short, and two nodes must not spur each other on
 
@@ -112,6 +113,7 @@ class Peers:
             linger: how long a removed member is still dialled, in seconds: it has to hear that it was removed, and
                 reads that began before need it.
         """
+        await self._find_self()
         async with trio.open_nursery() as nursery:
             while True:
                 for address in self._local.replica.membership.actors:
@@ -120,6 +122,18 @@ class Peers:
                         nursery.start_soon(self._serve_member, peer, linger)
                 self._let_go()
                 await self._local.wait_news()
+
+    async def _find_self(self) -> None:
+        """Look which entry is this node, as hellos tell it; briefly, as name servers may hang."""
+
+        async def look(address: str) -> None:
+            if await self._is_self(address):
+                self._local.found_self(address)
+
+        with trio.move_on_after(FIND_SELF_WITHIN):
+            async with trio.open_nursery() as nursery:
+                for address in self._local.replica.membership.actors:
+                    nursery.start_soon(look, address)
 
     def _let_go(self) -> None:
         """Whoever floods the node with memberships shall not make it dial the world: the longest removed go at once."""

@@ -88,11 +88,15 @@ class Replica:
         return self.counters.incarnations + len(self._new) + len(self._sealed_new)
 
     @property
+    def lives(self) -> int:
+        """How many incarnations are known, those of this node included under which nothing was counted yet."""
+        own = (self.identity.incarnation, *self.identity.retired)
+        return self.incarnations + sum(self.counters.version(incarnation) == 0 for incarnation in own)
+
+    @property
     def may_be_reborn(self) -> bool:
         """Whether this node may begin a new incarnation; more than the limit could not be told to anybody."""
-        own = (self.identity.incarnation, *self.identity.retired)
-        blank = sum(self.counters.version(incarnation) == 0 for incarnation in own)
-        return self.incarnations + blank < REBORN_BELOW and len(own) < REBORN_BELOW
+        return self.lives < REBORN_BELOW
 
     def is_pending(self, name: str) -> bool:
         """Whether increments of that counter wait for the disk."""

@@ -1,0 +1,154 @@
+"""A copy of a member's directory outside the config: it is refused, and two histories of one incarnation are said."""
+
+import pytest
+import structlog
+import trio
+import trio.lowlevel
+from trio.testing import MockClock
+
+from gcount.core import wire
+from gcount.core.counters import Delta
+from gcount.errors import ReadUnavailable
+from gcount.status import status
+from tests.cluster.test_identity import incarnation, retired
+from tests.simulation.caller import HELLO, call, hello
+from tests.simulation.cluster import Host, SimCluster, open_cluster
+
+
+async def staging_copy(cluster: SimCluster, original: Host) -> Host:
+    """A node that runs with a copy of a member's directory at an address outside the config."""
+    copy = cluster.add()
+    copy.put_disk(original.copy_disk())
+    await copy.start()
+    return copy
+
+
+def reasons(host: Host) -> set[str]:
+    """Why it has no links."""
+    return {peer.reason for peer in host.node.peers if peer.address != host.address}
+
+
+async def refused_by_all(cluster: SimCluster, copy: Host) -> None:
+    await cluster.eventually(
+        lambda: all("copy of the data directory of the member at" in reason for reason in reasons(copy)), 5
+    )
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_a_copy_of_a_member_that_is_up_counts_nothing_into_the_cluster(
+    autojump_clock: MockClock, seed: int
+) -> None:
+    async with open_cluster(3, seed=seed) as cluster:
+        original = cluster[1]
+        await original.node.increment("x", 1)
+        await cluster.converged("x", 1)
+        await original.restart()  # so that its start does not vouch for its incarnation
+        await cluster.configure(*cluster.hosts)
+        copy = await staging_copy(cluster, original)
+        await copy.node.increment("x", 5000)
+        await copy.node.increment("y", 5000)
+        await refused_by_all(cluster, copy)
+        await copy.node.increment("x", 5000)
+        await trio.sleep(5)
+        await original.node.increment("x", 10)
+        for host in cluster.hosts[:3]:
+            await cluster.eventually(lambda host=host: host.node.value("x") == 11)  # type: ignore[misc]
+            assert await host.node.consistent_value("x") == 11
+            assert await host.node.consistent_value("y") == 0
+        assert copy.node.value("x") == 10_001
+        with pytest.raises(ReadUnavailable):
+            await copy.node.consistent_value("x", 1)
+
+
+async def test_the_original_and_its_copy_both_begin_new_incarnations_once(autojump_clock: MockClock) -> None:
+    async with open_cluster(3) as cluster:
+        before = incarnation(cluster[1])
+        copy = await staging_copy(cluster, cluster[1])
+        await refused_by_all(cluster, copy)
+        await trio.sleep(150)
+        for host in (cluster[1], copy):
+            assert retired(host) == (before,)
+
+
+async def test_a_copy_that_becomes_a_member_brings_what_it_counted(autojump_clock: MockClock) -> None:
+    async with open_cluster(3) as cluster:
+        await cluster[1].node.increment("x", 1)
+        await cluster.converged("x", 1)
+        copy = await staging_copy(cluster, cluster[1])
+        await refused_by_all(cluster, copy)
+        await copy.node.increment("x", 100)
+        await cluster.configure(*cluster.hosts)
+        await cluster.converged("x", 101, 5)
+
+
+async def test_a_member_that_is_started_at_another_address_is_no_copy(autojump_clock: MockClock) -> None:
+    """Nobody answers at its old one."""
+    async with open_cluster(3) as cluster:
+        await cluster[3].node.increment("x", 1)
+        await cluster.converged("x", 1)
+        await cluster[3].kill()
+        moved = cluster.add()
+        moved.put_disk(cluster[3].disk.copy())
+        await moved.start()
+        await moved.node.increment("x", 10)
+        await cluster.eventually(lambda: cluster[1].node.value("x") == cluster[2].node.value("x") == 11, 3)
+
+
+async def test_a_restart_beside_its_own_dead_connections_is_no_copy(autojump_clock: MockClock) -> None:
+    """As after a loss of power: the others take their links to the former life for alive for up to a second."""
+    async with open_cluster(3) as cluster:
+        await cluster[3].node.increment("x", 1)
+        await cluster.converged("x", 1)
+        before = incarnation(cluster[3])
+        cluster.network.isolate(cluster[3].address)
+        await cluster[3].kill(lose=False)
+        cluster.network.heal()
+        await cluster[3].start()
+        await cluster.converged("x", 1)
+        await cluster[3].node.increment("x", 1)
+        await cluster.converged("x", 2)
+        assert incarnation(cluster[3]) == before
+
+
+async def test_two_that_are_alive_under_one_incarnation_are_said_by_a_member_that_meets_both(
+    autojump_clock: MockClock,
+) -> None:
+    with structlog.testing.capture_logs() as logs:
+        async with open_cluster(2) as cluster, call(cluster, cluster[2]) as caller:
+            await cluster[1].node.increment("x", 1)
+            await cluster.converged("x", 1)
+            identity = cluster[1].node.local.replica.identity
+            past = {"node": identity.node, "incarnation": identity.incarnation, "digest": {identity.incarnation: 9}}
+            answer = await caller.ask(hello(**past))
+            assert isinstance(answer, wire.Refused)
+            shown = status(cluster[2].node)["two_histories"]
+            assert shown == [{"incarnation": identity.incarnation.hex(), "from_version": 2}]
+    said = [entry for entry in logs if entry["event"] == "two histories of one incarnation"]
+    assert [(entry["log_level"], entry["incarnation"]) for entry in said] == [("error", identity.incarnation.hex())]
+
+
+async def test_a_delta_that_tells_less_than_is_known_shows_two_histories(autojump_clock: MockClock) -> None:
+    """Cells only grow, so a later version with a lower cell is of another history."""
+    async with open_cluster(2) as cluster, call(cluster, cluster[2]) as caller:
+        await caller.ask(HELLO)
+        await caller.ask(wire.Push(1, True, [Delta(HELLO.incarnation, 0, 3, {"x": 5})]))
+        await caller.ask(wire.Push(2, True, [Delta(HELLO.incarnation, 2, 4, {"x": 4})]))
+        assert cluster[2].node.value("x") == 5
+        shown = status(cluster[2].node)["two_histories"]
+        assert shown == [{"incarnation": HELLO.incarnation.hex(), "from_version": 4}]
+
+
+async def test_a_member_that_knows_more_of_an_incarnation_that_was_counted_under_is_said(
+    autojump_clock: MockClock,
+) -> None:
+    """As when a machine is set back with its memory: nothing is asked, as nothing was started."""
+    async with open_cluster(2) as cluster:
+        one, two = cluster.hosts
+        await one.node.increment("x", 1)
+        await cluster.converged("x", 1)
+        life = incarnation(one)
+        one.node.local.guard.heard(two.address, b"two".ljust(16), 7)
+        assert one.node.local.guard.forks == {life: 1}
+        assert status(one.node)["two_histories"] == [{"incarnation": life.hex(), "from_version": 1}]
+        await one.node.increment("x", 1)
+        assert retired(one) == (life,)

@@ -1,0 +1,108 @@
+"""The limit of incarnations: increments that would need one more are refused, everything else goes on."""
+
+import pytest
+import structlog
+import trio
+from trio.testing import MockClock
+
+from gcount.cluster import identity_guard
+from gcount.cluster.identity_guard import CLAIM_PAUSE
+from gcount.core import replica as replicas
+from gcount.errors import IncarnationLimitReached
+from gcount.status import status
+from tests.cluster.test_identity import incarnation, retired
+from tests.simulation.cluster import SimCluster, open_cluster
+
+LIMIT = 4
+
+
+@pytest.fixture(autouse=True)
+def _few_incarnations(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replicas, "REBORN_BELOW", LIMIT)
+    monkeypatch.setattr(identity_guard, "NEAR_LIMIT", LIMIT - 1)
+
+
+async def crash_loop(cluster: SimCluster) -> int:
+    """Node 1 is started and counts again and again while node 2 is down; returns how often it could count."""
+    counted = 0
+    await cluster[2].kill()
+    for _ in range(LIMIT + 2):
+        await cluster[1].restart()
+        if not cluster[1].node.local.replica.may_be_reborn:
+            with pytest.raises(IncarnationLimitReached, match=f"not confirmed by {cluster[2].address}"):
+                await cluster[1].node.increment("x", 1)
+            continue
+        await cluster[1].node.increment("x", 1)
+        counted += 1
+    return counted
+
+
+async def test_a_crash_loop_beside_a_dead_member_ends_in_a_refusal_and_goes_on_when_the_member_is_back(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_cluster(2) as cluster:
+        await cluster[1].node.increment("x", 1)
+        await cluster.converged("x", 1)
+        counted = 1 + await crash_loop(cluster)
+        assert 1 < counted <= LIMIT
+        assert cluster[1].node.value("x") == counted
+        assert status(cluster[1].node)["incarnations_known"] == LIMIT
+        with pytest.raises(IncarnationLimitReached):
+            await cluster[1].node.increment("x", 1)
+        await cluster[2].start()
+        await cluster.converged("x", counted)
+        await cluster[1].node.increment("x", 1)
+        await cluster[2].node.increment("x", 1)
+        await cluster.converged("x", counted + 2)
+
+
+async def test_a_batch_is_refused_as_a_whole(autojump_clock: MockClock) -> None:
+    async with open_cluster(2) as cluster:
+        await crash_loop(cluster)
+        before = cluster[1].node.value("x")
+        with pytest.raises(IncarnationLimitReached):
+            await cluster[1].node.increment_many([("x", 1), ("y", 1)])
+        assert not cluster[1].node.increment_each(["x"], 1, lambda values: None)
+        assert (cluster[1].node.value("x"), cluster[1].node.value("y")) == (before, 0)
+
+
+async def test_at_the_limit_a_claim_keeps_a_node_from_counting_until_the_claimant_leaves_the_config(
+    autojump_clock: MockClock,
+) -> None:
+    """A member may lie, as anybody can post a config; a true claim of a node outside of it nothing is promised of."""
+    async with open_cluster(3) as cluster:
+        one = cluster[1]
+        while one.node.local.replica.may_be_reborn:
+            one.node.local.guard.heard(cluster[3].address, b"three".ljust(16), 2**62)
+            await one.node.increment("x", 1)
+            await trio.sleep(CLAIM_PAUSE)
+        one.node.local.guard.heard(cluster[3].address, b"three".ljust(16), 2**62)
+        with pytest.raises(IncarnationLimitReached, match=f"{cluster[3].address} knows {2**62} commits"):
+            await one.node.increment("x", 1)
+        await one.node.configure({"actors": [one.address, cluster[2].address]})
+        await one.node.increment("x", 1)
+
+
+async def test_what_members_claim_makes_a_node_mint_once_a_minute_at_most(autojump_clock: MockClock) -> None:
+    async with open_cluster(2) as cluster:
+        one, two = cluster.hosts
+        first = incarnation(one)
+        for _ in range(20):
+            one.node.local.guard.heard(two.address, b"two".ljust(16), 2**62)
+            await one.node.increment("x", 1)
+            await trio.sleep(1)
+        assert retired(one) == (first,)
+        await trio.sleep(CLAIM_PAUSE)
+        one.node.local.guard.heard(two.address, b"two".ljust(16), 2**62)
+        await one.node.increment("x", 1)
+        assert len(retired(one)) == 2
+
+
+async def test_operators_see_how_near_the_limit_is(autojump_clock: MockClock) -> None:
+    with structlog.testing.capture_logs() as logs:
+        async with open_cluster(2) as cluster:
+            await crash_loop(cluster)
+            shown = status(cluster[1].node)
+    assert isinstance(shown["incarnations_known"], int)
+    assert isinstance(shown["incarnations_limit"], int)
+    assert [entry for entry in logs if entry["event"] == "incarnations run out"]
