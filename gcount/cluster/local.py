@@ -155,6 +155,13 @@ class Local:
             self.on_learned(self.replica.membership)
             self.tell_news()
 
+    def forget(self, address: str) -> None:
+        """An address is dialled no more: what is kept of each address goes, however many there ever were."""
+        self.met.pop(address, None)
+        self.own_addresses.discard(address)
+        self.standing.forget(address)
+        self.metrics.forget_peer(address)
+
     async def adopt(self, membership: Membership) -> bool:
         """Learn a membership from a peer.
 

@@ -135,7 +135,7 @@ class Peers:
                         break
                 nursery.cancel_scope.cancel()
         del self._peers[peer.address]
-        local.met.pop(peer.address, None)
+        local.forget(peer.address)
         local.tell_news()  # it may have been added again meanwhile
 
     async def _dial_forever(self, peer: Peer) -> None:

@@ -37,6 +37,10 @@ class Standing:
         else:
             self._confirmed.add(address)
 
+    def forget(self, address: str) -> None:
+        """An address belongs to no member any more."""
+        self._confirmed.discard(address)
+
     def met_twin(self, reason: str) -> None:
         """Another process runs with a copy of this node's data directory: both need a new identity, node included."""
         self.reason = reason
