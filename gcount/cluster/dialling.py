@@ -1,7 +1,9 @@
 """Dialling another node: a connection over TCP, and trio-websocket's handshake."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+import os
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, cast
 
 import trio
@@ -9,8 +11,11 @@ import trio_websocket
 
 from gcount.cluster.transport import CONNECT_TIMEOUT, LINK_PATH, Link, Transport
 from gcount.cluster.websocket import WebsocketLink
+from gcount.core.limits import MAX_MEMBERS
 from gcount.core.membership import split_address
 from gcount.errors import LinkClosed
+
+MOST_ADDRESSES = 3  # of one name; each gets its part of the time that a dial has
 
 
 class WebsocketTransport(Transport):
@@ -19,24 +24,38 @@ class WebsocketTransport(Transport):
     Args:
         listen_host: the host that this node listens on, maybe a wildcard.
         listen_port: the port that it really has.
+        most: dials and links at a time, each of which takes one descriptor.
     """
 
-    def __init__(self, listen_host: str, listen_port: int) -> None:
+    def __init__(self, listen_host: str, listen_port: int, most: int = 2 * MAX_MEMBERS) -> None:
         self._listen_host = listen_host
         self._listen_port = listen_port
+        self._places = trio.Semaphore(most)
 
     @asynccontextmanager
     async def connect(self, address: str) -> AsyncIterator[Link]:
         """Dial a normalised address; see `Transport.connect`."""
         host, port = split_address(address)
         deadline = trio.current_time() + CONNECT_TIMEOUT
-        async with await _open_stream(host, port, deadline) as stream:
-            await _shake_hands(stream, f"{host}:{port}", deadline)
-            link = WebsocketLink(stream, dialled=True)
-            try:
-                yield link
-            finally:
-                link.close()
+        with self._place():
+            async with await _open_stream(host, port, deadline) as stream:
+                await _shake_hands(stream, f"{host}:{port}", deadline)
+                link = WebsocketLink(stream, dialled=True)
+                try:
+                    yield link
+                finally:
+                    link.close()
+
+    @contextmanager
+    def _place(self) -> Iterator[None]:
+        try:
+            self._places.acquire_nowait()
+        except trio.WouldBlock:
+            raise LinkClosed("not dialled: this process may open too few files for so many links") from None
+        try:
+            yield
+        finally:
+            self._places.release()
 
     async def is_self(self, address: str) -> bool:
         """Whether it is an address of this machine on which this node listens."""
@@ -56,20 +75,20 @@ class WebsocketTransport(Transport):
         own = {entry[4][0] for entry in listens_on}
         anywhere = bool(own & {"0.0.0.0", "::"})
         for family, _, _, _, sockaddr in resolved:
-            if sockaddr[0] not in own and not (anywhere and await _reaches_itself(family, sockaddr)):
+            if sockaddr[0] not in own and not (anywhere and _reaches_itself(family, sockaddr)):
                 return False  # the name of several machines is nobody's own
         return bool(resolved)
 
 
-async def _reaches_itself(family: int, sockaddr: tuple[Any, ...]) -> bool:
+def _reaches_itself(family: int, sockaddr: tuple[Any, ...]) -> bool:
     """Ask the kernel's routes, by connecting a datagram socket: only a local address is reached from itself.
 
     Nothing is sent, so it also answers in a network namespace whose loopback device is down, where a node can't dial
     itself.
     """
     try:
-        with trio.socket.socket(family, trio.socket.SOCK_DGRAM) as probe:
-            await probe.connect(sockaddr)
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:  # to connect it takes no time
+            probe.connect(sockaddr)
             return bool(probe.getsockname()[0] == sockaddr[0])
     except OSError:  # no route, no such family of addresses here, no descriptor left
         return False
@@ -101,12 +120,32 @@ class _Guard:
 
 
 async def _open_stream(host: str, port: int, deadline: float) -> trio.SocketStream:
+    """Connect to a host: to each of its first addresses in turn, with one socket at a time however many it has."""
+    reason = "no connection in time"
     with trio.move_on_at(deadline):
         try:
-            return await trio.open_tcp_stream(host, port)
+            found = await trio.socket.getaddrinfo(host, port, type=trio.socket.SOCK_STREAM)
         except (OSError, RuntimeError) as error:  # the latter: no thread can be started
             raise LinkClosed(f"no connection: {str(error) or type(error).__name__}") from None
-    raise LinkClosed("no connection in time")
+        tried = found[:MOST_ADDRESSES]
+        for left, (family, _, protocol, _, sockaddr) in zip(range(len(tried), 0, -1), tried, strict=True):
+            now = trio.current_time()
+            with trio.move_on_at(now + (deadline - now) / left):
+                try:
+                    return await _connect(family, protocol, sockaddr)
+                except OSError as error:
+                    reason = f"no connection: {os.strerror(error.errno) if error.errno else error}"
+    raise LinkClosed(reason)
+
+
+async def _connect(family: int, protocol: int, sockaddr: tuple[Any, ...]) -> trio.SocketStream:
+    connection = trio.socket.socket(family, trio.socket.SOCK_STREAM, protocol)
+    try:
+        await connection.connect(sockaddr)
+    except BaseException:
+        connection.close()
+        raise
+    return trio.SocketStream(connection)
 
 
 async def _shake_hands(stream: trio.SocketStream, host: str, deadline: float) -> None:
