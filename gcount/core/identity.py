@@ -42,6 +42,10 @@ class Standing:
         """Something else speaks against the incarnation: a new one is due."""
         self.reason = reason
 
+    def forget(self, address: str) -> None:
+        """An address belongs to no member any more."""
+        self._confirmed.pop(address, None)
+
     def met_twin(self, reason: str) -> None:
         """Another process runs with a copy of this node's data directory: both need a new identity, node included."""
         self.reason = reason
