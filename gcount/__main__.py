@@ -27,7 +27,8 @@ import structlog
 import trio
 
 from gcount import __version__, logs, settings
-from gcount.api.connections import Connections, connection_limit
+from gcount.api.connections import Connections
+from gcount.api.descriptors import shares_of_process
 from gcount.api.greetings import make_redis
 from gcount.api.http import make_app
 from gcount.api.lane import Lane
@@ -89,9 +90,11 @@ async def _run(chosen: Settings, disk: RealDisk) -> None:
     listeners = await open_listeners(chosen)
     port = int(listeners[0].socket.getsockname()[1])
     chosen = replace(chosen, port=port)
-    connections = Connections(connection_limit(chosen.max_connections))
+    shares = shares_of_process(chosen.max_connections, len(listeners))
+    connections = Connections(shares.connections, max_links=shares.links)
     stop = trio.Event()
-    transport = WebsocketTransport(chosen.host, port)
+    transport = WebsocketTransport(chosen.host, port, shares.dials)
+    trio.to_thread.current_default_thread_limiter().total_tokens = shares.lookups  # the log has threads of its own
     async with (
         open_node(chosen, disk, transport, random=SystemRandom(), wall_clock=time.time) as node,
         trio.open_nursery() as nursery,

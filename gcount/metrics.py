@@ -1,6 +1,7 @@
 """What a node measures about itself, for `/metrics` (Prometheus text format)."""
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -16,6 +17,7 @@ _CHECKPOINT_BUCKETS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 _ROUND_BUCKETS = (1, 2, 3, 4, 6, 10, 30)
 _BATCH_BUCKETS = (1, 3, 10, 30, 100, 300, 1000, 3000, 10000)
 
+DIRECTIONS = ("out", "in")  # of the bytes on a link
 
 Reading = tuple[str, str, dict[str, str], float]
 """Name, help text, labels and value of a gauge, or of a counter if the name ends in `_total`."""
@@ -82,6 +84,16 @@ class Metrics:
             seconds: how long that took.
         """
         self._checkpoint_seconds.observe(seconds)
+
+    def forget_peer(self, address: str) -> None:
+        """A peer is dialled no more: its series go, or each address that ever was in a config would have some for ever.
+
+        Args:
+            address: the peer's.
+        """
+        for direction in DIRECTIONS:
+            with suppress(KeyError):  # some releases of the library raise it for a peer that never answered
+                self.link_bytes.remove(address, direction)
 
     def watch(self, gauges: Callable[[], Iterable[Reading]]) -> None:
         """Read gauges and counters at each scrape; all of one name in a row."""

@@ -100,10 +100,8 @@ class Node:
     async def increment_many(self, amounts: Sequence[tuple[str, int]]) -> list[int | Refusal]:
         """Count many things with one commit; see `increment`, and `Committer.increment_many` for the answers."""
         self.require_ready()
-        now = trio.current_time()
-        for name, amount in amounts:
-            if amount and self.local.holds.until(name, now) is not None:
-                await self.local.wait_unheld(name)
+        if self.local.holds:
+            await self.local.wait_unheld([name for name, amount in amounts if amount])
         await self._confirm_identity()
         # From the confirmation to here there is no await: nothing can have spoken against the incarnation meanwhile.
         return await self.local.committer.increment_many(amounts)

@@ -7,9 +7,6 @@ long it may go on sending after it was answered. Links between nodes are never d
 
 from __future__ import annotations
 
-import contextlib
-import resource
-import sys
 from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Final
@@ -17,30 +14,12 @@ from typing import Final
 import trio
 
 from gcount.api.connection import Connection
+from gcount.api.descriptors import MAX_LINKS
 from gcount.api.reactor import Reactor
 from gcount.metrics import Reading
 
-MAX_LINKS: Final = 256
 SEND_TIMEOUT: Final = 10.0
 LINK_SEND_TIMEOUT: Final = 1.0
-# Descriptors that clients never get: the log, the links this node dials, the listeners.
-RESERVED_DESCRIPTORS: Final = 128
-
-
-def raise_descriptor_limit() -> int:
-    """Raise this process's soft limit of open files to its hard limit, and say what it is now."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        # Some systems name a hard limit that they do not grant; the soft one then stays as it is.
-        with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-            soft = hard
-    return sys.maxsize if soft == resource.RLIM_INFINITY else soft
-
-
-def connection_limit(wanted: int) -> int:
-    """Say how many of the wanted connections this process can hold, raising its limit of open files."""
-    return max(1, min(wanted, raise_descriptor_limit() - RESERVED_DESCRIPTORS))
 
 
 class Connections:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import ipaddress
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+import os
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, cast
 
 import trio
@@ -13,10 +15,12 @@ import trio_websocket
 
 from gcount.cluster.transport import CONNECT_TIMEOUT, LINK_PATH, Link, Transport
 from gcount.cluster.websocket import WebsocketLink
+from gcount.core.limits import MAX_MEMBERS
 from gcount.core.membership import split_address
 from gcount.errors import LinkClosed
 
 _Places = list[tuple[int, tuple[Any, ...]]]
+MOST_ADDRESSES = 3  # of one name; each gets its part of the time that a dial has
 
 
 class WebsocketTransport(Transport):
@@ -25,25 +29,39 @@ class WebsocketTransport(Transport):
     Args:
         listen_host: the host that this node listens on, maybe a wildcard.
         listen_port: the port that it really has.
+        most: dials and links at a time, each of which takes one descriptor.
     """
 
-    def __init__(self, listen_host: str, listen_port: int) -> None:
+    def __init__(self, listen_host: str, listen_port: int, most: int = 2 * MAX_MEMBERS) -> None:
         self._listen_host = listen_host
         self._listen_port = listen_port
         self._last_known: dict[str, _Places] = {}  # of names: what a name server that is silent said last
+        self._free = trio.Semaphore(most)
 
     @asynccontextmanager
     async def connect(self, address: str) -> AsyncIterator[Link]:
         """Dial a normalised address; see `Transport.connect`."""
         host, port = split_address(address)
         deadline = trio.current_time() + CONNECT_TIMEOUT
-        async with await _open_stream(host, port, deadline) as stream:
-            await _shake_hands(stream, f"{host}:{port}", deadline)
-            link = WebsocketLink(stream, dialled=True, remote=_remote(stream))
-            try:
-                yield link
-            finally:
-                link.close()
+        with self._place():
+            async with await _open_stream(host, port, deadline) as stream:
+                await _shake_hands(stream, f"{host}:{port}", deadline)
+                link = WebsocketLink(stream, dialled=True, remote=_remote(stream))
+                try:
+                    yield link
+                finally:
+                    link.close()
+
+    @contextmanager
+    def _place(self) -> Iterator[None]:
+        try:
+            self._free.acquire_nowait()
+        except trio.WouldBlock:
+            raise LinkClosed("not dialled: this process may open too few files for so many links") from None
+        try:
+            yield
+        finally:
+            self._free.release()
 
     async def is_self(self, address: str) -> bool | None:
         """Whether it is an address of this machine on which this node listens; see `Transport.is_self`.
@@ -61,7 +79,7 @@ class WebsocketTransport(Transport):
         anywhere = bool(listens_on & {"0.0.0.0", "::"})
         found: bool | None = True
         for family, sockaddr in places:
-            reached = await _reaches_itself(family, sockaddr)
+            reached = _reaches_itself(family, sockaddr)
             if reached is False or not (anywhere or sockaddr[0] in listens_on):
                 return False  # the name of several machines is nobody's own
             found = found and reached
@@ -112,7 +130,7 @@ def _remote(stream: trio.SocketStream) -> str:
         raise LinkClosed("the connection was lost") from None
 
 
-async def _reaches_itself(family: int, sockaddr: tuple[Any, ...]) -> bool | None:
+def _reaches_itself(family: int, sockaddr: tuple[Any, ...]) -> bool | None:
     """Ask the kernel's routes, by connecting a datagram socket: only a local address is reached from itself.
 
     Nothing is sent, so it also answers in a network namespace whose loopback device is down, where a node can't dial
@@ -121,8 +139,8 @@ async def _reaches_itself(family: int, sockaddr: tuple[Any, ...]) -> bool | None
     if ipaddress.ip_address(_without_scope(sockaddr[0])).is_loopback:
         return True  # from which the kernel goes to all of them, whichever it is
     try:
-        with trio.socket.socket(family, trio.socket.SOCK_DGRAM) as probe:
-            await probe.connect(sockaddr)
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:  # to connect it takes no time
+            probe.connect(sockaddr)
             return bool(probe.getsockname()[0] == sockaddr[0])
     except OSError as error:  # no route, no such family of addresses here
         return None if error.errno in (errno.EMFILE, errno.ENFILE) else False
@@ -154,12 +172,32 @@ class _Guard:
 
 
 async def _open_stream(host: str, port: int, deadline: float) -> trio.SocketStream:
+    """Connect to a host: to each of its first addresses in turn, with one socket at a time however many it has."""
+    reason = "no connection in time"
     with trio.move_on_at(deadline):
         try:
-            return await trio.open_tcp_stream(host, port)
+            found = await trio.socket.getaddrinfo(host, port, type=trio.socket.SOCK_STREAM)
         except (OSError, RuntimeError) as error:  # the latter: no thread can be started
             raise LinkClosed(f"no connection: {str(error) or type(error).__name__}") from None
-    raise LinkClosed("no connection in time")
+        tried = found[:MOST_ADDRESSES]
+        for left, (family, _, protocol, _, sockaddr) in zip(range(len(tried), 0, -1), tried, strict=True):
+            now = trio.current_time()
+            with trio.move_on_at(now + (deadline - now) / left):
+                try:
+                    return await _connect(family, protocol, sockaddr)
+                except OSError as error:
+                    reason = f"no connection: {os.strerror(error.errno) if error.errno else error}"
+    raise LinkClosed(reason)
+
+
+async def _connect(family: int, protocol: int, sockaddr: tuple[Any, ...]) -> trio.SocketStream:
+    connection = trio.socket.socket(family, trio.socket.SOCK_STREAM, protocol)
+    try:
+        await connection.connect(sockaddr)
+    except BaseException:
+        connection.close()
+        raise
+    return trio.SocketStream(connection)
 
 
 async def _shake_hands(stream: trio.SocketStream, host: str, deadline: float) -> None:

@@ -1,6 +1,6 @@
 """This node, as its links and its reads see it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from random import Random
 
@@ -100,11 +100,15 @@ class Local:
         if self.holds.release_all(sharer, trio.current_time()):
             self._unheld()
 
-    async def wait_unheld(self, name: str) -> None:
-        """Return when no hold keeps increments of a counter waiting."""
-        while (until := self.holds.until(name, trio.current_time())) is not None:
-            with trio.move_on_at(until):
-                await self._released.wait()
+    async def wait_unheld(self, names: Iterable[str]) -> None:
+        """Return when the holds are over that keep increments of these counters waiting now; maybe no checkpoint.
+
+        Those that begin meanwhile are not waited for, or a batch of many counters would wait for one after the other.
+        """
+        for hold in self.holds.in_force(names, trio.current_time()):
+            while not hold.over(trio.current_time()):
+                with trio.move_on_at(hold.until()):
+                    await self._released.wait()
 
     def _unheld(self) -> None:
         released, self._released = self._released, trio.Event()
@@ -125,6 +129,12 @@ class Local:
     def _members_changed(self) -> None:
         self.on_learned(self.replica.membership)
         self.tell_news()
+
+    def forget(self, address: str) -> None:
+        """An address is dialled no more: what is kept of each address goes, however many there ever were."""
+        self.members.forget(address)
+        self.guard.standing.forget(address)
+        self.metrics.forget_peer(address)
 
     async def adopt(self, membership: Membership) -> bool:
         """Learn a membership from a peer.

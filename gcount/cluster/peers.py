@@ -157,7 +157,7 @@ class Peers:
                         break
                 nursery.cancel_scope.cancel()
         del self._peers[peer.address]
-        local.members.forget(peer.address)
+        local.forget(peer.address)
         self._transport.forget(peer.address)
         local.tell_news()  # it may have been added again meanwhile
 

@@ -2,16 +2,23 @@
 
 Safety never rests on a hold, only termination does. A hold ends with the release of its last sharer or 250 ms after it
 began, whoever joined it meanwhile, and no new one begins before as long again has passed, so that readers can never
-starve writers.
+starve writers. An increment waits for the holds that were in force when it came, of all its counters at once, and for
+none that begins later: so it waits as long as one hold lasts, at most.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 MAX_HOLD = 0.25  # seconds
 MAX_HELD_NAMES = 1024
 
 
-class _Hold:
+class Hold:
+    """One hold on one counter.
+
+    Args:
+        started: when it began, in seconds.
+    """
+
     __slots__ = ("ended", "sharers", "started")
 
     def __init__(self, started: float) -> None:
@@ -20,12 +27,15 @@ class _Hold:
         self.ended: float | None = None
 
     def until(self) -> float:
+        """When it ends at the latest, in seconds."""
         return self.started + MAX_HOLD
 
     def over(self, now: float) -> bool:
+        """Whether it has ended, by a release or in time."""
         return self.ended is not None or now >= self.until()
 
     def rested(self, now: float) -> bool:
+        """Whether it ended so long ago that a new one may begin."""
         ended = self.until() if self.ended is None else self.ended
         return now >= ended + MAX_HOLD
 
@@ -34,7 +44,7 @@ class Holds:
     """The holds that other nodes' reads, and this one's own, have on this node's increments."""
 
     def __init__(self) -> None:
-        self._holds: dict[str, _Hold] = {}
+        self._holds: dict[str, Hold] = {}
 
     def __bool__(self) -> bool:
         """Whether there may be any; otherwise nothing need be asked."""
@@ -47,7 +57,7 @@ class Holds:
             self._forget_rested(now)
             if len(self._holds) >= MAX_HELD_NAMES:
                 return False
-            hold = self._holds[name] = _Hold(now)
+            hold = self._holds[name] = Hold(now)
         if hold.over(now):
             return False
         hold.sharers.add(sharer)
@@ -73,6 +83,11 @@ class Holds:
         """Until when increments of a counter wait at the latest, in seconds; None when they need not."""
         hold = self._holds.get(name)
         return None if hold is None or hold.over(now) else hold.until()
+
+    def in_force(self, names: Iterable[str], now: float) -> list[Hold]:
+        """The holds that keep increments of these counters waiting now."""
+        found = [hold for name in names if (hold := self._holds.get(name)) is not None]
+        return [hold for hold in found if not hold.over(now)]
 
     def keep_any(self, names: Sequence[str], now: float) -> bool:
         """Whether increments of any of these counters wait."""

@@ -53,6 +53,10 @@ class Standing:
         """Claims of others than these members are void: what only a node outside the config knows is not promised."""
         self._claims = {address: text for address, text in self._claims.items() if address in set(members)}
 
+    def forget(self, address: str) -> None:
+        """An address belongs to no member any more."""
+        self._confirmed.pop(address, None)
+
     def met_twin(self, reason: str) -> None:
         """Another process runs with a copy of this node's data directory: both need a new identity, node included."""
         self._doubt = reason

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import resource
 import struct
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -16,7 +14,7 @@ import trio.testing
 
 from gcount import sockets
 from gcount.api.connection import Connection
-from gcount.api.connections import Connections, connection_limit
+from gcount.api.connections import Connections
 
 
 @asynccontextmanager
@@ -188,24 +186,6 @@ async def test_a_peer_that_sends_for_ever_is_cut_off_after_the_last_response() -
                 await peer.send_all(b"x" * 65536)
         assert not is_open(connection)
         assert connection.bytes_in < 4 * 1024 * 1024
-
-
-async def test_the_limit_leaves_descriptors_for_links_and_log() -> None:
-    program = (
-        "import resource;"
-        "hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1];"
-        "resource.setrlimit(resource.RLIMIT_NOFILE, (64, 500));"
-        "from gcount.api.connections import connection_limit;"
-        "print(connection_limit(10_000), connection_limit(7), *resource.getrlimit(resource.RLIMIT_NOFILE))"
-    )
-    run = await trio.run_process([sys.executable, "-c", program], capture_stdout=True)
-    assert run.stdout.split() == [b"372", b"7", b"500", b"500"]
-
-
-def test_the_limit_is_never_more_than_wanted() -> None:
-    assert connection_limit(3) == 3
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    assert soft == hard
 
 
 async def test_waiting_for_an_idle_connection_ends_with_its_request() -> None:

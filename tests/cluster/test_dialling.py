@@ -8,6 +8,7 @@ import errno
 import hashlib
 import os
 import re
+import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -19,6 +20,7 @@ import trio.testing
 
 from gcount.cluster import dialling
 from gcount.cluster.dialling import WebsocketTransport
+from gcount.cluster.transport import CONNECT_TIMEOUT
 from gcount.core.frames import BINARY, CLOSE, NORMAL_CLOSURE, PING, Frames
 from gcount.errors import LinkClosed, LinkError
 from tests.harness.websocket import frame
@@ -197,6 +199,70 @@ async def own_address() -> str:
     return f"{address}:7777"
 
 
+Found = list[tuple[int, int, int, str, tuple[str, int]]]
+
+
+def resolve_to(monkeypatch: pytest.MonkeyPatch, *addresses: tuple[str, int]) -> None:
+    """Let every name have these addresses."""
+
+    async def getaddrinfo(*args: object, **options: object) -> Found:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", address) for address in addresses]
+
+    monkeypatch.setattr(trio.socket, "getaddrinfo", getaddrinfo)
+
+
+async def test_the_addresses_of_a_name_are_dialled_with_one_socket_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many a stranger's name server tells of: each would take one from the log."""
+    async with (await trio.open_tcp_listeners(0, host="127.0.0.1"))[0] as listener:
+        nobody = ("127.0.0.1", listener.socket.getsockname()[1])
+    before, most = len(descriptors()), 0  # those open when an address is about to be dialled
+    connect = dialling._connect
+
+    async def counted(*args: object) -> trio.SocketStream:
+        nonlocal most
+        most = max(most, len(descriptors()) - before)
+        return await connect(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(dialling, "_connect", counted)
+    resolve_to(monkeypatch, *[nobody] * 1000)
+    with pytest.raises(LinkClosed, match="no connection: Connection refused"):
+        async with WebsocketTransport("127.0.0.1", 1).connect("stranger:7777"):
+            pytest.fail("nobody listens there")
+    assert most == 0
+    assert len(descriptors()) == before
+
+
+async def test_an_address_that_does_not_answer_leaves_time_for_the_next_one(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
+) -> None:
+    tried: list[tuple[float, str]] = []
+
+    async def connect(family: int, protocol: int, sockaddr: tuple[str, int]) -> trio.SocketStream:
+        tried.append((trio.current_time(), sockaddr[0]))
+        if sockaddr[0] == "10.0.0.1":
+            await trio.sleep_forever()
+        raise OSError(errno.ECONNREFUSED, "Connection refused")
+
+    monkeypatch.setattr(dialling, "_connect", connect)
+    resolve_to(monkeypatch, ("10.0.0.1", 7777), ("10.0.0.2", 7777))
+    started = trio.current_time()
+    with pytest.raises(LinkClosed, match="no connection: Connection refused"):
+        async with WebsocketTransport("127.0.0.1", 1).connect("two:7777"):
+            pytest.fail("nobody listens there")
+    assert tried == [(started, "10.0.0.1"), (pytest.approx(started + CONNECT_TIMEOUT / 2), "10.0.0.2")]
+
+
+async def test_no_more_is_dialled_at_a_time_than_there_are_descriptors_for() -> None:
+    transport = WebsocketTransport("127.0.0.1", 1, most=1)
+    async with server(lambda request: accepted(request)) as other:
+        async with transport.connect(other.address):
+            with pytest.raises(LinkClosed, match="may open too few files"):
+                async with transport.connect(other.address):
+                    pytest.fail("there was no descriptor for it")
+        async with transport.connect(other.address):
+            pass
+
+
 TROUBLE = [
     OSError(errno.EMFILE, os.strerror(errno.EMFILE)),
     OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT)),
@@ -215,7 +281,7 @@ async def test_an_address_that_no_socket_can_be_made_for_is_not_the_nodes_own(
     transport = WebsocketTransport("0.0.0.0", 7777)
     own = await own_address()
     assert await transport.is_self(own)
-    monkeypatch.setattr(trio.socket, "socket", refuse)
+    monkeypatch.setattr(socket, "socket", refuse)
     assert not await transport.is_self(own)
 
 

@@ -10,7 +10,7 @@ from gcount.cluster import acceptor
 from gcount.cluster.acceptor import Acceptor
 from gcount.cluster.gather import Gather
 from gcount.core.counters import Counters, Delta, Digest
-from gcount.core.holds import Holds
+from gcount.core.holds import MAX_HOLD, Hold, Holds
 from gcount.core.identity import Standing
 from gcount.core.link import Pusher
 from gcount.core.membership import Membership
@@ -288,13 +288,13 @@ def majority_is_enough(answer: Any) -> Any:
     return change
 
 
-@mutant(Holds, "until")
-def hold_outlives_its_release(until: Any) -> Any:
+@mutant(Holds, "in_force")
+def hold_outlives_its_release(_in_force: Any) -> Any:
     """A hold ends neither by its release nor in time."""
 
-    def change(self: Any, name: str, now: float) -> float | None:
-        hold = self._holds.get(name)
-        ends: float | None = hold and hold.started + 2
-        return ends if ends and now < ends else None
+    def change(self: Any, names: Any, now: float) -> list[Hold]:
+        held = [self._holds[name] for name in names if name in self._holds]
+        longer = [Hold(hold.started + 2 - MAX_HOLD) for hold in held]
+        return [hold for hold in longer if not hold.over(now)]
 
     return change
