@@ -13,7 +13,7 @@ import trio
 
 from gcount.cluster.acceptor import Acceptor
 from gcount.cluster.closing import close_gaps
-from gcount.cluster.config import describe_config, post_config
+from gcount.cluster.config import Asker, describe_config, post_config
 from gcount.cluster.gather import Gather, NodeStops
 from gcount.cluster.local import Local
 from gcount.cluster.notices import report_config, report_start
@@ -72,6 +72,7 @@ class Node:
         self.local: Local
         self.peers: Peers
         self._acceptor: Acceptor
+        self._asker: Asker
         self._gather: Gather
 
     # What clients ask
@@ -157,7 +158,7 @@ class Node:
         """
         self.require_ready()
         actors = parse_actors(body, self.settings.port)
-        nodes = await post_config(self.local, self._transport, actors, lambda: int(self._wall_clock() * 1000))
+        nodes = await post_config(self.local, self._asker, actors, lambda: int(self._wall_clock() * 1000))
         with trio.move_on_after(SELF_WAIT):
             while self.local.members.self_address is None and self.peers.any_untried and not self._gather.stopping:
                 await self.local.wait_news()
@@ -219,6 +220,7 @@ class Node:
         self.local = local = Local(self.settings.cluster, replica, committer, standing, self._random, self.metrics)
         self.peers = Peers(local, self._transport)
         self._gather = Gather(local, self.peers)
+        self._asker = Asker(local, self._transport)
         self._acceptor = Acceptor(local, self.peers)
         local.on_learned = self._gather.learned
         local.on_identity = self._hang_up

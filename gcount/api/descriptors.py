@@ -15,6 +15,7 @@ from typing import Final
 
 import structlog
 
+from gcount.cluster.config import MAX_ASKED
 from gcount.core.limits import MAX_MEMBERS
 
 # Standard streams 3; trio's poll 1, and the two pairs of sockets that wake it 4; the reactor's poll 1.
@@ -29,14 +30,14 @@ _SPARE: Final = 8
 # A thread that looks a name up: a socket for each of up to three name servers, and a file or a socket beside them.
 _LOOKUP: Final = 4
 MAX_LOOKUPS: Final = 16  # at a time
-# One for each member, and one for each that was removed and is still dialled. A dial has one socket at a time, which
-# becomes the link's.
-MAX_DIALS: Final = 2 * MAX_MEMBERS
+# One for each member, one for each that was removed and is still dialled, and those that are asked for their config. A
+# dial has one socket at a time, which becomes the link's.
+MAX_DIALS: Final = 2 * MAX_MEMBERS + MAX_ASKED
 MAX_LINKS: Final = 2 * MAX_MEMBERS  # accepted; the members, and as many that were members or start anew
 FEW: Final = 1000  # connections; a limit that leaves fewer is worth a line in the log
 
 # What is dialled and accepted follows from the limits of the protocol; the sum fits into the least that systems grant.
-assert MAX_DIALS >= MAX_MEMBERS + MAX_MEMBERS  # `Peers` dials all members, and as many removed ones
+assert MAX_DIALS >= MAX_MEMBERS + MAX_MEMBERS + MAX_ASKED  # `Peers` dials all members, and as many removed ones
 assert MAX_LINKS >= MAX_MEMBERS
 assert _LOOP + _STORAGE + _LISTENING + _SPARE + MAX_LOOKUPS * _LOOKUP + MAX_DIALS + MAX_LINKS < 1024
 

@@ -1,5 +1,7 @@
 """The config as operators post it, and as it is shown to them."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Mapping
 
 import trio
@@ -14,11 +16,54 @@ from gcount.core.wire import Hello
 from gcount.errors import LinkError
 
 ASK_WITHIN = 1.0  # seconds in which members tell which config they know, before another one is posted
+MAX_ASKED = 32  # at a time, for all lists that are being posted
 
 
-async def post_config(
-    local: Local, transport: Transport, actors: list[str], now_ms: Callable[[], int]
-) -> dict[str, bytes]:
+class Asker:
+    """Asks nodes who they are and which config they know.
+
+    Args:
+        local: this node.
+        transport: how they are reached.
+    """
+
+    def __init__(self, local: Local, transport: Transport) -> None:
+        self._local = local
+        self._transport = transport
+        self._limiter = trio.CapacityLimiter(MAX_ASKED)
+
+    async def ask(self, addresses: Iterable[str]) -> dict[str, Hello | None]:
+        """The hellos of the nodes at some addresses, as far as they answer in time; None where it is this node itself.
+
+        Args:
+            addresses: where to ask, the most important ones first.
+        """
+        answers: dict[str, Hello | None] = {}
+        with trio.move_on_after(ASK_WITHIN):
+            async with trio.open_nursery() as nursery:
+                for address in dict.fromkeys(addresses):
+                    await self._limiter.acquire_on_behalf_of(token := object())
+                    nursery.start_soon(self._ask, address, answers, token)
+        return answers
+
+    async def _ask(self, address: str, answers: dict[str, Hello | None], token: object) -> None:
+        local = self._local
+        try:
+            if await self._transport.is_self(address):
+                answers[address] = None
+                return
+            async with self._transport.connect(address) as link:
+                _, answer = await say_hello(local, Conversation(link, local.metrics.link_bytes, "config"))
+                answers[address] = answer
+                if answer is not None:
+                    local.guard.met(answer, address)
+        except* LinkError:
+            pass
+        finally:
+            self._limiter.release_on_behalf_of(token)
+
+
+async def post_config(local: Local, asker: Asker, actors: list[str], now_ms: Callable[[], int]) -> dict[str, bytes]:
     """Put a list of members in force, durably.
 
     An operator who posts a list means it to be the newest, whatever clocks say. So the members that it names, and those
@@ -26,7 +71,7 @@ async def post_config(
 
     Args:
         local: this node.
-        transport: how members are asked.
+        asker: asks the members.
         actors: normalised addresses.
         now_ms: the wall clock, in ms; decides against configs that nobody told of in time.
 
@@ -36,7 +81,7 @@ async def post_config(
     Raises:
         BadRequest, DiskFull: nothing was changed.
     """
-    answers = await _ask(local, transport, [*actors, *local.replica.membership.actors])
+    answers = await asker.ask([*actors, *local.replica.membership.actors])
     known = local.replica.membership
     for answer in answers.values():
         known = known.merge(answer.membership if answer else known)
@@ -48,30 +93,6 @@ async def post_config(
             local.found_self(address)
     own = local.replica.identity.node
     return {address: answer.node if answer else own for address, answer in answers.items()}
-
-
-async def _ask(local: Local, transport: Transport, addresses: Iterable[str]) -> dict[str, Hello | None]:
-    """The hellos of the nodes at some addresses, as far as they answer in time; None where it is this node itself."""
-    answers: dict[str, Hello | None] = {}
-    with trio.move_on_after(ASK_WITHIN):
-        async with trio.open_nursery() as nursery:
-            for address in set(addresses):
-                nursery.start_soon(_ask_one, local, transport, address, answers)
-    return answers
-
-
-async def _ask_one(local: Local, transport: Transport, address: str, answers: dict[str, Hello | None]) -> None:
-    if await transport.is_self(address):
-        answers[address] = None
-        return
-    try:
-        async with transport.connect(address) as link:
-            _, answer = await say_hello(local, Conversation(link, local.metrics.link_bytes, "config"))
-            answers[address] = answer
-            if answer is not None:
-                local.guard.met(answer, address)
-    except* LinkError:
-        pass
 
 
 def entries_of_one_node(local: Local, peers: Peers, nodes: Mapping[str, bytes] | None = None) -> list[list[str]]:
