@@ -287,6 +287,14 @@ def test_room_for_names_counts_what_peers_deltas_bring_until_it_is_durable() -> 
     assert rooms == [3, 2, 2, 2]
 
 
+def test_a_new_life_that_is_durable_counts_once() -> None:
+    one = replica()
+    for version in range(1, 4):
+        one.stage_delta(Delta(incarnation(1), 0, version, {"a": version}))
+        commit(one)
+        assert one.incarnations == 1
+
+
 def test_many_at_once_never_pass_64_bits_however_the_greatest_part_grew() -> None:
     one = replica()
     assert one.stage_each(["a", "b"], 1) is not None
