@@ -11,7 +11,7 @@ import pytest
 import trio
 from structlog.testing import capture_logs
 
-from gcount.cluster import acceptor
+from gcount.cluster import acceptor, conversation
 from gcount.core import wire
 from gcount.core.counters import Delta
 from gcount.core.frames import BINARY, CLOSE, NORMAL_CLOSURE, PART, PING, Frames
@@ -147,6 +147,7 @@ async def test_who_does_not_wait_for_the_answer_to_its_upgrade_request_is_let_go
 ) -> None:
     """Whatever the node is doing when they arrive: it may have asked the application already, or answered just now."""
     monkeypatch.setattr(acceptor, "HELLO_TIMEOUT", 0.05)  # half a frame is silence
+    monkeypatch.setattr(conversation, "SILENCE", 0.05)  # and so is what follows a hello
     async with node(refused=None) as server:
         for wait in WAITS:
             peer = await asking(server, wait)

@@ -1,15 +1,11 @@
-"""How the property tests of this room run: a busy machine may be slow, that is no failure."""
+"""What the tests of the core share."""
 
 from collections.abc import Iterator
 from unittest.mock import patch
 
 import pytest
-from hypothesis import HealthCheck, settings
 
 from gcount.core import columns
-
-settings.register_profile("core", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("core")
 
 
 @pytest.fixture(scope="module", params=["dense", "either form"])

@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from copy import deepcopy
 from unittest.mock import patch
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gcount.core import checkpoint as room
-from gcount.core.checkpoint import Aside, Capture, Cells, Record, encode_record
+from gcount.core.checkpoint import Aside, Capture, Cells, Head, Record, encode_record
 from gcount.core.counters import Counters, Delta
 from gcount.core.membership import Membership
 from gcount.core.records import CHECKPOINT_MAGIC, Batch, Header, Identity
@@ -186,6 +187,26 @@ def test_records_that_are_whole_but_not_in_their_place_are_refused(change: str) 
             continue
         with pytest.raises(ValueError, match=r"\w"):
             restored(encoded(capture, changed))
+
+
+@pytest.mark.parametrize("change", ["one more", "one less", "a version", "a length", "another order", "names"])
+def test_a_first_record_that_promises_something_else_is_refused(change: str) -> None:
+    capture = Capture(sample(), LIVE)
+    head, *records = capture.records()
+    assert isinstance(head, Head)
+    (who, version, length), *others = head.columns
+    columns = {
+        "one more": [*head.columns, (incarnation(9), 1, 1)],
+        "one less": others,
+        "a version": [(who, version + 1, length), *others],
+        "a length": [(who, version, length + 1), *others],
+        "another order": [*others, (who, version, length)],
+    }
+    promised = msgspec.structs.replace(
+        head, columns=columns.get(change, head.columns), names=head.names + (change == "names")
+    )
+    with pytest.raises(ValueError, match="first record"):
+        restored(encoded(capture, [promised, *records]))
 
 
 def _may_change_places(one: Record, other: Record) -> bool:

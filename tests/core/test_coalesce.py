@@ -106,3 +106,12 @@ def test_no_more_is_kept_than_so_many_cells() -> None:
     batches = [Batch(n, [Delta(ME.incarnation, n - 1, n, {f"n{n}": 1})]) for n in range(1, 10)]
     _, applied = merged(batches, 3)
     assert [len(batch.deltas[0].cells) for batch in applied] == [4, 4, 1]
+
+
+def test_a_delta_that_fills_the_gap_before_what_was_merged_is_joined_with_it() -> None:
+    """Merged into what it fills it would be kept aside for ever, gap and all."""
+    behind, whole = Delta(incarnation(1), 3, 5, {"a": 1}), Delta(incarnation(1), 0, 7, {"a": 2, "b": 1})
+    one, _ = merged([Batch(1, [behind]), Batch(2, [whole])], 1000)
+    assert one.counters.digest() == {incarnation(1): 7}
+    assert one.cells("a") == {incarnation(1): 2}
+    assert not one.salvage

@@ -268,7 +268,59 @@ def test_the_limit_of_incarnations_holds_for_what_is_staged_together() -> None:
     for number in range(MAX_INCARNATIONS + 10):
         one.stage_delta(Delta(number.to_bytes(16, "big"), 0, 1, {"a": 1}))
     commit(one)
-    assert len(one.counters.digest()) <= MAX_INCARNATIONS
+    one.stage_increment("a", 1)  # of this node's own life, for which there is room then
+    commit(one)
+    assert len(one.counters.digest()) == MAX_INCARNATIONS
+
+
+def test_room_for_names_counts_what_peers_deltas_bring_until_it_is_durable() -> None:
+    one, rooms = replica(5), []
+    one.stage_delta(Delta(incarnation(1), 0, 1, {"a": 1, "b": 1}))
+    rooms.append(one.room_for_names)
+    one.seal()
+    one.stage_delta(Delta(incarnation(2), 0, 1, {"c": 1}))
+    rooms.append(one.room_for_names)
+    one.commit()
+    rooms.append(one.room_for_names)
+    commit(one)
+    rooms.append(one.room_for_names)
+    assert rooms == [3, 2, 2, 2]
+
+
+def test_a_new_life_that_is_durable_counts_once() -> None:
+    one = replica()
+    for version in range(1, 4):
+        one.stage_delta(Delta(incarnation(1), 0, version, {"a": version}))
+        commit(one)
+        assert one.incarnations == 1
+
+
+def test_many_at_once_never_pass_64_bits_however_the_greatest_part_grew() -> None:
+    one = replica()
+    assert one.stage_each(["a", "b"], 1) is not None
+    commit(one)
+    one.stage_increment("a", MAX_CELL - 10)
+    commit(one)
+    assert one.stage_each(["b", "a"], 10) is None
+    assert one.stage_each(["a"] * 9, 1) is not None
+    commit(one)
+    assert one.counters.cell("a", ME.incarnation) == MAX_CELL
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+def test_at_the_limit_of_incarnations_more_of_the_last_one_is_taken(sealed: bool) -> None:
+    """It has its place from its first delta on, before that is durable."""
+    one, numbers = replica(), iter(range(MAX_INCARNATIONS))
+    while one.stage_delta(last := Delta(next(numbers).to_bytes(16, "big"), 0, 1, {"a": 1})):
+        taken = last
+    if sealed:
+        one.seal()
+    assert one.stage_delta(Delta(taken.incarnation, 0, 2, {"a": 2}))
+    assert not one.stage_delta(last)
+    if sealed:
+        one.commit()
+    commit(one)
+    assert one.counters.cell("a", taken.incarnation) == 2
 
 
 def test_a_new_incarnation_counts_in_the_very_batch_that_brings_it() -> None:

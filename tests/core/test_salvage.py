@@ -1,5 +1,8 @@
 """What is kept aside behind a gap: never claimed, never lost, joined when it fits, closed only under a new version."""
 
+from itertools import permutations
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -49,6 +52,13 @@ def test_reads_see_the_most_that_any_delta_holds(cut: tuple[History, list[Delta]
     for name in NAMES:
         most = max((delta.cells.get(name, 0) for delta in deltas), default=0)
         assert one.cells(name) == ({history.incarnation: most} if most else {})
+
+
+def test_reads_count_what_is_aside_of_this_nodes_own_former_lives_only() -> None:
+    """Another node may go on with its life from before that, and then the two would hide each other."""
+    one = replayed([Delta(who, 3, 4, {"a": 7}) for who in (incarnation(1), incarnation(2), ME.incarnation)])
+    assert len(one.salvage) == 3
+    assert one.cells("a") == {incarnation(1): 7}
 
 
 @given(cut_logs(), st.data())
@@ -149,6 +159,25 @@ def test_a_closing_that_was_staged_before_a_delta_was_sealed_is_dropped() -> Non
     assert one.stage_closing(incarnation(1))
     one.commit()
     assert one.seal().deltas == []
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+def test_what_is_kept_is_one_delta_in_whatever_order_its_pieces_come(order: tuple[int, ...]) -> None:
+    """The middle one ends before the first does, and tells less of a counter."""
+    who, salvage = incarnation(1), Salvage()
+    pieces = Delta(who, 2, 5, {"a": 2, "c": 5}), Delta(who, 3, 4, {"b": 1, "c": 4}), Delta(who, 5, 6, {"a": 3})
+    for number in order:
+        salvage.keep(pieces[number])
+    assert salvage.deltas() == [Delta(who, 2, 6, {"a": 3, "b": 1, "c": 5})]
+
+
+def test_gaps_of_a_life_that_goes_on_are_never_closed() -> None:
+    """Its next commits take the versions that a closing would claim."""
+    who, salvage = incarnation(1), Salvage()
+    salvage.keep(Delta(who, 3, 4, {"a": 1}))
+    assert salvage.closing(Counters(), Identity(ME.node, who, (incarnation(2),)), who) is None
+    assert salvage.closing(Counters(), Identity(ME.node, who, (who,)), who) is None
+    assert salvage.closing(Counters(), ME, who) == Delta(who, 0, 5, {"a": 1})
 
 
 def test_a_delta_that_is_kept_is_not_shared_with_its_batch() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import socket
 import time
@@ -40,12 +41,22 @@ def is_free(hosts: Sequence[str], port: int) -> bool:
     return True
 
 
+def ports_of(worker: str, workers: int) -> range:
+    """The ports of one of several processes that run tests at once.
+
+    All are below the range from which outgoing connections take theirs. A port that is free now is taken only when the
+    node has started, and again after each of its restarts: so no two processes may choose the same one.
+    """
+    return range(10_000 + int(worker.removeprefix("gw")), 30_000, workers)
+
+
 def free_port(hosts: Sequence[str], prefer: int | None = None) -> int:
-    """One port free at all of `hosts`, below the range from which outgoing connections take theirs."""
-    if prefer is not None and is_free(hosts, prefer):
+    """A port of this process that is free at all of `hosts`; which one the first process may say."""
+    worker, workers = os.environ.get("PYTEST_XDIST_WORKER", "gw0"), os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")
+    if prefer is not None and worker == "gw0" and is_free(hosts, prefer):
         return prefer
     while True:
-        port = random.randrange(10_000, 30_000)
+        port = random.choice(ports_of(worker, int(workers)))
         if is_free(hosts, port):
             return port
 

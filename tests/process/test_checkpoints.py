@@ -12,11 +12,12 @@ import trio
 
 from tests.harness import processes
 from tests.harness.checkpointing import unfinished, write_launcher
-from tests.harness.cluster import running
+from tests.harness.cluster import free_port, running
 from tests.harness.load import Ledger, fresh_seed, never_down, worker
 from tests.harness.processes import REPOSITORY, Node
 from tests.harness.waiting import eventually
 
+HOST = "127.0.0.1"
 KILLS = 6
 NAMES = ["a", "b", "c"]
 OTHERS = [f"{number:06d}" + "x" * 200 for number in range(2000)]
@@ -64,7 +65,7 @@ def verify(folder: Path) -> None:
 async def test_kills_while_checkpoints_are_made_lose_nothing(tmp_path: Path) -> None:
     rng = random.Random(fresh_seed())
     folder = tmp_path / "data"
-    node, ledger, stop, interrupted = Node(1, "127.0.0.1", 0, folder), Ledger(), trio.Event(), 0
+    node, ledger, stop, interrupted = Node(1, HOST, free_port([HOST]), folder), Ledger(), trio.Event(), 0
 
     async def made_more(than: int) -> None:
         async def check() -> str | None:
@@ -86,7 +87,6 @@ async def test_kills_while_checkpoints_are_made_lose_nothing(tmp_path: Path) -> 
         return f"no checkpoint is being made:\n{node.stderr()}"
 
     async with running(node):
-        node.arguments[node.arguments.index("--listen") + 1] = f"127.0.0.1:{node.port}"
         await count_all(node)
         async with trio.open_nursery() as load:
             load.start_soon(never_down, node, NAMES, ledger, stop)

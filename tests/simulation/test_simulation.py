@@ -12,6 +12,7 @@ from tests.simulation.scenario import FAULTS, INCREMENTS, READS
 
 SECONDS = float(os.environ.get("GCOUNT_SIMULATE_SECONDS", "60"))
 FIRST = int(os.environ.get("GCOUNT_SIMULATE_FROM", "0"))
+PARTS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 FAILED_ONCE = [
     int(line.split()[0])
     for line in (Path(__file__).parent / "seeds.txt").read_text().splitlines()
@@ -24,9 +25,14 @@ def test_seeds_that_failed_once_pass(seed: int) -> None:
     assert run_seed(seed).violations == []
 
 
-def test_all_seeds_pass_that_fit_into_the_time() -> None:
-    """GCOUNT_SIMULATE_SECONDS says how long it may take, GCOUNT_SIMULATE_FROM with which seed it begins."""
-    summary = run_many(count(FIRST), seconds=SECONDS)
+@pytest.mark.parametrize("part", range(PARTS))
+def test_all_seeds_pass_that_fit_into_the_time(part: int) -> None:
+    """GCOUNT_SIMULATE_SECONDS says how long it may take, GCOUNT_SIMULATE_FROM with which seed it begins.
+
+    All cores take part: those of this process, and the other processes that run tests have parts of their own.
+    """
+    cores = os.cpu_count() or 1
+    summary = run_many(count(FIRST + part, PARTS), jobs=max(1, cores // PARTS), seconds=SECONDS)
     print(summary.text())
     replays = [f"bin/simulate --seed {seed}: {violations}" for seed, violations in sorted(summary.failed.items())]
     assert replays == []

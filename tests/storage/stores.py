@@ -67,7 +67,8 @@ class Store:
         self.replica = replica
         self.log = log
         self.commits: list[Batch] = []
-        self.committer = Committer(replica, log, Metrics(), self.commits.append)
+        self.metrics = Metrics()
+        self.committer = Committer(replica, log, self.metrics, self.commits.append)
 
     def stage(self, name: str, amount: int = 1) -> Commit:
         self.replica.stage_increment(name, amount)

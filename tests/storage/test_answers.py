@@ -190,3 +190,20 @@ def test_near_a_limit_nobody_is_told_and_nothing_is_changed() -> None:
             assert told == []
 
     run_simulated(scenario)
+
+
+def test_each_acknowledged_increment_is_counted_once_and_neither_reads_nor_what_was_refused_are() -> None:
+    async def scenario() -> None:
+        disk = sim_disk()
+        async with running(disk) as store:
+            assert b"\ngcount_increments_total 0.0\n" in store.metrics.text()
+            assert store.committer.increment_each(["x", "y", "x"], 1, lambda _: None)
+            await store.committer.increment_many([("x", 2), ("y", 0), ("x", BIG), ("z", 1)])
+            assert b"\ngcount_increments_total 5.0\n" in store.metrics.text()
+            disk.fail("write", 0, errno.ENOSPC)
+            store.committer.increment_each(["x", "y"], 1, lambda _: None)
+            with pytest.raises(DiskFull):
+                await store.committer.increment_many([("x", 1)])
+            assert b"\ngcount_increments_total 5.0\n" in store.metrics.text()
+
+    run_simulated(scenario)

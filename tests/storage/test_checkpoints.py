@@ -13,6 +13,7 @@ from trio.testing import MockClock
 from gcount.core import checkpoint as core_room
 from gcount.core.columns import Frozen
 from gcount.core.counters import Counters
+from gcount.core.replica import Replica
 from gcount.errors import DiskFailed, DiskFull
 from gcount.storage import checkpoints as room
 from gcount.storage import log as log_room
@@ -107,6 +108,54 @@ async def test_what_a_crash_left_is_removed_by_the_start_after_it_has_synced_the
     assert steps.index("sync_names") < steps.index(f"remove {removed[1]}")
     assert steps[-1] == "sync_names"
     store.check(again.replica.counters)
+
+
+async def test_each_step_of_a_checkpoint_is_on_disk_before_the_next_one_begins(autojump_clock: MockClock) -> None:
+    disk, store = await written()
+    disk.history.clear()
+    await store.make()
+    steps, name = list(disk.history), checkpoint_name(store.checkpoints.sequence)
+
+    def last(step: str) -> int:
+        return len(steps) - 1 - steps[::-1].index(step)
+
+    renamed = steps.index(f"rename {name}.new {name}")
+    removals = [at for at, step in enumerate(steps) if step.startswith("remove ")]
+    assert last(f"write {name}.new") < last(f"sync {name}.new") < renamed
+    assert renamed < steps.index("sync_names", renamed) < removals[0]
+    assert removals[-1] < last("sync_names")
+
+
+async def test_a_checkpoint_is_synced_piece_by_piece(autojump_clock: MockClock) -> None:
+    """One sync of all of it would keep the log's own syncs waiting."""
+    disk, store = await written()
+    await store.fill(3)
+    disk.history.clear()
+    await store.make()
+    name = checkpoint_name(store.checkpoints.sequence)
+    kinds = [step.split()[0] for step in disk.history if step.endswith(f" {name}.new")]
+    unsynced = "".join("w" if kind == "write" else " " for kind in kinds).split()
+    assert len(unsynced) > 1
+    assert max(map(len, unsynced)) <= room._SYNC_BYTES // room._PIECE_BYTES
+
+
+async def test_want_of_room_is_told_once_each_time(autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, store = await written()
+    script = iter([False, False, True, False, True, True, False, False])
+
+    async def make(replica: Replica) -> None:
+        made = next(script, None)
+        if made is None:
+            await trio.sleep_forever()
+        if not made:
+            raise DiskFull("no room")
+        await trio.lowlevel.checkpoint()
+
+    monkeypatch.setattr(store.checkpoints, "make", make)
+    with capture_logs() as logs, trio.move_on_after(9 * room.RETRY):
+        await store.checkpoints.run(store.replica)
+    assert [line["event"] for line in logs] == ["no checkpoint"] * 3
+    assert b"gcount_checkpoints_failed_total 5.0" in store.metrics.text()
 
 
 async def test_without_room_there_is_none_and_all_goes_on(
@@ -235,6 +284,23 @@ async def test_nothing_of_a_checkpoint_keeps_the_logs_own_writes_waiting(autojum
     started = trio.current_time()
     await store.make()
     assert 5.0 < trio.current_time() - started < 1000.0
+
+
+async def test_a_log_below_the_floor_is_kept_however_small_the_state_is(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "FLOOR_BYTES", 3000)
+    disk, store = await written()
+    first, most = store.checkpoints.sequence, 0
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(store.checkpoints.run, store.replica)
+        for _ in range(100):
+            most = max(most, store.log.closed_bytes(first))
+            await store.add("n1")
+            await trio.sleep(1000 * disk.aside[1])  # any checkpoint that is due has been made
+        nursery.cancel_scope.cancel()
+    assert store.checkpoints.sequence > first
+    assert room.FACTOR * store.checkpoints.size < 3000 - 2 * log_room.SEGMENT_BYTES < most <= 3000
 
 
 async def test_a_log_smaller_than_the_last_checkpoint_is_kept(

@@ -56,6 +56,43 @@ async def test_a_delta_waits_a_moment_for_company_unless_somebody_waits_for_it(
         assert trio.current_time() - began == pytest.approx(waits, abs=1e-6)
 
 
+@pytest.mark.parametrize("more", [0, 3])
+async def test_company_that_comes_does_not_make_a_delta_wait_longer(autojump_clock: MockClock, more: int) -> None:
+    async with running(SimDisk(Random(0), latency=(0.0, 0.0))) as store:
+        await trio.testing.wait_all_tasks_blocked()  # the committer waits for work already
+        began = trio.current_time()
+        commit = store.committer.take([Delta(PEER, 0, 1, {"a": 5})])
+        for number in range(more):
+            await trio.sleep(RIDE / (more + 1))
+            assert store.committer.take([Delta(PEER, 0, 1, {f"b{number}": 5})]) is commit
+        await commit.wait()
+        assert trio.current_time() - began == pytest.approx(RIDE, abs=1e-6)
+
+
+async def test_when_all_is_committed_the_committer_sleeps(autojump_clock: MockClock) -> None:
+    async with running(sim_disk()) as store:
+        await store.committer.take([Delta(PEER, 0, 1, {"a": 5})]).wait()
+        await trio.lowlevel.checkpoint()
+        for _ in range(30):  # turns, in each of which a task that never sleeps would have its own
+            await trio.lowlevel.checkpoint()
+            assert trio.lowlevel.current_statistics().tasks_runnable == 0
+
+
+async def test_a_segment_that_begins_with_a_new_life_names_it(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A repair that can read nothing else of the segment goes by its header."""
+    monkeypatch.setattr(log_room, "SEGMENT_BYTES", 1)
+    reborn = ME.reborn(b"j" * 16)
+    async with running(sim_disk()) as store:
+        await store.add("a")
+        await store.committer.mint(reborn).wait()
+        assert store.log.live.incarnation == reborn.incarnation
+        assert store.log.live.sequence == 3
+        await store.add("a")
+        assert (store.log.live.incarnation, store.log.live.sequence) == (reborn.incarnation, 4)
+
+
 async def test_increments_that_come_while_a_batch_is_on_its_way_share_the_next(autojump_clock: MockClock) -> None:
     disk = sim_disk()
     async with running(disk) as store:

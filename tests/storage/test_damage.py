@@ -3,7 +3,7 @@
 import pytest
 from trio.testing import MockClock
 
-from gcount.core.records import HEADER_BYTES, Batch
+from gcount.core.records import HEADER_BYTES, Batch, decode_header, encode_batch
 from gcount.errors import LogDamaged
 from gcount.storage import log as room
 from gcount.storage.log import segment_name
@@ -42,6 +42,19 @@ async def test_a_torn_tail_of_any_other_segment_stops_the_start(
     disk, _ = await three_segments(monkeypatch)
     disk.poke(FIRST, disk.read(FIRST)[:-1])
     assert (await refused(disk, FIRST)).offset > HEADER_BYTES
+
+
+async def test_batches_that_are_gone_before_a_segment_without_any_stop_the_start(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the header of the last segment still tells that there were more."""
+    disk, made = await three_segments(monkeypatch)
+    *_, closed, live = disk.names()
+    header = disk.read(live)[:HEADER_BYTES]
+    last = made[decode_header(header).first_batch - 2]
+    disk.poke(closed, disk.read(closed).removesuffix(encode_batch(last)))
+    disk.poke(live, header)
+    assert f"at batch {last.number} is due" in str(await refused(disk, live))
 
 
 async def test_a_bad_record_before_others_stops_the_start_in_any_segment(

@@ -80,6 +80,22 @@ async def test_a_torn_tail_of_the_last_segment_is_cut_with_a_warning(disk: Disk,
     log.close()
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("00000000.log", "1.log", "000000001.log", "0000000a.log", "0000000\N{ARABIC-INDIC DIGIT ONE}.log"),
+        *("-0000001.log", "00000001", ".log", "00000001.log.new", "00000001.checkpoint", "9" * 40 + ".log"),
+    ],
+)
+def test_only_one_spelling_is_the_name_of_a_segment(name: str) -> None:
+    assert room.sequence_of(name) is None
+
+
+@pytest.mark.parametrize("sequence", [1, 99_999_999, 100_000_000, 10**15])
+def test_the_name_of_a_segment_tells_its_number(sequence: int) -> None:
+    assert room.sequence_of(segment_name(sequence)) == sequence
+
+
 async def test_other_files_and_unfinished_segments_are_no_part_of_the_log(
     disk: Disk, autojump_clock: MockClock
 ) -> None:
