@@ -63,7 +63,15 @@ class Local:
         """How many cells of one push may be kept aside; what clients may make here never bounds what members tell."""
         return max(MAX_ASIDE_CELLS, 2 * self.replica.max_counters + PUSH_CELLS)
 
-    def hello(self, *, twin: bool = False, challenge: bytes = b"", seen: dict[bytes, int] | None = None) -> Hello:
+    def hello(
+        self,
+        *,
+        twin: bool = False,
+        challenge: bytes = b"",
+        seen: dict[bytes, int] | None = None,
+        resumes: int = 0,
+        kept: int = 0,
+    ) -> Hello:
         """What this node says first on a link; see `wire.Hello`."""
         identity = self.replica.identity
         return Hello(
@@ -79,6 +87,8 @@ class Local:
             challenge,
             self.members.self_address or "",
             seen or {},
+            resumes,
+            kept,
         )
 
     # The disk, and holds
