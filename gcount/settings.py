@@ -43,7 +43,7 @@ class Settings:
         data_dir: Absolute path of the folder that holds everything durable.
         timeout: Seconds that a request which depends on peers may take.
         cluster: Only nodes of one cluster name talk to each other.
-        max_counters: Most counter names that this node takes.
+        max_counters: With how many counter names clients can make no further ones; what members tell is always taken.
         log_format: How log lines are written.
         max_connections: Most connections held open at a time.
         fast_lane: Whether plain requests are answered without the application server.
@@ -136,7 +136,7 @@ def _command() -> click.Command:
             option("--listen", "HOST:PORT", f"Where to listen; [::]: everywhere; port 0: any.  [{DEFAULT_LISTEN}]"),
             option("--data-dir", "DIR", "Folder of all durable data.  [data/ID in the project's folder]"),
             option("--cluster", "NAME", "Only nodes of one name talk to each other.  [empty]"),
-            option("--max-counters", "NUMBER", f"Most counters this node takes.  [{DEFAULT_MAX_COUNTERS}]"),
+            option("--max-counters", "NUMBER", f"Most counters that clients can make.  [{DEFAULT_MAX_COUNTERS}]"),
             option("--max-connections", "NUMBER", f"Most open connections.  [{DEFAULT_MAX_CONNECTIONS}]"),
             option("--log-format", "text|json", "How log lines are written.  [text]"),
             option("--fast-lane", "on|off", "Answer plain requests without the application server.  [on]"),

@@ -12,14 +12,17 @@ import trio
 
 from gcount.cluster.conversation import Conversation
 from gcount.cluster.copies import find_original
+from gcount.cluster.handover import Handover
 from gcount.cluster.local import Local
 from gcount.cluster.peers import Peers
 from gcount.cluster.transport import Link
 from gcount.core import wire
 from gcount.core.boots import Boots
 from gcount.core.counters import Delta
+from gcount.core.kept import Kept
 from gcount.core.limits import MAX_INCARNATIONS
 from gcount.core.link import Intake
+from gcount.core.parcels import Assembly
 from gcount.errors import DiskFull, LinkClosed, LinkError, LinkRefused, ProtocolError, leaves
 from gcount.storage.commits import Commit
 from gcount.throttle import Throttle
@@ -48,6 +51,7 @@ class Acceptor:
         self._links: dict[_Accepted, None] = {}  # in the order of their hellos
         self._refused = Throttle("link refused", quiet=60.0)
         self._boots = Boots()
+        self._handover = Handover(self._links, local.max_aside_cells)
 
     def __len__(self) -> int:
         return len(self._links)
@@ -56,6 +60,7 @@ class Acceptor:
         """End all links: whoever dialled them dials again, and learns who this node is now."""
         for link in self._links:
             link.scope.cancel()
+        self._handover.kept.clear()
 
     async def serve(self, link: Link, caller: str, promote: Callable[[], bool]) -> None:
         """Talk to whoever dialled, until the link is over.
@@ -68,7 +73,9 @@ class Acceptor:
         talk = Conversation(link, self._local.metrics.link_bytes, "accepted")
         try:
             hello = await self._first(talk)
-            accepted = _Accepted(self._local, talk, hello, promote, self._strangers_aside, self._boots)
+            accepted = _Accepted(
+                self._local, talk, hello, promote, self._strangers_aside, self._boots, self._handover.kept
+            )
             self._local.guard.met(hello, caller)
             twin = self._supersede(hello)
             self._links[accepted] = None
@@ -79,6 +86,7 @@ class Acceptor:
             finally:
                 del self._links[accepted]
                 self._local.release_all(accepted)
+                self._handover.left_by(accepted)
         except* LinkError as group:
             for error in leaves(group):
                 if not isinstance(error, LinkClosed):
@@ -111,6 +119,7 @@ class Acceptor:
         for link in self._links:
             if link.hello.node == hello.node and link.hello.boot != hello.boot:
                 link.scope.cancel()
+        self._handover.kept.met(hello.node, hello.boot)
         return twin
 
     def _strangers_aside(self) -> int:
@@ -123,8 +132,11 @@ class Acceptor:
             await local.adopt(hello.membership)
             await local.settle()
         self._peers.redial(hello.node)
-        answer = local.hello(twin=twin, seen=local.members.seen((hello.incarnation, *hello.retired), {}))
-        accepted.greeted(answer)
+        lives = (hello.incarnation, *hello.retired)
+        seen = local.members.seen(lives, self._handover.seen(set(lives)))
+        left = self._handover.left_for(accepted)
+        answer = local.hello(twin=twin, seen=seen, kept=0 if left is None else left.parcels)
+        accepted.greeted(answer, left)
         await talk.send(answer)
 
 
@@ -154,17 +166,19 @@ class _Accepted:
         promote: Callable[[], bool],
         strangers_aside: Callable[[], int],
         boots: Boots,
+        kept: Kept,
     ) -> None:
         self.hello = hello
         self._own = {hello.incarnation, *hello.retired}
         self._strangers_aside = strangers_aside
         self._boots = boots
+        self._kept = kept
         self._promote = promote
         self._promoted = False
         self.scope = trio.CancelScope()
         self._local = local
         self._talk = talk
-        self._intake = Intake(0, {}, hello.membership)
+        self.intake = Intake(0, {}, hello.membership)
         self._wake = trio.Event()
         self._drained = trio.Event()
         self._errands = 0
@@ -179,12 +193,12 @@ class _Accepted:
     @property
     def aside(self) -> int:
         """How many cells of an unfinished push are kept for it."""
-        return self._intake.aside
+        return self.intake.aside
 
-    def greeted(self, answer: wire.Hello) -> None:
-        """This node's hello is about to be sent."""
+    def greeted(self, answer: wire.Hello, left: Assembly | None) -> None:
+        """This node's hello is about to be sent; the caller may go on with what another link has left."""
         known = self.hello.membership.merge(answer.membership)
-        self._intake = Intake(self._local.max_aside_cells, answer.digest, known)
+        self.intake = Intake(self._local.max_aside_cells, answer.digest, known, left)
 
     async def run(self) -> None:
         """Answer until the link is over."""
@@ -210,7 +224,7 @@ class _Accepted:
                         self._unsettled = [collect for collect in self._unsettled if collect.name != name]
                         self._local.release(name, self)
                     case wire.Members(membership=membership):
-                        self._intake.membership = self._intake.membership.merge(membership)
+                        self.intake.membership = self.intake.membership.merge(membership)
                         self._errand(nursery, self._local.adopt, membership)
                     case _:
                         raise ProtocolError(f"a {type(message).__name__} came from the dialling end")
@@ -218,18 +232,19 @@ class _Accepted:
     def _beat(self) -> None:
         if not self._promoted and self.is_member:
             self._promoted = self._promote()
+        self._kept.expire(trio.current_time())
         replica = self._local.replica
-        newer = self._intake.newer_membership(replica.membership)
-        self._answer(wire.Beaten(self._intake.news(replica.counters.digest()), newer))
+        newer = self.intake.newer_membership(replica.membership)
+        self._answer(wire.Beaten(self.intake.news(replica.counters.digest()), newer))
 
     def _push(self, nursery: trio.Nursery, push: wire.Push) -> None:
-        deltas = self._intake.pushed(push)
+        deltas = self.intake.pushed(push)
         if deltas is None and not self.is_member and self._strangers_aside() > MAX_STRANGER_CELLS:
             raise ProtocolError(
                 f"nodes that are no members left more than {MAX_STRANGER_CELLS} cells in unfinished pushes"
             )
         if deltas is None:
-            self._answer(self._intake.ack({}))
+            self._answer(self.intake.ack({}))
         else:
             # Staged at once, not by the errand: what another boot's hello has to wait for must be seen waiting.
             commit = self._local.committer.take(self._permitted(deltas), urgent=push.urgent and self.is_member)
@@ -241,7 +256,7 @@ class _Accepted:
             await commit.wait()
         except DiskFull as error:
             refused = str(error)
-        self._answer(self._intake.ack(self._local.replica.counters.digest(), refused))
+        self._answer(self.intake.ack(self._local.replica.counters.digest(), refused))
 
     def _permitted(self, deltas: list[Delta]) -> list[Delta]:
         """From a node that is no member only its own incarnations are accepted, and nobody else's under that name.
@@ -301,7 +316,7 @@ class _Accepted:
 
     def _collected(self, collect: wire.Collect) -> None:
         replica = self._local.replica
-        news = self._intake.newer_membership(replica.membership)
+        news = self.intake.newer_membership(replica.membership)
         self._answer(wire.Collected(collect.round, replica.cells(collect.name), news))
 
     def _errand(self, nursery: trio.Nursery, errand: Callable[[T], Awaitable[object]], subject: T) -> None:

@@ -22,12 +22,13 @@ SETTLE_TIMEOUT = 60.0
 logger: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
-async def say_hello(local: Local, talk: Conversation) -> tuple[wire.Hello, wire.Hello | None]:
+async def say_hello(local: Local, talk: Conversation, resumes: int = 0) -> tuple[wire.Hello, wire.Hello | None]:
     """Say hello and wait for the answer.
 
     Args:
         local: this node.
         talk: a link that was just dialled.
+        resumes: the transfer that it would go on with; 0 when there is none.
 
     Returns:
         What was said; and the answer, None when the other end is this node itself. An echo is not: the hello has to
@@ -37,7 +38,7 @@ async def say_hello(local: Local, talk: Conversation) -> tuple[wire.Hello, wire.
         LinkError: there is no such answer.
     """
     challenge = local.random.randbytes(ID_BYTES)
-    said = local.hello(challenge=challenge)
+    said = local.hello(challenge=challenge, resumes=resumes)
     local.members.ask(challenge)
     try:
         await talk.send(said)

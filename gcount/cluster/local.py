@@ -10,7 +10,7 @@ from gcount.cluster.identity_guard import IdentityGuard
 from gcount.cluster.members import Members
 from gcount.core.holds import Holds
 from gcount.core.identity import Standing
-from gcount.core.limits import ID_BYTES, PUSH_CELLS
+from gcount.core.limits import ID_BYTES, MAX_ASIDE_CELLS, PUSH_CELLS
 from gcount.core.membership import Membership
 from gcount.core.replica import Replica
 from gcount.core.wire import PROTOCOL, Hello
@@ -60,10 +60,18 @@ class Local:
 
     @property
     def max_aside_cells(self) -> int:
-        """How many cells of one push may be kept aside: one delta of all counters, with others before it."""
-        return 2 * self.replica.max_counters + PUSH_CELLS
+        """How many cells of one push may be kept aside; what clients may make here never bounds what members tell."""
+        return max(MAX_ASIDE_CELLS, 2 * self.replica.max_counters + PUSH_CELLS)
 
-    def hello(self, *, twin: bool = False, challenge: bytes = b"", seen: dict[bytes, int] | None = None) -> Hello:
+    def hello(
+        self,
+        *,
+        twin: bool = False,
+        challenge: bytes = b"",
+        seen: dict[bytes, int] | None = None,
+        resumes: int = 0,
+        kept: int = 0,
+    ) -> Hello:
         """What this node says first on a link; see `wire.Hello`."""
         identity = self.replica.identity
         return Hello(
@@ -79,6 +87,8 @@ class Local:
             challenge,
             self.members.self_address or "",
             seen or {},
+            resumes,
+            kept,
         )
 
     # The disk, and holds

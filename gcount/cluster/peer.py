@@ -1,11 +1,14 @@
 """One member as this node sees it: the link that it dialled, what waits to be sent on it, when to dial again."""
 
+from collections.abc import Callable
+
 import trio
 
 from gcount.cluster.conversation import Conversation
 from gcount.core import wire
 from gcount.core.counters import Counters, Digest
-from gcount.core.link import Pusher
+from gcount.core.kept import KEEP
+from gcount.core.link import Pusher, Transfer
 
 BACKOFF_FIRST = 0.05  # seconds
 BACKOFF_MOST = 0.5  # with the dial itself, less than what a node with an empty directory waits for its members
@@ -26,6 +29,9 @@ class Peer:
         self.last_contact: float | None = None
         self.pusher: Pusher | None = None
         self._last_pusher: Pusher | None = None  # of this link or the one before
+        self._life: tuple[bytes, bytes] | None = None  # node and boot at the other end of that link
+        self._left: Transfer | None = None  # what the link before left unfinished
+        self._left_until = 0.0
         self.scope = trio.CancelScope()
         self.serving = trio.CancelScope()  # all of its loop
         self.redial = trio.Event()
@@ -59,10 +65,26 @@ class Peer:
             await self._wake.wait()
         self._wake = trio.Event()
 
-    def linked(self, talk: Conversation, pusher: Pusher, now: float) -> None:
-        """The peer said hello."""
-        self._talk, self.pusher, self.state, self.reason, self.last_contact = talk, pusher, "linked", "", now
-        self._last_pusher = pusher
+    @property
+    def resumes(self) -> int:
+        """The transfer that the next link may go on with; 0 when there is none."""
+        return self._left.id if self._left is not None else 0
+
+    def linked(self, talk: Conversation, hello: wire.Hello, now: float, draw: Callable[[], int]) -> None:
+        """The peer said hello.
+
+        Args:
+            talk: the link.
+            hello: what it said.
+            now: the current time, in seconds.
+            draw: gives ids to transfers.
+        """
+        left, life = self._left, (hello.node, hello.boot)
+        if left is not None and (life != self._life or not left.goes_on(hello.digest, hello.kept)):
+            left = None
+        self._left, self._life = None, life
+        self.pusher = self._last_pusher = Pusher(hello.digest, now, draw, left)
+        self._talk, self.state, self.reason, self.last_contact = talk, "linked", "", now
 
     def lag(self, counters: Counters) -> int | None:
         """How many versions it has not acknowledged, as far as is known; None when it was never reached."""
@@ -73,19 +95,29 @@ class Peer:
         told = self._last_pusher.peer if self._last_pusher else None
         return told is not None and all(told.get(who, 0) >= version for who, version in versions.items())
 
-    def unlinked(self, reason: str) -> None:
-        """The link is over, or there was none."""
+    def unlinked(self, reason: str, now: float) -> None:
+        """The link is over, or there was none: what it left unfinished waits for the next one, for a while."""
+        if self.pusher is not None:
+            self._left, self._left_until = self.pusher.interrupted(), now + KEEP
+        if now >= self._left_until or self.scope.cancel_called:
+            self._left = None
         self._talk, self.pusher, self.state, self.reason = None, None, "connecting", reason
 
     def here(self) -> None:
         """It was proven that the address is this node's own."""
         self._talk, self.pusher, self.state, self.reason, self.failures = None, None, "self", "", 0
+        self._left = None
 
     async def wait_redial(self, seconds: float) -> None:
         """Return when it is time to dial again, or somebody has a reason to."""
         with trio.move_on_after(seconds):
             await self.redial.wait()
         self.redial = trio.Event()
+
+    def hang_up(self) -> None:
+        """End the link, so that hello is said anew; the next one begins anew with all that the peer lacks."""
+        self._left = None
+        self.scope.cancel()
 
     def pause(self, jitter: float) -> float:
         """How long to wait before the next dial, in seconds.

@@ -16,13 +16,13 @@ from gcount.cluster.transport import Link, Transport
 from gcount.core import wire
 from gcount.core.counters import Digest
 from gcount.core.limits import MAX_MEMBERS
-from gcount.core.link import Pusher
 from gcount.core.membership import Membership
 from gcount.errors import LinkClosed, LinkError, LinkRefused, ProtocolError, leaves
 
 SELF_CHECK = 0.5  # seconds between two proofs that an entry is this node
 FIND_SELF_WITHIN = 0.1  # seconds at the start
 NAME_CHECK = 1.0  # seconds between two looks at what the address of a standing link stands for
+TRANSFER_BITS = 62  # of a transfer's id: nobody but the two ends can know it
 WORTH_WAKING = 3  # dials in vain; before that the pause is short, and two nodes must not spur each other on
 
 logger: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -104,7 +104,7 @@ class Peers:
     def hang_up(self) -> None:
         """End all links; each loop dials again and says hello anew."""
         for peer in self._peers.values():
-            peer.scope.cancel()
+            peer.hang_up()
 
     async def run(self, linger: float) -> None:
         """Dial whoever is a member, for ever.
@@ -180,7 +180,7 @@ class Peers:
                 log.warning("link down", reason=reason)
             elif peer.reason == "" or (refused and reason != peer.reason):
                 log.warning("peer not reached", reason=reason)
-            peer.unlinked(reason)
+            peer.unlinked(reason, trio.current_time())
             self._local.tell_news()
             await peer.wait_redial(peer.pause(self._local.random.random()))
 
@@ -205,14 +205,14 @@ class Peers:
         local = self._local
         talk = Conversation(link, local.metrics.link_bytes, peer.address)
         peer.beats = peer.beaten = 0
-        said, answer = await say_hello(local, talk)
+        said, answer = await say_hello(local, talk, peer.resumes)
         peer.came_home = answer is None
         if answer is None:
             return
         local.lost_self(peer.address)
         await heed(local, peer, talk, said, answer)
         local.guard.tells_others()
-        peer.linked(talk, Pusher(answer.digest, trio.current_time()), trio.current_time())
+        peer.linked(talk, answer, trio.current_time(), self._draw_transfer)
         logger.info("link up", peer=peer.address, node=answer.node.hex()[:8])
         self.on_linked(peer.address)
         local.tell_news()
@@ -231,6 +231,9 @@ class Peers:
                 raise LinkClosed(f"the name leads elsewhere now: {', '.join(sorted(places))}")
             if await self._is_self(peer.address):
                 raise LinkClosed("the address is this node's own now")
+
+    def _draw_transfer(self) -> int:
+        return self._local.random.getrandbits(TRANSFER_BITS) or 1
 
     async def _listen(self, peer: Peer, talk: Conversation) -> None:
         while True:

@@ -7,9 +7,13 @@ peer lacks is computed from the state when it can take it, so that a link costs 
     idle --next_push--> waiting               collecting --last parcel--> the deltas, whole
     waiting --acked--> idle                   (joined and synced by the node, then acknowledged)
     waiting --acked, refused--> idle, and quiet for a second
+
+The parcels up to a last one are a *transfer*. When the link is lost in its midst, both ends keep what they have of it,
+and the next link of the same two lives goes on where the accepting end says that it is. In any doubt the sender
+begins anew, from what the peer says that it has on disk.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain
 
 from gcount.core.counters import Counters, Delta, Digest
@@ -28,19 +32,71 @@ LEFT_PAUSE = 1.0  # seconds before an incarnation that a peer left is offered ag
 LEFT_PAUSE_MOST = 8.0
 
 
+class Transfer:
+    """Parcels that bring a peer to what they promise, of the state as it was when the first one was cut.
+
+    Args:
+        promised: the versions that the peer has when it has taken all of them.
+        parcels: each with whether it is the last one.
+    """
+
+    def __init__(self, promised: Digest, parcels: Iterator[tuple[bool, list[Delta]]]) -> None:
+        self.promised = promised
+        self.id = 0  # it gets one when there is more than one parcel
+        self._parcels = parcels
+        self._acknowledged = 0
+        self._last = False
+        self._under_way: list[Delta] | None = None
+
+    def next(self, draw: Callable[[], int]) -> tuple[bool, list[Delta]]:
+        """The parcel to be sent now, and whether it is the last one.
+
+        Args:
+            draw: gives an id, if one is needed.
+        """
+        if self._under_way is None:
+            self._last, self._under_way = next(self._parcels)
+            if not self._last:
+                self.id = self.id or draw()
+        return self._last, self._under_way
+
+    def acked(self) -> bool:
+        """The peer has the parcel that was sent; returns whether it was the last one."""
+        self._acknowledged += 1
+        self._under_way = None
+        return self._last
+
+    def goes_on(self, digest: Digest, kept: int) -> bool:
+        """Whether another link can go on with it; the parcel that was not acknowledged may have arrived or not.
+
+        Args:
+            digest: what the peer has on disk by now.
+            kept: how many parcels it says it has kept aside.
+        """
+        if kept == 0 or all(digest.get(who, 0) >= version for who, version in self.promised.items()):
+            return False
+        if kept == self._acknowledged + 1 and self._under_way is not None and not self._last:
+            self.acked()
+        return kept == self._acknowledged
+
+
 class Pusher:
     """The end that dialled: decides what the peer needs next.
 
     Args:
         digest: what the peer said in its hello that it has on disk.
         now: the current time, in seconds.
+        draw: gives ids to transfers; 0: another link can't go on with them.
+        transfer: to go on with, if there is one.
     """
 
-    def __init__(self, digest: Digest, now: float) -> None:
+    def __init__(
+        self, digest: Digest, now: float, draw: Callable[[], int] = lambda: 0, transfer: Transfer | None = None
+    ) -> None:
         self.peer: Digest = dict(digest)
         self._number = 0
-        self._parcels: Iterator[tuple[bool, list[Delta]]] | None = None
-        self._promised: Digest = {}  # what the push under way will bring the peer to
+        self._draw = draw
+        self._transfer = transfer
         self._waiting = False
         self._left: dict[bytes, tuple[int, float]] = {}  # what the peer did not take: how often, and until when to wait
         self._quiet_until = now
@@ -68,21 +124,18 @@ class Pusher:
         """
         if self._waiting or now < self._quiet_until:
             return None
-        if self._parcels is None:
+        if self._transfer is None:
             if now < self.paced_until:
                 return None
             promised, pieces = self._lacking(counters, own, now)
             if not promised:
                 return None
-            self._promised = promised
-            self._parcels = _marking_last(pack(pieces, PUSH_BYTES))
+            self._transfer = Transfer(promised, _marking_last(pack(pieces, PUSH_BYTES)))
             self.paced_until = now if now < self._urgent_until else now + PACE
-        last, parcel = next(self._parcels)
-        if last:
-            self._parcels = None
+        last, parcel = self._transfer.next(self._draw)
         self._number += 1
         self._waiting = True
-        return Push(self._number, last, parcel, now < self._urgent_until)
+        return Push(self._number, last, parcel, now < self._urgent_until, self._transfer.id)
 
     def acked(self, ack: Ack, now: float) -> None:
         """The peer answered the push under way.
@@ -90,16 +143,23 @@ class Pusher:
         Raises:
             ProtocolError: no push is under way, or it is another one.
         """
-        if not self._waiting or ack.number != self._number:
+        transfer = self._transfer
+        if not self._waiting or ack.number != self._number or transfer is None:
             raise ProtocolError(f"push {ack.number} was acknowledged, but {self._number} is the newest one")
         self._waiting = False
         self.learned(ack.digest)
         if ack.refused:
-            self._parcels = None
+            self._transfer = None
             self._quiet_until = now + REFUSED_PAUSE
-        elif self._parcels is None:
-            for incarnation, upto in self._promised.items():
+        elif transfer.acked():
+            self._transfer = None
+            for incarnation, upto in transfer.promised.items():
                 self._note(incarnation, now, taken=self.peer.get(incarnation, 0) >= upto)
+
+    def interrupted(self) -> Transfer | None:
+        """The link is lost: the transfer that another one can go on with, if there is one."""
+        transfer, self._transfer = self._transfer, None
+        return transfer if transfer is not None and transfer.id else None
 
     def _note(self, incarnation: bytes, now: float, *, taken: bool) -> None:
         if taken:
@@ -159,20 +219,39 @@ class Intake:
         max_cells: how many cells may be kept aside.
         digest: what the peer was told in the hello.
         membership: the newest that the peer is known to know.
+        assembly: what another link left of a transfer; the peer goes on with it or begins anew.
     """
 
-    def __init__(self, max_cells: int, digest: Digest, membership: Membership) -> None:
+    def __init__(
+        self, max_cells: int, digest: Digest, membership: Membership, assembly: Assembly | None = None
+    ) -> None:
         self.membership = membership
         self._max_cells = max_cells
         self._told = dict(digest)
-        self._assembly = Assembly()
+        self._assembly = Assembly() if assembly is None else assembly
+        self._taken: list[Delta] = []  # whole, but not acknowledged
         self._number = 0
         self._busy = False
+        self._over = False
 
     @property
     def aside(self) -> int:
         """How many cells are kept aside."""
         return self._assembly.cells
+
+    @property
+    def transfer(self) -> int:
+        """The transfer under way that another link could go on with; 0 when there is none."""
+        return self._assembly.transfer
+
+    def deltas(self) -> Iterator[Delta]:
+        """What came and is not acknowledged as a whole."""
+        return chain(self._assembly, self._taken)
+
+    def leave(self) -> Assembly | None:
+        """Take nothing more on this link: what there is of a transfer that another one can go on with."""
+        left, self._assembly, self._over = self._assembly, Assembly(), True
+        return left if left.transfer and left.parcels else None
 
     def pushed(self, push: Push) -> list[Delta] | None:
         """A push arrived.
@@ -181,20 +260,33 @@ class Intake:
             The whole deltas with the last parcel, else None: acknowledge it at once.
 
         Raises:
-            ProtocolError: a push is under way already, a number is skipped, or more is kept aside than allowed.
+            ProtocolError: a push is under way already, a number is skipped, another link took over, or more is kept
+                aside than allowed.
         """
         if self._busy or push.number != self._number + 1:
             raise ProtocolError(f"push {push.number} arrived while push {self._number} was the newest one")
+        if self._over:  # the rest of a transfer must never be taken for the whole
+            raise ProtocolError(f"push {push.number} arrived after another link had taken over")
         self._number = push.number
+        if push.transfer != self._assembly.transfer:
+            self._assembly = Assembly(push.transfer)  # the sender began anew
         self._assembly.add(push.deltas)
-        if self._assembly.cells > self._max_cells:
-            raise ProtocolError(f"a push of more than {self._max_cells} cells")
-        if len(self._assembly) > MAX_INCARNATIONS:  # a node has one delta of each at most
-            raise ProtocolError(f"a push of more than {MAX_INCARNATIONS} deltas")
+        problem = self._problem()
+        if problem:
+            self.leave()  # no link shall go on with that
+            raise ProtocolError(problem)
         if not push.last:
             return None
         self._busy = True
-        return self._assembly.take()
+        self._taken, self._assembly = self._assembly.take(), Assembly()
+        return self._taken
+
+    def _problem(self) -> str:
+        if self._assembly.cells > self._max_cells:
+            return f"a push of more than {self._max_cells} cells; a higher --max-counters lets this node take more"
+        if len(self._assembly) > MAX_INCARNATIONS:  # a node has one delta of each at most
+            return f"a push of more than {MAX_INCARNATIONS} deltas"
+        return ""
 
     def ack(self, digest: Digest, refused: str = "") -> Ack:
         """The answer to the newest push.
@@ -203,7 +295,7 @@ class Intake:
             digest: what is on disk now.
             refused: why the push was not taken.
         """
-        self._busy = False
+        self._busy, self._taken = False, []
         return Ack(self._number, self.news(digest), refused)
 
     def news(self, digest: Digest) -> Digest:

@@ -7,9 +7,9 @@ let a piece claim a version whose cells, changed again since, come only with a l
 between, another node that holds them would never offer them.)
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
-from gcount.core.counters import Delta
+from gcount.core.counters import Delta, Digest
 
 MOST_DELTAS = 16
 _DELTA_OVERHEAD = 64  # bytes, at most: array header, incarnation, two versions, map header
@@ -47,17 +47,31 @@ def _part(delta: Delta, cells: dict[str, int]) -> Delta:
 
 
 class Assembly:
-    """Puts the pieces of parcels together again, in the order in which they were cut."""
+    """Puts the pieces of parcels together again, in the order in which they were cut.
 
-    def __init__(self) -> None:
+    Args:
+        transfer: names the parcels, so that another link can go on with them; 0: none can.
+
+    Attributes:
+        cells: how many are kept aside, for the caller's limit.
+        parcels: how many are kept aside.
+    """
+
+    def __init__(self, transfer: int = 0) -> None:
+        self.transfer = transfer
         self._whole: list[Delta] = []
-        self.cells = 0  # how many are kept aside, for the caller's limit
+        self.cells = 0
+        self.parcels = 0
 
     def __len__(self) -> int:
         return len(self._whole)
 
+    def __iter__(self) -> Iterator[Delta]:
+        return iter(self._whole)
+
     def add(self, parcel: Iterable[Delta]) -> None:
         """Keep one parcel aside."""
+        self.parcels += 1
         for piece in parcel:
             self.cells += len(piece.cells)
             last = self._whole[-1] if self._whole else None
@@ -69,5 +83,14 @@ class Assembly:
 
     def take(self) -> list[Delta]:
         """The whole deltas; the assembly is empty afterwards."""
-        whole, self._whole, self.cells = self._whole, [], 0
+        whole, self._whole, self.cells, self.parcels = self._whole, [], 0, 0
         return whole
+
+
+def highest(deltas: Iterable[Delta], incarnations: Collection[bytes]) -> Digest:
+    """The highest version in some deltas, for those of some incarnations of which there is any."""
+    found: Digest = {}
+    for delta in deltas:
+        if delta.incarnation in incarnations:
+            found[delta.incarnation] = max(delta.upto, found.get(delta.incarnation, 0))
+    return found

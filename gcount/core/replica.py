@@ -24,7 +24,7 @@ class Replica:
 
     Args:
         identity: who this node is.
-        max_counters: how many names clients may make it hold.
+        max_counters: with so many names, clients and nodes that are no members can't add further ones; members can.
 
     `amounts` is what was staged of this node's own increments since the last seal.
 
@@ -79,8 +79,8 @@ class Replica:
 
     @property
     def room_for_names(self) -> int:
-        """How many new names are left, when all that peers' deltas have staged is durable."""
-        return self.max_counters - len(self.counters) - self._new_names - self._sealed_names
+        """How many new names nodes that are no members can add, when all that deltas have staged is durable."""
+        return max(0, self.max_counters - len(self.counters) - self._new_names - self._sealed_names)
 
     @property
     def incarnations(self) -> int:
@@ -124,7 +124,7 @@ class Replica:
             )
         if pending == 0 and name not in self.counters and not self._has_room():
             raise CounterLimitReached(
-                f"this node holds {self.max_counters} counters already; names already known go on"
+                f"this node takes new counters up to {self.max_counters} (--max-counters); names already known go on"
             )
         self._staged += amount
         self.amounts[name] = waiting = self.amounts.get(name, 0) + amount

@@ -310,7 +310,7 @@ async def test_increments_of_a_node_that_is_not_confirmed_wait_for_that(monkeypa
 async def test_at_the_limit_of_counters_the_error_is_that_of_a_single_command() -> None:
     async with serving(max_counters=2) as running:
         client = await running.connect()
-        refused = "OOM this node holds 2 counters already; names already known go on"
+        refused = "OOM this node takes new counters up to 2 (--max-counters); names already known go on"
         assert await client.ask("INCR a;INCR b;INCR c;INCR a") == [1, 1, refused, 2]
         assert await client.ask("INCRBY c 1") == refused
         assert await client.ask("INCR c;INCR c") == [refused] * 2

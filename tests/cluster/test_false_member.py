@@ -91,8 +91,9 @@ async def test_a_slow_peer_that_never_acknowledges_costs_one_push(autojump_clock
         assert peer._talk
         assert peer._talk.unsent == 0
         assert peer.pusher
-        assert peer.pusher._parcels is None
-        assert len(peer.pusher._promised) == 1
+        assert peer.pusher._transfer
+        assert peer.pusher._transfer._last
+        assert len(peer.pusher._transfer.promised) == 1
         assert peer.pusher.peer == {}
         assert peer.lag(cluster[1].node.local.replica.counters) == sum(
             cluster[1].node.local.replica.counters.digest().values()

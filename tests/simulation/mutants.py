@@ -53,12 +53,12 @@ def acknowledged_before_the_peers_sync(push: Any) -> Any:
     """A push is acknowledged as it arrives."""
 
     def change(self: Any, nursery: Any, message: Any) -> None:
-        deltas = self._intake.pushed(message)
+        deltas = self.intake.pushed(message)
         known = self._local.replica.counters.digest()
         if deltas:
             self._local.committer.take(deltas)
             known |= {delta.incarnation: max(delta.upto, known.get(delta.incarnation, 0)) for delta in deltas}
-        self._answer(self._intake.ack(known if message.last else {}))
+        self._answer(self.intake.ack(known if message.last else {}))
 
     return change
 

@@ -1,0 +1,66 @@
+"""Which accepted link goes on with what another one has left of a transfer, and what is told of all that is unfinished.
+
+What a member's link leaves unfinished is kept for a while for the next link of the same boot: see `core/kept.py`. It
+is dropped when another boot of that node says hello, and when this node's own identity changes.
+"""
+
+from collections.abc import Collection
+from itertools import chain
+from typing import Protocol
+
+import trio
+
+from gcount.core import wire
+from gcount.core.counters import Digest
+from gcount.core.kept import Kept
+from gcount.core.link import Intake
+from gcount.core.parcels import Assembly, highest
+
+
+class Accepted(Protocol):
+    """What has to be known of an accepted link."""
+
+    hello: wire.Hello
+    intake: Intake
+    scope: trio.CancelScope
+
+    @property
+    def is_member(self) -> bool:
+        """Whether a member of the cluster is at the other end."""
+
+
+class Handover:
+    """Passes unfinished transfers from link to link.
+
+    Args:
+        links: all that are open.
+        max_cells: how many cells may be kept of links that are over.
+    """
+
+    def __init__(self, links: Collection[Accepted], max_cells: int) -> None:
+        self.kept = Kept(max_cells)
+        self._links = links
+
+    def seen(self, incarnations: Collection[bytes]) -> Digest:
+        """The highest versions of some incarnations in all that peers have pushed and that is not durable (yet)."""
+        return highest(chain(self.kept, *(link.intake.deltas() for link in self._links)), incarnations)
+
+    def left_by(self, link: Accepted) -> None:
+        """A link is over. Of one that this node ended on purpose nothing may come back."""
+        left = link.intake.leave()
+        if left is not None and link.is_member and not link.scope.cancel_called:
+            self.kept.keep(link.hello.node, link.hello.boot, left, trio.current_time())
+
+    def left_for(self, caller: Accepted) -> Assembly | None:
+        """What another link of the caller's boot has left of the transfer that the caller would go on with.
+
+        That link may be open still, as half of a connection that was lost: whatever comes on it now comes too late.
+        """
+        hello = caller.hello
+        if not hello.resumes or not caller.is_member:
+            return None
+        for link in self._links:
+            if link.intake.transfer == hello.resumes and (link.hello.node, link.hello.boot) == (hello.node, hello.boot):
+                link.scope.cancel()
+                return link.intake.leave()
+        return self.kept.take(hello.node, hello.boot, hello.resumes, trio.current_time())

@@ -1,0 +1,402 @@
+"""A node that has to be filled over a bad road gets further with each link, and never takes a part for the whole."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from gcount.cluster.conversation import SILENCE
+from gcount.cluster.handover import Handover
+from gcount.cluster.peer import Peer
+from gcount.core import kept, link, wire
+from gcount.core.counters import Delta
+from gcount.core.kept import KEEP
+from gcount.core.limits import MAX_VERSION
+from tests.cluster.impostor import Impostor, joined_by_impostor, linked
+from tests.simulation.caller import HELLO, Caller, call, hello
+from tests.simulation.checks import all_equal
+from tests.simulation.cluster import Host, SimCluster, open_cluster
+
+NAMES = [f"name-{number:03}" for number in range(200)]
+PARCELS = 40  # that all of them take, at least
+MINE = HELLO.incarnation
+WHOLE = dict.fromkeys(NAMES[:6], 1)
+
+
+@pytest.fixture(autouse=True)
+def small_parcels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(link, "PUSH_BYTES", 160)
+
+
+class Watch:
+    """Counts what one node pushes to another."""
+
+    def __init__(self, cluster: SimCluster, one: Host, other: Host) -> None:
+        self.pushes: list[wire.Push] = []
+        self._way = (one.address, other.address)
+        cluster.network.tap = self._sent
+
+    def _sent(self, sender: str, receiver: str, data: bytes) -> None:
+        if (sender, receiver) == self._way and isinstance(message := wire.decode(data), wire.Push):
+            self.pushes.append(message)
+
+    @property
+    def parcels(self) -> list[wire.Push]:
+        return [push for push in self.pushes if push.transfer]
+
+
+def peer_of(one: Host, other: Host) -> Peer:
+    peer = one.node.peers.get(other.address)
+    assert peer is not None
+    return peer
+
+
+def filled(host: Host) -> bool:
+    return len(host.node.local.replica.counters) == len(NAMES)
+
+
+async def break_links(cluster: SimCluster, one: Host, other: Host, every: float) -> int:
+    """Lose all connections between two nodes again and again until one holds all; returns how often."""
+    lost = 0
+    with trio.fail_after(60):
+        while True:
+            with trio.move_on_after(every):
+                await cluster.eventually(lambda: filled(other), 60)
+                return lost
+            lost += 1
+            cluster.network.drop(one.address, other.address)
+
+
+@asynccontextmanager
+async def full_and_empty() -> AsyncIterator[tuple[SimCluster, Host, Host]]:
+    """A node with all names and a member without any, over a road of round trips of 100 ms, which is cut."""
+    async with open_cluster(2) as cluster:
+        one, two = cluster.hosts
+        await cluster.converged("none", 0)
+        cluster.network.cut(one.address, two.address)
+        await trio.sleep(2 * SILENCE)
+        await one.node.increment_many([(name, 1) for name in NAMES])
+        cluster.network.delay = (0.05, 0.05)
+        yield cluster, one, two
+
+
+async def test_an_empty_node_is_filled_though_no_link_lives_long_enough_for_all(autojump_clock: MockClock) -> None:
+    async with full_and_empty() as (cluster, one, two):
+        watch = Watch(cluster, one, two)
+        cluster.network.heal()
+        lost = await break_links(cluster, one, two, every=1.5)
+        await cluster.eventually(lambda: peer_of(one, two).lag(one.node.local.replica.counters) == 0)
+        assert lost >= 3
+        assert len({push.transfer for push in watch.parcels}) == 1
+        assert len({tuple(delta.cells) for push in watch.parcels for delta in push.deltas}) > PARCELS
+        assert len(watch.parcels) <= len({str(push.deltas) for push in watch.parcels}) + lost
+        await all_equal(cluster)
+
+
+async def test_what_is_counted_meanwhile_arrives_too(autojump_clock: MockClock) -> None:
+    async with full_and_empty() as (cluster, one, two):
+        cluster.network.heal()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(count, one)
+            nursery.start_soon(count, two)
+            assert await break_links(cluster, one, two, every=1.5) >= 3
+            nursery.cancel_scope.cancel()
+        total = one.node.value(NAMES[0]) + two.node.value(NAMES[0])
+        await cluster.eventually(lambda: one.node.value(NAMES[0]) == two.node.value(NAMES[0]))
+        assert total // 2 <= one.node.value(NAMES[0])
+        assert await two.node.consistent_value(NAMES[0]) == one.node.value(NAMES[0])
+        await all_equal(cluster)
+
+
+async def count(host: Host) -> None:
+    while True:
+        await host.node.increment(NAMES[0], 1)
+        await trio.sleep(0.3)
+
+
+async def half_way(cluster: SimCluster, watch: Watch) -> None:
+    await cluster.eventually(lambda: len(watch.parcels) >= PARCELS // 2, 20)
+
+
+@pytest.mark.parametrize("which", [0, 1])
+async def test_a_node_that_starts_anew_in_the_midst_of_a_transfer_begins_anew(
+    autojump_clock: MockClock, which: int
+) -> None:
+    async with full_and_empty() as (cluster, one, two):
+        watch = Watch(cluster, one, two)
+        cluster.network.heal()
+        await half_way(cluster, watch)
+        await cluster.hosts[which].restart()
+        await cluster.eventually(lambda: filled(two), 20)
+        assert len({push.transfer for push in watch.parcels}) == 2
+        await all_equal(cluster)
+
+
+async def test_a_sender_keeps_what_is_left_for_a_minute_and_no_longer(autojump_clock: MockClock) -> None:
+    async with full_and_empty() as (cluster, one, two):
+        watch = Watch(cluster, one, two)
+        for away, transfers in [(KEEP / 2, 1), (KEEP + 10, 2)]:
+            cluster.network.heal()
+            await half_way(cluster, watch)
+            cluster.network.cut(one.address, two.address)
+            await trio.sleep(away)
+            assert bool(peer_of(one, two).resumes) == (transfers == 1)
+            assert len({push.transfer for push in watch.parcels}) == 1
+            assert not filled(two)
+        cluster.network.heal()
+        await cluster.eventually(lambda: filled(two), 20)
+        assert len({push.transfer for push in watch.parcels}) == 2
+        await all_equal(cluster)
+
+
+async def test_a_node_that_says_hello_under_a_new_identity_begins_anew(autojump_clock: MockClock) -> None:
+    async with full_and_empty() as (cluster, one, two):
+        watch = Watch(cluster, one, two)
+        for host in (one, two):
+            before = len({push.transfer for push in watch.parcels})
+            cluster.network.heal()
+            await cluster.eventually(lambda: len(watch.parcels) % PARCELS > PARCELS // 2, 20)
+            host.node._hang_up()
+            await trio.sleep(1.0)
+            assert len({push.transfer for push in watch.parcels}) == max(1, before) + 1
+            assert not filled(two)
+        await cluster.eventually(lambda: filled(two), 20)
+        await all_equal(cluster)
+
+
+async def test_a_node_that_gets_a_new_identity_while_there_is_no_link_begins_anew(autojump_clock: MockClock) -> None:
+    async with full_and_empty() as (cluster, one, two):
+        watch = Watch(cluster, one, two)
+        cluster.network.heal()
+        await half_way(cluster, watch)
+        cluster.network.drop(one.address, two.address)
+        await cluster.eventually(lambda: bool(peer_of(one, two).resumes))
+        one.node._hang_up()
+        assert not peer_of(one, two).resumes
+        await cluster.eventually(lambda: filled(two), 20)
+        await all_equal(cluster)
+
+
+async def test_nothing_is_left_for_an_address_that_turns_out_to_be_the_nodes_own(autojump_clock: MockClock) -> None:
+    async with full_and_empty() as (cluster, one, two):
+        watch = Watch(cluster, one, two)
+        cluster.network.heal()
+        await half_way(cluster, watch)
+        cluster.network.drop(one.address, two.address)
+        await cluster.eventually(lambda: bool(peer_of(one, two).resumes))
+        peer_of(one, two).here()
+        assert not peer_of(one, two).resumes
+
+
+@pytest.mark.parametrize("what", ["boot", "node", "nothing kept", "too much", "too little"])
+async def test_a_sender_goes_on_only_where_the_same_life_says_that_it_is(autojump_clock: MockClock, what: str) -> None:
+    async with open_cluster(1) as cluster:
+        impostor = await joined_by_impostor(cluster)
+        sent: list[wire.Push] = []
+
+        def tap(sender: str, receiver: str, data: bytes) -> None:
+            if receiver == impostor.address and isinstance(message := wire.decode(data), wire.Push):
+                sent.append(message)
+
+        cluster.network.tap = tap
+        await cluster[1].node.increment_many([(name, 1) for name in NAMES])
+        await cluster.eventually(lambda: len(sent) == 5, 20)
+        changes: dict[str, dict[str, Any]] = {
+            "boot": {"boot": b"2" * 16, "kept": 4},
+            "node": {"node": b"o" * 16, "kept": 4},
+            "nothing kept": {"kept": 0},
+            "too much": {"kept": 6},
+            "too little": {"kept": 3},
+        }
+        await lose_link(cluster, impostor, changes[what])
+        await cluster.eventually(lambda: len(sent) >= 6, 5)
+        assert sent[5].transfer != sent[0].transfer
+        assert sent[5].deltas == sent[0].deltas
+
+
+async def lose_link(cluster: SimCluster, impostor: Impostor, changes: dict[str, Any]) -> None:
+    impostor.hello = hello(**changes)
+    cluster.network.drop(cluster[1].address, impostor.address)
+    await trio.sleep(0.1)
+
+
+# By hand, from the sending end
+
+
+def piece(number: int) -> list[Delta]:
+    return [Delta(MINE, 0, 9, dict.fromkeys(NAMES[2 * number : 2 * number + 2], 1))]
+
+
+def parcel(number: int, *, push: int | None = None) -> wire.Push:
+    """The parcels of transfer 7 are three."""
+    return wire.Push(push or number + 1, number == 2, piece(number), transfer=7)
+
+
+def handover(cluster: SimCluster) -> Handover:
+    return cluster[1].node._acceptor._handover
+
+
+async def answer_to(caller: Caller, **changes: Any) -> wire.Hello:
+    answer = await caller.ask(hello(**changes))
+    assert isinstance(answer, wire.Hello)
+    return answer
+
+
+def taken(cluster: SimCluster) -> dict[str, int]:
+    counters = cluster[1].node.local.replica.counters
+    return {name: n for name in WHOLE if (n := counters.cell(name, MINE))}
+
+
+async def joined_by_silent_impostor(cluster: SimCluster) -> None:
+    """A member that was met, and does not answer any more: a hello of another of its boots is no copy's."""
+    impostor = await joined_by_impostor(cluster)
+    cluster.network.close(impostor.address)
+    await cluster.eventually(lambda: not linked(cluster[1], impostor.address))
+
+
+@asynccontextmanager
+async def two_parcels_left() -> AsyncIterator[SimCluster]:
+    """A member's link was lost after two of three parcels."""
+    async with open_cluster(1) as cluster:
+        await joined_by_silent_impostor(cluster)
+        async with call(cluster, cluster[1]) as caller:
+            await answer_to(caller)
+            await caller.ask(parcel(0))
+            await caller.ask(parcel(1))
+            assert handover(cluster).seen({MINE}) == {MINE: 9}
+        await cluster.eventually(lambda: len(handover(cluster).kept) == 1)
+        yield cluster
+
+
+async def test_the_next_link_goes_on_and_nothing_is_told_before_the_whole_is_on_disk(autojump_clock: MockClock) -> None:
+    async with two_parcels_left() as cluster:
+        assert handover(cluster).seen({MINE, bytes(16)}) == {MINE: 9}
+        async with call(cluster, cluster[1]) as caller:
+            answer = await answer_to(caller, resumes=7)
+            assert (answer.kept, answer.digest.get(MINE)) == (2, None)
+            assert taken(cluster) == {}
+            assert len(handover(cluster).kept) == 0
+            assert handover(cluster).seen({MINE}) == {MINE: 9}
+            assert await caller.ask(parcel(2, push=1)) == wire.Ack(1, {MINE: 9})
+            assert taken(cluster) == WHOLE
+            assert handover(cluster).seen({MINE}) == {}
+        await cluster[1].restart()
+        assert taken(cluster) == WHOLE
+
+
+async def test_a_hello_hears_what_was_seen_of_its_lives_in_what_is_kept(autojump_clock: MockClock) -> None:
+    async with two_parcels_left() as cluster, call(cluster, cluster[1]) as caller:
+        answer = await answer_to(caller, node=b"o" * 16, boot=b"2" * 16, incarnation=b"o" * 16, retired=[MINE])
+        assert (answer.seen, answer.digest.get(MINE)) == ({MINE: 9}, None)
+
+
+@pytest.mark.parametrize("late", [False, True])
+async def test_a_link_that_is_open_by_half_gives_up_its_transfer_and_ends(
+    autojump_clock: MockClock, late: bool
+) -> None:
+    async with open_cluster(1) as cluster:
+        await joined_by_impostor(cluster)
+        async with call(cluster, cluster[1]) as first, call(cluster, cluster[1]) as second:
+            await answer_to(first)
+            await first.ask(parcel(0))
+            await (first.send if late else first.ask)(parcel(1))
+            cluster.network.delay = (0.0, 0.0)
+            assert (await answer_to(second, resumes=7)).kept in (1, 2)
+            if late:
+                await first.send(parcel(2))  # it is not the whole any more
+            assert await first.ends() < SILENCE / 2
+            assert taken(cluster) == {}
+            async with call(cluster, cluster[1]) as third:
+                next_one = (await answer_to(third, resumes=7)).kept
+                for number in range(next_one, 3):
+                    await third.ask(parcel(number, push=number - next_one + 1))
+            assert taken(cluster) == WHOLE
+
+
+@pytest.mark.parametrize(
+    "changes", [{"resumes": 8}, {"resumes": 0}, {"resumes": MAX_VERSION}, {"boot": b"2" * 16}, {"node": b"o" * 16}]
+)
+async def test_nobody_else_and_no_other_transfer_gets_what_is_kept(
+    autojump_clock: MockClock, changes: dict[str, Any]
+) -> None:
+    async with two_parcels_left() as cluster, call(cluster, cluster[1]) as caller:
+        assert (await answer_to(caller, **{"resumes": 7} | changes)).kept == 0
+        await caller.ask(wire.Push(1, True, [Delta(MINE, 0, 1, {"x": 1})], transfer=0))
+        assert taken(cluster) == {}
+
+
+async def test_another_boot_drops_what_was_kept_of_the_one_before(autojump_clock: MockClock) -> None:
+    async with two_parcels_left() as cluster:
+        async with call(cluster, cluster[1]) as caller:
+            await answer_to(caller, boot=b"2" * 16)
+            assert handover(cluster).seen({MINE}) == {}
+        async with call(cluster, cluster[1]) as caller:
+            assert (await answer_to(caller, resumes=7)).kept == 0
+
+
+async def test_another_boot_drops_what_is_on_an_open_link_too(autojump_clock: MockClock) -> None:
+    async with open_cluster(1) as cluster:
+        await joined_by_silent_impostor(cluster)
+        async with call(cluster, cluster[1]) as first, call(cluster, cluster[1]) as second:
+            await answer_to(first)
+            await first.ask(parcel(0))
+            await answer_to(second, boot=b"2" * 16)
+            assert await first.ends() < SILENCE
+            assert len(handover(cluster).kept) == 0
+            assert handover(cluster).seen({MINE}) == {}
+
+
+async def test_nothing_is_kept_of_a_node_that_is_no_member_nor_given_to_one(autojump_clock: MockClock) -> None:
+    async with open_cluster(1) as cluster:
+        async with call(cluster, cluster[1]) as caller:
+            await answer_to(caller)
+            await caller.ask(parcel(0))
+        await trio.sleep(2 * SILENCE)
+        assert handover(cluster).seen({MINE}) == {}
+    async with two_parcels_left() as cluster:
+        await cluster[1].node.configure({"actors": cluster.addresses})
+        async with call(cluster, cluster[1]) as caller:
+            assert (await answer_to(caller, resumes=7)).kept == 0
+
+
+async def test_what_is_kept_goes_after_a_minute_while_others_are_linked(autojump_clock: MockClock) -> None:
+    async with two_parcels_left() as cluster, call(cluster, cluster[1], 8) as other:
+        await answer_to(other, node=b"o" * 16)
+        for beat in range(int(2 * KEEP)):
+            await other.ask(wire.Beat())
+            assert (len(handover(cluster).kept) == 1) == (beat / 2 < KEEP - 1) or KEEP - 1 <= beat / 2 < KEEP + 1
+            await trio.sleep(0.5)
+        assert len(handover(cluster).kept) == 0
+
+
+async def test_what_is_kept_goes_with_the_identity_of_the_node_that_keeps_it(autojump_clock: MockClock) -> None:
+    async with two_parcels_left() as cluster:
+        cluster[1].node._acceptor.hang_up()
+        assert handover(cluster).seen({MINE}) == {}
+
+
+async def test_a_sender_that_begins_anew_after_all_is_taken_at_its_word(autojump_clock: MockClock) -> None:
+    async with two_parcels_left() as cluster, call(cluster, cluster[1]) as caller:
+        assert (await answer_to(caller, resumes=7)).kept == 2
+        assert await caller.ask(wire.Push(1, True, [Delta(MINE, 0, 10, {"x": 5})], transfer=0)) == wire.Ack(
+            1, {MINE: 10}
+        )
+        assert taken(cluster) == {}
+        assert cluster[1].node.value("x") == 5
+
+
+async def test_so_much_is_kept_at_most(autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept, "MAX_MEMBERS", 3)
+    async with open_cluster(1) as cluster:
+        await joined_by_impostor(cluster)
+        for transfer in range(1, 9):
+            async with call(cluster, cluster[1]) as caller:
+                await answer_to(caller)
+                await caller.ask(wire.Push(1, False, piece(0), transfer=transfer))
+        await trio.sleep(2 * SILENCE)
+        assert len(handover(cluster).kept) == 3

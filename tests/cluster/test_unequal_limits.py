@@ -1,0 +1,51 @@
+"""Nodes with unequal limits agree: a limit of counters bounds what clients make, never what members tell."""
+
+import pytest
+from trio.testing import MockClock
+
+from gcount.cluster import local
+from gcount.core import wire
+from gcount.core.counters import Delta
+from tests.simulation.caller import HELLO, call, hello
+from tests.simulation.cluster import Host, open_cluster
+
+NAMES = [f"name-{number:03}" for number in range(200)]
+MINE = HELLO.incarnation
+
+
+def filled(host: Host) -> bool:
+    return len(host.node.local.replica.counters) == len(NAMES)
+
+
+async def test_members_tell_more_names_than_clients_may_make(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "PUSH_CELLS", 0)
+    async with open_cluster(2) as cluster:
+        one, two = cluster.hosts
+        two.max_counters = 5
+        await two.restart()
+        await one.node.increment_many([(name, 1) for name in NAMES])
+        await cluster.eventually(lambda: filled(two), 20)
+        await two.node.increment(NAMES[-1], 1)
+        assert "--max-counters" in str((await two.node.increment_many([("new", 1), (NAMES[0], 1)]))[0])
+        await cluster.converged(NAMES[0], 2)
+        assert await two.node.consistent_value(NAMES[-1]) == 2
+        await two.restart()
+        await cluster.converged(NAMES[-1], 2)
+
+
+async def test_a_node_with_more_names_than_its_limit_takes_known_ones_of_who_is_no_member(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_cluster(2) as cluster:
+        one, two = cluster.hosts
+        two.max_counters = 5
+        await two.restart()
+        await one.node.increment_many([(name, 1) for name in NAMES])
+        await cluster.eventually(lambda: filled(two), 20)
+        async with call(cluster, two) as caller:
+            await caller.ask(hello(retired=[b"r" * 16]))
+            known, new = Delta(MINE, 0, 1, {NAMES[0]: 7}), Delta(b"r" * 16, 0, 1, {"new": 7})
+            assert await caller.ask(wire.Push(1, True, [known, new])) == wire.Ack(1, {MINE: 1})
+        assert (two.node.value(NAMES[0]), two.node.value("new")) == (8, 0)
