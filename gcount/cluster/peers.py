@@ -248,8 +248,8 @@ class Peers:
     async def _mint_if_due(self) -> None:
         try:
             await self._local.mint_if_due()
-        except DiskFull:
-            logger.warning("new incarnation delayed", reason="the disk is full")
+        except DiskFull as error:
+            logger.warning("new incarnation delayed", reason=str(error))
 
     async def _write(self, peer: Peer, talk: Conversation, told: Membership) -> None:
         local = self._local
