@@ -62,6 +62,8 @@ def main(argv: Sequence[str]) -> int:
         chosen = settings.parse(argv, os.environ)
     except UsageError as error:
         return _say(f"gcount-node: error: {error}", 2)
+    except Fatal as error:
+        return _say(f"gcount-node: {error}", 1)
     logs.configure(chosen.log_format)
     sys.setswitchinterval(SWITCH_INTERVAL)
     try:

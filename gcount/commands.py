@@ -11,8 +11,9 @@ import click
 from gcount import __version__
 from gcount.core.limits import ID_BYTES
 from gcount.errors import Busy, DiskFailed, Fatal, Unreadable
-from gcount.storage.disk import RealDirectory, RealDisk, unused
+from gcount.storage.disk import RealDirectory, RealDisk
 from gcount.storage.findings import Flaw
+from gcount.storage.locking import unused
 from gcount.storage.repair import repair, require_repairable
 from gcount.storage.verify import Survey, holds_log, survey
 

@@ -33,7 +33,7 @@ class IncarnationLimitReached(Refusal):
 
 
 class DiskFull(Refusal):
-    """The increment could not be written for want of space; nothing was changed."""
+    """The increment could not be written for want of space, or of a file descriptor; nothing was changed."""
 
 
 class Recovering(Refusal):
@@ -105,6 +105,20 @@ class NotRepairable(Fatal):
 
 class DiskFailed(Fatal):
     """The disk failed a write or a sync; what it holds is known again only after a restart."""
+
+
+class NotInPlace(DiskFailed):
+    """What the node writes to is no longer what is found at its path: what it acknowledged would be lost.
+
+    Args:
+        path: of the live segment, or of the data directory.
+    """
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            f"{path} was deleted, moved or replaced under the running node, which acknowledges nothing any more. "
+            f"Put the data directory back; or start on an empty one, and the members give back what they have"
+        )
 
 
 class Unreadable(DiskFailed):

@@ -46,7 +46,8 @@ class Metrics:
         self.checkpoints_failed = Counter(
             "gcount_checkpoints_failed", "Checkpoints that found no room.", registry=registry
         )
-        self.disk_full = Counter("gcount_disk_full", "Batches refused for want of room.", registry=registry)
+        words = "Batches refused for want of room, or of a file descriptor."
+        self.disk_full = Counter("gcount_disk_full", words, registry=registry)
         self.read_rounds = Histogram(
             "gcount_consistent_read_rounds",
             "Rounds that consistent reads took, by outcome.",

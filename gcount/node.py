@@ -29,7 +29,7 @@ from gcount.metrics import Metrics
 from gcount.settings import Settings
 from gcount.storage.checkpoints import Checkpoints
 from gcount.storage.commits import Committer
-from gcount.storage.disk import Disk
+from gcount.storage.disk import Disk, shortage
 from gcount.storage.log import Log
 from gcount.storage.recovery import recover
 
@@ -256,10 +256,10 @@ class Node:
                 elif replica.identity == identity:
                     replica.identity = Identity(header.node, header.incarnation)
                 return replica
-            except DiskFull:
+            except DiskFull as error:
                 if self._no_room is None:
-                    self._no_room = "the disk is full; the start waits for room"
-                    logger.error("disk full", effect="the start waits until there is room")
+                    self._no_room = f"{error}; the start waits"
+                    logger.error(shortage(str(error)), reason=str(error), effect="the start waits until there is room")
                 await trio.sleep(ROOM_RETRY)
 
     async def _wait_to_be_known(self, name: str, deadline: float) -> None:

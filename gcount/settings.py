@@ -10,6 +10,7 @@ from typing import Literal, TypeVar
 import click
 
 from gcount import __version__
+from gcount.errors import DiskFailed
 
 PROGRAM = "gcount-node"
 PROJECT = Path(__file__).resolve().parent.parent
@@ -71,6 +72,7 @@ def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Settings:
 
     Raises:
         UsageError: a flag or value is wrong.
+        DiskFailed: the data directory is relative to a working directory that is gone.
         SystemExit: with code 0, after --help or --version has been printed.
     """
     try:
@@ -204,7 +206,13 @@ def _is_address(kind: type[ipaddress.IPv4Address | ipaddress.IPv6Address], text:
 def _folder(name: str, text: str) -> Path:
     if not text or "\0" in text:
         raise UsageError(f"{name} must be the path of a folder, got {_shown(text)}")
-    return Path(text).absolute()
+    try:
+        return Path(text).absolute()
+    except OSError as error:
+        raise DiskFailed(
+            f"the data directory {_shown(text)} can't be used: the working directory, which it is relative to, "
+            f"is gone; start in another one, or give an absolute path"
+        ) from error
 
 
 def _cluster(name: str, text: str) -> str:

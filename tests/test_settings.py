@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from gcount.errors import DiskFailed
 from gcount.settings import PROJECT, Settings, UsageError, parse
 
 
@@ -206,3 +207,15 @@ def test_help_lists_flags_variables_and_defaults(capsys: pytest.CaptureFixture[s
         "--help",
     ]:
         assert word in printed
+
+
+def test_a_relative_directory_needs_a_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(DiskFailed, match=r"'here' can't be used: the working directory, .*, is gone") as said:
+        parse([], {"GCOUNT_DATA_DIR": "here"})
+    assert "\n" not in str(said.value)
+    assert parse([], {"GCOUNT_DATA_DIR": str(tmp_path)}).data_dir == tmp_path
+    assert parse([], {}).data_dir == PROJECT / "data" / "1"

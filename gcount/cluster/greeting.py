@@ -124,7 +124,7 @@ async def mint_if_due(local: Local) -> None:
     """Make a new incarnation durable if one is due and can be; if not, increments are refused until it is."""
     try:
         await local.guard.mint_if_due()
-    except DiskFull:
-        logger.warning("new incarnation delayed", reason="the disk is full")
+    except DiskFull as error:
+        logger.warning("new incarnation delayed", reason=str(error))
     except IncarnationLimitReached as error:
         logger.error("no new incarnation", reason=str(error))

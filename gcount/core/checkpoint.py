@@ -12,6 +12,7 @@ from __future__ import annotations
 import sys
 from array import array
 from collections.abc import Iterator
+from itertools import repeat
 
 import msgspec
 
@@ -95,9 +96,20 @@ class Cells(msgspec.Struct, frozen=True, array_like=True, tag=3):
 
 
 class Aside(msgspec.Struct, frozen=True, array_like=True, tag=4):
-    """Pieces of what is kept aside (see salvage.py)."""
+    """Pieces of what is kept aside (see salvage.py).
+
+    Args:
+        deltas: the next pieces; a delta may be cut into several, of records that follow each other.
+        sizes: how many cells the whole delta has of which each of them is a piece: so what is left of a damaged
+            checkpoint tells whether all pieces are there. None in the checkpoints of former versions.
+    """
 
     deltas: list[Delta]
+    sizes: list[int] = []
+
+    def sized(self) -> Iterator[tuple[Delta, int | None]]:
+        """Each piece, with the size of the whole as far as it is known."""
+        return zip(self.deltas, self.sizes or repeat(None, len(self.deltas)), strict=True)
 
 
 class End(msgspec.Struct, frozen=True, array_like=True, tag=5):
@@ -134,6 +146,8 @@ def decode_record(payload: bytes) -> Record:
     record: Record = _decoder.decode(payload)  # msgspec's errors are ValueErrors
     if isinstance(record, Head) and not record.identity.valid():
         raise ValueError("a record holds an identity of a wrong length")
+    if isinstance(record, Aside) and len(record.sizes) not in (0, len(record.deltas)):
+        raise ValueError(f"{len(record.sizes)} sizes stand where {len(record.deltas)} should")
     return record
 
 
@@ -193,8 +207,14 @@ class Capture:
                 yield Cells(incarnation, column.version, first, count, cells, stamps, _bytes(indexes))
                 first += max(1, count)
         if self._aside:
+            sizes = {span(delta): len(delta.cells) for delta in self._aside}
             for parcel in pack(self._aside, FRAME_BYTES):
-                yield Aside(parcel)
+                yield Aside(parcel, [sizes[span(piece)] for piece in parcel])
+
+
+def span(delta: Delta) -> tuple[bytes, int, int]:
+    """What tells a delta that is kept aside from all others, and is the same for all its pieces."""
+    return delta.incarnation, delta.after, delta.upto
 
 
 def _words(data: bytes) -> array[int]:

@@ -2,12 +2,13 @@
 
 An incarnation's column is as good as before if all of it is whole, names included. Of any other one the cells that can
 be read are true, each was once durable; but to claim the column's version would hide what can't be read. So they are
-kept aside (see salvage.py): behind a gap that reaches up to that version.
+kept aside (see salvage.py): behind a gap that reaches up to that version. Likewise a delta that was kept aside already,
+of which not all pieces are there: nothing says any more what had changed up to its version.
 """
 
 from collections.abc import Iterator
 
-from gcount.core.checkpoint import Aside, Capture, Cells, Head, Names, Record, decode_record, encode_record
+from gcount.core.checkpoint import Aside, Capture, Cells, Head, Names, Record, decode_record, encode_record, span
 from gcount.core.counters import Delta
 from gcount.core.framing import MARK, read_frame
 from gcount.core.records import CHECKPOINT_MAGIC, Header, Identity, decode_header
@@ -30,7 +31,7 @@ class Remains:
         self._heads: list[Head] = []
         self._names: dict[int, str] = {}
         self._cells: dict[bytes, dict[int, Cells]] = {}  # by incarnation and first index
-        self._aside: list[Delta] = []
+        self._aside: dict[tuple[bytes, int, int], _Kept] = {}
         for record in _find_records(data):
             self._take(record)
         self.header = _header(data)
@@ -47,7 +48,7 @@ class Remains:
         replica.next_batch = self.next_batch
         for head in self._heads:
             replica.membership = head.membership
-        for delta in (*map(self._column, self._cells), *self._aside):
+        for delta in (*map(self._column, self._cells), *(kept.delta() for kept in self._aside.values())):
             if replica.counters.fits(delta):
                 replica.counters.join(delta)
             else:
@@ -79,7 +80,31 @@ class Remains:
             case Cells():
                 self._cells.setdefault(record.incarnation, {})[record.first] = record
             case Aside():
-                self._aside += record.deltas
+                for piece, size in record.sized():
+                    self._aside.setdefault(span(piece), _Kept(piece)).add(piece, size)
+
+
+class _Kept:
+    """What is there of a delta that was kept aside.
+
+    Args:
+        piece: any of it.
+    """
+
+    def __init__(self, piece: Delta) -> None:
+        self._incarnation, self._after, self._upto = span(piece)
+        self._cells: dict[str, int] = {}
+        self._size: int | None = None
+
+    def add(self, piece: Delta, size: int | None) -> None:
+        """One more piece; and how many cells the whole has, if the checkpoint says so."""
+        self._cells.update(piece.cells)
+        self._size = size
+
+    def delta(self) -> Delta:
+        """As it was if it is whole; else from its own end, which says that all before is lost."""
+        whole = len(self._cells) == self._size
+        return Delta(self._incarnation, self._after if whole else self._upto, self._upto, self._cells)
 
 
 def rebuilt(remains: Remains, live: Header, next_batch: int) -> bytes:

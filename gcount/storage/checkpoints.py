@@ -151,7 +151,7 @@ class Checkpoints:
         """Make one now.
 
         Raises:
-            DiskFull: there is no room; all is as it was.
+            DiskFull: there is no room, or no descriptor for its file; all is as it was.
             DiskFailed: the process has to end.
         """
         started = trio.current_time()
@@ -170,8 +170,9 @@ class Checkpoints:
         self._measured = 0
         self._metrics.checkpoint_made(self.made - started)
         logger.info("checkpoint", counters=capture.head.names, bytes=self.size, seconds=round(self.made - started, 3))
-        await self._disk.attempt(self._remove_others, aside=True)
-        self._log.forget(self.sequence)
+        with suppress(DiskFull):  # nothing reads what is left; the next one removes it, or a start
+            await self._disk.attempt(self._remove_others, aside=True)
+            self._log.forget(self.sequence)
 
     async def _require_room(self, guess: int) -> None:
         needed = max(guess, self.size, self._measured)

@@ -16,10 +16,12 @@ from gcount.core.records import Batch, Identity
 from gcount.core.replica import Replica
 from gcount.errors import DiskFull, Refusal
 from gcount.metrics import Metrics
+from gcount.storage.disk import FULL, shortage
 from gcount.storage.log import Log
 
 RIDE = 0.005  # seconds that deltas of peers wait for the next commit before they start one
 PROBE_AFTER = 1.0  # seconds between two attempts to write to a full disk
+LOOK_AFTER = 1.0  # seconds without a batch until it is seen whether the log is still in its place
 
 logger: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -207,9 +209,12 @@ class Committer:
         """
         while True:
             # A full disk is tried again though nobody asks: a balancer may send nothing to a node that is not ready.
-            probe = trio.current_time() + PROBE_AFTER if self.full else inf
-            with trio.CancelScope(deadline=min(self._due, probe)) as self._waiting:
+            pause = trio.current_time() + (PROBE_AFTER if self.full else LOOK_AFTER)
+            with trio.CancelScope(deadline=min(self._due, pause)) as self._waiting:
                 await self._wake.wait()
+            if not (self.full or self._wake.is_set() or self._due <= trio.current_time()):
+                await self._log.look()
+                continue
             self._wake, self._due = trio.Event(), inf
             await self._commit_all()
 
@@ -249,8 +254,9 @@ class Committer:
         now = trio.current_time()
         if reason:
             if not self.full:
-                logger.error("disk full", reason=reason, effect="increments are refused until there is room")
+                logger.error(shortage(reason), reason=reason, effect="increments are refused until there is room")
             self.full, self._failed_at = reason, now
         elif self.full and now >= self._failed_at + PROBE_AFTER:
-            logger.info("disk has room again", effect="increments are taken")
+            event = "disk has room again" if self.full == FULL else "log writable again"
+            logger.info(event, effect="increments are taken")
             self.full = None

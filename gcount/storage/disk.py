@@ -6,24 +6,32 @@ disk can tear it at any point.
 """
 
 import errno
-import fcntl
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import trio
 
-from gcount.errors import DirectoryInUse, DiskFailed, DiskFull, Unreadable
+from gcount.errors import DiskFailed, DiskFull, NotInPlace, Unreadable
+from gcount.storage.locking import LOCK, Held
 from gcount.storage.pace import Pace
 
 T = TypeVar("T")
 
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-LOCK = "lock"  # the file whose lock says that a process owns the directory
+FULL: Final = "the disk is full"
+# What is scarce now may be there in a moment: the node refuses what needs it, and goes on. Only a sync may not fail for
+# any of it. No descriptor is left when a file is opened, and not later; the kernel can lack memory in any call.
+SHORTAGES: Final = {
+    errno.ENOSPC: FULL,
+    errno.EDQUOT: FULL,
+    errno.EMFILE: "no file descriptor is left for a file of the log; raise the process's limit (ulimit -n)",
+    errno.ENFILE: "no file descriptor is left on this machine for a file of the log; raise fs.file-max",
+    errno.ENOMEM: "the kernel has no memory left to write to the log",
+}
+_GONE: Final = frozenset({errno.ENOENT, errno.ENOTDIR})
 
 
 class File(ABC):
@@ -67,12 +75,15 @@ class Directory(ABC):
         Raises:
             Unreadable: it can't be read.
             FileNotFoundError: it is not there, or not any more.
+            OSError: it can't be read now, for want of what there may be in a moment.
         """
         try:
             return self.read(name, start, size)
         except FileNotFoundError:
             raise
         except OSError as error:
+            if error.errno in SHORTAGES:
+                raise
             raise Unreadable(self.describe(name), error.strerror or str(error), bad=error.errno == errno.EIO) from error
 
     def describe(self, name: str) -> str:
@@ -98,14 +109,17 @@ class Disk(Directory):
         """The same, with errors that say what they mean for the node.
 
         Raises:
-            DiskFull: there was no room.
+            DiskFull: there was no room, or something else was lacking that may be there in a moment.
+            NotInPlace: the directory is gone.
             DiskFailed: anything else went wrong; the process has to end.
         """
         try:
             return await self.run(operation, brief=brief, aside=aside)
         except OSError as error:
-            if error.errno in FULL:
-                raise DiskFull("the disk is full") from error
+            if error.errno in SHORTAGES:
+                raise DiskFull(SHORTAGES[error.errno]) from error
+            if error.errno in _GONE and not self.is_in_place():
+                raise NotInPlace(self.describe("")) from error
             raise DiskFailed(
                 f"the disk failed: {error.strerror or error}; the next start recovers what was acknowledged"
             ) from error
@@ -113,10 +127,6 @@ class Disk(Directory):
     @abstractmethod
     def create(self, name: str) -> File:
         """A new, empty file; one of that name is replaced."""
-
-    @abstractmethod
-    def append(self, name: str) -> File:
-        """Open an existing file at its end."""
 
     @abstractmethod
     def rename(self, old: str, new: str) -> None:
@@ -134,6 +144,14 @@ class Disk(Directory):
     def free_bytes(self) -> int:
         """How much room is left."""
 
+    @abstractmethod
+    def is_in_place(self) -> bool:
+        """Whether the directory is still what others find at its path."""
+
+    @abstractmethod
+    def holds(self, name: str, file: File) -> bool:
+        """Whether what others find at a file's path is still the file that is open; for each commit, so it is quick."""
+
 
 def sync_or_fail(sync: Callable[[], None]) -> None:
     """Sync a file or a directory. Even want of space is fatal: the pages that failed may be lost and yet look written.
@@ -147,11 +165,24 @@ def sync_or_fail(sync: Callable[[], None]) -> None:
         raise DiskFailed(f"a sync failed: {error.strerror}; the next start recovers what was acknowledged") from error
 
 
-class RealFile(File):
-    """A file of the operating system."""
+def shortage(reason: str) -> str:
+    """What the node's own log calls a reason for which something was refused."""
+    return "disk full" if reason == FULL else "log not writable"
 
-    def __init__(self, path: Path, flags: int) -> None:
-        self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | flags, 0o640)
+
+class RealFile(File):
+    """A new file of the operating system; one of that name is replaced.
+
+    Args:
+        name: of the file.
+        directory: a descriptor of the directory in which it is made.
+    """
+
+    def __init__(self, name: str, directory: int) -> None:
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_CREAT | os.O_TRUNC
+        self._fd = os.open(name, flags, 0o640, dir_fd=directory)
+        stats = os.fstat(self._fd)
+        self._which = stats.st_dev, stats.st_ino
 
     def write(self, data: bytes) -> None:
         rest = memoryview(data)
@@ -167,6 +198,10 @@ class RealFile(File):
     def close(self) -> None:
         os.close(self._fd)
 
+    def is_same(self, found: os.stat_result) -> bool:
+        """Whether it is the file that was looked at."""
+        return (found.st_dev, found.st_ino) == self._which
+
 
 class RealDirectory(Directory):
     """A directory of the operating system, whoever may be writing to it.
@@ -179,7 +214,7 @@ class RealDirectory(Directory):
         self._path = path
 
     def names(self) -> list[str]:
-        return sorted(entry.name for entry in self._path.iterdir() if entry.name != LOCK)
+        return sorted(name for name in os.listdir(self._path) if name != LOCK)
 
     def read(self, name: str, start: int = 0, size: int = -1) -> bytes:
         with (self._path / name).open("rb") as file:
@@ -196,12 +231,14 @@ class RealDirectory(Directory):
 class RealDisk(RealDirectory, Disk):
     """A directory of the operating system, locked against other processes until it is closed.
 
+    All is done in the directory that is locked, also when another one has taken its place: that one is somebody else's.
+
     Args:
         path: made when it is missing.
 
     Raises:
         DirectoryInUse: another process holds it.
-        DiskFailed: it can't be made or opened.
+        DiskFailed: it can't be made, opened or locked.
     """
 
     def __init__(self, path: Path) -> None:
@@ -210,16 +247,23 @@ class RealDisk(RealDirectory, Disk):
         self._limiter = trio.CapacityLimiter(1)
         self._limiter_aside = trio.CapacityLimiter(1)
         self._pace = Pace()
-        try:
-            _make_durably(path)
-            self._lock = os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
-        except OSError as error:
-            raise DiskFailed(f"the data directory {path} can't be used: {error.strerror}") from error
-        _take(self._lock, path)
+        self._held = Held(path, make=True)
+        self._fd = self._held.fd
 
     def close(self) -> None:
         """Let other processes have the directory."""
-        os.close(self._lock)
+        self._held.close()
+
+    def names(self) -> list[str]:
+        return sorted(name for name in os.listdir(self._fd) if name != LOCK)
+
+    def read(self, name: str, start: int = 0, size: int = -1) -> bytes:
+        with open(os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._fd), "rb") as file:
+            file.seek(start)
+            return file.read(size)
+
+    def size(self, name: str) -> int:
+        return os.stat(name, dir_fd=self._fd).st_size
 
     async def run(self, operation: Callable[[], T], *, brief: bool = False, aside: bool = False) -> T:
         if brief and self._pace.in_loop(started := perf_counter()):
@@ -230,62 +274,29 @@ class RealDisk(RealDirectory, Disk):
         return await trio.to_thread.run_sync(operation, limiter=self._limiter_aside if aside else self._limiter)
 
     def create(self, name: str) -> File:
-        return RealFile(self._path / name, os.O_CREAT | os.O_TRUNC)
-
-    def append(self, name: str) -> File:
-        return RealFile(self._path / name, 0)
+        return RealFile(name, self._fd)
 
     def rename(self, old: str, new: str) -> None:
-        (self._path / old).rename(self._path / new)
+        os.rename(old, new, src_dir_fd=self._fd, dst_dir_fd=self._fd)
 
     def remove(self, name: str) -> None:
-        (self._path / name).unlink()
+        os.unlink(name, dir_fd=self._fd)
 
     def sync_names(self) -> None:
-        _sync_directory(self._path)
+        os.fsync(self._fd)
 
     def free_bytes(self) -> int:
-        stats = os.statvfs(self._path)
+        stats = os.fstatvfs(self._fd)
         return stats.f_bavail * stats.f_frsize
 
+    def is_in_place(self) -> bool:
+        try:
+            return os.path.samestat(os.stat(self._path), os.fstat(self._fd))
+        except (FileNotFoundError, NotADirectoryError):
+            return False
 
-@contextmanager
-def unused(path: Path) -> Iterator[None]:
-    """Keep nodes from using a directory for as long as the context lasts, without changing anything in it.
-
-    Raises:
-        DirectoryInUse: a process holds it.
-    """
-    try:
-        lock = os.open(path / LOCK, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:  # no node was ever started there
-        yield
-        return
-    _take(lock, path)
-    try:
-        yield
-    finally:
-        os.close(lock)
-
-
-def _take(lock: int, path: Path) -> None:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(lock)
-        raise DirectoryInUse(f"the data directory {path} is in use by another node") from None
-
-
-def _make_durably(path: Path) -> None:
-    missing = [part for part in (path, *path.parents) if not part.exists()]
-    path.mkdir(parents=True, exist_ok=True)
-    for part in missing:
-        _sync_directory(part.parent)
-
-
-def _sync_directory(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+    def holds(self, name: str, file: File) -> bool:
+        try:
+            return isinstance(file, RealFile) and file.is_same(os.stat(f"{self._path}/{name}"))
+        except (FileNotFoundError, NotADirectoryError):
+            return False

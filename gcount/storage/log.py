@@ -11,6 +11,8 @@ Invariants:
 - What a start replayed from the live segment counts for nothing until this start has written and synced it anew: a
   process that saw its sync fail may have left pages that look written and never reach the disk.
 - The file never holds anything behind the last good batch when a new one is written.
+- A batch counts only if, after its sync, the live segment is still the file at its path: a directory that was deleted,
+  moved or replaced is one that no start will read.
 
 What a checkpoint covers (see `checkpoints.py`) need not be there: then the log begins with a later segment.
 """
@@ -23,8 +25,8 @@ import structlog
 import trio
 
 from gcount.core.records import Batch, Damage, Header, Identity, Scan, decode_header, encode_batch
-from gcount.errors import DiskFailed, LogDamaged
-from gcount.storage.disk import FULL, Disk, File, sync_or_fail
+from gcount.errors import DiskFailed, LogDamaged, NotInPlace
+from gcount.storage.disk import SHORTAGES, Disk, File, sync_or_fail
 from gcount.storage.progress import Progress
 
 SEGMENT_BYTES = 16 * 1024 * 1024  # the next segment begins when the live one has passed this
@@ -175,7 +177,8 @@ class Log:
             How many bytes were written.
 
         Raises:
-            DiskFull: there was no room; the log is as it was before.
+            DiskFull: there was no room, or no descriptor for a new segment; the log is as it was before.
+            NotInPlace: the live segment is no longer the file at its path; the process has to end.
             DiskFailed: a sync failed, or a write for another reason, or cutting back; the process has to end.
         """
         data = encode_batch(batch)
@@ -189,6 +192,15 @@ class Log:
                 another, self._another = self._another, trio.Event()
                 another.set()
         return len(data)
+
+    async def look(self) -> None:
+        """See whether the live segment is still in its place, as each append does.
+
+        Raises:
+            NotInPlace: it is not: the process has to end.
+            DiskFailed: that can't be told.
+        """
+        await self._disk.attempt(self._look)
 
     def close(self) -> None:
         """Let go of the live segment."""
@@ -206,12 +218,27 @@ class Log:
         try:
             live.write(data)
         except OSError as error:
-            if error.errno not in FULL:
+            if error.errno not in SHORTAGES:
                 raise
             self._cut_back(live)
             raise
         sync_or_fail(live.sync)
         self._live_size += len(data)
+        self._look()
+
+    def _look(self) -> None:
+        name = segment_name(self._head.sequence)
+        if self._live is None:
+            raise DiskFailed("the log is closed")
+        try:
+            in_place = self._disk.holds(name, self._live)
+        except OSError as error:  # whatever it is: what was synced can't be refused any more
+            raise DiskFailed(
+                f"{self._disk.describe(name)} can't be looked at: {error.strerror}; "
+                "the next start recovers what was acknowledged"
+            ) from error
+        if not in_place:
+            raise NotInPlace(self._disk.describe(name))
 
     def _cut_back(self, live: File) -> None:
         """A partial record must not stay, or all that is written behind it would be unreadable."""
@@ -224,21 +251,20 @@ class Log:
             ) from error
 
     def _put_live(self, sequence: int, data: bytes) -> None:
-        """Make a whole file durable under a segment's name, and open it for appending."""
+        """Make a whole file durable under a segment's name, and go on appending to it."""
         name = segment_name(sequence)
         fresh = self._disk.create(name + UNFINISHED)
         try:
             fresh.write(data)
-        except OSError:
+            sync_or_fail(fresh.sync)
+            self._disk.rename(name + UNFINISHED, name)
+        except OSError:  # the segment that was live still is
             fresh.close()
             self._disk.remove(name + UNFINISHED)
             raise
-        sync_or_fail(fresh.sync)
-        fresh.close()
-        self._disk.rename(name + UNFINISHED, name)
         sync_or_fail(self._disk.sync_names)
         self.close()
-        self._live = self._disk.append(name)
+        self._live = fresh
         self._head = decode_header(data)
         self._live_size = len(data)
 

@@ -75,8 +75,8 @@ class Durable:
         pending: dict[int, tuple[int, set[str]]] = {}
         for line, is_end, call in _events(calls):
             path = call.fd
-            if call.name == "rename" and is_end and call.result == 0:
-                self._rename(*(string.decode() for string in call.strings))
+            if call.name == "renameat" and is_end and call.result == 0:
+                self._rename(*(f"{path}/{string.decode()}" for string in call.strings))
             elif path != self._directory and not path.startswith(self._directory + "/"):
                 continue
             elif call.name == "ftruncate":

@@ -18,7 +18,7 @@ from pathlib import Path
 from tests.harness.processes import Node
 from tests.harness.waiting import eventually
 
-CALLS = "write,writev,pwrite64,sendto,sendmsg,sendmmsg,sendfile,read,recvfrom,fdatasync,fsync,ftruncate,rename"
+CALLS = "write,writev,pwrite64,sendto,sendmsg,sendmmsg,sendfile,read,recvfrom,fdatasync,fsync,ftruncate,renameat"
 MAX_STRING = 4 * 1024 * 1024  # bytes of a buffer that are shown
 END_WITHIN = 10.0  # seconds that strace has for its last lines after the process has ended
 

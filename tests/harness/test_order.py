@@ -35,6 +35,10 @@ def told(fd: int, what: Path | str) -> str:
     return f"{fd}<{what if isinstance(what, str) else escaped(str(what).encode())}>"
 
 
+def quoted(text: str) -> str:
+    return f'"{escaped(text.encode())}"'
+
+
 def line(call: str, *, thread: int = THREAD) -> str:
     return f"{thread} 1700000000.000001 {call}"
 
@@ -58,7 +62,7 @@ def receive(of: str, data: bytes) -> str:
 START = [
     write(FRESH, HEADER + FIRST),
     sync(FRESH),
-    line(f'rename("{escaped(str(FRESH).encode())}", "{escaped(str(LIVE).encode())}") = 0'),
+    line(f"renameat({told(4, DIRECTORY)}, {quoted(FRESH.name)}, {told(4, DIRECTORY)}, {quoted(LIVE.name)}) = 0"),
     line(f"fsync({told(4, DIRECTORY)}) = 0"),
 ]
 WRITE, SYNC = write(LIVE, SECOND), sync(LIVE)

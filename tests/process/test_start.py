@@ -12,7 +12,7 @@ import pytest
 import trio
 
 from tests.harness.cluster import consistent_values_are, free_port, loopback_nodes, running
-from tests.harness.processes import Node
+from tests.harness.processes import LAUNCHER, Node
 
 HOST = "127.0.0.1"
 
@@ -126,6 +126,33 @@ async def test_a_data_directory_in_use_ends_with_1_and_one_line(tmp_path: Path) 
             second.kill9()
         assert str(tmp_path / "data") in line
         assert await first.add("x", 1) == 1
+
+
+WORDS = {
+    "a file": "it is not a directory",
+    "a link that leads nowhere": "it is a symbolic link that leads nowhere",
+    "relative to what is gone": "the working directory, which it is relative to, is gone",
+}
+
+
+@pytest.mark.parametrize("kind", WORDS)
+async def test_a_data_directory_that_cannot_be_one_ends_with_1_and_one_line(tmp_path: Path, kind: str) -> None:
+    """The line says what it is; nothing is made, and there is no traceback."""
+    directory, command = tmp_path / "data", [str(LAUNCHER), "--listen", f"{HOST}:0", "--data-dir"]
+    if kind == "a file":
+        directory.write_bytes(b"")
+    elif kind == "a link that leads nowhere":
+        directory.symlink_to("nowhere")
+    else:
+        directory = Path("data")
+        (tmp_path / "gone").mkdir()
+        command = ["sh", "-c", 'cd "$0" && rmdir "$0" && exec "$@"', str(tmp_path / "gone"), *command]
+    done = await trio.run_process([*command, str(directory)], capture_stderr=True, check=False)
+    assert done.returncode == 1
+    lines = [line for line in done.stderr.decode().splitlines() if not line.startswith("sh: ")]  # the launcher's shell
+    assert len(lines) == 1, done.stderr
+    assert str(directory) in lines[0]
+    assert WORDS[kind] in lines[0]
 
 
 async def test_a_taken_address_ends_with_1_and_one_line(tmp_path: Path) -> None:

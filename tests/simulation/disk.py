@@ -27,13 +27,13 @@ class _Handle(File):
         self._disk = disk
         self._life = disk.life
         self._name = name
-        self._inode = inode
+        self.inode = inode
         disk.open_files += 1
 
     def write(self, data: bytes) -> None:
         self._step("write")
         room = self._disk.free_bytes()
-        self._inode.write(data[:room])
+        self.inode.write(data[:room])
         if room < len(data):
             raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -41,14 +41,14 @@ class _Handle(File):
         try:
             self._step("sync")
         except OSError:
-            self._inode.rot(self._disk.random)
+            self.inode.rot(self._disk.random)
             raise
-        self._inode.sync()
+        self.inode.sync()
         self._disk.synced()
 
     def truncate(self, size: int) -> None:
         self._step("truncate")
-        self._inode.truncate(size)
+        self.inode.truncate(size)
 
     def close(self) -> None:
         self._disk.open_files -= 1
@@ -56,6 +56,7 @@ class _Handle(File):
     def _step(self, operation: str) -> None:
         if self._life != self._disk.life:
             raise OSError(errno.EBADF, "The file was opened before the crash")
+        self._name = self._disk.name_of(self.inode) or self._name
         self._disk.step(operation, self._name)
 
 
@@ -67,7 +68,7 @@ class SimDisk(Disk):
         latency: the shortest and the longest time that a sequence of operations takes, in seconds.
 
     `aside` is the latency of operations aside. `capacity`, in bytes, may be changed at any time. `history` holds the
-    newest operations, as "sync 00000001.log".
+    newest operations, as "sync 00000001.log". While `in_place` is False the directory is as if it had been moved away.
     """
 
     def __init__(self, random: Random, latency: tuple[float, float] = (0.0005, 0.004)) -> None:
@@ -78,9 +79,11 @@ class SimDisk(Disk):
         self.life = 0
         self.operations = 0
         self.open_files = 0
+        self.in_place = True
         self.history: deque[str] = deque(maxlen=10_000)
         self.stepped: Callable[[str, str], None] = lambda operation, name: None  # before each operation
         self.synced: Callable[[], None] = lambda: None  # more is durable
+        self._deleted = False
         self._cut = False
         self._crash_at: int | None = None
         self._crash_from: tuple[str, int] | None = None  # how an operation ends, and how many happen from it on
@@ -114,6 +117,11 @@ class SimDisk(Disk):
         """Nothing reaches the disk any more: each operation fails until the crash that has to follow."""
         self._cut = True
 
+    def delete(self) -> None:
+        """Delete the directory with all that is in it; whoever opens it again finds an empty one."""
+        self._names, self._durable, self._changes = {}, {}, []
+        self.in_place, self._deleted = False, True
+
     def crash(self) -> None:
         """Lose power: what was not synced is lost, kept or torn. Afterwards the same disk can be opened again."""
         self.restart()
@@ -134,6 +142,7 @@ class SimDisk(Disk):
         self.life += 1
         self.open_files = 0
         self._cut = False
+        self.in_place, self._deleted = self.in_place or self._deleted, False
         self.spare()
 
     def copy(self) -> SimDisk:
@@ -192,11 +201,14 @@ class SimDisk(Disk):
 
     def create(self, name: str) -> File:
         self.step("create", name)
+        if self._deleted:
+            raise FileNotFoundError(errno.ENOENT, "No such file or directory", name)
         inode = Inode()
         self._change(None, name, inode)
         return _Handle(self, name, inode)
 
     def append(self, name: str) -> File:
+        """Open a file at its end: for whoever is not a node."""
         self.step("append", name)
         return _Handle(self, name, self._find(name))
 
@@ -217,6 +229,16 @@ class SimDisk(Disk):
 
     def free_bytes(self) -> int:
         return max(0, self.capacity - sum(len(inode.data) for inode in self._names.values()))
+
+    def is_in_place(self) -> bool:
+        return self.in_place
+
+    def holds(self, name: str, file: File) -> bool:
+        return self.in_place and isinstance(file, _Handle) and self._names.get(name) is file.inode
+
+    def name_of(self, inode: Inode) -> str | None:
+        """The name that a file has now."""
+        return next((name for name, found in self._names.items() if found is inode), None)
 
     def _find(self, name: str) -> Inode:
         if name not in self._names:

@@ -15,6 +15,7 @@ from gcount.metrics import Metrics
 from gcount.storage import checkpoints as room
 from gcount.storage import log as log_room
 from gcount.storage.checkpoints import SUFFIX, Checkpoints
+from gcount.storage.disk import Disk
 from gcount.storage.log import UNFINISHED, Log
 from gcount.storage.recovery import recover
 from tests.simulation.disk import SimDisk
@@ -37,7 +38,7 @@ def make_small(monkeypatch: pytest.MonkeyPatch) -> None:
 class Store:
     """What a start makes of a directory; like a node it writes one batch after the other."""
 
-    def __init__(self, disk: SimDisk) -> None:
+    def __init__(self, disk: Disk) -> None:
         self.replica = Replica(ME, 1000)
         self.log = Log(disk)
         self.metrics = Metrics()

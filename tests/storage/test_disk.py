@@ -14,7 +14,7 @@ import trio.testing
 from trio.testing import MockClock
 
 from gcount.errors import DirectoryInUse, DiskFailed
-from gcount.storage import disk as room
+from gcount.storage import locking
 from gcount.storage.disk import RealDisk
 from tests.simulation.disk import SimDisk, SimulatedCrash
 from tests.storage.stores import sim_disk
@@ -53,7 +53,7 @@ def test_missing_directories_are_made_and_each_made_durable_in_its_parent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     synced: list[Path] = []
-    monkeypatch.setattr(room, "_sync_directory", synced.append)
+    monkeypatch.setattr(locking, "_sync_directory", synced.append)
     RealDisk(tmp_path / "a" / "b" / "c").close()
     assert set(synced) == {tmp_path, tmp_path / "a", tmp_path / "a" / "b"}
     synced.clear()
@@ -74,21 +74,19 @@ def test_real_files_are_appended_to_cut_renamed_and_removed(tmp_path: Path) -> N
     file.truncate(3)
     file.write(b"p!")
     file.sync()
-    file.close()
     assert disk.read("one") == b"help!"
-    again = disk.append("one")
-    again.write(b"!")
-    again.close()
     disk.create("two").close()
     disk.rename("one", "two")
     disk.sync_names()
+    file.write(b"!")
+    file.close()
     assert (disk.names(), disk.read("two")) == (["two"], b"help!!")
     disk.create("two").close()
     assert disk.read("two") == b""
     disk.remove("two")
     assert disk.names() == []
     assert disk.free_bytes() > 0
-    for missing in (disk.read, disk.append, disk.remove):
+    for missing in (disk.read, disk.size, disk.remove):
         with pytest.raises(FileNotFoundError):
             missing("two")
     disk.close()
