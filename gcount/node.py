@@ -236,8 +236,7 @@ class Node:
             nursery.start_soon(self.checkpoints.run, replica)
             nursery.start_soon(self.peers.run, min(self.settings.timeout, MOST_LINGER))
             nursery.start_soon(report_config, local, self.peers)
-            if replica.salvage:
-                nursery.start_soon(close_gaps, local, self.peers)
+            nursery.start_soon(close_gaps, local, self.peers, self._acceptor.callers)
             self._serving_since = trio.current_time()
             self._ready.set()
             if self._ready_or_stopping.is_set():
@@ -301,6 +300,8 @@ class Node:
             self._gather.learned(batch.membership)  # also for reads that began while it was on its way to the disk
             self.local.tell_news()
         self.local.adopt_missed()
+        if self.local.replica.salvage:
+            self.local.tell_news()  # there may be more of it
         for incarnation, version in self.local.replica.counters.forks.items():
             self.local.guard.show_fork(incarnation, version + 1, "a member told less of it than is known here")
 

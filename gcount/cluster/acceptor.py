@@ -4,14 +4,14 @@ A node is known by its hello. Another boot of a node ends the links of its other
 is settled, before the hello is answered: nothing of a former life arrives after a peer has said what it knows.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import trio
 
 from gcount.cluster.conversation import Conversation
 from gcount.cluster.copies import find_original
+from gcount.cluster.greeting import telling_to_wait
 from gcount.cluster.handover import Handover
 from gcount.cluster.local import Local
 from gcount.cluster.peers import Peers
@@ -28,7 +28,6 @@ from gcount.storage.commits import Commit
 from gcount.throttle import Throttle
 
 HELLO_TIMEOUT = 2.0  # seconds
-WAIT_TOLD_EVERY = 0.5  # seconds
 MAX_UNSENT = 256 * 1024  # bytes of answers that wait to be sent on one link
 MAX_UNSETTLED = 4096  # questions that wait for the disk, on one link
 MAX_ERRANDS = 64  # pushes and memberships that wait for the disk, on one link
@@ -55,6 +54,10 @@ class Acceptor:
 
     def __len__(self) -> int:
         return len(self._links)
+
+    def callers(self) -> set[bytes]:
+        """The ids of the nodes that have a link to this one."""
+        return {link.hello.node for link in self._links}
 
     def hang_up(self) -> None:
         """End all links: whoever dialled them dials again, and learns who this node is now."""
@@ -127,7 +130,7 @@ class Acceptor:
 
     async def _welcome(self, talk: Conversation, accepted: "_Accepted", hello: wire.Hello, *, twin: bool) -> None:
         local = self._local
-        async with _telling_to_wait(talk, hello):
+        async with telling_to_wait(talk, hello):
             # In this order: a node that this very membership removes may push what others count until it is in force.
             await local.adopt(hello.membership)
             await local.settle()
@@ -138,21 +141,6 @@ class Acceptor:
         answer = local.hello(twin=twin, seen=seen, kept=0 if left is None else left.parcels)
         accepted.greeted(answer, left)
         await talk.send(answer)
-
-
-@asynccontextmanager
-async def _telling_to_wait(talk: Conversation, hello: wire.Hello) -> AsyncIterator[None]:
-    """Let a caller whose hello waits for this node's disk know that it does."""
-
-    async def tell() -> None:
-        while hello.challenge:  # a node of before challenges takes nothing but a hello for an answer
-            await trio.sleep(WAIT_TOLD_EVERY)
-            talk.post(wire.Beaten({}))
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(tell)
-        yield
-        nursery.cancel_scope.cancel()
 
 
 class _Accepted:

@@ -5,6 +5,7 @@ when each member has been linked for a while and has then answered a heartbeat t
 none of them knew more, and none has come back with an emptied disk after it had told what it knew.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
@@ -25,34 +26,46 @@ class _Watch:
     """All members were linked: to whom, on which links, and how many heartbeats had been sent on each."""
 
     members: tuple[str, ...]
+    nodes: frozenset[bytes]
     links: dict[str, tuple[Pusher, int]]
 
 
-async def close_gaps(local: Local, peers: Peers) -> None:
-    """Close each gap in this node's retired incarnations as soon as that is safe; returns when none is left.
+async def close_gaps(local: Local, peers: Peers, callers: Callable[[], set[bytes]]) -> None:
+    """Close each gap in this node's retired incarnations as soon as that is safe, for ever.
 
     Args:
         local: this node.
         peers: the links that it dialled.
+        callers: the nodes that have links to this one, on which they give back what they keep aside of its lives.
     """
-    replica = local.replica
-    logger.warning(
-        "kept aside", cells=replica.salvage.cells, effect="counts when the gap before it is filled or closed"
-    )
-    while any(incarnation in replica.identity.retired for incarnation in replica.salvage.incarnations()):
-        watch = _watch(local, peers)
+    if local.replica.salvage:
+        _say_what_is_aside(local)
+    while True:
+        while not _has_gaps(local):
+            await local.wait_news()
+        watch = _watch(local, peers, callers())
         await trio.sleep(LOOK_EVERY if watch is None else QUIET)
-        if watch is not None and await _nothing_changed(local, peers, watch):
+        if watch is not None and await _nothing_changed(local, peers, watch) and watch.nodes <= callers():
             await _close(local, peers)
 
 
-def _watch(local: Local, peers: Peers) -> _Watch | None:
+def _has_gaps(local: Local) -> bool:
+    replica = local.replica
+    return any(incarnation in replica.identity.retired for incarnation in replica.salvage.incarnations())
+
+
+def _say_what_is_aside(local: Local) -> None:
+    effect = "counts when the gap before it is filled or closed"
+    logger.warning("kept aside", cells=local.replica.salvage.cells, effect=effect)
+
+
+def _watch(local: Local, peers: Peers, callers: set[bytes]) -> _Watch | None:
     members = _to_be_linked(local)
     if not members and not local.replica.membership.actors and _had_peers(local):
         return None  # the config is among what was lost: those who know this node bring it
     linked = {address: (peer.pusher, peer.beats) for address in members if (peer := peers.get(address)) and peer.pusher}
-    nodes = {local.members.met[address].node for address in linked}
-    return _Watch(members, linked) if len(nodes) == len(members) else None
+    nodes = frozenset(local.members.met[address].node for address in linked)
+    return _Watch(members, nodes, linked) if len(nodes) == len(members) and nodes <= callers else None
 
 
 def _to_be_linked(local: Local) -> tuple[str, ...]:

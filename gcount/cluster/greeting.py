@@ -15,6 +15,7 @@ from gcount.errors import DiskFull, IncarnationLimitReached, LinkClosed, LinkRef
 
 BEAT_EVERY = 0.25  # seconds
 HELLO_TIMEOUT = 2.0  # seconds
+WAIT_TOLD_EVERY = 0.5  # seconds
 # The peer may first have to finish what a former life of this node had staged there. For so many seconds it may go on
 # with that, if it says each moment that it does.
 SETTLE_TIMEOUT = 60.0
@@ -108,6 +109,21 @@ async def beating(peer: Peer, talk: Conversation) -> AsyncIterator[None]:
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(beat)
+        yield
+        nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def telling_to_wait(talk: Conversation, hello: wire.Hello) -> AsyncIterator[None]:
+    """Let a caller whose hello waits for this node's disk know that it does."""
+
+    async def tell() -> None:
+        while hello.challenge:  # a node of before challenges takes nothing but a hello for an answer
+            await trio.sleep(WAIT_TOLD_EVERY)
+            talk.post(wire.Beaten({}))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(tell)
         yield
         nursery.cancel_scope.cancel()
 

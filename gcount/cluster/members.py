@@ -5,7 +5,7 @@ all the time, and holds only for a moment: an entry is this node for as long as 
 kernel (see `Transport.is_self`) or by a hello of this very process that came in at its own door.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection
 
 import trio
 
@@ -116,7 +116,7 @@ class Members:
             if version > heard.get(incarnation, 0) and (incarnation in heard or len(heard) < MAX_INCARNATIONS):
                 heard[incarnation] = version
 
-    def seen(self, lives: Iterable[bytes], arriving: Digest) -> Digest:
+    def seen(self, lives: Collection[bytes], arriving: Digest) -> Digest:
         """The versions of some lives that were seen or heard of, where that is more than this node has on disk.
 
         Their owner may have forgotten them, and has to know before it makes them a second time. No claim to have them.
@@ -126,8 +126,10 @@ class Members:
             arriving: what parts of unfinished pushes would bring this node to.
         """
         counters, salvage, seen = self._replica.counters, self._replica.salvage, dict[bytes, int]()
+        staged = self._replica.arriving(lives)
         for life in lives:
-            version = max(self._heard_of.get(life, 0), salvage.reaches(life), arriving.get(life, 0))
+            known = (self._heard_of, staged, arriving)
+            version = max(salvage.reaches(life), *(digest.get(life, 0) for digest in known))
             if version > counters.version(life) and len(seen) < MAX_SEEN:
                 seen[life] = version
         return seen

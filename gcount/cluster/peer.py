@@ -1,12 +1,12 @@
 """One member as this node sees it: the link that it dialled, what waits to be sent on it, when to dial again."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import trio
 
 from gcount.cluster.conversation import Conversation
 from gcount.core import wire
-from gcount.core.counters import Counters, Digest
+from gcount.core.counters import Counters, Delta, Digest
 from gcount.core.kept import KEEP
 from gcount.core.link import Pusher, Transfer
 
@@ -70,7 +70,9 @@ class Peer:
         """The transfer that the next link may go on with; 0 when there is none."""
         return self._left.id if self._left is not None else 0
 
-    def linked(self, talk: Conversation, hello: wire.Hello, now: float, draw: Callable[[], int]) -> None:
+    def linked(
+        self, talk: Conversation, hello: wire.Hello, now: float, draw: Callable[[], int], aside: Iterable[Delta]
+    ) -> None:
         """The peer said hello.
 
         Args:
@@ -78,12 +80,13 @@ class Peer:
             hello: what it said.
             now: the current time, in seconds.
             draw: gives ids to transfers.
+            aside: what this node keeps aside of the peer's former lives.
         """
         left, life = self._left, (hello.node, hello.boot)
         if left is not None and (life != self._life or not left.goes_on(hello.digest, hello.kept)):
             left = None
         self._left, self._life = None, life
-        self.pusher = self._last_pusher = Pusher(hello.digest, now, draw, left)
+        self.pusher = self._last_pusher = Pusher(hello.digest, now, draw, left, aside)
         self._talk, self.state, self.reason, self.last_contact = talk, "linked", "", now
 
     def lag(self, counters: Counters) -> int | None:

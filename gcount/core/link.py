@@ -13,7 +13,7 @@ and the next link of the same two lives goes on where the accepting end says tha
 begins anew, from what the peer says that it has on disk.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 
 from gcount.core.counters import Counters, Delta, Digest
@@ -88,15 +88,22 @@ class Pusher:
         now: the current time, in seconds.
         draw: gives ids to transfers; 0: another link can't go on with them.
         transfer: to go on with, if there is one.
+        aside: what this node keeps aside of the peer's former lives, which is given back once on each link.
     """
 
     def __init__(
-        self, digest: Digest, now: float, draw: Callable[[], int] = lambda: 0, transfer: Transfer | None = None
+        self,
+        digest: Digest,
+        now: float,
+        draw: Callable[[], int] = lambda: 0,
+        transfer: Transfer | None = None,
+        aside: Iterable[Delta] = (),
     ) -> None:
         self.peer: Digest = dict(digest)
         self._number = 0
         self._draw = draw
         self._transfer = transfer
+        self._aside = list(aside)
         self._waiting = False
         self._left: dict[bytes, tuple[int, float]] = {}  # what the peer did not take: how often, and until when to wait
         self._quiet_until = now
@@ -127,8 +134,8 @@ class Pusher:
         if self._transfer is None:
             if now < self.paced_until:
                 return None
-            promised, pieces = self._lacking(counters, own, now)
-            if not promised:
+            promised, pieces = ({}, iter(self._aside)) if self._aside else self._lacking(counters, own, now)
+            if not (promised or self._aside):
                 return None
             self._transfer = Transfer(promised, _marking_last(pack(pieces, PUSH_BYTES)))
             self.paced_until = now if now < self._urgent_until else now + PACE
@@ -153,6 +160,8 @@ class Pusher:
             self._quiet_until = now + REFUSED_PAUSE
         elif transfer.acked():
             self._transfer = None
+            if not transfer.promised:
+                self._aside = []
             for incarnation, upto in transfer.promised.items():
                 self._note(incarnation, now, taken=self.peer.get(incarnation, 0) >= upto)
 

@@ -8,12 +8,13 @@
 At most one batch is sealed at a time, so the own cells that it computed stay right until it is committed or aborted.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from operator import add
 
-from gcount.core.counters import Counters, Delta, Gap
+from gcount.core.counters import Counters, Delta, Digest, Gap
 from gcount.core.limits import MAX_CELL, MAX_INCARNATIONS, REBORN_BELOW
 from gcount.core.membership import Membership
+from gcount.core.parcels import highest
 from gcount.core.records import Batch, Identity
 from gcount.core.salvage import Salvage
 from gcount.errors import CounterLimitReached, PartLimitReached
@@ -71,6 +72,11 @@ class Replica:
             if incarnation in self.identity.retired and aside > cells.get(incarnation, 0):
                 cells[incarnation] = aside
         return cells
+
+    def arriving(self, incarnations: Collection[bytes]) -> Digest:
+        """The versions of some incarnations to which deltas of peers that are staged would bring this node."""
+        deltas = [*self._deltas, *(self._sealed.deltas if self._sealed else ())]
+        return highest(deltas, incarnations)
 
     @property
     def anything_staged(self) -> bool:
@@ -162,10 +168,12 @@ class Replica:
         Returns:
             False when it can't be taken: it is this node's own incarnation (one writer per incarnation), it leaves a
             gap after what is durable, or the limit of incarnations is reached. The sender then starts from what is
-            known.
+            known. Of a former life of this node itself it is kept aside behind its gap, as a member has given it back.
         """
         known = self.counters.version(delta.incarnation)
-        if delta.incarnation == self.identity.incarnation or delta.after > known:
+        if delta.incarnation == self.identity.incarnation:
+            return False
+        if delta.after > known and (delta.incarnation not in self.identity.retired or self.salvage.holds(delta)):
             return False
         if known == 0 and not self._has_room_for(delta.incarnation):
             return False
@@ -283,7 +291,7 @@ class Replica:
             try:
                 news = join(delta)
             except Gap:
-                self.salvage.keep(delta)  # a repaired log, or it would not have been taken
+                self.salvage.keep(delta)  # of a repaired log, or given back
             else:
                 if news and self.salvage:
                     self.salvage.absorb(self.counters, delta.incarnation)

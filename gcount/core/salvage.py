@@ -6,10 +6,11 @@ would ever offer what the gap held. So it is kept aside, durable where it is, in
 others have filled the gap.
 
 Only a gap that nobody can fill may be *closed*: the incarnation's own node, when it is retired, commits what was kept
-aside under a version that the incarnation never reached, so that everybody takes it, whatever they know of it.
+aside under a version that the incarnation never reached, so that everybody takes it, whatever they know of it. So what
+is kept aside of another node's former life is given back to that node, which keeps it aside in turn.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from gcount.core.counters import Counters, Delta
 from gcount.core.records import Identity
@@ -47,6 +48,19 @@ class Salvage:
     def cell(self, name: str, incarnation: bytes) -> int:
         """The most that is known aside of what an incarnation has added to a counter."""
         return max((run.cells.get(name, 0) for run in self._runs.get(incarnation, ())), default=0)
+
+    def of(self, incarnations: Collection[bytes]) -> list[Delta]:
+        """What is kept aside of some incarnations."""
+        return [run for incarnation, runs in self._runs.items() if incarnation in incarnations for run in runs]
+
+    def holds(self, delta: Delta) -> bool:
+        """Whether all of a delta is kept aside already."""
+        return any(
+            run.after <= delta.after
+            and delta.upto <= run.upto
+            and all(n <= run.cells.get(name, 0) for name, n in delta.cells.items())
+            for run in self._runs.get(delta.incarnation, ())
+        )
 
     def reaches(self, incarnation: bytes) -> int:
         """The newest version of an incarnation of which anything is kept aside; 0 when nothing is."""

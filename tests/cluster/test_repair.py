@@ -308,6 +308,40 @@ async def test_what_is_kept_aside_of_another_node_is_never_claimed_and_given_bac
         await all_equal(cluster)
 
 
+@pytest.mark.parametrize("disk_is", ["older", "empty"])
+async def test_what_is_kept_aside_of_a_node_that_has_forgotten_it_is_told_and_given_back_to_it(
+    autojump_clock: MockClock, disk_is: str
+) -> None:
+    """Nobody but a member whose log rotted knows of the commits; what is behind the gap is whole, and counts."""
+    async with open_cluster(3) as cluster:
+        one, two, three = cluster.hosts
+        await count(three, 1)
+        await cluster.converged("x", 1)
+        copy, life = three.copy_disk(), replica(three).identity.incarnation
+        await part(cluster, one, two, three)
+        for amount in (2, 4):
+            await count(three, amount)
+            await cluster.eventually(lambda: two.node.value("x") == three.node.value("x"))
+        await three.kill()
+        await repaired(two, counts(life, "x", 3))
+        cluster.network.heal()
+        if disk_is == "older":
+            three.put_disk(copy)
+        else:
+            three.wipe()
+        await two.start()
+        assert replica(two).salvage.cell("x", life) == 7
+        await three.start()
+        await count(three, 8)
+        assert replica(three).identity.incarnation != life
+        if disk_is == "older":
+            await cluster.converged("x", 15, REFILLED + 3 * QUIET)
+            assert not any(replica(host).salvage for host in cluster.hosts)
+            await all_equal(cluster)
+        else:  # whose life it was nobody can tell who has lost all memory of it
+            await cluster.converged("x", 9, REFILLED)
+
+
 async def test_a_member_that_lost_its_disk_while_the_gap_was_watched_starts_the_watch_anew(
     autojump_clock: MockClock,
 ) -> None:
@@ -357,7 +391,7 @@ async def test_only_what_was_asked_while_all_were_linked_counts_as_an_answer(aut
         one = cluster[1].node
         peer = one.peers.get(cluster[2].address)
         assert peer is not None
-        watch = closing._watch(one.local, one.peers)
+        watch = closing._watch(one.local, one.peers, one._acceptor.callers())
         assert watch is not None
         sent = peer.beats
         assert await closing._nothing_changed(one.local, one.peers, watch)
