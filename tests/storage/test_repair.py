@@ -61,6 +61,27 @@ async def test_each_kind_of_damage_is_told_with_its_file_its_offset_and_what_it_
     assert told("notes.log", b"")[:3] == ("notes.log", 0, "no segment of this log")
 
 
+@pytest.mark.parametrize("stranger", [0, 1, 2])
+async def test_batches_that_do_not_belong_into_a_damaged_segment_are_left_out(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, stranger: int
+) -> None:
+    """A disk may show a block of another file, or of an earlier time: its records are whole, too."""
+    disk, made = await damaged(monkeypatch)
+    good, begins = contents(disk), survey(disk).segments
+    second = begins[1]
+    first, behind = second.first, second.first + second.whole
+    batches = made[first - 2], made[first - 1], made[behind - 2]  # the one before the segment, its first, its last
+    bad = bytearray(good[segment_name(2)] + encode_batch(batches[stranger]))
+    bad[HEADER_BYTES + 20] ^= 1
+    disk.poke(segment_name(2), bytes(bad))
+    mend(disk)
+    assert survey(disk).flaws == []
+    replica = await recovered(disk)
+    assert replica.next_batch > len(made)
+    if stranger == 1:  # the one that was damaged, after all
+        assert replica.cells("n0") == {ME.incarnation: len(made)}
+
+
 async def test_a_torn_tail_is_no_damage(autojump_clock: MockClock) -> None:
     disk = sim_disk()
     await filled(disk, 3)
