@@ -1,5 +1,6 @@
 """What a link refuses, what ends it, and what a node owes to whoever calls it."""
 
+from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
@@ -8,7 +9,9 @@ import trio
 from trio.testing import MockClock
 
 from gcount.cluster.conversation import LOOKS, SILENCE
+from gcount.cluster.greeting import SETTLE_TIMEOUT
 from gcount.cluster.peer import BACKOFF_MOST
+from gcount.cluster.transport import Link
 from gcount.core import wire
 from gcount.core.counters import Delta
 from gcount.core.holds import MAX_HOLD
@@ -17,7 +20,7 @@ from gcount.errors import LinkClosed, LinkRefused
 from gcount.storage import commits
 from gcount.storage.commits import RIDE
 from tests.simulation.caller import HELLO, Caller, call, hello
-from tests.simulation.cluster import Host, open_cluster
+from tests.simulation.cluster import Host, address_of, open_cluster
 
 
 def known(host: Host, incarnation: bytes) -> int:
@@ -271,3 +274,56 @@ async def test_many_held_reads_at_once_cost_no_link(autojump_clock: MockClock) -
                 await trio.sleep(2 * MAX_HOLD)  # the first holds begin, end and rest
                 nursery.cancel_scope.cancel()
         assert logs == []
+
+
+@pytest.mark.parametrize("slow", [1, 2])
+async def test_links_to_and_from_a_node_whose_syncs_take_seconds_come_up_and_stay(
+    autojump_clock: MockClock, slow: int
+) -> None:
+    """It counts all the time, so each hello has to wait for two syncs; meanwhile both ends say that they are there."""
+    async with open_cluster(2, configured=False) as cluster:
+        host = cluster[slow]
+        host.disk.latency = (2.2, 2.2)
+
+        async def count() -> None:
+            while True:
+                await host.node.increment("load", 1)
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(count)
+            await cluster[1].node.configure({"actors": cluster.addresses})
+            await cluster.eventually(lambda: all(map(cluster.linked, cluster.hosts)), 20)
+            with structlog.testing.capture_logs() as logs:
+                await trio.sleep(20)
+                for other in cluster.hosts:
+                    assert await other.node.consistent_value("load", 15) > 0
+            assert not [entry for entry in logs if entry["event"] == "link down"]
+            nursery.cancel_scope.cancel()
+
+
+async def test_a_node_that_goes_on_settling_a_hello_for_ever_is_given_up(autojump_clock: MockClock) -> None:
+    async with open_cluster(1) as cluster:
+        waiting = Waiting()
+        cluster.network.listen(address_of(9), waiting, cluster.nursery)
+        await cluster[1].node.configure({"actors": [cluster[1].address, address_of(9)]})
+        await cluster.eventually(lambda: waiting.dials > 2, 3 * SETTLE_TIMEOUT)
+        assert "no hello for 60 s" in str([peer.reason for peer in cluster[1].node.peers])
+
+
+class Waiting:
+    """Says again and again that it is about to say hello."""
+
+    recovered = True
+
+    def __init__(self) -> None:
+        self.dials = 0
+
+    async def accept(self, link: Link, caller: str, promote: Callable[[], bool]) -> None:
+        self.dials += 1
+        with suppress(LinkClosed):
+            while True:
+                link.post(wire.encode(wire.Beaten({})))
+                with trio.move_on_after(0.5):
+                    while True:
+                        await link.receive()
