@@ -13,7 +13,6 @@ from gcount.core.wire import Hello
 
 RECENT = 3.0  # seconds; a member that was heard so recently is given time to speak again
 SPEAK_WITHIN = 1.5  # seconds; by then a dead link is found to be dead, and a member that hung up is linked again
-LOOK_EVERY = 0.02  # seconds
 
 
 async def find_original(local: Local, peers: Peers, hello: Hello) -> str | None:
@@ -37,18 +36,29 @@ async def find_original(local: Local, peers: Peers, hello: Hello) -> str | None:
     alike = _alike(local, peers, hello)
     if not alike:
         return None
-    called = trio.current_time()
     for peer in alike:
         peer.redial.set()
-    while trio.current_time() < called + SPEAK_WITHIN:
+    with trio.move_on_after(SPEAK_WITHIN):
+        original = await _first_to_speak(alike)
         if any(met.boot == hello.boot for met in members.met.values()):
             return None  # it answers at a member's address
-        for peer in alike:
-            if peer.pusher is not None and (peer.last_contact or 0.0) > called:
-                _look_for_fork(local, peer, hello)
-                return peer.address
-        await trio.sleep(LOOK_EVERY)
+        _look_for_fork(local, original, hello)
+        return original.address
     return None
+
+
+async def _first_to_speak(peers: list[Peer]) -> Peer:
+    first: list[Peer] = []
+
+    async def listen(peer: Peer) -> None:
+        await peer.wait_spoken()
+        first.append(peer)
+        nursery.cancel_scope.cancel()
+
+    async with trio.open_nursery() as nursery:
+        for peer in peers:
+            nursery.start_soon(listen, peer)
+    return first[0]
 
 
 def _alike(local: Local, peers: Peers, hello: Hello) -> list[Peer]:

@@ -41,6 +41,8 @@ class Peer:
         self.beaten = 0  # of them answered, and what the answer told is known here
         self._talk: Conversation | None = None
         self._wake = trio.Event()
+        self._awaited = False  # somebody waits for it to say something
+        self._spoken = trio.Event()
 
     def post(self, message: wire.Message) -> None:
         """Send a message; it is dropped when there is no link, or when too much waits there already."""
@@ -52,6 +54,19 @@ class Peer:
     def wake(self) -> None:
         """Let the writer of the link look for what is to be sent."""
         self._wake.set()
+
+    def heard(self, now: float) -> None:
+        """Something came on its link."""
+        self.last_contact, self.failures = now, 0
+        if self._awaited:
+            self._awaited = False
+            self._spoken.set()
+
+    async def wait_spoken(self) -> None:
+        """Return when something comes on its link, this one or another."""
+        if not self._awaited:
+            self._awaited, self._spoken = True, trio.Event()
+        await self._spoken.wait()
 
     def hasten(self, now: float) -> None:
         """Somebody waits for this member to have all that this node has."""

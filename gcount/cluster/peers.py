@@ -239,8 +239,8 @@ class Peers:
     async def _listen(self, peer: Peer, talk: Conversation) -> None:
         while True:
             message = await talk.receive()
-            now = peer.last_contact = trio.current_time()
-            peer.failures = 0
+            now = trio.current_time()
+            peer.heard(now)
             if peer.pusher is None:
                 raise LinkClosed("hung up")
             match message:
