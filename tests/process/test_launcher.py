@@ -190,7 +190,7 @@ def test_the_test_command_checks_all_or_runs_what_it_is_told(project: Path, tmp_
     assert calls("tests/core", "-k", "join") == ["pytest tests/core -k join"]
     whole = calls()
     assert [line.split()[0] for line in whole] == ["ruff", "ruff", "mypy", "pytest"]
-    assert whole[-1].strip() == "pytest"
+    assert whole[-1].strip() == "pytest -n auto --dist worksteal"
 
 
 def test_the_test_command_stops_at_the_first_failure(project: Path) -> None:
