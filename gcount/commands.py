@@ -179,7 +179,8 @@ def _print_next(found: Survey) -> None:
     if found.replica.salvage:
         print("  what is kept aside counts as soon as the members have filled the gap, or are all there and can't")
     if not found.replica.membership.actors:
-        print("  no config is left: if this node had peers and they do not reach it, post the config again")
+        print("  no config is left: if this node had peers and they do not reach it, post the config again;")
+        print("  if it is alone, post a config with itself: what is kept aside counts only then")
 
 
 def _batches(count: int) -> str:

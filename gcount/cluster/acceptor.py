@@ -134,7 +134,7 @@ class Acceptor:
             # In this order: a node that this very membership removes may push what others count until it is in force.
             await local.adopt(hello.membership)
             await local.settle()
-        self._peers.redial(hello.node)
+        self._peers.called(hello.node)
         lives = (hello.incarnation, *hello.retired)
         seen = local.members.seen(lives, self._handover.seen(set(lives)))
         left = self._handover.left_for(accepted)
@@ -236,15 +236,18 @@ class _Accepted:
         else:
             # Staged at once, not by the errand: what another boot's hello has to wait for must be seen waiting.
             commit = self._local.committer.take(self._permitted(deltas), urgent=push.urgent and self.is_member)
-            self._errand(nursery, self._ack_when_durable, commit)
+            self._errand(nursery, self._ack_when_durable, (commit, deltas))
 
-    async def _ack_when_durable(self, commit: Commit) -> None:
+    async def _ack_when_durable(self, pushed: tuple[Commit, list[Delta]]) -> None:
+        commit, deltas = pushed
         refused = ""
         try:
             await commit.wait()
         except DiskFull as error:
             refused = str(error)
-        self._answer(self.intake.ack(self._local.replica.counters.digest(), refused))
+        replica = self._local.replica
+        kept = not refused and all(map(replica.has_back, deltas))
+        self._answer(self.intake.ack(replica.counters.digest(), refused, kept=kept))
 
     def _permitted(self, deltas: list[Delta]) -> list[Delta]:
         """From a node that is no member only its own incarnations are accepted, and nobody else's under that name.

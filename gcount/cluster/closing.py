@@ -56,13 +56,15 @@ def _has_gaps(local: Local) -> bool:
 
 def _say_what_is_aside(local: Local) -> None:
     effect = "counts when the gap before it is filled or closed"
+    if not local.replica.membership.actors:
+        effect += ", for which a config has to be known: if this node has no members, post one with itself alone"
     logger.warning("kept aside", cells=local.replica.salvage.cells, effect=effect)
 
 
 def _watch(local: Local, peers: Peers, callers: set[bytes]) -> _Watch | None:
     members = _to_be_linked(local)
-    if not members and not local.replica.membership.actors and _had_peers(local):
-        return None  # the config is among what was lost: those who know this node bring it
+    if not members and not local.replica.membership.actors:
+        return None  # it may be among what was lost: those who know this node bring it, or its operator does
     linked = {address: (peer.pusher, peer.beats) for address in members if (peer := peers.get(address)) and peer.pusher}
     nodes = frozenset(local.members.met[address].node for address in linked)
     return _Watch(members, nodes, linked) if len(nodes) == len(members) and nodes <= callers else None
@@ -72,12 +74,6 @@ def _to_be_linked(local: Local) -> tuple[str, ...]:
     """Each member but this node, of all memberships that may be in force; each has to be another node."""
     own = local.members.self_address
     return tuple(sorted({entry for actors in local.members.readable for entry in actors if entry != own}))
-
-
-def _had_peers(local: Local) -> bool:
-    replica = local.replica
-    known = {*replica.counters.digest(), *replica.salvage.incarnations()}
-    return any(not replica.identity.owns(incarnation) for incarnation in known)
 
 
 async def _nothing_changed(local: Local, peers: Peers, watch: _Watch) -> bool:

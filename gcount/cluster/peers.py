@@ -94,11 +94,15 @@ class Peers:
         for peer in self._peers.values():
             peer.wake()
 
-    def redial(self, node: bytes) -> None:
-        """A node called: it is up, so its address is worth a dial at once."""
+    def called(self, node: bytes) -> None:
+        """A node called: it is up, so its address is worth a dial at once, and it meets this node by that."""
         for address, hello in self._local.members.met.items():
             peer = self._peers.get(address)
-            if hello.node == node and peer is not None and peer.failures >= WORTH_WAKING:
+            if hello.node != node or peer is None:
+                continue
+            if peer.pusher is not None:
+                peer.pusher.offer_again()
+            if peer.failures >= WORTH_WAKING:
                 peer.redial.set()
 
     def hang_up(self) -> None:

@@ -28,6 +28,8 @@ PACE = 0.01  # seconds between two pushes on a link
 URGENT_FOR = 1.0  # seconds after somebody waited
 RELAY_AFTER = 1.0  # seconds that another node has to tell its own news before it is relayed
 REFUSED_PAUSE = 1.0  # seconds before a peer whose disk is full is asked again
+OFFERS = 8  # of what is aside of a peer's former lives, which it takes from members that it has met
+OFFER_EVERY = 1.0  # seconds; sooner than it closes a gap
 LEFT_PAUSE = 1.0  # seconds before an incarnation that a peer left is offered again, doubled each time
 LEFT_PAUSE_MOST = 8.0
 
@@ -88,7 +90,7 @@ class Pusher:
         now: the current time, in seconds.
         draw: gives ids to transfers; 0: another link can't go on with them.
         transfer: to go on with, if there is one.
-        aside: what this node keeps aside of the peer's former lives, which is given back once on each link.
+        aside: what this node keeps aside of the peer's former lives, to be given back.
     """
 
     def __init__(
@@ -104,6 +106,8 @@ class Pusher:
         self._draw = draw
         self._transfer = transfer
         self._aside = list(aside)
+        self._aside_offered = 0  # how often
+        self._aside_due = now
         self._waiting = False
         self._left: dict[bytes, tuple[int, float]] = {}  # what the peer did not take: how often, and until when to wait
         self._quiet_until = now
@@ -134,8 +138,9 @@ class Pusher:
         if self._transfer is None:
             if now < self.paced_until:
                 return None
-            promised, pieces = ({}, iter(self._aside)) if self._aside else self._lacking(counters, own, now)
-            if not (promised or self._aside):
+            gives_back = bool(self._aside) and self._aside_offered < OFFERS and now >= self._aside_due
+            promised, pieces = ({}, iter(self._aside)) if gives_back else self._lacking(counters, own, now)
+            if not (promised or gives_back):
                 return None
             self._transfer = Transfer(promised, _marking_last(pack(pieces, PUSH_BYTES)))
             self.paced_until = now if now < self._urgent_until else now + PACE
@@ -161,9 +166,14 @@ class Pusher:
         elif transfer.acked():
             self._transfer = None
             if not transfer.promised:
-                self._aside = []
+                self._aside = [] if ack.kept else self._aside
+                self._aside_offered, self._aside_due = self._aside_offered + 1, now + OFFER_EVERY
             for incarnation, upto in transfer.promised.items():
                 self._note(incarnation, now, taken=self.peer.get(incarnation, 0) >= upto)
+
+    def offer_again(self) -> None:
+        """The peer may take now what it did not take when it had not met this node yet."""
+        self._aside_offered = 0
 
     def interrupted(self) -> Transfer | None:
         """The link is lost: the transfer that another one can go on with, if there is one."""
@@ -297,15 +307,16 @@ class Intake:
             return f"a push of more than {MAX_INCARNATIONS} deltas"
         return ""
 
-    def ack(self, digest: Digest, refused: str = "") -> Ack:
+    def ack(self, digest: Digest, refused: str = "", *, kept: bool = False) -> Ack:
         """The answer to the newest push.
 
         Args:
             digest: what is on disk now.
             refused: why the push was not taken.
+            kept: whether what was given back is on disk.
         """
         self._busy, self._taken = False, []
-        return Ack(self._number, self.news(digest), refused)
+        return Ack(self._number, self.news(digest), refused, kept)
 
     def news(self, digest: Digest) -> Digest:
         """Which versions changed since the peer was told last."""

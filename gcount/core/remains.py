@@ -25,6 +25,7 @@ class Remains:
         header: None if it can't be read.
         identity: whose it was, as far as anything in it tells.
         next_batch: the batch up to which the log had been synced when it was made, as far as anything tells.
+        tells_reach: whether that is how far it was; else it may have been further.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -37,6 +38,7 @@ class Remains:
         self.header = _header(data)
         self.identity = self._heads[0].identity if self._heads else None
         self.next_batch = self._heads[0].next_batch if self._heads else 1
+        self.tells_reach = bool(self._heads)
         if self.header is not None and not self._heads:
             self.identity = Identity(self.header.node, self.header.incarnation)
             self.next_batch = self.header.first_batch

@@ -183,6 +183,12 @@ class Replica:
         self._new_names += sum(name not in self.counters for name in delta.cells)
         return True
 
+    def has_back(self, delta: Delta) -> bool:
+        """Whether a delta of a former life of this node is on disk, joined or kept aside; True of others' lives."""
+        if delta.incarnation not in self.identity.retired:
+            return True
+        return delta.upto <= self.counters.version(delta.incarnation) or self.salvage.holds(delta)
+
     def stage_closing(self, incarnation: bytes) -> bool:
         """Let what closes the gaps of a retired incarnation of this node wait for the next batch.
 

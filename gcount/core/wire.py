@@ -103,11 +103,13 @@ class Ack(msgspec.Struct, frozen=True, array_like=True, tag=4):
         number: the push's.
         digest: the versions that changed since the last message on this link.
         refused: why the push was not taken; empty when it was.
+        kept: all that was given back of the answering node's former lives is on its disk, if only aside.
     """
 
     number: int
     digest: Digest
     refused: str = ""
+    kept: bool = False
 
 
 class Beat(msgspec.Struct, frozen=True, array_like=True, tag=5):

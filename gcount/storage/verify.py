@@ -87,7 +87,9 @@ class Survey:
     def serves(self) -> bool:
         """Whether the log that begins here has all that the damaged checkpoints held, and goes on behind it."""
         covered = max((found.sequence for found in self.needless), default=0)
-        needed = (each for each in self.segments if each.sequence < covered or each.first < self._reached)
+        told = all(found.remains and found.remains.tells_reach for found in self.needless)
+        reached = self._reached if told else inf
+        needed = (each for each in self.segments if each.sequence < covered or each.first < reached)
         whole = all(segment.flaw is None for segment in needed)
         base = self.checkpoint is None or self.checkpoint.flaw is None
         return base and whole and self.base.sequence + len(self.segments) > covered and not self.contradictions

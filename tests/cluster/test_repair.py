@@ -228,14 +228,23 @@ async def test_a_gap_stays_open_while_a_member_is_away_that_may_fill_it(
         await all_equal(cluster)
 
 
-async def test_a_lone_node_counts_what_is_behind_the_gap_soon_after_its_start(autojump_clock: MockClock) -> None:
-    async with open_cluster(1, configured=False) as cluster:
+@pytest.mark.parametrize("configured", [True, False])
+async def test_a_lone_node_counts_what_is_behind_the_gap_as_soon_as_it_knows_that_it_is_alone(
+    autojump_clock: MockClock, configured: bool
+) -> None:
+    """Without a config it can't know: a config that names others may be among what the rot has taken."""
+    async with open_cluster(1, configured=configured) as cluster:
         one = cluster[1]
         await count(one, 1, 2, 4)
         await one.node.increment("y", 1)
         await repaired(one, counts(replica(one).identity.incarnation, "x", 3))
         await one.start()
-        await cluster.eventually(lambda: one.node.value("x") == 7, QUIET + 0.1)
+        if not configured:
+            await trio.sleep(FOR_GOOD)
+            assert one.node.value("x") == 1
+            assert await one.node.consistent_value("x") == 7
+            await one.node.configure({"actors": [one.address]})
+        await cluster.eventually(lambda: one.node.value("x") == 7, QUIET + 0.2)
         assert one.node.value("y") == 1
         await one.restart()
         assert (one.node.value("x"), one.node.value("y")) == (7, 1)
@@ -421,7 +430,7 @@ async def test_repairs_of_the_same_node_again_and_again_lose_nothing_that_is_kno
 
 
 async def test_a_full_disk_puts_the_closing_off(autojump_clock: MockClock) -> None:
-    async with open_cluster(1, configured=False) as cluster:
+    async with open_cluster(1) as cluster:
         one = cluster[1]
         await count(one, 1, 2, 4)
         await repaired(one, counts(replica(one).identity.incarnation, "x", 3))

@@ -113,6 +113,8 @@ async def test_a_lone_node_is_refused_verified_repaired_and_counts_on(tmp_path: 
 
         await node.start()
         expected = {f"counter-{number:02}": 0 if number == 7 else number + 1 for number in range(20)}
+        assert "if this node has no members, post one with itself alone" in node.stderr()
+        await configure(node, [node])
         await values_are([node], expected, within=10)
         await node.add("counter-07", 100)
         await node.stop()

@@ -46,6 +46,7 @@ class Clients:
         self._requests: dict[str, dict[trio.CancelScope, None]] = {}
         self.acknowledged = 0
         self.answered = 0
+        self.swapped: frozenset[str] = frozenset()  # a member that is none any more, and the one in its place
         self.reading = False
         self.stopped = False
         self._busy = 0
@@ -87,7 +88,6 @@ class Clients:
             nursery.start_soon(self._reader, host)
 
     async def _writer(self, host: Host) -> None:
-        core = host.number in self._scenario.core
         random = self._random
         while True:
             await trio.sleep(random.uniform(0, 2 * self._write_every) * (random.random() < 0.7))
@@ -96,7 +96,8 @@ class Clients:
             if not (host.running and host.node.recovered):
                 await trio.sleep(0.05)
                 continue
-            name, amount = self._next() if core and random.random() < 0.95 else self._plain()
+            member = (host.number in self._scenario.core) != (host.address in self.swapped)
+            name, amount = self._next() if member and random.random() < 0.95 else self._plain()
             await self.increment(host, name, amount)
 
     async def _reader(self, host: Host) -> None:

@@ -91,8 +91,8 @@ def _copy(nemesis: Nemesis, host: Host) -> SimDisk:
 
 async def second_node(nemesis: Nemesis) -> None:
     """A copy of a directory runs on another machine, while the original runs, or is stopped and comes back later."""
-    if nemesis.twin is not None:
-        raise Skipped
+    if nemesis.twin is not None or nemesis.moving or nemesis.history.repaired:
+        raise Skipped  # what only a node outside the config has of a gap is promised to nobody
     with nemesis.host() as host:
         copy = _copy(nemesis, host)
         await nemesis.some_time(0.3)
@@ -101,6 +101,7 @@ async def second_node(nemesis: Nemesis) -> None:
             await nemesis.kill(host, power=False)
         twin = nemesis.twin = nemesis.cluster.add()
         twin.put_disk(copy)
+        twin.max_counters = nemesis.history.limits[twin.address]
         twin.disk.latency = nemesis.scenario.latency
         twin.disk.aside = nemesis.scenario.aside
         nemesis.history.relayed = True

@@ -7,6 +7,7 @@ A *line* is what one data directory goes through until it is made to forget (los
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from gcount.core.counters import Delta, Digest
@@ -86,6 +87,31 @@ class Stored:
     time: float
     line: str
     deltas: tuple[Delta, ...]
+    identity: Identity | None = None  # of the directory's node from now on, if it changed
+
+
+@dataclass(frozen=True)
+class Repaired:
+    """A directory rotted and was repaired; a new line begins, which goes on from `line`."""
+
+    time: float
+    line: str
+    new_line: str
+    whole: tuple[Delta, ...]  # what the rot has left, in the order of the log
+    lives: frozenset[bytes]  # the incarnations that what is left names as the node's own
+    kept: tuple[Delta, ...]  # what is in the directory after the repair
+    identity: Identity  # under which it goes on
+    lossless: bool  # whether the repair says that nothing is lost
+
+
+@dataclass(frozen=True)
+class Forked:
+    """A copy of a directory runs at the original's own address: from here on two write under one incarnation."""
+
+    time: float
+    line: str
+    copy: str
+    incarnation: bytes
 
 
 @dataclass(frozen=True)
@@ -106,6 +132,10 @@ class Claimed:
     digest: Digest
     deltas: tuple[Delta, ...] = ()
     name: str = ""
+    aside: tuple[Delta, ...] | None = None  # what a checkpoint keeps aside
+
+
+Entry = Stored | Repaired | Forked | Forgot | Claimed
 
 
 @dataclass(frozen=True)
@@ -122,6 +152,9 @@ class Final:
     replayed_membership: Membership
     replayed_identity: Identity
     damage: str = ""  # why no start can replay what is durable
+    line: str = ""
+    aside: tuple[Delta, ...] = ()  # what it keeps behind gaps
+    forks: Mapping[bytes, int] | None = None  # incarnations of which it said that two histories exist, and from where
 
 
 @dataclass
@@ -129,15 +162,18 @@ class History:
     """All of a run."""
 
     members: frozenset[str] = frozenset()  # the addresses that are in every config
+    limits: dict[str, int] = field(default_factory=dict)  # how many counters clients may make at each address
+    most_lives: int = 0  # how many incarnations there may be
     increments: list[Increment] = field(default_factory=list)
     queries: list[Query] = field(default_factory=list)
     looks: list[Look] = field(default_factory=list)
     lives: list[Life] = field(default_factory=list)
     troubles: list[Trouble] = field(default_factory=list)
-    journal: list[Stored | Forgot | Claimed] = field(default_factory=list)
+    journal: list[Entry] = field(default_factory=list)
     finals: list[Final] = field(default_factory=list)
     over: bool = False  # whether the run came to its end
     faults: Counter[str] = field(default_factory=Counter)
     config_agreed: bool = False  # by all members, before another one was posted
     healed_after: float | None = None  # seconds from the end of all faults until all nodes agreed
+    repaired: bool = False  # whether a directory was, so that gaps may have to be closed
     relayed: bool = False  # whether something may only have come by a relay, or when it was offered again

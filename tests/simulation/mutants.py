@@ -21,10 +21,10 @@ from gcount.node import Node
 from gcount.storage import log
 from gcount.storage.commits import Commit, Committer
 from gcount.storage.log import Log, segment_name
-from tests.simulation import mutants_checkpoints
+from tests.simulation import mutants_checkpoints, mutants_repair
 from tests.simulation.planted import MUTANTS, mutant, planted
 
-__all__ = ["MUTANTS", "mutants_checkpoints", "planted"]
+__all__ = ["MUTANTS", "mutants_checkpoints", "mutants_repair", "planted"]
 
 # What is durable
 
@@ -222,7 +222,7 @@ def hello_before_the_former_life_is_settled(welcome: Any) -> Any:
 
     async def change(self: Any, talk: Any, accepted: Any, hello: Any, *, twin: bool) -> None:
         await self._local.adopt(hello.membership)
-        self._peers.redial(hello.node)
+        self._peers.called(hello.node)
         answer = self._local.hello(twin=twin)
         accepted.greeted(answer)
         await talk.send(answer)

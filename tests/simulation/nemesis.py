@@ -47,6 +47,7 @@ class Nemesis:
         self.nursery = nursery
         self.random = Random(f"nemesis {scenario.seed}")
         self.twin: Host | None = None
+        self.moving = False  # whether some entry leads elsewhere
         self._busy: set[str] = set()
 
     async def run(self, catalog: dict[str, Fault]) -> None:

@@ -3,6 +3,9 @@
 A connection behaves as one over TCP: whole messages in order without gaps, a bounded buffer for each direction. What
 was sent into a cut waits and moves on when it heals, unless the connection was given up meanwhile; the end of a
 connection travels like a message. A paused node's connections stand still, as those of a stopped process do.
+
+What is dialled is an entry of a config; to which machine it leads may change (see names.py). All else goes by the
+machines' own addresses.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ import trio
 
 from gcount.cluster.transport import CONNECT_TIMEOUT, Link, Transport
 from gcount.errors import LinkClosed, LinkRefused, Recovering
+from tests.simulation.names import Names
 from tests.simulation.process import PROCESS
 
 BUFFER_BYTES = 256 * 1024
@@ -54,6 +58,7 @@ class SimNetwork:
         self.arrived: Tap = lambda sender, receiver, data: None  # as it is received
         self.cuts: set[tuple[str, str]] = set()
         self.paused: set[str] = set()
+        self.names = Names(self._break)
         self.silent: set[str] = set()  # addresses whose host is down: not even a refusal comes from there
         self._servers: dict[str, tuple[Server, trio.Nursery]] = {}
         self._pipes: dict[Pipe, None] = {}  # in the order in which they came to be, so that a seed repeats a run
@@ -81,6 +86,11 @@ class SimNetwork:
         for pipe in list(self._pipes):
             if {one, other} == {pipe.source, pipe.target}:
                 pipe.finish(lose=lost[pipe.source != one])
+
+    def _break(self, entry: str) -> None:
+        for pipe in list(self._pipes):
+            if pipe.entry == entry:
+                pipe.finish(lose=True)
 
     def cut(self, one: str, other: str, *, one_way: bool = False) -> None:
         """Let nothing through from one to the other, nor back unless it is one way."""
@@ -120,8 +130,9 @@ class SimNetwork:
         while not self.flows(source, target):
             await self._changed.wait()
 
-    async def dial(self, source: str, target: str) -> SimLink:
+    async def dial(self, source: str, entry: str) -> SimLink:
         """Connect; hangs for as long as nothing comes through."""
+        target = self.names.leads_to(source, entry)
         await self.travel(source, target)
         server, nursery = self._servers.get(target, (None, None))
         if server is None and target in self.silent:
@@ -131,7 +142,7 @@ class SimNetwork:
             raise LinkClosed("no connection: connection refused")
         if not server.recovered:
             raise LinkRefused("it answered the dial with HTTP status 503")
-        there, back = Pipe(self, source, target), Pipe(self, target, source)
+        there, back = Pipe(self, source, target, entry), Pipe(self, target, source, entry)
         nursery.start_soon(_serve, server, SimLink(back, there), source, target)
         return SimLink(there, back)
 
@@ -161,11 +172,12 @@ async def _serve(server: Server, link: SimLink, caller: str, target: str) -> Non
 
 
 class Pipe:
-    """One direction of a connection."""
+    """One direction of a connection, which was dialled to an entry."""
 
-    def __init__(self, network: SimNetwork, source: str, target: str) -> None:
+    def __init__(self, network: SimNetwork, source: str, target: str, entry: str) -> None:
         self.source = source
         self.target = target
+        self.entry = entry
         self._network = network
         self._moving: deque[tuple[float, bytes]] = deque()  # time of arrival, content
         self._bytes = 0
@@ -329,7 +341,7 @@ class SimTransport(Transport):
 
     async def is_self(self, address: str) -> bool | None:
         await trio.sleep(0.0005)  # a look-up of names takes a moment
-        return self._knows_itself and address == self._address
+        return self._knows_itself and self._network.names.leads_to(self._address, address) == self._address
 
     async def stands_for(self, address: str) -> frozenset[str] | None:
-        return None
+        return frozenset({self._network.names.leads_to(self._address, address)})

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from functools import partial
 
 import trio
 
 from gcount.core import wire
+from gcount.core.counters import Delta
 from gcount.core.records import HEADER_BYTES, Batch, Identity, Scan, decode_header
 from gcount.core.replica import Replica
 from gcount.core.restore import Reader, Restore
@@ -17,7 +19,7 @@ from tests.core.histories import newer_than
 from tests.simulation.cluster import Host, SimCluster
 from tests.simulation.disk import SimDisk
 from tests.simulation.film import Film
-from tests.simulation.history import Claimed, Forgot, History, Stored
+from tests.simulation.history import Claimed, Forgot, History, Repaired, Stored
 
 
 def read_by_a_start(files: dict[str, bytes]) -> list[str]:
@@ -27,11 +29,11 @@ def read_by_a_start(files: dict[str, bytes]) -> list[str]:
     return sorted({checkpoint_name(first)} & files.keys()) + sorted(segments)
 
 
-def checkpointed(files: dict[str, bytes]) -> list[Batch]:
-    """What the newest checkpoint holds, as a batch; none if there is none, or it has rotted."""
+def checkpointed(files: dict[str, bytes]) -> Replica | None:
+    """What the newest checkpoint holds; None if there is none, or it has rotted."""
     name = next(iter(read_by_a_start(files)), "")
     if not name.endswith(checkpoints.SUFFIX):
-        return []
+        return None
     replica = Replica(Identity(bytes(16), bytes(16)), 0)
     try:
         reader, restore = Reader(), Restore(replica)
@@ -39,9 +41,8 @@ def checkpointed(files: dict[str, bytes]) -> list[Batch]:
             restore.take(record)
         restore.finish()
     except ValueError:
-        return []
-    deltas = newer_than(replica.counters, {})
-    return [Batch(0, deltas, replica.identity, replica.membership)]
+        return None
+    return replica
 
 
 class LogReader:
@@ -54,19 +55,23 @@ class LogReader:
 
     def news(self) -> list[Batch]:
         """The batches that were not seen before; what a directory was made with begins with its checkpoint, if any."""
-        files = self._disk.durable()
-        batches = self.later_checkpoint() if self._checkpoint is None else []
-        for name, data in sorted(files.items()):
+        files, first = self._disk.durable(), self._checkpoint is None
+        made_with = self.later_checkpoint() if first else None
+        batches: list[Batch] = []
+        if made_with is not None:
+            deltas = [*newer_than(made_with.counters, {}), *made_with.salvage.deltas()]
+            batches.append(Batch(0, deltas, made_with.identity, made_with.membership))
+        for name in read_by_a_start(files) if first else sorted(files):
             if name.endswith(SUFFIX):
-                batches += self._read(name, data)
+                batches += self._read(name, files[name])
         return batches
 
-    def later_checkpoint(self) -> list[Batch]:
+    def later_checkpoint(self) -> Replica | None:
         """What the newest checkpoint holds, if it is another one than before: nothing that was not in the log."""
         files = self._disk.durable()
         name = next(iter(read_by_a_start(files)), "")
         known, self._checkpoint = self._checkpoint, name
-        return [] if known == name else checkpointed(files)
+        return None if known == name else checkpointed(files)
 
     def _read(self, name: str, data: bytes) -> list[Batch]:
         try:
@@ -110,6 +115,28 @@ class Recorder:
         self._lines[host.address] = f"{host.address}#{number + 1}", number + 1
         self.new_disk(host)
 
+    def repaired(
+        self, host: Host, whole: Sequence[Delta], lives: Iterable[bytes], identity: Identity, *, lossless: bool
+    ) -> None:
+        """A machine's directory rotted and was repaired; its node does not run yet.
+
+        Args:
+            host: the machine.
+            whole: what the rot has left for certain.
+            lives: the incarnations that it has left a mention of.
+            identity: under which the node goes on.
+            lossless: whether the repair says that nothing is lost, and the node goes on as before.
+        """
+        old, number = self._lines[host.address]
+        new = f"{host.address}#{number + (not lossless)}"
+        kept = tuple(delta for batch in LogReader(host.disk).news() for delta in batch.deltas)
+        now = trio.current_time()
+        entry = Repaired(now, old, new, tuple(whole), frozenset(lives), kept, identity, lossless)
+        self.history.journal.append(entry)
+        self.history.repaired = self.history.relayed = True
+        self._lines[host.address] = new, number + (not lossless)
+        self.new_disk(host)
+
     def new_disk(self, host: Host) -> None:
         """Follow the disk that is in a machine now."""
         reader = LogReader(host.disk)
@@ -125,11 +152,13 @@ class Recorder:
     def _synced(self, host: Host, reader: LogReader) -> None:
         for batch in reader.news():
             deltas = tuple(batch.deltas)
-            self.history.journal.append(Stored(trio.current_time(), self.line(host.address), deltas))
+            self.history.journal.append(Stored(trio.current_time(), self.line(host.address), deltas, batch.identity))
             self.film.stored(host.address, batch)
-        for batch in reader.later_checkpoint():
+        checkpoint = reader.later_checkpoint()
+        if checkpoint is not None:
             now, line = trio.current_time(), self.line(host.address)
-            self.history.journal.append(Claimed(now, line, "checkpoint", {}, tuple(batch.deltas)))
+            deltas, aside = tuple(newer_than(checkpoint.counters, {})), tuple(checkpoint.salvage.deltas())
+            self.history.journal.append(Claimed(now, line, "checkpoint", {}, deltas, aside=aside))
 
     def _claim(self, address: str, claim: Claimed) -> None:
         if address in self._lines:
@@ -138,6 +167,8 @@ class Recorder:
     def _sent(self, sender: str, receiver: str, data: bytes) -> None:
         message = wire.decode(data)
         self.film.message("sent", sender, receiver, message)
+        if sender not in self._lines:
+            return  # no node: what it says is nobody's claim
         now, line = trio.current_time(), self.line(sender)
         match message:
             case wire.Hello(digest=digest) | wire.Ack(digest=digest) | wire.Beaten(digest=digest) if digest:

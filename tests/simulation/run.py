@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import os
 import time
 import traceback
 from collections import Counter
@@ -22,18 +23,19 @@ from gcount.core.membership import Membership
 from gcount.core.replica import Replica
 from gcount.errors import LogDamaged
 from gcount.storage import checkpoints, log
-from tests.simulation import faults, forgetting
+from tests.simulation import faults, faults_copies, faults_limits, faults_names, faults_repair, forgetting
 from tests.simulation.clients import Clients
 from tests.simulation.cluster import Host, SimCluster, address_of, replayed
 from tests.simulation.film import Film, direct_logs
 from tests.simulation.history import Final, History
 from tests.simulation.laws import LAWS
+from tests.simulation.limits import draw_limits, in_force
 from tests.simulation.nemesis import Fault, Nemesis
 from tests.simulation.process import seed_scheduler, until
 from tests.simulation.recorder import Recorder
 from tests.simulation.scenario import Scenario, draw
 
-AGREED_WITHIN = 8.0  # simulated seconds after which nobody waits any more for the nodes to agree
+AGREED_WITHIN = 10.0  # simulated seconds after which nobody waits any more for the nodes to agree
 SHOWN = 5  # violations of one law
 
 CATALOG: dict[str, Fault] = {
@@ -62,10 +64,32 @@ CATALOG: dict[str, Fault] = {
         forgetting.older_copy_at_once,
         forgetting.second_node,
         forgetting.reshape,
+        faults_repair.repaired_rot,
+        faults_repair.repaired_rot_of_two,
+        faults_names.address_moves,
+        faults_names.stale_name,
+        faults_names.echo,
+        faults_limits.many_lives,
+        faults_copies.copy_at_its_address,
     )
 }
-NEEDS = {"older_copy": "fixed", "older_copy_at_once": "fixed", "second_node": "fixed", "reshape": "reshaped"}
-KINDS = {name: NEEDS.get(name, "") for name in CATALOG}
+NEEDS = {
+    "older_copy": "fixed",
+    "older_copy_at_once": "fixed",
+    "second_node": "fixed",
+    "reshape": "reshaped",
+    "repaired_rot": "fixed",
+    "repaired_rot_of_two": "fixed",
+    "address_moves": "fixed",
+    "stale_name": "fixed",
+    "echo": "fixed",
+    "many_lives": "fixed",
+    "copy_at_its_address": "fixed",
+}
+UNMENDED = frozenset[str]()
+"""What the code can't stand yet; `GCOUNT_SIMULATE_FAULTS="NAME NAME" bin/simulate ...` lets just these happen."""
+ONLY = os.environ.get("GCOUNT_SIMULATE_FAULTS", "").split()  # names; none: all but UNMENDED
+KINDS = {name: NEEDS.get(name, "") for name in CATALOG if (name in ONLY if ONLY else name not in UNMENDED)}
 
 
 @dataclass
@@ -98,7 +122,10 @@ def run_seed(seed: int, nodes: int | None = None, *, rolling: bool = False) -> R
     """
     scenario, history, film = draw(seed, KINDS, nodes), History(), Film(rolling=rolling)
     result, started = Result(seed), time.process_time()
-    with _surroundings(scenario, film):
+    limits = draw_limits(seed, few_lives="many_lives" in scenario.kinds)
+    history.most_lives = limits.lives
+    history.limits = {address_of(number): limits.max_counters(number) for number in range(1, 10)}
+    with _surroundings(scenario, film), in_force(limits):
         try:
             result.simulated = trio.run(_simulate, scenario, history, film, clock=MockClock(autojump_threshold=0))
         except Exception as error:
@@ -148,6 +175,7 @@ async def _simulate(scenario: Scenario, history: History, film: Film) -> float:
     seed_scheduler(scenario.seed)
     began = trio.current_time()
     film.add("NEMESIS", f"{scenario}")
+    film.add("NEMESIS", f"limits of counters: {history.limits}")
     async with trio.open_nursery() as nursery:
         cluster = SimCluster(nursery, Random(scenario.seed), scenario.delay)
         cluster.network.buffer_bytes = scenario.buffer_bytes
@@ -173,7 +201,7 @@ async def _simulate(scenario: Scenario, history: History, film: Film) -> float:
             await _heal(nemesis)
             for host in cluster.hosts:
                 if host.running:
-                    history.finals.append(await _final(host))
+                    history.finals.append(await _final(host, recorder.line(host.address)))
         history.over = True
         nursery.cancel_scope.cancel()
     return trio.current_time() - began
@@ -186,6 +214,7 @@ async def _set_up(scenario: Scenario, nemesis: Nemesis) -> None:
         host.disk.latency = scenario.latency
         host.disk.aside = scenario.aside
         host.clock_skew = scenario.skews[number]
+        host.max_counters = nemesis.history.limits[host.address]
         nemesis.recorder.directory(host)
         await nemesis.start(host)
 
@@ -242,14 +271,15 @@ def _agree(cluster: SimCluster, *, membership_only: bool) -> bool:
     if any(list(replica.membership.actors) != sorted(cluster.addresses) for replica in replicas):
         return False
     return membership_only or all(
-        replica.counters.digest() == first.counters.digest()
+        not any(who in replica.identity.retired for who in replica.salvage.incarnations())
+        and replica.counters.digest() == first.counters.digest()
         and replica.membership == first.membership
         and not replica.anything_staged
         for replica in replicas
     )
 
 
-async def _final(host: Host) -> Final:
+async def _final(host: Host, line: str) -> Final:
     replica, damage = host.node.local.replica, ""
     try:
         again = await replayed(host.disk)
@@ -266,4 +296,7 @@ async def _final(host: Host) -> Final:
         again.membership,
         again.identity,
         damage,
+        line,
+        tuple(replica.salvage.deltas()),
+        getattr(getattr(host.node.local, "guard", None), "forks", None),
     )

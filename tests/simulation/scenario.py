@@ -80,7 +80,7 @@ def draw(seed: int, kinds: dict[str, str], nodes: int | None = None) -> Scenario
     core = tuple(sorted(random.sample(everybody, 2))) if reshapes else tuple(everybody)
     allowed = [kind for kind, needs in kinds.items() if needs in ("", "reshaped" if reshapes else "fixed")]
     some = random.sample(
-        allowed, random.randint(5, min(9, len(allowed)))
+        allowed, min(random.randint(5, 9), len(allowed))
     )  # a swarm: few kinds a seed, but many of them
     if "crash_in_a_checkpoint" not in some and random.random() < 0.4:
         some.append("crash_in_a_checkpoint")

@@ -38,6 +38,20 @@ KNOWN_TO_CATCH: dict[str, tuple[int, ...]] = {
     "versions-of-the-end-recorded": (0, 3),
     "staged-cells-captured": (1, 9),
     "log-goes-on-where-the-capture-ended": (0, 2),
+    "repair-stops-at-the-first-damage": (1, 9),
+    "repair-keeps-the-incarnation": (1, 12),
+    "repair-forgets-former-lives": (1, 12),
+    "half-a-column-passes-for-the-whole": (13,),
+    "aside-left-out-of-reads": (15, 16),
+    "aside-of-others-counts": (1, 13),
+    "aside-left-out-of-checkpoints": (12, 13),
+    "aside-dropped-when-its-gap-is-filled": (15, 16),
+    "gap-closed-at-the-highest-version": (20,),
+    "only-the-first-gap-closed": (20,),
+    "gap-closed-over-what-a-member-has": (19,),
+    "gaps-never-closed": (15,),
+    "one-counter-too-many": (3,),
+    "known-counters-refused-at-the-limit": (58,),
 }
 """Seeds to try first; after any change of the code it may be others that catch a mutant."""
 

@@ -7,13 +7,16 @@ from collections.abc import Callable, Iterator
 from tests.simulation.history import History
 from tests.simulation.laws import (
     agreement,
+    aside,
     availability,
     durable_first,
     endings,
+    forks,
     healing,
     linearizable,
     monotone,
     one_writer,
+    refusals,
     survival,
 )
 
@@ -23,8 +26,11 @@ LAWS: dict[str, Callable[[History], Iterator[str]]] = {
     "one writer": one_writer.violations,
     "durable first": durable_first.violations,
     "agreement": agreement.violations,
+    "aside": aside.violations,
     "linearizable": linearizable.violations,
     "availability": availability.violations,
+    "forks": forks.violations,
+    "refusals": refusals.violations,
     "healing": healing.violations,
     "endings": endings.violations,
 }

@@ -1,7 +1,8 @@
 """Law: a node whose process and disk are up takes increments, whatever became of its peers.
 
-It may wait up to 250 ms for a consistent read's hold and, in the first second after its start, for the confirmations
-of its members; nothing else, but for the disk.
+Unless a limit is reached, which law *refusals* judges. It may wait up to 250 ms for a consistent
+read's hold and, in the first second after its start, for the confirmations of its members; nothing else, but for the
+disk.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from math import inf
 
 from tests.simulation.history import History, Increment, Life
+from tests.simulation.laws.refusals import JUDGED
 
 HOLD = 0.25
 CONFIRM = 1.0
@@ -24,9 +26,10 @@ def violations(history: History) -> Iterator[str]:
             continue
         latest = max(increment.start + HOLD, life.ready + CONFIRM) + DISK
         end = increment.end if increment.end is not None else inf
-        if (end > latest or increment.refused) and not _excused(history, increment, life, min(end, latest)):
-            refused = f" ({increment.refused})" if increment.refused else ""
-            yield f"not answered in time{refused}: {increment}"
+        refused = increment.refused and increment.refused not in JUDGED
+        if (end > latest or refused) and not _excused(history, increment, life, min(end, latest)):
+            why = f" ({increment.refused})" if increment.refused else ""
+            yield f"not answered in time{why}: {increment}"
 
 
 def _life(history: History, increment: Increment) -> Life | None:

@@ -7,6 +7,7 @@ loss of power at that very instant would leave on its disk. So an acknowledgemen
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 from tests.simulation.history import Claimed, History
 from tests.simulation.laws.shelves import Shelves
@@ -20,9 +21,10 @@ def violations(history: History) -> Iterator[str]:
             shelves.put(entry)
             continue
         versions, cells = shelves.versions[entry.line], shelves.cells[entry.line]
+        counted = partial(shelves.counted, entry.line)
         where = f"at {entry.time:.4f} {entry.line} said in a {entry.what}"
         for who, n in entry.digest.items():
-            on_disk = cells.get((entry.name, who), 0) if entry.name else versions.get(who, 0)
+            on_disk = counted(entry.name, who) if entry.name else versions.get(who, 0)
             if n > on_disk:
                 yield f"{where} that it has {entry.name or 'v'} {n} of {who.hex()[:6]}, but its disk has {on_disk}"
         for delta in entry.deltas:

@@ -27,9 +27,9 @@ def violations(history: History) -> Iterator[str]:
 
 def _foreign(shelves: Shelves, line: str, delta: Delta) -> Iterator[str]:
     who, owner = delta.incarnation, shelves.owners.get(delta.incarnation)
-    if owner is None or owner == line or who in shelves.forgotten:
-        return
-    has = shelves.versions[owner].get(who, 0)
+    if owner is None or owner == line or not shelves.judged(who) or who in shelves.closed:
+        return  # of what was closed older records may tell, which law "aside" judges
+    has = shelves.newest(who)
     if delta.upto > has:
         yield f"version {delta.upto}, but its owner {owner} has {has}"
     for name, n in delta.cells.items():
@@ -40,7 +40,7 @@ def _foreign(shelves: Shelves, line: str, delta: Delta) -> Iterator[str]:
 
 def _made_twice(shelves: Shelves, line: str, delta: Delta) -> Iterator[str]:
     step = shelves.steps.get((delta.incarnation, delta.upto), {})
-    if line in step and delta.upto == delta.after + 1:
+    if line in step and delta.upto == delta.after + 1 and delta.incarnation not in shelves.forked:
         for other, cells in step.items():
             # A relay that learned several versions at once passes on more than the last one changed, never less.
             if not (cells.items() <= step[line].items() or step[line].items() <= cells.items()):

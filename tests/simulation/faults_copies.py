@@ -1,0 +1,69 @@
+"""A copy of a directory at the original's own address, while the original goes on."""
+
+from __future__ import annotations
+
+import trio
+
+from tests.simulation.cluster import Host
+from tests.simulation.faults import cut_off
+from tests.simulation.faults_names import moving
+from tests.simulation.history import Forked
+from tests.simulation.nemesis import Nemesis, Skipped
+
+LIVES_ON = True
+"""Whether the original may come back without a restart. It then holds its old address to be its own still, though that
+leads to the copy: it never asks that one. To be True as soon as nodes find out anew which entry is their own.
+"""
+COUNTS = 4  # increments at each, at most, under the incarnation that both have
+
+
+async def copy_at_its_address(nemesis: Nemesis) -> None:
+    """A node is cut off and goes on; a copy of its directory starts in its place. The node returns at another address.
+
+    The members know of nothing that the copy lacks, so they confirm it: two histories under one incarnation. Nothing is
+    promised of what they count from there on; all else is.
+    """
+    if nemesis.history.repaired:
+        raise Skipped
+    with moving(nemesis), nemesis.host(core=True) as host:
+        if host.node.config()["actors"] != sorted(nemesis.cluster.addresses):
+            raise Skipped
+        cut = cut_off(nemesis, [host.address])
+        await nemesis.some_time()
+        copy = _put_copy(nemesis, host)
+        cut.append((host.address, copy.address))
+        nemesis.cluster.network.cut(host.address, copy.address)
+        await nemesis.start(copy)
+        nemesis.clients.serve(nemesis.nursery, copy)
+        for _ in range(nemesis.random.randint(0, COUNTS)):
+            for one in (host, copy):
+                await nemesis.clients.write(one, plain=True)
+            await nemesis.some_time(0.4)
+        await nemesis.some_time()
+        if nemesis.random.random() < 0.3 or not LIVES_ON:
+            await nemesis.kill(host)
+        for ends in cut:
+            nemesis.cluster.network.heal(*ends)
+        nemesis.note(f"{host.address} is back, at another address")
+        await nemesis.some_time(2.0)
+        if not host.running:
+            await nemesis.start(host)
+
+
+def _put_copy(nemesis: Nemesis, host: Host) -> Host:
+    """The copy is made, and the address leads to it, in the same instant: from now on there are two."""
+    now, recorder = trio.current_time(), nemesis.recorder
+    copy = nemesis.cluster.add()
+    copy.put_disk(host.copy_disk())
+    copy.disk.latency, copy.disk.aside = nemesis.scenario.latency, nemesis.scenario.aside
+    copy.clock_skew, copy.max_counters = nemesis.scenario.skews[-1], nemesis.history.limits[copy.address]
+    recorder.directory(copy)
+    incarnation = host.node.local.replica.identity.incarnation
+    nemesis.history.journal.append(Forked(now, recorder.line(host.address), recorder.line(copy.address), incarnation))
+    nemesis.note(f"{copy.address} has a copy of the directory of {host.address}, whose address leads to it now")
+    nemesis.cluster.network.names.lead(host.address, copy.address, breaks=True)
+    nemesis.cluster.network.names.lead(copy.address, host.address)  # the other address, if anybody ever asks for it
+    nemesis.twin = host  # it is the original that is no member now
+    nemesis.clients.swapped = frozenset({host.address, copy.address})
+    nemesis.history.relayed = True
+    return copy

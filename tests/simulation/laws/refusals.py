@@ -1,0 +1,102 @@
+"""Law: an increment is refused for a limit only where that is reached.
+
+For want of counters, where there are as many as the limit, and it is no known one; and where the limit was reached
+before a client came with a new counter, it is refused. For want of an incarnation, where so many are known that only
+the spare ones are left.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+from gcount.errors import CounterLimitReached
+from tests.simulation.history import History, Increment, Stored
+from tests.simulation.laws.shelves import Shelves
+from tests.simulation.limits import SPARE_LIVES
+
+REFUSED = CounterLimitReached.__name__
+DISK = 0.5  # seconds of a slow one
+LIFELESS = "IncarnationLimitReached"
+JUDGED = frozenset({REFUSED, LIFELESS})
+
+
+def violations(history: History) -> Iterator[str]:
+    """Each refusal that nothing explains, and each new counter that was let in beyond the limit."""
+    yield from _lifeless(history)
+    names = {increment.name for increment in history.increments}
+    small = {host for host, limit in history.limits.items() if limit < len(names)}
+    if not small:
+        yield from (f"refused far below the limit: {each}" for each in history.increments if each.refused == REFUSED)
+        return
+    known, first_here = _known(history)
+    for increment in history.increments:
+        limit, since = history.limits[increment.host], known[increment.line]
+        was_known = since.get(increment.name, increment.start) < increment.start
+        others = sum(time < increment.start for time in since.values())
+        if increment.refused == REFUSED:
+            there = sum(time <= (increment.end or time) for time in since.values())
+            if was_known:
+                yield f"a known counter was refused: {increment}"
+            elif there + len(_pending(history, increment) - since.keys()) + _later(since, increment) < limit:
+                yield f"refused below the limit of {limit}, beside {there}: {increment}"
+        elif not was_known and others >= limit and _made(increment, first_here):
+            yield f"let in beside {others}, where the limit is {limit}: {increment}"
+
+
+def _lifeless(history: History) -> Iterator[str]:
+    refused = [increment for increment in history.increments if increment.refused == LIFELESS]
+    if not refused:
+        return
+    known: defaultdict[str, dict[bytes, float]] = defaultdict(dict)
+    for entry in history.journal:
+        if isinstance(entry, Stored):
+            for delta in entry.deltas:
+                known[entry.line].setdefault(delta.incarnation, entry.time)
+    for increment in refused:
+        there = sum(since <= (increment.end or since) for since in known[increment.line].values())
+        if there < history.most_lives - SPARE_LIVES - 1:  # its own, which may have counted nothing yet
+            yield f"refused for want of an incarnation, beside {there}: {increment}"
+
+
+def _made(increment: Increment, first_here: set[tuple[str, str]]) -> bool:
+    return increment.acknowledged and (increment.line, increment.name) in first_here
+
+
+def _known(history: History) -> tuple[defaultdict[str, dict[str, float]], set[tuple[str, str]]]:
+    """By line, the counters that are on its disk, not just aside, and since when; and which its own node made there.
+
+    Those that somebody told it of in the same instant are not among the latter.
+    """
+    known: defaultdict[str, dict[str, float]] = defaultdict(dict)
+    first_here: set[tuple[str, str]] = set()
+    shelves = Shelves()
+    for entry in history.journal:
+        shelves.put(entry)
+        if not isinstance(entry, Stored):
+            continue
+        line, cells = entry.line, shelves.cells[entry.line]
+        new = {name: who for name, who in cells if name not in known[line]} if len(cells) > len(known[line]) else {}
+        for name in new:
+            known[line][name] = entry.time
+            if all(shelves.owners[who] == line for other, who in cells if other == name):
+                first_here.add((line, name))
+    return known, first_here
+
+
+def _later(since: dict[str, float], refused: Increment) -> int:
+    """How many counters came to the disk soon after: they may have waited for it then."""
+    end = refused.end or refused.start
+    return sum(end < time <= end + DISK for time in since.values())
+
+
+def _pending(history: History, refused: Increment) -> set[str]:
+    """New counters that others were counting there at that time."""
+    return {
+        other.name
+        for other in history.increments
+        if other.line == refused.line
+        and other.name != refused.name
+        and other.start <= (refused.end or other.start)
+        and (other.end is None or other.end >= refused.start)
+    }

@@ -1,0 +1,63 @@
+"""Law *forks*: what two have written under one incarnation is to be said, and nothing else is."""
+
+from dataclasses import replace
+
+import pytest
+
+from gcount.core.counters import Delta
+from gcount.core.membership import Membership
+from gcount.core.records import Identity
+from tests.simulation.history import Final, Forked, History, Increment, Stored
+from tests.simulation.laws import agreement, forks, survival
+
+LIFE, NODE = b"l" * 16, b"n" * 16
+ONE, COPY = "10.0.0.1:7777#1", "10.0.0.2:7777#1"
+FINAL = Final("10.0.0.1:7777", {}, {}, Membership(), Identity(NODE, LIFE), {}, {}, Membership(), Identity(NODE, LIFE))
+
+
+def history(*, copied: bool = True) -> History:
+    """Version 1, then a copy; each of the two makes a version 2 of its own."""
+    made = History(finals=[FINAL])
+    made.journal.append(Stored(0, ONE, (Delta(LIFE, 0, 1, {"x0": 1}),)))
+    if copied:
+        made.journal.append(Stored(1, COPY, (Delta(LIFE, 0, 1, {"x0": 1}),)))
+        made.journal.append(Forked(1, ONE, COPY, LIFE))
+        made.journal.append(Stored(3, COPY, (Delta(LIFE, 1, 2, {"x0": 5}),)))
+    made.journal.append(Stored(2, ONE, (Delta(LIFE, 1, 2, {"x0": 3}),)))
+    return made
+
+
+def saying(made: History, *incarnations: bytes) -> History:
+    made.finals = [replace(final, forks=dict.fromkeys(incarnations, 2)) for final in made.finals]
+    return made
+
+
+def test_a_fork_that_nobody_says_breaks_the_law(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forks, "SAID", True)
+    assert list(forks.violations(history())) != []
+    assert list(forks.violations(saying(history(), LIFE))) == []
+    assert list(forks.violations(history(copied=False))) == []
+
+
+def test_a_fork_that_is_none_must_not_be_said() -> None:
+    assert list(forks.violations(saying(history(copied=False), LIFE))) != []
+
+
+def holding(made: History, *cells: dict[bytes, int]) -> History:
+    """Each node has these cells of the counter in the end."""
+    made.finals = [replace(FINAL, cells={"x0": each}, replayed_cells={"x0": each}) for each in cells]
+    return made
+
+
+def test_nodes_may_differ_in_what_two_wrote_under_one_incarnation_and_in_nothing_else() -> None:
+    assert list(agreement.violations(holding(history(), {LIFE: 5}, {LIFE: 3}))) == []
+    assert list(agreement.violations(holding(history(copied=False), {LIFE: 5}, {LIFE: 3}))) != []
+    assert list(agreement.violations(holding(history(), {LIFE: 5}, {LIFE: 5, b"o" * 16: 8}))) != []
+
+
+def test_what_was_counted_since_the_fork_may_be_lost_and_nothing_before_it() -> None:
+    made = history()
+    made.increments = [Increment("x0", amount, "", "", 0, 3, amount) for amount in (1, 2, 4)]
+    assert list(survival.violations(holding(made, {LIFE: 5}))) == []
+    assert list(survival.violations(holding(made, {LIFE: 1}))) == []
+    assert list(survival.violations(holding(made, {LIFE: 4}))) != []

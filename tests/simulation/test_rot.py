@@ -1,0 +1,66 @@
+"""What a run takes for whole after a rot: by the records of the intact files, and the same as a repair keeps."""
+
+from random import Random
+
+import pytest
+
+from gcount.core.records import HEADER_BYTES
+from gcount.storage.repair import repair
+from gcount.storage.verify import survey
+from tests.simulation.cluster import open_cluster
+from tests.simulation.disk import SimDisk
+from tests.simulation.history import Stored
+from tests.simulation.laws.shelves import Shelves
+from tests.simulation.recorder import LogReader
+from tests.simulation.rot import batches_in, left_of, rotten, some_hits
+
+NAME = "00000001.log"
+
+
+async def some_disk() -> SimDisk:
+    """A node's, with a log of some batches."""
+    async with open_cluster(2) as cluster:
+        for amount in range(1, 9):
+            await cluster[1].node.increment(f"x{amount % 3}", amount)
+        await cluster.converged("x1", 12)
+        return cluster[1].copy_disk()
+
+
+async def test_a_batch_is_lost_if_one_of_its_bytes_rots_and_all_others_are_whole() -> None:
+    files = (await some_disk()).durable()
+    found = list(batches_in(files[NAME]))
+    start, end, second = found[1]
+    for offset in (start, end - 1):
+        left = left_of(files, {NAME: {offset}})
+        assert left.damaged
+        assert not left.torn
+        assert len(left.deltas) == sum(len(batch.deltas) for *_, batch in found) - len(second.deltas)
+    assert not left_of(files, {}).damaged
+
+
+async def test_rot_of_nothing_but_the_newest_batches_looks_torn() -> None:
+    files = (await some_disk()).durable()
+    last = list(batches_in(files[NAME]))[-1][0]
+    assert left_of(files, {NAME: {last}}).torn
+    assert not left_of(files, {NAME: {last, HEADER_BYTES}}).torn
+    assert not left_of(files, {NAME: {last, 0}}).torn
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_a_repair_keeps_what_is_whole(seed: int) -> None:
+    disk, random = await some_disk(), Random(seed)
+    files = disk.durable()
+    hits = some_hits(files, random)
+    left = left_of(files, hits)
+    for name, offsets in hits.items():
+        disk.poke(name, rotten(files[name], offsets, random))
+    found = survey(disk)
+    assert bool(found.flaws) == (left.damaged and not left.torn)
+    if found.flaws:
+        repair(disk, found, lambda: random.randbytes(16))
+    shelves = Shelves()
+    shelves.put(Stored(0, "left", tuple(left.deltas)))
+    shelves.put(Stored(0, "kept", tuple(delta for batch in LogReader(disk).news() for delta in batch.deltas)))
+    assert shelves.versions["left"] == shelves.versions["kept"]
+    assert shelves.cells["left"] == shelves.cells["kept"]
+    assert shelves.aside["left"] == shelves.aside["kept"]
