@@ -127,6 +127,8 @@ class Recorder:
             deltas = tuple(batch.deltas)
             self.history.journal.append(Stored(trio.current_time(), self.line(host.address), deltas))
             self.film.stored(host.address, batch)
+            if batch.membership is not None and batch.membership.actors:
+                self.history.configured.setdefault(self.line(host.address), trio.current_time())
         for batch in reader.later_checkpoint():
             now, line = trio.current_time(), self.line(host.address)
             self.history.journal.append(Claimed(now, line, "checkpoint", {}, tuple(batch.deltas)))

@@ -109,7 +109,7 @@ def run_seed(seed: int, nodes: int | None = None, *, rolling: bool = False) -> R
             result.violations += [f"{name}: {violation}" for violation in found[:SHOWN]]
     result.faults = +history.faults
     result.increments = sum(increment.acknowledged for increment in history.increments)
-    result.reads = sum(query.value is not None and not query.alone for query in history.queries)
+    result.reads = sum(query.value is not None and not query.began_alone for query in history.queries)
     result.healed_after = history.healed_after or 0.0
     result.cost = time.process_time() - started
     result.film = film.lines
@@ -132,6 +132,7 @@ def _surroundings(scenario: Scenario, film: Film) -> Iterator[None]:
         (checkpoint, "NAMES_A_RECORD", scenario.cells_a_record),
         (columns, "SMALL", 0),  # a few cells give a column one form or the other
         (columns, "SPAN", 1),
+        *scenario.sizes.constants(),
     ):
         small.enter_context(patch.object(room, name, value))
     gc.collect()
@@ -159,7 +160,6 @@ async def _simulate(scenario: Scenario, history: History, film: Film) -> float:
             await _set_up(scenario, nemesis)
             nursery.start_soon(clients.run)
             await _configure(scenario, nemesis)
-            clients.reading = True
             await nemesis.run(CATALOG)
             if not any(host.running and host.node.config()["actors"] for host in cluster.hosts):
                 await clients.post(cluster[1], cluster.addresses)  # all directories were lost
@@ -191,8 +191,12 @@ async def _set_up(scenario: Scenario, nemesis: Nemesis) -> None:
 
 
 async def _configure(scenario: Scenario, nemesis: Nemesis) -> None:
-    """Post the first config in the scenario's way, and wait until it is in force everywhere."""
+    """Post the first config in the scenario's way and time, and wait until it is in force everywhere."""
     cluster, clients = nemesis.cluster, nemesis.clients
+    await trio.sleep(scenario.alone)
+    if scenario.alone and nemesis.random.random() < 0.5:
+        await nemesis.kill(cluster[1], power=nemesis.random.random() < 0.5)
+        await nemesis.revive(cluster[1])
     core = [cluster[number].address for number in scenario.core]
     hosts = {"one": cluster.hosts[-1:], "all": cluster.hosts, "twice": cluster.hosts[:2]}[scenario.config]
     async with trio.open_nursery() as nursery:

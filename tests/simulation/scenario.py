@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from random import Random
 
 from tests.simulation.network import BUFFER_BYTES
+from tests.simulation.sizes import Sizes, draw_sizes
 
 INCREMENTS = 200  # at least, acknowledged
 READS = 40  # consistent ones, at least, answered
 FAULTS = 8  # at least
-COUNTERS = 5  # of 64 powers of two each
+COUNTERS = 6  # of 64 powers of two each
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class Scenario:
         hurry: how much faster than needed the clients are.
         config: how the first one is posted: to "one", to "all", or first another one ("twice").
         buffer_bytes: what one direction of a connection holds.
+        sizes: of what a large state is cut into.
+        alone: seconds in which the nodes work alone before the first config is posted.
     """
 
     seed: int
@@ -52,6 +55,8 @@ class Scenario:
     hurry: float
     config: str
     buffer_bytes: int
+    sizes: Sizes
+    alone: float
 
     @property
     def seconds(self) -> float:
@@ -104,5 +109,7 @@ def draw(seed: int, kinds: dict[str, str], nodes: int | None = None) -> Scenario
         gap=random.choice((0.5, 0.8, 1.0)),
         hurry=random.choice((1.0, 1.2)),
         config=random.choice(("one", "one", "all", "twice")),
-        buffer_bytes=random.choice((BUFFER_BYTES, 2000)),
+        buffer_bytes=random.choice((BUFFER_BYTES, 2000, 60)),
+        sizes=draw_sizes(random),
+        alone=random.choice((0.0, 0.0, 0.0, 0.0, 2.5)),
     )

@@ -7,14 +7,17 @@ from collections.abc import Callable, Iterator
 from tests.simulation.history import History
 from tests.simulation.laws import (
     agreement,
+    alone,
     availability,
     durable_first,
     endings,
     healing,
+    held,
     linearizable,
     monotone,
     one_writer,
     survival,
+    together,
 )
 
 LAWS: dict[str, Callable[[History], Iterator[str]]] = {
@@ -24,6 +27,9 @@ LAWS: dict[str, Callable[[History], Iterator[str]]] = {
     "durable first": durable_first.violations,
     "agreement": agreement.violations,
     "linearizable": linearizable.violations,
+    "alone": alone.violations,
+    "together": together.violations,
+    "held": held.violations,
     "availability": availability.violations,
     "healing": healing.violations,
     "endings": endings.violations,

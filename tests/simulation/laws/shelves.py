@@ -9,7 +9,7 @@ from bisect import bisect_right
 from collections import Counter, defaultdict
 
 from gcount.core.counters import Delta, Digest
-from tests.simulation.history import PLAIN, Claimed, Forgot, History, Stored
+from tests.simulation.history import PLAIN, Claimed, Forgot, History, Stored, Waited
 
 Cells = dict[tuple[str, bytes], int]  # by name and incarnation
 
@@ -33,7 +33,7 @@ class Shelves:
         """What exactly one version changed, by incarnation and version, as each line has it."""
         self._past: defaultdict[tuple[str, bytes], tuple[list[int], list[int]]] = defaultdict(lambda: ([], []))
 
-    def put(self, entry: Stored | Forgot | Claimed) -> None:
+    def put(self, entry: Stored | Forgot | Claimed | Waited) -> None:
         """Go on to the next entry."""
         match entry:
             case Stored():
