@@ -86,6 +86,7 @@ class Life:
     ended: float | None = None
     failure: BaseException | None = None
     expected: str = ""
+    must_end: bool = False  # what is expected has happened
 
 
 @dataclass
@@ -166,6 +167,7 @@ class History:
     journal: list[Stored | Forgot | Claimed | Waited] = field(default_factory=list)
     configured: dict[str, float] = field(default_factory=dict)  # when a config was first in force, by line
     finals: list[Final] = field(default_factory=list)
+    unlinked: list[str] = field(default_factory=list)  # links that did not come up in time, and when
     over: bool = False  # whether the run came to its end
     faults: Counter[str] = field(default_factory=Counter)
     config_agreed: bool = False  # by all members, before another one was posted

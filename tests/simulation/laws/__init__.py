@@ -14,6 +14,7 @@ from tests.simulation.laws import (
     healing,
     held,
     linearizable,
+    linked,
     monotone,
     one_writer,
     survival,
@@ -32,5 +33,6 @@ LAWS: dict[str, Callable[[History], Iterator[str]]] = {
     "held": held.violations,
     "availability": availability.violations,
     "healing": healing.violations,
+    "linked": linked.violations,
     "endings": endings.violations,
 }

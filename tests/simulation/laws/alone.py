@@ -1,8 +1,8 @@
 """Law: a node that knows of no config works alone: its consistent reads are exact for what its directory was asked for.
 
 Nobody else can have told it anything: whoever knows of a config brings it along. From the instant at which a config is
-on its disk it is alone no more. A read during which that happened may have been answered just before, or have asked all:
-it holds at least what this node had acknowledged, and nothing that nobody asked for.
+on its disk it is alone no more. A read during which that happened may have been answered just before, or have asked
+all: it holds at least what this node had acknowledged, and nothing that nobody asked for.
 """
 
 from __future__ import annotations
