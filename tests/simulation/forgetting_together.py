@@ -25,7 +25,7 @@ async def two_directories(nemesis: Nemesis) -> None:
         copies = [copy_of(nemesis, host) if random.random() < 0.6 else None for host in hosts]
         await nemesis.some_time()
         for host in hosts:
-            await nemesis.clients.write(host)
+            await nemesis.clients.write(host, plain=host is nemesis.twin)
         for host in hosts:
             await nemesis.kill(host, lose=True)
         for host, copy in zip(hosts, copies, strict=True):
@@ -34,7 +34,7 @@ async def two_directories(nemesis: Nemesis) -> None:
             for host in hosts:
                 nursery.start_soon(nemesis.revive, host)
         for host in hosts:
-            await nemesis.clients.write(host)
+            await nemesis.clients.write(host, plain=host is nemesis.twin)
         await nemesis.some_time()
 
 

@@ -87,7 +87,7 @@ def draw_sizes(random: Random) -> Sizes:
         frame_bytes=random.choice((100, 200, 500, 256 * 1024)),
         piece=random.choice((1, 2, 5)),
         few_recent=few,
-        max_recent=random.choice((few, 6)),
+        max_recent=random.choice((few, 6, 24)),
         most_cells=random.choice((0, 3, 10, 40)),
         unsent=random.choice((1, 100, 256 * 1024)),
         brief_bytes=random.choice((150, 64 * 1024)),

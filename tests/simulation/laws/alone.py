@@ -3,6 +3,9 @@
 Nobody else can have told it anything: whoever knows of a config brings it along. From the instant at which a config is
 on its disk it is alone no more. A read during which that happened may have been answered just before, or have asked
 all: it holds at least what this node had acknowledged, and nothing that nobody asked for.
+
+For a while after its start it answers none, so that members who know it, as its directory may have been lost, can reach
+it first.
 """
 
 from __future__ import annotations
@@ -11,9 +14,12 @@ from collections import defaultdict
 from collections.abc import Iterator
 from math import inf
 
+from gcount.node import EMPTY_WAIT
 from tests.harness import linearizable
 from tests.harness.linearizable import Read, Write
 from tests.simulation.history import PLAIN, History, Increment, Query
+
+EXACT = 1e-6  # seconds
 
 
 def violations(history: History) -> Iterator[str]:
@@ -28,6 +34,8 @@ def violations(history: History) -> Iterator[str]:
             continue
         if query.start > history.configured.get(query.line, inf):
             yield f"a node that knew of a config answered alone: {query}"
+        if query.alone and query.end < _ready(history, query) + EMPTY_WAIT - EXACT:
+            yield f"a node did not wait for those who may know it: {query}"
         if query.alone:
             exact[query.line, query.name].append(query)
         else:
@@ -37,6 +45,12 @@ def violations(history: History) -> Iterator[str]:
         reads = [Read(query.value or 0, query.start, query.end, query.host) for query in queries]
         for violation in linearizable.violations(writes, reads):
             yield f"{name} at {line}, which knew of no config: {violation}"
+
+
+def _ready(history: History, query: Query) -> float:
+    """When the node had started."""
+    lives = (life.ready for life in history.lives if life.host == query.host and life.began <= query.start)
+    return max((ready for ready in lives if ready is not None), default=0.0)
 
 
 def _in_between(query: Query, asked: list[Increment]) -> Iterator[str]:

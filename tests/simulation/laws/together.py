@@ -23,8 +23,12 @@ def violations(history: History) -> Iterator[str]:
             batch = batches[increment.batch]
             batch[increment.name] = batch.get(increment.name, 0) | increment.amount
     torn = [batch for batch in batches.values() if sum(amount.bit_count() for amount in batch.values()) > 1]
+    told = set[str]()
     for glance in history.glances:
-        yield from (f"at {glance.time:.4f} {glance.line} knew only {part}" for part in _parts(torn, glance.values))
+        for part in _parts(torn, glance.values):
+            if part not in told:
+                told.add(part)
+                yield f"at {glance.time:.4f} {glance.line} knew only {part}"
     for final in history.finals:
         values = {name: sum(cells.values()) for name, cells in final.cells.items()}
         yield from (f"{final.host} has in the end only {part}" for part in _parts(torn, values))
