@@ -78,7 +78,7 @@ def run_many(
         jobs: how many processes; as many as there are cores by default.
         nodes: of each cluster, if not as the seed wants it.
         mutant: a planted bug.
-        fault: one that has to be among those of each seed.
+        fault: one that is to happen often in each seed.
         seconds: after which no more seeds are begun.
         done: called with each result, in no particular order.
     """

@@ -179,6 +179,11 @@ class Clients:
         if host.running and host.node.recovered:
             await self.count(host, [self._purse.plain() if plain else self._purse.power()], "each")
 
+    async def write_many(self, host: Host) -> None:
+        """Count many things there with one request."""
+        if host.running and host.node.recovered:
+            await self.count(host, self._purse.many(powers=True), "many")
+
     async def read(self, host: Host) -> None:
         """Read there what is counted most at the moment, with much patience."""
         if host.running and host.node.recovered:

@@ -6,6 +6,7 @@ import errno
 
 import trio
 
+from gcount.storage.log import SUFFIX
 from tests.simulation.cluster import Host
 from tests.simulation.faults import PLENTY
 from tests.simulation.nemesis import Nemesis
@@ -65,10 +66,26 @@ async def no_descriptor(nemesis: Nemesis) -> None:
             await nemesis.revive(host, 0.2)
 
 
+async def crash_in_a_batch(nemesis: Nemesis) -> None:
+    """The power fails when many increments, which may take several frames, were written and not synced."""
+    with nemesis.host(core=True) as host:
+        nemesis.note(f"{host.address} will lose power before it syncs its next batch")
+        nemesis.life(host).expected = "power"
+        host.disk.crash_from(SUFFIX, 1)
+        nemesis.nursery.start_soon(nemesis.clients.write_many, host)
+        with trio.move_on_after(1):
+            await host.ended.wait()
+        if host.running:
+            host.disk.spare()
+            return
+        await nemesis.kill(host)
+        await nemesis.revive(host, 0.2)
+
+
 async def very_slow_disk(nemesis: Nemesis) -> None:
     """Each sync takes seconds; the node's links break, and have to come up again nevertheless."""
     with nemesis.everybody() as hosts:
-        host = nemesis.random.choice(hosts)
+        host = nemesis.random.choice([host for host in hosts if host is not nemesis.twin])
         with nemesis.trouble(host):
             nemesis.note(f"the disk of {host.address} is very slow")
             host.disk.latency = SLOW
@@ -82,7 +99,10 @@ async def very_slow_disk(nemesis: Nemesis) -> None:
 
 
 async def _wait_linked(nemesis: Nemesis, host: Host) -> None:
-    """Return when the node has links to all, and all to it; complain if the network does not explain why not."""
+    """Return when the node has links to all members, and they to it; complain if the network does not explain why not.
+
+    A node outside the config with a copy of a member's directory may be refused.
+    """
     network, calm = nemesis.cluster.network, 0.0
     while calm < LINKED_WITHIN:
         await trio.sleep(0.1)
@@ -96,7 +116,8 @@ async def _wait_linked(nemesis: Nemesis, host: Host) -> None:
 
 
 def _unlinked(nemesis: Nemesis, host: Host) -> list[str]:
-    running = [other for other in nemesis.cluster.hosts if other.running and other.node.recovered]
+    hosts = [other for other in nemesis.cluster.hosts if other is not nemesis.twin]
+    running = [other for other in hosts if other.running and other.node.recovered]
     ends = [(one, other) for one in running for other in running if one is not other and host in (one, other)]
     found = []
     for one, other in ends:

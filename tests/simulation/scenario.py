@@ -78,7 +78,7 @@ def draw(seed: int, kinds: dict[str, str], nodes: int | None = None, fault: str 
         seed: any number.
         kinds: the faults there are; each with "" or what it needs: "fixed" or "reshaped" configs.
         nodes: how many, if not as the seed wants it.
-        fault: one that has to be among them, though the configs need not be as it needs them.
+        fault: one that is to happen often, where the configs of the seed are as it needs them.
     """
     random = Random(f"gcount {seed}")
     size = random.choices((2, 3, 4, 5), (8, 76, 10, 6))[0]
@@ -117,5 +117,5 @@ def draw(seed: int, kinds: dict[str, str], nodes: int | None = None, fault: str 
         buffer_bytes=random.choice((BUFFER_BYTES, 2000, 60)),
         sizes=draw_sizes(random),
         at_once=random.choice((0.0, 0.0, 0.5, 1.0)),
-        alone=random.choice((0.0, 0.0, 0.0, 0.0, 2.5)),
+        alone=random.choice((0.0, 0.0, 0.0, 0.7, 2.5)),
     )

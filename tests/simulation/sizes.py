@@ -12,10 +12,10 @@ from random import Random
 from types import ModuleType
 
 from gcount.cluster import acceptor, local, peer
-from gcount.core import boots, checkpoint, coalesce, columns, counters, holds, link, parcels, reading, records, restore
+from gcount.core import checkpoint, coalesce, columns, counters, link, parcels, reading, records, restore
 from gcount.storage import log
 
-LARGEST_RECORD = 1_500  # bytes; of a checkpoint, when all that is known of a run's incarnations is in its head
+LARGEST_RECORD = 2_500  # bytes; of a checkpoint, when all that is known of a run's incarnations is in its head
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,10 @@ class Sizes:
         max_recent: changes that the longest one remembers.
         most_cells: that a replay merges before it applies them.
         unsent: bytes that wait on one link, beyond which nothing is asked or read.
+        stranger_cells: of unfinished pushes of all that are no members.
         brief_bytes: that are appended to the log in a moment.
         slice_: names, or cells, between two looks at the event loop in a start.
-        held_names: that can be held at once.
         rounds: of one counter in flight.
-        boots: of one node that are remembered.
     """
 
     push_bytes: int
@@ -48,11 +47,10 @@ class Sizes:
     max_recent: int
     most_cells: int
     unsent: int
+    stranger_cells: int
     brief_bytes: int
     slice_: int
-    held_names: int
     rounds: int
-    boots: int
 
     def constants(self) -> Iterator[tuple[ModuleType, str, object]]:
         """Modules, the names in them, and what these stand for in the run: in each module that uses one."""
@@ -69,12 +67,11 @@ class Sizes:
         yield coalesce, "MOST_CELLS", self.most_cells
         yield peer, "MAX_UNSENT", self.unsent
         yield acceptor, "MAX_UNSENT", self.unsent
+        yield acceptor, "MAX_STRANGER_CELLS", self.stranger_cells
         yield log, "_BRIEF_BYTES", self.brief_bytes
         yield log, "_CELLS_A_SLICE", self.slice_
         yield counters, "_SLICE", self.slice_
-        yield holds, "MAX_HELD_NAMES", self.held_names
         yield reading, "MAX_ROUNDS", self.rounds
-        yield boots, "MAX_BOOTS", self.boots
 
 
 def draw_sizes(random: Random) -> Sizes:
@@ -84,15 +81,14 @@ def draw_sizes(random: Random) -> Sizes:
         push_bytes=random.choice((100, 200, 500, 64 * 1024)),
         push_cells=random.choice((1, 5, 20, 65_536)),
         most_deltas=random.choice((1, 2, 16)),
-        frame_bytes=random.choice((100, 200, 500, 256 * 1024)),
+        frame_bytes=random.choice((80, 80, 200, 256 * 1024)),
         piece=random.choice((1, 2, 5)),
         few_recent=few,
         max_recent=random.choice((few, 6, 24)),
         most_cells=random.choice((0, 3, 10, 40)),
-        unsent=random.choice((1, 100, 256 * 1024)),
+        unsent=random.choice((1, 1, 256 * 1024)),
+        stranger_cells=random.choice((3, 1_000_000)),
         brief_bytes=random.choice((150, 64 * 1024)),
         slice_=random.choice((1, 3, 20)),
-        held_names=random.choice((1, 2, 1024)),
         rounds=random.choice((1, 2, 4)),
-        boots=random.choice((2, 4, 64)),
     )
