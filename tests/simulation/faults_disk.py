@@ -13,33 +13,33 @@ from tests.simulation.nemesis import Nemesis
 
 SLOW = (1.0, 3.0)  # seconds
 LINKED_WITHIN = 6.0  # seconds in which nothing else keeps a link from coming up
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
-async def no_room_for_a_name(nemesis: Nemesis) -> None:
-    """A directory can be full, too, and a file system needs room to rename and to remove: the node goes on."""
+async def no_space_for_a_name(nemesis: Nemesis) -> None:
+    """A directory can be full, too, and a file system needs space to rename and to remove: the node goes on."""
     with nemesis.host() as host, nemesis.trouble(host):
         for _ in range(nemesis.random.randint(1, 3)):
             operation = nemesis.random.choice(("create", "rename", "remove"))
-            nemesis.note(f"there will be no room at {host.address} for a {operation}")
-            host.disk.fail(operation, nemesis.random.randint(0, 1), nemesis.random.choice(NO_ROOM))
+            nemesis.note(f"there will be no space at {host.address} for a {operation}")
+            host.disk.fail(operation, nemesis.random.randint(0, 1), nemesis.random.choice(NO_SPACE))
         await nemesis.some_time()
         if nemesis.random.random() < 0.5:
             await nemesis.kill(host, power=nemesis.random.random() < 0.5)
-            host.disk.fail(nemesis.random.choice(("create", "rename", "remove")), 0, nemesis.random.choice(NO_ROOM))
+            host.disk.fail(nemesis.random.choice(("create", "rename", "remove")), 0, nemesis.random.choice(NO_SPACE))
             await nemesis.start(host)
         host.disk.spare()
         await trio.sleep(0.1)
 
 
-async def no_room_at_a_sync(nemesis: Nemesis) -> None:
-    """A sync that finds no room has failed, and so has cutting back what a full disk took a part of: the node ends."""
+async def no_space_at_a_sync(nemesis: Nemesis) -> None:
+    """A sync that finds no space has failed, and so has cutting back what a full disk took a part of: the node ends."""
     with nemesis.host() as host, nemesis.trouble(host):
         operation = nemesis.random.choice(("sync", "sync_names", "truncate"))
-        nemesis.note(f"there will be no room at {host.address} for the next {operation}")
+        nemesis.note(f"there will be no space at {host.address} for the next {operation}")
         life = nemesis.life(host)
         life.expected = "sync"
-        host.disk.fail(operation, 0, nemesis.random.choice(NO_ROOM))
+        host.disk.fail(operation, 0, nemesis.random.choice(NO_SPACE))
         if operation == "truncate":
             host.disk.capacity = PLENTY - host.disk.free_bytes() + nemesis.random.choice((10, 40))
         with trio.move_on_after(1):

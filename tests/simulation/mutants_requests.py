@@ -131,7 +131,7 @@ def _frames(data: bytes, offset: int) -> Iterator[bytes]:
 
 
 @mutant(Column, "_fit_order")
-def order_grows_without_its_floor(_: Any) -> Any:
+def order_grows_and_drops_unseen(_: Any) -> Any:
     """A column that remembers more changes from now on forgets that it has dropped some before."""
 
     def change(self: Column) -> None:
