@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from tests.harness.cluster import consistent_values_are, loopback_nodes, running, values_are
+from tests.harness.cluster import configure, consistent_values_are, loopback_nodes, running, values_are
 from tests.harness.processes import LAUNCHER, Node, clean_environment
 
 HOST = "127.0.0.1"

@@ -11,7 +11,7 @@ import click
 
 from tests.simulation.campaign import Summary, remember, remembered, run_many
 from tests.simulation.mutants import MUTANTS, planted
-from tests.simulation.run import Result, run_seed
+from tests.simulation.run import CATALOG, Result, run_seed
 
 
 @click.command(context_settings={"max_content_width": 110})
@@ -19,6 +19,7 @@ from tests.simulation.run import Result, run_seed
 @click.option("--seeds", type=click.IntRange(1), help="How many, from the first one on; one alone shows its film.")
 @click.option("--nodes", type=click.IntRange(2, 9), help="How many nodes, instead of what each seed draws.")
 @click.option("--mutant", type=click.Choice(list(MUTANTS)), metavar="NAME", help="Plant a bug; see --list-mutants.")
+@click.option("--fault", type=click.Choice(list(CATALOG)), metavar="NAME", help="Let it happen often in each seed.")
 @click.option("--list-mutants", is_flag=True, help="Say which bugs can be planted.")
 @click.option("--budget", type=click.FloatRange(1), metavar="SECONDS", help="As many seeds as fit.")
 @click.option("--resume", type=click.Path(path_type=Path), metavar="FILE", help="Keep results; skip what it holds.")
@@ -28,6 +29,7 @@ def main(
     seeds: int | None,
     nodes: int | None,
     mutant: str | None,
+    fault: str | None,
     list_mutants: bool,
     budget: float | None,
     resume: Path | None,
@@ -42,7 +44,7 @@ def main(
             click.echo(f"{name:<42} {inspect.getdoc(change)}")
         return
     if seeds in (None, 1) and budget is None:
-        raise SystemExit(_show(seed, nodes, mutant))
+        raise SystemExit(_show(seed, nodes, mutant, fault))
     summary = Summary()
     known: set[int] = set()
     for result in remembered(resume) if resume else ():
@@ -60,13 +62,13 @@ def main(
                 remember(resume, result)
             bar.update(1 if seeds else max(0, round(time.monotonic() - started) - bar.pos))
 
-        run_many(wanted, jobs=jobs, nodes=nodes, mutant=mutant, seconds=budget, done=done)
-    raise SystemExit(_report(summary, time.monotonic() - started, nodes, mutant))
+        run_many(wanted, jobs=jobs, nodes=nodes, mutant=mutant, fault=fault, seconds=budget, done=done)
+    raise SystemExit(_report(summary, time.monotonic() - started, nodes, mutant, fault))
 
 
-def _show(seed: int, nodes: int | None, mutant: str | None) -> int:
+def _show(seed: int, nodes: int | None, mutant: str | None, fault: str | None) -> int:
     with planted(mutant):
-        result = run_seed(seed, nodes, rolling=True)
+        result = run_seed(seed, nodes, fault=fault, rolling=True)
     click.echo("\n".join(result.film))
     click.echo(
         f"\nseed {seed}: {result.increments} acknowledged increments, {result.reads} consistent reads, "
@@ -77,9 +79,10 @@ def _show(seed: int, nodes: int | None, mutant: str | None) -> int:
     return 1 if result.violations else 0
 
 
-def _report(summary: Summary, seconds: float, nodes: int | None, mutant: str | None) -> int:
+def _report(summary: Summary, seconds: float, nodes: int | None, mutant: str | None, fault: str | None) -> int:
     click.echo(f"{summary.text()}\n{seconds:.0f} s")
-    options = (f" --nodes {nodes}" if nodes else "") + (f" --mutant {mutant}" if mutant else "")
+    given = {"nodes": nodes, "mutant": mutant, "fault": fault}
+    options = "".join(f" --{name} {value}" for name, value in given.items() if value)
     for seed, violations in sorted(summary.failed.items()):
         click.echo(f"FAILED, replay with: bin/simulate --seed {seed}{options}")
         for violation in violations:

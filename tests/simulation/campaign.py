@@ -67,6 +67,7 @@ def run_many(
     jobs: int | None = None,
     nodes: int | None = None,
     mutant: str | None = None,
+    fault: str | None = None,
     seconds: float | None = None,
     done: Callable[[Result], None] = lambda result: None,
 ) -> Summary:
@@ -77,6 +78,7 @@ def run_many(
         jobs: how many processes; as many as there are cores by default.
         nodes: of each cluster, if not as the seed wants it.
         mutant: a planted bug.
+        fault: one that is to happen often in each seed.
         seconds: after which no more seeds are begun.
         done: called with each result, in no particular order.
     """
@@ -91,7 +93,7 @@ def run_many(
                 chunk = list(islice(rest, CHUNK))
                 if not chunk:
                     break
-                running.add(pool.submit(_run_chunk, chunk, nodes, deadline))
+                running.add(pool.submit(_run_chunk, chunk, nodes, fault, deadline))
             if not running:
                 return summary
             finished, running = wait(running, return_when=FIRST_COMPLETED)
@@ -105,8 +107,8 @@ def _begin(mutant: str | None) -> None:
     _planted.enter_context(planted(mutant))
 
 
-def _run_chunk(seeds: list[int], nodes: int | None, deadline: float) -> list[Result]:
-    return [run_seed(seed, nodes) for seed in seeds if time.monotonic() < deadline]
+def _run_chunk(seeds: list[int], nodes: int | None, fault: str | None, deadline: float) -> list[Result]:
+    return [run_seed(seed, nodes, fault=fault) for seed in seeds if time.monotonic() < deadline]
 
 
 def remember(path: Path, result: Result) -> None:

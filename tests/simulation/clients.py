@@ -8,18 +8,21 @@ from random import Random
 
 import trio
 
+from gcount.core.counters import Digest
 from gcount.errors import DiskFull, ReadUnavailable, Refusal
 from gcount.node import Node
+from tests.simulation.amounts import Amounts, Purse
 from tests.simulation.cluster import Host, SimCluster
-from tests.simulation.history import PLAIN, History, Increment, Look, Query
+from tests.simulation.history import PLAIN, Glance, History, Increment, Look, Query, Waited
 from tests.simulation.laws.survival import bits
 from tests.simulation.process import until, within
 from tests.simulation.recorder import Recorder
-from tests.simulation.scenario import COUNTERS, INCREMENTS, READS, Scenario
+from tests.simulation.scenario import INCREMENTS, READS, Scenario
 
-BITS = 64  # of each counter
 WRITERS = 2  # at each node
 READERS = 2
+REQUESTS = {"one": 70, "many": 12, "each": 10, "burst": 8}  # how often of each kind
+PER_REQUEST = 1.4  # increments, about
 GIVEN_UP_AFTER = 4.0  # seconds in which every request should be over
 
 
@@ -40,14 +43,14 @@ class Clients:
         self._film = recorder.film
         self._random = Random(f"clients {scenario.seed}")
         pace = scenario.nodes * scenario.seconds / scenario.hurry
-        self._write_every = WRITERS * pace / INCREMENTS / 0.65
+        self._write_every = PER_REQUEST * WRITERS * pace / INCREMENTS / 0.65
         self._read_every = READERS * pace / READS / 1.2
-        self._bits = {f"x{number}": 0 for number in range(COUNTERS)}
+        self._purse = Purse(self._random)
+        self._batches = 0
         self._requests: dict[str, dict[trio.CancelScope, None]] = {}
         self.acknowledged = 0
         self.answered = 0
         self.swapped: frozenset[str] = frozenset()  # a member that is none any more, and the one in its place
-        self.reading = False
         self.stopped = False
         self._busy = 0
 
@@ -59,7 +62,7 @@ class Clients:
     @property
     def names(self) -> list[str]:
         """The counters of powers of two."""
-        return list(self._bits)
+        return self._purse.names
 
     async def quiet(self) -> None:
         """Stop, and return when the last request is over, or given up."""
@@ -96,82 +99,97 @@ class Clients:
             if not (host.running and host.node.recovered):
                 await trio.sleep(0.05)
                 continue
-            member = (host.number in self._scenario.core) != (host.address in self.swapped)
-            name, amount = self._next() if member and random.random() < 0.95 else self._plain()
-            await self.increment(host, name, amount)
+            powers = (host.number in self._scenario.core) != (host.address in self.swapped)
+            await self._ask(host, random.choices(list(REQUESTS), list(REQUESTS.values()))[0], powers=powers)
+
+    async def _ask(self, host: Host, kind: str, *, powers: bool) -> None:
+        """Send one request for one increment or for many, or several of which none waits for the others."""
+        random, purse = self._random, self._purse
+        if kind == "many":
+            await self.count(host, purse.many(powers=powers), "many")
+        elif kind == "each":
+            await self.count(host, purse.alike(powers=powers), "each")
+        elif kind == "one":
+            wait = random.choice((0.05, 0.3, 0.6)) if random.random() < 0.1 else 0.0
+            await self.count(host, [purse.some(powers=powers)], random.choice(("one", "each")), wait)
+        else:
+            async with trio.open_nursery() as nursery:
+                for _ in range(random.randint(2, 4)):
+                    door = random.choice(("one", "each"))
+                    nursery.start_soon(self.count, host, [purse.some(powers=powers)], door)
 
     async def _reader(self, host: Host) -> None:
         random = self._random
         while not self.stopped:
             await trio.sleep(random.uniform(0, 2 * self._read_every))
-            if self.reading and host.running and host.node.recovered and not self.stopped:
-                name = self._hot() if random.random() < 0.8 else random.choice(list(self._bits))
+            if host.running and host.node.recovered and not self.stopped:
+                name = self._purse.hot() if random.random() < 0.8 else random.choice(self.names)
                 await self.query(host, name, random.choice((0.2, 0.5, 1.0, 2.0)))
 
-    def _hot(self) -> str:
-        """The counter that most requests are about at the moment."""
-        return f"x{int(trio.current_time() / 0.7) % COUNTERS}"
+    async def count(self, host: Host, amounts: Amounts, door: str, wait: float = 0.0) -> None:
+        """Count with one request, and write down what became of it.
 
-    def _next(self) -> tuple[str, int]:
-        """A counter and a power of two that was not added to it yet."""
-        name = self._hot() if self._random.random() < 0.8 else self._random.choice(list(self._bits))
-        if self._bits[name] >= BITS:
-            name = min(self._bits, key=lambda other: self._bits[other])
-        if self._bits[name] >= BITS:
-            return self._plain()
-        self._bits[name] += 1
-        return name, 1 << (self._bits[name] - 1)
-
-    def _plain(self) -> tuple[str, int]:
-        return f"{PLAIN}{self._random.randrange(3)}", self._random.randint(1, 10**9)
-
-    async def increment(self, host: Host, name: str, amount: int) -> None:
-        """Count, and write down what became of it."""
+        Args:
+            host: where.
+            amounts: names, each with what to add; 0 asks for the value at its place.
+            door: "one", "many", or "each" where all amounts are the same.
+            wait: how many seconds to wait afterwards until others have it, too.
+        """
         now, line = trio.current_time(), self._recorder.line(host.address)
-        record = Increment(name, amount, host.address, line, now)
-        self._history.increments.append(record)
-        shown = f"{name} += {amount if name.startswith(PLAIN) else f'2^{bits(amount)[0]}'}"
+        self._batches += 1
+        batch = self._batches if len(amounts) > 1 else 0
+        records = [Increment(name, amount, host.address, line, now, batch=batch) for name, amount in amounts]
+        self._history.increments += [record for record in records if record.amount]
+        shown = ", ".join(_shown(name, amount) for name, amount in amounts)
         self._film.add("client", f"asks {host.address}: {shown}")
         with self._request(host) as life:
+            node = host.node
             try:
-                answer = await self._count(host.node, name, amount)
+                answers = await through(door, node, amounts)
             except Refusal as refusal:
-                record.refused = type(refusal).__name__
-                record.end = trio.current_time()
-                self._film.add(host.address, f"refused {shown}: {refusal}")
-            else:
-                if life == host.lives and host.running:
-                    record.end, record.answer = trio.current_time(), answer
-                    self.acknowledged += 1
-                    self._history.looks.append(Look(record.start, record.end, line, name, answer))
-                    self._recorder.sample(host)
-                    self._film.add(host.address, f"ACKNOWLEDGED {shown}")
+                answers = [refusal] * len(amounts)
+            if life == host.lives and host.running:
+                self._answered(host, records, answers, shown)
+                if wait:
+                    await self._wait_held(host, versions_of(node), wait)
 
-    async def _count(self, node: Node, name: str, amount: int) -> int:
-        """By either of the two doors that increments have."""
-        told: list[Sequence[int] | DiskFull] = []
-        done = trio.Event()
+    def _answered(self, host: Host, records: list[Increment], answers: Sequence[int | Refusal], shown: str) -> None:
+        refused = {str(answer) for answer in answers if isinstance(answer, Refusal)}
+        self._film.add(host.address, f"refused {shown}: {', '.join(refused)}" if refused else f"ACKNOWLEDGED {shown}")
+        for record, answer in zip(records, answers, strict=True):
+            record.end = trio.current_time()
+            if isinstance(answer, Refusal):
+                record.refused = type(answer).__name__
+                continue
+            record.answer = answer
+            self.acknowledged += record.amount > 0
+            self._history.looks.append(Look(record.start, record.end, record.line, record.name, answer))
+        self._recorder.sample(host)
 
-        def tell(values: Sequence[int] | DiskFull) -> None:
-            told.append(values)
-            done.set()
-
-        if self._random.random() < 0.5 or not node.increment_each([name], amount, tell):
-            return await node.increment(name, amount)
-        await done.wait()
-        if isinstance(told[0], DiskFull):
-            raise told[0]
-        return told[0][0]
+    async def _wait_held(self, host: Host, versions: Digest, timeout: float) -> None:
+        """As WAIT does."""
+        peers, members = host.node.peers, self._random.randint(1, self._scenario.nodes)
+        life = host.lives
+        with trio.move_on_after(timeout):
+            await peers.wait_held(versions, members)
+        if life == host.lives and host.running:
+            line = self._recorder.line(host.address)
+            self._history.journal.append(Waited(trio.current_time(), line, versions, peers.holders(versions)))
 
     async def write(self, host: Host, *, plain: bool = False) -> None:
         """Count something there now."""
         if host.running and host.node.recovered:
-            await self.increment(host, *(self._plain() if plain else self._next()))
+            await self.count(host, [self._purse.plain() if plain else self._purse.power()], "each")
+
+    async def write_many(self, host: Host) -> None:
+        """Count many things there with one request."""
+        if host.running and host.node.recovered:
+            await self.count(host, self._purse.many(powers=True), "many")
 
     async def read(self, host: Host) -> None:
         """Read there what is counted most at the moment, with much patience."""
-        if self.reading and host.running and host.node.recovered:
-            await self.query(host, self._hot(), 3.0)
+        if host.running and host.node.recovered:
+            await self.query(host, self._purse.hot(), 3.0)
 
     async def post(self, host: Host, addresses: list[str]) -> None:
         """Post a config, whatever comes of it."""
@@ -182,11 +200,11 @@ class Clients:
 
     async def query(self, host: Host, name: str, timeout: float) -> None:
         """Read consistently, and locally afterwards."""
-        record = Query(name, host.address, trio.current_time())
+        record = Query(name, host.address, self._recorder.line(host.address), trio.current_time())
         self._film.add("client", f"asks {host.address}: consistent value of {name}")
         with self._request(host) as life:
             node = host.node
-            record.alone = not node.config()["actors"]
+            record.began_alone = not node.config()["actors"]
             try:
                 value = await node.consistent_value(name, timeout)
             except (ReadUnavailable, Refusal) as refusal:
@@ -194,13 +212,15 @@ class Clients:
             else:
                 if life == host.lives and host.running:
                     record.end, record.value = trio.current_time(), value
-                    record.alone = record.alone or not node.config()["actors"]
-                    self.answered += not record.alone
+                    record.alone = not node.config()["actors"]
+                    self.answered += not record.began_alone
                     self._film.add(host.address, f"ANSWERED {name} = {bits(value)}{' alone' if record.alone else ''}")
             if life == host.lives and host.running:
                 line = self._recorder.line(host.address)
                 now = trio.current_time()
-                self._history.looks.append(Look(now, now, line, name, node.value(name)))
+                glance = {one: node.value(one) for one in self.names}
+                self._history.glances.append(Glance(now, line, glance))
+                self._history.looks.append(Look(now, now, line, name, glance[name]))
         self._history.queries.append(record)
 
     @contextmanager
@@ -216,3 +236,34 @@ class Clients:
                     scopes.pop(scope, None)
         finally:
             self._busy -= 1
+
+
+async def through(door: str, node: Node, amounts: Amounts) -> Sequence[int | Refusal]:
+    """Count by one of the doors that increments have: one, many at once, or as many as can be counted at once."""
+    told: list[Sequence[int] | DiskFull] = []
+    done = trio.Event()
+
+    def tell(values: Sequence[int] | DiskFull) -> None:
+        told.append(values)
+        done.set()
+
+    names = [name for name, _ in amounts]
+    if door == "one":
+        return [await node.increment(*amounts[0])]
+    if door == "many" or not node.increment_each(names, amounts[0][1], tell):
+        return await node.increment_many(amounts)
+    await done.wait()
+    if isinstance(told[0], DiskFull):
+        raise told[0]
+    return told[0]
+
+
+def versions_of(node: Node) -> Digest:
+    """Those that hold what was acknowledged just now; also if a new incarnation came with the next batch already."""
+    replica = node.local.replica
+    lives = (replica.identity.incarnation, *replica.identity.retired[-1:])
+    return {life: replica.counters.version(life) for life in lives}
+
+
+def _shown(name: str, amount: int) -> str:
+    return f"{name} += {amount if name.startswith(PLAIN) or not amount else f'2^{bits(amount)[0]}'}"

@@ -184,6 +184,7 @@ class SimCluster:
         self.network = SimNetwork(Random(random.random()), delay)
         self.processes = Processes()
         self.hosts: list[Host] = []
+        self.at_once = 0.0  # of all new disks
 
     def __getitem__(self, number: int) -> Host:
         """The machine with that number, from 1."""
@@ -196,7 +197,9 @@ class SimCluster:
 
     def new_disk(self) -> SimDisk:
         """An empty disk."""
-        return SimDisk(Random(self.random.random()))
+        disk = SimDisk(Random(self.random.random()))
+        disk.at_once = self.at_once
+        return disk
 
     def add(self) -> Host:
         """One more machine, with nothing running on it."""

@@ -14,6 +14,7 @@ from gcount.storage.disk import Disk, File
 from tests.simulation.inode import Inode
 
 T = TypeVar("T")
+FAST = 0.02  # seconds; what takes longer is done in a thread
 
 
 class SimulatedCrash(BaseException):
@@ -67,14 +68,17 @@ class SimDisk(Disk):
         random: decides how long operations take and what survives a crash.
         latency: the shortest and the longest time that a sequence of operations takes, in seconds.
 
-    `aside` is the latency of operations aside. `capacity`, in bytes, may be changed at any time. `history` holds the
-    newest operations, as "sync 00000001.log". While `in_place` is False the directory is as if it had been moved away.
+    `aside` is the latency of operations aside. `at_once` is the share of brief ones that are done in the loop without
+    any wait, while the latency is that of a fast disk. `capacity`, in bytes, may be changed at any time. `history`
+    holds the newest operations, as "sync 00000001.log". While `in_place` is False the directory is as if it had been
+    moved away.
     """
 
     def __init__(self, random: Random, latency: tuple[float, float] = (0.0005, 0.004)) -> None:
         self.random = random
         self.latency = latency
         self.aside = latency
+        self.at_once = 0.0
         self.capacity = 10**12
         self.life = 0
         self.operations = 0
@@ -103,6 +107,10 @@ class SimDisk(Disk):
     def fail(self, operation: str, after: int = 0, error: int = errno.EIO) -> None:
         """Let an operation ("sync", "truncate", "rename" ...) fail once, after some more that succeed."""
         self._faults[operation] = (after, error)
+
+    def due(self, operation: str) -> bool:
+        """Whether one is still to fail."""
+        return operation in self._faults
 
     def fail_sync(self, after: int = 0, error: int = errno.EIO) -> None:
         """Let a sync of a file fail: what it was to write may be gone although later syncs succeed."""
@@ -148,6 +156,7 @@ class SimDisk(Disk):
     def copy(self) -> SimDisk:
         """Another disk that holds what is durable on this one."""
         disk = SimDisk(Random(self.random.random()), self.latency)
+        disk.at_once = self.at_once
         disk._names = {name: inode.copy() for name, inode in self._durable.items()}
         disk._durable = dict(disk._names)
         return disk
@@ -164,6 +173,8 @@ class SimDisk(Disk):
         return {name: inode.durable for name, inode in self._durable.items()}
 
     async def run(self, operation: Callable[[], T], *, brief: bool = False, aside: bool = False) -> T:
+        if brief and self.latency[1] < FAST and self.random.random() < self.at_once:
+            return operation()
         life = self.life
         with trio.CancelScope(shield=True):  # as a thread can't be cancelled
             await trio.sleep(self.random.uniform(*(self.aside if aside else self.latency)))

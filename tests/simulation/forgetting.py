@@ -39,7 +39,7 @@ async def lost_directory_under_a_read(nemesis: Nemesis) -> None:
 async def older_copy(nemesis: Nemesis) -> None:
     """A copy of some time ago takes the directory's place, maybe twice."""
     with nemesis.host() as host:
-        copy = _copy(nemesis, host)
+        copy = copy_of(nemesis, host)
         await nemesis.some_time()
         for _ in range(nemesis.random.choice((1, 1, 2))):
             await nemesis.kill(host)
@@ -56,7 +56,7 @@ async def older_copy(nemesis: Nemesis) -> None:
 async def older_copy_at_once(nemesis: Nemesis) -> None:
     """The copy runs before the others, as disks or network are slow, have stored what the former life told them."""
     with nemesis.host(core=True) as host, ExitStack() as troubles:
-        copy = _copy(nemesis, host)
+        copy = copy_of(nemesis, host)
         others = [other for other in nemesis.cluster.hosts if other is not host]
         if nemesis.random.random() < 0.5:
             nemesis.note("the network is slow")
@@ -80,7 +80,7 @@ async def older_copy_at_once(nemesis: Nemesis) -> None:
         await trio.sleep(SLOWEST)
 
 
-def _copy(nemesis: Nemesis, host: Host) -> SimDisk:
+def copy_of(nemesis: Nemesis, host: Host) -> SimDisk:
     """What is promised for a copy holds only if it was made after the last change of the config."""
     members = [address for host in nemesis.cluster.hosts if host is not nemesis.twin for address in [host.address]]
     if host.node.config()["actors"] != sorted(members):
@@ -94,7 +94,7 @@ async def second_node(nemesis: Nemesis) -> None:
     if nemesis.twin is not None or nemesis.moving or nemesis.history.repaired:
         raise Skipped  # what only a node outside the config has of a gap is promised to nobody
     with nemesis.host() as host:
-        copy = _copy(nemesis, host)
+        copy = copy_of(nemesis, host)
         await nemesis.some_time(0.3)
         stopped = nemesis.random.random() < 0.5
         if stopped:

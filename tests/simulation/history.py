@@ -19,7 +19,10 @@ PLAIN = "p"  # names that begin so are counted by any amounts; all others by pow
 
 @dataclass
 class Increment:
-    """An increment; without `end` it was not answered, with `refused` it was answered with an error."""
+    """An increment; without `end` it was not answered, with `refused` it was answered with an error.
+
+    Those of one request have the same `batch`; one alone has 0.
+    """
 
     name: str
     amount: int
@@ -29,6 +32,7 @@ class Increment:
     end: float | None = None
     answer: int = 0
     refused: str = ""
+    batch: int = 0
 
     @property
     def acknowledged(self) -> bool:
@@ -37,13 +41,18 @@ class Increment:
 
 @dataclass
 class Query:
-    """A consistent read; without `value` it was not answered, and `alone` when no config told whom to ask."""
+    """A consistent read; without `value` it was not answered.
+
+    It `began_alone` when no config told then whom to ask, and is `alone` when none did until it was answered.
+    """
 
     name: str
     host: str
+    line: str
     start: float
     end: float = 0.0
     value: int | None = None
+    began_alone: bool = False
     alone: bool = False
 
 
@@ -58,6 +67,15 @@ class Look:
     value: int
 
 
+@dataclass(frozen=True)
+class Glance:
+    """What a node knew of many counters at one instant."""
+
+    time: float
+    line: str
+    values: dict[str, int]
+
+
 @dataclass
 class Life:
     """One start of a node, and how it ended: by itself if there is a `failure`, which `expected` may explain."""
@@ -69,6 +87,7 @@ class Life:
     ended: float | None = None
     failure: BaseException | None = None
     expected: str = ""
+    must_end: bool = False  # what is expected has happened
 
 
 @dataclass
@@ -135,7 +154,17 @@ class Claimed:
     aside: tuple[Delta, ...] | None = None  # what a checkpoint keeps aside
 
 
-Entry = Stored | Repaired | Forked | Forgot | Claimed
+@dataclass(frozen=True)
+class Waited:
+    """A node told a client how many others have these versions on their disks."""
+
+    time: float
+    line: str
+    versions: Digest
+    holders: int
+
+
+Entry = Stored | Repaired | Forked | Forgot | Claimed | Waited
 
 
 @dataclass(frozen=True)
@@ -167,10 +196,13 @@ class History:
     increments: list[Increment] = field(default_factory=list)
     queries: list[Query] = field(default_factory=list)
     looks: list[Look] = field(default_factory=list)
+    glances: list[Glance] = field(default_factory=list)
     lives: list[Life] = field(default_factory=list)
     troubles: list[Trouble] = field(default_factory=list)
     journal: list[Entry] = field(default_factory=list)
+    configured: dict[str, float] = field(default_factory=dict)  # when a config was first in force, by line
     finals: list[Final] = field(default_factory=list)
+    unlinked: list[str] = field(default_factory=list)  # links that did not come up in time, and when
     over: bool = False  # whether the run came to its end
     faults: Counter[str] = field(default_factory=Counter)
     config_agreed: bool = False  # by all members, before another one was posted

@@ -154,6 +154,8 @@ class Recorder:
             deltas = tuple(batch.deltas)
             self.history.journal.append(Stored(trio.current_time(), self.line(host.address), deltas, batch.identity))
             self.film.stored(host.address, batch)
+            if batch.membership is not None and batch.membership.actors:
+                self.history.configured.setdefault(self.line(host.address), trio.current_time())
         checkpoint = reader.later_checkpoint()
         if checkpoint is not None:
             now, line = trio.current_time(), self.line(host.address)

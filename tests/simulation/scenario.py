@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from random import Random
 
 from tests.simulation.network import BUFFER_BYTES
+from tests.simulation.sizes import Sizes, draw_sizes
 
 INCREMENTS = 200  # at least, acknowledged
 READS = 40  # consistent ones, at least, answered
 FAULTS = 8  # at least
-COUNTERS = 5  # of 64 powers of two each
+COUNTERS = 6  # of 64 powers of two each
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,9 @@ class Scenario:
         hurry: how much faster than needed the clients are.
         config: how the first one is posted: to "one", to "all", or first another one ("twice").
         buffer_bytes: what one direction of a connection holds.
+        sizes: of what a large state is cut into.
+        at_once: which share of brief operations of disks is done without any wait.
+        alone: seconds in which the nodes work alone before the first config is posted.
     """
 
     seed: int
@@ -52,6 +56,9 @@ class Scenario:
     hurry: float
     config: str
     buffer_bytes: int
+    sizes: Sizes
+    at_once: float
+    alone: float
 
     @property
     def seconds(self) -> float:
@@ -64,13 +71,14 @@ class Scenario:
         return len(self.core) < self.nodes
 
 
-def draw(seed: int, kinds: dict[str, str], nodes: int | None = None) -> Scenario:
+def draw(seed: int, kinds: dict[str, str], nodes: int | None = None, fault: str | None = None) -> Scenario:
     """The scenario of a seed.
 
     Args:
         seed: any number.
         kinds: the faults there are; each with "" or what it needs: "fixed" or "reshaped" configs.
         nodes: how many, if not as the seed wants it.
+        fault: one that is to happen often, where the configs of the seed are as it needs them.
     """
     random = Random(f"gcount {seed}")
     size = random.choices((2, 3, 4, 5), (8, 76, 10, 6))[0]
@@ -84,6 +92,8 @@ def draw(seed: int, kinds: dict[str, str], nodes: int | None = None) -> Scenario
     )  # a swarm: few kinds a seed, but many of them
     if "crash_in_a_checkpoint" not in some and random.random() < 0.4:
         some.append("crash_in_a_checkpoint")
+    if fault in allowed:
+        some = [fault] * len(some) + some
     if reshapes and "reshape" not in some:
         some.append("reshape")
     skews = (0.0, random.uniform(-0.05, 0.05), -3600.0, 3600.0)
@@ -104,5 +114,8 @@ def draw(seed: int, kinds: dict[str, str], nodes: int | None = None) -> Scenario
         gap=random.choice((0.5, 0.8, 1.0)),
         hurry=random.choice((1.0, 1.2)),
         config=random.choice(("one", "one", "all", "twice")),
-        buffer_bytes=random.choice((BUFFER_BYTES, 2000)),
+        buffer_bytes=random.choice((BUFFER_BYTES, 2000, 60)),
+        sizes=draw_sizes(random),
+        at_once=random.choice((0.0, 0.0, 0.5, 1.0)),
+        alone=random.choice((0.0, 0.0, 0.0, 0.7, 2.5)),
     )

@@ -7,17 +7,21 @@ from collections.abc import Callable, Iterator
 from tests.simulation.history import History
 from tests.simulation.laws import (
     agreement,
+    alone,
     aside,
     availability,
     durable_first,
     endings,
     forks,
     healing,
+    held,
     linearizable,
+    linked,
     monotone,
     one_writer,
     refusals,
     survival,
+    together,
 )
 
 LAWS: dict[str, Callable[[History], Iterator[str]]] = {
@@ -28,9 +32,13 @@ LAWS: dict[str, Callable[[History], Iterator[str]]] = {
     "agreement": agreement.violations,
     "aside": aside.violations,
     "linearizable": linearizable.violations,
+    "alone": alone.violations,
+    "together": together.violations,
+    "held": held.violations,
     "availability": availability.violations,
     "forks": forks.violations,
     "refusals": refusals.violations,
     "healing": healing.violations,
+    "linked": linked.violations,
     "endings": endings.violations,
 }

@@ -27,5 +27,7 @@ def violations(history: History) -> Iterator[str]:
     for life in history.lives:
         if life.failure is not None and not (life.expected and isinstance(life.failure, EXPLAINS[life.expected])):
             yield f"a node ended by itself: {life.failure!r}: {life}"
+        if life.must_end and life.failure is None:
+            yield f"a node went on after a sync had failed: {life}"
         if life.expected == "rot" and life.failure is None:
             yield f"a node started on a log that rotted: {life}"

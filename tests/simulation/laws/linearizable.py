@@ -1,7 +1,7 @@
 """Law: consistent reads are linearizable (see tests/harness/linearizable.py), whoever answers them.
 
-What no member's disk holds any more, after one was made to forget, is left out; so are answers of a node that no config
-had told whom to ask.
+What no member's disk holds any more, after one was made to forget, is left out; so are reads that began when no config
+had told their node whom to ask (see alone.py).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def violations(history: History) -> Iterator[str]:
         reads = [
             Read(query.value & kept, query.start, query.end, query.host)
             for query in history.queries
-            if query.name == name and query.value is not None and not query.alone
+            if query.name == name and query.value is not None and not query.began_alone
         ]
         for violation in linearizable.violations(writes, reads):
             yield f"{name}: {violation}"

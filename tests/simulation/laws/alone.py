@@ -1,0 +1,63 @@
+"""Law: a node that knows of no config works alone: its consistent reads are exact for what its directory was asked for.
+
+Nobody else can have told it anything: whoever knows of a config brings it along. From the instant at which a config is
+on its disk it is alone no more. A read during which that happened may have been answered just before, or have asked
+all: it holds at least what this node had acknowledged, and nothing that nobody asked for.
+
+For a while after its start it answers none, so that members who know it, as its directory may have been lost, can reach
+it first.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from math import inf
+
+from gcount.node import EMPTY_WAIT
+from tests.harness import linearizable
+from tests.harness.linearizable import Read, Write
+from tests.simulation.history import PLAIN, History, Increment, Query
+
+EXACT = 1e-6  # seconds
+
+
+def violations(history: History) -> Iterator[str]:
+    """Each read that was answered alone and was wrong, or should not have been."""
+    asked: defaultdict[str, list[Increment]] = defaultdict(list)
+    for increment in history.increments:
+        if not increment.refused and not increment.name.startswith(PLAIN):
+            asked[increment.name].append(increment)
+    exact: defaultdict[tuple[str, str], list[Query]] = defaultdict(list)
+    for query in history.queries:
+        if query.value is None or not query.began_alone or query.name.startswith(PLAIN):
+            continue
+        if query.start > history.configured.get(query.line, inf):
+            yield f"a node that knew of a config answered alone: {query}"
+        if query.alone and query.end < _ready(history, query) + EMPTY_WAIT - EXACT:
+            yield f"a node did not wait for those who may know it: {query}"
+        if query.alone:
+            exact[query.line, query.name].append(query)
+        else:
+            yield from _in_between(query, asked[query.name])
+    for (line, name), queries in exact.items():
+        writes = [Write(one.amount, one.start, one.end) for one in asked[name] if one.line == line]
+        reads = [Read(query.value or 0, query.start, query.end, query.host) for query in queries]
+        for violation in linearizable.violations(writes, reads):
+            yield f"{name} at {line}, which knew of no config: {violation}"
+
+
+def _ready(history: History, query: Query) -> float:
+    """When the node had started."""
+    lives = (life.ready for life in history.lives if life.host == query.host and life.began <= query.start)
+    return max((ready for ready in lives if ready is not None), default=0.0)
+
+
+def _in_between(query: Query, asked: list[Increment]) -> Iterator[str]:
+    value = query.value or 0
+    for increment in asked:
+        acknowledged = increment.end is not None and increment.end < query.start
+        if increment.line == query.line and acknowledged and not value & increment.amount:
+            yield f"misses what its own node had acknowledged: {query} {increment}"
+    if value & ~sum(increment.amount for increment in asked if increment.start <= query.end):
+        yield f"holds what nobody had asked for: {query}"

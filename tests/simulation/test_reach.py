@@ -1,0 +1,148 @@
+"""A few seeds reach what a run is scaled down for, so that the scaling can't rot unseen."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+
+from gcount.cluster import acceptor, peer
+from gcount.cluster.acceptor import _Accepted
+from gcount.cluster.peer import Peer
+from gcount.core import coalesce, columns
+from gcount.core.coalesce import Coalescer
+from gcount.core.framing import MARK
+from gcount.core.link import Pusher
+from gcount.core.restore import Reader
+from gcount.storage import log
+from tests.simulation import run
+from tests.simulation.disk import SimDisk
+from tests.simulation.history import History, Waited
+from tests.simulation.run import run_seed
+
+SEEDS = range(16)
+SEAMS = {
+    "a push of several parcels": 100,
+    "a push of several deltas": 100,
+    "a batch of several frames": 50,
+    "a whole pass over a column": 50,
+    "a flush in the midst of a replay": 50,
+    "a checkpoint's records before its end": 5,
+    "a question dropped, as too much waits": 1,
+    "a reader that waits for its answers to be sent": 5,
+    "an append that is not brief": 20,
+    "a commit without any wait": 100,
+    "an increment among several of one request": 100,
+    "a counter twice in one request": 20,
+    "a read that was answered alone": 5,
+    "a wait for others that has found some": 50,
+}
+"""What has to be reached, and how often at least."""
+
+
+@contextmanager
+def counted(reached: Counter[str]) -> Iterator[None]:
+    """Count how often each of the seams is met."""
+
+    def looking(target: Any, name: str, look: Callable[..., object]) -> Any:
+        original = getattr(target, name)
+
+        @wraps(original)
+        def change(*args: Any, **options: Any) -> Any:
+            result = original(*args, **options)
+            look(result, *args)
+            return result
+
+        return patch.object(target, name, change)
+
+    def pushed(push: Any, *_: object) -> None:
+        reached["a push of several parcels"] += push is not None and not push.last
+        reached["a push of several deltas"] += push is not None and len(push.deltas) > 1
+
+    def encoded(data: bytes, *_: object) -> None:
+        reached["a batch of several frames"] += data.count(MARK) > 1
+        reached["an append that is not brief"] += len(data) > log._BRIEF_BYTES
+
+    def searched(_: object, __: object, ___: object, ____: object, version: int) -> None:
+        reached["a whole pass over a column"] += version > 0
+
+    def flushed(coalescer: Coalescer) -> None:
+        reached["a flush in the midst of a replay"] += coalescer._cells > coalesce.MOST_CELLS
+
+    def posted(member: Peer) -> None:
+        waiting = member._talk.unsent if member._talk is not None else 0
+        reached["a question dropped, as too much waits"] += waiting >= peer.MAX_UNSENT
+
+    def waits(accepted: Any) -> None:
+        reached["a reader that waits for its answers to be sent"] += accepted._talk.unsent > acceptor.MAX_UNSENT
+
+    def before(target: Any, name: str, look: Callable[[Any], None]) -> Any:
+        original = getattr(target, name)
+
+        def change(self: Any, *args: Any, **options: Any) -> Any:
+            look(self)
+            return original(self, *args, **options)
+
+        return patch.object(target, name, change)
+
+    original_feed, original_run = Reader.feed, SimDisk.run
+
+    def feed(self: Reader, data: bytes, *, last: bool) -> Iterator[Any]:
+        for record in original_feed(self, data, last=last):
+            reached["a checkpoint's records before its end"] += not last
+            yield record
+
+    async def run_disk(self: SimDisk, operation: Any, *, brief: bool = False, aside: bool = False) -> Any:
+        reached["a commit without any wait"] += brief and self.at_once == 1.0
+        return await original_run(self, operation, brief=brief, aside=aside)
+
+    with (
+        looking(Pusher, "next_push", pushed),
+        looking(log, "encode_batch", encoded),
+        looking(columns, "_newer", searched),
+        before(Coalescer, "flush", flushed),
+        before(Peer, "post", posted),
+        before(_Accepted, "_wait_room", waits),
+        patch.object(Reader, "feed", feed),
+        patch.object(SimDisk, "run", run_disk),
+    ):
+        yield
+
+
+def look_back(reached: Counter[str], history: History) -> None:
+    """Count what the clients did."""
+    seen = set[tuple[int, str]]()
+    for increment in history.increments:
+        if increment.acknowledged and increment.batch:
+            reached["an increment among several of one request"] += 1
+            reached["a counter twice in one request"] += (increment.batch, increment.name) in seen
+            seen.add((increment.batch, increment.name))
+    reached["a read that was answered alone"] += sum(bool(query.value) and query.alone for query in history.queries)
+    found = sum(isinstance(entry, Waited) and entry.holders > 0 for entry in history.journal)
+    reached["a wait for others that has found some"] += found
+
+
+@pytest.fixture(scope="module")
+def reached() -> Counter[str]:
+    found, histories = Counter[str](), list[History]()
+
+    def recorded() -> History:
+        histories.append(History())
+        return histories[-1]
+
+    with counted(found), patch.object(run, "History", recorded):
+        for seed in SEEDS:
+            run_seed(seed)
+    for history in histories:
+        look_back(found, history)
+    return found
+
+
+@pytest.mark.parametrize("seam", SEAMS)
+def test_a_few_seeds_reach_each_seam_often(seam: str, reached: Counter[str]) -> None:
+    assert reached[seam] >= SEAMS[seam], reached
