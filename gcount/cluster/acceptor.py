@@ -20,7 +20,7 @@ from gcount.core import wire
 from gcount.core.boots import Boots
 from gcount.core.counters import Delta
 from gcount.core.kept import Kept
-from gcount.core.limits import MAX_INCARNATIONS
+from gcount.core.limits import MAX_UNCLAIMED
 from gcount.core.link import Intake
 from gcount.core.parcels import Assembly
 from gcount.errors import DiskFull, LinkClosed, LinkError, LinkRefused, ProtocolError, leaves
@@ -255,7 +255,7 @@ class _Accepted:
         Whoever sends them, those that no member runs or ran under get no more than their half of the room.
         """
         local, replica, member = self._local, self._local.replica, self.is_member
-        names, lives = replica.room_for_names, MAX_INCARNATIONS // 2 - replica.incarnations
+        names, lives = replica.room_for_names, MAX_UNCLAIMED - replica.incarnations
         permitted = []
         for delta in deltas:
             who = delta.incarnation

@@ -12,6 +12,7 @@ MAX_INCARNATIONS = 4096  # all of a cluster's lives; keeps a whole digest under 
 # No node begins a new incarnation when so many are known. All nodes take more, so that those which were begun by
 # nodes cut off from each other still reach everybody.
 REBORN_BELOW = MAX_INCARNATIONS - 256
+MAX_UNCLAIMED = MAX_INCARNATIONS // 2  # of those that no member says are its own: anybody can make some up
 MAX_MEMBERS = 128
 MAX_HOST_BYTES = 253
 MAX_CLUSTER_BYTES = 255

@@ -95,6 +95,7 @@ async def second_node(nemesis: Nemesis) -> None:
         raise Skipped  # what only a node outside the config has of a gap is promised to nobody
     with nemesis.host() as host:
         copy = copy_of(nemesis, host)
+        nemesis.history.doubled.add(host.node.local.replica.identity.incarnation)
         await nemesis.some_time(0.3)
         stopped = nemesis.random.random() < 0.5
         if stopped:

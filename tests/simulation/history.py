@@ -202,6 +202,7 @@ class History:
     journal: list[Entry] = field(default_factory=list)
     configured: dict[str, float] = field(default_factory=dict)  # when a config was first in force, by line
     finals: list[Final] = field(default_factory=list)
+    doubled: set[bytes] = field(default_factory=set)  # incarnations that two processes ran under at once
     unlinked: list[str] = field(default_factory=list)  # links that did not come up in time, and when
     over: bool = False  # whether the run came to its end
     faults: Counter[str] = field(default_factory=Counter)

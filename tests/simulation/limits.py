@@ -75,7 +75,14 @@ def draw_limits(seed: int, *, few_lives: bool) -> Limits:
 def in_force(drawn: Limits) -> Iterator[None]:
     """Let the nodes of a run have these limits; each module has its own name for them."""
     with ExitStack() as small:
-        for name, value in (("MAX_INCARNATIONS", drawn.lives), ("REBORN_BELOW", drawn.lives - SPARE_LIVES)):
+        for name, value in (
+            ("MAX_INCARNATIONS", drawn.lives),
+            ("REBORN_BELOW", drawn.lives - SPARE_LIVES),
+            (
+                "MAX_UNCLAIMED",
+                drawn.lives,
+            ),  # the owners of most have lost their directories, and there are no strangers
+        ):
             for module in [module for module in _modules() if hasattr(module, name)]:
                 small.enter_context(patch.object(module, name, value))
         for module, name, value in (

@@ -1,8 +1,9 @@
 """Law: the increments of one request count together: on no disk, and at no instant in any node, are only some of them.
 
 All of them are staged without an await in between, so they are in one batch; a batch is whole on a disk or not at all,
-and what a node tells of it to others are whole versions. What was counted under incarnations of a directory that rotted,
-or of which a copy ran, is left out: of a request behind a gap half may be in a later value, the rest is lost.
+and what a node tells of it to others are whole versions. What was counted under incarnations of a directory that
+rotted, or of which a copy ran, is left out: of a request behind a gap half may be in a later value, the rest is lost.
+So is what a disk holds behind a gap, and a directory that was repaired.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
+from gcount.core.counters import Digest
 from tests.simulation.history import PLAIN, Forked, History, Repaired, Stored
 from tests.simulation.laws.shelves import Cells
 
@@ -73,11 +75,17 @@ def _on_disk(history: History, batches: list[Batch]) -> Iterator[str]:
         for name, amount in batch.items():
             of.update(((name, bit), batch) for bit in range(amount.bit_length()) if amount >> bit & 1)
     known: defaultdict[str, Cells] = defaultdict(dict)
+    versions: defaultdict[str, Digest] = defaultdict(dict)
+    repaired = {entry.new_line for entry in history.journal if isinstance(entry, Repaired)}
     for entry in history.journal:
-        if not isinstance(entry, Stored):
+        if not isinstance(entry, Stored) or entry.line in repaired:
             continue
         cells, touched = known[entry.line], dict[int, Batch]()
         for delta in entry.deltas:
+            version = versions[entry.line].get(delta.incarnation, 0)
+            if delta.after > version:
+                continue
+            versions[entry.line][delta.incarnation] = max(version, delta.upto)
             for name, n in delta.cells.items():
                 before = cells.get((name, delta.incarnation), 0)
                 cells[name, delta.incarnation] = max(n, before)
