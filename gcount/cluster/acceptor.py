@@ -246,7 +246,8 @@ class _Accepted:
         except DiskFull as error:
             refused = str(error)
         replica = self._local.replica
-        kept = not refused and all(map(replica.has_back, deltas))
+        given_back = [delta for delta in deltas if delta.incarnation in replica.identity.retired]
+        kept = bool(given_back) and not refused and all(map(replica.has_back, given_back))
         self._answer(self.intake.ack(replica.counters.digest(), refused, kept=kept))
 
     def _permitted(self, deltas: list[Delta]) -> list[Delta]:

@@ -184,9 +184,7 @@ class Replica:
         return True
 
     def has_back(self, delta: Delta) -> bool:
-        """Whether a delta of a former life of this node is on disk, joined or kept aside; True of others' lives."""
-        if delta.incarnation not in self.identity.retired:
-            return True
+        """Whether a delta of a former life of this node is on disk, joined or kept aside."""
         return delta.upto <= self.counters.version(delta.incarnation) or self.salvage.holds(delta)
 
     def stage_closing(self, incarnation: bytes) -> bool:
