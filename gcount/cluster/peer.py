@@ -108,6 +108,11 @@ class Peer:
         """How many versions it has not acknowledged, as far as is known; None when it was never reached."""
         return self._last_pusher.lag(counters) if self._last_pusher else None
 
+    @property
+    def node(self) -> bytes | None:
+        """The node at the other end of the link that it has or had last; None if there was none."""
+        return self._life[0] if self._life else None
+
     def has(self, versions: Digest) -> bool:
         """Whether it has said, on the link that it has or had last, that all of some versions are on its disk."""
         told = self._last_pusher.peer if self._last_pusher else None
@@ -122,9 +127,9 @@ class Peer:
         self._talk, self.pusher, self.state, self.reason = None, None, "connecting", reason
 
     def here(self) -> None:
-        """It was proven that the address is this node's own."""
+        """It was proven that the address is this node's own: what another one said there counts no more."""
         self._talk, self.pusher, self.state, self.reason, self.failures = None, None, "self", "", 0
-        self._left = None
+        self._last_pusher = self._life = self._left = None
 
     async def wait_redial(self, seconds: float) -> None:
         """Return when it is time to dial again, or somebody has a reason to."""

@@ -66,9 +66,8 @@ class Peers:
 
     def holders(self, versions: Digest) -> int:
         """How many other members have said that they have these versions, or newer ones, on their disks."""
-        members = self._local.members
-        others = [peer for address in members.others if (peer := self._peers.get(address)) is not None]
-        return len({members.met[peer.address].node for peer in others if peer.has(versions)})
+        others = [peer for address in self._local.members.others if (peer := self._peers.get(address)) is not None]
+        return len({peer.node for peer in others if peer.has(versions)})
 
     async def wait_held(self, versions: Digest, members: int) -> int:
         """Return `holders` as soon as it is so many, or the node stops; no push waits for company meanwhile."""

@@ -91,6 +91,23 @@ async def test_who_waits_for_more_members_than_there_are_or_for_none_that_lacks_
             assert pusher._urgent_until == before
 
 
+async def test_who_waits_for_a_member_whose_address_has_become_this_nodes_own_goes_on_waiting(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_cluster(2) as cluster:
+        one, two = cluster.hosts
+        await one.node.increment("x", 1)
+        known = one.node.local.replica.counters.digest()
+        await cluster.eventually(lambda: one.node.peers.holders(known) == 1)
+        await two.kill()
+        cluster.network.names.lead(two.address, one.address, breaks=True)
+        await cluster.eventually(lambda: two.address in one.node.local.members.here)
+        with trio.move_on_after(0.5) as waiting:
+            await one.node.peers.wait_held(known, 1)
+        assert waiting.cancelled_caught
+        assert one.node.peers.holders(known) == 0
+
+
 async def test_values_are_exact_beyond_64_bits(autojump_clock: MockClock) -> None:
     async with open_cluster(3) as cluster:
         for host in cluster.hosts:

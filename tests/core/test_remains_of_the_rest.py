@@ -8,11 +8,13 @@ import pytest
 from gcount.core import checkpoint as room
 from gcount.core.checkpoint import Aside, Capture, Cells, Head, Names, Record, encode_record
 from gcount.core.counters import Delta
+from gcount.core.link import Pusher
 from gcount.core.membership import Membership
 from gcount.core.records import CHECKPOINT_MAGIC, Batch, Header, Identity
 from gcount.core.remains import Remains, rebuilt
 from gcount.core.replica import Replica
 from gcount.core.restore import Reader, Restore
+from gcount.core.wire import decode, encode
 from tests.core.histories import incarnation
 
 ME = Identity(b"n" * 16, incarnation(1), (incarnation(8),))
@@ -91,6 +93,26 @@ def test_what_can_be_read_of_a_damaged_column_is_kept_aside(kind: type[Record]) 
         else:
             assert (one.counters.version(incarnation(2)), of_two) == (4, [])
     assert cost_something > 1
+
+
+def test_what_can_be_read_of_a_column_is_given_back_to_its_node_which_counts_it() -> None:
+    _, data = next(each(Cells))
+    one, now = repaired(data), Identity(b"o" * 16, incarnation(5), (incarnation(2),))
+    aside = one.salvage.of(now.retired)
+    push = Pusher({}, 0.0, aside=aside).next_push(one.counters, one.identity, 0.0)
+    assert push is not None
+    assert decode(encode(push)) == push
+    owner = Replica(now, 10**6)
+    assert all(map(owner.stage_delta, push.deltas))
+    owner.seal()
+    owner.commit()
+    assert all(map(owner.has_back, aside))
+    assert owner.stage_closing(incarnation(2))
+    owner.seal()
+    owner.commit()
+    left = {name: n for delta in aside for name, n in delta.cells.items()}
+    assert {name: owner.counters.total(name) for name in left} == left
+    assert not owner.salvage
 
 
 def test_damage_to_what_was_aside_costs_only_that() -> None:

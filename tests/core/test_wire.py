@@ -41,8 +41,8 @@ memberships = st.just(Membership()) | st.builds(
 
 @st.composite
 def deltas(draw: st.DrawFn) -> Delta:
-    after = draw(st.integers(0, MAX_VERSION - 1))
-    upto = draw(st.integers(after + 1, MAX_VERSION))
+    upto = draw(st.integers(1, MAX_VERSION))
+    after = draw(st.integers(0, upto))
     return Delta(draw(ids), after, upto, draw(st.dictionaries(names, cell_values, max_size=4)))
 
 
@@ -197,7 +197,8 @@ BEYOND = [
     hello(seen={ID: MAX_VERSION + 1}),
     hello(resumes=-1),
     hello(kept=MAX_VERSION + 1),
-    push(Delta(ID, 1, 1, {"a": 1})),
+    push(Delta(ID, 2, 1, {"a": 1})),
+    push(Delta(ID, 0, 0, {"a": 1})),
     push(Delta(ID, -1, 1, {"a": 1})),
     push(Delta(ID, 0, MAX_VERSION + 1, {"a": 1})),
     push(Delta(b"short", 0, 1, {"a": 1})),

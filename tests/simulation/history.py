@@ -6,7 +6,7 @@ A *line* is what one data directory goes through until it is made to forget (los
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -164,6 +164,8 @@ class Waited:
     holders: int
 
 
+Content = tuple[tuple[bytes, int, tuple[str, ...]], ...]
+"""Of a push: incarnations, their versions, and counters."""
 Entry = Stored | Repaired | Forked | Forgot | Claimed | Waited
 
 
@@ -208,5 +210,9 @@ class History:
     faults: Counter[str] = field(default_factory=Counter)
     config_agreed: bool = False  # by all members, before another one was posted
     healed_after: float | None = None  # seconds from the end of all faults until all nodes agreed
+    round_trip: float = 0.0  # seconds that a message and its answer travel, on average
+    healing: bool = False  # whether all faults have ended
+    pushed: defaultdict[tuple[str, str], set[Content]] = field(default_factory=lambda: defaultdict(set))
+    """What the pushes since then held, by sender and receiver."""
     repaired: bool = False  # whether a directory was, so that gaps may have to be closed
     relayed: bool = False  # whether something may only have come by a relay, or when it was offered again

@@ -177,6 +177,9 @@ class Recorder:
                 self._claim(sender, Claimed(now, line, type(message).__name__, digest))
             case wire.Push(deltas=deltas):
                 self._claim(sender, Claimed(now, line, "Push", {}, tuple(deltas)))
+                if self.history.healing:
+                    content = tuple((delta.incarnation, delta.upto, tuple(delta.cells)) for delta in deltas)
+                    self.history.pushed[sender, receiver].add(content)
             case wire.Collect(round=number, name=name):
                 self._asked[sender, number] = name
             case wire.Collected(round=number, cells=cells) if cells:

@@ -264,6 +264,7 @@ async def _heal(nemesis: Nemesis) -> None:
     cluster, clients, history = nemesis.cluster, nemesis.clients, nemesis.history
     await nemesis.heal()
     started = trio.current_time()
+    history.healing, history.round_trip = True, sum(nemesis.scenario.delay)
     nemesis.note("all is well from now on")
     with trio.move_on_after(AGREED_WITHIN):
         await until(lambda: len(_configs(cluster)) == 1)

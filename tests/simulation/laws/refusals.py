@@ -1,8 +1,9 @@
 """Law: an increment is refused for a limit only where that is reached.
 
 For want of counters, where there are as many as the limit, and it is no known one; and where the limit was reached
-before a client came with a new counter, it is refused. For want of an incarnation, where so many are known that only
-the spare ones are left.
+before a client came with a new counter, it is refused, unless another increment of it was let in before and waits for
+the disk still: then the counter has its place. For want of an incarnation, where so many are known that only the spare
+ones are left.
 """
 
 from __future__ import annotations
@@ -30,7 +31,12 @@ def violations(history: History) -> Iterator[str]:
         yield from (f"refused far below the limit: {each}" for each in history.increments if each.refused == REFUSED)
         return
     known, first_here = _known(history)
+    placed: defaultdict[tuple[str, str], float] = defaultdict(float)  # until when a counter has its place unseen
     for increment in history.increments:
+        was_placed = placed[increment.line, increment.name] >= increment.start
+        if increment.refused != REFUSED:
+            key = increment.line, increment.name
+            placed[key] = max(placed[key], _waits_until(history, increment))
         limit, since = history.limits[increment.host], known[increment.line]
         was_known = since.get(increment.name, increment.start) < increment.start
         others = sum(time < increment.start for time in since.values())
@@ -40,7 +46,7 @@ def violations(history: History) -> Iterator[str]:
                 yield f"a known counter was refused: {increment}"
             elif there + len(_pending(history, increment) - since.keys()) + _later(since, increment) < limit:
                 yield f"refused below the limit of {limit}, beside {there}: {increment}"
-        elif not was_known and others >= limit and _made(increment, first_here):
+        elif not was_known and not was_placed and others >= limit and _made(increment, first_here):
             yield f"let in beside {others}, where the limit is {limit}: {increment}"
 
 
@@ -57,6 +63,14 @@ def _lifeless(history: History) -> Iterator[str]:
         there = sum(since <= (increment.end or since) for since in known[increment.line].values())
         if there < history.most_lives - SPARE_LIVES - 1:  # its own, which may have counted nothing yet
             yield f"refused for want of an incarnation, beside {there}: {increment}"
+
+
+def _waits_until(history: History, increment: Increment) -> float:
+    """When it was answered, or else its node's life ended."""
+    if increment.end is not None:
+        return increment.end
+    ends = [life.ended for life in history.lives if life.line == increment.line and life.ended is not None]
+    return min((end for end in ends if end >= increment.start), default=float("inf"))
 
 
 def _made(increment: Increment, first_here: set[tuple[str, str]]) -> bool:
