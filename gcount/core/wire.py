@@ -251,7 +251,8 @@ def _problem_of_digest(digest: dict[bytes, int], limit: int = MAX_VERSION) -> st
 
 
 def _problem_of_delta(delta: Delta) -> str:
-    if len(delta.incarnation) != ID_BYTES or not 0 <= delta.after < delta.upto <= MAX_VERSION:
+    # From a version to itself: what is left of rot, aside behind a gap, and given back to its owner (core/remains.py).
+    if len(delta.incarnation) != ID_BYTES or not 0 <= delta.after <= delta.upto <= MAX_VERSION or not delta.upto:
         return "a delta with a bad incarnation or version"
     for name, n in delta.cells.items():
         if not 0 < n <= MAX_CELL or not valid_name(name):
