@@ -8,7 +8,7 @@ the spare ones are left.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from gcount.errors import CounterLimitReached
 from tests.simulation.history import History, Increment, Stored
@@ -42,6 +42,22 @@ def violations(history: History) -> Iterator[str]:
                 yield f"refused below the limit of {limit}, beside {there}: {increment}"
         elif not was_known and others >= limit and _made(increment, first_here):
             yield f"let in beside {others}, where the limit is {limit}: {increment}"
+
+
+def maybe_refused(history: History) -> Callable[[Increment], bool]:
+    """Tells whether an unanswered increment may be one for which there was no counter left, while others counted."""
+    names = {increment.name for increment in history.increments}
+    if all(limit >= len(names) for limit in history.limits.values()):
+        return lambda increment: False
+    known, _ = _known(history)
+
+    def beyond(increment: Increment) -> bool:
+        since, limit = known[increment.line], history.limits[increment.host]
+        there = {name for name, time in since.items() if time <= increment.start} | _pending(history, increment)
+        new = increment.name not in since or since[increment.name] > increment.start
+        return increment.end is None and new and len(there) >= limit
+
+    return beyond
 
 
 def _lifeless(history: History) -> Iterator[str]:
