@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 
 from gcount.errors import CounterLimitReached
-from tests.simulation.history import History, Increment, Stored
+from tests.simulation.history import History, Increment, Repaired, Stored
 from tests.simulation.laws.shelves import Shelves
 from tests.simulation.limits import SPARE_LIVES
 
@@ -66,9 +66,14 @@ def _lifeless(history: History) -> Iterator[str]:
         return
     known: defaultdict[str, dict[bytes, float]] = defaultdict(dict)
     for entry in history.journal:
-        if isinstance(entry, Stored):
-            for delta in entry.deltas:
-                known[entry.line].setdefault(delta.incarnation, entry.time)
+        line = entry.new_line if isinstance(entry, Repaired) else entry.line
+        for delta in entry.deltas if isinstance(entry, Stored) else ():
+            known[line].setdefault(delta.incarnation, entry.time)
+        if isinstance(entry, Stored | Repaired) and entry.identity is not None:
+            for own in (entry.identity.incarnation, *entry.identity.retired):  # it may have counted nothing under some
+                known[line].setdefault(own, entry.time)
+        for delta in entry.kept if isinstance(entry, Repaired) else ():
+            known[line].setdefault(delta.incarnation, entry.time)
     for increment in refused:
         there = sum(since <= (increment.end or since) for since in known[increment.line].values())
         if there < history.most_lives - SPARE_LIVES - 1:  # its own, which may have counted nothing yet
