@@ -36,13 +36,15 @@ async def find_original(local: Local, peers: Peers, hello: Hello) -> str | None:
     alike = _alike(local, peers, hello)
     if not alike:
         return None
+    boots = {peer.address: members.met[peer.address].boot for peer in alike}
     for peer in alike:
         peer.redial.set()
     with trio.move_on_after(SPEAK_WITHIN):
         original = await _first_to_speak(alike)
         if any(met.boot == hello.boot for met in members.met.values()):
             return None  # it answers at a member's address
-        _look_for_fork(local, original, hello)
+        if boots[original.address] == members.met[original.address].boot:
+            _look_for_fork(local, original, hello)  # else it was started anew since, and this may be its former life
         return original.address
     return None
 

@@ -127,6 +127,21 @@ async def test_two_that_are_alive_under_one_incarnation_are_said_by_a_member_tha
     assert [(entry["log_level"], entry["incarnation"]) for entry in said] == [("error", identity.incarnation.hex())]
 
 
+async def test_a_former_life_that_asked_before_its_node_started_again_makes_no_two_histories(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_cluster(2) as cluster, call(cluster, cluster[2]) as caller:
+        await cluster[1].node.increment("x", 1)
+        await cluster.converged("x", 1)
+        identity = cluster[1].node.local.replica.identity
+        await cluster[1].kill()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(cluster[1].start)
+            answer = await caller.ask(hello(node=identity.node, incarnation=identity.incarnation))
+        assert isinstance(answer, wire.Refused)  # whoever it was may dial again
+        assert status(cluster[2].node)["two_histories"] == []
+
+
 async def test_a_delta_that_tells_less_than_is_known_shows_two_histories(autojump_clock: MockClock) -> None:
     """Cells only grow, so a later version with a lower cell is of another history."""
     async with open_cluster(2) as cluster, call(cluster, cluster[2]) as caller:

@@ -10,11 +10,13 @@ from hypothesis import strategies as st
 
 from gcount.core import checkpoint as room
 from gcount.core.checkpoint import Aside, Capture, Record, encode_record
-from gcount.core.counters import Delta
+from gcount.core.counters import Counters, Delta
+from gcount.core.link import Pusher
 from gcount.core.records import CHECKPOINT_MAGIC, Batch, Header, Identity
 from gcount.core.remains import Remains, rebuilt
 from gcount.core.replica import Replica
 from gcount.core.restore import Reader, Restore
+from gcount.core.wire import Push, decode, encode
 from tests.core.histories import NAMES, History, histories, incarnation, knowing
 
 ME = Identity(b"n" * 16, incarnation(9))
@@ -111,6 +113,23 @@ def test_no_cell_is_lost_that_is_in_a_record_which_is_left(
             for name, n in piece.cells.items():
                 known = replica.counters.cell(name, piece.incarnation)
                 assert max(known, replica.salvage.cell(name, piece.incarnation)) >= n
+
+
+@given(checkpoints(), st.data())
+def test_whatever_records_are_lost_what_is_aside_can_be_given_back_to_its_owner(
+    written: tuple[list[History], list[Record]], data: st.DataObject
+) -> None:
+    owners, records = written
+    aside = mended([record for record in records if data.draw(st.booleans())]).salvage.deltas()
+    owner = Replica(Identity(ME.node, ME.incarnation, tuple(each.incarnation for each in owners)), 1000)
+    push = Pusher({}, 0.0, aside=aside).next_push(Counters(), ME, 0.0)
+    arrived = decode(encode(push)) if push else Push(1, True, [])
+    assert isinstance(arrived, Push)
+    for delta in arrived.deltas:
+        owner.stage_delta(delta)
+    owner.seal()
+    owner.commit()
+    assert all(map(owner.has_back, aside))
 
 
 def aside_of_many() -> list[Record]:

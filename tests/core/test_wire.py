@@ -241,6 +241,7 @@ def test_what_is_at_a_limit_is_let_through() -> None:
         hello(challenge=ID, entry="[::1]:1", seen={ID: MAX_VERSION}, resumes=MAX_VERSION, kept=MAX_VERSION),
         Beaten(dict(list(TOO_MANY.items())[1:])),
         push(Delta(ID, MAX_VERSION - 1, MAX_VERSION, {"x" * 255: 2**64 - 1})),
+        push(Delta(ID, 1, 1, {"a": 1})),
     ):
         assert decode(encode(message)) == message
 

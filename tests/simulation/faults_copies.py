@@ -62,6 +62,8 @@ def _put_copy(nemesis: Nemesis, host: Host) -> Host:
     nemesis.history.journal.append(Forked(now, recorder.line(host.address), recorder.line(copy.address), incarnation))
     nemesis.note(f"{copy.address} has a copy of the directory of {host.address}, whose address leads to it now")
     nemesis.cluster.network.names.lead(host.address, copy.address, breaks=True)
+    with nemesis.trouble(host):
+        nemesis.clients.cut_off(host.address)  # what they wait for would be counted outside the config
     nemesis.cluster.network.names.lead(copy.address, host.address)  # the other address, if anybody ever asks for it
     nemesis.twin = host  # it is the original that is no member now
     nemesis.clients.swapped = frozenset({host.address, copy.address})

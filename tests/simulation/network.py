@@ -57,6 +57,7 @@ class SimNetwork:
         self.tap: Tap = lambda sender, receiver, data: None  # as it is sent
         self.arrived: Tap = lambda sender, receiver, data: None  # as it is received
         self.cuts: set[tuple[str, str]] = set()
+        self.breaks = 0  # how often connections were broken
         self.paused: set[str] = set()
         self.names = Names(self._break)
         self.silent: set[str] = set()  # addresses whose host is down: not even a refusal comes from there
@@ -83,11 +84,13 @@ class SimNetwork:
 
     def drop(self, one: str, other: str, lost: Sequence[bool] = (True, True)) -> None:
         """Lose all connections between two addresses, with what was on its way; or only what went there, or back."""
+        self.breaks += 1
         for pipe in list(self._pipes):
             if {one, other} == {pipe.source, pipe.target}:
                 pipe.finish(lose=lost[pipe.source != one])
 
     def _break(self, entry: str) -> None:
+        self.breaks += 1
         for pipe in list(self._pipes):
             if pipe.entry == entry:
                 pipe.finish(lose=True)

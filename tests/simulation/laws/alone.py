@@ -1,6 +1,7 @@
 """Law: a node that knows of no config works alone: its consistent reads are exact for what its directory was asked for.
 
-Nobody else can have told it anything: whoever knows of a config brings it along. From the instant at which a config is
+Nobody else can have told it anything: whoever knows of a config brings it along. A repaired directory begins with what
+the repair has left of its former line, no more and no less. From the instant at which a config is
 on its disk it is alone no more. A read during which that happened may have been answered just before, or have asked
 all: it holds at least what this node had acknowledged, and nothing that nobody asked for.
 
@@ -17,7 +18,8 @@ from math import inf
 from gcount.node import EMPTY_WAIT
 from tests.harness import linearizable
 from tests.harness.linearizable import Read, Write
-from tests.simulation.history import PLAIN, History, Increment, Query
+from tests.simulation.history import PLAIN, History, Increment, Query, Repaired
+from tests.simulation.laws.shelves import Shelves
 
 EXACT = 1e-6  # seconds
 
@@ -40,11 +42,28 @@ def violations(history: History) -> Iterator[str]:
             exact[query.line, query.name].append(query)
         else:
             yield from _in_between(query, asked[query.name])
+    left = _left_by_repairs(history)
     for (line, name), queries in exact.items():
         writes = [Write(one.amount, one.start, one.end) for one in asked[name] if one.line == line]
         reads = [Read(query.value or 0, query.start, query.end, query.host) for query in queries]
-        for violation in linearizable.violations(writes, reads):
+        for violation in linearizable.violations(left[line, name] + writes, reads):
             yield f"{name} at {line}, which knew of no config: {violation}"
+
+
+def _left_by_repairs(history: History) -> defaultdict[tuple[str, str], list[Write]]:
+    """By line and name, what counted in a directory when a repair had made it: all of it, and nothing else."""
+    left: defaultdict[tuple[str, str], list[Write]] = defaultdict(list)
+    shelves = Shelves()
+    for entry in history.journal:
+        shelves.put(entry)
+        if not isinstance(entry, Repaired) or entry.lossless:
+            continue
+        line, time = entry.new_line, entry.time
+        for name, who in {(name, delta.incarnation) for delta in entry.kept for name in delta.cells}:
+            n = 0 if name.startswith(PLAIN) else shelves.counted(line, name, who)
+            bits = (1 << bit for bit in range(n.bit_length()) if n >> bit & 1)
+            left[line, name] += (Write(bit, time, time) for bit in bits)
+    return left
 
 
 def _ready(history: History, query: Query) -> float:

@@ -9,10 +9,10 @@ ones are left.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from gcount.errors import CounterLimitReached
-from tests.simulation.history import History, Increment, Stored
+from tests.simulation.history import History, Increment, Repaired, Stored
 from tests.simulation.laws.shelves import Shelves
 from tests.simulation.limits import SPARE_LIVES
 
@@ -50,15 +50,36 @@ def violations(history: History) -> Iterator[str]:
             yield f"let in beside {others}, where the limit is {limit}: {increment}"
 
 
+def maybe_refused(history: History) -> Callable[[Increment], bool]:
+    """Tells whether an unanswered increment may be one for which there was no counter left, while others counted."""
+    names = {increment.name for increment in history.increments}
+    if all(limit >= len(names) for limit in history.limits.values()):
+        return lambda increment: False
+    known, _ = _known(history)
+
+    def beyond(increment: Increment) -> bool:
+        since, limit = known[increment.line], history.limits[increment.host]
+        there = {name for name, time in since.items() if time <= increment.start} | _pending(history, increment)
+        new = increment.name not in since or since[increment.name] > increment.start
+        return increment.end is None and new and len(there) >= limit
+
+    return beyond
+
+
 def _lifeless(history: History) -> Iterator[str]:
     refused = [increment for increment in history.increments if increment.refused == LIFELESS]
     if not refused:
         return
     known: defaultdict[str, dict[bytes, float]] = defaultdict(dict)
     for entry in history.journal:
-        if isinstance(entry, Stored):
-            for delta in entry.deltas:
-                known[entry.line].setdefault(delta.incarnation, entry.time)
+        line = entry.new_line if isinstance(entry, Repaired) else entry.line
+        for delta in entry.deltas if isinstance(entry, Stored) else ():
+            known[line].setdefault(delta.incarnation, entry.time)
+        if isinstance(entry, Stored | Repaired) and entry.identity is not None:
+            for own in (entry.identity.incarnation, *entry.identity.retired):  # it may have counted nothing under some
+                known[line].setdefault(own, entry.time)
+        for delta in entry.kept if isinstance(entry, Repaired) else ():
+            known[line].setdefault(delta.incarnation, entry.time)
     for increment in refused:
         there = sum(since <= (increment.end or since) for since in known[increment.line].values())
         if there < history.most_lives - SPARE_LIVES - 1:  # its own, which may have counted nothing yet

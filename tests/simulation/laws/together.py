@@ -3,7 +3,8 @@
 All of them are staged without an await in between, so they are in one batch; a batch is whole on a disk or not at all,
 and what a node tells of it to others are whole versions. What was counted under incarnations of a directory that
 rotted, or of which a copy ran, is left out: of a request behind a gap half may be in a later value, the rest is lost.
-So is what a disk holds behind a gap, and a directory that was repaired.
+So is what a disk holds behind a gap, and a directory that was repaired. And of a request that was not answered, each
+increment that may have been refused, as it is of a new counter beyond the limit.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 
 from gcount.core.counters import Digest
 from tests.simulation.history import PLAIN, Forked, History, Repaired, Stored
+from tests.simulation.laws.refusals import maybe_refused
 from tests.simulation.laws.shelves import Cells
 
 Batch = dict[str, int]  # the amounts, by name: powers of two, or several of them added up
@@ -21,8 +23,11 @@ Batch = dict[str, int]  # the amounts, by name: powers of two, or several of the
 def violations(history: History) -> Iterator[str]:
     """Each time that only a part of a request counted."""
     batches: defaultdict[int, Batch] = defaultdict(dict)
+    beyond = maybe_refused(history)
     for increment in history.increments:
         if increment.batch and not increment.refused and not increment.name.startswith(PLAIN):
+            if beyond(increment):
+                continue
             batch = batches[increment.batch]
             batch[increment.name] = batch.get(increment.name, 0) | increment.amount
     spoiled = _spoiled(history)
