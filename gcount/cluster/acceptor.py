@@ -138,7 +138,8 @@ class Acceptor:
         lives = (hello.incarnation, *hello.retired)
         seen = local.members.seen(lives, self._handover.seen(set(lives)))
         left = self._handover.left_for(accepted)
-        answer = local.hello(twin=twin, seen=seen, kept=0 if left is None else left.parcels)
+        kept = 0 if left is None else left.parcels
+        answer = local.hello(twin=twin, challenge=hello.challenge, seen=seen, kept=kept)
         accepted.greeted(answer, left)
         await talk.send(answer)
 

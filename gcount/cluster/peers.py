@@ -215,7 +215,8 @@ class Peers:
         local.lost_self(peer.address)
         await heed(local, peer, talk, said, answer)
         local.guard.tells_others()
-        aside = local.replica.salvage.of(frozenset(answer.retired))
+        # A node of before challenges, which repeats none, takes nothing that is behind a gap.
+        aside = local.replica.salvage.of(frozenset(answer.retired)) if answer.challenge else ()
         peer.linked(talk, answer, trio.current_time(), self._draw_transfer, aside)
         logger.info("link up", peer=peer.address, node=answer.node.hex()[:8])
         self.on_linked(peer.address)

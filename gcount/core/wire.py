@@ -49,7 +49,8 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag=1):
         membership: what it knows of the cluster.
         digest: what it has on disk.
         twin: the other end's node was met in two living processes.
-        challenge: of the end that dialled: random, so that a node knows its own hello when it comes in at its own door.
+        challenge: of the end that dialled: random, so that a node knows its own hello when it comes in at its own door;
+            the answer repeats it.
         entry: the speaker's own entry in the membership; empty when it knows of none.
         seen: of the end that accepted: versions of the other end's lives that it has seen or heard of, not on disk.
         resumes: of the end that dialled: the transfer that a lost link interrupted; 0 when there is none.
