@@ -25,7 +25,8 @@ class Remains:
         header: None if it can't be read.
         identity: whose it was, as far as anything in it tells.
         next_batch: the batch up to which the log had been synced when it was made, as far as anything tells.
-        tells_reach: whether that is how far it was; else it may have been further.
+        tells_reach: whether that is how far it was, or nothing is left that it could have reached; else it may hold
+            what came later.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -38,7 +39,7 @@ class Remains:
         self.header = _header(data)
         self.identity = self._heads[0].identity if self._heads else None
         self.next_batch = self._heads[0].next_batch if self._heads else 1
-        self.tells_reach = bool(self._heads)
+        self.tells_reach = bool(self._heads) or not (self._cells or self._aside)
         if self.header is not None and not self._heads:
             self.identity = Identity(self.header.node, self.header.incarnation)
             self.next_batch = self.header.first_batch
