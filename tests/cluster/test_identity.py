@@ -1,5 +1,7 @@
 """Which incarnation a node counts under when its disk, its address or its peers are not what they were."""
 
+from contextlib import suppress
+
 import pytest
 import structlog
 import trio
@@ -7,10 +9,13 @@ from trio.testing import MockClock
 
 from gcount.cluster.conversation import SILENCE
 from gcount.core import wire
-from gcount.errors import ReadUnavailable
+from gcount.core.membership import Membership
+from gcount.errors import DiskFull, LinkClosed, ReadUnavailable
 from gcount.node import CONFIRM_WITHIN
+from tests.cluster.impostor import joined_by_impostor
+from tests.simulation.caller import call, hello
 from tests.simulation.checks import all_equal
-from tests.simulation.cluster import Host, SimCluster, open_cluster
+from tests.simulation.cluster import Host, SimCluster, address_of, open_cluster
 
 DIALLED = 0.1  # seconds after which a dial is on its way, and not yet given up
 
@@ -299,3 +304,54 @@ async def test_a_message_of_a_former_life_does_no_harm(autojump_clock: MockClock
         assert one.node.value("x") == two.node.value("x")
         assert one.node.value("x") in (101, 111)
         await all_equal(cluster)
+
+
+async def test_a_directory_of_before_the_first_config_counts_anew_once_a_hello_tells_of_what_it_has_forgotten(
+    autojump_clock: MockClock,
+) -> None:
+    """The members' config comes with the same hello; until they are dialled, that one has to do."""
+    async with open_cluster(1, configured=False) as cluster:
+        await cluster[1].node.increment("x", 1)
+        before = incarnation(cluster[1])
+        await cluster[1].restart()
+        async with call(cluster, cluster[1]) as caller:
+            with suppress(LinkClosed):  # all links begin anew with the new incarnation
+                await caller.ask(hello(digest={before: 5}))
+            await cluster[1].node.increment("x", 2)
+            assert retired(cluster[1]) == (before,)
+
+
+async def test_a_new_incarnation_that_met_a_full_disk_is_tried_again(autojump_clock: MockClock) -> None:
+    async with open_cluster(2) as cluster:
+        one, two = cluster.hosts
+        await one.node.increment("x", 1)
+        before = incarnation(one)
+        await two.kill()
+        await one.restart()
+        one.disk.capacity = 0
+        for _ in range(2):
+            with pytest.raises(DiskFull):
+                await one.node.increment("x", 2)
+        one.disk.capacity = 10**9
+        await one.node.increment("x", 4)
+        assert retired(one) == (before,)
+        assert one.node.value("x") == 5
+
+
+async def test_a_confirmation_counts_only_once_the_config_that_came_with_it_is_on_disk(
+    autojump_clock: MockClock,
+) -> None:
+    """It names a third member, which may know more."""
+    async with open_cluster(1) as cluster:
+        one = cluster[1]
+        impostor = await joined_by_impostor(cluster)
+        await one.node.increment("x", 1)
+        before, known = incarnation(one), one.node.local.replica.membership
+        more = Membership().post([*known.actors, address_of(8)], known.version + 1)
+        impostor.hello = hello(membership=more)
+        await one.restart()
+        one.disk.capacity = 0
+        await trio.sleep(2 * CONFIRM_WITHIN)
+        one.disk.capacity = 10**9
+        await one.node.increment("x", 2)
+        assert retired(one) == (before,)

@@ -172,6 +172,23 @@ async def test_a_read_under_way_also_asks_members_it_learns_of(autojump_clock: M
         assert values == [4]
 
 
+async def test_a_read_under_way_still_asks_a_member_that_is_removed_meanwhile(autojump_clock: MockClock) -> None:
+    async with open_cluster(3) as cluster:
+        one, two, three = cluster.hosts
+        cluster.network.isolate(three.address)
+        await three.node.increment("x", 4)
+
+        async def read() -> None:
+            with pytest.raises(ReadUnavailable):
+                await one.node.consistent_value("x", 3)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(read)
+            await trio.sleep(0.2)
+            await post(two, one, two)
+            await cluster.eventually(lambda: agreed(one, two))
+
+
 PATIENCE = [2 + 0.37 * number for number in range(20)]  # seconds of each reader
 
 

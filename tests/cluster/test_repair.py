@@ -18,7 +18,7 @@ from gcount.storage.log import segment_name
 from gcount.storage.repair import repair
 from gcount.storage.verify import survey
 from tests.simulation.checks import all_equal
-from tests.simulation.cluster import Host, SimCluster, open_cluster, replayed
+from tests.simulation.cluster import Host, SimCluster, address_of, open_cluster, replayed
 from tests.simulation.disk import SimDisk
 
 FIRST = segment_name(1)
@@ -349,6 +349,36 @@ async def test_what_is_kept_aside_of_a_node_that_has_forgotten_it_is_told_and_gi
             await all_equal(cluster)
         else:  # whose life it was nobody can tell who has lost all memory of it
             await cluster.converged("x", 9, REFILLED)
+
+
+async def test_a_gap_stays_open_while_a_member_can_be_asked_but_can_give_nothing_back(
+    autojump_clock: MockClock,
+) -> None:
+    """It keeps aside what the gap has lost, which it does not claim to know, and can't dial the node itself."""
+    async with open_cluster(2) as cluster:
+        one, two = cluster.hosts
+        life = replica(one).identity.incarnation
+        for name, amount in (("a", 1), ("b", 2), ("y", 4)):
+            await one.node.increment(name, amount)
+            await cluster.eventually(lambda: two.node.value(name) == one.node.value(name))  # noqa: B023
+        await part(cluster, one, two)
+        await one.node.increment("a", 8)
+        await repaired(two, counts(life, "a", 1))
+        await one.kill()
+        assert rot(one.disk, counts(life, "a", 1)) == rot(one.disk, counts(life, "y", 4)) == 1
+        mend(one.disk, 1)
+        cluster.network.heal()
+        cluster.network.names.lead(one.address, address_of(8), observer=two.address)
+        await two.start()
+        await one.start()
+        assert (replica(one).salvage.cell("a", life), replica(two).salvage.cell("y", life)) == (9, 4)
+        await cluster.eventually(lambda: cluster.linked(one), 4)
+        await trio.sleep(FOR_GOOD)
+        assert replica(one).counters.version(life) == 0
+        cluster.network.names.mend(one.address)
+        for name, value in (("a", 9), ("b", 2), ("y", 4)):
+            await cluster.converged(name, value, REFILLED + 2 * QUIET)
+        await all_equal(cluster)
 
 
 async def test_a_member_that_lost_its_disk_while_the_gap_was_watched_starts_the_watch_anew(

@@ -13,7 +13,7 @@ from gcount.node import CONFIRM_WITHIN
 from gcount.storage import commits
 from gcount.storage.commits import PROBE_AFTER
 from tests.simulation.checks import Books, all_equal
-from tests.simulation.cluster import Host, SimCluster, open_cluster
+from tests.simulation.cluster import Host, SimCluster, address_of, open_cluster
 
 
 async def count(books: Books, host: Host, *, pause: float = 0.01) -> None:
@@ -106,6 +106,17 @@ async def test_who_waits_for_a_member_whose_address_has_become_this_nodes_own_go
             await one.node.peers.wait_held(known, 1)
         assert waiting.cancelled_caught
         assert one.node.peers.holders(known) == 0
+
+
+async def test_two_entries_that_lead_to_one_node_have_an_increment_once(autojump_clock: MockClock) -> None:
+    async with open_cluster(2) as cluster:
+        one, two = cluster.hosts
+        cluster.network.names.lead(address_of(3), two.address)
+        await one.node.configure({"actors": [*cluster.addresses, address_of(3)]})
+        await one.node.increment("x", 1)
+        known = one.node.local.replica.counters.digest()
+        await cluster.eventually(lambda: sum(peer.has(known) for peer in one.node.peers) == 2, 5)
+        assert one.node.peers.holders(known) == 1
 
 
 async def test_values_are_exact_beyond_64_bits(autojump_clock: MockClock) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gcount.core import link as room
 from gcount.core.counters import Delta, Digest
-from gcount.core.link import PACE, REFUSED_PAUSE, RELAY_AFTER, URGENT_FOR, Intake, Pusher
+from gcount.core.link import LEFT_PAUSE, PACE, REFUSED_PAUSE, RELAY_AFTER, URGENT_FOR, Intake, Pusher
 from gcount.core.membership import Membership
 from gcount.core.records import Identity
 from gcount.core.replica import Replica
@@ -121,6 +121,18 @@ def test_a_peer_that_took_nothing_is_left_alone_for_a_second(ack: Ack) -> None:
     assert next_push(pusher, one, 10.0 + REFUSED_PAUSE - 0.01) is None
     again = next_push(pusher, one, 10.0 + REFUSED_PAUSE)
     assert again == Push(2, True, [Delta(incarnation(1), 0, 1, {"a": 1})])
+
+
+def test_a_peer_that_took_something_meanwhile_is_left_alone_for_a_second_again() -> None:
+    one, pusher, now = replica(1), Pusher({}, 0.0), 0.0
+    for known in (0, 0, 3, 3):
+        add(one, "a")
+        push = next_push(pusher, one, now)
+        assert push is not None
+        pusher.acked(Ack(push.number, {incarnation(1): known}), now)
+        last, now = now, now + 10.0
+    assert next_push(pusher, one, last + LEFT_PAUSE - 0.01) is None
+    assert next_push(pusher, one, last + LEFT_PAUSE) is not None
 
 
 def test_a_big_push_goes_in_parcels_that_each_wait_for_an_ack() -> None:

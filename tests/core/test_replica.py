@@ -253,6 +253,19 @@ def test_nobody_else_writes_this_nodes_incarnation() -> None:
     assert one.stage_delta(Delta(ME.incarnation, 0, 7, {"a": 9}))
 
 
+def test_what_is_given_back_is_on_disk_when_it_is_joined_or_kept_aside() -> None:
+    one, former = replica(), incarnation(1)
+    one.stage_identity(Identity(ME.node, ME.incarnation, (former,)))
+    commit(one)
+    first, behind = Delta(former, 0, 1, {"a": 1}), Delta(former, 4, 5, {"a": 3})
+    for delta in (first, behind):
+        assert not one.has_back(delta)
+        assert one.stage_delta(delta)
+        assert not one.has_back(delta)
+        commit(one)
+        assert one.has_back(delta)
+
+
 def test_a_delta_after_a_gap_is_not_taken() -> None:
     one = replica()
     assert not one.stage_delta(Delta(incarnation(1), 1, 2, {"a": 1}))

@@ -1,0 +1,92 @@
+"""Nothing of a node's former life arrives once its next one was told what is known: the orders that this needs."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from gcount.cluster.transport import Link
+from gcount.core import wire
+from gcount.core.counters import Delta
+from gcount.core.membership import Membership
+from gcount.storage.commits import RIDE
+from tests.cluster.impostor import joined_by_impostor
+from tests.simulation.caller import HELLO, call, hello
+from tests.simulation.cluster import Host, open_cluster
+
+PUSH = wire.Push(1, True, [Delta(HELLO.incarnation, 0, 7, {"x": 7})])
+SETTLED = 100 * RIDE  # seconds after which a push that was taken is on disk
+
+
+class Direct(Link):
+    """What is said is with the receiver at once, and can't be held back any more when the link is ended."""
+
+    remote, unsent = "direct", 0
+
+    def __init__(self) -> None:
+        self._said, self._to_receive = trio.open_memory_channel[bytes](9)
+        self._answers, self._to_hear = trio.open_memory_channel[bytes](9)
+
+    def say(self, message: wire.Message) -> None:
+        self._said.send_nowait(wire.encode(message))
+
+    async def hear(self) -> wire.Message:
+        with trio.fail_after(5):
+            return wire.decode(await self._to_hear.receive())
+
+    def post(self, data: bytes) -> None:
+        self._answers.send_nowait(data)
+
+    async def flush(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+    async def receive(self) -> bytes | str | None:
+        return await self._to_receive.receive()
+
+
+def known(host: Host) -> int:
+    return host.node.local.replica.counters.version(HELLO.incarnation)
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("first", ["push", "hello"])
+async def test_a_push_that_came_with_the_next_lifes_hello_is_settled_before_the_answer_or_never_taken(
+    autojump_clock: MockClock, first: str, seed: int
+) -> None:
+    async with open_cluster(1, seed=seed) as cluster, trio.open_nursery() as nursery:
+        former, newer = Direct(), Direct()
+        for link in (former, newer):
+            nursery.start_soon(cluster[1].node.accept, link, "a test", lambda: True)
+        former.say(HELLO)
+        assert isinstance(await former.hear(), wire.Hello)
+        await trio.sleep(0.1)
+        sends: list[tuple[Direct, wire.Message]] = [(former, PUSH), (newer, hello(boot=b"2" * 16))]
+        for link, message in sends if first == "push" else reversed(sends):
+            link.say(message)
+        answer = await newer.hear()
+        assert isinstance(answer, wire.Hello)
+        await trio.sleep(SETTLED)
+        assert answer.digest.get(HELLO.incarnation, 0) == known(cluster[1])
+        nursery.cancel_scope.cancel()
+
+
+async def test_what_a_member_relays_until_the_callers_config_removes_it_is_settled_before_the_answer(
+    autojump_clock: MockClock,
+) -> None:
+    """So the config is put in force first: what came meanwhile is settled then, and nothing comes any more."""
+    async with open_cluster(1) as cluster, call(cluster, cluster[1]) as relay, call(cluster, cluster[1], 8) as caller:
+        await joined_by_impostor(cluster)
+        await relay.ask(HELLO)
+        known_here = cluster[1].node.local.replica.membership
+        without = Membership().post(cluster.addresses, known_here.version + 1)
+        life = b"c" * 16
+        cluster[1].disk.latency = (0.1, 0.1)
+        await caller.send(hello(node=b"o" * 16, boot=b"2" * 16, incarnation=life, membership=without))
+        await trio.sleep(0.05)
+        await relay.send(wire.Push(1, True, [Delta(life, 0, 7, {"x": 7})]))
+        answer = await caller.receive()
+        assert isinstance(answer, wire.Hello)
+        await trio.sleep(SETTLED)
+        counters = cluster[1].node.local.replica.counters
+        assert answer.digest.get(life, 0) == counters.version(life) == 7
