@@ -6,6 +6,7 @@ import errno
 
 import trio
 
+from gcount.core.wire import Push, decode
 from gcount.storage import checkpoints
 from gcount.storage.log import SUFFIX
 from tests.simulation.cluster import Host
@@ -14,6 +15,7 @@ from tests.simulation.nemesis import Nemesis, Skipped
 from tests.simulation.recorder import read_by_a_start
 
 PLENTY = 10**12
+PUSH = b"\x03"  # the second byte of one
 SLOWEST = 1.1  # seconds after which a disk that was slow has finished what it was at
 
 
@@ -201,9 +203,40 @@ async def lost_connections(nemesis: Nemesis) -> None:
     for _ in range(nemesis.random.randint(1, 5)):
         one, other = nemesis.pair()
         lost = nemesis.random.choice(((True, True), (False, True), (True, False), (False, False)))
+        if nemesis.random.random() < 0.5:
+            await _in_a_transfer(nemesis, one, other)
         nemesis.note(f"connections between {one.address} and {other.address} break, losing there, back: {lost}")
         nemesis.cluster.network.drop(one.address, other.address, lost)
         await nemesis.some_time(0.2)
+
+
+async def _in_a_transfer(nemesis: Nemesis, sender: Host, receiver: Host) -> None:
+    """Return as one of several parcels sets out, or soon; much is to be told after a moment in which nothing moved."""
+    network, seen = nemesis.cluster.network, trio.Event()
+    network.cut(sender.address, receiver.address)
+    often = nemesis.random.randint(4, 12) if sender.number in nemesis.scenario.core else 0
+    for _ in range(often):  # not where others may take no new counters from
+        await nemesis.clients.write(sender, plain=True)
+    network.heal(sender.address, receiver.address)
+    tap, parcels = network.tap, nemesis.random.choice((1, 2, 2, 3))
+
+    def watch(one: str, other: str, data: bytes) -> None:
+        nonlocal parcels
+        tap(one, other, data)
+        if (one, other) == (sender.address, receiver.address) and data[1:2] == PUSH:
+            message = decode(data)
+            if isinstance(message, Push) and not message.last:
+                parcels -= 1
+                if parcels == 0:
+                    seen.set()
+
+    network.tap = watch
+    try:
+        with trio.move_on_after(1.0):
+            await seen.wait()
+    finally:
+        if network.tap is watch:  # else another fault watches by way of it, or has ended that
+            network.tap = tap
 
 
 async def one_way_cut(nemesis: Nemesis) -> None:

@@ -9,11 +9,10 @@ import trio
 
 from tests.simulation.cluster import Host
 from tests.simulation.directories import replace
-from tests.simulation.faults import heal
+from tests.simulation.faults import PUSH, heal
 from tests.simulation.forgetting import copy_of
 from tests.simulation.nemesis import Nemesis, Skipped
 
-PUSH = b"\x03"  # the second byte of a push
 RELAYED_WITHIN = 3.0  # seconds
 
 

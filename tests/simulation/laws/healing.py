@@ -4,6 +4,7 @@ Five, where something can only come by way of a third node, which waits a second
 to a node that could not take it yet, as two nodes ran with one directory. Three more, where a repaired node has to be
 certain that nobody can fill a gap. And a round trip for each further push on the busiest link that held something new:
 what takes one push in a real cluster is cut into many here (see sizes.py), and each waits for the one before.
+From then on each node answers consistent reads.
 """
 
 from __future__ import annotations
@@ -27,3 +28,5 @@ def violations(history: History) -> Iterator[str]:
         yield "the nodes never agreed after the end of all faults"
     elif history.healed_after > limit:
         yield f"healing took {history.healed_after:.2f} s; at most {limit:.2f} s are allowed"
+    elif unanswered := [f"{query.name} at {query.host}" for query in history.last_queries if query.value is None]:
+        yield f"consistent reads were not answered after the end of all faults: {', '.join(unanswered)}"

@@ -3,7 +3,7 @@
 For want of counters, where there are as many as the limit, and it is no known one; and where the limit was reached
 before a client came with a new counter, it is refused, unless another increment of it was let in before and waits for
 the disk still: then the counter has its place. For want of an incarnation, where so many are known that only the spare
-ones are left.
+ones are left; and there no node begins one, unless its directory is empty or was repaired.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from gcount.errors import CounterLimitReached
 from tests.simulation.history import History, Increment, Repaired, Stored
 from tests.simulation.laws.shelves import Shelves
-from tests.simulation.limits import SPARE_LIVES
+from tests.simulation.limits import FEW_LIVES, SPARE_LIVES
 
 REFUSED = CounterLimitReached.__name__
 DISK = 0.5  # seconds of a slow one
@@ -25,6 +25,8 @@ JUDGED = frozenset({REFUSED, LIFELESS})
 def violations(history: History) -> Iterator[str]:
     """Each refusal that nothing explains, and each new counter that was let in beyond the limit."""
     yield from _lifeless(history)
+    if history.most_lives == FEW_LIVES:
+        yield from _begun_beyond(history)
     names = {increment.name for increment in history.increments}
     small = {host for host, limit in history.limits.items() if limit < len(names)}
     if not small:
@@ -92,6 +94,15 @@ def _waits_until(history: History, increment: Increment) -> float:
         return increment.end
     ends = [life.ended for life in history.lives if life.line == increment.line and life.ended is not None]
     return min((end for end in ends if end >= increment.start), default=float("inf"))
+
+
+def _begun_beyond(history: History) -> Iterator[str]:
+    shelves = Shelves()
+    for entry in history.journal:
+        known = len(shelves.versions[entry.line]) if isinstance(entry, Stored) and entry.identity else 0
+        if known >= history.most_lives - SPARE_LIVES:
+            yield f"at {entry.time:.4f} {entry.line} began a new incarnation, beside {known}"
+        shelves.put(entry)
 
 
 def _made(increment: Increment, first_here: set[tuple[str, str]]) -> bool:
