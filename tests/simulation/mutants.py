@@ -21,10 +21,26 @@ from gcount.node import Node
 from gcount.storage import log
 from gcount.storage.commits import Commit, Committer
 from gcount.storage.log import Log, segment_name
-from tests.simulation import mutants_checkpoints, mutants_repair, mutants_requests
+from tests.simulation import (
+    mutants_checkpoints,
+    mutants_gaps,
+    mutants_links,
+    mutants_members,
+    mutants_repair,
+    mutants_requests,
+)
 from tests.simulation.planted import MUTANTS, mutant, planted
 
-__all__ = ["MUTANTS", "mutants_checkpoints", "mutants_repair", "mutants_requests", "planted"]
+__all__ = [
+    "MUTANTS",
+    "mutants_checkpoints",
+    "mutants_gaps",
+    "mutants_links",
+    "mutants_members",
+    "mutants_repair",
+    "mutants_requests",
+    "planted",
+]
 
 # What is durable
 

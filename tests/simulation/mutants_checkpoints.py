@@ -1,4 +1,4 @@
-"""Planted bugs of checkpoints."""
+"""Planted bugs of checkpoints, and of where segments begin."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gcount.core.replica import Replica
 from gcount.storage import checkpoints
 from gcount.storage.checkpoints import Checkpoints
 from gcount.storage.disk import File
-from gcount.storage.log import UNFINISHED, Base
+from gcount.storage.log import UNFINISHED, Base, Log
 from tests.simulation.planted import mutant
 
 
@@ -101,5 +101,16 @@ def leftovers_removed_before_the_directory_is_synced(load: Any) -> Any:
         with patch.object(self._disk, "sync_names", lambda: None):
             await self.tidy()
         return base
+
+    return change
+
+
+@mutant(Log, "_put_live")
+def segment_without_its_name_on_disk(put_live: Any) -> Any:
+    """A segment is gone on with before its directory is synced."""
+
+    def change(self: Any, sequence: int, data: bytes) -> None:
+        with patch.object(self._disk, "sync_names", lambda: None):
+            put_live(self, sequence, data)
 
     return change

@@ -1,0 +1,112 @@
+"""Planted bugs of gaps: how they are found, what is kept behind them, how they are filled and closed."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import patch
+
+from gcount.cluster import closing
+from gcount.core.counters import Counters, Delta
+from gcount.core.identity import Lives
+from gcount.core.records import Batch
+from gcount.core.remains import Remains
+from gcount.core.replica import Replica
+from gcount.core.salvage import Salvage
+from gcount.storage.verify import Survey
+from tests.simulation.planted import mutant
+
+# What is found
+
+
+@mutant(Remains, "_column")
+def column_without_its_end(column: Any) -> Any:
+    """A checkpoint's column whose last slices are lost passes for whole."""
+
+    def change(self: Remains, incarnation: bytes) -> Delta:
+        slices = self._cells[incarnation]
+        last = max(slices)
+        end = incarnation, next(iter(slices.values())).version, last + slices[last].count
+        with patch.object(self, "_heads", [SimpleNamespace(columns=[end])]):
+            found: Delta = column(self, incarnation)
+        return found
+
+    return change
+
+
+@mutant(Survey, "_keep")
+def repair_forgets_who_it_became(keep: Any) -> Any:
+    """Incarnations that a node began in the midst of a segment are not known after its repair."""
+
+    def change(self: Survey, found: Any, batch: Batch) -> None:
+        with patch.object(Lives, "met", lambda lives, identity: None):
+            keep(self, found, batch)
+
+    return change
+
+
+# What is filled
+
+
+@mutant(Counters, "join")
+def gap_of_one_version_overlooked(join: Any) -> Any:
+    """What follows after one version that is missing is joined."""
+
+    def change(self: Counters, delta: Delta) -> bool:
+        known = self.version(delta.incarnation)
+        if delta.after == known + 1:
+            delta = Delta(delta.incarnation, known, delta.upto, delta.cells)
+        return bool(join(self, delta))
+
+    return change
+
+
+@mutant(Salvage, "absorb")
+def only_the_first_run_absorbed(absorb: Any) -> Any:
+    """Once a gap is filled, only what is behind that one is joined, though more follows by now."""
+
+    def change(self: Salvage, counters: Counters, incarnation: bytes) -> None:
+        runs = self._runs.get(incarnation, [])
+        self._runs[incarnation] = runs[:1]
+        absorb(self, counters, incarnation)
+        rest = [*self._runs.get(incarnation, []), *runs[1:]]
+        if rest:
+            self._runs[incarnation] = rest
+
+    return change
+
+
+@mutant(Replica, "_apply")
+def never_looked_behind_a_gap(apply: Any) -> Any:
+    """What is aside stays there when its gap is filled."""
+
+    def change(self: Replica, batch: Batch) -> None:
+        with patch.object(Salvage, "absorb", lambda salvage, counters, incarnation: None):
+            apply(self, batch)
+
+    return change
+
+
+# What is closed
+
+
+@mutant(closing, "_watch")
+def closed_without_all_members(_: Any) -> Any:
+    """A gap is closed when those members that are linked know no more."""
+
+    def change(local: Any, peers: Any, callers: Any) -> Any:
+        members = closing._to_be_linked(local)
+        if not members and not local.replica.membership.actors:
+            return None
+        found = {address: peers.get(address) for address in members}
+        linked = {address: (peer.pusher, peer.beats) for address, peer in found.items() if peer and peer.pusher}
+        nodes = frozenset(local.members.met[address].node for address in linked) & callers
+        return closing._Watch(members, nodes, linked)
+
+    return change
+
+
+@mutant(closing, "QUIET")
+def closed_at_once(_: Any) -> Any:
+    """A gap is closed as soon as all members are linked."""
+    return 0.0

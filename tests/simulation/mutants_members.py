@@ -1,0 +1,65 @@
+"""Planted bugs of who is who: which entry is this node, which node is at an address, what it is told of its lives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gcount.cluster.members import Members
+from gcount.cluster.peer import Peer
+from gcount.core import limits
+from gcount.core.reading import Round
+from gcount.core.records import Identity
+from gcount.core.replica import Replica
+from tests.simulation.planted import mutant
+
+# Which node is at an address
+
+
+@mutant(Members, "here")
+def own_entry_for_ever(here: Any) -> Any:
+    """An entry that was once this node's own is so for ever."""
+
+    def change(self: Members) -> list[str]:
+        known: set[str] = self.__dict__.setdefault("known", set())
+        known.update(here.fget(self))
+        return [entry for entry in self._replica.membership.actors if entry in known]
+
+    return property(change)
+
+
+@mutant(Round, "_other_entry")
+def round_counts_addresses(_: Any) -> Any:
+    """A round is over when all addresses have answered, though two of them lead to one node."""
+    return lambda self, address, node: None
+
+
+@mutant(Peer, "has")
+def held_one_version_early(has: Any) -> Any:
+    """Who has the version before has this one."""
+    return lambda self, versions: has(self, {who: version - 1 for who, version in versions.items()})
+
+
+# What an owner knows of its lives
+
+
+@mutant(Members, "hear_of")
+def seen_without_rumours(_: Any) -> Any:
+    """A node that comes back is not told of what a third one said that it has."""
+    return lambda self, digest: None
+
+
+@mutant(Identity, "reborn")
+def only_the_last_life_remembered(reborn: Any) -> Any:
+    """A new incarnation retires the last one, and forgets those before."""
+
+    def change(self: Identity, *ids: Any) -> Identity:
+        new: Identity = reborn(self, *ids)
+        return Identity(new.node, new.incarnation, new.retired[-1:])
+
+    return change
+
+
+@mutant(Replica, "may_be_reborn")
+def one_life_too_many(_: Any) -> Any:
+    """The limit of incarnations is looked at one too late."""
+    return property(lambda self: self.lives <= limits.REBORN_BELOW)
