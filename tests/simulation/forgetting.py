@@ -91,12 +91,12 @@ def copy_of(nemesis: Nemesis, host: Host) -> SimDisk:
 
 async def second_node(nemesis: Nemesis) -> None:
     """A copy of a directory runs on another machine, while the original runs, or is stopped and comes back later."""
-    if nemesis.twin is not None or nemesis.moving or nemesis.history.repaired:
-        raise Skipped  # what only a node outside the config has of a gap is promised to nobody
+    _require_no_copy(nemesis)
     with nemesis.host() as host:
-        copy = copy_of(nemesis, host)
-        nemesis.history.doubled.add(host.node.local.replica.identity.incarnation)
+        copy, incarnation = copy_of(nemesis, host), host.node.local.replica.identity.incarnation
         await nemesis.some_time(0.3)
+        _require_no_copy(nemesis)  # another fault may have put one to work meanwhile
+        nemesis.history.doubled.add(incarnation)
         stopped = nemesis.random.random() < 0.5
         if stopped:
             await nemesis.kill(host, power=False)
@@ -117,6 +117,11 @@ async def second_node(nemesis: Nemesis) -> None:
         while before and _node_id(host) == before and trio.current_time() < until:
             await nemesis.clients.write(host, plain=True)  # under the identity that both have
             await nemesis.some_time(0.02)
+
+
+def _require_no_copy(nemesis: Nemesis) -> None:
+    if nemesis.twin is not None or nemesis.moving or nemesis.history.repaired:
+        raise Skipped  # what only a node outside the config has of a gap is promised to nobody
 
 
 def _node_id(host: Host) -> bytes | None:
