@@ -10,7 +10,7 @@ machines' own addresses.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from math import inf
@@ -61,6 +61,7 @@ class SimNetwork:
         self.paused: set[str] = set()
         self.names = Names(self._break)
         self.silent: set[str] = set()  # addresses whose host is down: not even a refusal comes from there
+        self.ends: Counter[str] = Counter()  # of lives, by address
         self._servers: dict[str, tuple[Server, trio.Nursery]] = {}
         self._pipes: dict[Pipe, None] = {}  # in the order in which they came to be, so that a seed repeats a run
         self._changed = trio.Event()
@@ -76,6 +77,7 @@ class SimNetwork:
     def close(self, address: str, *, lose: bool = False) -> None:
         """Nothing listens there any more, and all its connections end; maybe with what was on its way."""
         self._servers.pop(address, None)
+        self.ends[address] += 1
         for pipe in list(self._pipes):
             if pipe.source == address:
                 pipe.finish(lose=lose)
@@ -329,6 +331,7 @@ class SimTransport(Transport):
         self._network = network
         self._address = address
         self._knows_itself = knows_itself
+        self._ends = network.ends[address]  # of lives before this one
 
     @asynccontextmanager
     async def connect(self, address: str) -> AsyncIterator[Link]:
@@ -337,6 +340,9 @@ class SimTransport(Transport):
                 link = await self._network.dial(self._address, address)
         except trio.TooSlowError:
             raise LinkClosed("no connection in time") from None
+        if self._network.ends[self._address] != self._ends:  # a request that the node's end has not reached yet
+            link.close()
+            raise LinkClosed("the node has ended")
         try:
             yield link
         finally:

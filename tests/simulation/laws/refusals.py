@@ -22,6 +22,9 @@ LIFELESS = "IncarnationLimitReached"
 JUDGED = frozenset({REFUSED, LIFELESS})
 
 
+ON_ITS_WAY = 0.5  # seconds that a commit takes at most, unless the disk is slow
+
+
 def violations(history: History) -> Iterator[str]:
     """Each refusal that nothing explains, and each new counter that was let in beyond the limit."""
     yield from _lifeless(history)
@@ -97,12 +100,16 @@ def _waits_until(history: History, increment: Increment) -> float:
 
 
 def _begun_beyond(history: History) -> Iterator[str]:
-    shelves = Shelves()
+    """What others brought while a new incarnation was on its way to the disk the node could not count."""
+    since: defaultdict[str, dict[bytes, float]] = defaultdict(dict)
     for entry in history.journal:
-        known = len(shelves.versions[entry.line]) if isinstance(entry, Stored) and entry.identity else 0
-        if known >= history.most_lives - SPARE_LIVES:
+        if not isinstance(entry, Stored):
+            continue
+        known = sum(time < entry.time - ON_ITS_WAY for time in since[entry.line].values())
+        if entry.identity is not None and known >= history.most_lives - SPARE_LIVES:
             yield f"at {entry.time:.4f} {entry.line} began a new incarnation, beside {known}"
-        shelves.put(entry)
+        for delta in entry.deltas:
+            since[entry.line].setdefault(delta.incarnation, entry.time)
 
 
 def _made(increment: Increment, first_here: set[tuple[str, str]]) -> bool:
