@@ -106,3 +106,29 @@ async def test_operators_see_how_near_the_limit_is(autojump_clock: MockClock) ->
     assert isinstance(shown["incarnations_known"], int)
     assert isinstance(shown["incarnations_limit"], int)
     assert [entry for entry in logs if entry["event"] == "incarnations run out"]
+
+
+async def test_at_the_limit_a_node_on_an_older_copy_refuses_increments_and_one_with_an_empty_directory_counts(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_cluster(2) as cluster:
+        one, two = cluster.hosts
+        await crash_loop(cluster)
+        await two.start()
+        before = one.node.value("x")
+        await cluster.converged("x", before)
+        copy = one.copy_disk()
+        await one.node.increment("x", 1)
+        await cluster.converged("x", before + 1)
+        await one.kill()
+        one.put_disk(copy)
+        await one.start()
+        with pytest.raises(IncarnationLimitReached, match=f"{two.address} knows"):
+            await one.node.increment("x", 1)
+        await two.node.increment("x", 1)
+        assert await one.node.consistent_value("x") == before + 2 == await two.node.consistent_value("x")
+        await one.kill()
+        one.wipe()
+        await one.start()
+        await one.node.increment("x", 1)
+        await cluster.converged("x", before + 3, within=5)  # what the old directory held comes back by a relay

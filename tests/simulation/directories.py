@@ -17,6 +17,8 @@ from tests.simulation.recorder import LogReader
 def replace(nemesis: Nemesis, host: Host, copy: SimDisk | None = None) -> bool:
     """A machine gets another directory, unless that leaves what nothing is promised of (see `only_outside`).
 
+    Nor is anything promised beyond the last incarnation: an empty directory begins one in any case.
+
     Args:
         nemesis: at work.
         host: whose node is down.
@@ -25,6 +27,9 @@ def replace(nemesis: Nemesis, host: Host, copy: SimDisk | None = None) -> bool:
     Returns:
         Whether it got it; if not, all is as it was.
     """
+    if copy is None and nemesis.lives_run_out:
+        nemesis.note(f"{host.address} keeps its directory: no member could be told of one more incarnation")
+        return False
     if nemesis.twin is not None and only_outside(*_disks_after(nemesis, host, copy)):
         nemesis.note(
             f"{host.address} keeps its directory: only {nemesis.twin.address} would know what a member has lost"

@@ -23,7 +23,7 @@ async def copy_at_its_address(nemesis: Nemesis) -> None:
     The members know of nothing that the copy lacks, so they confirm it: two histories under one incarnation. Nothing is
     promised of what they count from there on; all else is.
     """
-    if nemesis.history.repaired:
+    if nemesis.history.repaired or nemesis.few_lives:
         raise Skipped
     with moving(nemesis), nemesis.host(core=True) as host:
         if host.node.config()["actors"] != sorted(nemesis.cluster.addresses):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import trio
 
-from tests.simulation.limits import FEW_LIVES
 from tests.simulation.nemesis import Nemesis, Skipped
 
 LONGEST = 1.3  # seconds from a start to the increment that needs a new incarnation
@@ -32,7 +31,7 @@ async def many_lives(nemesis: Nemesis) -> None:
                 await trio.sleep(0.05)
             replica = host.node.local.replica
             refused += replica.identity.incarnation == before
-            if replica.incarnations > FEW_LIVES + 2:
+            if nemesis.lives_run_out:
                 break
         nemesis.note(f"{host.address} knows {host.node.local.replica.incarnations} incarnations")
         await nemesis.some_time()

@@ -38,6 +38,8 @@ async def repaired_rot_of_two(nemesis: Nemesis) -> None:
 
 
 async def _rot(nemesis: Nemesis, hosts: list[Host]) -> None:
+    if nemesis.lives_run_out:
+        raise Skipped
     if nemesis.twin is not None:
         raise Skipped  # what only a node outside the config has of a gap is promised to nobody
     random = nemesis.random

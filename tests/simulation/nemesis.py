@@ -10,7 +10,8 @@ import trio
 
 from tests.simulation.clients import Clients
 from tests.simulation.cluster import Host, SimCluster
-from tests.simulation.history import Life, Trouble
+from tests.simulation.history import Life, Stored, Trouble
+from tests.simulation.limits import FEW_LIVES
 from tests.simulation.process import until
 from tests.simulation.recorder import Recorder
 from tests.simulation.scenario import Scenario
@@ -49,6 +50,24 @@ class Nemesis:
         self.twin: Host | None = None
         self.moving = False  # whether some entry leads elsewhere
         self._busy: set[str] = set()
+
+    @property
+    def few_lives(self) -> bool:
+        """Whether the cluster's incarnations are to run out."""
+        return self.history.most_lives == FEW_LIVES
+
+    @property
+    def lives_run_out(self) -> bool:
+        """Whether so few are left that each node may begin a last one; nodes apart don't know of each other's.
+
+        What begins one in any case, an empty directory or a repaired one, must not happen any more.
+        """
+        if not self.few_lives:
+            return False
+        stored = [entry for entry in self.history.journal if isinstance(entry, Stored)]
+        begun = {delta.incarnation for entry in stored for delta in entry.deltas}
+        begun |= {entry.identity.incarnation for entry in stored if entry.identity is not None}
+        return len(begun) + len(self.cluster.hosts) >= FEW_LIVES
 
     async def run(self, catalog: dict[str, Fault]) -> None:
         """Let as many faults happen as the scenario has; returns when the last one is over."""
