@@ -9,7 +9,7 @@ import pytest
 from trio.testing import MockClock
 
 from gcount.core import checkpoint as core_room
-from gcount.core.framing import FRAME_HEAD_BYTES
+from gcount.core.framing import FRAME_HEAD_BYTES, read_frame
 from gcount.core.records import HEADER_BYTES
 from gcount.errors import Busy, LogDamaged, Unreadable
 from gcount.storage.checkpoints import SUFFIX, checkpoint_name
@@ -288,6 +288,39 @@ async def test_what_a_damaged_checkpoint_holds_is_not_given_up_for_a_log_that_ha
     assert (found.checkpoint.source, found.needless) == (name, ())
     mend(disk)
     assert (await opened(disk)).replica.counters.version(ME.incarnation) > 0
+
+
+@pytest.mark.parametrize("covered", ["all", "the older checkpoint", "the segments", "a segment is gone"])
+async def test_a_repair_joins_what_is_whole_of_all_that_a_damaged_checkpoint_covers(
+    autojump_clock: MockClock, covered: str
+) -> None:
+    """It is not enough to do without the checkpoint, but the start after the repair would remove it for good."""
+    disk, store, name = await left_by_a_crash(first=covered == "the segments")
+    damage(disk, name)  # inverts all once more: it is whole
+    good = disk.read(name)
+    head = read_frame(good, HEADER_BYTES)[1]
+    disk.poke(name, good[:head] + bytes(n ^ 255 for n in good[head:]))
+    live = segment_name(store.checkpoints.sequence)
+    data = bytearray(disk.read(live))
+    data[HEADER_BYTES + FRAME_HEAD_BYTES + 4] ^= 1
+    disk.poke(live, bytes(data))
+    below = [segment for segment in segments(disk) if segment < live]
+    for segment in {"the older checkpoint": below, "a segment is gone": below[1:2]}.get(covered, []):
+        disk.remove(segment)
+    rest = sim_disk()
+    for file in disk.names():
+        if file < name:
+            rest.poke(file, disk.read(file))
+    left = survey(rest).replica.counters
+    assert left.version(ME.incarnation) > 0
+    found = survey(disk)
+    assert not found.lossless
+    mend(disk)
+    start = await opened(disk)
+    assert found.replica.counters == start.replica.counters
+    assert start.replica.counters.version(ME.incarnation) >= left.version(ME.incarnation)
+    assert all(start.replica.counters.total(each) >= left.total(each) for each in NAMES)
+    assert ME.incarnation in start.replica.identity.retired
 
 
 @pytest.mark.parametrize("busy", [LOOKS - 1, LOOKS])
