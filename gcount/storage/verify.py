@@ -139,6 +139,11 @@ class Survey:
         """The size of all segments, in bytes."""
         return sum(segment.size for segment in self.segments)
 
+    def suspect_tail(self) -> None:
+        """A checkpoint has rotted, so what looks torn behind it may have, too: the node can't go on as before."""
+        live = self.segments[-1]
+        live.flaw, live.torn = live.flaw or live.torn, None
+
     def _load(self) -> Checkpoint | None:
         """The newest checkpoint, if there is one: there the log begins."""
         suffix = checkpoints.SUFFIX
@@ -330,4 +335,7 @@ def _with_an_older_checkpoint(directory: Directory, found: Survey) -> Survey:
     older = found
     while not found.contradictions and older.checkpoint is not None and older.checkpoint.flaw:
         older = Survey(directory, [*older.needless, older.checkpoint])
-    return older if older.needless and older.serves else found
+    if not older.needless or not older.serves:
+        return found
+    older.suspect_tail()
+    return older

@@ -237,6 +237,37 @@ async def test_a_repair_that_loses_nothing_does_so_too_when_it_was_interrupted_b
     assert left == {0, 1, 2}
 
 
+@pytest.mark.parametrize("power", [True, False])
+async def test_what_looks_torn_behind_a_damaged_checkpoint_may_have_rotted_so_the_incarnation_ends(
+    autojump_clock: MockClock, *, power: bool
+) -> None:
+    """The newest batch was acknowledged, and may be on no other disk. However often the repair is interrupted."""
+    for operations in range(100):
+        disk, store, name = await left_by_a_crash(operations)
+        live = segments(disk)[-1]
+        data = disk.read(live)
+        disk.poke(live, data[:-1] + bytes([data[-1] ^ 1]))
+        found = survey(disk)
+        assert ([flaw.file for flaw in found.flaws], found.lossless) == ([name, live], False)
+        disk.crash_after(operations)
+        complete = False
+        with suppress(SimulatedCrash):
+            complete = bool(mend(disk))
+        disk.crash() if power else disk.restart()
+        assert data[:-1] + bytes([data[-1] ^ 1]) in contents(disk).values()
+        if survey(disk).flaws:
+            mend(disk, seed=2)
+        start = await opened(disk)
+        assert start.replica.identity.incarnation != ME.incarnation
+        version = store.replica.counters.version(ME.incarnation)
+        assert start.replica.counters.version(ME.incarnation) == version - 1
+        if complete:
+            break
+    else:
+        pytest.fail("the repair never came to its end")
+    assert operations > 5
+
+
 async def test_a_checkpoint_of_which_nothing_can_be_read_may_have_held_more_than_one_that_was_moved_aside(
     autojump_clock: MockClock,
 ) -> None:
