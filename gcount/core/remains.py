@@ -4,6 +4,9 @@ An incarnation's column is as good as before if all of it is whole, names includ
 be read are true, each was once durable; but to claim the column's version would hide what can't be read. So they are
 kept aside (see salvage.py): behind a gap that reaches up to that version. Likewise a delta that was kept aside already,
 of which not all pieces are there: nothing says any more what had changed up to its version.
+
+A crash may have left some of what the checkpoint covers, older checkpoints and segments. What is whole there is joined,
+too: after the repair nothing reads it, and the next start removes it.
 """
 
 from collections.abc import Iterator
@@ -11,7 +14,7 @@ from collections.abc import Iterator
 from gcount.core.checkpoint import Aside, Capture, Cells, Head, Names, Record, decode_record, encode_record, span
 from gcount.core.counters import Delta
 from gcount.core.framing import MARK, read_frame
-from gcount.core.records import CHECKPOINT_MAGIC, Header, Identity, decode_header
+from gcount.core.records import CHECKPOINT_MAGIC, Batch, Header, Identity, decode_header
 from gcount.core.replica import Replica
 
 
@@ -27,6 +30,7 @@ class Remains:
         next_batch: the batch up to which the log had been synced when it was made, as far as anything tells.
         tells_reach: whether that is how far it was, or nothing is left that it could have reached; else it may hold
             what came later.
+        covered: what is left of all that it covers, the oldest first; none until somebody has looked.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -36,6 +40,7 @@ class Remains:
         self._aside: dict[tuple[bytes, int, int], _Kept] = {}
         for record in _find_records(data):
             self._take(record)
+        self.covered: list[Batch] = []
         self.header = _header(data)
         self.identity = self._heads[0].identity if self._heads else None
         self.next_batch = self._heads[0].next_batch if self._heads else 1
@@ -44,18 +49,16 @@ class Remains:
             self.identity = Identity(self.header.node, self.header.incarnation)
             self.next_batch = self.header.first_batch
 
+    def batch(self) -> Batch:
+        """All that is left of it alone, as if it had been committed at once."""
+        membership = self._heads[-1].membership if self._heads else None
+        deltas = [*map(self._column, self._cells), *(kept.delta() for kept in self._aside.values())]
+        return Batch(self.next_batch - 1, deltas, self.identity, membership)
+
     def fill(self, replica: Replica) -> None:
         """Bring a blank replica to where it was, as far as possible."""
-        if self.identity is not None:
-            replica.identity = self.identity
-        replica.next_batch = self.next_batch
-        for head in self._heads:
-            replica.membership = head.membership
-        for delta in (*map(self._column, self._cells), *(kept.delta() for kept in self._aside.values())):
-            if replica.counters.fits(delta):
-                replica.counters.join(delta)
-            else:
-                replica.salvage.keep(delta)
+        for batch in (*self.covered, self.batch()):
+            replica.recover(batch)
 
     def _column(self, incarnation: bytes) -> Delta:
         """A column as a delta: from version 0 if it is whole, else from its own, which says that all before is lost."""

@@ -4,13 +4,22 @@ It sees more than a start does: a start stops at the first damage, this goes on 
 writes: a segment gets its name only when its head is whole, and what is being appended looks like a torn tail.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from math import inf
 
 from gcount.core.identity import Lives
 from gcount.core.limits import ID_BYTES
-from gcount.core.records import Batch, Identity, Scan, decode_header, find_batches, is_newer_format
+from gcount.core.records import (
+    CHECKPOINT_MAGIC,
+    MAGIC,
+    Batch,
+    Identity,
+    Scan,
+    decode_header,
+    find_batches,
+    is_newer_format,
+)
 from gcount.core.remains import Remains
 from gcount.core.replica import Replica
 from gcount.core.restore import Reader, Restore
@@ -130,6 +139,11 @@ class Survey:
         """The size of all segments, in bytes."""
         return sum(segment.size for segment in self.segments)
 
+    def suspect_tail(self) -> None:
+        """A checkpoint has rotted, so what looks torn behind it may have, too: the node can't go on as before."""
+        live = self.segments[-1]
+        live.flaw, live.torn = live.flaw or live.torn, None
+
     def _load(self) -> Checkpoint | None:
         """The newest checkpoint, if there is one: there the log begins."""
         suffix = checkpoints.SUFFIX
@@ -164,6 +178,7 @@ class Survey:
     def _keep_remains(self, found: Checkpoint, data: bytes) -> None:
         self.replica = _blank()
         found.remains = remains = Remains(data)
+        remains.covered = list(self._covered(found.sequence))
         remains.fill(self.replica)
         header = remains.header
         if header is not None and header.sequence != found.sequence:
@@ -171,6 +186,23 @@ class Survey:
         self.base = Base(found.sequence, header.first_batch if header else 0, remains.next_batch)
         if remains.identity is not None:
             self.lives.met(remains.identity)
+
+    def _covered(self, below: int) -> Iterator[Batch]:
+        """What a crash has left of all that a damaged checkpoint covers, the oldest first."""
+        for name in self._names:  # a checkpoint stands before the segment of its number
+            segment, checkpoint = sequence_of(name), sequence_of(name, checkpoints.SUFFIX)
+            if (segment or checkpoint or below) >= below:
+                continue
+            data = self._directory.fetch(name)
+            with suppress(ValueError):
+                header = decode_header(data, CHECKPOINT_MAGIC if checkpoint else MAGIC)
+                if header.sequence != (segment or checkpoint):
+                    continue  # it has come here in another way
+                self.lives.met(Identity(header.node, header.incarnation))
+            for batch in [Remains(data).batch()] if checkpoint else find_batches(data):
+                if batch.identity is not None:
+                    self.lives.met(batch.identity)
+                yield batch
 
     def _reach(self) -> None:
         """The log has to reach as far as it did when the checkpoint was made."""
@@ -303,4 +335,7 @@ def _with_an_older_checkpoint(directory: Directory, found: Survey) -> Survey:
     older = found
     while not found.contradictions and older.checkpoint is not None and older.checkpoint.flaw:
         older = Survey(directory, [*older.needless, older.checkpoint])
-    return older if older.needless and older.serves else found
+    if not older.needless or not older.serves:
+        return found
+    older.suspect_tail()
+    return older

@@ -7,6 +7,7 @@ one of its bytes changes, and else it is whole.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from random import Random
 
@@ -14,6 +15,7 @@ from gcount.core.checkpoint import Aside, Cells, Head, Names, decode_record
 from gcount.core.counters import Delta
 from gcount.core.framing import MARK, read_frame
 from gcount.core.records import CHECKPOINT_MAGIC, HEADER_BYTES, Batch, Scan, decode_header
+from gcount.storage.checkpoints import SUFFIX as CHECKPOINT_SUFFIX
 from gcount.storage.log import SUFFIX, sequence_of
 from tests.simulation.recorder import read_by_a_start
 
@@ -74,8 +76,9 @@ def rotten(data: bytes, hits: set[int], random: Random) -> bytes:
 
 def left_of(files: Files, hits: Hits) -> Left:
     """What is whole of an intact directory once some bytes have rotted."""
-    left = Left()
     names = read_by_a_start(files)
+    checkpoint_rots = bool(names) and not names[0].endswith(SUFFIX) and bool(hits.get(names[0]))
+    left = _covered(files, hits, names) if checkpoint_rots else Left()
     for name in names:
         hit = hits.get(name, set())
         if name.endswith(SUFFIX):
@@ -84,6 +87,18 @@ def left_of(files: Files, hits: Hits) -> Left:
             _checkpoint(left, files[name], hit)
             left.headless = left.headless and any(sequence_of(other) for other in files.keys() - set(names))
     return left
+
+
+def _covered(files: Files, hits: Hits, read: list[str]) -> Left:
+    """What a crash has left of what the newest checkpoint covers; of no use to a start, but to a repair."""
+    left = Left()
+    for name in sorted(files.keys() - set(read)):
+        with suppress(ValueError):  # it has rotted before, when nobody read it
+            if sequence_of(name):
+                _segment(left, files[name], hits.get(name, set()), live=False)
+            elif sequence_of(name, CHECKPOINT_SUFFIX):
+                _checkpoint(left, files[name], hits.get(name, set()))
+    return Left(left.deltas, left.lives, left.config)
 
 
 def batches_in(data: bytes) -> Iterator[tuple[int, int, Batch]]:

@@ -9,7 +9,7 @@ import pytest
 from trio.testing import MockClock
 
 from gcount.core import checkpoint as core_room
-from gcount.core.framing import FRAME_HEAD_BYTES
+from gcount.core.framing import FRAME_HEAD_BYTES, read_frame
 from gcount.core.records import HEADER_BYTES
 from gcount.errors import Busy, LogDamaged, Unreadable
 from gcount.storage.checkpoints import SUFFIX, checkpoint_name
@@ -237,6 +237,37 @@ async def test_a_repair_that_loses_nothing_does_so_too_when_it_was_interrupted_b
     assert left == {0, 1, 2}
 
 
+@pytest.mark.parametrize("power", [True, False])
+async def test_what_looks_torn_behind_a_damaged_checkpoint_may_have_rotted_so_the_incarnation_ends(
+    autojump_clock: MockClock, *, power: bool
+) -> None:
+    """The newest batch was acknowledged, and may be on no other disk. However often the repair is interrupted."""
+    for operations in range(100):
+        disk, store, name = await left_by_a_crash(operations)
+        live = segments(disk)[-1]
+        data = disk.read(live)
+        disk.poke(live, data[:-1] + bytes([data[-1] ^ 1]))
+        found = survey(disk)
+        assert ([flaw.file for flaw in found.flaws], found.lossless) == ([name, live], False)
+        disk.crash_after(operations)
+        complete = False
+        with suppress(SimulatedCrash):
+            complete = bool(mend(disk))
+        disk.crash() if power else disk.restart()
+        assert data[:-1] + bytes([data[-1] ^ 1]) in contents(disk).values()
+        if survey(disk).flaws:
+            mend(disk, seed=2)
+        start = await opened(disk)
+        assert start.replica.identity.incarnation != ME.incarnation
+        version = store.replica.counters.version(ME.incarnation)
+        assert start.replica.counters.version(ME.incarnation) == version - 1
+        if complete:
+            break
+    else:
+        pytest.fail("the repair never came to its end")
+    assert operations > 5
+
+
 async def test_a_checkpoint_of_which_nothing_can_be_read_may_have_held_more_than_one_that_was_moved_aside(
     autojump_clock: MockClock,
 ) -> None:
@@ -288,6 +319,39 @@ async def test_what_a_damaged_checkpoint_holds_is_not_given_up_for_a_log_that_ha
     assert (found.checkpoint.source, found.needless) == (name, ())
     mend(disk)
     assert (await opened(disk)).replica.counters.version(ME.incarnation) > 0
+
+
+@pytest.mark.parametrize("covered", ["all", "the older checkpoint", "the segments", "a segment is gone"])
+async def test_a_repair_joins_what_is_whole_of_all_that_a_damaged_checkpoint_covers(
+    autojump_clock: MockClock, covered: str
+) -> None:
+    """It is not enough to do without the checkpoint, but the start after the repair would remove it for good."""
+    disk, store, name = await left_by_a_crash(first=covered == "the segments")
+    damage(disk, name)  # inverts all once more: it is whole
+    good = disk.read(name)
+    head = read_frame(good, HEADER_BYTES)[1]
+    disk.poke(name, good[:head] + bytes(n ^ 255 for n in good[head:]))
+    live = segment_name(store.checkpoints.sequence)
+    data = bytearray(disk.read(live))
+    data[HEADER_BYTES + FRAME_HEAD_BYTES + 4] ^= 1
+    disk.poke(live, bytes(data))
+    below = [segment for segment in segments(disk) if segment < live]
+    for segment in {"the older checkpoint": below, "a segment is gone": below[1:2]}.get(covered, []):
+        disk.remove(segment)
+    rest = sim_disk()
+    for file in disk.names():
+        if file < name:
+            rest.poke(file, disk.read(file))
+    left = survey(rest).replica.counters
+    assert left.version(ME.incarnation) > 0
+    found = survey(disk)
+    assert not found.lossless
+    mend(disk)
+    start = await opened(disk)
+    assert found.replica.counters == start.replica.counters
+    assert start.replica.counters.version(ME.incarnation) >= left.version(ME.incarnation)
+    assert all(start.replica.counters.total(each) >= left.total(each) for each in NAMES)
+    assert ME.incarnation in start.replica.identity.retired
 
 
 @pytest.mark.parametrize("busy", [LOOKS - 1, LOOKS])

@@ -3,8 +3,10 @@
 All of them are staged without an await in between, so they are in one batch; a batch is whole on a disk or not at all,
 and what a node tells of it to others are whole versions. What was counted under incarnations of a directory that
 rotted, or of which a copy ran, is left out: of a request behind a gap half may be in a later value, the rest is lost.
-So is what a disk holds behind a gap, and a directory that was repaired. And of a request that was not answered, each
-increment that may have been refused, as it is of a new counter beyond the limit.
+So is what a disk holds behind a gap, and a directory that was repaired; and what any incarnation counted after the
+version before a gap that was closed: its owner's directory may have gone back, and the rot have hit the one other copy.
+And of a request that was not answered, each increment that may have been refused, as it is of a new counter beyond the
+limit.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from collections.abc import Iterator
 from gcount.core.counters import Digest
 from tests.simulation.history import PLAIN, Forked, History, Repaired, Stored
 from tests.simulation.laws.refusals import maybe_refused
-from tests.simulation.laws.shelves import Cells
+from tests.simulation.laws.shelves import Cells, Shelves
 
 Batch = dict[str, int]  # the amounts, by name: powers of two, or several of them added up
 
@@ -50,20 +52,34 @@ def violations(history: History) -> Iterator[str]:
 
 
 def _spoiled(history: History) -> defaultdict[str, int]:
-    """What was counted, by name, under incarnations with gaps or with two histories."""
-    lives = set[bytes]()
+    """What was counted, by name, under incarnations with two histories or gaps, or behind a closed gap."""
+    before = _before_gaps(history)
     for entry in history.journal:
         if isinstance(entry, Repaired) and not entry.lossless:
-            lives |= {*entry.lives, entry.identity.incarnation, *entry.identity.retired}
+            before |= {who: {} for who in (*entry.lives, entry.identity.incarnation, *entry.identity.retired)}
         elif isinstance(entry, Forked):
-            lives.add(entry.incarnation)
+            before[entry.incarnation] = {}
     spoiled: defaultdict[str, int] = defaultdict(int)
     for entry in history.journal:
         for delta in entry.deltas if isinstance(entry, Stored) else ():
-            if delta.incarnation in lives:
+            if delta.incarnation in before:
                 for name, n in delta.cells.items():
-                    spoiled[name] |= n
+                    spoiled[name] |= n & ~before[delta.incarnation].get(name, 0)
     return spoiled
+
+
+def _before_gaps(history: History) -> dict[bytes, Batch]:
+    """What was known of each incarnation whose gaps were closed, at that node and instant: up to there all is whole."""
+    shelves, before = Shelves(history.members), dict[bytes, Batch]()
+    for entry in history.journal:
+        for delta in entry.deltas if isinstance(entry, Stored) else ():
+            who = delta.incarnation
+            if delta == shelves.closing(entry.line, who):
+                cells = {name: n for (name, of), n in shelves.cells[entry.line].items() if of == who}
+                known = before.get(who, cells)
+                before[who] = {name: n & known.get(name, 0) for name, n in cells.items()}
+        shelves.put(entry)
+    return before
 
 
 def _parts(batches: list[Batch], values: dict[str, int]) -> Iterator[str]:
