@@ -133,7 +133,7 @@ def try_to_mint(local: Local) -> None:
     try:
         local.guard.begin_mint()
     except IncarnationLimitReached as error:
-        logger.error("no new incarnation", reason=str(error))
+        local.guard.no_room.warn(reason=str(error))
 
 
 async def mint_if_due(local: Local) -> None:
@@ -143,4 +143,4 @@ async def mint_if_due(local: Local) -> None:
     except DiskFull as error:
         logger.warning("new incarnation delayed", reason=str(error))
     except IncarnationLimitReached as error:
-        logger.error("no new incarnation", reason=str(error))
+        local.guard.no_room.warn(reason=str(error))

@@ -1,7 +1,8 @@
 """Under which incarnation this node counts: what speaks against the present one, and when a new one begins.
 
 What members and callers say can make a node begin a new incarnation, so all of them together are believed once a
-minute: each incarnation is kept for ever, and a cluster can hold so many only.
+minute: each incarnation is kept for ever, and a cluster can hold so many only. Two nodes of one id cut each other's
+links, and another id costs nothing that is kept: a node that may begin no incarnation now takes another id at least.
 """
 
 from collections.abc import Callable, Iterable
@@ -19,9 +20,10 @@ from gcount.core.wire import Hello
 from gcount.errors import DiskFull, IncarnationLimitReached
 from gcount.metrics import Metrics
 from gcount.storage.commits import Commit, Committer
+from gcount.throttle import Throttle
 
 NEAR_LIMIT = REBORN_BELOW * 3 // 4  # from which on each new incarnation is said to bring the limit nearer
-CLAIM_PAUSE = 60.0  # seconds between two new incarnations that others can bring about by what they say
+CLAIM_PAUSE = 60.0  # seconds between two new incarnations, or ids, that others can bring about by what they say
 
 logger: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -41,6 +43,7 @@ class IdentityGuard:
     Attributes:
         forks: incarnations of which two histories showed, each with the version from which on they differ, or earlier.
         unheard: a member's confirmation did not count, as the disk was full.
+        no_room: says that one is due, and can't begin, however often somebody brings it up.
     """
 
     def __init__(
@@ -57,13 +60,18 @@ class IdentityGuard:
         self.standing = standing
         self.forks: dict[bytes, int] = {}
         self.unheard = False
+        self.no_room = Throttle("no new incarnation", quiet=60.0)
         self._replica = replica
         self._committer = committer
         self._random = random
         self._metrics = metrics
         self._tell_news = tell_news
         self._mint: Commit | None = None
+        self._rename: Commit | None = None
+        self._identity = replica.identity  # the one that is durable, as far as `minted` was told
+        self._shares_node = False  # whether another process has the node's id, too: this one needs another
         self._next_claim = -inf
+        self._next_rename = -inf
         self._copy_told = False
         self._never_configured = not (standing.settled or replica.membership.actors)
         self._first_version = replica.version
@@ -119,15 +127,24 @@ class IdentityGuard:
     def begin_mint(self) -> Commit | None:
         """Stage a new incarnation if one is due: no batch that is sealed later counts under the old one.
 
+        If none is due, or there can't be one more, only another id of the node is staged where that is due.
+
         Raises:
             IncarnationLimitReached: it is due, and there can't be one more.
         """
+        if self.standing.reason is None or not self._replica.may_be_reborn:
+            self._rename_if_due()
         if self.standing.reason is None:
             return None
         if self._mint is None or self._mint.failed:
             self.require_room_for_life(self.standing.reason)
             self._mint = self._stage_mint()
         return self._mint
+
+    def _rename_if_due(self) -> None:
+        minting = self._mint is not None and not self._mint.failed  # with another id, if that was due then
+        if self._shares_node and not minting and (self._rename is None or self._rename.failed):
+            self._rename = self._committer.mint(self._replica.identity.renamed(self._random.randbytes(ID_BYTES)))
 
     async def mint_if_due(self) -> None:
         """Make a new incarnation durable if anything speaks against the old one.
@@ -157,8 +174,11 @@ class IdentityGuard:
 
     def is_twin(self, hello: Hello) -> bool:
         """Whether another process says that it has, or had, this node's identity."""
-        own = self._replica.identity
-        return hello.boot != self.boot and (hello.node == own.node or own.incarnation in hello.retired)
+        return hello.boot != self.boot and (hello.node == self._replica.identity.node or self._counts_too(hello))
+
+    def _counts_too(self, hello: Hello) -> bool:
+        """Whether another process runs, or ran, under this node's present incarnation."""
+        return self._replica.identity.incarnation in (hello.incarnation, *hello.retired)
 
     def shares_past(self, hello: Hello) -> bool:
         """Whether another process runs, or ran, under an incarnation that this node runs or ran under."""
@@ -185,10 +205,18 @@ class IdentityGuard:
     def told_of_twin(self, reason: str) -> None:
         """Somebody who may be anybody, or may have heard it from anybody, says that this node has a twin.
 
-        A true twin is met again when the pause is over: the two cut each other's links.
+        What comes too early is said again: a true twin is one with each message that it sends.
         """
+        self._share_node()
         if self._may_claim():
-            self.standing.met_twin(reason)
+            self.standing.doubt(reason)
+
+    def _share_node(self) -> None:
+        """Another process has this node's id; this is believed once a minute, too, as another id cuts all links."""
+        now = trio.current_time()
+        if not self._shares_node and now >= self._next_rename:
+            self._next_rename = now + CLAIM_PAUSE
+            self._shares_node = True
 
     def met_twin(self, hello: Hello, address: str) -> None:
         """Another process that is alive has this node's identity; see `told_of_twin`.
@@ -197,10 +225,13 @@ class IdentityGuard:
             hello: what it said.
             address: where it was met.
         """
-        own = self._replica.identity.incarnation
-        if hello.incarnation == own and self._replica.version > self._first_version:
-            self.show_fork(own, self._first_version + 1, f"{address} counts under it, too")
-        self.told_of_twin(f"another process has a copy of this node's data directory: {address}")
+        own = self._replica.identity
+        if hello.incarnation == own.incarnation and self._replica.version > self._first_version:
+            self.show_fork(own.incarnation, self._first_version + 1, f"{address} counts under it, too")
+        if hello.node == own.node:
+            self._share_node()
+        if self._counts_too(hello) and self._may_claim():
+            self.standing.doubt(f"another process has a copy of this node's data directory: {address}")
 
     def met_fork(self, address: str) -> None:
         """A member has more of this node's incarnation than the node itself, be it that its disk had forgotten some."""
@@ -238,8 +269,14 @@ class IdentityGuard:
         return True
 
     def minted(self) -> None:
-        """A new incarnation is durable; called with its commit, whoever waited for it or does no more."""
-        identity = self._replica.identity
+        """A new identity is durable; called with its commit, whoever waited for it or does no more."""
+        before, identity = self._identity, self._replica.identity
+        self._identity = identity
+        if identity.node != before.node:
+            self._shares_node, self._rename = False, None
+        if identity.incarnation == before.incarnation:
+            logger.warning("new node id", reason="another process has the old one, too", node=identity.node.hex()[:8])
+            return
         logger.warning(
             "new incarnation",
             reason=self.standing.reason,
@@ -261,5 +298,5 @@ class IdentityGuard:
         self._tell_news()
 
     def _stage_mint(self) -> Commit:
-        node = self._random.randbytes(ID_BYTES) if self.standing.twin else None
+        node = self._random.randbytes(ID_BYTES) if self._shares_node else None
         return self._committer.mint(self._replica.identity.reborn(self._random.randbytes(ID_BYTES), node))

@@ -282,6 +282,7 @@ class Peers:
             if told != local.replica.membership:
                 told = local.replica.membership
                 message = wire.Members(told)
+                peer.pusher.offer_again()
             elif now >= next_beat:
                 next_beat = now + BEAT_EVERY
                 message = wire.Beat()

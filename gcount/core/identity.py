@@ -20,7 +20,6 @@ class Standing:
 
     def __init__(self, *, fresh: bool) -> None:
         self.settled = fresh
-        self.twin = False  # whether another process has the node's identity, too
         self._confirmed: dict[str, bytes] = {}  # which node did, at which address
         self._claims: dict[str, str] = {}  # what members know beyond this disk, by address
         self._doubt: str | None = None  # what else speaks against the incarnation
@@ -57,11 +56,6 @@ class Standing:
         """An address belongs to no member any more."""
         self._confirmed.pop(address, None)
 
-    def met_twin(self, reason: str) -> None:
-        """Another process runs with a copy of this node's data directory: both need a new identity, node included."""
-        self._doubt = reason
-        self.twin = True
-
     def unconfirmed(self, members: Iterable[str]) -> list[str]:
         """Which of the other members have not confirmed yet, each by a node of its own."""
         lacking, nodes = [], set[bytes]()
@@ -94,7 +88,6 @@ class Standing:
         """A new incarnation is durable: nobody can know more of it than this node."""
         self.settled = True
         self._doubt, self._claims = None, {}
-        self.twin = False
 
 
 class Lives:

@@ -172,8 +172,9 @@ class Pusher:
                 self._note(incarnation, now, taken=self.peer.get(incarnation, 0) >= upto)
 
     def offer_again(self) -> None:
-        """The peer may take now what it did not take when it had not met this node yet."""
+        """The peer may take now what it did not take when this node was no member yet, or it had not met it."""
         self._aside_offered = 0
+        self._left.clear()
 
     def interrupted(self) -> Transfer | None:
         """The link is lost: the transfer that another one can go on with, if there is one."""

@@ -52,6 +52,10 @@ class Identity(msgspec.Struct, frozen=True, array_like=True):
         """The same node, or another one, under a new incarnation."""
         return Identity(node or self.node, incarnation, (*self.retired, self.incarnation))
 
+    def renamed(self, node: bytes) -> "Identity":
+        """Another node that goes on under the same incarnation."""
+        return Identity(node, self.incarnation, self.retired)
+
 
 class Header(msgspec.Struct, frozen=True):
     """The head of a segment, or of a checkpoint.

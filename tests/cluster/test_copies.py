@@ -6,9 +6,10 @@ import trio
 import trio.lowlevel
 from trio.testing import MockClock
 
+from gcount.core import replica as replicas
 from gcount.core import wire
 from gcount.core.counters import Delta
-from gcount.errors import ReadUnavailable
+from gcount.errors import IncarnationLimitReached, ReadUnavailable
 from gcount.status import status
 from tests.cluster.test_identity import incarnation, retired
 from tests.simulation.caller import HELLO, call, hello
@@ -68,6 +69,58 @@ async def test_the_original_and_its_copy_both_begin_new_incarnations_once(autoju
         await trio.sleep(150)
         for host in (cluster[1], copy):
             assert retired(host) == (before,)
+
+
+async def ids_apart(cluster: SimCluster, *hosts: Host) -> None:
+    """Return when each node has an id of its own, and all are linked."""
+    nodes = {host.node.local.replica.identity.node for host in hosts}
+    assert len(nodes) == 1
+    await cluster.configure(*cluster.hosts)
+    await cluster.eventually(lambda: all(len(set(host.node.peers.nodes().values())) == 4 for host in cluster.hosts), 5)
+
+
+async def test_two_of_one_id_that_began_an_incarnation_each_a_moment_ago_are_told_apart_at_once(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_cluster(3) as cluster:
+        original = cluster[1]
+        copy = cluster.add()
+        copy.put_disk(original.copy_disk())
+        for host in cluster.hosts[:3]:
+            cluster.network.cut(copy.address, host.address)
+        await copy.start()
+        for host, amount in (copy, 1), (original, 2):
+            host.node.local.guard.heard(cluster[2].address, b"two".ljust(16), 2**62)
+            await host.node.increment("x", amount)
+        before = [retired(host) for host in (copy, original)]
+        cluster.network.heal()
+        await ids_apart(cluster, copy, original)
+        await cluster.converged("x", 3, 5)
+        assert await cluster[3].node.consistent_value("x") == 3
+        assert [retired(host) for host in (copy, original)] == before  # they counted apart already
+
+
+async def test_two_of_one_id_are_told_apart_also_where_no_new_incarnation_can_begin(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_cluster(3) as cluster:
+        original = cluster[1]
+        await original.node.increment("x", 1)
+        await cluster.converged("x", 1)
+        copy = cluster.add()
+        copy.put_disk(original.copy_disk())
+        monkeypatch.setattr(replicas, "REBORN_BELOW", 1)
+        for host in cluster.hosts[:3]:
+            cluster.network.cut(copy.address, host.address)
+        await copy.start()
+        cluster.network.heal()
+        await ids_apart(cluster, copy, original)
+        for host in cluster.hosts:
+            assert await host.node.consistent_value("x") == 1
+        for host in (copy, original):
+            with pytest.raises(IncarnationLimitReached):
+                await host.node.increment("x", 1)
+            assert retired(host) == ()
 
 
 async def test_a_copy_that_becomes_a_member_brings_what_it_counted(autojump_clock: MockClock) -> None:

@@ -226,7 +226,7 @@ async def test_a_caller_that_claims_to_be_the_node_makes_it_mint_once_a_minute(a
     async with open_cluster(1) as cluster:
         for number in range(CALLS):
             local, mine = cluster[1].node.local, incarnation(cluster[1])
-            before = len(local.replica.identity.retired)
+            before, node = len(local.replica.identity.retired), local.replica.identity.node
             async with call(cluster, cluster[1]) as caller:
                 boot = number.to_bytes(16, "big")
                 await caller.ask(
@@ -236,6 +236,7 @@ async def test_a_caller_that_claims_to_be_the_node_makes_it_mint_once_a_minute(a
                 await cluster[1].node.increment("x", 1)
                 await trio.sleep(STAY)
             assert len(local.replica.identity.retired) - before == (number == 0)
+            assert (local.replica.identity.node != node) == (number == 0)
         assert own(cluster[1]) == cluster[1].node.value("x") == CALLS
 
 

@@ -1,11 +1,13 @@
 """Nodes with unequal limits agree: a limit of counters bounds what clients make, never what members tell."""
 
 import pytest
+import trio
 from trio.testing import MockClock
 
 from gcount.cluster import local
 from gcount.core import wire
 from gcount.core.counters import Delta
+from gcount.core.link import LEFT_PAUSE
 from tests.simulation.caller import HELLO, call, hello
 from tests.simulation.cluster import Host, open_cluster
 
@@ -49,3 +51,23 @@ async def test_a_node_with_more_names_than_its_limit_takes_known_ones_of_who_is_
             known, new = Delta(MINE, 0, 1, {NAMES[0]: 7}), Delta(b"r" * 16, 0, 1, {"new": 7})
             assert await caller.ask(wire.Push(1, True, [known, new])) == wire.Ack(1, {MINE: 1})
         assert (two.node.value(NAMES[0]), two.node.value("new")) == (8, 0)
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["anew", "while it is still dialled"])
+async def test_what_was_not_taken_of_a_node_that_was_no_member_is_taken_soon_after_it_is_one(
+    autojump_clock: MockClock, known: bool
+) -> None:
+    async with open_cluster(3) as cluster:
+        one, two, three = cluster.hosts
+        for member in (one, two):  # two would relay it
+            member.max_counters, member.timeout = 0, 60.0 if known else 1.0
+            await member.restart()
+        await cluster.eventually(lambda: {one.address, two.address} <= three.node.peers.nodes().keys())
+        await two.node.configure({"actors": [one.address, two.address]})
+        await trio.sleep(2)
+        assert (one.node.peers.get(three.address) is not None) is known
+        await three.node.increment("new", 1)
+        await trio.sleep(4 * LEFT_PAUSE)  # by now it is offered each eight seconds
+        assert one.node.value("new") == 0
+        await two.node.configure({"actors": cluster.addresses})
+        await cluster.eventually(lambda: one.node.value("new") == 1, 1.5 * LEFT_PAUSE)

@@ -88,12 +88,12 @@ def test_giving_up_does_not_hide_why() -> None:
     assert "a:1 knows 2" in standing.reason
 
 
-def test_a_twin_is_due_a_new_node_identity_until_it_is_minted() -> None:
+def test_a_doubt_lasts_until_a_new_incarnation_is_minted() -> None:
     standing = Standing(fresh=True)
-    standing.met_twin("two of me")
-    assert (standing.reason, standing.twin, standing.may_continue([])) == ("two of me", True, False)
+    standing.doubt("two of me")
+    assert (standing.reason, standing.may_continue([])) == ("two of me", False)
     standing.minted()
-    assert (standing.reason, standing.twin) == (None, False)
+    assert standing.reason is None
     assert standing.may_continue(["a:1", "b:1"])
 
 

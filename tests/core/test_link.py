@@ -135,6 +135,18 @@ def test_a_peer_that_took_something_meanwhile_is_left_alone_for_a_second_again()
     assert next_push(pusher, one, last + LEFT_PAUSE) is not None
 
 
+def test_what_a_peer_left_is_offered_at_once_when_it_may_take_it_now() -> None:
+    one, pusher, now = replica(1), Pusher({}, 0.0), 0.0
+    add(one, "a")
+    for number in (1, 2):
+        next_push(pusher, one, now)
+        pusher.acked(Ack(number, {}), now)
+        now += LEFT_PAUSE
+    assert next_push(pusher, one, now) is None
+    pusher.offer_again()
+    assert next_push(pusher, one, now) is not None
+
+
 def test_a_big_push_goes_in_parcels_that_each_wait_for_an_ack() -> None:
     one, pusher, intake = replica(1), Pusher({}, 0.0), Intake(1000, {}, NOBODY)
     add(one, *(f"name-{n}" for n in range(20)))

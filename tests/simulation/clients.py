@@ -99,8 +99,12 @@ class Clients:
             if not (host.running and host.node.recovered):
                 await trio.sleep(0.05)
                 continue
-            powers = (host.number in self._scenario.core) != (host.address in self.swapped)
-            await self._ask(host, random.choices(list(REQUESTS), list(REQUESTS.values()))[0], powers=powers)
+            kind = random.choices(list(REQUESTS), list(REQUESTS.values()))[0]
+            await self._ask(host, kind, powers=self._is_member(host))
+
+    def _is_member(self, host: Host) -> bool:
+        """Whether reads have to contain what is counted there: of a node outside the config they need not."""
+        return (host.number in self._scenario.core) != (host.address in self.swapped)
 
     async def _ask(self, host: Host, kind: str, *, powers: bool) -> None:
         """Send one request for one increment or for many, or several of which none waits for the others."""
@@ -177,14 +181,20 @@ class Clients:
             self._history.journal.append(Waited(trio.current_time(), line, versions, peers.holders(versions)))
 
     async def write(self, host: Host, *, plain: bool = False) -> None:
-        """Count something there now."""
+        """Count something there now.
+
+        Args:
+            host: where.
+            plain: whether it must not be a power of two, as it is under an incarnation of two histories.
+        """
         if host.running and host.node.recovered:
-            await self.count(host, [self._purse.plain() if plain else self._purse.power()], "each")
+            powers = self._is_member(host) and not plain
+            await self.count(host, [self._purse.power() if powers else self._purse.plain()], "each")
 
     async def write_many(self, host: Host) -> None:
         """Count many things there with one request."""
         if host.running and host.node.recovered:
-            await self.count(host, self._purse.many(powers=True), "many")
+            await self.count(host, self._purse.many(powers=self._is_member(host)), "many")
 
     async def read(self, host: Host) -> None:
         """Read there what is counted most at the moment, with much patience."""

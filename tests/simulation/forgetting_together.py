@@ -96,4 +96,6 @@ def _held_up(nemesis: Nemesis, owner: Host, relay: Host, third: Host) -> Iterato
     try:
         yield held
     finally:
-        network.tap = tap
+        held.set()  # another fault may watch by way of this one for longer: nothing is held up any more
+        if network.tap is watch:
+            network.tap = tap

@@ -58,6 +58,7 @@ class SimNetwork:
         self.arrived: Tap = lambda sender, receiver, data: None  # as it is received
         self.cuts: set[tuple[str, str]] = set()
         self.breaks = 0  # how often connections were broken
+        self._moves: Counter[str] = Counter()  # of entries, so that what stood to them ended
         self.paused: set[str] = set()
         self.names = Names(self._break)
         self.silent: set[str] = set()  # addresses whose host is down: not even a refusal comes from there
@@ -93,6 +94,7 @@ class SimNetwork:
 
     def _break(self, entry: str) -> None:
         self.breaks += 1
+        self._moves[entry] += 1
         for pipe in list(self._pipes):
             if pipe.entry == entry:
                 pipe.finish(lose=True)
@@ -136,8 +138,8 @@ class SimNetwork:
             await self._changed.wait()
 
     async def dial(self, source: str, entry: str) -> SimLink:
-        """Connect; hangs for as long as nothing comes through."""
-        target = self.names.leads_to(source, entry)
+        """Connect; hangs for as long as nothing comes through, and fails if the address moves meanwhile."""
+        target, moves = self.names.leads_to(source, entry), self._moves[entry]
         await self.travel(source, target)
         server, nursery = self._servers.get(target, (None, None))
         if server is None and target in self.silent:
@@ -145,6 +147,8 @@ class SimNetwork:
         await self.travel(target, source)
         if server is None or nursery is None or self._servers.get(target, (None, None))[0] is not server:
             raise LinkClosed("no connection: connection refused")
+        if self._moves[entry] != moves:  # who had the address gets nothing any more that is sent to it
+            raise LinkClosed("no connection: no route to host")
         if not server.recovered:
             raise LinkRefused("it answered the dial with HTTP status 503")
         there, back = Pipe(self, source, target, entry), Pipe(self, target, source, entry)

@@ -3,6 +3,8 @@
 from contextlib import AsyncExitStack
 
 import pytest
+import trio
+from trio.testing import MockClock
 
 from gcount.cluster.transport import Link
 from gcount.errors import LinkClosed
@@ -58,3 +60,25 @@ async def test_a_connection_stands_when_a_name_changes_and_ends_when_an_address_
         if breaks:
             with pytest.raises(LinkClosed):
                 await moved.flush()
+
+
+@pytest.mark.parametrize("breaks", [False, True])
+async def test_a_dial_under_way_goes_on_when_a_name_changes_and_fails_when_an_address_moves(
+    autojump_clock: MockClock, breaks: bool
+) -> None:
+    async with (
+        open_cluster(3, configured=False) as cluster,
+        AsyncExitStack() as dialled,
+        trio.open_nursery() as nursery,
+    ):
+        names = cluster.network.names
+
+        @nursery.start_soon
+        async def move() -> None:
+            names.lead(TWO, THREE, breaks=breaks)
+
+        if breaks:
+            with pytest.raises(LinkClosed, match="no route"):
+                await dial(cluster, dialled, TWO)
+        else:
+            assert (await dial(cluster, dialled, TWO)).remote == TWO

@@ -100,14 +100,20 @@ def _waits_until(history: History, increment: Increment) -> float:
 
 
 def _begun_beyond(history: History) -> Iterator[str]:
-    """What others brought while a new incarnation was on its way to the disk the node could not count."""
+    """What others brought while a new incarnation was on its way to the disk the node could not count.
+
+    A node that only takes another id goes on under the incarnation that it has.
+    """
     since: defaultdict[str, dict[bytes, float]] = defaultdict(dict)
+    present: dict[str, bytes] = {}
     for entry in history.journal:
         if not isinstance(entry, Stored):
             continue
         known = sum(time < entry.time - ON_ITS_WAY for time in since[entry.line].values())
-        if entry.identity is not None and known >= history.most_lives - SPARE_LIVES:
-            yield f"at {entry.time:.4f} {entry.line} began a new incarnation, beside {known}"
+        if entry.identity is not None and entry.identity.incarnation != present.get(entry.line):
+            present[entry.line] = entry.identity.incarnation
+            if known >= history.most_lives - SPARE_LIVES:
+                yield f"at {entry.time:.4f} {entry.line} began a new incarnation, beside {known}"
         for delta in entry.deltas:
             since[entry.line].setdefault(delta.incarnation, entry.time)
 
