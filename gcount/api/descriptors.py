@@ -37,8 +37,6 @@ MAX_LINKS: Final = 2 * MAX_MEMBERS  # accepted; the members, and as many that we
 FEW: Final = 1000  # connections; a limit that leaves fewer is worth a line in the log
 
 # What is dialled and accepted follows from the limits of the protocol; the sum fits into the least that systems grant.
-assert MAX_DIALS >= MAX_MEMBERS + MAX_MEMBERS + MAX_ASKED  # `Peers` dials all members, and as many removed ones
-assert MAX_LINKS >= MAX_MEMBERS
 assert _LOOP + _STORAGE + _LISTENING + _SPARE + MAX_LOOKUPS * _LOOKUP + MAX_DIALS + MAX_LINKS < 1024
 
 logger: structlog.stdlib.BoundLogger = structlog.get_logger()

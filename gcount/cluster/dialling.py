@@ -20,6 +20,7 @@ from gcount.core.membership import split_address
 from gcount.errors import LinkClosed
 
 _Places = list[tuple[int, tuple[Any, ...]]]
+MAX_NAMES = 2 * MAX_MEMBERS  # whose places are remembered: those of members, and of as many that were members
 MOST_ADDRESSES = 3  # of one name; each gets its part of the time that a dial has
 
 
@@ -93,10 +94,6 @@ class WebsocketTransport(Transport):
         places = await self._look_up(host)
         return frozenset(_without_scope(sockaddr[0]) for _, sockaddr in places) or None
 
-    def forget(self, address: str) -> None:
-        """Nobody dials that address any more."""
-        self._last_known.pop(split_address(address)[0], None)
-
     async def _look_up(self, host: str) -> _Places:
         with trio.move_on_after(CONNECT_TIMEOUT):  # name servers may hang
             try:
@@ -106,7 +103,10 @@ class WebsocketTransport(Transport):
             else:
                 places: _Places = [(family, sockaddr) for family, _, _, _, sockaddr in found]
                 if not _is_numeric(host):
-                    self._last_known[host] = places
+                    self._last_known.pop(host, None)
+                    self._last_known[host] = places  # last, as those that are dialled are looked up all the time
+                    if len(self._last_known) > MAX_NAMES:
+                        del self._last_known[next(iter(self._last_known))]
                 return places
         return self._last_known.get(host, [])
 

@@ -139,7 +139,10 @@ class Peers:
                     nursery.start_soon(look, address)
 
     def _let_go(self) -> None:
-        """Whoever floods the node with memberships shall not make it dial the world: the longest removed go at once."""
+        """Whoever floods the node with memberships shall not make it dial the world: some that were removed go at once.
+
+        They are those that were dialled first.
+        """
         actors = self._local.replica.membership.actors
         removed = [peer for address, peer in self._peers.items() if address not in actors]
         for peer in removed[: max(0, len(removed) - MAX_MEMBERS)]:
@@ -161,7 +164,6 @@ class Peers:
                 nursery.cancel_scope.cancel()
         del self._peers[peer.address]
         local.forget(peer.address)
-        self._transport.forget(peer.address)
         local.tell_news()  # it may have been added again meanwhile
 
     async def _dial_forever(self, peer: Peer) -> None:

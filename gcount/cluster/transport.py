@@ -62,6 +62,3 @@ class Transport(ABC):
     @abstractmethod
     async def stands_for(self, address: str) -> frozenset[str] | None:
         """The places that a name leads to now; None for an address, and where that can't be found out."""
-
-    def forget(self, address: str) -> None:  # noqa: B027  # not all remember anything
-        """Nobody dials that address any more."""

@@ -19,7 +19,7 @@ import trio
 import trio.testing
 
 from gcount.cluster import dialling
-from gcount.cluster.dialling import WebsocketTransport
+from gcount.cluster.dialling import MAX_NAMES, WebsocketTransport
 from gcount.cluster.transport import CONNECT_TIMEOUT
 from gcount.core.frames import BINARY, CLOSE, NORMAL_CLOSURE, PING, Frames
 from gcount.errors import LinkClosed, LinkError
@@ -283,6 +283,27 @@ async def test_an_address_that_no_socket_can_be_made_for_is_not_the_nodes_own(
     assert await transport.is_self(own)
     monkeypatch.setattr(socket, "socket", refuse)
     assert not await transport.is_self(own)
+
+
+async def test_the_places_of_so_many_names_only_are_remembered_as_members_can_have(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    silent = False
+
+    async def getaddrinfo(*args: object, **options: object) -> Found:
+        if silent:
+            raise OSError("the name server is silent")
+        return [(socket.AF_INET, socket.SOCK_DGRAM, 0, "", ("192.0.2.1", 0))]
+
+    monkeypatch.setattr(trio.socket, "getaddrinfo", getaddrinfo)
+    transport = WebsocketTransport("0.0.0.0", 7777)
+    for number in range(MAX_NAMES):
+        assert await transport.stands_for(f"name-{number}:7777")
+        assert await transport.stands_for("member:7777")
+    silent = True
+    assert not await transport.stands_for("name-0:7777")
+    assert await transport.stands_for("member:7777")
+    assert await transport.stands_for(f"name-{MAX_NAMES - 1}:7777")
 
 
 async def test_a_name_that_no_thread_can_be_started_to_look_up_is_dialled_in_vain(

@@ -10,10 +10,6 @@ from tests.simulation.faults_names import moving
 from tests.simulation.history import Forked
 from tests.simulation.nemesis import Nemesis, Skipped
 
-LIVES_ON = True
-"""Whether the original may come back without a restart. It then holds its old address to be its own still, though that
-leads to the copy: it never asks that one. To be True as soon as nodes find out anew which entry is their own.
-"""
 COUNTS = 4  # increments at each, at most, under the incarnation that both have
 
 
@@ -40,7 +36,7 @@ async def copy_at_its_address(nemesis: Nemesis) -> None:
                 await nemesis.clients.write(one, plain=True)
             await nemesis.some_time(0.4)
         await nemesis.some_time()
-        if nemesis.random.random() < 0.3 or not LIVES_ON:
+        if nemesis.random.random() < 0.3:
             await nemesis.kill(host)
         for ends in cut:
             nemesis.cluster.network.heal(*ends)

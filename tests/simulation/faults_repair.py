@@ -14,15 +14,6 @@ from tests.simulation.nemesis import Nemesis, Skipped
 from tests.simulation.rot import left_of, rotten, some_hits
 
 TRIES = 20  # to find bytes that may rot
-LOST_CONFIGS = True
-"""Whether all that told a node of others may rot. It then closes its gaps after two seconds, also while others that
-have what was in them can't reach it, and some lack that for good: to be True as soon as it waits for a config.
-"""
-HEADLESS = True
-"""Whether the first record of the newest checkpoint may rot while what it covers is still there. A repair that makes
-do with that does not know how far the checkpoint reached: what the next segment lost may be in it alone, and is
-dropped. To be True as soon as it makes do only with a log that is whole to its end.
-"""
 
 
 async def repaired_rot(nemesis: Nemesis) -> None:
@@ -71,8 +62,7 @@ async def _repair_and_start(nemesis: Nemesis, host: Host) -> None:
     for _ in range(TRIES):
         hits = some_hits(files, nemesis.random)
         left = left_of(files, hits)
-        allowed = (left.knows_peers or LOST_CONFIGS) and (not left.headless or HEADLESS)
-        if hits and not left.torn and allowed:
+        if hits and not left.torn:
             break  # what looks torn would be forgotten without anybody's noticing, see `older_copy`
     else:
         await nemesis.start(host)

@@ -31,23 +31,14 @@ class Left:
     Args:
         deltas: in the order in which a start meets them.
         lives: the incarnations that something whole names as this node's.
-        config: whether it holds one.
-        headless: whether nothing tells any more how far the newest checkpoint reached, and what it covers is there.
         damaged: whether anything is lost that a start reads, be it a header.
         torn: whether nothing but the newest batches of all are lost, so that a start takes it for a torn tail.
     """
 
     deltas: list[Delta] = field(default_factory=list)
     lives: set[bytes] = field(default_factory=set)
-    config: bool = False
-    headless: bool = False
     damaged: bool = False
     torn: bool = False
-
-    @property
-    def knows_peers(self) -> bool:
-        """Whether anything tells the node that there are others."""
-        return self.config or any(delta.incarnation not in self.lives for delta in self.deltas)
 
 
 def some_hits(files: Files, random: Random) -> Hits:
@@ -85,7 +76,6 @@ def left_of(files: Files, hits: Hits) -> Left:
             _segment(left, files[name], hit, live=name == names[-1])
         else:
             _checkpoint(left, files[name], hit)
-            left.headless = left.headless and any(sequence_of(other) for other in files.keys() - set(names))
     return left
 
 
@@ -98,7 +88,7 @@ def _covered(files: Files, hits: Hits, read: list[str]) -> Left:
                 _segment(left, files[name], hits.get(name, set()), live=False)
             elif sequence_of(name, CHECKPOINT_SUFFIX):
                 _checkpoint(left, files[name], hits.get(name, set()))
-    return Left(left.deltas, left.lives, left.config)
+    return Left(left.deltas, left.lives)
 
 
 def batches_in(data: bytes) -> Iterator[tuple[int, int, Batch]]:
@@ -125,7 +115,6 @@ def _segment(left: Left, data: bytes, hits: set[int], *, live: bool) -> None:
             continue
         whole_behind = whole_behind or first_lost
         left.deltas += batch.deltas
-        left.config = left.config or batch.membership is not None
         if batch.identity is not None:
             left.lives.update((batch.identity.incarnation, *batch.identity.retired))
     left.torn = live and first_lost and not whole_behind and not before
@@ -150,7 +139,6 @@ def _checkpoint(left: Left, data: bytes, hits: set[int]) -> None:
                 lost.add(record.incarnation)
             case Head() if whole:
                 head = record
-                left.config = left.config or bool(record.membership.actors)
                 left.lives.update((record.identity.incarnation, *record.identity.retired))
             case Names() if whole:
                 names.update(enumerate(record.names, start=record.first))
@@ -160,7 +148,6 @@ def _checkpoint(left: Left, data: bytes, hits: set[int]) -> None:
                 for piece in record.deltas:
                     pieces = aside.setdefault((piece.incarnation, piece.after, piece.upto), [])
                     pieces.append(piece.cells if whole else None)
-    left.headless = head is None
     for incarnation, slices in columns.items():
         left.deltas.append(_column(incarnation, slices, names, whole=head is not None and incarnation not in lost))
     for delta, pieces in aside.items():

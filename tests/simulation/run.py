@@ -107,8 +107,6 @@ _FIXED = (
     "very_slow_disk",
 )
 NEEDS = {"reshape": "reshaped", **dict.fromkeys(_FIXED, "fixed")}
-UNMENDED = frozenset[str]()
-"""What breaks laws today; they happen only when they are asked for."""
 KINDS = {name: NEEDS.get(name, "") for name in CATALOG}
 
 
@@ -141,8 +139,7 @@ def run_seed(seed: int, nodes: int | None = None, *, fault: str | None = None, r
         fault: one that is to happen often, where the configs of the seed are as it needs them.
         rolling: whether to make a film.
     """
-    kinds = {name: needs for name, needs in KINDS.items() if name not in UNMENDED or name == fault}
-    scenario, history, film = draw(seed, kinds, nodes, fault), History(), Film(rolling=rolling)
+    scenario, history, film = draw(seed, KINDS, nodes, fault), History(), Film(rolling=rolling)
     result, started = Result(seed), time.process_time()
     limits = draw_limits(seed, few_lives="many_lives" in scenario.kinds)
     history.most_lives = limits.lives
