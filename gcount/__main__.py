@@ -90,6 +90,15 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
+def run() -> int:
+    """What `gcount-node` calls where gcount was installed as a package.
+
+    Returns:
+        The exit code.
+    """
+    return main(sys.argv[1:])
+
+
 def _say(line: str, code: int) -> int:
     with suppress(OSError):  # nobody may read it
         print(line, file=sys.stderr, flush=True)
@@ -149,4 +158,4 @@ def _exit_at_the_latest(seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run())
