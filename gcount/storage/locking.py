@@ -76,7 +76,7 @@ class Held:
         if isinstance(error, FileExistsError):
             path = Path(error.filename)  # it, or one above it
             what = "it" if path == self._path else path
-            return f"{what} is a symbolic link that leads nowhere" if path.is_symlink() else f"{what} is not a directory"
+            return f"{what} is {'a symbolic link that leads nowhere' if path.is_symlink() else 'not a directory'}"
         return error.strerror or str(error)
 
 
