@@ -35,7 +35,7 @@ def commands(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [wheel] = base.glob("gcount-*.whl")
     made = run(sys.executable, "-I", "-m", "venv", "--without-pip", base / "venv", cwd=base)
     assert made.returncode == 0, made.stderr
-    pins = ["--constraint", REPOSITORY / "constraints.txt"]
+    pins: list[str | Path] = ["--constraint", REPOSITORY / "constraints.txt"]
     installed = run(*pip, "--python", base / "venv", "install", *pins, wheel, cwd=base)
     assert installed.returncode == 0, installed.stdout + installed.stderr
     return base / "venv" / "bin"
