@@ -87,7 +87,7 @@ def cell(outcome: Outcome) -> str:
     """What the client was told, and what was counted."""
     told = [f"{outcome.ok} ok"]
     told += [f"{outcome.error} error"] if outcome.error else []
-    told += [f"{outcome.unknown} unknown{', never ended' if outcome.hung else ''}"] if outcome.unknown else []
+    told += [f"{outcome.unknown} unknown{' and still waiting' if outcome.hung else ''}"] if outcome.unknown else []
     text = f"{', '.join(told)}: {outcome.counted}"
     return f"{text}, **{outcome.excess} too many**" if outcome.excess else text
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -79,6 +80,13 @@ def _started(kind: str, folder: Path, port: int, targets: Sequence[int], retries
     command = (_haproxy if kind == "haproxy" else _nginx)(folder, port, targets, retries)
     with (folder / "said").open("wb") as said:
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=said, stderr=said)
+
+
+def version(kind: str) -> str:
+    """Which one is installed here."""
+    said = subprocess.run([kind, "-v"], capture_output=True, text=True, check=False)
+    found = re.search(r"\d+\.\d+\.\d+", said.stdout + said.stderr)
+    return found[0] if found else "unknown version"
 
 
 @asynccontextmanager

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 PROGRAMS = Path(__file__).parent / "programs"
@@ -26,7 +26,7 @@ class Client:
     Attributes:
         name: in the table; with the version where it is run in several.
         program: a file of programs/.
-        settings: their names, and whether no increment may be counted more often than the program says.
+        settings: their names, and whether they keep the client from sending an increment twice; else it is known to.
         arguments: further ones of the program.
         commands: what has to be on the PATH.
         debian: the packages that bring it.
@@ -37,7 +37,7 @@ class Client:
 
     name: str
     program: str
-    settings: Mapping[str, bool] = field(default_factory=lambda: {"default": False, "advised": True})
+    settings: Mapping[str, bool]
     arguments: tuple[str, ...] = ()
     commands: tuple[str, ...] = ()
     debian: str = ""
@@ -64,7 +64,9 @@ class Client:
         if absent:
             raise Missing(f"{', '.join(absent)} not installed (Debian: {self.debian})")
         if not self.always and os.environ.get(ALL) != "all":
-            raise Missing(f"{self.name} takes long: {ALL}=all runs it, and installs it for the tests alone")
+            raise Missing(
+                f"{self.name} is run with {ALL}=all, which installs what pip and npm have for the tests alone"
+            )
         if self.pip:
             pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "install", "--quiet"]
             _install(*pip, "--target", str(folder), *self.pip)
@@ -85,28 +87,30 @@ def _install(*command: str) -> None:
         raise Missing(f"can't be installed by {' '.join(command)}: {done.stderr.strip()[-300:]}")
 
 
-def _redis_py(version: str) -> Client:
-    return Client(f"redis-py {version}", "redis_py.py", pip=(f"redis=={version}.*",))
-
-
 # Nothing is sent again by these; what is advised is only a bound on the time.
 _EXACT = {"default": True, "advised": True}
+_RETRYING = {"default": False, "advised": True}
 _EXACT_OR_RETRYING = {"default": True, "retries": False}
 _NODE = ("node", "npm")
 
+
+def _redis_py(version: str, settings: Mapping[str, bool]) -> Client:
+    return Client(f"redis-py {version}", "redis_py.py", settings, pip=(f"redis=={version}.*",))
+
+
 CLIENTS = [
-    Client("redis-py", "redis_py.py", always=True),
-    _redis_py("4.6"),
-    _redis_py("5.3"),
-    _redis_py("6.4"),
-    _redis_py("7.4"),
-    Client("redis-py, asyncio", "redis_py.py", arguments=("asyncio",)),
+    Client("redis-py", "redis_py.py", _RETRYING, always=True),
+    _redis_py("4.6", _EXACT),
+    _redis_py("5.3", _EXACT),
+    _redis_py("6.4", _RETRYING),
+    _redis_py("7.4", _RETRYING),
+    Client("redis-py, asyncio", "redis_py.py", _RETRYING, arguments=("asyncio",)),
     Client("valkey-py", "valkey_py.py", _EXACT, pip=("valkey",)),
-    Client("ioredis 5", "ioredis.js", commands=_NODE, debian="nodejs npm", npm=("ioredis@5",)),
-    Client("ioredis 6", "ioredis.js", commands=_NODE, debian="nodejs npm", npm=("ioredis@6",)),
-    Client("node-redis 5", "node_redis.js", commands=_NODE, debian="nodejs npm", npm=("redis@5",)),
-    Client("node-redis 6", "node_redis.js", commands=_NODE, debian="nodejs npm", npm=("redis@6",)),
-    Client("phpredis", "phpredis.php", commands=("php",), debian="php-cli php-redis"),
+    Client("ioredis 5", "ioredis.js", _RETRYING, commands=_NODE, debian="nodejs npm", npm=("ioredis@5",)),
+    Client("ioredis 6", "ioredis.js", _RETRYING, commands=_NODE, debian="nodejs npm", npm=("ioredis@6",)),
+    Client("node-redis 5", "node_redis.js", _EXACT, commands=_NODE, debian="nodejs npm", npm=("redis@5",)),
+    Client("node-redis 6", "node_redis.js", _EXACT, commands=_NODE, debian="nodejs npm", npm=("redis@6",)),
+    Client("phpredis", "phpredis.php", _EXACT, commands=("php",), debian="php-cli php-redis"),
     Client("httpx2", "httpx_client.py", _EXACT, arguments=("httpx2",), always=True),
     Client("httpx", "httpx_client.py", _EXACT, arguments=("httpx",), pip=("httpx",)),
     Client("requests", "requests_client.py", {**_EXACT, "retries": False}, pip=("requests",)),
@@ -115,7 +119,7 @@ CLIENTS = [
     Client(
         "curl",
         "curl.py",
-        {"default": False, "advised": True, "retries": False},
+        {**_RETRYING, "retries": False},
         commands=("curl",),
         debian="curl",
         always=True,

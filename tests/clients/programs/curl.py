@@ -1,5 +1,6 @@
 """curl: ten increments in each process, as a script or libcurl does that uses a connection again."""
 
+import shlex
 import subprocess
 import time
 
@@ -8,22 +9,19 @@ from stream import SECONDS, SETTINGS, URL
 EACH = 10
 NOT_SENT = 7  # no connection
 
-lines = ["silent", 'data = "1"', 'write-out = "%{stderr}%{exitcode} %{http_code} %{content_type}\\n"']
-if SETTINGS == "advised":
-    lines += ['header = "Connection: close"', "connect-timeout = 1", "max-time = 3"]
-elif SETTINGS == "retries":
-    lines += ['header = "Connection: close"', "connect-timeout = 1", "max-time = 3", "retry = 3"]
-lines += [f'url = "{URL}"', 'output = "/dev/null"'] * EACH
+command = ["curl", "-s", "-w", "%{stderr}%{exitcode} %{http_code} %{content_type}\\n", "-d", "1"]
+if SETTINGS != "default":
+    command += shlex.split("-H 'Connection: close' --connect-timeout 1 --max-time 3")
+if SETTINGS == "retries":
+    command += ["--retry", "3"]
+command += ["-o", "/dev/null", URL] * EACH
 
 version = subprocess.run(["curl", "--version"], capture_output=True, text=True, check=True).stdout.split()[1]
 print("version", version, flush=True)
 end = time.monotonic() + SECONDS
 while time.monotonic() < end:
-    curl = subprocess.Popen(["curl", "-K", "-"], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert curl.stdin is not None
+    curl = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert curl.stderr is not None
-    curl.stdin.write("\n".join(lines))
-    curl.stdin.close()
     for line in curl.stderr:
         code, status, kind = line.split(" ", 2)
         if code == "0" and status == "200":

@@ -1,7 +1,5 @@
 """requests, which is urllib3 underneath."""
 
-from typing import Any
-
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
@@ -18,16 +16,12 @@ def told(error: Exception) -> str:
 
 
 session = requests.Session()
-more: dict[str, Any] = {}
-if SETTINGS == "advised":
-    more = {"timeout": (1, 3)}
-elif SETTINGS == "retries":
-    more = {"timeout": (1, 3)}
+if SETTINGS == "retries":
     session.mount("http://", HTTPAdapter(max_retries=Retry(3, allowed_methods=None)))
 
 
 def increment() -> None:
-    answer = session.post(URL, data=b"1", **more)
+    answer = session.post(URL, data=b"1") if SETTINGS == "default" else session.post(URL, data=b"1", timeout=(1, 3))
     told_by_answer(answer.status_code, answer.headers.get("content-type", ""))
 
 
