@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-PROGRAMS = Path(__file__).parent / "programs"
+PROGRAMS = Path(__file__).parent / "streams"
 INSTALL_WITHIN = 120.0  # seconds
 ALL = "GCOUNT_CLIENTS"  # "all": install what is missing and run every client
 
@@ -25,7 +25,7 @@ class Client:
 
     Attributes:
         name: in the table; with the version where it is run in several.
-        program: a file of programs/.
+        program: a file of streams/.
         settings: their names, and whether they keep the client from sending an increment twice; else it is known to.
         arguments: further ones of the program.
         commands: what has to be on the PATH.
