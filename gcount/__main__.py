@@ -3,9 +3,17 @@
 import os
 import signal
 
+STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+# What others send to daemons so that they read something anew (SIGHUP, also when a terminal is closed), or open their
+# log file anew (logrotate: SIGHUP, SIGUSR1, SIGUSR2). A node has neither, and does not end for it.
+PASSED_OVER = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+_early: list[int] = []  # those that came before anybody could log them
+
 # For the slow imports, and again when the node has ended: then nothing is acknowledged that is not on disk.
-for _number in (signal.SIGTERM, signal.SIGINT):
+for _number in STOPPING:
     signal.signal(_number, lambda _number, _frame: os._exit(0))
+for _number in PASSED_OVER:
+    signal.signal(_number, lambda number, _frame: _early.append(number))
 
 # The number of a standard stream that is closed would go to the next file that is opened, maybe the log, and so would
 # what is written to the stream.
@@ -55,7 +63,7 @@ def main(argv: Sequence[str]) -> int:
         argv: the arguments after the program's name.
 
     Returns:
-        The exit code: 0 after SIGTERM or SIGINT, 1 when the node can't go on, 2 for bad settings.
+        The exit code: 0 after SIGTERM, SIGINT or SIGQUIT, 1 when the node can't go on, 2 for bad settings.
     """
     sys.stderr = sys.stderr or os.fdopen(2, "w")
     try:
@@ -82,6 +90,15 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
+def run() -> int:
+    """What `gcount-node` calls where gcount was installed as a package.
+
+    Returns:
+        The exit code.
+    """
+    return main(sys.argv[1:])
+
+
 def _say(line: str, code: int) -> int:
     with suppress(OSError):  # nobody may read it
         print(line, file=sys.stderr, flush=True)
@@ -103,7 +120,7 @@ async def _run(chosen: Settings, disk: RealDisk) -> None:
     ):
         node.metrics.watch(connections.gauges)
         nursery.start_soon(_announce, node)
-        nursery.start_soon(_stop_on_signal, node, stop)
+        nursery.start_soon(_heed_signals, node, stop)
         lane = Lane(node) if chosen.fast_lane else None
         await serve(make_app(node), listeners, connections, shutdown=stop, lane=lane, redis=make_redis(node))
         nursery.cancel_scope.cancel()
@@ -115,14 +132,22 @@ async def _announce(node: Node) -> None:
     logger.info(f"ready on http://{node.listens_on}", id=node.settings.node_id, version=__version__)
 
 
-async def _stop_on_signal(node: Node, stop: trio.Event) -> None:
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+async def _heed_signals(node: Node, stop: trio.Event) -> None:
+    with trio.open_signal_receiver(*STOPPING, *PASSED_OVER) as signals:
+        for number in _early:
+            _pass_over(number)
         async for number in signals:
-            logger.info("stopping", signal=signal.Signals(number).name)
-            _exit_at_the_latest(EXIT_WITHIN)
-            node.stop()
-            stop.set()
-            await trio.sleep_forever()  # a second signal changes nothing
+            if number in PASSED_OVER:
+                _pass_over(number)
+            elif not stop.is_set():  # a second signal changes nothing
+                logger.info("stopping", signal=signal.Signals(number).name)
+                _exit_at_the_latest(EXIT_WITHIN)
+                node.stop()
+                stop.set()
+
+
+def _pass_over(number: int) -> None:
+    logger.info("signal passed over", signal=signal.Signals(number).name, effect="none, the node goes on")
 
 
 def _exit_at_the_latest(seconds: float) -> None:
@@ -133,4 +158,4 @@ def _exit_at_the_latest(seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run())

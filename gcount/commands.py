@@ -45,6 +45,15 @@ def main(argv: Sequence[str]) -> int:
     return code
 
 
+def run() -> int:
+    """What `gcount` calls where gcount was installed as a package.
+
+    Returns:
+        The exit code.
+    """
+    return main(sys.argv[1:])
+
+
 def _say(line: str, code: int) -> int:
     print(f"{PROGRAM}: error: {line}", file=sys.stderr)
     return code
@@ -192,4 +201,4 @@ def _place(flaw: Flaw) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run())

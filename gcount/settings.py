@@ -13,9 +13,9 @@ from gcount import __version__
 from gcount.errors import DiskFailed
 
 PROGRAM = "gcount-node"
-PROJECT = Path(__file__).resolve().parent.parent
 
 DEFAULT_LISTEN = "0.0.0.0:7777"
+DEFAULT_DATA_ROOT = "data"  # bin/gcount-node names the project's own, in GCOUNT_DATA_ROOT
 DEFAULT_TIMEOUT = 5
 DEFAULT_MAX_COUNTERS = 10_000_000
 DEFAULT_MAX_CONNECTIONS = 10_000
@@ -90,13 +90,14 @@ def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Settings:
     node_id = _whole("ID", given["node_id"], 1, MAX_NUMBER)
     host, port = _listen(*pick("--listen", "GCOUNT_LISTEN", DEFAULT_LISTEN))
     timeout = environ.get("CHALLENGE_TIMEOUT") or str(DEFAULT_TIMEOUT)
+    default_data = Path(environ.get("GCOUNT_DATA_ROOT") or DEFAULT_DATA_ROOT, str(node_id))
     max_counters = pick("--max-counters", "GCOUNT_MAX_COUNTERS", str(DEFAULT_MAX_COUNTERS))
     max_connections = pick("--max-connections", "GCOUNT_MAX_CONNECTIONS", str(DEFAULT_MAX_CONNECTIONS))
     return Settings(
         node_id=node_id,
         host=host,
         port=port,
-        data_dir=_folder(*pick("--data-dir", "GCOUNT_DATA_DIR", str(PROJECT / "data" / str(node_id)))),
+        data_dir=_folder(*pick("--data-dir", "GCOUNT_DATA_DIR", str(default_data))),
         timeout=_seconds("CHALLENGE_TIMEOUT", timeout),
         cluster=_cluster(*pick("--cluster", "GCOUNT_CLUSTER", "")),
         max_counters=_whole(*max_counters, 1, MAX_NUMBER),
@@ -117,7 +118,8 @@ def _command() -> click.Command:
             "\b",  # click's mark for a paragraph that keeps its lines
             "Environment (an empty value counts as unset, a flag wins over it):",
             f"  GCOUNT_LISTEN           as --listen, default {DEFAULT_LISTEN}",
-            "  GCOUNT_DATA_DIR         as --data-dir, default data/ID in the project's folder",
+            "  GCOUNT_DATA_DIR         as --data-dir, default data/ID: of the project's folder with",
+            "                          bin/gcount-node, else of the working directory",
             "  GCOUNT_CLUSTER          as --cluster, default empty",
             f"  GCOUNT_MAX_COUNTERS     as --max-counters, default {DEFAULT_MAX_COUNTERS}",
             f"  GCOUNT_MAX_CONNECTIONS  as --max-connections, default {DEFAULT_MAX_CONNECTIONS}",
@@ -127,6 +129,11 @@ def _command() -> click.Command:
             f"                          may take, default {DEFAULT_TIMEOUT}",
             "  GCOUNT_PYTHON           the Python that bin/gcount-node makes its environment of",
             "  GCOUNT_VENV             where it makes it, default .venv in the project's folder",
+            "",
+            "\b",
+            "Signals:",
+            "  SIGTERM, SIGINT, SIGQUIT   the node ends with 0, within 3 s; nothing acknowledged is lost",
+            "  SIGHUP, SIGUSR1, SIGUSR2   a line in the log, nothing else: there is nothing to read anew",
         ]
     )
     return click.Command(
@@ -136,7 +143,7 @@ def _command() -> click.Command:
         params=[
             click.Argument(["node_id"], metavar="[ID]", required=False, default="1"),
             option("--listen", "HOST:PORT", f"Where to listen; [::]: everywhere; port 0: any.  [{DEFAULT_LISTEN}]"),
-            option("--data-dir", "DIR", "Folder of all durable data.  [data/ID in the project's folder]"),
+            option("--data-dir", "DIR", "Folder of all durable data.  [data/ID]"),
             option("--cluster", "NAME", "Only nodes of one name talk to each other.  [empty]"),
             option("--max-counters", "NUMBER", f"Most counters that clients can make.  [{DEFAULT_MAX_COUNTERS}]"),
             option("--max-connections", "NUMBER", f"Most open connections.  [{DEFAULT_MAX_CONNECTIONS}]"),

@@ -74,7 +74,9 @@ class Held:
 
     def _reason(self, error: OSError) -> str:
         if isinstance(error, FileExistsError):
-            return "it is a symbolic link that leads nowhere" if self._path.is_symlink() else "it is not a directory"
+            path = Path(error.filename)  # it, or one above it
+            what = "it" if path == self._path else path
+            return f"{what} is {'a symbolic link that leads nowhere' if path.is_symlink() else 'not a directory'}"
         return error.strerror or str(error)
 
 

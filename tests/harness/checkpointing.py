@@ -2,9 +2,13 @@
 
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+import trio
+
 from tests.harness.processes import REPOSITORY, Node
+from tests.harness.waiting import eventually
 
 # The product, but for some sizes. It also tells of its start at once.
 _LAUNCHER = """#!{python} -P
@@ -37,3 +41,41 @@ def unfinished(folder: Path) -> bool:
 def made(node: Node) -> int:
     """How many checkpoints a node has made in all of its lives."""
     return len(_MADE.findall(node.stderr(whole=True)))
+
+
+async def count_all(node: Node, names: Sequence[str]) -> None:
+    """One for each of so many counters, so that a checkpoint takes a while."""
+    stream = await trio.open_tcp_stream(node.host, node.port)
+    async with stream:
+        commands = (b"*2\r\n$4\r\nINCR\r\n$%d\r\n%s\r\n" % (len(name), name.encode()) for name in names)
+        await stream.send_all(b"".join(commands))
+        answers = 0
+        while answers < len(names):
+            data = await stream.receive_some()
+            assert data, "the connection ended"
+            answers += data.count(b":1\r")
+
+
+async def pause_in_the_midst(node: Node, folder: Path) -> None:
+    """Stop a node under load (SIGSTOP) while it makes a checkpoint: what is unfinished now is so when it is killed."""
+
+    async def stopped() -> str | None:
+        states = _thread_states(node)
+        return None if states == {"T"} else f"its threads are {states}"
+
+    async def caught() -> str | None:
+        node.pause()
+        await eventually(stopped, within=10)
+        if unfinished(folder):
+            return None
+        node.resume()
+        return f"no checkpoint is being made:\n{node.stderr()}"
+
+    await eventually(caught, within=20)
+
+
+def _thread_states(node: Node) -> set[str]:
+    """What the kernel says of a node's threads; T is stopped."""
+    assert node.process is not None
+    tasks = Path(f"/proc/{node.process.pid}/task").iterdir()
+    return {(task / "stat").read_text().rpartition(") ")[2][0] for task in tasks}

@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from tests.harness import processes
-from tests.harness.checkpointing import unfinished, write_launcher
+from tests.harness.checkpointing import count_all, pause_in_the_midst, unfinished, write_launcher
 from tests.harness.cluster import free_port, running
 from tests.harness.load import Ledger, fresh_seed, never_down, worker
 from tests.harness.processes import REPOSITORY, Node
@@ -35,26 +35,6 @@ def newest(folder: Path) -> int:
     return max((int(file.stem) for file in folder.iterdir() if file.suffix == ".checkpoint"), default=0)
 
 
-def thread_states(node: Node) -> set[str]:
-    """What the kernel says of a node's threads; T is stopped."""
-    assert node.process is not None
-    tasks = Path(f"/proc/{node.process.pid}/task").iterdir()
-    return {(task / "stat").read_text().rpartition(") ")[2][0] for task in tasks}
-
-
-async def count_all(node: Node) -> None:
-    """One for each of the other counters, so that a checkpoint takes a while."""
-    stream = await trio.open_tcp_stream(node.host, node.port)
-    async with stream:
-        commands = (b"*2\r\n$4\r\nINCR\r\n$%d\r\n%s\r\n" % (len(name), name.encode()) for name in OTHERS)
-        await stream.send_all(b"".join(commands))
-        answers = 0
-        while answers < len(OTHERS):
-            data = await stream.receive_some()
-            assert data, "the connection ended"
-            answers += data.count(b":1\r")
-
-
 def verify(folder: Path) -> None:
     told = subprocess.run(
         [REPOSITORY / "bin" / "gcount", "verify", folder], capture_output=True, text=True, check=False
@@ -73,21 +53,8 @@ async def test_kills_while_checkpoints_are_made_lose_nothing(tmp_path: Path) -> 
 
         await eventually(check, within=20)
 
-    async def stopped() -> str | None:
-        states = thread_states(node)
-        return None if states == {"T"} else f"its threads are {states}"
-
-    async def caught_in_the_midst() -> str | None:
-        """Leaves it stopped: what is unfinished now is so when it is killed."""
-        node.pause()
-        await eventually(stopped, within=10)
-        if unfinished(folder):
-            return None
-        node.resume()
-        return f"no checkpoint is being made:\n{node.stderr()}"
-
     async with running(node):
-        await count_all(node)
+        await count_all(node, OTHERS)
         async with trio.open_nursery() as load:
             load.start_soon(never_down, node, NAMES, ledger, stop)
             for number in range(3):
@@ -96,7 +63,7 @@ async def test_kills_while_checkpoints_are_made_lose_nothing(tmp_path: Path) -> 
                 await made_more(newest(folder))
                 await trio.sleep(rng.uniform(0.0, 0.3))  # any instant
                 if number % 2:
-                    await eventually(caught_in_the_midst, within=20)
+                    await pause_in_the_midst(node, folder)
                 node.kill9()
                 interrupted += unfinished(folder)
                 verify(folder)

@@ -182,6 +182,11 @@ def test_the_launcher_becomes_the_node(project: Path, tmp_path: Path) -> None:
     assert printed == f"{process.pid} {tmp_path} -P -m gcount 3 --cluster two words\n"
 
 
+def test_the_launcher_keeps_data_in_the_project_wherever_it_is_started(project: Path, tmp_path: Path) -> None:
+    script(project / ".venv" / "bin" / "python", 'echo "$GCOUNT_DATA_ROOT"')
+    assert run(project / "bin" / "gcount-node", cwd=tmp_path).stdout == f"{project}/data\n"
+
+
 def test_the_test_command_checks_all_or_runs_what_it_is_told(project: Path, tmp_path: Path) -> None:
     def calls(*arguments: str) -> list[str]:
         printed = run(project / "bin" / "test", *arguments, cwd=tmp_path).stdout

@@ -41,7 +41,7 @@ async def test_port_0_prints_the_real_port_and_serves_there(tmp_path: Path) -> N
         assert (await node.get("/metrics")).status == 200
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
 async def test_a_signal_ends_a_node_with_0_and_it_keeps_all(tmp_path: Path, number: signal.Signals) -> None:
     """Also while a client stays connected."""
     node = one_node(tmp_path)

@@ -1,0 +1,145 @@
+"""The clients that docs/clients.md speaks of, and how a machine gets them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+PROGRAMS = Path(__file__).parent / "streams"
+INSTALL_WITHIN = 120.0  # seconds
+ALL = "GCOUNT_CLIENTS"  # "all": install what is missing and run every client
+
+
+class Missing(Exception):
+    """A client can't be run here; the text says why, and how to install it."""
+
+
+@dataclass(frozen=True)
+class Client:
+    """One client in one version.
+
+    Attributes:
+        name: in the table; with the version where it is run in several.
+        program: a file of streams/.
+        settings: their names, and whether they keep the client from sending an increment twice; else it is known to.
+        arguments: further ones of the program.
+        commands: what has to be on the PATH.
+        debian: the packages that bring it.
+        pip, npm: what is installed for the tests alone.
+        always: whether it is there anyway, so that its tests run without being asked for.
+        front: the balancer between it and the node.
+    """
+
+    name: str
+    program: str
+    settings: Mapping[str, bool]
+    arguments: tuple[str, ...] = ()
+    commands: tuple[str, ...] = ()
+    debian: str = ""
+    pip: tuple[str, ...] = ()
+    npm: tuple[str, ...] = ()
+    always: bool = False
+    front: str | None = None
+
+    def command(self) -> list[str]:
+        """The program with its interpreter, without its arguments."""
+        interpreter = {".py": [sys.executable, "-B"], ".js": ["node"], ".php": ["php"]}[Path(self.program).suffix]
+        return [*interpreter, str(PROGRAMS / self.program)]
+
+    def install(self, folder: Path) -> dict[str, str]:
+        """Make it usable.
+
+        Returns:
+            The environment that the program needs.
+
+        Raises:
+            Missing: it is not to be had.
+        """
+        absent = [command for command in self.commands if not shutil.which(command)]
+        if absent:
+            raise Missing(f"{', '.join(absent)} not installed (Debian: {self.debian})")
+        if not self.always and os.environ.get(ALL) != "all":
+            raise Missing(
+                f"{self.name} is run with {ALL}=all, which installs what pip and npm have for the tests alone"
+            )
+        if self.pip:
+            pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "install", "--quiet"]
+            _install(*pip, "--target", str(folder), *self.pip)
+            return {"PYTHONPATH": str(folder)}
+        if self.npm:
+            options = ["--prefix", str(folder), "--no-audit", "--no-fund", "--fetch-retries=0"]
+            _install("npm", "install", *options, *self.npm)
+            return {"NODE_PATH": str(folder / "node_modules")}
+        return {}
+
+
+def _install(*command: str) -> None:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_WITHIN, check=False)
+    except subprocess.TimeoutExpired:
+        raise Missing(f"not installed in time by: {' '.join(command)}") from None
+    if done.returncode != 0:
+        raise Missing(f"can't be installed by {' '.join(command)}: {done.stderr.strip()[-300:]}")
+
+
+# Nothing is sent again by these; what is advised is only a bound on the time.
+_EXACT = {"default": True, "advised": True}
+_RETRYING = {"default": False, "advised": True}
+_EXACT_OR_RETRYING = {"default": True, "retries": False}
+_NODE = ("node", "npm")
+
+
+def _redis_py(version: str, settings: Mapping[str, bool]) -> Client:
+    return Client(f"redis-py {version}", "redis_py.py", settings, pip=(f"redis=={version}.*",))
+
+
+CLIENTS = [
+    Client("redis-py", "redis_py.py", _RETRYING, always=True),
+    _redis_py("4.6", _EXACT),
+    _redis_py("5.3", _EXACT),
+    _redis_py("6.4", _RETRYING),
+    _redis_py("7.4", _RETRYING),
+    Client("redis-py, asyncio", "redis_py.py", _RETRYING, arguments=("asyncio",)),
+    Client("valkey-py", "valkey_py.py", _EXACT, pip=("valkey",)),
+    Client("ioredis 5", "ioredis.js", _RETRYING, commands=_NODE, debian="nodejs npm", npm=("ioredis@5",)),
+    Client("ioredis 6", "ioredis.js", _RETRYING, commands=_NODE, debian="nodejs npm", npm=("ioredis@6",)),
+    Client("node-redis 5", "node_redis.js", _EXACT, commands=_NODE, debian="nodejs npm", npm=("redis@5",)),
+    Client("node-redis 6", "node_redis.js", _EXACT, commands=_NODE, debian="nodejs npm", npm=("redis@6",)),
+    Client("phpredis", "phpredis.php", _EXACT, commands=("php",), debian="php-cli php-redis"),
+    Client("httpx2", "httpx_client.py", _EXACT, arguments=("httpx2",), always=True),
+    Client("httpx", "httpx_client.py", _EXACT, arguments=("httpx",), pip=("httpx",)),
+    Client("requests", "requests_client.py", {**_EXACT, "retries": False}, pip=("requests",)),
+    Client("fetch of node.js", "fetch.js", _EXACT, commands=("node",), debian="nodejs", always=True),
+    Client("undici", "undici.js", _EXACT, commands=_NODE, debian="nodejs npm", npm=("undici",)),
+    Client(
+        "curl",
+        "curl.py",
+        {**_RETRYING, "retries": False},
+        commands=("curl",),
+        debian="curl",
+        always=True,
+    ),
+    Client(
+        "HAProxy before httpx2",
+        "httpx_client.py",
+        _EXACT_OR_RETRYING,
+        arguments=("httpx2",),
+        commands=("haproxy",),
+        debian="haproxy",
+        front="haproxy",
+    ),
+    Client(
+        "nginx before httpx2",
+        "httpx_client.py",
+        _EXACT_OR_RETRYING,
+        arguments=("httpx2",),
+        commands=("nginx",),
+        debian="nginx-light",
+        front="nginx",
+    ),
+]

@@ -1,0 +1,34 @@
+"""docs/clients.md advises nothing that the programs here do not do."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.clients.known import CLIENTS, PROGRAMS
+from tests.harness.processes import REPOSITORY
+
+PAGE = (REPOSITORY / "docs" / "clients.md").read_text("utf-8")
+BLOCKS = re.findall(r"```(?:python|js|php|sh)\n(.*?)```", PAGE, re.DOTALL)
+
+
+def plain(text: str) -> str:
+    """Without what a formatter may change, and without what is the program's own."""
+    return re.sub(r"[\s;,]+", "", text.replace("curl ", "").replace("-d 1 URL", ""))
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_what_the_page_advises_is_what_was_measured(block: str) -> None:
+    programs = plain("".join(program.read_text("utf-8") for program in sorted(PROGRAMS.iterdir()) if program.is_file()))
+    for statement in re.split(r"(?<=[;)])\n(?=\S)", block):
+        assert plain(statement) in programs, statement
+
+
+def test_the_table_has_every_client() -> None:
+    table = PAGE.partition("<!-- measured")[2]
+    for client in CLIENTS:
+        for settings in client.settings:
+            row = rf"^\| {re.escape(client.name)} \([^|]*\) \| {settings} \|"
+            assert re.search(row, table, re.MULTILINE), f"{client.name}, {settings}"
+    assert len(BLOCKS) == 8
