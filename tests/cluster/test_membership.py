@@ -264,7 +264,7 @@ async def test_a_config_that_came_while_the_disk_was_full_is_in_force_when_there
         await post(two, *cluster.hosts)
         await cluster.eventually(lambda: agreed(two, three), 3)
         await trio.sleep(REFUSED_PAUSE)
-        assert three.address not in one.node.config()["actors"]
+        assert three.address not in one.node.local.replica.membership.actors
         one.disk.capacity = 10**9
         await cluster.eventually(lambda: agreed(*cluster.hosts), 3)
 
