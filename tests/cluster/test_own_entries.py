@@ -59,3 +59,28 @@ async def test_an_entry_is_given_up_as_soon_as_it_is_found_to_lead_elsewhere(aut
         cluster.network.names.mend(two.address, breaks=True)
         took = await cluster.eventually(lambda: two.address not in one.node.local.members.here)
         assert took < SELF_VALID - SELF_CHECK
+
+
+async def test_a_read_under_way_asks_the_node_to_which_an_entry_leads_that_was_this_nodes_own(
+    autojump_clock: MockClock,
+) -> None:
+    """It began when the node had not noticed yet; as it waits for another one, it can still be exact."""
+    async with open_cluster(4, configured=False) as cluster, trio.open_nursery() as nursery:
+        one, two, three, four = cluster.hosts
+        await cluster.configure(one, two, three)
+        await cluster.converged("x", 0)
+        cluster.network.cut(one.address, three.address)
+        cluster.network.names.lead(one.address, four.address, breaks=True)
+        await four.node.increment("x", 8)
+        values: list[int] = []
+
+        async def read() -> None:
+            values.append(await one.node.consistent_value("x"))
+
+        assert one.node.config()["self"] == one.address
+        nursery.start_soon(read)
+        await cluster.eventually(lambda: one.node.config()["self"] is None)
+        assert values == []
+        cluster.network.heal()
+        await cluster.eventually(lambda: bool(values))
+        assert values == [8]
