@@ -90,3 +90,24 @@ async def test_what_a_member_relays_until_the_callers_config_removes_it_is_settl
         await trio.sleep(SETTLED)
         counters = cluster[1].node.local.replica.counters
         assert answer.digest.get(life, 0) == counters.version(life) == 7
+
+
+async def test_what_came_on_a_link_that_was_lost_at_once_is_told_of_though_it_is_not_on_disk(
+    autojump_clock: MockClock,
+) -> None:
+    """A hello waits for what was staged before it only; an owner that has forgotten the rest would count it anew."""
+    async with open_cluster(1) as cluster, call(cluster, cluster[1], 8) as caller, trio.open_nursery() as nursery:
+        await joined_by_impostor(cluster)
+        life = b"c" * 16
+        async with call(cluster, cluster[1]) as relay:
+            await relay.ask(HELLO)
+            cluster[1].disk.latency = (0.1, 0.1)
+            nursery.start_soon(cluster[1].node.increment, "y", 1)
+            await trio.sleep(0.02)
+            await caller.send(hello(node=b"o" * 16, boot=b"2" * 16, incarnation=life))
+            await trio.sleep(0.02)
+            await relay.send(wire.Push(1, True, [Delta(life, 0, 7, {"x": 7})]))
+            await trio.sleep(0.02)
+        answer = await caller.receive()
+        assert isinstance(answer, wire.Hello)
+        assert (answer.digest.get(life), answer.seen.get(life)) == (None, 7)

@@ -355,3 +355,20 @@ async def test_a_confirmation_counts_only_once_the_config_that_came_with_it_is_o
         one.disk.capacity = 10**9
         await one.node.increment("x", 2)
         assert retired(one) == (before,)
+
+
+async def test_what_waits_for_the_disk_when_a_member_claims_more_counts_under_the_new_incarnation(
+    autojump_clock: MockClock,
+) -> None:
+    """Under the old one it would be hidden by what the member has of it."""
+    async with open_cluster(2) as cluster, trio.open_nursery() as nursery:
+        one, two = cluster.hosts
+        await one.node.increment("x", 1)
+        before, guard = incarnation(one), one.node.local.guard
+        one.disk.latency = (0.1, 0.1)
+        for amount in (2, 4):  # the first one is on its way to the disk when the second one comes
+            nursery.start_soon(one.node.increment, "x", amount)
+            await trio.sleep(0.02)
+        guard.heard(two.address, b"two".ljust(16), 2**62)
+        await guard.mint_if_due()
+        assert one.node.local.replica.cells("x") == {before: 3, incarnation(one): 4}

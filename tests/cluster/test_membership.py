@@ -253,6 +253,22 @@ async def test_a_read_never_leaves_out_a_member_that_could_not_be_written_down(a
                 await one.node.consistent_value("x", 1)
 
 
+async def test_a_config_that_came_while_the_disk_was_full_is_in_force_when_there_is_room(
+    autojump_clock: MockClock,
+) -> None:
+    """It is told once on each link."""
+    async with open_cluster(3, configured=False) as cluster:
+        one, two, three = cluster.hosts
+        await cluster.configure(one, two)
+        one.disk.capacity = 0
+        await post(two, *cluster.hosts)
+        await cluster.eventually(lambda: agreed(two, three), 3)
+        await trio.sleep(REFUSED_PAUSE)
+        assert three.address not in one.node.local.replica.membership.actors
+        one.disk.capacity = 10**9
+        await cluster.eventually(lambda: agreed(*cluster.hosts), 3)
+
+
 async def test_a_config_that_lost_at_a_removed_node_gives_way(autojump_clock: MockClock) -> None:
     """Nobody dials the removed node any more, so it has to learn of the better config on the links that it dials."""
     async with open_cluster(3) as cluster:

@@ -351,6 +351,62 @@ async def test_what_is_kept_aside_of_a_node_that_has_forgotten_it_is_told_and_gi
             await cluster.converged("x", 9, REFILLED)
 
 
+async def test_what_is_kept_aside_is_given_back_though_its_owner_meets_the_member_late(
+    autojump_clock: MockClock,
+) -> None:
+    """It takes it only from members that it has met, and by then the member has offered it in vain many times."""
+    async with open_cluster(3) as cluster:
+        one, two, three = cluster.hosts
+        await count(three, 1)
+        await cluster.converged("x", 1)
+        copy, life = three.copy_disk(), replica(three).identity.incarnation
+        await part(cluster, one, two, three)
+        for amount in (2, 4):
+            await count(three, amount)
+            await cluster.eventually(lambda: two.node.value("x") == three.node.value("x"))
+        await three.kill()
+        await repaired(two, counts(life, "x", 3))
+        cluster.network.heal()
+        three.put_disk(copy)
+        cluster.network.names.lead(two.address, address_of(8), observer=three.address)
+        await two.start()
+        await three.start()
+        await count(three, 8)
+        await trio.sleep((link.OFFERS + 2) * link.OFFER_EVERY)
+        assert not replica(three).salvage
+        cluster.network.names.mend(two.address)
+        await cluster.converged("x", 15, REFILLED + 3 * QUIET)
+        await all_equal(cluster)
+
+
+async def test_a_gap_stays_open_while_another_node_answers_for_the_member_that_can_fill_it(
+    autojump_clock: MockClock,
+) -> None:
+    """All entries are linked, but to one node."""
+    async with open_cluster(3) as cluster:
+        one, two, three = cluster.hosts
+        life = replica(one).identity.incarnation
+        await one.node.increment("x", 1)
+        await cluster.converged("x", 1)
+        await part(cluster, two, one, three)
+        for name, amount in (("y", 2), ("x", 4)):
+            await one.node.increment(name, amount)
+            await cluster.eventually(lambda: three.node.value(name) == one.node.value(name))  # noqa: B023
+        await three.kill()
+        await repaired(one, counts(life, "y", 2))
+        cluster.network.heal()
+        cluster.network.names.lead(three.address, two.address, breaks=True)
+        await one.start()
+        await cluster.eventually(lambda: cluster.linked(one), 4)
+        await trio.sleep(FOR_GOOD)
+        assert replica(one).counters.version(life) == 1
+        cluster.network.names.mend(three.address, breaks=True)
+        await three.start()
+        await cluster.converged("y", 2, REFILLED)
+        await cluster.converged("x", 5)
+        await all_equal(cluster)
+
+
 async def test_a_gap_stays_open_while_a_member_can_be_asked_but_can_give_nothing_back(
     autojump_clock: MockClock,
 ) -> None:

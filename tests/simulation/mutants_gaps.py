@@ -1,4 +1,4 @@
-"""Planted bugs of gaps: how they are found, what is kept behind them, how they are filled and closed."""
+"""Planted bugs of gaps: how they are found, what is kept behind them and given back, how they are filled and closed."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from unittest.mock import patch
 from gcount.cluster import closing
 from gcount.core.counters import Counters, Delta
 from gcount.core.identity import Lives
+from gcount.core.link import Pusher
 from gcount.core.records import Batch
 from gcount.core.remains import Remains
 from gcount.core.replica import Replica
@@ -85,6 +86,25 @@ def never_looked_behind_a_gap(apply: Any) -> Any:
             apply(self, batch)
 
     return change
+
+
+# What is given back
+
+
+@mutant(Pusher, "__init__")
+def nothing_given_back(init: Any) -> Any:
+    """What is aside of another node's former life is not offered to that node."""
+
+    def change(self: Pusher, digest: Any, now: float, draw: Any = lambda: 0, transfer: Any = None, _: Any = ()) -> None:
+        init(self, digest, now, draw, transfer)
+
+    return change
+
+
+@mutant(Salvage, "holds")
+def taken_for_given_back_already(_: Any) -> Any:
+    """A node holds whatever it is given back to be aside already."""
+    return lambda self, delta: True
 
 
 # What is closed

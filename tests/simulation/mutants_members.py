@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from gcount.cluster.gather import Gather
 from gcount.cluster.members import Members
 from gcount.cluster.peer import Peer
 from gcount.core import limits
@@ -31,6 +32,19 @@ def own_entry_for_ever(here: Any) -> Any:
 def round_counts_addresses(_: Any) -> Any:
     """A round is over when all addresses have answered, though two of them lead to one node."""
     return lambda self, address, node: None
+
+
+@mutant(Gather, "linked")
+def asked_again_in_the_same_round(_: Any) -> Any:
+    """A member whose link returns is asked again in the round that it had not answered."""
+
+    def change(self: Gather, address: str) -> None:
+        for reading in self._readings.values():
+            for round_ in reading.rounds:
+                if address in round_.missing:
+                    self._ask(address, reading, round_)
+
+    return change
 
 
 @mutant(Peer, "has")

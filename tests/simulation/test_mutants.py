@@ -68,6 +68,8 @@ KNOWN_TO_CATCH: dict[str, tuple[int, ...]] = {
     "gap-of-one-version-overlooked": (11, 16),
     "only-the-first-run-absorbed": (41, 51),
     "never-looked-behind-a-gap": (9, 11),
+    "nothing-given-back": (18,),
+    "taken-for-given-back-already": (18,),
     "closed-without-all-members": (73, 171),
     "closed-at-once": (169,),
     "floor-forgotten-after-a-start": (0, 2),
@@ -77,15 +79,22 @@ KNOWN_TO_CATCH: dict[str, tuple[int, ...]] = {
     "parcel-under-way-held-to-be-there": (46, 51),
     "own-entry-for-ever": (10, 17),
     "round-counts-addresses": (10, 24),
+    "asked-again-in-the-same-round": (5,),
     "held-one-version-early": (0, 1),
     "seen-without-rumours": (93, 346),
     "only-the-last-life-remembered": (11, 22),
     "one-life-too-many": (0, 19),
 }
 """Seeds to try first; after any change of the code it may be others that catch a mutant."""
+OFTEN = {
+    "nothing-given-back": "repaired_rot_of_two",
+    "taken-for-given-back-already": "repaired_rot_of_two",
+}
+"""The fault that has to happen often for a mutant to be caught within so few seeds."""
 
 
 @pytest.mark.parametrize("name", MUTANTS)
 def test_every_planted_bug_is_caught(name: str) -> None:
+    seeds, fault = chain(KNOWN_TO_CATCH.get(name, ()), CI_SEEDS), OFTEN.get(name)
     with planted(name):
-        assert any(run_seed(seed).violations for seed in chain(KNOWN_TO_CATCH.get(name, ()), CI_SEEDS))
+        assert any(run_seed(seed, fault=fault).violations for seed in seeds)
