@@ -35,7 +35,7 @@ def parse_name(quoted: str) -> str:
     except UnicodeDecodeError:
         raise BadRequest("the counter's name is not UTF-8 after percent-decoding") from None
     if not valid_name(name):
-        allowed = f"1 to {MAX_NAME_BYTES} bytes of UTF-8, no control characters and no '/'"
+        allowed = f"1 to {MAX_NAME_BYTES} bytes of UTF-8 and no control characters"
         raise BadRequest(f"the counter's name is not allowed: {allowed}")
     return name
 

@@ -104,7 +104,17 @@ CASES = {
     "values": good(value(b"a"), post(b"a", b"3"), value(b"a"), value(b"b")),
     "consistent values": good(consistent(b"a"), post(b"a", b"3"), consistent(b"a"), consistent(b"b")),
     "names": good(
-        *(post(name, b"1") for name in (b"-._~!$&'()*+,;=:@", b"%20", b"%25", b"%C3%A9", b"value", b"%41", b"A"))
+        *(
+            post(name, b"1")
+            for name in (b"-._~!$&'()*+,;=:@", b"%20", b"%25", b"%C3%A9", b"value", b"%41", b"A", b"%2F")
+        )
+    ),
+    "slashes": good(
+        post(b"%2Fblog%2F", b"1"),
+        value(b"%2fblog%2F"),
+        consistent(b"%2Fblog%2f"),
+        post(b"a%2Fvalue", b"2"),
+        value(b"a"),
     ),
     "dots": good(post(b".", b"1"), post(b"..", b"1"), value(b"."), value(b".."), value(b"%2e%2E"), post(b"...", b"1")),
     "255 bytes": good(post(b"a" * 255, b"1"), post(b"%C3%A9" * 127 + b"a", b"1"), consistent(b"a" * 255)),
@@ -128,13 +138,13 @@ CASES = {
     "long but right": odd(post(b"a", b"0" * 4301 + b"7"), post(b"a", b" " * 1000 + b"7")),
     "too long": odd(post(b"a", b"1" * 65_537), status=413),
     "bad names of counters to increment": odd(
-        *(post(name, b"1") for name in (b"%00", b"%2F", b"a%2fb", b"%zz", b"%", b"%4", b"%ff", b"%C3", b"%0A", b"%7f")),
+        *(post(name, b"1") for name in (b"%00", b"%zz", b"%", b"%4", b"%ff", b"%C3", b"%0A", b"%7f")),
         status=400,
         ways=(one_by_one, at_once),  # whoever sees the name before the body comes refuses it, and closes
     ),
     "bad names": odd(
-        *(value(name) for name in (b"%00", b"%2F", b"%zz", b"%ff", b"a" * 256, b"%C3%A9" * 128, b"%C2%80")),
-        *(consistent(name) for name in (b"%00", b"%2F", b"%zz", b"%ff", b"a" * 256)),
+        *(value(name) for name in (b"%00", b"%zz", b"%ff", b"a" * 256, b"%C3%A9" * 128, b"%C2%80")),
+        *(consistent(name) for name in (b"%00", b"%zz", b"%ff", b"a" * 256)),
         status=400,
     ),
     "no name": odd(value(b""), consistent(b""), post(b"", b"1"), status=400, ways=(one_by_one, at_once)),
