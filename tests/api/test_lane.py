@@ -160,8 +160,44 @@ CASES = {
         get(b"/counter/a/value", method=b"BREW"),
         status=405,
     ),
-    "queries": odd(get(b"/counter/a/value?x=1"), get(b"/counter/a/consistent_value?timeout=0.2"), post(b"a?5", b"1")),
-    "a bad query": odd(get(b"/counter/a/consistent_value?timeout=x"), status=400),
+    "queries": odd(get(b"/counter/a/consistent_value?timeout=0.2"), get(b"/counter/a/value?"), get(b"/ping?&")),
+    "bad queries": odd(
+        get(b"/counter/a/consistent_value?timeout=x"),
+        get(b"/counter/a/value?x=1"),
+        get(b"/counter/a/value?timeout=1"),
+        get(b"/ping?x"),
+        status=400,
+    ),
+    "a bad query of an increment": odd(post(b"a?5", b"1"), status=400, ways=(one_by_one, at_once)),
+    "pages of other origins": odd(
+        post(b"a", b"1", b"Origin: http://other"),
+        post(b"a", b"1", b"Sec-Fetch-Site: cross-site"),
+        post(b"a", b"x", b"origin:null"),
+        status=403,
+        ways=(one_by_one, at_once, after_another),  # a refusal that overtakes the body ends the connection
+    ),
+    "a page of the node's own": odd(
+        *(
+            post(b"a", b"1", b"Origin: http://" + own).replace(b"t: h", b"t: " + own)
+            for own in (b"[::1]", b"10.0.0.1:80")
+        )
+    ),
+    "what a page reads": odd(
+        value(b"a", b"Origin: http://other", b"Sec-Fetch-Site: cross-site"), consistent(b"a", b"Origin: null")
+    ),
+    "methods in small letters": odd(
+        get(b"/counter/a/value", method=b"get"),
+        get(b"/ping", method=b"Head"),
+        post(b"a", b"1").replace(b"POST", b"Post"),
+        status=405,
+        ways=(one_by_one, at_once, after_another),
+    ),
+    "slashes too many": odd(get(b"//counter/a/value"), get(b"///ping"), get(b"http://h//ping"), status=404),
+    "an empty line before": good(b"\r\n" + value(b"a"), b"\r\n" + post(b"a", b"1"), b"\r\n" + consistent(b"a")),
+    "other empty lines before": odd(b"\n" + value(b"a"), b"\r\n" + get(b"/ping"), b"\r\n" + CHUNKED),
+    "two empty lines before": case([value(b"a"), b"\r\n\r\n" + value(b"a")], [200, 400], 1),
+    "what the server can": odd(get(b"/", method=b"OPTIONS"), get(b"*", method=b"OPTIONS")),
+    "no path": case([get(b"*")], [400]),
     "absolute": odd(get(b"http://h/counter/a/value")),
     "a body of a GET": odd(
         get(b"/counter/a/value", b"Content-Length: 1") + b"1",
