@@ -147,7 +147,7 @@ def _check_origin(asked: Request | Websocket) -> None:
 
 
 def _check_parameters(asked: Request | Websocket) -> None:
-    if asked.url_rule is not None:
+    if asked.query_string and asked.url_rule is not None:
         check_parameters(asked.args, _PARAMETERS.get(asked.url_rule.rule, []))
 
 

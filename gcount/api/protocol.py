@@ -163,7 +163,7 @@ class Protocol(H11Protocol):
             return
         if isinstance(event, Response) and self._ends_with(event):
             event = Response(event.stream_id, [*event.headers, (b"connection", b"close")], event.status_code)
-        await super().stream_send(event)
+        await self._send_event(event)
         if isinstance(event, EndBody) and isinstance(self.connection, H11WSConnection):
             # The upgrade was refused. hypercorn would keep the connection, deaf and never idle.
             await self.send(Closed())
@@ -209,18 +209,20 @@ class Protocol(H11Protocol):
             (b"connection", b"close"),
         ]
         answers_head = self._method == b"HEAD" and self.connection.our_state is h11.SEND_RESPONSE
-        await super().stream_send(Response(stream_id=STREAM_ID, headers=headers, status_code=status_code))
+        await self._send_event(Response(stream_id=STREAM_ID, headers=headers, status_code=status_code))
         if not answers_head:
-            await super().stream_send(Body(stream_id=STREAM_ID, data=body))
+            await self._send_event(Body(stream_id=STREAM_ID, data=body))
+
+    async def _send_event(self, event: StreamEvent) -> None:
+        """Send an event as hypercorn does, with what it leaves out of a head."""
+        if isinstance(event, Response):
+            await self._send_h11_event(_head(event.status_code, [*event.headers, *self.config.response_headers("h11")]))
+        else:
+            await super().stream_send(event)
 
     async def _send_h11_event(self, event: H11SendableEvent) -> None:
-        """Send a part of an answer; its head with what hypercorn leaves out: the reason phrase, and for caches."""
-        if isinstance(event, h11.Response | h11.InformationalResponse):
-            event = type(event)(
-                status_code=event.status_code,
-                headers=[*event.headers.raw_items(), NO_STORE],
-                reason=HTTPStatus(event.status_code).phrase.encode(),
-            )
+        if isinstance(event, h11.InformationalResponse) and not event.reason:  # 100, which hypercorn sends by itself
+            event = _head(event.status_code, event.headers.raw_items())
         await super()._send_h11_event(event)
 
     async def _check_protocol(self, event: h11.Request) -> None:
@@ -254,6 +256,12 @@ class Protocol(H11Protocol):
         await super()._create_stream(request)
         if isinstance(self.connection, H11WSConnection) and self._heard_enough:
             self.connection.buffer.clear()  # it came with a request that the application refuses already
+
+
+def _head(status: int, headers: list[tuple[bytes, bytes]]) -> h11.Response | h11.InformationalResponse:
+    """The head of an answer, with its reason phrase, and not to be stored."""
+    kind = h11.Response if status >= HTTPStatus.OK else h11.InformationalResponse
+    return kind(status_code=status, headers=[*headers, NO_STORE], reason=HTTPStatus(status).phrase.encode())
 
 
 def _is_answered(method: bytes, target: bytes) -> bool:
