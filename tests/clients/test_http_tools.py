@@ -10,7 +10,7 @@ from pathlib import Path
 
 import trio
 
-from tests.clients.programs import HOST, find, needs
+from tests.clients.servers import HOST, find, needs
 from tests.harness.cluster import configure, running
 from tests.harness.processes import Node
 

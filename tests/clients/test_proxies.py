@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from tests.clients.programs import HOST, PATIENCE, free_ports, listening, needs
+from tests.clients.servers import HOST, PATIENCE, free_ports, listening, needs
 from tests.harness.client import Address, Client, once
 from tests.harness.cluster import configure, loopback_nodes, running
 from tests.harness.processes import Node
