@@ -17,7 +17,31 @@ class Refusal(GcountError):
 
 
 class BadRequest(Refusal):
-    """The request itself is wrong: a name, an amount or a config that is not allowed."""
+    """The request itself is wrong; which part of it, the classes below say."""
+
+
+class BadName(BadRequest):
+    """A counter can't be called that."""
+
+
+class BadAmount(BadRequest):
+    """What is to be counted is no amount."""
+
+
+class BadConfig(BadRequest):
+    """No membership can be made of a posted config."""
+
+
+class BadParameter(BadRequest):
+    """A query parameter has a value that is not allowed."""
+
+
+class UnknownParameter(BadRequest):
+    """A query parameter means nothing to its route."""
+
+
+class ForeignOrigin(Refusal):
+    """A page that is not the node's own made a browser ask for a change, or for a link."""
 
 
 class PartLimitReached(Refusal):

@@ -2,21 +2,25 @@
 
 import json
 import re
+from collections.abc import Callable
 from functools import cache, partial
 from http import HTTPStatus
 from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST
-from quart import Response, has_request_context, request, websocket
+from quart import Request, Response, Websocket, has_request_context, request, websocket
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.routing import BaseConverter, WebsocketMismatch
 
-from gcount.api.problems import problem, refusal_problem, unexpected_problem
-from gcount.api.requests import parse_amount, parse_config, parse_name, parse_timeout
+from gcount.api.origins import comes_from_elsewhere
+from gcount.api.problems import code_of, problem, refusal_problem, unexpected_problem
+from gcount.api.requests import check_parameters, parse_amount, parse_config, parse_name, parse_timeout
+from gcount.api.targets import framed_path, split_target
 from gcount.cluster.transport import LINK_PATH
 from gcount.cluster.websocket import WebsocketLink
-from gcount.errors import Refusal
+from gcount.core.membership import split_address
+from gcount.errors import ForeignOrigin, Refusal
 from gcount.node import Node
 from gcount.status import gauges
 from gcount.status import status as node_status
@@ -25,6 +29,7 @@ MAX_BODY = 64 * 1024  # bytes: a config of 128 long host names
 BODY_TIMEOUT = 10  # seconds for a whole body to arrive
 
 _ALWAYS_ANSWERED = frozenset({"/ping", "/health/live", "/health/ready", "/metrics"})
+_PARAMETERS = {"/counter/<segment:name>/consistent_value": ["timeout"]}  # of each route that has some
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
 
 # The framework has texts of its own, which speak of browsers and proxies.
@@ -33,8 +38,13 @@ _DETAILS = {
     HTTPStatus.REQUEST_TIMEOUT: f"the body did not arrive within {BODY_TIMEOUT} s",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: f"the body is larger than the {MAX_BODY} bytes that are allowed",
 }
-_MISMATCH_HTTP = f"{LINK_PATH} is for other nodes: only a websocket can be opened here (Upgrade: websocket)"
-_MISMATCH_WEBSOCKET = f"no websocket can be opened here; other nodes open one at {LINK_PATH}"
+_MISMATCH_HTTP = (
+    "websocket_only",
+    f"{LINK_PATH} is for other nodes: only a websocket can be opened here (Upgrade: websocket)",
+)
+_MISMATCH_WEBSOCKET = "no_websocket", f"no websocket can be opened here; other nodes open one at {LINK_PATH}"
+_ALLOWED_SOMEWHERE = "GET, HEAD, OPTIONS, POST"
+_FOREIGN = "gcount.foreign"  # in a request's scope: whether a page of another origin made it
 
 
 def make_app(node: Node) -> QuartTrio:
@@ -48,16 +58,27 @@ def make_app(node: Node) -> QuartTrio:
     app.config.update(MAX_CONTENT_LENGTH=MAX_BODY, BODY_TIMEOUT=BODY_TIMEOUT, PROVIDE_AUTOMATIC_OPTIONS=True)
     app.url_map.converters["segment"] = _Segment
     app.url_map.merge_slashes = False
-    app.asgi_app = _Plainly(app.asgi_app)  # type: ignore[method-assign]
+    app.asgi_app = _Plainly(app.asgi_app, partial(_is_own_name, node))  # type: ignore[method-assign]
     _add_counter_routes(app, node)
     _add_operator_routes(app, node)
     _add_link_route(app, node)
     _add_error_handlers(app)
 
     @app.before_request
-    async def wait_recovered() -> None:
+    async def before_request() -> Response | None:
+        if request.method not in ("GET", "HEAD"):
+            _check_origin(request)
+        _check_parameters(request)
         if request.path not in _ALWAYS_ANSWERED:
             await node.wait_recovered()
+        if request.method == "OPTIONS" and request.path == "/":  # the whole server, also as `OPTIONS *`
+            return Response("", headers={"Allow": _ALLOWED_SOMEWHERE}, content_type="text/plain")
+        return None
+
+    @app.before_websocket
+    async def before_websocket() -> None:
+        _check_origin(websocket)
+        _check_parameters(websocket)
 
     @app.after_request
     async def sort_allowed(response: Response) -> Response:
@@ -85,18 +106,49 @@ class _Segment(BaseConverter):
 class _Plainly:
     """Shows requests to the framework as gcount understands them.
 
-    Routes match the path as it was sent: an encoded slash belongs to a name, and is refused there. The Host means
-    nothing here, and the framework fails on some of them before any handler of errors is in place.
+    Routes match the path as it was sent: an encoded slash belongs to a name. The Host means nothing here but to tell
+    where a page comes from, and the framework fails on some of them before any handler of errors is in place.
+
+    Args:
+        app: the framework's.
+        is_own_name: whether a host name is the node's.
     """
 
-    def __init__(self, app: Any) -> None:
+    def __init__(self, app: Any, is_own_name: Callable[[str], bool]) -> None:
         self._app = app
+        self._is_own_name = is_own_name
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if "raw_path" in scope:
-            headers = [(b"host", b"gcount"), *(field for field in scope["headers"] if field[0] != b"host")]
-            scope = {**scope, "path": scope["raw_path"].decode("ascii"), "headers": headers}
+        target = split_target(scope["raw_path"]) if "raw_path" in scope else None
+        if target is not None:
+            fields, (host, path) = scope["headers"], target
+            hosts = [value for name, value in fields if name == b"host"] if host is None else [host]
+            scope = {
+                **scope,
+                "path": "/" if path == b"*" else framed_path(path),
+                "headers": [(b"host", b"gcount"), *(field for field in fields if field[0] != b"host")],
+                _FOREIGN: comes_from_elsewhere(fields, hosts[0] if len(hosts) == 1 else None, self._is_own_name),
+            }
         await self._app(scope, receive, send)
+
+
+def _is_own_name(node: Node, name: str) -> bool:
+    """Whether it is a name by which an operator called this node, or a member, so that it leads to one."""
+    members = node.local.replica.membership.actors if node.recovered else ()
+    return name in [node.settings.host.lower(), *(split_address(address)[0] for address in members)]
+
+
+def _check_origin(asked: Request | Websocket) -> None:
+    if asked.scope.get(_FOREIGN):
+        raise ForeignOrigin(
+            "a page of another origin made this request; pages may only read (GET, HEAD), all else is for clients that "
+            "are no browsers"
+        )
+
+
+def _check_parameters(asked: Request | Websocket) -> None:
+    if asked.query_string and asked.url_rule is not None:
+        check_parameters(asked.args, _PARAMETERS.get(asked.url_rule.rule, []))
 
 
 @cache  # there are as many as routes
@@ -154,7 +206,9 @@ def _add_operator_routes(app: QuartTrio, node: Node) -> None:
     @app.get("/health/ready")
     async def ready() -> Response:
         if node.not_ready is not None:
-            return problem(HTTPStatus.SERVICE_UNAVAILABLE, node.not_ready)
+            return problem(
+                HTTPStatus.SERVICE_UNAVAILABLE, "disk_full" if node.recovered else "recovering", node.not_ready
+            )
         return _text("ready")
 
     @app.get("/status")
@@ -170,7 +224,7 @@ def _add_link_route(app: QuartTrio, node: Node) -> None:
     @app.websocket(LINK_PATH)
     async def link() -> Response | None:
         if not node.recovered:
-            return problem(HTTPStatus.SERVICE_UNAVAILABLE, "the node has not finished its start")
+            return problem(HTTPStatus.SERVICE_UNAVAILABLE, "recovering", "the node has not finished its start")
         connection = websocket.scope["state"]["connection"]
         connection.take_over()
         await websocket.accept()
@@ -188,13 +242,14 @@ def _add_error_handlers(app: QuartTrio) -> None:
     @app.errorhandler(HTTPException)
     async def http_error(error: HTTPException) -> Response:
         status, headers = HTTPStatus(error.code or 500), {}
+        code = code_of(status)
         detail = _DETAILS.get(status, "the request can't be answered; the README lists those that can")
         if isinstance(error, MethodNotAllowed):
             headers["Allow"] = ", ".join(sorted(error.valid_methods or []))
             detail = f"this method is not allowed here; allowed: {headers['Allow']}"
         elif isinstance(error, WebsocketMismatch):
-            detail = _MISMATCH_HTTP if has_request_context() else _MISMATCH_WEBSOCKET
-        return problem(status, detail, headers)
+            code, detail = _MISMATCH_HTTP if has_request_context() else _MISMATCH_WEBSOCKET
+        return problem(status, code, detail, headers)
 
     @app.errorhandler(Exception)
     async def unexpected(error: Exception) -> Response:

@@ -8,7 +8,8 @@ ever answers what both would answer alike, and can be switched off.
 
 from collections.abc import Sequence
 from email.utils import formatdate
-from functools import partial
+from functools import cache, partial
+from http import HTTPStatus
 from time import time
 from typing import Final
 
@@ -20,6 +21,7 @@ from gcount.api.connection import Connection
 from gcount.api.desk import Desk
 from gcount.api.plain import CONSISTENT_VALUE, INCREMENT, VALUE, Plain, may_become_plain, parse
 from gcount.api.problems import refusal_problem, unexpected_problem
+from gcount.api.protocol import NO_STORE
 from gcount.api.requests import parse_amount, parse_name
 from gcount.errors import BadRequest, DiskFull, Refusal
 from gcount.node import Node
@@ -152,8 +154,8 @@ class Lane:
     def _render(self, connection: Connection, request: Plain, status: int, fields: bytes, body: bytes) -> bytes:
         self._count(request, status)
         closes = b"connection: close\r\n" if connection.stopping or request.closes else b""
-        head = b"HTTP/1.1 %d \r\n%bcontent-length: %d\r\ndate: %b\r\n%b\r\n%b"
-        return head % (status, fields, len(body), self._now(), closes, body)
+        head = b"%b%bcontent-length: %d\r\ndate: %b\r\n%b\r\n%b"
+        return head % (_begin(status), fields, len(body), self._now(), closes, body)
 
     def _now(self) -> bytes:
         """The time as a Date field has it (RFC 9110, 5.6.7)."""
@@ -169,6 +171,12 @@ class Lane:
             counter = self._node.metrics.requests.labels(request.route, method, str(status))
             self._counters[request.route, status] = counter
         counter.inc()
+
+
+@cache  # there are as many as statuses
+def _begin(status: int) -> bytes:
+    """The beginning of an answer: its status line, and what all answers have."""
+    return b"HTTP/1.1 %d %b\r\n%b: %b\r\n" % (status, HTTPStatus(status).phrase.encode(), *NO_STORE)
 
 
 def _asked(request: Plain) -> tuple[str, int] | None:

@@ -1,7 +1,8 @@
 """Plain requests: the form in which clients write what a node is asked most, found without a general parser.
 
 A plain request is HTTP/1.1 for one of three routes, with a Host, with a Content-Length exactly if it is an increment,
-and with no field that changes how a message is framed or asks for more than an answer (RFC 9112, 3 to 7). One
+and with no field that changes how a message is framed, asks for more than an answer or tells of a browser's page (RFC
+9112, 3 to 7; RFC 6454). One empty line may stand before it. One
 expression describes it, strictly: what it does not match is left to the application, which knows all of HTTP.
 """
 
@@ -13,14 +14,16 @@ VALUE: Final = "/counter/{name}/value"
 CONSISTENT_VALUE: Final = "/counter/{name}/consistent_value"
 
 _SEGMENT = rb"([A-Za-z0-9._~!$&'()*+,;=:@%-]+)"
-_BEGINNING = re.compile(rb"(?:POST|GET) /counter/")
+_BEGINNING = re.compile(rb"(?:\r\n)?(?:POST|GET) /counter/")
 _HEAD = re.compile(
-    rb"(?:POST /counter/" + _SEGMENT + rb"|GET /counter/" + _SEGMENT + rb"/(consistent_)?value) HTTP/1\.1\r\n"
+    rb"(?:\r\n)?+(?:POST /counter/" + _SEGMENT + rb"|GET /counter/" + _SEGMENT + rb"/(consistent_)?value) HTTP/1\.1\r\n"
     rb"((?:[!#$%&'*+.^_`|~0-9A-Za-z-]++:[\t\x20-\x7e]*+\r\n)*+)\r\n"
 )
-# What decides how a request is framed, or asks for more than an answer. No other field means anything to a counter.
+# What decides how a request is framed, asks for more than an answer, or says that a page of a browser asks. No other
+# field means anything to a counter.
 _DECISIVE = re.compile(
-    rb"^(?:(host)|(content-length)|(connection)|transfer-encoding|expect|upgrade|te|trailer|keep-alive|proxy-connection)"
+    rb"^(?:(host)|(content-length)|(connection)|transfer-encoding|expect|upgrade|te|trailer|keep-alive|proxy-connection|origin"
+    rb"|sec-fetch-site)"
     rb":([^\r]*)",
     re.IGNORECASE | re.MULTILINE,
 )

@@ -6,12 +6,10 @@ cost: a hundred requests at a time, streams reset as fast as they are opened, a 
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 from http import HTTPStatus
 from typing import Any, Final
-from urllib.parse import unquote, urlparse
 
 import h11
 from hypercorn.config import Config
@@ -20,13 +18,19 @@ from hypercorn.protocol.events import Body, EndBody, Response
 from hypercorn.protocol.events import Event as StreamEvent
 from hypercorn.protocol.h11 import STREAM_ID, H11Protocol, H11WSConnection
 from hypercorn.protocol.ws_stream import WSStream
+from hypercorn.typing import H11SendableEvent
 
+from gcount.api.problems import code_of, problem_body
+from gcount.api.targets import split_target
 from gcount.throttle import Throttle
 
 # The most bytes that a request's body may take on the wire, whatever the application does with it.
 MAX_BODY_BYTES: Final = 512 * 1024
 # The headers by which an error that hypercorn makes itself is known: it has no body yet.
 _EMPTY_ERROR: Final = [(b"content-length", b"0"), (b"connection", b"close")]
+# No answer is worth keeping: values change, and a cache in between would serve an old one for an exact one.
+NO_STORE: Final = (b"cache-control", b"no-store")
+_UNKNOWN_METHOD: Final = b"UNKNOWN"
 _FRAMING: Final = {b"content-length", b"transfer-encoding"}
 # The headers that hypercorn decodes as ASCII in websocket upgrades.
 _TOKENS: Final = {b"connection", b"sec-websocket-protocol"}
@@ -74,10 +78,31 @@ class _RefusedError(Exception):
 
 
 class _Connection(h11.Connection):
-    """h11's, which takes input after the last request of a connection for an error in that request."""
+    """h11's, which takes two things for errors: input after the last request, and an empty line before a request.
+
+    One such line is passed over, since some clients end the request before with it (RFC 9112, 2.2).
+
+    Attributes:
+        passed_line: whether one stood before the request that is to come.
+    """
+
+    passed_line = False
 
     def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
-        return h11.NEED_DATA if self.their_state is h11.MUST_CLOSE else super().next_event()
+        if self.their_state is h11.MUST_CLOSE:
+            return h11.NEED_DATA
+        if self.their_state is h11.IDLE and not self.passed_line:
+            data = self._receive_buffer  # only h11 itself knows where a request begins in it
+            begins = bytes(data)[:2]
+            if begins == b"\r":
+                return h11.NEED_DATA
+            if begins[:1] == b"\n" or begins == b"\r\n":
+                data.maybe_extract_at_most(1 if begins[:1] == b"\n" else 2)
+                self.passed_line = True
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            self.passed_line = False
+        return event
 
 
 class Protocol(H11Protocol):
@@ -96,9 +121,10 @@ class Protocol(H11Protocol):
         """Whether all input so far was answered, and the next byte begins a request."""
         return (
             self.stream is None
-            and isinstance(self.connection, h11.Connection)
+            and isinstance(self.connection, _Connection)
             and self.connection.our_state is self.connection.their_state is h11.IDLE
             and not self.connection.trailing_data[0]
+            and not self.connection.passed_line
         )
 
     @property
@@ -137,7 +163,7 @@ class Protocol(H11Protocol):
             return
         if isinstance(event, Response) and self._ends_with(event):
             event = Response(event.stream_id, [*event.headers, (b"connection", b"close")], event.status_code)
-        await super().stream_send(event)
+        await self._send_event(event)
         if isinstance(event, EndBody) and isinstance(self.connection, H11WSConnection):
             # The upgrade was refused. hypercorn would keep the connection, deaf and never idle.
             await self.send(Closed())
@@ -175,22 +201,29 @@ class Protocol(H11Protocol):
 
     async def _send_problem(self, status_code: int) -> None:
         status = HTTPStatus(status_code)
-        problem = {
-            "type": "about:blank",
-            "title": status.phrase,
-            "status": status.value,
-            "detail": _DETAILS.get(status, status.description or status.phrase),
-        }
-        body = json.dumps(problem).encode() + b"\n"
+        detail = _DETAILS.get(status, status.description or status.phrase)
+        body = problem_body(status, code_of(status), detail)
         headers = [
             (b"content-type", b"application/problem+json"),
             (b"content-length", b"%d" % len(body)),
             (b"connection", b"close"),
         ]
         answers_head = self._method == b"HEAD" and self.connection.our_state is h11.SEND_RESPONSE
-        await super().stream_send(Response(stream_id=STREAM_ID, headers=headers, status_code=status_code))
+        await self._send_event(Response(stream_id=STREAM_ID, headers=headers, status_code=status_code))
         if not answers_head:
-            await super().stream_send(Body(stream_id=STREAM_ID, data=body))
+            await self._send_event(Body(stream_id=STREAM_ID, data=body))
+
+    async def _send_event(self, event: StreamEvent) -> None:
+        """Send an event as hypercorn does, with what it leaves out of a head."""
+        if isinstance(event, Response):
+            await self._send_h11_event(_head(event.status_code, [*event.headers, *self.config.response_headers("h11")]))
+        else:
+            await super().stream_send(event)
+
+    async def _send_h11_event(self, event: H11SendableEvent) -> None:
+        if isinstance(event, h11.InformationalResponse) and not event.reason:  # 100, which hypercorn sends by itself
+            event = _head(event.status_code, event.headers.raw_items())
+        await super()._send_h11_event(event)
 
     async def _check_protocol(self, event: h11.Request) -> None:
         """Refuse what is not HTTP/1, what is framed in two ways (RFC 9112, 6.1) and what nobody behind can read.
@@ -202,18 +235,20 @@ class Protocol(H11Protocol):
             raise _RefusedError(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED)
         framed_twice = {name for name, _ in event.headers} >= _FRAMING
         tokens = b"".join([value for name, value in event.headers if name in _TOKENS])
-        if framed_twice or not tokens.isascii() or not _has_path(event.target):
+        if framed_twice or not tokens.isascii() or not _is_answered(event.method, event.target):
             raise _RefusedError(HTTPStatus.BAD_REQUEST)
 
     async def _create_stream(self, request: h11.Request) -> None:
         """Start the application on a request, without the extensions that a websocket client offers.
 
         The only one that hypercorn knows is compression, and it inflates each piece of input, a thousandfold
-        if made so, before it looks at the size.
+        if made so, before it looks at the size. It also takes a method in small letters for the one in capitals,
+        which is another one (RFC 9110, 9.1) and known to no route.
         """
-        if any(name == b"sec-websocket-extensions" for name, _ in request.headers):
+        method = request.method if request.method.isupper() else _UNKNOWN_METHOD
+        if method != request.method or any(name == b"sec-websocket-extensions" for name, _ in request.headers):
             request = h11.Request(
-                method=request.method,
+                method=method,
                 headers=[field for field in request.headers if field[0] != b"sec-websocket-extensions"],
                 target=request.target,
                 http_version=request.http_version,
@@ -223,12 +258,13 @@ class Protocol(H11Protocol):
             self.connection.buffer.clear()  # it came with a request that the application refuses already
 
 
-def _has_path(target: bytes) -> bool:
-    """Say whether Quart will find a path in a request target, which it takes for granted."""
-    path = unquote(target.partition(b"?")[0].decode("ascii"))
-    if path.startswith("/") or path == "*":
-        return True
-    try:
-        return urlparse(path).path.startswith("/")
-    except ValueError:
-        return False
+def _head(status: int, headers: list[tuple[bytes, bytes]]) -> h11.Response | h11.InformationalResponse:
+    """The head of an answer, with its reason phrase, and not to be stored."""
+    kind = h11.Response if status >= HTTPStatus.OK else h11.InformationalResponse
+    return kind(status_code=status, headers=[*headers, NO_STORE], reason=HTTPStatus(status).phrase.encode())
+
+
+def _is_answered(method: bytes, target: bytes) -> bool:
+    """Whether a request has a path, or asks about the whole server."""
+    found = split_target(target)
+    return found is not None and (found[1] != b"*" or method == b"OPTIONS")

@@ -93,7 +93,7 @@ def parse_name(raw: bytes) -> str:
         name = raw.decode()
         if valid_name(name):
             return name
-    allowed = f"1 to {MAX_NAME_BYTES} bytes of UTF-8, no control characters and no '/'"
+    allowed = f"1 to {MAX_NAME_BYTES} bytes of UTF-8 and no control characters"
     raise CommandError(f"ERR the counter's name is not allowed: {allowed}")
 
 
@@ -104,8 +104,8 @@ def parse_names(raw: list[bytes]) -> list[str] | None:
             return [parse_name(raw[0])] * len(raw)
         except CommandError:
             return None
-    text = b"/".join(raw).decode("ascii", "replace")  # which no name may contain
-    names = text.split("/")
+    text = b" ".join(raw).decode("ascii", "replace")  # which few names contain; those are looked at one by one
+    names = text.split(" ")
     if not (text.isascii() and text.isprintable() and len(names) == len(raw)):
         return None
     return names if all(names) and max(map(len, names)) <= MAX_NAME_BYTES else None

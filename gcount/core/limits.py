@@ -27,11 +27,11 @@ MAX_MESSAGE_BYTES = 256 * 1024  # what a receiver takes
 FRAME_BYTES = 256 * 1024  # what the log aims at for one frame of a big batch
 MAX_FRAME_BYTES = 1024 * 1024
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f/]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def valid_name(name: str) -> bool:
-    """Whether a counter may be called that: 1 to 255 bytes of UTF-8, no control characters, no `/`."""
+    """Whether a counter may be called that: 1 to 255 bytes of UTF-8, no control characters."""
     if not name or len(name) > MAX_NAME_BYTES or _CONTROL.search(name):
         return False
     try:

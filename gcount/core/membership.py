@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from gcount.core.limits import MAX_HOST_BYTES, MAX_MEMBERS, MAX_VERSION
-from gcount.errors import BadRequest
+from gcount.errors import BadConfig
 
 _HOST_LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)\Z")
 _IPV6 = re.compile(r"\[[0-9A-Fa-f:.]{2,45}(%[A-Za-z0-9._-]{1,15})?\]\Z")
@@ -52,13 +52,13 @@ class Membership(msgspec.Struct, frozen=True, array_like=True):
             This one when the set is the same; else one that wins over it.
 
         Raises:
-            BadRequest: the version has reached its limit, which only a hostile node can bring about.
+            BadConfig: the version has reached its limit, which only a hostile node can bring about.
         """
         wanted = tuple(sorted(set(actors)))
         if wanted == self.actors:
             return self
         if self.version >= MAX_VERSION:
-            raise BadRequest(f"the config's version is {self.version} and can't grow any more")
+            raise BadConfig(f"the config's version is {self.version} and can't grow any more")
         return Membership(max(self.version + 1, now_ms), wanted)
 
     def valid(self) -> bool:
@@ -74,7 +74,7 @@ def valid_address(text: str) -> bool:
     """Whether one that arrived over a wire is spelled as `normalise_address` does."""
     try:
         return normalise_address(text, 0) == text
-    except BadRequest:
+    except BadConfig:
         return False
 
 
@@ -100,15 +100,15 @@ def parse_actors(body: object, own_port: int) -> list[str]:
         own_port: for entries that name no port.
 
     Raises:
-        BadRequest: it is not `{"actors": [...]}` with 1 to 128 good entries, or one of them can be nobody's address.
+        BadConfig: it is not `{"actors": [...]}` with 1 to 128 good entries, or one of them can be nobody's address.
     """
     if not isinstance(body, dict) or "actors" not in body:
-        raise BadRequest('a config is a JSON object like {"actors": ["10.0.0.1", "10.0.0.2:7777"]}')
+        raise BadConfig('a config is a JSON object like {"actors": ["10.0.0.1", "10.0.0.2:7777"]}')
     actors = body["actors"]
     if not isinstance(actors, list) or not actors:
-        raise BadRequest('"actors" must be a list of at least one address')
+        raise BadConfig('"actors" must be a list of at least one address')
     if len(actors) > MAX_MEMBERS:
-        raise BadRequest(f'"actors" has {len(actors)} entries; at most {MAX_MEMBERS} are allowed')
+        raise BadConfig(f'"actors" has {len(actors)} entries; at most {MAX_MEMBERS} are allowed')
     return [_reachable(normalise_address(actor, own_port)) for actor in actors]
 
 
@@ -116,14 +116,14 @@ def normalise_address(text: object, default_port: int) -> str:
     """One spelling for each address: `host:port`, host in lower case, IPv6 compressed and in brackets.
 
     Raises:
-        BadRequest: the text is not an IPv4 address, an [IPv6] address or a host name with an optional :port.
+        BadConfig: the text is not an IPv4 address, an [IPv6] address or a host name with an optional :port.
     """
     if not isinstance(text, str):
-        raise BadRequest(f"an actor must be a string, not {type(text).__name__}")
+        raise BadConfig(f"an actor must be a string, not {type(text).__name__}")
     host, port = _split(text.strip())
     number = default_port if port is None else int(port) if _PORT.match(port) else -1
     if not 0 <= number <= 65535 or (port is not None and number == 0):
-        raise BadRequest(f"bad port in actor {_shown(text)}: 1 to 65535 is allowed")
+        raise BadConfig(f"bad port in actor {_shown(text)}: 1 to 65535 is allowed")
     return f"{_normalise_host(host, text)}:{number}"
 
 
@@ -142,9 +142,9 @@ def _reachable(address: str) -> str:
         return address  # a name
     ip = getattr(ip, "ipv4_mapped", None) or ip
     if ip.is_unspecified:
-        raise BadRequest(f"bad actor {host}: it means every address of a machine; name the one that others reach it by")
+        raise BadConfig(f"bad actor {host}: it means every address of a machine; name the one that others reach it by")
     if ip.is_multicast or ip == _BROADCAST:
-        raise BadRequest(f"bad actor {host}: it is the address of many machines; each actor is one node")
+        raise BadConfig(f"bad actor {host}: it is the address of many machines; each actor is one node")
     return address
 
 
@@ -172,7 +172,7 @@ def _normalise_host(host: str, text: str) -> str:
     labels = host.removesuffix(".").split(".")
     named = all(_HOST_LABEL.match(label) for label in labels) and not labels[-1].isdigit()
     if not named or len(host) > MAX_HOST_BYTES:
-        raise BadRequest(
+        raise BadConfig(
             f"bad actor {_shown(text)}: an IPv4 address, [IPv6] or host name with an optional :port is allowed"
         )
     return ".".join(labels).lower()

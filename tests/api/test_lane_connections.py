@@ -228,7 +228,7 @@ async def test_a_node_that_takes_long_to_recover_says_so(path: str) -> None:
         client = await server.dial()
         for request in (value(b"a"), post(b"a", b"1"), consistent(b"a")):
             await client.send(request)
-            assert b"503 \r\ncontent-length: " in await client.answer()
+            assert statuses(await client.answer()) == [503]
 
 
 @pytest.mark.parametrize("path", PATHS)

@@ -1,4 +1,4 @@
-"""Plain requests against h11, the parser behind the application: what one takes, the other takes alike."""
+"""Plain requests against the parser behind the application (h11): what one takes, the other takes alike."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gcount.api.plain import CONSISTENT_VALUE, INCREMENT, VALUE, Plain, may_become_plain, parse
-from gcount.api.protocol import http_config
+from gcount.api.protocol import _Connection, http_config
 
 SOME = settings(max_examples=100, derandomize=True, deadline=None, database=None)
 MANY = settings(SOME, max_examples=250)
@@ -46,7 +46,7 @@ class Seen:
 
 def seen_by_h11(data: bytes) -> Seen | None:
     """None when h11 refuses the request, or finds only a part of its head."""
-    connection = h11.Connection(h11.SERVER, max_incomplete_event_size=http_config().h11_max_incomplete_size)
+    connection = _Connection(h11.SERVER, max_incomplete_event_size=http_config().h11_max_incomplete_size)
     connection.receive_data(data)
     body, complete = b"", False
     try:
@@ -132,7 +132,7 @@ strange_value = st.sampled_from(
 strange = st.tuples(
     lookalike | name_bytes | st.sampled_from([b"Host ", b"Content-Length\t", b"", b" A"]), strange_value
 )
-FLAWS = ("method", "path", "version", "decisive", "strange", "end", "colon", "no host", "no length")
+FLAWS = ("method", "line", "path", "version", "decisive", "strange", "end", "colon", "no host", "no length")
 
 
 @st.composite
@@ -170,7 +170,8 @@ def requests(draw: st.DrawFn) -> bytes:
     if "end" in flaws:
         ends[draw(st.integers(0, len(ends) - 1))] = draw(st.sampled_from([b"\n", b"\r", b"\r\r\n", b"\r\n\r\n"]))
     lines = [method + b" " + path + b" " + version, *lines, b""]
-    return b"".join(line + end for line, end in zip(lines, ends, strict=True)) + body
+    before = draw(st.sampled_from([b"\r\n", b"\n", b"\r\n\r\n", b"\r", b" \r\n"])) if "line" in flaws else b""
+    return before + b"".join(line + end for line, end in zip(lines, ends, strict=True)) + body
 
 
 @st.composite
@@ -286,6 +287,10 @@ def test_the_connection_field_decides_alike(field: bytes, closes: bool) -> None:
         b"Trailer: a",
         b"Keep-Alive: timeout=5",
         b"Proxy-Connection: close",
+        b"Origin: http://h",
+        b"origin: null",
+        b"Sec-Fetch-Site: cross-site",
+        b"Sec-Fetch-Site: same-origin",
         b"Host: h",
         b"Content-Length: 1",
         b"Content-Length: 2",

@@ -279,9 +279,9 @@ async def test_the_limit_of_counters_refuses_new_names_only() -> None:
         ("INCRBY x 01", "ERR value is not an integer or out of range"),
         ("INCRBY x 1.5", "ERR value is not an integer or out of range"),
         (f"INCRBY x {BIG + 1}", "ERR value is not an integer or out of range"),
-        ("INCR a/", "ERR the counter's name is not allowed: 1 to 255 bytes of UTF-8"),
+        ("INCR a\x7f", "ERR the counter's name is not allowed: 1 to 255 bytes of UTF-8"),
         ("GET " + "x" * 256, "ERR the counter's name is not allowed: 1 to 255 bytes of UTF-8"),
-        ("MGET x a/", "ERR the counter's name is not allowed: 1 to 255 bytes of UTF-8"),
+        ("MGET x a\x7f", "ERR the counter's name is not allowed: 1 to 255 bytes of UTF-8"),
         ("GET", "ERR wrong number of arguments for 'get' command"),
         ("incr a b", "ERR wrong number of arguments for 'incr' command"),
         ("FOO bar baz", "ERR unknown command 'FOO', with args beginning with: 'bar' 'baz'"),
@@ -576,7 +576,7 @@ COMMANDS = st.one_of(
     st.builds("MGET {} {}".format, NAMES, NAMES),
     st.builds("EXISTS {} {}".format, NAMES, NAMES),
     st.builds("STRLEN {}".format, NAMES),
-    st.sampled_from(["PING", "DBSIZE", "SCAN 0", "SET a 1", "NOPE", "GET a/", "WAIT 0 0", "GCOUNT.CONSISTENT a 1"]),
+    st.sampled_from(["PING", "DBSIZE", "SCAN 0", "SET a 1", "NOPE", "GET a\x7f", "WAIT 0 0", "GCOUNT.CONSISTENT a 1"]),
 )
 
 

@@ -144,7 +144,7 @@ def problem(response: bytes) -> dict[str, object]:
     assert b"content-type: application/problem+json" in head
     found: dict[str, object] = json.loads(body)
     assert f"HTTP/1.1 {found['status']} ".encode() in head
-    assert found.keys() == {"type", "title", "status", "detail"}
+    assert found.keys() == {"type", "title", "status", "detail", "code"}
     return found
 
 
