@@ -98,6 +98,10 @@ class Members:
         members = (self.met.get(address) for address in self.others)
         return any(hello.node == node for hello in members if hello is not None)
 
+    def is_at_home(self, boot: bytes) -> bool:
+        """Whether that start of a node answers at an address that this node dials."""
+        return any(hello.boot == boot for hello in self.met.values())
+
     def is_members(self, incarnation: bytes) -> bool:
         """Whether a member that was met runs, or ran, under an incarnation."""
         return any(incarnation == hello.incarnation or incarnation in hello.retired for hello in self.met.values())
