@@ -80,7 +80,7 @@ class Acceptor:
             accepted = _Accepted(
                 self._local, talk, hello, visit, promote, self._strangers_aside, self._boots, self._handover.kept
             )
-            self._local.guard.met(hello, caller)
+            self._local.guard.met(hello, caller, member=False)
             twin = self._supersede(hello)
             self._links[accepted] = None
             try:

@@ -56,7 +56,7 @@ class Asker:
                 _, answer = await say_hello(local, Conversation(link, local.metrics.link_bytes, "config"))
                 answers[address] = answer
                 if answer is not None:
-                    local.guard.met(answer, address)
+                    local.guard.met(answer, address, member=True)
         except* LinkError:
             pass
         finally:

@@ -79,7 +79,7 @@ async def heed(local: Local, peer: Peer, talk: Conversation, said: wire.Hello, a
     members, guard = local.members, local.guard
     members.met[peer.address] = answer
     members.hear_of(answer.digest)
-    guard.met(answer, peer.address)
+    guard.met(answer, peer.address, member=True)
     async with beating(peer, talk):
         memberships_exchanged = await local.adopt(answer.membership)
         if guard.is_twin(answer):

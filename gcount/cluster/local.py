@@ -175,6 +175,14 @@ class Local:
         self.guard.minted()
         self.on_identity()
 
+    def look_for_forks(self) -> None:
+        """Say of which incarnations deltas have told two histories; those of no member are anybody's to make up."""
+        for incarnation, version in self.replica.counters.forks.items():
+            if self.replica.identity.owns(incarnation) or self.members.is_members(incarnation):
+                self.guard.show_fork(incarnation, version + 1, "a member told less of it than is known here")
+            else:
+                self.guard.claim_fork(incarnation, "a node that is no member told less of it than is known here")
+
     async def wait_news(self) -> None:
         """Return when a confirmation, an own address, a membership or an identity is news."""
         await self._news.wait()

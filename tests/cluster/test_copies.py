@@ -1,4 +1,4 @@
-"""A copy of a member's directory outside the config: it is refused, and two histories of one incarnation are said."""
+"""A copy of a member's directory outside the config is refused, with its counts and its config."""
 
 import pytest
 import trio
@@ -6,12 +6,8 @@ import trio.lowlevel
 from trio.testing import MockClock
 
 from gcount.core import replica as replicas
-from gcount.core import wire
-from gcount.core.counters import Delta
 from gcount.errors import IncarnationLimitReached, ReadUnavailable
-from gcount.status import status
 from tests.cluster.test_identity import incarnation, retired
-from tests.simulation.caller import HELLO, call, hello
 from tests.simulation.cluster import Host, SimCluster, address_of, open_cluster
 
 
@@ -264,45 +260,3 @@ async def test_a_restart_beside_its_own_dead_connections_is_no_copy(autojump_clo
         await cluster[3].node.increment("x", 1)
         await cluster.converged("x", 2)
         assert incarnation(cluster[3]) == before
-
-
-async def test_a_former_life_that_asked_before_its_node_started_again_makes_no_two_histories(
-    autojump_clock: MockClock,
-) -> None:
-    async with open_cluster(2) as cluster, call(cluster, cluster[2]) as caller:
-        await cluster[1].node.increment("x", 1)
-        await cluster.converged("x", 1)
-        identity = cluster[1].node.local.replica.identity
-        await cluster[1].kill()
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(cluster[1].start)
-            answer = await caller.ask(hello(node=identity.node, incarnation=identity.incarnation))
-        assert isinstance(answer, wire.Refused)  # whoever it was may dial again
-        assert status(cluster[2].node)["two_histories"] == []
-
-
-async def test_a_delta_that_tells_less_than_is_known_shows_two_histories(autojump_clock: MockClock) -> None:
-    """Cells only grow, so a later version with a lower cell is of another history."""
-    async with open_cluster(2) as cluster, call(cluster, cluster[2]) as caller:
-        await caller.ask(HELLO)
-        await caller.ask(wire.Push(1, True, [Delta(HELLO.incarnation, 0, 3, {"x": 5})]))
-        await caller.ask(wire.Push(2, True, [Delta(HELLO.incarnation, 2, 4, {"x": 4})]))
-        assert cluster[2].node.value("x") == 5
-        shown = status(cluster[2].node)["two_histories"]
-        assert shown == [{"incarnation": HELLO.incarnation.hex(), "from_version": 4}]
-
-
-async def test_a_member_that_knows_more_of_an_incarnation_that_was_counted_under_is_said(
-    autojump_clock: MockClock,
-) -> None:
-    """As when a machine is set back with its memory: nothing is asked, as nothing was started."""
-    async with open_cluster(2) as cluster:
-        one, two = cluster.hosts
-        await one.node.increment("x", 1)
-        await cluster.converged("x", 1)
-        life = incarnation(one)
-        one.node.local.guard.heard(two.address, b"two".ljust(16), 7)
-        assert one.node.local.guard.forks == {life: 1}
-        assert status(one.node)["two_histories"] == [{"incarnation": life.hex(), "from_version": 1}]
-        await one.node.increment("x", 1)
-        assert retired(one) == (life,)
