@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from random import Random
 
+import structlog
 import trio
 
 from gcount.cluster.identity_guard import IdentityGuard
@@ -17,6 +18,8 @@ from gcount.core.wire import PROTOCOL, Hello
 from gcount.errors import DiskFull
 from gcount.metrics import Metrics
 from gcount.storage.commits import Committer
+
+logger: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
 class Local:
@@ -132,8 +135,10 @@ class Local:
             self._members_changed()
 
     def lost_self(self, entry: str) -> None:
-        """An entry of the membership is not this node."""
+        """An entry of the membership is not this node; the proof that it is may have been out of date for long."""
         if self.members.disproves(entry):
+            if entry in self.replica.membership.actors:
+                logger.warning("no longer this node", entry=entry, effect="it is dialled, and consistent reads need it")
             self._members_changed()
 
     def _members_changed(self) -> None:

@@ -52,6 +52,11 @@ class Members:
         return next(iter(self.here), None)
 
     @property
+    def is_outside(self) -> bool:
+        """Whether no entry of the membership is this node: as when none was proven, or each was disproved since."""
+        return not any(entry in self._proven for entry in self._replica.membership.actors)
+
+    @property
     def others(self) -> list[str]:
         """All entries but this node's own: each of them has to be another node."""
         own = self.self_address
