@@ -77,6 +77,8 @@ async def heed(local: Local, peer: Peer, talk: Conversation, said: wire.Hello, a
         answer: what it answered.
     """
     members, guard = local.members, local.guard
+    for entry in members.entries_of(answer):  # what it confirmed under the old id it must not confirm as another node
+        guard.standing.forget(entry)
     members.met[peer.address] = answer
     members.hear_of(answer.digest)
     guard.met(answer, peer.address, member=True)

@@ -83,6 +83,10 @@ class Members:
         self.met.pop(entry, None)
         self._proven.pop(entry, None)
 
+    def entries_of(self, hello: Hello) -> list[str]:
+        """Where the same start of a node was met under another id: it has taken a new one since."""
+        return [entry for entry, met in self.met.items() if met.boot == hello.boot and met.node != hello.node]
+
     def ask(self, challenge: bytes) -> None:
         """A hello with that challenge is about to be sent."""
         self._challenges[challenge] = False
