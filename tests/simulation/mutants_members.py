@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from gcount.cluster import copies
+from gcount.cluster.local import Local
 from gcount.cluster.members import Members
 from gcount.cluster.peer import Peer
 from gcount.core import limits
 from gcount.core.reading import Round
 from gcount.core.records import Identity
 from gcount.core.replica import Replica
+from gcount.core.wire import Hello
 from tests.simulation.planted import mutant
 
 # Which node is at an address
@@ -37,6 +40,17 @@ def round_counts_addresses(_: Any) -> Any:
 def held_one_version_early(has: Any) -> Any:
     """Who has the version before has this one."""
     return lambda self, versions: has(self, {who: version - 1 for who, version in versions.items()})
+
+
+@mutant(copies, "_originals")
+def copy_named_by_its_own_config(originals: Any) -> Any:
+    """A copy of a member's directory that only a config of its own names is let in with that."""
+
+    def change(local: Local, peers: Any, hello: Hello, since: float) -> list[str]:
+        told = local.replica.membership.merge(hello.membership).actors
+        return [] if hello.entry in told else originals(local, peers, hello, since)
+
+    return change
 
 
 # What an owner knows of its lives
