@@ -100,7 +100,7 @@ class Acceptor:
         hello = await talk.receive_first(HELLO_TIMEOUT)
         if not isinstance(hello, wire.Hello):
             raise ProtocolError(f"a {type(hello).__name__} came where a Hello should")
-        reason = ""
+        reason, config = "", 0
         if hello.protocol != wire.PROTOCOL:
             reason = f"this node speaks protocol {wire.PROTOCOL}, not {hello.protocol}"
         elif hello.cluster != self._local.cluster:
@@ -109,8 +109,9 @@ class Acceptor:
             reason = "this node did not say that just now: somebody repeats its hello"
         else:
             reason = await reason_to_refuse(self._local, self._peers, hello)
+            config = self._local.replica.membership.version
         if reason:
-            await talk.send(wire.Refused(reason))
+            await talk.send(wire.Refused(reason, config))
             raise LinkRefused(reason)
         return hello
 

@@ -47,7 +47,7 @@ async def say_hello(local: Local, talk: Conversation, resumes: int = 0) -> tuple
     finally:
         came_in = local.members.answered(challenge)
     if isinstance(answer, wire.Refused):
-        raise LinkRefused(f"refused by the peer: {answer.reason}")
+        raise LinkRefused(f"refused by the peer: {answer.reason}", answer.config)
     if not isinstance(answer, wire.Hello):
         raise ProtocolError(f"a {type(answer).__name__} came where a Hello should")
     if answer.boot != local.boot:

@@ -233,6 +233,24 @@ async def test_a_member_with_the_past_of_another_one_is_let_in_though_it_can_not
         await cluster.eventually(lambda: all(host.node.value("x") == 101 for host in cluster.hosts))
 
 
+async def test_a_config_that_names_a_copy_wins_over_the_newer_one_by_which_it_stood_alone(
+    autojump_clock: MockClock,
+) -> None:
+    """It is posted to the original, which the copy takes for a copy by then."""
+    async with open_cluster(3) as cluster:
+        original = cluster[1]
+        await original.node.increment("x", 1)
+        await cluster.converged("x", 1)
+        copy = await staging_copy(cluster, original)
+        await refused_by_all(cluster, copy)
+        await copy.node.increment("x", 100)
+        copy.clock_skew = 3600
+        await copy.node.configure({"actors": [copy.address]})
+        await trio.sleep(copy.timeout + 1)  # it dials the former members no more
+        await cluster.configure(*cluster.hosts)
+        await cluster.converged("x", 101)
+
+
 async def test_a_member_that_is_started_at_another_address_is_no_copy(autojump_clock: MockClock) -> None:
     """Nobody answers at its old one."""
     async with open_cluster(3) as cluster:
