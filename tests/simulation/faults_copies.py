@@ -73,7 +73,7 @@ def _put_copy(nemesis: Nemesis, host: Host) -> Host:
 
 
 async def copy_stands_alone(nemesis: Nemesis) -> None:
-    """After all faults, a copy outside the config gets a config of itself; no member that hears the original follows."""
+    """After all faults, a copy outside the config is told to stand alone; no member that hears the original follows."""
     copy, cluster = nemesis.twin, nemesis.cluster
     if copy is None or nemesis.clients.swapped:
         return
