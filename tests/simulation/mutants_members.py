@@ -53,6 +53,12 @@ def copy_named_by_its_own_config(originals: Any) -> Any:
     return change
 
 
+@mutant(copies.Visit, "counts")
+def copy_let_in_for_good(_: Any) -> Any:
+    """A copy that was let in while its original was down is never judged again."""
+    return lambda self: True
+
+
 # What an owner knows of its lives
 
 
