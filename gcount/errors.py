@@ -96,7 +96,16 @@ class ProtocolError(LinkError):
 
 
 class LinkRefused(LinkError):
-    """One end will not talk to the other, and says why."""
+    """One end will not talk to the other, and says why.
+
+    Args:
+        reason: why.
+        config: the version of the config that the other end has told; 0 if none.
+    """
+
+    def __init__(self, reason: str, config: int = 0) -> None:
+        super().__init__(reason)
+        self.config = config
 
 
 class Fatal(GcountError):

@@ -302,8 +302,7 @@ class Node:
         self.local.adopt_missed()
         if self.local.replica.salvage:
             self.local.tell_news()  # there may be more of it
-        for incarnation, version in self.local.replica.counters.forks.items():
-            self.local.guard.show_fork(incarnation, version + 1, "a member told less of it than is known here")
+        self.local.look_for_forks()
 
     async def wait_recovered(self) -> None:
         """Return when the start is over: what comes a moment too early waits, as long as it would for a peer.

@@ -10,7 +10,7 @@ from typing import TypeVar
 import trio
 
 from gcount.cluster.conversation import Conversation
-from gcount.cluster.copies import find_original
+from gcount.cluster.copies import Visit, reason_to_refuse
 from gcount.cluster.greeting import telling_to_wait
 from gcount.cluster.handover import Handover
 from gcount.cluster.local import Local
@@ -76,10 +76,11 @@ class Acceptor:
         talk = Conversation(link, self._local.metrics.link_bytes, "accepted")
         try:
             hello = await self._first(talk)
+            visit = Visit(self._local, self._peers, hello)
             accepted = _Accepted(
-                self._local, talk, hello, promote, self._strangers_aside, self._boots, self._handover.kept
+                self._local, talk, hello, visit, promote, self._strangers_aside, self._boots, self._handover.kept
             )
-            self._local.guard.met(hello, caller)
+            self._local.guard.met(hello, caller, member=False)
             twin = self._supersede(hello)
             self._links[accepted] = None
             try:
@@ -99,20 +100,18 @@ class Acceptor:
         hello = await talk.receive_first(HELLO_TIMEOUT)
         if not isinstance(hello, wire.Hello):
             raise ProtocolError(f"a {type(hello).__name__} came where a Hello should")
-        reason = ""
+        reason, config = "", 0
         if hello.protocol != wire.PROTOCOL:
             reason = f"this node speaks protocol {wire.PROTOCOL}, not {hello.protocol}"
         elif hello.cluster != self._local.cluster:
             reason = f"this node belongs to cluster {self._local.cluster!r}, not to {hello.cluster!r}"
         elif hello.boot == self._local.boot and not self._local.members.came_in(hello.challenge):
             reason = "this node did not say that just now: somebody repeats its hello"
-        elif original := await find_original(self._local, self._peers, hello):
-            reason = (
-                f"this node runs on a copy of the data directory of the member at {original}, which is up: "
-                "start it with an empty directory, or with another --cluster name"
-            )
+        else:
+            reason = await reason_to_refuse(self._local, self._peers, hello)
+            config = self._local.replica.membership.version
         if reason:
-            await talk.send(wire.Refused(reason))
+            await talk.send(wire.Refused(reason, config))
             raise LinkRefused(reason)
         return hello
 
@@ -132,7 +131,8 @@ class Acceptor:
         local = self._local
         async with telling_to_wait(talk, hello):
             # In this order: a node that this very membership removes may push what others count until it is in force.
-            await local.adopt(hello.membership)
+            if accepted.visit.counts():
+                await local.adopt(hello.membership)
             await local.settle()
         self._peers.called(hello.node)
         lives = (hello.incarnation, *hello.retired)
@@ -152,12 +152,14 @@ class _Accepted:
         local: Local,
         talk: Conversation,
         hello: wire.Hello,
+        visit: Visit,
         promote: Callable[[], bool],
         strangers_aside: Callable[[], int],
         boots: Boots,
         kept: Kept,
     ) -> None:
         self.hello = hello
+        self.visit = visit
         self._own = {hello.incarnation, *hello.retired}
         self._strangers_aside = strangers_aside
         self._boots = boots
@@ -214,11 +216,13 @@ class _Accepted:
                         self._local.release(name, self)
                     case wire.Members(membership=membership):
                         self.intake.membership = self.intake.membership.merge(membership)
-                        self._errand(nursery, self._local.adopt, membership)
+                        if self.visit.counts():
+                            self._errand(nursery, self._local.adopt, membership)
                     case _:
                         raise ProtocolError(f"a {type(message).__name__} came from the dialling end")
 
     def _beat(self) -> None:
+        self.visit.counts()  # or the link ends
         if not self._promoted and self.is_member:
             self._promoted = self._promote()
         self._kept.expire(trio.current_time())
@@ -227,6 +231,7 @@ class _Accepted:
         self._answer(wire.Beaten(self.intake.news(replica.counters.digest()), newer))
 
     def _push(self, nursery: trio.Nursery, push: wire.Push) -> None:
+        counts = self.visit.counts()
         deltas = self.intake.pushed(push)
         if deltas is None and not self.is_member and self._strangers_aside() > MAX_STRANGER_CELLS:
             raise ProtocolError(
@@ -236,7 +241,8 @@ class _Accepted:
             self._answer(self.intake.ack({}))
         else:
             # Staged at once, not by the errand: what another boot's hello has to wait for must be seen waiting.
-            commit = self._local.committer.take(self._permitted(deltas), urgent=push.urgent and self.is_member)
+            permitted = self._permitted(deltas) if counts else []
+            commit = self._local.committer.take(permitted, urgent=push.urgent and self.is_member)
             self._errand(nursery, self._ack_when_durable, (commit, deltas))
 
     async def _ack_when_durable(self, pushed: tuple[Commit, list[Delta]]) -> None:

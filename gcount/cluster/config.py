@@ -11,9 +11,9 @@ from gcount.cluster.greeting import say_hello
 from gcount.cluster.local import Local
 from gcount.cluster.peers import Peers
 from gcount.cluster.transport import Transport
-from gcount.core.membership import shared_nodes
+from gcount.core.membership import Membership, shared_nodes
 from gcount.core.wire import Hello
-from gcount.errors import LinkError
+from gcount.errors import LinkError, LinkRefused, leaves
 
 ASK_WITHIN = 1.0  # seconds in which members tell which config they know, before another one is posted
 MAX_ASKED = 32  # at a time, for all lists that are being posted
@@ -32,21 +32,26 @@ class Asker:
         self._transport = transport
         self._limiter = trio.CapacityLimiter(MAX_ASKED)
 
-    async def ask(self, addresses: Iterable[str]) -> dict[str, Hello | None]:
-        """The hellos of the nodes at some addresses, as far as they answer in time; None where it is this node itself.
+    async def ask(self, addresses: Iterable[str]) -> tuple[dict[str, Hello | None], int]:
+        """Ask the nodes at some addresses, as far as they answer in time.
 
         Args:
             addresses: where to ask, the most important ones first.
+
+        Returns:
+            Their hellos, None where it is this node itself; and the newest version of a config that those told which
+            refuse to talk, as they take this node for a copy.
         """
         answers: dict[str, Hello | None] = {}
+        versions = [0]
         with trio.move_on_after(ASK_WITHIN):
             async with trio.open_nursery() as nursery:
                 for address in dict.fromkeys(addresses):
                     await self._limiter.acquire_on_behalf_of(token := object())
-                    nursery.start_soon(self._ask, address, answers, token)
-        return answers
+                    nursery.start_soon(self._ask, address, answers, versions, token)
+        return answers, max(versions)
 
-    async def _ask(self, address: str, answers: dict[str, Hello | None], token: object) -> None:
+    async def _ask(self, address: str, answers: dict[str, Hello | None], versions: list[int], token: object) -> None:
         local = self._local
         try:
             if await self._transport.is_self(address):
@@ -56,9 +61,9 @@ class Asker:
                 _, answer = await say_hello(local, Conversation(link, local.metrics.link_bytes, "config"))
                 answers[address] = answer
                 if answer is not None:
-                    local.guard.met(answer, address)
-        except* LinkError:
-            pass
+                    local.guard.met(answer, address, member=True)
+        except* LinkError as group:
+            versions += [error.config for error in leaves(group) if isinstance(error, LinkRefused)]
         finally:
             self._limiter.release_on_behalf_of(token)
 
@@ -81,10 +86,12 @@ async def post_config(local: Local, asker: Asker, actors: list[str], now_ms: Cal
     Raises:
         BadRequest, DiskFull: nothing was changed.
     """
-    answers = await asker.ask([*actors, *local.replica.membership.actors])
+    answers, version = await asker.ask([*actors, *local.replica.membership.actors])
     known = local.replica.membership
     for answer in answers.values():
         known = known.merge(answer.membership if answer else known)
+    if version > known.version:
+        known = Membership(version)  # whoever its members are
     posted = known.post(actors, now_ms())
     if posted != local.replica.membership:
         await local.committer.adopt(posted).wait()

@@ -47,7 +47,7 @@ async def say_hello(local: Local, talk: Conversation, resumes: int = 0) -> tuple
     finally:
         came_in = local.members.answered(challenge)
     if isinstance(answer, wire.Refused):
-        raise LinkRefused(f"refused by the peer: {answer.reason}")
+        raise LinkRefused(f"refused by the peer: {answer.reason}", answer.config)
     if not isinstance(answer, wire.Hello):
         raise ProtocolError(f"a {type(answer).__name__} came where a Hello should")
     if answer.boot != local.boot:
@@ -77,9 +77,11 @@ async def heed(local: Local, peer: Peer, talk: Conversation, said: wire.Hello, a
         answer: what it answered.
     """
     members, guard = local.members, local.guard
+    for entry in members.entries_of(answer):  # what it confirmed under the old id it must not confirm as another node
+        guard.standing.forget(entry)
     members.met[peer.address] = answer
     members.hear_of(answer.digest)
-    guard.met(answer, peer.address)
+    guard.met(answer, peer.address, member=True)
     async with beating(peer, talk):
         memberships_exchanged = await local.adopt(answer.membership)
         if guard.is_twin(answer):

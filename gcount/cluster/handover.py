@@ -42,8 +42,12 @@ class Handover:
         self._links = links
 
     def seen(self, incarnations: Collection[bytes]) -> Digest:
-        """The highest versions of some incarnations in all that peers have pushed and that is not durable (yet)."""
-        return highest(chain(self.kept, *(link.intake.deltas() for link in self._links)), incarnations)
+        """The highest versions of some incarnations in all that members have pushed and that is not durable (yet).
+
+        What others push may be anything, and who asks would take it for this node's word.
+        """
+        pushed = (link.intake.deltas() for link in self._links if link.is_member)
+        return highest(chain(self.kept, *pushed), incarnations)
 
     def left_by(self, link: Accepted) -> None:
         """A link is over. Of one that this node ended on purpose nothing may come back."""

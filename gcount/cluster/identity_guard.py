@@ -73,6 +73,10 @@ class IdentityGuard:
         self._next_claim = -inf
         self._next_rename = -inf
         self._copy_told = False
+        self._claimed = Throttle("two histories claimed", quiet=60.0)
+        self._claimed_forks = set[bytes]()
+        self._forgotten: tuple[bytes, int] | None = None  # a life that somebody knew before he was told, and its start
+        self._twin: tuple[bytes, bytes, int] | None = None  # boot of the last one that called, our life, and its start
         self._never_configured = not (standing.settled or replica.membership.actors)
         self._first_version = replica.version
 
@@ -85,20 +89,39 @@ class IdentityGuard:
         self.standing.heard(address, node, knows, self._replica.version)
         self._tell_news()
 
-    def met(self, hello: Hello, address: str) -> None:
+    def met(self, hello: Hello, address: str, *, member: bool) -> None:
         """Another node said who it is; before anything else of its hello counts.
 
         Args:
             hello: what it said.
             address: where it was met.
+            member: whether it answered at an address of a member; else it called, and may be anybody.
         """
         self._look_for_copy(hello, address)
-        knows = hello.digest.get(self._replica.identity.incarnation, 0)
+        incarnation, began_with = self._replica.identity.incarnation, self._first_version
+        knows = hello.digest.get(incarnation, 0)
         if self._never_configured and knows and self._may_claim():
             # Only a node that had a config ever told anybody what it counted.
+            if min(knows, self._replica.version) > began_with:
+                self._forgotten = incarnation, began_with
+                if not member:
+                    self.claim_fork(incarnation, f"{address} has more, from a config forgotten here")
             self.standing.doubt(f"{address} knows this node from a config that its data directory has forgotten")
             with suppress(IncarnationLimitReached):  # which increments are told
                 self.begin_mint()
+        if member:
+            self._prove_claims(hello, address)
+
+    def _prove_claims(self, hello: Hello, address: str) -> None:
+        """What callers claimed is proven when a member says the same of itself."""
+        if self._forgotten is not None:
+            incarnation, began_with = self._forgotten
+            if hello.digest.get(incarnation, 0) > began_with:
+                self.show_fork(incarnation, began_with + 1, f"{address} has more, from a config forgotten here")
+        if self._twin is not None:
+            boot, incarnation, began_with = self._twin
+            if hello.boot == boot and incarnation in (hello.incarnation, *hello.retired):
+                self.show_fork(incarnation, began_with + 1, f"{address} counted under it, too")
 
     def give_up(self, others: Iterable[str]) -> None:
         """The time to confirm the incarnation is over.
@@ -122,7 +145,7 @@ class IdentityGuard:
 
     def tells_others(self) -> None:
         """From now on other nodes can know of this incarnation what this start counts under it."""
-        self._never_configured = False
+        self._never_configured, self._forgotten = False, None
 
     def begin_mint(self) -> Commit | None:
         """Stage a new incarnation if one is due: no batch that is sealed later counts under the old one.
@@ -198,7 +221,10 @@ class IdentityGuard:
     async def called_by_twin(self, hello: Hello) -> None:
         """A caller that is alive says that it has, or had, this node's identity."""
         if self.is_twin(hello):
-            self.met_twin(hello, "a caller")
+            if self._counts_beside(hello):
+                self._twin = hello.boot, hello.incarnation, self._first_version
+                self.claim_fork(hello.incarnation, "a caller says that it counts under it, too")
+            self._believe_twin(hello, "a caller")
             with suppress(DiskFull, IncarnationLimitReached):
                 await self.mint_if_due()
 
@@ -219,16 +245,23 @@ class IdentityGuard:
             self._shares_node = True
 
     def met_twin(self, hello: Hello, address: str) -> None:
-        """Another process that is alive has this node's identity; see `told_of_twin`.
+        """Another process, which answers at a member's address, has this node's identity; see `told_of_twin`.
 
         Args:
             hello: what it said.
             address: where it was met.
         """
-        own = self._replica.identity
-        if hello.incarnation == own.incarnation and self._replica.version > self._first_version:
-            self.show_fork(own.incarnation, self._first_version + 1, f"{address} counts under it, too")
-        if hello.node == own.node:
+        if self._counts_beside(hello):
+            self.show_fork(hello.incarnation, self._first_version + 1, f"{address} counts under it, too")
+        self._believe_twin(hello, address)
+
+    def _counts_beside(self, hello: Hello) -> bool:
+        """Whether another process counts under the incarnation under which this start has counted."""
+        present = self._replica.identity.incarnation
+        return hello.incarnation == present and self._replica.version > self._first_version
+
+    def _believe_twin(self, hello: Hello, address: str) -> None:
+        if hello.node == self._replica.identity.node:
             self._share_node()
         if self._counts_too(hello) and self._may_claim():
             self.standing.doubt(f"another process has a copy of this node's data directory: {address}")
@@ -254,6 +287,21 @@ class IdentityGuard:
                 from_version=version,
                 reason=how,
                 effect="some of what was counted under it may be hidden; see docs/guarantees.md, What is assumed",
+            )
+
+    def claim_fork(self, incarnation: bytes, how: str) -> None:
+        """Somebody who may be anybody says what would make two histories of an incarnation; it is no proof.
+
+        Args:
+            incarnation: whose.
+            how: what was said.
+        """
+        if incarnation not in self.forks and incarnation not in self._claimed_forks:
+            self._claimed_forks.add(incarnation)
+            self._claimed.warn(
+                incarnation=incarnation.hex(),
+                reason=how,
+                effect="none, if no copy of a data directory runs; it is not proven, so it is not in /status",
             )
 
     def _may_claim(self) -> bool:

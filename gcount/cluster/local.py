@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from random import Random
 
+import structlog
 import trio
 
 from gcount.cluster.identity_guard import IdentityGuard
@@ -17,6 +18,8 @@ from gcount.core.wire import PROTOCOL, Hello
 from gcount.errors import DiskFull
 from gcount.metrics import Metrics
 from gcount.storage.commits import Committer
+
+logger: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
 class Local:
@@ -132,8 +135,10 @@ class Local:
             self._members_changed()
 
     def lost_self(self, entry: str) -> None:
-        """An entry of the membership is not this node."""
+        """An entry of the membership is not this node; the proof that it is may have been out of date for long."""
         if self.members.disproves(entry):
+            if entry in self.replica.membership.actors:
+                logger.warning("no longer this node", entry=entry, effect="it is dialled, and consistent reads need it")
             self._members_changed()
 
     def _members_changed(self) -> None:
@@ -174,6 +179,14 @@ class Local:
         """A new incarnation is durable; called with its commit, whoever waited for it or does no more."""
         self.guard.minted()
         self.on_identity()
+
+    def look_for_forks(self) -> None:
+        """Say of which incarnations deltas have told two histories; those of no member are anybody's to make up."""
+        for incarnation, version in self.replica.counters.forks.items():
+            if self.replica.identity.owns(incarnation) or self.members.is_members(incarnation):
+                self.guard.show_fork(incarnation, version + 1, "a member told less of it than is known here")
+            else:
+                self.guard.claim_fork(incarnation, "a node that is no member told less of it than is known here")
 
     async def wait_news(self) -> None:
         """Return when a confirmation, an own address, a membership or an identity is news."""

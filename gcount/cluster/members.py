@@ -52,6 +52,11 @@ class Members:
         return next(iter(self.here), None)
 
     @property
+    def is_outside(self) -> bool:
+        """Whether no entry of the membership is this node: as when none was proven, or each was disproved since."""
+        return not any(entry in self._proven for entry in self._replica.membership.actors)
+
+    @property
     def others(self) -> list[str]:
         """All entries but this node's own: each of them has to be another node."""
         own = self.self_address
@@ -78,6 +83,10 @@ class Members:
         self.met.pop(entry, None)
         self._proven.pop(entry, None)
 
+    def entries_of(self, hello: Hello) -> list[str]:
+        """Where the same start of a node was met under another id: it has taken a new one since."""
+        return [entry for entry, met in self.met.items() if met.boot == hello.boot and met.node != hello.node]
+
     def ask(self, challenge: bytes) -> None:
         """A hello with that challenge is about to be sent."""
         self._challenges[challenge] = False
@@ -97,6 +106,10 @@ class Members:
         """Whether a node answers at some member's address."""
         members = (self.met.get(address) for address in self.others)
         return any(hello.node == node for hello in members if hello is not None)
+
+    def is_at_home(self, boot: bytes) -> bool:
+        """Whether that start of a node answers at an address that this node dials."""
+        return any(hello.boot == boot for hello in self.met.values())
 
     def is_members(self, incarnation: bytes) -> bool:
         """Whether a member that was met runs, or ran, under an incarnation."""

@@ -40,16 +40,12 @@ async def report_config(local: Local, peers: Peers) -> None:
     known = local.replica.membership
     stranger_to = Membership()
     shared: list[list[str]] = []
-    own: str | None = None
     while True:
-        current, entry = local.replica.membership, local.members.self_address
-        if own is not None and own != entry and own in current.actors:
-            logger.warning("no longer this node", entry=own, effect="it is dialled, and consistent reads need it")
-        own = entry
+        current = local.replica.membership
         if current != known:
             known = current
             logger.info("config changed", version=current.version, actors=", ".join(current.actors))
-        if current.actors and current != stranger_to and not peers.any_untried and entry is None:
+        if current.actors and current != stranger_to and not peers.any_untried and local.members.is_outside:
             stranger_to = current
             logger.warning("not in the config", actors=", ".join(current.actors))
         before, shared = shared, entries_of_one_node(local, peers)

@@ -29,7 +29,7 @@ class Peer:
         self.last_contact: float | None = None
         self.pusher: Pusher | None = None
         self._last_pusher: Pusher | None = None  # of this link or the one before
-        self._life: tuple[bytes, bytes] | None = None  # node and boot at the other end of that link
+        self.life: tuple[bytes, bytes] | None = None  # node and boot at the other end of that link
         self._left: Transfer | None = None  # what the link before left unfinished
         self._left_until = 0.0
         self.scope = trio.CancelScope()
@@ -98,20 +98,15 @@ class Peer:
             aside: what this node keeps aside of the peer's former lives.
         """
         left, life = self._left, (hello.node, hello.boot)
-        if left is not None and (life != self._life or not left.goes_on(hello.digest, hello.kept)):
+        if left is not None and (life != self.life or not left.goes_on(hello.digest, hello.kept)):
             left = None
-        self._left, self._life = None, life
+        self._left, self.life = None, life
         self.pusher = self._last_pusher = Pusher(hello.digest, now, draw, left, aside)
         self._talk, self.state, self.reason, self.last_contact = talk, "linked", "", now
 
     def lag(self, counters: Counters) -> int | None:
         """How many versions it has not acknowledged, as far as is known; None when it was never reached."""
         return self._last_pusher.lag(counters) if self._last_pusher else None
-
-    @property
-    def node(self) -> bytes | None:
-        """The node at the other end of the link that it has or had last; None if there was none."""
-        return self._life[0] if self._life else None
 
     def has(self, versions: Digest) -> bool:
         """Whether it has said, on the link that it has or had last, that all of some versions are on its disk."""
@@ -129,7 +124,7 @@ class Peer:
     def here(self) -> None:
         """It was proven that the address is this node's own: what another one said there counts no more."""
         self._talk, self.pusher, self.state, self.reason, self.failures = None, None, "self", "", 0
-        self._last_pusher = self._life = self._left = None
+        self._last_pusher = self.life = self._left = None
 
     async def wait_redial(self, seconds: float) -> None:
         """Return when it is time to dial again, or somebody has a reason to."""

@@ -67,7 +67,9 @@ class Peers:
     def holders(self, versions: Digest) -> int:
         """How many other members have said that they have these versions, or newer ones, on their disks."""
         others = [peer for address in self._local.members.others if (peer := self._peers.get(address)) is not None]
-        return len({peer.node for peer in others if peer.has(versions)})
+        lives = [peer.life for peer in others if peer.life is not None and peer.has(versions)]
+        nodes, boots = {node for node, _ in lives}, {boot for _, boot in lives}
+        return min(len(nodes), len(boots))  # a node at two entries may have taken another id since it was met at one
 
     async def wait_held(self, versions: Digest, members: int) -> int:
         """Return `holders` as soon as it is so many, or the node stops; no push waits for company meanwhile."""

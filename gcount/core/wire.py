@@ -74,9 +74,15 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag=1):
 
 
 class Refused(msgspec.Struct, frozen=True, array_like=True, tag=2):
-    """The accepting node will not talk, and why."""
+    """The accepting node will not talk.
+
+    Args:
+        reason: why.
+        config: the version of its membership, for who posts a config that names it; 0 when that is nobody's business.
+    """
 
     reason: str
+    config: int = 0
 
 
 class Push(msgspec.Struct, frozen=True, array_like=True, tag=3):
@@ -202,6 +208,8 @@ def _problem(message: Message) -> str:
     match message:
         case Hello():
             return _problem_of_hello(message)
+        case Refused(config=version):
+            return _out_of_range(version)
         case Push(number=number, deltas=deltas, transfer=transfer):
             return (
                 _out_of_range(number)

@@ -263,6 +263,26 @@ async def test_a_caller_with_a_members_name_does_not_make_that_member_mint_again
 # Memberships: whoever reaches the port can post one
 
 
+async def test_what_a_stranger_leaves_unfinished_is_nothing_that_a_member_tells_of(autojump_clock: MockClock) -> None:
+    """Whose word it would be that this node has forgotten some of what it counted."""
+    async with open_cluster(2) as cluster, call(cluster, cluster[2]) as caller:
+        one = cluster[1]
+        await one.node.increment("x", 1)
+        await cluster.converged("x", 1)
+        life = incarnation(one)
+        await caller.ask(HELLO)
+        await caller.ask(wire.Push(1, False, [Delta(life, 50, 99, {"x": 5})], transfer=7))
+        cluster.network.drop(one.address, cluster[2].address)
+        await cluster.eventually(lambda: not cluster.linked(one))
+        await cluster.eventually(lambda: cluster.linked(one))
+        await one.node.increment("x", 1)
+        await one.restart()
+        await one.node.increment("x", 1)
+        assert one.node.local.guard.forks == {}
+        assert one.node.local.replica.identity.retired == ()
+        assert isinstance(await caller.ask(wire.Beat()), wire.Beaten)  # it was there all the time
+
+
 def dials(host: Host, addresses: list[str]) -> bool:
     return all(host.node.peers.get(address) for address in addresses)
 

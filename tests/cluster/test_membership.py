@@ -1,11 +1,13 @@
 """A config forwards itself, and decides whom reads and links include from then on."""
 
 import pytest
+import structlog
 import trio
 from trio.testing import MockClock
 
 from gcount.cluster.config import ASK_WITHIN
 from gcount.cluster.conversation import SILENCE
+from gcount.cluster.members import SELF_VALID
 from gcount.core.link import REFUSED_PAUSE
 from gcount.errors import DiskFull, ReadUnavailable
 from tests.cluster.impostor import linked
@@ -320,3 +322,21 @@ async def test_a_config_does_not_wait_long_for_members_that_are_down(autojump_cl
         answer = await cluster[1].node.configure({"actors": [cluster[1].address, cluster[2].address, address_of(9)]})
         assert trio.current_time() - started < ASK_WITHIN + 0.1
         assert answer["self"] == cluster[1].address
+
+
+@pytest.mark.parametrize("moves", [True, False])
+async def test_a_node_says_that_an_entry_is_not_its_own_any_more_if_that_is_so_and_not_because_it_was_paused(
+    autojump_clock: MockClock, *, moves: bool
+) -> None:
+    async with open_cluster(2) as cluster:
+        one = cluster[1]
+        await trio.sleep(2 * SELF_VALID)
+        with structlog.testing.capture_logs() as logs:
+            one.pause()
+            await trio.sleep(2 * SELF_VALID)
+            if moves:
+                cluster.network.names.lead(one.address, address_of(9))
+            one.resume()
+            await trio.sleep(SILENCE)
+        said = [line["event"] for line in logs if "entry" in line or line["event"] == "not in the config"]
+        assert said == (["no longer this node", "not in the config"] if moves else [])

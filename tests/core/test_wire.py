@@ -59,7 +59,7 @@ messages: st.SearchStrategy[Message] = st.one_of(
         digests,
         st.booleans(),
     ),
-    st.builds(Refused, st.text(st.characters(exclude_categories=["Cs"]))),
+    st.builds(Refused, st.text(st.characters(exclude_categories=["Cs"])), numbers),
     st.builds(Push, numbers, st.booleans(), st.lists(deltas(), max_size=3)),
     st.builds(Ack, numbers, digests, st.text(st.characters(exclude_categories=["Cs"]))),
     st.just(Beat()),

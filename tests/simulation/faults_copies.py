@@ -1,4 +1,4 @@
-"""A copy of a directory at the original's own address, while the original goes on."""
+"""A copy of a directory at the original's own address, while the original goes on; one that is told to stand alone."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from tests.simulation.faults import cut_off
 from tests.simulation.faults_names import moving
 from tests.simulation.history import Forked
 from tests.simulation.nemesis import Nemesis, Skipped
+from tests.simulation.process import until
 
 COUNTS = 4  # increments at each, at most, under the incarnation that both have
 
@@ -65,3 +66,36 @@ def _put_copy(nemesis: Nemesis, host: Host) -> Host:
     nemesis.clients.swapped = frozenset({host.address, copy.address})
     nemesis.history.relayed = True
     return copy
+
+
+async def copy_stands_alone(nemesis: Nemesis) -> None:
+    """After all faults, a copy outside the config is told to stand alone; no member that hears the original follows."""
+    copy, cluster = nemesis.twin, nemesis.cluster
+    if copy is None or nemesis.clients.swapped:
+        return
+    members = [host for host in cluster.hosts if host is not copy]
+    before = sorted(host.address for host in members)
+
+    def whole() -> bool:
+        return all(
+            host.running
+            and host.node.recovered
+            and host.node.config()["actors"] == before
+            and len(host.node.peers.nodes()) == len(members)
+            for host in members
+        )
+
+    with trio.move_on_after(10):
+        await until(whole)
+    alike = [host for host in members if host.running and not _lives(host).isdisjoint(_lives(copy))]
+    if not whole() or not alike:
+        return
+    nemesis.note(f"{copy.address} is told to stand alone")
+    await nemesis.clients.post(copy, [copy.address])
+    await trio.sleep(2.0)
+    nemesis.history.taken_over = [host.address for host in members if host.node.config()["actors"] != before]
+
+
+def _lives(host: Host) -> set[bytes]:
+    identity = host.node.local.replica.identity
+    return {identity.incarnation, *identity.retired}

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from gcount.cluster import copies
 from gcount.cluster.gather import Gather
+from gcount.cluster.local import Local
 from gcount.cluster.members import Members
 from gcount.cluster.peer import Peer
 from gcount.core import limits
 from gcount.core.reading import Round
 from gcount.core.records import Identity
 from gcount.core.replica import Replica
+from gcount.core.wire import Hello
 from tests.simulation.planted import mutant
 
 # Which node is at an address
@@ -51,6 +54,23 @@ def asked_again_in_the_same_round(_: Any) -> Any:
 def held_one_version_early(has: Any) -> Any:
     """Who has the version before has this one."""
     return lambda self, versions: has(self, {who: version - 1 for who, version in versions.items()})
+
+
+@mutant(copies, "_originals")
+def copy_named_by_its_own_config(originals: Any) -> Any:
+    """A copy of a member's directory that only a config of its own names is let in with that."""
+
+    def change(local: Local, peers: Any, hello: Hello, since: float) -> list[str]:
+        told = local.replica.membership.merge(hello.membership).actors
+        return [] if hello.entry in told else originals(local, peers, hello, since)
+
+    return change
+
+
+@mutant(copies.Visit, "counts")
+def copy_let_in_for_good(_: Any) -> Any:
+    """A copy that was let in while its original was down is never judged again."""
+    return lambda self: True
 
 
 # What an owner knows of its lives

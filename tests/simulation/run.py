@@ -266,6 +266,9 @@ async def _heal(nemesis: Nemesis) -> None:
     with trio.move_on_after(AGREED_WITHIN):
         await until(lambda: len(_configs(cluster)) == 1)
         history.config_agreed = True
+    agreed = trio.current_time()
+    await faults_copies.copy_stands_alone(nemesis)
+    started += trio.current_time() - agreed
     await clients.post(cluster[nemesis.scenario.core[0]], cluster.addresses)
     if await _agreed(cluster, AGREED_WITHIN):
         history.healed_after = trio.current_time() - started

@@ -81,6 +81,8 @@ KNOWN_TO_CATCH: dict[str, tuple[int, ...]] = {
     "round-counts-addresses": (10, 24),
     "asked-again-in-the-same-round": (5,),
     "held-one-version-early": (0, 1),
+    "copy-named-by-its-own-config": (31, 40),
+    "copy-let-in-for-good": (47, 123),
     "seen-without-rumours": (93, 346),
     "only-the-last-life-remembered": (11, 22),
     "one-life-too-many": (0, 19),

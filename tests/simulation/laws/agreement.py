@@ -11,7 +11,9 @@ from tests.simulation.laws.shelves import at_the_end
 
 
 def violations(history: History) -> Iterator[str]:
-    """Each difference between two nodes, or between a node and its log."""
+    """Each difference between two nodes, or between a node and its log; each member that followed a mere copy."""
+    for host in history.taken_over:
+        yield f"{host} has the config of a copy outside its config, which was told to stand alone"
     forked = at_the_end(history).forked.keys()
     finals = [_without(final, forked) for final in history.finals]
     first = finals[0] if finals else None
