@@ -33,16 +33,16 @@ def speaks_redis(data: bytes, commands: Container[bytes], prefixes: Container[by
     begun = data.lstrip(b"\r\n")  # empty lines are passed over, before HTTP one of them
     if begun[:1] == b"*":
         return True
-    if _TARGET.match(begun) or len(data) > _MOST_BYTES:
+    if _TARGET.match(begun):
         return False
     line, ended, _ = begun.partition(b"\n")
     word, more, _ = line.replace(b"\r", b" ").lstrip(b" \t\"'").partition(b" ")
     name = word.rstrip(b"\"'").upper()
-    if not (ended or more):
-        return None if name in prefixes else False
-    if name not in commands:
+    if name not in (commands if ended or more else prefixes):
         return False
-    return not inline.is_http(line.rstrip(b"\r")) if ended else None
+    if ended:
+        return not inline.is_http(line.rstrip(b"\r"))
+    return False if len(data) > _MOST_BYTES else None
 
 
 def made_whole(data: bytes) -> bytes:

@@ -17,6 +17,7 @@ PREFIXES = {name[:size] for name in COMMANDS for size in range(len(name) + 1)}
     ("data", "told"),
     [
         (b"*1\r\n", True),
+        (b"INCR x\r\n" * 4_000, True),
         (b"\r\n*1\r\n", True),
         (b"\n\n\r\n*", True),
         (b"PING\r\n", True),
