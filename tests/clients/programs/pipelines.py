@@ -11,6 +11,7 @@ library: Any = importlib.import_module(module)
 library_asyncio: Any = importlib.import_module(f"{module}.asyncio")
 Client = getattr(library, module.capitalize())
 ResponseError = library.exceptions.ResponseError
+NOTHING = "nothing was refused"
 
 
 def refused(work: Any) -> str:
@@ -18,7 +19,7 @@ def refused(work: Any) -> str:
         work()
     except ResponseError as error:
         return str(error)
-    return "nothing was refused"
+    return NOTHING
 
 
 def blocking() -> dict[str, Any]:
@@ -45,8 +46,9 @@ def blocking() -> dict[str, Any]:
     found["too much at once"] = [counted == list(range(1, len(counted) + 1)), 0 < len(counted) < 600, *errors]
     found["too much at once, after"] = client.incr("echoes") == len(counted) + 1
     found["watch"] = refused(lambda: client.pipeline().watch("a"))
-    found["watch, after"] = refused(client.pipeline().incr("watched").execute)
-    found["watch, again"] = client.pipeline().incr("watched").execute()
+    after = refused(client.pipeline().incr("watched").execute)  # on the same connection, or on another one
+    found["watch, after"] = client.get("watched") == ("1" if after == NOTHING else None)
+    found["watch, again"] = len(client.pipeline().incr("watched").execute())
     return found
 
 
