@@ -92,6 +92,7 @@ class Outbox:
                 return True
             data = data[sent:]
             self._taken = trio.current_time()
+            connection.set_busy(True)
         if self._pool.used + len(data) > _UTMOST:
             self.broken = True
         else:

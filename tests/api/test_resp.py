@@ -84,6 +84,25 @@ def test_any_cut_of_any_bytes_gives_the_same_commands_and_the_same_fault(data: b
     assert str(whole.fault) == str(cut.fault)
 
 
+@SOME
+@given(
+    st.lists(
+        st.one_of(
+            st.text(alphabet="AB \"'\\\r\n*1$:x", max_size=12).map(str.encode),
+            st.sampled_from([b"PING\r\n", b"PING\n", b"\r\n", encoded(b"a\nb\r\n"), b"GET / HTTP/1.1\r\n"]),
+        ),
+        max_size=8,
+    ),
+    st.lists(st.integers(0, 200), max_size=8),
+)
+def test_any_cut_of_any_lines_gives_the_same_commands_and_the_same_fault(parts: list[bytes], cuts: list[int]) -> None:
+    data = b"".join(parts)
+    whole, cut = Parser(), Parser()
+    assert whole.feed(data) == fed(cut, data, cuts)
+    assert str(whole.fault) == str(cut.fault)
+    assert whole.between_commands == cut.between_commands
+
+
 @pytest.mark.parametrize("data", FAULTS)
 @pytest.mark.parametrize("step", [1, 1000])
 def test_a_fault_ends_the_reading_behind_the_commands_before_it(data: bytes, step: int) -> None:

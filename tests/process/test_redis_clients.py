@@ -8,14 +8,18 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 import redis
 import trio
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
-from tests.harness.cluster import loopback_nodes, running
+from tests.harness.cluster import eventually, loopback_nodes, running
 from tests.harness.processes import Node
 
 T = TypeVar("T")
@@ -145,6 +149,32 @@ async def test_what_redis_py_was_answered_survives_kill_9(tmp_path: Path) -> Non
         node.kill9()
         await node.start()
         assert await node.value("x") == 1000
+
+
+async def test_a_transaction_is_counted_as_a_whole_or_not_at_all_at_kill_9(tmp_path: Path) -> None:
+    done: list[int] = []
+
+    def work() -> None:
+        client: Any = redis.Redis(port=node.port, retry=Retry(NoBackoff(), 0))  # else it sends again what was counted
+        with client, suppress(redis.ConnectionError):
+            while True:
+                answers = client.pipeline().incr("x").incrby("y", 2).incr("x").execute()
+                done.append(answers[-1])
+
+    async def many(number: int) -> str | None:
+        return None if len(done) >= number else f"{len(done)} transactions"
+
+    node = one_node(tmp_path)
+    async with running(node):
+        for _ in range(3):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(in_thread, work)
+                await eventually(partial(many, len(done) + 100), 60)
+                node.kill9()
+            await node.start()
+            value = await node.value("x")
+            assert value == await node.value("y")
+            assert done[-1] <= value <= done[-1] + 2
 
 
 @needs_cli
