@@ -6,6 +6,7 @@ some of its answers is waited for; one that takes none only writes: what it send
 command is answered with an error in its place, so that the client knows what was counted.
 """
 
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Final
 
@@ -14,6 +15,7 @@ import trio
 from gcount import sockets
 from gcount.api import resp
 from gcount.api.connection import Connection
+from gcount.errors import GcountError
 
 # Bytes of answers: of one client; of all together, beside what each may always have; and of all together in any case.
 MAX_UNSENT: Final = 16 * 1024 * 1024
@@ -157,6 +159,33 @@ class Outbox:
         if not self.waiting:
             self._connection.set_busy(False)
         return received
+
+    async def beside(self, work: Callable[[], Awaitable[bytes]]) -> bytes:
+        """Wait for an answer that takes its time while what waits is sent.
+
+        Raises:
+            trio.BrokenResourceError: the client is gone, and needs no answer.
+        """
+        answer: bytes | GcountError = b""
+        async with trio.open_nursery() as nursery:
+
+            async def send() -> None:
+                try:
+                    await self.drain()
+                except (trio.BrokenResourceError, trio.ClosedResourceError):
+                    nursery.cancel_scope.cancel()
+
+            nursery.start_soon(send)
+            try:
+                answer = await work()
+            except GcountError as error:
+                answer = error
+            nursery.cancel_scope.cancel()
+        if isinstance(answer, GcountError):
+            raise answer
+        if not answer:
+            raise trio.BrokenResourceError("the client is gone")
+        return answer
 
     async def finish(self) -> None:
         """Send all that waits, and throw away what comes meanwhile. Raises as `drain` does."""

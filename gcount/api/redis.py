@@ -49,10 +49,6 @@ class Redis:
         """Whether a client that sent this first is one of Redis; None when it has to send more before that is known."""
         return speaks_redis(data, self._commands, self._prefixes)
 
-    def verb(self, word: bytes) -> Verb | None:
-        """The command of that name, in whatever letters."""
-        return self.verbs.get(word) or self.verbs.get(word.upper())
-
     async def serve(self, connection: Connection, data: bytes) -> None:
         """Answer a client until either side ends the connection.
 

@@ -146,10 +146,11 @@ class Session(Turn):
         if not self.may_keep():
             self._parser.refuse(resp.ProtocolFault("no memory is left for more unfinished commands"))
             self.may_keep()
-        if self.outbox.refusing:
-            self.outbox.refuse(len(data), 0)
+        outbox = self.outbox
+        if outbox.refusing:
+            outbox.refuse(len(data), 0)
         for number, command in enumerate(commands, start=1):
-            if self.outbox.refusing:
+            if outbox.refusing:
                 self._refuse(command)
             else:
                 await self._execute(command)
@@ -175,7 +176,8 @@ class Session(Turn):
         return not kept or self.redis.kept <= _SHARED_BYTES
 
     async def _execute(self, command: resp.Command) -> None:
-        verb = self.redis.verb(command[0])
+        word, verbs = command[0], self.redis.verbs
+        verb = verbs.get(word) or verbs.get(word.upper())
         if verb is None or not verb.takes(len(command)):
             self._say(*self._unknown(command, verb))
             return
@@ -204,7 +206,7 @@ class Session(Turn):
 
     def _refuse(self, command: resp.Command) -> None:
         """Answer a command that is not executed."""
-        verb = self.redis.verb(command[0])
+        verb = self.redis.verbs.get(command[0].upper())
         name = "unknown" if verb is None else verb.name
         transactions.skip(self, name)
         self.closing = name == "QUIT"
@@ -219,17 +221,7 @@ class Session(Turn):
         await trio.lowlevel.checkpoint()  # however many came together, others get their turn
         if not self.outbox.waiting:
             return await verb.later(self, command)
-        reply: bytes | None = None
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._drain, nursery.cancel_scope)
-            try:
-                reply = await verb.later(self, command)
-            except (CommandError, Refusal) as error:
-                reply = resp.error(error_text(error))
-            nursery.cancel_scope.cancel()
-        if reply is None:
-            raise trio.BrokenResourceError("the client is gone")
-        return reply
+        return await self.outbox.beside(partial(verb.later, self, command))
 
     def _say(self, name: str, reply: bytes) -> None:
         self._verbs.append(name)
@@ -322,13 +314,6 @@ class Session(Turn):
             answers = resp.integers(values, max(values), self.version)
         self.redis.commands["INCR", isinstance(values, DiskFull)] += times
         self._desk.answer(answers)
-
-    async def _drain(self, waiting: trio.CancelScope) -> None:
-        """Send what waits beside a command that takes its time; a client that is gone needs no answer to that."""
-        try:
-            await self.outbox.drain()
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            waiting.cancel()
 
     async def while_connected(self, wait: Callable[[], Awaitable[object]]) -> None:
         """Wait for something for as long as the client stays; what it sends meanwhile is kept, up to a limit."""
