@@ -136,6 +136,22 @@ async def test_who_neither_reads_nor_writes_is_cut_off() -> None:
 
 
 @pytest.mark.usefixtures("small")
+async def test_what_comes_while_a_client_is_refused_is_not_executed_in_whatever_pieces() -> None:
+    async with serving() as running:
+        client, connection = await narrow(running)
+        session, _ = only(running)
+        sent = connection.bytes_in
+        for pipeline in (line("INCR x") * COUNT, *[line("INCR y")] * 3):
+            with trio.fail_after(PATIENCE):
+                await client.send(pipeline)
+            sent += len(pipeline)
+            await until(lambda: connection.bytes_in == sent and session.outbox.refusing)  # noqa: B023
+        found = await replies(client, COUNT + 3)
+        assert found[-3:] == [NOT_EXECUTED] * 3
+        assert running.node.value("y") == 0
+
+
+@pytest.mark.usefixtures("small")
 async def test_a_transaction_that_is_refused_in_part_counts_nothing() -> None:
     async with serving() as running:
         client, _ = await narrow(running)
