@@ -28,7 +28,7 @@ from gcount.errors import DiskFull, ReadUnavailable, Recovering, Refusal
 from gcount.metrics import Metrics
 from gcount.settings import Settings
 from gcount.storage.checkpoints import Checkpoints
-from gcount.storage.commits import Committer
+from gcount.storage.commits import Amounts, Committer
 from gcount.storage.disk import Disk, shortage
 from gcount.storage.log import Log
 from gcount.storage.recovery import recover
@@ -98,14 +98,14 @@ class Node:
             raise value
         return value
 
-    async def increment_many(self, amounts: Sequence[tuple[str, int]]) -> list[int | Refusal]:
-        """Count many things with one commit; see `increment`, and `Committer.increment_many` for the answers."""
+    async def increment_many(self, amounts: Amounts, together: Sequence[range] = ()) -> list[int | Refusal]:
+        """Count many things with one commit; see `increment`, and `Committer.increment_many` for the rest."""
         self.require_ready()
         if self.local.holds:
             await self.local.wait_unheld([name for name, amount in amounts if amount])
         await self._confirm_identity()
         # From the confirmation to here there is no await: nothing can have spoken against the incarnation meanwhile.
-        return await self.local.committer.increment_many(amounts)
+        return await self.local.committer.increment_many(amounts, together)
 
     def increment_each(
         self, names: Sequence[str], amount: int, tell: Callable[[Sequence[int] | DiskFull], None]

@@ -12,11 +12,12 @@ import trio
 from gcount.api import resp
 from gcount.api.requests import MAX_READ_TIMEOUT, parse_timeout
 from gcount.api.session import Session
-from gcount.api.verbs import CommandError, Later, Verb, parse_name
+from gcount.api.verbs import CommandError, Later, Turn, Verb, parse_name
 from gcount.core.limits import MAX_CELL
 from gcount.errors import BadRequest
 
 MAX_SCAN: Final = 1000  # names that one SCAN looks at
+MAX_KEYS: Final = 100_000  # counters among which KEYS looks
 _SCAN_SLICE: Final = 20  # names between two looks at the event loop: some may take 0.1 ms each to match
 _MAX_PATTERN_BYTES: Final = 255
 _INDEX_BITS: Final = 40  # of a cursor; the rest tells this start from others
@@ -27,13 +28,13 @@ _GROW = "counters only grow; nothing is ever subtracted, set or deleted"
 _NO_INTEGER = "ERR value is not an integer or out of range"
 
 
-def _incr(session: Session, words: list[bytes]) -> Later:
-    return session.count(1, parse_name(words[1]))
+def _incr(turn: Turn, words: list[bytes]) -> Later:
+    return turn.count(1, parse_name(words[1]))
 
 
-def _incrby(session: Session, words: list[bytes]) -> Later:
+def _incrby(turn: Turn, words: list[bytes]) -> Later:
     if _NUMBER.fullmatch(words[2]) and (amount := int(words[2])) <= MAX_CELL:
-        return session.count(amount, parse_name(words[1]))
+        return turn.count(amount, parse_name(words[1]))
     if words[2][:1] == b"-" and _NUMBER.fullmatch(words[2], 1):
         raise CommandError(f"ERR a negative amount is not possible: {_GROW}")
     raise CommandError(f"{_NO_INTEGER}; amounts go from 0 to 2^64-1")
@@ -44,30 +45,34 @@ def _decimal(value: int, version: int) -> bytes:
     return resp.bulk(b"%d" % value) if value else resp.NULL[version]
 
 
-def _get(session: Session, words: list[bytes]) -> bytes | Later:
-    version = session.version
-    return session.read([parse_name(words[1])], lambda values: _decimal(values[0], version))
+def _get(turn: Turn, words: list[bytes]) -> bytes | Later:
+    version = turn.version
+    return turn.read([parse_name(words[1])], lambda values: _decimal(values[0], version))
 
 
-def _mget(session: Session, words: list[bytes]) -> bytes | Later:
-    names, version = list(map(parse_name, words[1:])), session.version
-    return session.read(names, lambda values: resp.array([_decimal(value, version) for value in values]))
+def _mget(turn: Turn, words: list[bytes]) -> bytes | Later:
+    names, version = list(map(parse_name, words[1:])), turn.version
+    return turn.read(names, lambda values: resp.array([_decimal(value, version) for value in values]))
 
 
-def _exists(session: Session, words: list[bytes]) -> bytes | Later:
-    names = list(map(parse_name, words[1:]))
-    return session.read(names, lambda values: b":%d\r\n" % sum(map(bool, values)))
+def _exists(turn: Turn, words: list[bytes]) -> bytes | Later:
+    return turn.read(list(map(parse_name, words[1:])), lambda values: b":%d\r\n" % sum(map(bool, values)))
 
 
-def _type(session: Session, words: list[bytes]) -> bytes | Later:
-    return session.read([parse_name(words[1])], lambda values: b"+string\r\n" if values[0] else b"+none\r\n")
+def _type(turn: Turn, words: list[bytes]) -> bytes | Later:
+    return turn.read([parse_name(words[1])], lambda values: b"+string\r\n" if values[0] else b"+none\r\n")
 
 
-def _strlen(session: Session, words: list[bytes]) -> bytes | Later:
+def _strlen(turn: Turn, words: list[bytes]) -> bytes | Later:
     def length(values: Sequence[int]) -> bytes:
         return b":%d\r\n" % (len(b"%d" % values[0]) if values[0] else 0)
 
-    return session.read([parse_name(words[1])], length)
+    return turn.read([parse_name(words[1])], length)
+
+
+def _ttl(turn: Turn, words: list[bytes]) -> bytes | Later:
+    """Counters do not expire."""
+    return turn.read([parse_name(words[1])], lambda values: b":-1\r\n" if values[0] else b":-2\r\n")
 
 
 async def _dbsize(session: Session, _words: list[bytes]) -> bytes:
@@ -91,6 +96,20 @@ async def _scan(session: Session, words: list[bytes]) -> bytes:
         await trio.lowlevel.checkpoint()
     following = 0 if at >= len(counters) else epoch << _INDEX_BITS | at
     return resp.array([resp.bulk(b"%d" % following), resp.array(found)])
+
+
+async def _keys(session: Session, words: list[bytes]) -> bytes:
+    """All names that match, or an error: an answer that is not complete would look as if it were."""
+    session.node.require_ready()
+    counters = session.node.local.replica.counters
+    matches, end = glob(words[1]).fullmatch, len(counters)
+    if end > MAX_KEYS:
+        raise CommandError(f"ERR KEYS is for up to {MAX_KEYS} counters, and there are {end}; use SCAN")
+    found: list[bytes] = []
+    for at in range(0, end, _SCAN_SLICE):
+        found += [raw for name in counters.names(at, min(at + _SCAN_SLICE, end)) if matches(raw := name.encode())]
+        await trio.lowlevel.checkpoint()
+    return resp.array(map(resp.bulk, found))
 
 
 def _cursor(word: bytes, epoch: int) -> int:
@@ -216,28 +235,31 @@ async def _consistent(session: Session, words: list[bytes]) -> bytes:
 _READ: Final = ("readonly", "fast")
 
 COUNTING: Final = [
-    Verb("INCR", 2, run=_incr, waits=True, flags=("write", "denyoom", "fast"), keys=(1, 1)),
-    Verb("INCRBY", 3, run=_incrby, waits=True, flags=("write", "denyoom", "fast"), keys=(1, 1)),
-    Verb("GET", 2, run=_get, waits=True, flags=_READ, keys=(1, 1)),
-    Verb("MGET", -2, run=_mget, waits=True, flags=_READ, keys=(1, -1)),
-    Verb("EXISTS", -2, run=_exists, waits=True, flags=_READ, keys=(1, -1)),
-    Verb("TYPE", 2, run=_type, waits=True, flags=_READ, keys=(1, 1)),
-    Verb("STRLEN", 2, run=_strlen, waits=True, flags=_READ, keys=(1, 1)),
+    Verb("INCR", 2, ask=_incr, waits=True, flags=("write", "denyoom", "fast"), keys=(1, 1)),
+    Verb("INCRBY", 3, ask=_incrby, waits=True, flags=("write", "denyoom", "fast"), keys=(1, 1)),
+    Verb("GET", 2, ask=_get, waits=True, flags=_READ, keys=(1, 1)),
+    Verb("MGET", -2, ask=_mget, waits=True, flags=_READ, keys=(1, -1)),
+    Verb("EXISTS", -2, ask=_exists, waits=True, flags=_READ, keys=(1, -1)),
+    Verb("TYPE", 2, ask=_type, waits=True, flags=_READ, keys=(1, 1)),
+    Verb("STRLEN", 2, ask=_strlen, waits=True, flags=_READ, keys=(1, 1)),
+    *(
+        Verb(name, 2, ask=_ttl, waits=True, flags=_READ, keys=(1, 1))
+        for name in ("TTL", "PTTL", "EXPIRETIME", "PEXPIRETIME")
+    ),
     Verb("DBSIZE", 1, later=_dbsize, waits=True, flags=_READ),
     Verb("SCAN", -2, later=_scan, waits=True, flags=("readonly",)),
+    Verb("KEYS", 2, later=_keys, waits=True, flags=("readonly",)),
     Verb("WAIT", 3, later=_wait, waits=True, flags=("blocking",)),
     Verb("GCOUNT.CONSISTENT", -2, later=_consistent, waits=True, flags=("readonly", "blocking"), keys=(1, 1)),
 ]
 
 _REASONS: Final = {
     _GROW: "DECR DECRBY SET SETNX SETEX PSETEX MSET MSETNX GETSET GETDEL GETEX SETRANGE APPEND SETBIT DEL UNLINK "
-    "FLUSHALL FLUSHDB RENAME RENAMENX RESTORE MOVE",
+    "FLUSHALL FLUSHDB RENAME RENAMENX RESTORE MOVE COPY",
     "counters count in whole numbers": "INCRBYFLOAT",
     "counters do not expire": "EXPIRE EXPIREAT PEXPIRE PEXPIREAT PERSIST",
-    "there are no transactions; a pipeline's increments share one commit": "MULTI EXEC DISCARD WATCH UNWATCH",
     "there are no scripts": "EVAL EVAL_RO EVALSHA EVALSHA_RO SCRIPT FUNCTION FCALL FCALL_RO",
     "there are no messages": "SUBSCRIBE UNSUBSCRIBE PSUBSCRIBE PUNSUBSCRIBE SSUBSCRIBE PUBLISH SPUBLISH PUBSUB MONITOR",
-    "it would hold up all others; use SCAN": "KEYS",
     "all there is are counters": "HINCRBY HINCRBYFLOAT HSET HGET HGETALL LPUSH RPUSH LRANGE SADD SMEMBERS ZADD ZINCRBY "
     "ZRANGE XADD PFADD",
     "every increment is on disk before it is answered": "SAVE BGSAVE BGREWRITEAOF",

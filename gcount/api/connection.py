@@ -75,6 +75,11 @@ class Connection(trio.abc.HalfCloseableStream):
         """Whether the server ends: nothing is to follow the response that is under way."""
         return self._owner.stopping
 
+    @property
+    def send_timeout(self) -> float:
+        """Seconds that the peer may take to read what is sent to it."""
+        return self._owner.link_send_timeout if self.is_link else self._owner.send_timeout
+
     def become_link(self) -> bool:
         """Make this a link, never closed to make room; False if there are too many or it is closed."""
         return self._owner._promote(self)
@@ -145,7 +150,7 @@ class Connection(trio.abc.HalfCloseableStream):
         if sent == len(data):
             return
         try:
-            with trio.move_on_after(self._owner.link_send_timeout if self.is_link else self._owner.send_timeout):
+            with trio.move_on_after(self.send_timeout):
                 async with self._sending:  # a refusal of what follows may meet an answer under way
                     await self._stream.send_all(memoryview(data)[sent:])
                 self.bytes_out += len(data) - sent

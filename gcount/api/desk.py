@@ -17,10 +17,12 @@ class Desk:
 
     Args:
         connection: whose task uses this; nobody else receives.
+        put: sends answers in place of this, and returns whether nothing waits to be sent.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, put: Callable[[bytes], bool] | None = None) -> None:
         self._connection = connection
+        self._put = put or self._send
         self._expected = False  # something waits for the disk
         self._answered: trio.Event | None = None  # set when it is answered, should the task wait for it
         self._unsent = b""
@@ -38,13 +40,17 @@ class Desk:
 
     def answer(self, data: bytes) -> None:
         """Send the answer to a request; what the kernel does not take is sent by the task, which wakes for it."""
+        done = self._put(data)
+        self._end(done=done and not self._connection.stopping)
+
+    def _send(self, data: bytes) -> bool:
         connection = self._connection
         sent = 0
         with suppress(OSError):  # the task finds out what is wrong
             sent = sockets.send_now(connection.socket, data)
             connection.bytes_out += sent
         self._unsent = data[sent:]
-        self._end(done=sent == len(data) and not connection.stopping)
+        return sent == len(data)
 
     def leave(self, make: Callable[[], Awaitable[bytes]]) -> None:
         """Let the task make and send the answer to a request."""

@@ -2,12 +2,13 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from itertools import count
 from typing import Final
 
 import trio
 
 from gcount.api.connection import Connection
+from gcount.api.dialect import speaks_redis
+from gcount.api.outbox import Pool
 from gcount.api.session import Session
 from gcount.api.verbs import Verb
 from gcount.metrics import Reading
@@ -26,6 +27,8 @@ class Redis:
 
     Attributes:
         kept: bytes of memory that the input of all sessions takes, see `Session.kept`.
+        received: how many sessions there were.
+        unsent: what the answers take that their clients have not taken yet.
     """
 
     def __init__(self, node: Node, verbs: dict[bytes, Verb], refused: dict[bytes, str]) -> None:
@@ -34,10 +37,17 @@ class Redis:
         self.refused = refused
         self.sessions: dict[int, Session] = {}
         self.kept = 0
+        self.unsent = Pool()
         self.commands: Counter[tuple[str, bool]] = Counter()  # by name, and whether they failed
-        self._ids = count(1)
+        self.received = 0
+        self._commands = {*verbs, *refused}
+        self._prefixes = {name[:size] for name in self._commands for size in range(len(name) + 1)}
         self._refreshed = trio.current_time()
         node.metrics.watch(self._readings)
+
+    def is_spoken(self, data: bytes) -> bool | None:
+        """Whether a client that sent this first is one of Redis; None when it has to send more before that is known."""
+        return speaks_redis(data, self._commands, self._prefixes)
 
     async def serve(self, connection: Connection, data: bytes) -> None:
         """Answer a client until either side ends the connection.
@@ -46,13 +56,15 @@ class Redis:
             connection: the client's.
             data: what it sent first.
         """
-        session = Session(self, connection, next(self._ids))
+        self.received += 1
+        session = Session(self, connection, self.received)
         self.sessions[session.id] = session
         try:
             await session.run(data)
         finally:
             del self.sessions[session.id]
             self.kept -= session.kept
+            session.outbox.close()
 
     def refresh(self) -> None:
         """Keep connections that are idle from being closed, as Redis does; to be called now and then."""

@@ -3,6 +3,8 @@ r"""RESP, the protocol of Redis: commands read from bytes, replies as bytes (ver
     *2\r\n $4\r\nINCR\r\n $5\r\nviews\r\n          a command: an array of bulk strings
     :6\r\n                                         its reply
 
+    INCR views\r\n                                 the same, as one types it (see `inline.py`)
+
 The parser of hiredis reads what servers say: what a client claims (an array of a billion) it allocates, what no client
 may send (numbers, maps, arrays in arrays) it takes, and what ends a string it does not look at. So commands are read
 here, strictly, and at the same speed: one split finds all lines, and lengths are looked up, not computed.
@@ -12,15 +14,17 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from gcount.api import inline
 from gcount.errors import GcountError
 
 Command = list[bytes]
 """The name of a command, as the client wrote it, and its arguments."""
 
-# What one client can make a node hold for one command: less than 1 MiB, however it is cut.
-MAX_ARGUMENTS: Final = 4096
+# What one client can make a node hold for one command: less than 6 MiB, however it is cut. It takes a command with
+# 16,384 names of any length.
+MAX_ARGUMENTS: Final = 16_384 + 1
 MAX_BULK_BYTES: Final = 64 * 1024
-MAX_COMMAND_BYTES: Final = 512 * 1024
+MAX_COMMAND_BYTES: Final = 4_500_000
 _MAX_HEAD_BYTES: Final = 32
 _WORD_BYTES: Final = 56  # what a short word takes beside its bytes: an object, and its place in a list
 
@@ -97,9 +101,15 @@ class Parser:
             if not missing:
                 begun = at
                 if at >= end:
+                    if b"\n" in lines[at]:
+                        lines[at] = _read_inline(lines[at], commands, ended=False)
                     break
                 head = lines[at]
                 count = _COUNTS.get(head)
+                if count is None and head[:1] != b"*":
+                    lines[at] = _read_inline(head, commands, ended=True)
+                    at += not lines[at]
+                    continue
                 missing = _count(head) if count is None else count
                 at += 1
                 if not missing:
@@ -168,10 +178,36 @@ def columns(data: bytes) -> tuple[bytes, list[bytes]] | None:
     return command, arguments
 
 
+def _read_inline(text: bytes, commands: list[Command], *, ended: bool) -> bytes:
+    """Read commands as one types them; returns what begins RESP, or has not ended."""
+    lines = text.split(b"\n")
+    for at, line in enumerate(lines):
+        if line[:1] == b"*":
+            return b"\n".join(lines[at:])
+        if not ended and at == len(lines) - 1:
+            return line
+        words = _words(line.removesuffix(b"\r"))
+        if words:
+            commands.append(words)
+    return b""
+
+
+def _words(line: bytes) -> Command:
+    """The words of a line; none of an empty one, which is passed over."""
+    if not inline.may_begin(line):
+        raise ProtocolFault(f"expected '*', got {_shown(line)}")
+    if len(line) > inline.MAX_INLINE_BYTES:
+        raise ProtocolFault("too big inline request")
+    if inline.is_http(line):
+        raise ProtocolFault("an HTTP request on a connection that speaks Redis' protocol")
+    words = inline.split_words(line)
+    if words is None:
+        raise ProtocolFault("unbalanced quotes in request")
+    return words
+
+
 def _count(head: bytes) -> int:
     """How many arguments follow; 0 for an empty command, which is passed over."""
-    if head[:1] != b"*":
-        raise ProtocolFault(f"expected '*', got {_shown(head)}")
     if _NONE_OR_LESS.fullmatch(head, 1):
         return 0
     if not _LENGTH.fullmatch(head, 1) or int(head[1:]) > MAX_ARGUMENTS:
@@ -188,7 +224,7 @@ def _size(head: bytes) -> int:
 
 
 def _shown(head: bytes) -> str:
-    return ascii(chr(head[0]) if head else "\r")
+    return ascii(chr(head[0]))
 
 
 def _across_lines(lines: list[bytes], at: int, size: int) -> tuple[bytes, int]:
@@ -207,6 +243,10 @@ def _across_lines(lines: list[bytes], at: int, size: int) -> tuple[bytes, int]:
 
 def _check_beginning(line: bytes, kind: bytes) -> None:
     """Judge the beginning of a line as far as it has come."""
+    if kind == b"*" and line[:1] != kind and inline.may_begin(line):
+        if len(line) > inline.MAX_INLINE_BYTES:
+            raise ProtocolFault("too big inline request")
+        return
     if line and line[:1] != kind:
         raise ProtocolFault(f"expected '{kind.decode()}', got {_shown(line)}")
     if len(line) > _MAX_HEAD_BYTES:

@@ -30,6 +30,7 @@ from hypercorn.utils import parse_socket_addr
 
 from gcount.api.connection import Connection
 from gcount.api.connections import Connections
+from gcount.api.dialect import made_whole
 from gcount.api.lane import Lane
 from gcount.api.protocol import Protocol, http_config
 from gcount.api.redis import Redis
@@ -177,9 +178,9 @@ class _Acceptor:
         """Serve a connection; whatever goes wrong ends this connection and nothing else."""
         try:
             with connection.scope, suppress(trio.ClosedResourceError, trio.BrokenResourceError):
-                first = await connection.receive_some()
-                if self._redis is not None and first[:1] == b"*":  # no HTTP request begins like that
-                    await self._redis.serve(connection, first)
+                first, redis = await self._receive_first(connection)
+                if redis is not None:
+                    await redis.serve(connection, first)
                 elif first:
                     await Server(self._app, self._config, self._context, connection, self._lane, first)
         except* Exception as group:
@@ -187,6 +188,18 @@ class _Acceptor:
                 self._failed.warn(error=_first(group))
         finally:
             connection.abort()
+
+    async def _receive_first(self, connection: Connection) -> tuple[bytes, Redis | None]:
+        """Receive until it is known which protocol a client speaks; returns what came, and who answers if it is Redis'.
+
+        What can become no request of either is made whole, so that HTTP refuses it at once.
+        """
+        first, redis = await connection.receive_some(), self._redis
+        if redis is None or not first:
+            return first, None
+        while (spoken := redis.is_spoken(first)) is None and (more := await connection.receive_some()):
+            first += more
+        return (first, redis) if spoken else (made_whole(first), None)
 
 
 def _first(group: BaseException) -> str:

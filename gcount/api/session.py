@@ -15,12 +15,16 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from gcount.api import resp
+from gcount.api import transaction as transactions
 from gcount.api.connection import Connection
 from gcount.api.desk import Desk
+from gcount.api.outbox import Outbox
 from gcount.api.reactor import RECEIVE_BYTES
-from gcount.api.verbs import CommandError, Later, Verb, parse_names, refusal_text
+from gcount.api.transaction import Transaction
+from gcount.api.verbs import CommandError, Later, Turn, Verb, error_text, parse_names, refusal_text, unknown
 from gcount.core.counters import Digest
 from gcount.errors import DiskFull, IncarnationLimitReached, Recovering, Refusal
+from gcount.storage.commits import Amounts
 
 if TYPE_CHECKING:
     from gcount.api.redis import Redis
@@ -33,29 +37,37 @@ _SHARED_BYTES: Final = 64 * 1024 * 1024
 _COMMANDS_A_TURN: Final = 1024
 
 
-class Session:
+class Session(Turn):
     """One client.
 
     Attributes:
         id: no other session of this start has it.
         name: what the client calls itself.
-        version: of RESP, 2 or 3.
+        library: what it says that it was made with, and which version of that.
         node: whom it asks.
         acknowledged: this node's versions that hold all increments that the client was told of.
         closing: whether nothing is answered any more.
         kept: bytes of memory that its input takes beyond what each session may take.
+        transaction: what it has asked for since MULTI.
+        unguarded: whether a WATCH was refused, so that the next transaction can't be executed.
+        last: the command that it asked for last.
     """
 
     def __init__(self, redis: Redis, connection: Connection, number: int) -> None:
+        super().__init__()
         self.id = number
         self.name = b""
-        self.version = 2
+        self.library = (b"", b"")
         self.redis = redis
         self.node = redis.node
         self.connection = connection
         self.acknowledged: Digest = {}
         self.closing = False
         self.kept = 0
+        self.transaction: Transaction | None = None
+        self.unguarded = False
+        self.last = "none"
+        self.outbox = Outbox(connection, redis.unsent)
         self._parser = resp.Parser()
         self._ahead = bytearray()
         self._ended = False
@@ -63,8 +75,8 @@ class Session:
         self._verbs: list[str] = []
         self._size = 0
         self._later: list[tuple[int, Later]] = []
-        self._amounts: list[tuple[str, int]] = []
-        self._desk = Desk(connection)
+        self._together: list[range] = []
+        self._desk = Desk(connection, self.outbox.put)
 
     def refresh(self) -> None:
         """Count as used, unless a command is under way, or has begun and not all come."""
@@ -76,9 +88,12 @@ class Session:
         connection = self.connection
         with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
             while data:
-                if not self._answer_at_once(data) and await self._answer(data):
+                if self.outbox.full:
+                    await self.outbox.wait_room()
+                if not self._answer_at_once(data) and await self._answer(data) and not self.outbox.waiting:
                     connection.set_busy(False)
                 data = await self._receive()
+            await self.outbox.finish()
             await connection.send_eof()
         await connection.aclose()
 
@@ -89,39 +104,56 @@ class Session:
             if self._ahead:
                 ahead = bytes(self._ahead[:RECEIVE_BYTES])
                 del self._ahead[:RECEIVE_BYTES]
-                self._count_kept()
+                self.may_keep()
                 return ahead
             if self._ended:
                 break
-            data = await self._desk.receive(self._answer_at_once)
+            if self.outbox.waiting:
+                data = await self.outbox.receive()
+            else:
+                data = await self._desk.receive(self._answer_at_once)
             if data is not None and not self.connection.stopping:
                 return data
         return b""
 
     # The commands of a turn
 
-    def count(self, amount: int, name: str) -> Later:
-        """Stage an increment; its reply is the value after it."""
-        version = self.version  # a HELLO may follow in the same turn
-        self._amounts.append((name, amount))
-        return Later(len(self._amounts) - 1, 1, lambda values: resp.integer(values[0], version))
-
     def read(self, names: Sequence[str], render: Callable[[Sequence[int]], bytes]) -> bytes | Later:
         """Read counters as they are at this place in the turn."""
-        if not self._amounts:
+        if not self.amounts:
             return render([self.node.value(name) for name in names])
-        first = len(self._amounts)
-        self._amounts += [(name, 0) for name in names]
-        return Later(first, len(names), render)
+        return super().read(names, render)
+
+    def together(self, amounts: Amounts, render: Callable[[Sequence[int]], bytes], *, counts: bool) -> bytes | Later:
+        """Stage many increments of which all are taken or none.
+
+        Args:
+            amounts: see `Turn.amounts`.
+            render: makes the reply of their values.
+            counts: whether there is an increment among them.
+        """
+        if not (counts or self.amounts):
+            return render([self.node.value(name) for name, _ in amounts])
+        first = len(self.amounts)
+        self.amounts += amounts
+        if counts:
+            self._together.append(range(first, len(self.amounts)))
+        return Later(first, len(amounts), render, transactions.refused)
 
     async def _answer(self, data: bytes) -> bool:
         """Execute all commands that are whole with some input, and answer them; returns whether there was one."""
         commands = self._parser.feed(data)
-        if not self._count_kept():
+        if not self.may_keep():
             self._parser.refuse(resp.ProtocolFault("no memory is left for more unfinished commands"))
-            self._count_kept()
+            self.may_keep()
+        outbox = self.outbox
+        if outbox.refusing:
+            outbox.refuse(len(data), 0)
         for number, command in enumerate(commands, start=1):
-            await self._execute(command)
+            if outbox.refusing:
+                self._refuse(command)
+            else:
+                await self._execute(command)
             if self.closing:
                 break
             if self._size >= _SEND_BYTES or number % _COMMANDS_A_TURN == 0:
@@ -131,43 +163,65 @@ class Session:
             self._say("none", resp.error(f"ERR Protocol error: {self._parser.fault}"))
             self.closing = True
         await self._flush()
+        if self.kept:
+            self.may_keep()  # a transaction may have ended
         return bool(commands)
 
-    def _count_kept(self) -> bool:
+    def may_keep(self) -> bool:
         """Count what this session keeps of its input; returns whether it may, beside what all others keep."""
-        kept = max(0, self._parser.held + len(self._ahead) - _OWN_BYTES)
+        queued = 0 if self.transaction is None else self.transaction.size
+        kept = max(0, self._parser.held + len(self._ahead) + queued - _OWN_BYTES)
         self.redis.kept += kept - self.kept
         self.kept = kept
         return not kept or self.redis.kept <= _SHARED_BYTES
 
     async def _execute(self, command: resp.Command) -> None:
-        word = command[0]
-        verb = self.redis.verbs.get(word) or self.redis.verbs.get(word.upper())
+        word, verbs = command[0], self.redis.verbs
+        verb = verbs.get(word) or verbs.get(word.upper())
         if verb is None or not verb.takes(len(command)):
             self._say(*self._unknown(command, verb))
+            return
+        if self.transaction is not None and verb.queued:
+            self._say(verb.name, self.transaction.queue(verb, command, self.may_keep))
             return
         if verb.waits and not self.node.recovered:
             await self._flush()
             with suppress(Recovering):
                 await self.node.wait_recovered()
+        self.last = verb.name
         try:
-            if verb.run is not None:
+            if verb.ask is not None:
+                reply = verb.ask(self, command)
+            elif verb.run is not None:
                 reply = verb.run(self, command)
             else:
-                assert verb.later is not None
-                await self._flush()
-                self.connection.set_busy(True)
-                await trio.lowlevel.checkpoint()  # however many came together, others get their turn
-                reply = await verb.later(self, command)
-        except CommandError as error:
-            reply = resp.error(str(error))
-        except Refusal as refusal:
-            reply = resp.error(refusal_text(refusal))
+                reply = await self._wait_for(verb, command)
+        except (CommandError, Refusal) as error:
+            reply = resp.error(error_text(error))
         if isinstance(reply, bytes):
             self._say(verb.name, reply)
         else:
             self._later.append((len(self._answers), reply))
             self._say(verb.name, b"")
+
+    def _refuse(self, command: resp.Command) -> None:
+        """Answer a command that is not executed."""
+        verb = self.redis.verbs.get(command[0].upper())
+        name = "unknown" if verb is None else verb.name
+        transactions.skip(self, name)
+        self.closing = name == "QUIT"
+        self.redis.commands[name, True] += 1
+        self.outbox.refuse(0, 1)
+
+    async def _wait_for(self, verb: Verb, command: resp.Command) -> bytes:
+        """Execute a command that may take its time, when everything before it was answered, and sent meanwhile."""
+        assert verb.later is not None
+        await self._flush()
+        self.connection.set_busy(True)
+        await trio.lowlevel.checkpoint()  # however many came together, others get their turn
+        if not self.outbox.waiting:
+            return await verb.later(self, command)
+        return await self.outbox.beside(partial(verb.later, self, command))
 
     def _say(self, name: str, reply: bytes) -> None:
         self._verbs.append(name)
@@ -176,39 +230,41 @@ class Session:
 
     def _unknown(self, command: resp.Command, verb: Verb | None) -> tuple[str, bytes]:
         """What to say to a command that can't be executed, and the name under which it is counted."""
-        if verb is not None:
-            return verb.name, resp.error(f"ERR wrong number of arguments for '{verb.name.lower()}' command")
-        reason = self.redis.refused.get(command[0].upper())
-        if reason is not None:
-            name = command[0].upper().decode()
-            return name, resp.error(f"ERR {name} is not possible: {reason}")
-        words = [word[:128].decode("utf-8", "replace") for word in command[:8]]
-        begins = "".join(f"'{word}' " for word in words[1:])
-        return "unknown", resp.error(f"ERR unknown command '{words[0]}', with args beginning with: {begins}")
+        transaction = self.transaction
+        if transaction is not None:
+            transaction.fail()
+        name, text = unknown(command, verb, self.redis.refused)
+        if name == "EXEC" and transaction is not None:
+            transactions.end(self)
+            text = transactions.aborted(text)
+        return name, resp.error(text)
 
     async def _flush(self) -> None:
         """Wait for what was staged, then send all answers."""
         answers = self._answers
         if not answers:
             return
-        if self._amounts:
-            amounts, self._amounts = self._amounts, []
+        if self.amounts:
+            amounts, self.amounts = self.amounts, []
+            together, self._together = self._together, []
             later, self._later = self._later, []
-            values = await self._commit(amounts)
-            for place, (first, number, render) in later:
+            values = await self._commit(amounts, together)
+            for place, (first, number, render, refused) in later:
                 found = [value for value in values[first : first + number] if isinstance(value, int)]
-                refused = next((value for value in values[first : first + number] if isinstance(value, Refusal)), None)
-                answers[place] = render(found) if refused is None else resp.error(refusal_text(refused))
+                refusal = next((value for value in values[first : first + number] if isinstance(value, Refusal)), None)
+                answers[place] = render(found) if refusal is None else resp.error(refused(refusal))
         self.redis.commands.update(zip(self._verbs, [answer[:1] == b"-" for answer in answers], strict=True))
         self._answers, self._verbs, self._size = [], [], 0
-        await self.connection.send_all(b"".join(answers))
+        self.outbox.put(b"".join(answers))
+        if self.outbox.full:
+            await self.outbox.wait_room()
 
-    async def _commit(self, amounts: list[tuple[str, int]]) -> Sequence[int | Refusal]:
+    async def _commit(self, amounts: Amounts, together: list[range]) -> Sequence[int | Refusal]:
         """Count, and remember what was acknowledged."""
         self.connection.set_busy(True)
         node = self.node
         try:
-            values = await node.increment_many(amounts)
+            values = await node.increment_many(amounts, together)
         except DiskFull as full:
             return [full if amount else node.value(name) for name, amount in amounts]
         except (Recovering, IncarnationLimitReached) as refusal:
@@ -223,6 +279,8 @@ class Session:
 
     def _answer_at_once(self, data: bytes) -> bool:
         """Answer a pipeline of nothing but INCR, or GET, without waiting; False when the input is anything else."""
+        if self.transaction is not None or self.outbox.refusing:
+            return False
         if not (self._desk.free and self._parser.between_commands):
             return False
         column = resp.columns(data)
@@ -235,11 +293,13 @@ class Session:
         if verb == b"INCR":
             if not self.node.increment_each(names, 1, partial(self._counted, len(names))):
                 return False
+            self.last = "INCR"
             self._desk.expect()
             return True
         if not self.node.recovered:
             return False
         values = map(self.node.value, names)
+        self.last = "GET"
         self.redis.commands["GET", False] += len(names)
         self._desk.answer(b"".join([resp.bulk(b"%d" % n) if n else resp.NULL[self.version] for n in values]))
         return True
@@ -264,7 +324,7 @@ class Session:
 
     async def _listen(self, waiting: trio.CancelScope) -> None:
         """Keep what the client sends until it leaves; who sends too much has left, too: nobody would see it leave."""
-        while not self._ended and len(self._ahead) < _MAX_AHEAD and self._count_kept():
+        while not self._ended and len(self._ahead) < _MAX_AHEAD and self.may_keep():
             data = b""
             with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
                 data = await self.connection.receive_some()

@@ -17,7 +17,7 @@ from gcount.core.membership import Membership
 from gcount.core.parcels import highest
 from gcount.core.records import Batch, Identity
 from gcount.core.salvage import Salvage
-from gcount.errors import CounterLimitReached, PartLimitReached
+from gcount.errors import CounterLimitReached, PartLimitReached, Refusal
 
 
 class Replica:
@@ -135,6 +135,35 @@ class Replica:
         self._staged += amount
         self.amounts[name] = waiting = self.amounts.get(name, 0) + amount
         return waiting
+
+    def stage_together(self, amounts: Sequence[tuple[str, int]]) -> list[int]:
+        """Let many amounts wait for the next batch, all of them or none.
+
+        Args:
+            amounts: valid names, each with what to add; 0 is there to know what waits at its place in the order.
+
+        Returns:
+            For each what waits for that counter then, itself included.
+
+        Raises:
+            PartLimitReached, CounterLimitReached: one of them can't be taken; nothing was changed.
+        """
+        staged: list[int] = []
+        try:
+            for name, amount in amounts:
+                staged.append(self.stage_increment(name, amount) if amount else self.amounts.get(name, 0))
+        except Refusal:
+            for name, amount in amounts[: len(staged)]:
+                self._unstage(name, amount)
+            raise
+        return staged
+
+    def _unstage(self, name: str, amount: int) -> None:
+        if amount:
+            self._staged -= amount
+            self.amounts[name] -= amount
+            if not self.amounts[name]:
+                del self.amounts[name]
 
     def stage_each(self, names: Sequence[str], amount: int) -> Sequence[int] | None:
         """Let an amount for each of many names wait for the next batch, in a fraction of the time.

@@ -23,6 +23,9 @@ RIDE = 0.005  # seconds that deltas of peers wait for the next commit before the
 PROBE_AFTER = 1.0  # seconds between two attempts to write to a full disk
 LOOK_AFTER = 1.0  # seconds without a batch until it is seen whether the log is still in its place
 
+Amounts = Sequence[tuple[str, int]]
+"""Names, each with what to add."""
+
 logger: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
@@ -100,11 +103,12 @@ class Committer:
         self._waiting = trio.CancelScope()
         self._due = inf  # when what waits for company is committed without it
 
-    async def increment_many(self, amounts: Sequence[tuple[str, int]]) -> list[int | Refusal]:
+    async def increment_many(self, amounts: Amounts, together: Sequence[range] = ()) -> list[int | Refusal]:
         """Stage many increments for one batch, in order and without an await in between, then wait for it.
 
         Args:
             amounts: names, each with what to add; 0 is there to know the value at its place in the order.
+            together: places among them, in order, of which all are taken or none.
 
         Returns:
             For each the value after what was staged up to it, or why it was refused.
@@ -114,12 +118,10 @@ class Committer:
         """
         replica = self._replica
         staged: list[int | Refusal] = []
-        for name, amount in amounts:
-            try:
-                staged.append(replica.stage_increment(name, amount) if amount else replica.amounts.get(name, 0))
-                self._next.increments += 1 if amount else 0
-            except Refusal as refusal:
-                staged.append(refusal)
+        for places in together:
+            staged += self._stage(amounts[len(staged) : places.start])
+            staged += self._stage_together(amounts[places.start : places.stop])
+        staged += self._stage(amounts[len(staged) :] if together else amounts)
         answers: list[int | Refusal] = []
 
         def tell(failure: DiskFull | None, before: dict[str, int]) -> None:
@@ -131,6 +133,25 @@ class Committer:
         self._next.then(tell)
         await self._soon().wait()
         return answers
+
+    def _stage(self, amounts: Amounts) -> list[int | Refusal]:
+        replica = self._replica
+        staged: list[int | Refusal] = []
+        for name, amount in amounts:
+            try:
+                staged.append(replica.stage_increment(name, amount) if amount else replica.amounts.get(name, 0))
+                self._next.increments += 1 if amount else 0
+            except Refusal as refusal:
+                staged.append(refusal)
+        return staged
+
+    def _stage_together(self, amounts: Amounts) -> Sequence[int | Refusal]:
+        try:
+            staged = self._replica.stage_together(amounts)
+        except Refusal as refusal:
+            return [refusal] * len(amounts)
+        self._next.increments += sum(amount > 0 for _, amount in amounts)
+        return staged
 
     def increment_each(
         self, names: Sequence[str], amount: int, tell: Callable[[Sequence[int] | DiskFull], None]

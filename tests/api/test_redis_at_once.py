@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from typing import TypeVar
 from unittest.mock import patch
 
-import hiredis
 import pytest
 import trio
 
@@ -227,51 +226,6 @@ async def test_a_server_that_is_cancelled_ends_in_peace_whoever_sleeps() -> None
         with trio.fail_after(PATIENCE), patch.object(running.node.metrics, "watch"):
             for _ in range(10):  # the order in which all learn of it is random
                 await server(running.node, make_redis(running.node))
-
-
-# Clients that do not read
-
-
-async def narrow(running: Running) -> tuple[Client, Connection]:
-    """A client for which the kernel keeps little of what is sent to it."""
-    socket = trio.socket.socket()
-    socket.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_RCVBUF, 4096)
-    await socket.connect(("127.0.0.1", running.port))
-    running.streams.append(trio.SocketStream(socket))
-    client = Client(running.streams[-1], hiredis.Reader(encoding="utf-8"))
-    assert await client.ask("PING") == "PONG"
-    _, connection = only(running)
-    connection.socket.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_SNDBUF, 4096)
-    return client, connection
-
-
-@pytest.mark.parametrize("asked", ["INCR x", "GET y", "INCR x;PING"])
-async def test_who_does_not_read_is_waited_for_alone_and_gets_every_answer_in_order_then(asked: str) -> None:
-    count, commands = 20_000, len(asked.split(";"))
-    async with serving() as running:
-        client, connection = await narrow(running)
-        other = await running.connect()
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(client.send, line(asked) * count)
-            await until(lambda: connection._sending.locked())
-            for number in range(5):
-                assert await other.ask("INCR other") == number + 1
-            assert connection.bytes_in < len(line(asked)) * count / 2
-            answers = await replies(client, count * commands)
-        assert answers[::commands] == ([None] * count if asked == "GET y" else list(range(1, count + 1)))
-
-
-@pytest.mark.parametrize("asked", ["INCR x", "GET y"])
-async def test_who_does_not_read_for_too_long_is_cut_off(asked: str) -> None:
-    async with serving() as running:
-        client, connection = await narrow(running)
-        running.connections.send_timeout = 0.05
-        with trio.fail_after(PATIENCE), suppress(trio.BrokenResourceError):
-            while True:
-                await client.send(line(asked) * 1000)
-        await until(lambda: running.connections.clients == 0)
-        assert connection.socket.fileno() == -1
-        await until(lambda: not running.redis.sessions)
 
 
 # What makes increments wait, or refuses them

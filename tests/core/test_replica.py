@@ -197,6 +197,33 @@ def test_near_the_limit_of_counters_none_of_many_is_staged(where: str) -> None:
     assert one.stage_each(["c"], 5) == range(5, 6)
 
 
+@pytest.mark.parametrize("sealed", [True, False])
+@pytest.mark.parametrize(
+    ("refused", "error"), [("x", PartLimitReached), ("new", CounterLimitReached)], ids=["part", "counters"]
+)
+def test_amounts_that_belong_together_are_staged_all_or_not_at_all(
+    sealed: bool, refused: str, error: type[Refusal]
+) -> None:
+    one = replica(4)
+    for name in ("x", "y", "z"):
+        one.stage_increment(name, 1)
+    if sealed:
+        one.seal()
+    one.stage_increment("y", 2)
+    before = dict(one.amounts)
+    with pytest.raises(error):
+        one.stage_together([("z", 1), ("y", 0), ("y", 4), ("made", 1), ("z", 2), (refused, MAX_CELL)])
+    assert one.amounts == before
+    assert list(one.amounts) == list(before)
+    assert one._highest() == 5
+    pending = 2 if sealed else 3
+    assert one.stage_together([("y", 1), ("made", 0), ("made", 7), ("y", 0)]) == [pending + 1, 0, 7, pending + 1]
+    if sealed:
+        one.commit()
+    commit(one)
+    assert [one.counters.total(name) for name in ("x", "y", "z", "made")] == [1, 4, 1, 7]
+
+
 def test_what_was_aborted_or_counted_in_an_earlier_life_does_not_count_towards_the_limit_of_a_part() -> None:
     one = replica()
     one.stage_increment("a", MAX_CELL)

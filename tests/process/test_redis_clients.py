@@ -6,15 +6,20 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 import redis
 import trio
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
-from tests.harness.cluster import loopback_nodes, running
+from tests.harness.cluster import eventually, loopback_nodes, running
 from tests.harness.processes import Node
 
 T = TypeVar("T")
@@ -24,26 +29,8 @@ BENCHMARK = shutil.which("redis-benchmark")
 needs_cli = pytest.mark.skipif(CLI is None, reason="redis-cli is not installed (Debian: redis-tools)")
 needs_benchmark = pytest.mark.skipif(BENCHMARK is None, reason="redis-benchmark is not installed (Debian: redis-tools)")
 
-IOREDIS = """
-const Redis = require("ioredis");
-(async () => {
-  const client = new Redis(Number(process.argv[1]), "127.0.0.1", {maxRetriesPerRequest: 0});
-  const found = [];
-  found.push(await client.incr("js"), await client.incrby("js", 41), await client.get("js"), await client.get("none"));
-  const batch = client.pipeline();
-  for (let n = 0; n < 100; n++) batch.incr("many");
-  found.push((await batch.exec()).map(([, answer]) => answer).join() ===
-    Array.from({length: 100}, (_, n) => n + 1).join());
-  found.push(await client.mget("js", "many", "none"));
-  const names = [];
-  for await (const some of client.scanStream({match: "*"})) names.push(...some);
-  found.push(names.sort());
-  found.push(await client.set("js", 1).catch((error) => error.message.split(":")[0]));
-  found.push(await client.call("GCOUNT.CONSISTENT", "js"), await client.wait(0, 100));
-  console.log(JSON.stringify(found));
-  await client.quit();
-})().catch((error) => { console.error(error); process.exit(1); });
-"""
+PROGRAMS = Path(__file__).resolve().parents[1] / "clients" / "programs"
+PIPELINES = (sys.executable, "-B", PROGRAMS / "pipelines.py")
 
 
 def one_node(base: Path) -> Node:
@@ -55,15 +42,16 @@ async def in_thread(work: Callable[[], T]) -> T:
         return await trio.to_thread.run_sync(work, abandon_on_cancel=True)
 
 
-async def run(*command: str | None, input: str = "", env: dict[str, str] | None = None) -> str:
-    """What a command prints; it has to succeed."""
-    with trio.fail_after(120):
+async def run(*command: object, input: str = "", env: dict[str, str] | None = None, succeeds: bool = True) -> str:
+    """What a command prints; it has to succeed, unless that is said."""
+    with trio.fail_after(240):
         ended = await trio.run_process(
             [str(word) for word in command],
             stdin=input.encode(),
             capture_stdout=True,
             stderr=subprocess.STDOUT,
             env=env,
+            check=succeeds,
         )
     return ended.stdout.decode()
 
@@ -163,6 +151,32 @@ async def test_what_redis_py_was_answered_survives_kill_9(tmp_path: Path) -> Non
         assert await node.value("x") == 1000
 
 
+async def test_a_transaction_is_counted_as_a_whole_or_not_at_all_at_kill_9(tmp_path: Path) -> None:
+    done: list[int] = []
+
+    def work() -> None:
+        client: Any = redis.Redis(port=node.port, retry=Retry(NoBackoff(), 0))  # else it sends again what was counted
+        with client, suppress(redis.ConnectionError):
+            while True:
+                answers = client.pipeline().incr("x").incrby("y", 2).incr("x").execute()
+                done.append(answers[-1])
+
+    async def many(number: int) -> str | None:
+        return None if len(done) >= number else f"{len(done)} transactions"
+
+    node = one_node(tmp_path)
+    async with running(node):
+        for _ in range(3):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(in_thread, work)
+                await eventually(partial(many, len(done) + 100), 60)
+                node.kill9()
+            await node.start()
+            value = await node.value("x")
+            assert value == await node.value("y")
+            assert done[-1] <= value <= done[-1] + 2
+
+
 @needs_cli
 async def test_redis_cli(tmp_path: Path) -> None:
     node = one_node(tmp_path)
@@ -194,35 +208,77 @@ async def test_redis_benchmark(tmp_path: Path, options: list[str]) -> None:
         assert 'gcount_redis_commands_total{command="INCR",outcome="ok"} 3' in count
 
 
-@pytest.fixture(scope="module")
-def ioredis(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The environment in which node.js finds ioredis."""
-    if not shutil.which("node") or not shutil.which("npm"):
-        pytest.skip("node.js and npm are not installed")
-    folder = tmp_path_factory.mktemp("ioredis")
-    install = ["npm", "install", "--prefix", str(folder), "--no-audit", "--no-fund", "--fetch-retries=0", "ioredis@5"]
-    try:
-        done = subprocess.run(install, capture_output=True, timeout=90, check=False)
-    except subprocess.TimeoutExpired:
-        pytest.skip("npm could not install ioredis in time")
-    if done.returncode != 0:
-        pytest.skip("npm could not install ioredis")
-    return {"NODE_PATH": str(folder / "node_modules")}
-
-
-async def test_ioredis(tmp_path: Path, ioredis: dict[str, str]) -> None:
+@needs_benchmark
+async def test_redis_benchmark_with_its_defaults(tmp_path: Path) -> None:
+    """Two tests run, one of them of commands as one types them; the third asks for SET, and is told why not."""
     node = one_node(tmp_path)
     async with running(node):
-        said = await run(shutil.which("node"), "-e", IOREDIS, str(node.port), env=ioredis)
-        assert json.loads(said) == [
-            1,
-            42,
-            "42",
-            None,
-            True,
-            ["42", "100", None],
-            ["js", "many"],
-            "ERR SET is not possible",
-            42,
-            0,
+        said = await run(BENCHMARK, "-p", node.port, "-n", "2000", succeeds=False)
+        assert said.count("2000 requests completed") == 2
+        assert "Error from server: ERR SET is not possible: counters only grow" in said
+        possible = await run(BENCHMARK, "-p", node.port, "-n", "2000", "-q", "-t", "ping,get,incr")
+        for name in ("PING_INLINE", "PING_MBULK", "GET", "INCR"):
+            assert re.search(rf"{name}: [0-9.]+ requests per second", possible)
+
+
+def check_pipelines(found: dict[str, dict[str, Any]]) -> None:
+    """What programs/pipelines.py says when all is well."""
+    blocking = found["blocking"]
+    assert "SET is not possible" in blocking.pop("wrong")
+    assert "WATCH is not possible" in blocking.pop("watch")
+    refusal = "not executed: too many answers wait; read them while you send commands"
+    assert [each.removeprefix("ERR ") for each in blocking["too much at once"][2:]] == [refusal]
+    assert blocking.pop("too much at once")[:2] == [True, True]
+    assert blocking == {
+        "transaction": [1, 6, "6", ["6", None]],
+        "wrong, after": None,
+        "again": [1],
+        "a long transaction": True,
+        "a long pipeline": True,
+        "too much at once, after": True,
+        "watch, after": True,
+        "watch, again": 1,
+    }
+    assert found["asyncio"] == {"transactions at once": True, "a long pipeline": True}
+
+
+async def test_pipelines_of_redis_py(tmp_path: Path) -> None:
+    """By default they are transactions. What is too much at once is refused with its number known."""
+    node = one_node(tmp_path)
+    async with running(node):
+        check_pipelines(json.loads(await run(*PIPELINES, "redis", node.port, 150_000)))
+        assert await node.value("piped") == 150_000
+        assert await node.metric('gcount_redis_commands_total{command="EXEC",outcome="ok"}') > 20
+
+
+@needs_cli
+async def test_redis_cli_pipe(tmp_path: Path) -> None:
+    typed = "".join(f"INCR typed{number % 10}\r\n" for number in range(5_000))
+    encoded = "*3\r\n$6\r\nINCRBY\r\n$3\r\nraw\r\n$1\r\n2\r\n" * 5_000
+    node = one_node(tmp_path)
+    async with running(node):
+        for mass, replies in ((typed, 5_000), (encoded, 5_000), ("\n\nINCR 'a b'\n\n", 1), ("", 0)):
+            assert f"errors: 0, replies: {replies}" in await run(CLI, "-p", node.port, "--pipe", input=mass)
+        assert [await node.value(name) for name in ("typed3", "raw", "a%20b")] == [500, 10_000, 1]
+        said = await run(CLI, "-p", node.port, "--pipe", input="SET x 1\nINCR x\n", succeeds=False)
+        assert "errors: 1, replies: 2" in said
+
+
+@needs_cli
+async def test_what_redis_cli_shows(tmp_path: Path) -> None:
+    node = one_node(tmp_path)
+    async with running(node):
+        asked = "incrby views 5\nttl views\npttl none\nrole\nkeys v*\ncommand getkeys mget a b\nslowlog len\nmulti\n"
+        asked += "incr views\nget views\nexec\nmulti\nincr views\ndiscard\nget views\nauth secret\n"
+        said = [each for each in (await run(CLI, "-p", node.port, input=asked)).splitlines() if each]
+        assert said == [
+            *("5", "-1", "-2", "master", "0", "views", "a", "b", "0"),
+            *("OK", "QUEUED", "QUEUED", "6", "6", "OK", "QUEUED", "OK", "6"),
+            "ERR AUTH <password> called without any password configured for the default user. "
+            "Are you sure your configuration is correct?",
         ]
+        assert "cmd=client" in await run(CLI, "-p", node.port, "client", "list")
+        assert "Sampled 1 keys" in await run(CLI, "-p", node.port, "--bigkeys")
+        assert "Sampled 1 keys" in await run(CLI, "-p", node.port, "--memkeys")
+        stat = await run("timeout", "2", "stdbuf", "-oL", CLI, "-p", node.port, "--stat", succeeds=False)
+        assert re.search(r"^1 +[0-9.]+M +1 +0 +[0-9]+ \(\+0\) +[0-9]+ *$", stat, re.MULTILINE)

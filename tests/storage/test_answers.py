@@ -207,3 +207,17 @@ def test_each_acknowledged_increment_is_counted_once_and_neither_reads_nor_what_
             assert b"\ngcount_increments_total 5.0\n" in store.metrics.text()
 
     run_simulated(scenario)
+
+
+def test_places_that_belong_together_are_taken_all_or_not_at_all() -> None:
+    async def scenario() -> None:
+        async with running(sim_disk()) as store:
+            amounts = [("x", 1), ("y", 1), ("x", BIG), ("y", 0), ("x", 2), ("y", 3), ("x", BIG), ("z", 4), ("y", 0)]
+            together = [range(1, 4), range(4, 6), range(7, 9)]
+            answers: list[int | Refusal] = await store.committer.increment_many(amounts, together)
+            assert all(isinstance(answer, PartLimitReached) for answer in [*answers[1:4], answers[6]])
+            assert [answers[place] for place in (0, 4, 5, 7, 8)] == [1, 3, 3, 4, 3]
+            assert len(store.commits) == 1
+            assert store.metrics.text().count(b"gcount_increments_total 4.0") == 1
+
+    run_simulated(scenario)
