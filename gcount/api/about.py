@@ -20,7 +20,6 @@ from gcount.node import Node
 # Clients choose by it what they may send.
 REDIS_VERSION: Final = "7.0.0"
 _MAX_CONFIG_NAMES: Final = 64
-_BLOCKING: Final = ("WAIT", "GCOUNT.CONSISTENT")
 _COUNTER_BYTES: Final = 288  # of memory that a counter of three nodes takes beside its name, see bench/memory.py
 
 
@@ -152,10 +151,9 @@ def _about_server(session: Session) -> _Fields:
 
 
 def _about_clients(session: Session) -> _Fields:
-    sessions = session.redis.sessions.values()
-    yield "connected_clients", len(sessions)
+    yield "connected_clients", len(session.redis.sessions)
     yield "maxclients", session.node.settings.max_connections
-    yield "blocked_clients", sum(each.connection.busy and each.last in _BLOCKING for each in sessions)
+    yield "blocked_clients", session.redis.blocked
 
 
 def _about_memory(_session: Session) -> _Fields:

@@ -28,6 +28,7 @@ class Redis:
     Attributes:
         kept: bytes of memory that the input of all sessions takes, see `Session.kept`.
         received: how many sessions there were.
+        blocked: how many sessions wait for others now.
         unsent: what the answers take that their clients have not taken yet.
     """
 
@@ -39,7 +40,7 @@ class Redis:
         self.kept = 0
         self.unsent = Pool()
         self.commands: Counter[tuple[str, bool]] = Counter()  # by name, and whether they failed
-        self.received = 0
+        self.received = self.blocked = 0
         self._commands = {*verbs, *refused}
         self._prefixes = {name[:size] for name in self._commands for size in range(len(name) + 1)}
         self._refreshed = trio.current_time()

@@ -219,9 +219,14 @@ class Session(Turn):
         await self._flush()
         self.connection.set_busy(True)
         await trio.lowlevel.checkpoint()  # however many came together, others get their turn
-        if not self.outbox.waiting:
-            return await verb.later(self, command)
-        return await self.outbox.beside(partial(verb.later, self, command))
+        blocks = "blocking" in verb.flags
+        self.redis.blocked += blocks
+        try:
+            if not self.outbox.waiting:
+                return await verb.later(self, command)
+            return await self.outbox.beside(partial(verb.later, self, command))
+        finally:
+            self.redis.blocked -= blocks
 
     def _say(self, name: str, reply: bytes) -> None:
         self._verbs.append(name)

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 # What one transaction may hold: as many commands as can be counted at one instant without holding up others for long.
 MAX_QUEUED: Final = 100_000
 MAX_QUEUED_BYTES: Final = 32 * 1024 * 1024
-MAX_ANSWER_BYTES: Final = 8 * 1024 * 1024  # of commands about the server; those about counters are no longer than asked
+MAX_OTHERS: Final = 1000  # of the commands, those that are not about counters: EXEC executes them in one go
+MAX_ANSWER_BYTES: Final = 1024 * 1024  # of those
 _COMMAND_BYTES: Final = 250  # of memory that a queued command takes beside its words, and each counter in it
 QUEUED: Final = b"+QUEUED\r\n"
 _BEFORE: Final = "of previous errors."
@@ -54,6 +55,7 @@ class Transaction(Turn):
         self.version = version
         self.size = 0
         self.failed = ""
+        self._others = 0
         self._replies: list[Reply | _Put] = []
 
     def __len__(self) -> int:
@@ -93,9 +95,10 @@ class Transaction(Turn):
         if verb.later is not None or verb.name == "HELLO":  # it waits, or changes what replies look like
             raise CommandError(f"ERR {verb.name} is not possible inside MULTI")
         self.size += sum(map(len, words)) + _COMMAND_BYTES * max(1, len(words) - 1)
-        if len(self) >= MAX_QUEUED or self.size > MAX_QUEUED_BYTES:
-            most = f"{MAX_QUEUED} commands and {MAX_QUEUED_BYTES // 2**20} MiB of memory at most"
-            raise CommandError(f"ERR the transaction is too big: {most}")
+        self._others += verb.ask is None
+        if len(self) >= MAX_QUEUED or self.size > MAX_QUEUED_BYTES or self._others > MAX_OTHERS:
+            most = f"{MAX_QUEUED} commands, {MAX_OTHERS} of them not about counters, and {MAX_QUEUED_BYTES >> 20} MiB"
+            raise CommandError(f"ERR the transaction is too big; at most it has {most}")
         self._replies.append(_Put(verb, words) if verb.ask is None else verb.ask(self, words))
 
     def execute(self, session: Session) -> list[Reply]:

@@ -8,7 +8,8 @@ from time import time
 import pytest
 
 from gcount.api import commands, resp
-from tests.api.test_redis import encoded, serving
+from tests.api.lanes import until
+from tests.api.test_redis import encoded, line, serving
 
 
 def fields(text: object) -> dict[str, str]:
@@ -168,3 +169,10 @@ async def test_info_has_what_tools_read() -> None:
         assert found["db0"] == "keys=1,expires=0,avg_ttl=0"
         assert str(await client.ask("INFO memory")).startswith("# Memory\r\nused_memory:")
         assert await client.ask("INFO nothing") == ""
+        waits = await running.connect()
+        await waits.send(line("WAIT 1 0"))
+        await until(lambda: running.redis.blocked == 1)
+        assert "blocked_clients:1" in str(await client.ask("INFO clients"))
+        await waits.stream.send_eof()
+        assert await waits.reply() == 0
+        assert "blocked_clients:0" in str(await client.ask("INFO clients"))

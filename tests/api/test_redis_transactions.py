@@ -232,7 +232,7 @@ async def test_a_transaction_has_so_many_commands_at_most(monkeypatch: pytest.Mo
         found = await client.ask(";".join(["MULTI", *["INCR x"] * 12, "EXEC;GET x"]))
         assert isinstance(found, list)
         assert found[10] == "QUEUED"
-        assert str(found[11]).startswith("ERR the transaction is too big: 10 commands and 32 MiB of memory at most")
+        assert str(found[11]).startswith("ERR the transaction is too big; at most it has 10 commands, 1000 of them")
         assert found[12:] == ["QUEUED", DISCARDED, "10"]
 
 
@@ -242,8 +242,19 @@ async def test_a_transaction_takes_so_much_memory_at_most(monkeypatch: pytest.Mo
         client = await running.connect()
         found = await client.ask("MULTI;INCR x;ECHO " + "x" * 10_000 + ";EXEC;MULTI;INCR x;EXEC")
         assert isinstance(found, list)
-        assert str(found[2]).startswith("ERR the transaction is too big: ")
+        assert str(found[2]).startswith("ERR the transaction is too big; ")
         assert found[3:] == [DISCARDED, "OK", "QUEUED", [1]]
+
+
+async def test_a_transaction_has_few_commands_that_are_not_about_counters(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transaction, "MAX_OTHERS", 5)
+    async with serving() as running:
+        client = await running.connect()
+        for pings, last in ((5, [1, *["PONG"] * 5]), (6, DISCARDED)):
+            found = await client.ask(";".join(["MULTI;INCRBY x 1", *["PING"] * pings, "EXEC"]))
+            assert isinstance(found, list)
+            assert found[-1] == last
+        assert running.node.value("x") == 1
 
 
 async def test_what_all_transactions_keep_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
