@@ -188,6 +188,17 @@ def test_a_delta_that_is_kept_is_not_shared_with_its_batch() -> None:
     assert (len(salvage), salvage.cells, salvage.cell("a", incarnation(1))) == (1, 2, 2)
 
 
+def test_what_somebody_reads_of_it_is_not_changed_by_what_is_kept_later() -> None:
+    """A checkpoint, or a link that gives it back, is in the midst of it."""
+    salvage, who = Salvage(), incarnation(1)
+    for read in (salvage.deltas, lambda: salvage.of([who])):
+        salvage.keep(Delta(who, 3, 4, {"a": 1}))
+        shown, cells = read(), dict(read()[0].cells)
+        salvage.keep(Delta(who, 4, 5, {"a": 2, f"b{len(cells)}": 1}))
+        assert shown[0].cells == cells
+        assert salvage.cell("a", who) == 2
+
+
 def test_the_newest_identity_goes_on_and_remembers_all_lives_seen() -> None:
     lives = Lives()
     assert lives.reborn(incarnation(9), incarnation(8)) == Identity(incarnation(8), incarnation(9))
