@@ -8,7 +8,8 @@ from gcount.cluster.conversation import Conversation
 from gcount.core import wire
 from gcount.core.counters import Counters, Delta, Digest
 from gcount.core.kept import KEEP
-from gcount.core.link import Pusher, Transfer
+from gcount.core.link import Pusher
+from gcount.core.transfer import Transfer
 
 BACKOFF_FIRST = 0.05  # seconds
 BACKOFF_MOST = 0.5  # with the dial itself, less than what a node with an empty directory waits for its members
