@@ -19,7 +19,6 @@ from gcount.cluster.transport import Link
 from gcount.core import wire
 from gcount.core.boots import Boots
 from gcount.core.counters import Delta
-from gcount.core.kept import Kept
 from gcount.core.limits import MAX_UNCLAIMED
 from gcount.core.link import Intake
 from gcount.core.parcels import Assembly
@@ -28,6 +27,7 @@ from gcount.storage.commits import Commit
 from gcount.throttle import Throttle
 
 HELLO_TIMEOUT = 2.0  # seconds
+EXPIRE_EVERY = 1.0  # seconds
 MAX_UNSENT = 256 * 1024  # bytes of answers that wait to be sent on one link
 MAX_UNSETTLED = 4096  # questions that wait for the disk, on one link
 MAX_ERRANDS = 64  # pushes and memberships that wait for the disk, on one link
@@ -59,6 +59,12 @@ class Acceptor:
         """The ids of the nodes that have a link to this one."""
         return {link.hello.node for link in self._links}
 
+    async def run(self) -> None:
+        """Drop what lost links have left unfinished when its time is over, for ever."""
+        while True:
+            await trio.sleep(EXPIRE_EVERY)
+            self._handover.kept.expire(trio.current_time())
+
     def hang_up(self) -> None:
         """End all links: whoever dialled them dials again, and learns who this node is now."""
         for link in self._links:
@@ -76,9 +82,7 @@ class Acceptor:
         talk = Conversation(link, self._local.metrics.link_bytes, "accepted")
         try:
             hello = await self._first(talk)
-            accepted = _Accepted(
-                self._local, talk, hello, promote, self._strangers_aside, self._boots, self._handover.kept
-            )
+            accepted = _Accepted(self._local, talk, hello, promote, self._strangers_aside, self._boots)
             self._local.guard.met(hello, caller)
             twin = self._supersede(hello)
             self._links[accepted] = None
@@ -155,13 +159,11 @@ class _Accepted:
         promote: Callable[[], bool],
         strangers_aside: Callable[[], int],
         boots: Boots,
-        kept: Kept,
     ) -> None:
         self.hello = hello
         self._own = {hello.incarnation, *hello.retired}
         self._strangers_aside = strangers_aside
         self._boots = boots
-        self._kept = kept
         self._promote = promote
         self._promoted = False
         self.scope = trio.CancelScope()
@@ -221,7 +223,6 @@ class _Accepted:
     def _beat(self) -> None:
         if not self._promoted and self.is_member:
             self._promoted = self._promote()
-        self._kept.expire(trio.current_time())
         replica = self._local.replica
         newer = self.intake.newer_membership(replica.membership)
         self._answer(wire.Beaten(self.intake.news(replica.counters.digest()), newer))
