@@ -235,7 +235,7 @@ class Node:
             nursery.start_soon(self.checkpoints.run, replica)
             nursery.start_soon(self.peers.run, min(self.settings.timeout, MOST_LINGER))
             nursery.start_soon(report_config, local, self.peers)
-            nursery.start_soon(close_gaps, local, self.peers, self._acceptor.callers)
+            nursery.start_soon(close_gaps, local, self.peers)
             nursery.start_soon(self._acceptor.run)
             self._serving_since = trio.current_time()
             self._ready.set()

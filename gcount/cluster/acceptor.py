@@ -55,10 +55,6 @@ class Acceptor:
     def __len__(self) -> int:
         return len(self._links)
 
-    def callers(self) -> set[bytes]:
-        """The ids of the nodes that have a link to this one."""
-        return {link.hello.node for link in self._links}
-
     async def run(self) -> None:
         """Drop what lost links have left unfinished when its time is over, for ever."""
         while True:
@@ -82,7 +78,9 @@ class Acceptor:
         talk = Conversation(link, self._local.metrics.link_bytes, "accepted")
         try:
             hello = await self._first(talk)
-            accepted = _Accepted(self._local, talk, hello, promote, self._strangers_aside, self._boots)
+            accepted = _Accepted(
+                self._local, talk, hello, promote, self._strangers_aside, self._boots, self._peers.owes
+            )
             self._local.guard.met(hello, caller)
             twin = self._supersede(hello)
             self._links[accepted] = None
@@ -159,11 +157,13 @@ class _Accepted:
         promote: Callable[[], bool],
         strangers_aside: Callable[[], int],
         boots: Boots,
+        owes: Callable[[wire.Hello], bool],
     ) -> None:
         self.hello = hello
         self._own = {hello.incarnation, *hello.retired}
         self._strangers_aside = strangers_aside
         self._boots = boots
+        self._owes = owes
         self._promote = promote
         self._promoted = False
         self.scope = trio.CancelScope()
@@ -225,7 +225,8 @@ class _Accepted:
             self._promoted = self._promote()
         replica = self._local.replica
         newer = self.intake.newer_membership(replica.membership)
-        self._answer(wire.Beaten(self.intake.news(replica.counters.digest()), newer))
+        owes = bool(replica.salvage) and self._owes(self.hello)
+        self._answer(wire.Beaten(self.intake.news(replica.counters.digest()), newer, owes))
 
     def _push(self, nursery: trio.Nursery, push: wire.Push) -> None:
         deltas = self.intake.pushed(push)

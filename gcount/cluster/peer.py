@@ -40,6 +40,7 @@ class Peer:
         self.failures = 0
         self.beats = 0  # sent on this link
         self.beaten = 0  # of them answered, and what the answer told is known here
+        self.owes = False  # it said in the last answer that it has something to give back
         self._talk: Conversation | None = None
         self._wake = trio.Event()
         self._awaited = False  # somebody waits for it to say something

@@ -30,7 +30,7 @@ class Replica:
     `amounts` is what was staged of this node's own increments since the last seal.
 
     `counters`, `identity` and `membership` are durable; everything that leaves the node is read from them. `salvage` is
-    durable, too, but claimed by nobody; only a repaired log brings it about.
+    durable, too, but claimed by nobody; a repaired log brings it about, or a member that gives back what its own held.
     """
 
     def __init__(self, identity: Identity, max_counters: int) -> None:
@@ -266,12 +266,13 @@ class Replica:
         return batch
 
     def _closing_still(self) -> list[Delta]:
-        """More may have come since a closing was staged: then there is less to close, or nothing."""
+        """More may have come since a closing was staged, to be joined or to be kept aside: then it is dropped."""
         staged = {delta.incarnation for delta in self._deltas}
         return [
             closing
             for closing in self._closings
-            if closing.incarnation not in staged and self.counters.version(closing.incarnation) == closing.after
+            if closing.incarnation not in staged
+            and closing == self.salvage.closing(self.counters, self.identity, closing.incarnation)
         ]
 
     def _has_room(self) -> bool:

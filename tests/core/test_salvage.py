@@ -161,6 +161,22 @@ def test_a_closing_that_was_staged_before_a_delta_was_sealed_is_dropped() -> Non
     assert one.seal().deltas == []
 
 
+def test_a_closing_that_was_staged_before_more_was_kept_aside_is_dropped() -> None:
+    """It claims a version under which all that it does not hold would be taken for known."""
+    one = replica()
+    one.recover(Batch(1, [Delta(incarnation(1), 5, 6, {"a": 9})]))
+    assert one.stage_delta(Delta(incarnation(1), 2, 3, {"b": 4}))
+    one.seal()
+    assert one.stage_closing(incarnation(1))
+    one.commit()
+    assert one.seal().deltas == []
+    one.commit()
+    assert one.stage_closing(incarnation(1))
+    one.seal()
+    one.commit()
+    assert [one.counters.total(name) for name in "ab"] == [9, 4]
+
+
 @pytest.mark.parametrize("order", list(permutations(range(3))))
 def test_what_is_kept_is_one_delta_in_whatever_order_its_pieces_come(order: tuple[int, ...]) -> None:
     """The middle one ends before the first does, and tells less of a counter."""
