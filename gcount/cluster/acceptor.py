@@ -31,6 +31,7 @@ EXPIRE_EVERY = 1.0  # seconds
 MAX_UNSENT = 256 * 1024  # bytes of answers that wait to be sent on one link
 MAX_UNSETTLED = 4096  # questions that wait for the disk, on one link
 MAX_ERRANDS = 64  # pushes and memberships that wait for the disk, on one link
+TOO_MUCH = "the node keeps too much of other unfinished pushes"
 MAX_STRANGER_CELLS = 1_000_000  # kept aside for all nodes that are no members, about 150 MB
 
 T = TypeVar("T")
@@ -50,7 +51,7 @@ class Acceptor:
         self._links: dict[_Accepted, None] = {}  # in the order of their hellos
         self._refused = Throttle("link refused", quiet=60.0)
         self._boots = Boots()
-        self._handover = Handover(self._links, local.max_aside_cells)
+        self._handover = Handover(self._links, local.replica.max_aside_cells)
 
     def __len__(self) -> int:
         return len(self._links)
@@ -78,9 +79,7 @@ class Acceptor:
         talk = Conversation(link, self._local.metrics.link_bytes, "accepted")
         try:
             hello = await self._first(talk)
-            accepted = _Accepted(
-                self._local, talk, hello, promote, self._strangers_aside, self._boots, self._peers.owes
-            )
+            accepted = _Accepted(self._local, self._peers, self._handover, self._boots, talk, hello, promote)
             self._local.guard.met(hello, caller)
             twin = self._supersede(hello)
             self._links[accepted] = None
@@ -127,9 +126,6 @@ class Acceptor:
         self._handover.kept.met(hello.node, hello.boot)
         return twin
 
-    def _strangers_aside(self) -> int:
-        return sum(link.aside for link in self._links if not link.is_member)
-
     async def _welcome(self, talk: Conversation, accepted: "_Accepted", hello: wire.Hello, *, twin: bool) -> None:
         local = self._local
         async with telling_to_wait(talk, hello):
@@ -152,18 +148,18 @@ class _Accepted:
     def __init__(
         self,
         local: Local,
+        peers: Peers,
+        handover: Handover,
+        boots: Boots,
         talk: Conversation,
         hello: wire.Hello,
         promote: Callable[[], bool],
-        strangers_aside: Callable[[], int],
-        boots: Boots,
-        owes: Callable[[wire.Hello], bool],
     ) -> None:
         self.hello = hello
         self._own = {hello.incarnation, *hello.retired}
-        self._strangers_aside = strangers_aside
+        self._peers = peers
+        self._handover = handover
         self._boots = boots
-        self._owes = owes
         self._promote = promote
         self._promoted = False
         self.scope = trio.CancelScope()
@@ -189,7 +185,7 @@ class _Accepted:
     def greeted(self, answer: wire.Hello, left: Assembly | None) -> None:
         """This node's hello is about to be sent; the caller may go on with what another link has left."""
         known = self.hello.membership.merge(answer.membership)
-        self.intake = Intake(self._local.max_aside_cells, answer.digest, known, left)
+        self.intake = Intake(self._local.replica.max_aside_cells, answer.digest, known, left)
 
     async def run(self) -> None:
         """Answer until the link is over."""
@@ -225,17 +221,17 @@ class _Accepted:
             self._promoted = self._promote()
         replica = self._local.replica
         newer = self.intake.newer_membership(replica.membership)
-        owes = bool(replica.salvage) and self._owes(self.hello)
+        owes = bool(replica.salvage) and self._peers.owes(self.hello)
         self._answer(wire.Beaten(self.intake.news(replica.counters.digest()), newer, owes))
 
     def _push(self, nursery: trio.Nursery, push: wire.Push) -> None:
         deltas = self.intake.pushed(push)
-        if deltas is None and not self.is_member and self._strangers_aside() > MAX_STRANGER_CELLS:
+        if deltas is None and not self.is_member and self._handover.strangers_aside > MAX_STRANGER_CELLS:
             raise ProtocolError(
                 f"nodes that are no members left more than {MAX_STRANGER_CELLS} cells in unfinished pushes"
             )
         if deltas is None:
-            self._answer(self.intake.ack({}))
+            self._answer(self.intake.ack({}, "" if self._handover.admits(self) else TOO_MUCH))
         else:
             # Staged at once, not by the errand: what another boot's hello has to wait for must be seen waiting.
             commit = self._local.committer.take(self._permitted(deltas), urgent=push.urgent and self.is_member)

@@ -210,6 +210,7 @@ class Intake:
         self._number = 0
         self._busy = False
         self._over = False
+        self.given_up = False  # the rest of the transfer under way is to be refused
 
     @property
     def aside(self) -> int:
@@ -230,11 +231,15 @@ class Intake:
         left, self._assembly, self._over = self._assembly, Assembly(), True
         return left if left.transfer and left.parcels else None
 
+    def give_up(self) -> None:
+        """Drop what there is of the transfer under way; the sender begins anew when its next parcel is refused."""
+        self._assembly, self.given_up = Assembly(), True
+
     def pushed(self, push: Push) -> list[Delta] | None:
         """A push arrived.
 
         Returns:
-            The whole deltas with the last parcel, else None: acknowledge it at once.
+            The whole deltas with the last parcel, else None: acknowledge it at once, or refuse it if it was given up.
 
         Raises:
             ProtocolError: a push is under way already, a number is skipped, another link took over, or more is kept
@@ -245,6 +250,8 @@ class Intake:
         if self._over:  # the rest of a transfer must never be taken for the whole
             raise ProtocolError(f"push {push.number} arrived after another link had taken over")
         self._number = push.number
+        if self.given_up:
+            return None
         if push.transfer != self._assembly.transfer:
             self._assembly = Assembly(push.transfer)  # the sender began anew
         self._assembly.add(push.deltas)
@@ -270,10 +277,12 @@ class Intake:
 
         Args:
             digest: what is on disk now.
-            refused: why the push was not taken.
+            refused: why the push was not taken; then nothing is kept aside of its transfer, which begins anew.
             kept: whether what was given back is on disk.
         """
         self._busy, self._taken = False, []
+        if refused:
+            self._assembly, self.given_up = Assembly(), False
         return Ack(self._number, self.news(digest), refused, kept)
 
     def news(self, digest: Digest) -> Digest:

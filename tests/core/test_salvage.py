@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gcount.core import replica as replicas
 from gcount.core.counters import Counters, Delta
 from gcount.core.identity import Lives
 from gcount.core.records import Batch, Identity
@@ -202,6 +203,24 @@ def test_a_delta_that_is_kept_is_not_shared_with_its_batch() -> None:
     salvage.keep(Delta(incarnation(1), 4, 5, {"a": 2, "b": 1}))
     assert first.cells == {"a": 1}
     assert (len(salvage), salvage.cells, salvage.cell("a", incarnation(1))) == (1, 2, 2)
+
+
+def test_no_more_is_taken_back_than_so_many_runs_and_cells(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A member that lies may make up any number of them."""
+    monkeypatch.setattr(replicas, "MAX_RUNS", 3)
+    monkeypatch.setattr(replicas, "MAX_ASIDE_CELLS", 50)
+    monkeypatch.setattr(replicas, "PUSH_CELLS", 0)
+    one = Replica(ME, 0)
+
+    def takes(number: int, cells: int) -> bool:
+        taken = one.stage_delta(Delta(incarnation(1), 10 * number, 10 * number + 1, {f"{n}": 1 for n in range(cells)}))
+        one.seal()
+        one.commit()
+        return taken
+
+    assert [takes(1, 30), takes(2, 21), takes(3, 20)] == [True, False, True]
+    assert [takes(4, 0), takes(5, 0)] == [True, False]
+    assert (len(one.salvage), one.salvage.cells) == (3, 50)
 
 
 def test_what_somebody_reads_of_it_is_not_changed_by_what_is_kept_later() -> None:
