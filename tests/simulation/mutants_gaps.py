@@ -88,6 +88,17 @@ def never_looked_behind_a_gap(apply: Any) -> Any:
     return change
 
 
+@mutant(Salvage, "keep")
+def aside_changed_while_it_is_read(keep: Any) -> Any:
+    """What is given back is merged into what a checkpoint is in the midst of."""
+
+    def change(self: Salvage, delta: Delta) -> None:
+        self._shown.clear()
+        keep(self, delta)
+
+    return change
+
+
 # What is closed
 
 
