@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from random import Random
 
+import msgspec
 import pytest
 import structlog
 import trio
@@ -17,6 +18,7 @@ from gcount.core.replica import Replica
 from gcount.storage.log import segment_name
 from gcount.storage.repair import repair
 from gcount.storage.verify import survey
+from tests.cluster.impostor import joined_by_impostor
 from tests.simulation.checks import all_equal
 from tests.simulation.cluster import Host, SimCluster, address_of, open_cluster, replayed
 from tests.simulation.disk import SimDisk
@@ -419,6 +421,51 @@ async def test_a_gap_stays_open_until_all_that_a_member_keeps_aside_is_given_bac
             await cluster.converged(name, value)
         await all_equal(cluster)
         assert not any(replica(host).salvage for host in cluster.hosts)
+
+
+async def test_a_member_owes_what_it_keeps_aside_until_this_very_life_of_the_owner_has_said_that_it_has_it(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_cluster(3) as cluster:
+        one, two, three = cluster.hosts
+        life = replica(one).identity.incarnation
+        await part(cluster, three, one, two)
+        for name in ("a", "b", "c"):
+            await one.node.increment(name, 1)
+            await cluster.eventually(lambda: two.node.value(name) == 1)  # noqa: B023
+        await part(cluster, one, two)
+        await one.node.increment("d", 1)
+        await repaired(two, counts(life, "b", 1))
+        await one.kill()
+        assert rot(one.disk, lambda batch: any(counts(life, name, 1)(batch) for name in ("b", "c"))) == 2
+        mend(one.disk, 1)
+        await one.start()
+        await two.start()
+        told = one.node.local.hello()
+        assert two.node.peers.owes(told)
+        cluster.network.heal(one.address, two.address)
+        await cluster.eventually(lambda: replica(one).salvage.cell("c", life) == 1, REFILLED)
+        await trio.sleep(1)
+        assert not two.node.peers.owes(told)
+        assert two.node.peers.owes(msgspec.structs.replace(told, boot=bytes(16)))
+        assert two.node.peers.owes(msgspec.structs.replace(told, retired=[*told.retired, bytes(16)]))
+        assert not two.node.peers.owes(msgspec.structs.replace(told, boot=bytes(16), retired=[bytes(16)]))
+        cluster.network.cut(one.address, two.address)
+        await cluster.eventually(lambda: not any(peer.pusher for peer in two.node.peers), REFILLED)
+        assert two.node.peers.owes(told)
+
+
+async def test_a_member_of_an_earlier_version_which_gives_nothing_back_keeps_no_gap_open(
+    autojump_clock: MockClock,
+) -> None:
+    """It never dials, and says nothing of what it owes."""
+    async with open_cluster(1) as cluster:
+        one = cluster[1]
+        await joined_by_impostor(cluster)
+        await count(one, 1, 2, 4)
+        await repaired(one, counts(replica(one).identity.incarnation, "x", 3))
+        await one.start()
+        await cluster.eventually(lambda: one.node.value("x") == 7, QUIET + REFILLED)
 
 
 async def test_a_member_that_lost_its_disk_while_the_gap_was_watched_starts_the_watch_anew(
