@@ -228,15 +228,15 @@ class Node:
         self.peers.on_linked = self._gather.linked
         seconds = trio.current_time() - self.started
         self.metrics.recovery_seconds.set(seconds)
-        if self._fresh:
-            self.metrics.incarnations_minted.inc()
+        self.metrics.incarnations_minted.inc(self._fresh)
         report_start(replica, self.log.size, self.checkpoints.size, seconds, fresh=self._fresh)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(committer.run)
             nursery.start_soon(self.checkpoints.run, replica)
             nursery.start_soon(self.peers.run, min(self.settings.timeout, MOST_LINGER))
             nursery.start_soon(report_config, local, self.peers)
-            nursery.start_soon(close_gaps, local, self.peers, self._acceptor.callers)
+            nursery.start_soon(close_gaps, local, self.peers)
+            nursery.start_soon(self._acceptor.run)
             self._serving_since = trio.current_time()
             self._ready.set()
             if self._ready_or_stopping.is_set():

@@ -19,7 +19,6 @@ from gcount.cluster.transport import Link
 from gcount.core import wire
 from gcount.core.boots import Boots
 from gcount.core.counters import Delta
-from gcount.core.kept import Kept
 from gcount.core.limits import MAX_UNCLAIMED
 from gcount.core.link import Intake
 from gcount.core.parcels import Assembly
@@ -28,9 +27,11 @@ from gcount.storage.commits import Commit
 from gcount.throttle import Throttle
 
 HELLO_TIMEOUT = 2.0  # seconds
+EXPIRE_EVERY = 1.0  # seconds
 MAX_UNSENT = 256 * 1024  # bytes of answers that wait to be sent on one link
 MAX_UNSETTLED = 4096  # questions that wait for the disk, on one link
 MAX_ERRANDS = 64  # pushes and memberships that wait for the disk, on one link
+TOO_MUCH = "the node keeps too much of other unfinished pushes"
 MAX_STRANGER_CELLS = 1_000_000  # kept aside for all nodes that are no members, about 150 MB
 
 T = TypeVar("T")
@@ -50,14 +51,16 @@ class Acceptor:
         self._links: dict[_Accepted, None] = {}  # in the order of their hellos
         self._refused = Throttle("link refused", quiet=60.0)
         self._boots = Boots()
-        self._handover = Handover(self._links, local.max_aside_cells)
+        self._handover = Handover(self._links, local.replica.max_aside_cells)
 
     def __len__(self) -> int:
         return len(self._links)
 
-    def callers(self) -> set[bytes]:
-        """The ids of the nodes that have a link to this one."""
-        return {link.hello.node for link in self._links}
+    async def run(self) -> None:
+        """Drop what lost links have left unfinished when its time is over, for ever."""
+        while True:
+            await trio.sleep(EXPIRE_EVERY)
+            self._handover.kept.expire(trio.current_time())
 
     def hang_up(self) -> None:
         """End all links: whoever dialled them dials again, and learns who this node is now."""
@@ -77,9 +80,7 @@ class Acceptor:
         try:
             hello = await self._first(talk)
             visit = Visit(self._local, self._peers, hello)
-            accepted = _Accepted(
-                self._local, talk, hello, visit, promote, self._strangers_aside, self._boots, self._handover.kept
-            )
+            accepted = _Accepted(self._local, self._peers, self._handover, self._boots, talk, hello, visit, promote)
             self._local.guard.met(hello, caller, member=False)
             twin = self._supersede(hello)
             self._links[accepted] = None
@@ -124,9 +125,6 @@ class Acceptor:
         self._handover.kept.met(hello.node, hello.boot)
         return twin
 
-    def _strangers_aside(self) -> int:
-        return sum(link.aside for link in self._links if not link.is_member)
-
     async def _welcome(self, talk: Conversation, accepted: "_Accepted", hello: wire.Hello, *, twin: bool) -> None:
         local = self._local
         async with telling_to_wait(talk, hello):
@@ -150,20 +148,20 @@ class _Accepted:
     def __init__(
         self,
         local: Local,
+        peers: Peers,
+        handover: Handover,
+        boots: Boots,
         talk: Conversation,
         hello: wire.Hello,
         visit: Visit,
         promote: Callable[[], bool],
-        strangers_aside: Callable[[], int],
-        boots: Boots,
-        kept: Kept,
     ) -> None:
         self.hello = hello
         self.visit = visit
         self._own = {hello.incarnation, *hello.retired}
-        self._strangers_aside = strangers_aside
+        self._peers = peers
+        self._handover = handover
         self._boots = boots
-        self._kept = kept
         self._promote = promote
         self._promoted = False
         self.scope = trio.CancelScope()
@@ -189,7 +187,7 @@ class _Accepted:
     def greeted(self, answer: wire.Hello, left: Assembly | None) -> None:
         """This node's hello is about to be sent; the caller may go on with what another link has left."""
         known = self.hello.membership.merge(answer.membership)
-        self.intake = Intake(self._local.max_aside_cells, answer.digest, known, left)
+        self.intake = Intake(self._local.replica.max_aside_cells, answer.digest, known, left)
 
     async def run(self) -> None:
         """Answer until the link is over."""
@@ -225,20 +223,20 @@ class _Accepted:
         self.visit.counts()  # or the link ends
         if not self._promoted and self.is_member:
             self._promoted = self._promote()
-        self._kept.expire(trio.current_time())
         replica = self._local.replica
         newer = self.intake.newer_membership(replica.membership)
-        self._answer(wire.Beaten(self.intake.news(replica.counters.digest()), newer))
+        owes = bool(replica.salvage) and self._peers.owes(self.hello)
+        self._answer(wire.Beaten(self.intake.news(replica.counters.digest()), newer, owes))
 
     def _push(self, nursery: trio.Nursery, push: wire.Push) -> None:
         counts = self.visit.counts()
         deltas = self.intake.pushed(push)
-        if deltas is None and not self.is_member and self._strangers_aside() > MAX_STRANGER_CELLS:
+        if deltas is None and not self.is_member and self._handover.strangers_aside > MAX_STRANGER_CELLS:
             raise ProtocolError(
                 f"nodes that are no members left more than {MAX_STRANGER_CELLS} cells in unfinished pushes"
             )
         if deltas is None:
-            self._answer(self.intake.ack({}))
+            self._answer(self.intake.ack({}, "" if self._handover.admits(self) else TOO_MUCH))
         else:
             # Staged at once, not by the errand: what another boot's hello has to wait for must be seen waiting.
             permitted = self._permitted(deltas) if counts else []

@@ -2,10 +2,10 @@
 
 See `core/salvage.py`. A closed gap hides from this node what anybody else knows of it, for good. So it is closed only
 when each member has been linked for a while and has then answered a heartbeat that was sent while all of them were:
-none of them knew more, and none has come back with an emptied disk after it had told what it knew.
+none of them knew more, none had anything aside that is not on this node's disk, and none has come back with an emptied
+disk after it had told what it knew.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
@@ -26,26 +26,24 @@ class _Watch:
     """All members were linked: to whom, on which links, and how many heartbeats had been sent on each."""
 
     members: tuple[str, ...]
-    nodes: frozenset[bytes]
     links: dict[str, tuple[Pusher, int]]
 
 
-async def close_gaps(local: Local, peers: Peers, callers: Callable[[], set[bytes]]) -> None:
+async def close_gaps(local: Local, peers: Peers) -> None:
     """Close each gap in this node's retired incarnations as soon as that is safe, for ever.
 
     Args:
         local: this node.
         peers: the links that it dialled.
-        callers: the nodes that have links to this one, on which they give back what they keep aside of its lives.
     """
     if local.replica.salvage:
         _say_what_is_aside(local)
     while True:
         while not _has_gaps(local):
             await local.wait_news()
-        watch = _watch(local, peers, callers())
+        watch = _watch(local, peers)
         await trio.sleep(LOOK_EVERY if watch is None else QUIET)
-        if watch is not None and await _nothing_changed(local, peers, watch) and watch.nodes <= callers():
+        if watch is not None and await _nothing_changed(local, peers, watch):
             await _close(local, peers)
 
 
@@ -61,13 +59,13 @@ def _say_what_is_aside(local: Local) -> None:
     logger.warning("kept aside", cells=local.replica.salvage.cells, effect=effect)
 
 
-def _watch(local: Local, peers: Peers, callers: set[bytes]) -> _Watch | None:
+def _watch(local: Local, peers: Peers) -> _Watch | None:
     members = _to_be_linked(local)
     if not members and not local.replica.membership.actors:
         return None  # it may be among what was lost: those who know this node bring it, or its operator does
     linked = {address: (peer.pusher, peer.beats) for address in members if (peer := peers.get(address)) and peer.pusher}
-    nodes = frozenset(local.members.met[address].node for address in linked)
-    return _Watch(members, nodes, linked) if len(nodes) == len(members) and nodes <= callers else None
+    nodes = {local.members.met[address].node for address in linked}
+    return _Watch(members, linked) if len(nodes) == len(members) else None
 
 
 def _to_be_linked(local: Local) -> tuple[str, ...]:
@@ -77,13 +75,13 @@ def _to_be_linked(local: Local) -> tuple[str, ...]:
 
 
 async def _nothing_changed(local: Local, peers: Peers, watch: _Watch) -> bool:
-    """Whether all have answered a later heartbeat on the same links, and no member came meanwhile."""
+    """Whether all have answered a later heartbeat on the same links, have nothing to give back, and none came."""
     while _to_be_linked(local) == watch.members:
         links = [(peers.get(address), *link) for address, link in watch.links.items()]
         if any(peer is None or peer.pusher is not pusher for peer, pusher, _ in links):
             return False
         if all(peer is not None and peer.beaten > beats for peer, _, beats in links):
-            return True
+            return not any(peer is not None and peer.owes for peer, _, _ in links)
         await trio.sleep(LOOK_EVERY)
     return False
 

@@ -25,6 +25,10 @@ class Accepted(Protocol):
     scope: trio.CancelScope
 
     @property
+    def aside(self) -> int:
+        """How many cells of an unfinished push are kept for it."""
+
+    @property
     def is_member(self) -> bool:
         """Whether a member of the cluster is at the other end."""
 
@@ -34,11 +38,12 @@ class Handover:
 
     Args:
         links: all that are open.
-        max_cells: how many cells may be kept of links that are over.
+        max_cells: how many cells may be kept of all links, those that are over included.
     """
 
     def __init__(self, links: Collection[Accepted], max_cells: int) -> None:
         self.kept = Kept(max_cells)
+        self._max_cells = max_cells
         self._links = links
 
     def seen(self, incarnations: Collection[bytes]) -> Digest:
@@ -48,6 +53,30 @@ class Handover:
         """
         pushed = (link.intake.deltas() for link in self._links if link.is_member)
         return highest(chain(self.kept, *pushed), incarnations)
+
+    @property
+    def strangers_aside(self) -> int:
+        """How many cells are kept of unfinished pushes of nodes that are no members."""
+        return sum(link.aside for link in self._links if not link.is_member)
+
+    def admits(self, link: Accepted) -> bool:
+        """Whether what has come on a link, and is not whole, may be kept.
+
+        When all together are too much the biggest transfer goes on, so that one after the other comes to its end. What
+        else there is begins anew.
+        """
+        if link.intake.given_up:
+            return False
+        others = sorted((other for other in self._links if other is not link and other.aside), key=_size)
+        left = self._max_cells - link.aside  # for all others
+        if self.kept.cells + sum(map(_size, others)) <= left:
+            return True
+        if link.aside < max(self.kept.biggest, *map(_size, others[-1:]), 0):
+            return False
+        self.kept.shrink(left - sum(map(_size, others)))
+        while others and sum(map(_size, others)) > left:
+            others.pop(0).intake.give_up()
+        return True
 
     def left_by(self, link: Accepted) -> None:
         """A link is over. Of one that this node ended on purpose nothing may come back."""
@@ -68,3 +97,7 @@ class Handover:
                 link.scope.cancel()
                 return link.intake.leave()
         return self.kept.take(hello.node, hello.boot, hello.resumes, trio.current_time())
+
+
+def _size(link: Accepted) -> int:
+    return link.aside

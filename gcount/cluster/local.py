@@ -11,7 +11,7 @@ from gcount.cluster.identity_guard import IdentityGuard
 from gcount.cluster.members import Members
 from gcount.core.holds import Holds
 from gcount.core.identity import Standing
-from gcount.core.limits import ID_BYTES, MAX_ASIDE_CELLS, PUSH_CELLS
+from gcount.core.limits import ID_BYTES
 from gcount.core.membership import Membership
 from gcount.core.replica import Replica
 from gcount.core.wire import PROTOCOL, Hello
@@ -60,11 +60,6 @@ class Local:
         """Whether an increment may be counted under this node's incarnation now."""
         standing = self.guard.standing
         return standing.may_continue(() if standing.settled else self.members.others)
-
-    @property
-    def max_aside_cells(self) -> int:
-        """How many cells of one push may be kept aside; what clients may make here never bounds what members tell."""
-        return max(MAX_ASIDE_CELLS, 2 * self.replica.max_counters + PUSH_CELLS)
 
     def hello(
         self,

@@ -8,7 +8,8 @@ from gcount.cluster.conversation import Conversation
 from gcount.core import wire
 from gcount.core.counters import Counters, Delta, Digest
 from gcount.core.kept import KEEP
-from gcount.core.link import Pusher, Transfer
+from gcount.core.link import Pusher
+from gcount.core.transfer import Transfer
 
 BACKOFF_FIRST = 0.05  # seconds
 BACKOFF_MOST = 0.5  # with the dial itself, less than what a node with an empty directory waits for its members
@@ -39,6 +40,7 @@ class Peer:
         self.failures = 0
         self.beats = 0  # sent on this link
         self.beaten = 0  # of them answered, and what the answer told is known here
+        self.owes = False  # it said in the last answer that it has something to give back
         self._talk: Conversation | None = None
         self._wake = trio.Event()
         self._awaited = False  # somebody waits for it to say something

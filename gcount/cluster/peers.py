@@ -64,6 +64,18 @@ class Peers:
         linked = {peer.address: members.met[peer.address].node for peer in self if peer.pusher is not None}
         return {**linked, **dict.fromkeys(members.here, own)}
 
+    def owes(self, hello: wire.Hello) -> bool:
+        """Whether something that is aside here of a caller's former lives may not be on the caller's disk yet."""
+        if not any(map(self._local.replica.salvage.reaches, hello.retired)):
+            return False
+        asked = hello.node, hello.boot, hello.retired
+        for peer in self:
+            if peer.pusher is not None and not peer.pusher.owes:
+                met = self._local.members.met[peer.address]
+                if (met.node, met.boot, met.retired) == asked:
+                    return False
+        return True
+
     def holders(self, versions: Digest) -> int:
         """How many other members have said that they have these versions, or newer ones, on their disks."""
         others = [peer for address in self._local.members.others if (peer := self._peers.get(address)) is not None]
@@ -212,6 +224,7 @@ class Peers:
         local = self._local
         talk = Conversation(link, local.metrics.link_bytes, peer.address)
         peer.beats = peer.beaten = 0
+        peer.owes = False
         said, answer = await say_hello(local, talk, peer.resumes)
         peer.came_home = answer is None
         if answer is None:
@@ -261,6 +274,7 @@ class Peers:
                     await self._learn(peer, message.digest)
                     await self._local.adopt(message.membership or Membership())
                     peer.beaten += 1
+                    peer.owes = message.owes
                 case wire.Collected():
                     if await self._local.adopt(message.membership or Membership()):
                         self.on_collected(peer.address, message)

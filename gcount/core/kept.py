@@ -43,6 +43,11 @@ class Kept:
         """How many cells are kept."""
         return sum(entry.assembly.cells for entry in self._entries.values())
 
+    @property
+    def biggest(self) -> int:
+        """How many cells the biggest one has."""
+        return max((entry.assembly.cells for entry in self._entries.values()), default=0)
+
     def keep(self, node: bytes, boot: bytes, assembly: Assembly, now: float) -> None:
         """A link was lost in the midst of a transfer.
 
@@ -55,7 +60,13 @@ class Kept:
         self.expire(now)
         self._entries.pop(assembly.transfer, None)
         self._entries[assembly.transfer] = _Entry(node, boot, now + KEEP, assembly)
-        while len(self._entries) > MAX_MEMBERS or self.cells > self._max_cells:
+        while len(self._entries) > MAX_MEMBERS:
+            del self._entries[next(iter(self._entries))]
+        self.shrink(self._max_cells)
+
+    def shrink(self, cells: int) -> None:
+        """Drop the oldest ones until there are no more than so many cells."""
+        while self.cells > max(0, cells):
             del self._entries[next(iter(self._entries))]
 
     def take(self, node: bytes, boot: bytes, transfer: int, now: float) -> Assembly | None:

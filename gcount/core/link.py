@@ -21,6 +21,7 @@ from gcount.core.limits import MAX_INCARNATIONS, PUSH_BYTES, PUSH_CELLS
 from gcount.core.membership import Membership
 from gcount.core.parcels import Assembly, pack
 from gcount.core.records import Identity
+from gcount.core.transfer import Owed, Transfer
 from gcount.core.wire import Ack, Push
 from gcount.errors import ProtocolError
 
@@ -28,58 +29,8 @@ PACE = 0.01  # seconds between two pushes on a link
 URGENT_FOR = 1.0  # seconds after somebody waited
 RELAY_AFTER = 1.0  # seconds that another node has to tell its own news before it is relayed
 REFUSED_PAUSE = 1.0  # seconds before a peer whose disk is full is asked again
-OFFERS = 8  # of what is aside of a peer's former lives, which it takes from members that it has met
-OFFER_EVERY = 1.0  # seconds; sooner than it closes a gap
 LEFT_PAUSE = 1.0  # seconds before an incarnation that a peer left is offered again, doubled each time
 LEFT_PAUSE_MOST = 8.0
-
-
-class Transfer:
-    """Parcels that bring a peer to what they promise, of the state as it was when the first one was cut.
-
-    Args:
-        promised: the versions that the peer has when it has taken all of them.
-        parcels: each with whether it is the last one.
-    """
-
-    def __init__(self, promised: Digest, parcels: Iterator[tuple[bool, list[Delta]]]) -> None:
-        self.promised = promised
-        self.id = 0  # it gets one when there is more than one parcel
-        self._parcels = parcels
-        self._acknowledged = 0
-        self._last = False
-        self._under_way: list[Delta] | None = None
-
-    def next(self, draw: Callable[[], int]) -> tuple[bool, list[Delta]]:
-        """The parcel to be sent now, and whether it is the last one.
-
-        Args:
-            draw: gives an id, if one is needed.
-        """
-        if self._under_way is None:
-            self._last, self._under_way = next(self._parcels)
-            if not self._last:
-                self.id = self.id or draw()
-        return self._last, self._under_way
-
-    def acked(self) -> bool:
-        """The peer has the parcel that was sent; returns whether it was the last one."""
-        self._acknowledged += 1
-        self._under_way = None
-        return self._last
-
-    def goes_on(self, digest: Digest, kept: int) -> bool:
-        """Whether another link can go on with it; the parcel that was not acknowledged may have arrived or not.
-
-        Args:
-            digest: what the peer has on disk by now.
-            kept: how many parcels it says it has kept aside.
-        """
-        if kept == 0 or all(digest.get(who, 0) >= version for who, version in self.promised.items()):
-            return False
-        if kept == self._acknowledged + 1 and self._under_way is not None and not self._last:
-            self.acked()
-        return kept == self._acknowledged
 
 
 class Pusher:
@@ -105,9 +56,8 @@ class Pusher:
         self._number = 0
         self._draw = draw
         self._transfer = transfer
-        self._aside = list(aside)
-        self._aside_offered = 0  # how often
-        self._aside_due = now
+        self._aside = Owed(aside, now)
+        self._gave_back = False  # with the transfer before
         self._waiting = False
         self._left: dict[bytes, tuple[int, float]] = {}  # what the peer did not take: how often, and until when to wait
         self._quiet_until = now
@@ -138,11 +88,9 @@ class Pusher:
         if self._transfer is None:
             if now < self.paced_until:
                 return None
-            gives_back = bool(self._aside) and self._aside_offered < OFFERS and now >= self._aside_due
-            promised, pieces = ({}, iter(self._aside)) if gives_back else self._lacking(counters, own, now)
-            if not (promised or gives_back):
+            self._transfer = self._next_transfer(counters, own, now)
+            if self._transfer is None:
                 return None
-            self._transfer = Transfer(promised, _marking_last(pack(pieces, PUSH_BYTES)))
             self.paced_until = now if now < self._urgent_until else now + PACE
         last, parcel = self._transfer.next(self._draw)
         self._number += 1
@@ -165,21 +113,38 @@ class Pusher:
             self._quiet_until = now + REFUSED_PAUSE
         elif transfer.acked():
             self._transfer = None
-            if not transfer.promised:
-                self._aside = [] if ack.kept else self._aside
-                self._aside_offered, self._aside_due = self._aside_offered + 1, now + OFFER_EVERY
+            if transfer.given_back is not None:
+                self._aside.answered(transfer.given_back, now, kept=ack.kept)
             for incarnation, upto in transfer.promised.items():
                 self._note(incarnation, now, taken=self.peer.get(incarnation, 0) >= upto)
 
     def offer_again(self) -> None:
         """The peer may take now what it did not take when this node was no member yet, or it had not met it."""
-        self._aside_offered = 0
+        self._aside.offer_again()
         self._left.clear()
 
     def interrupted(self) -> Transfer | None:
         """The link is lost: the transfer that another one can go on with, if there is one."""
         transfer, self._transfer = self._transfer, None
         return transfer if transfer is not None and transfer.id else None
+
+    @property
+    def owes(self) -> bool:
+        """Whether something that is kept aside of the peer's former lives may not be on its disk yet."""
+        return bool(self._aside)
+
+    def _next_transfer(self, counters: Counters, own: Identity, now: float) -> Transfer | None:
+        """What is aside is given back one delta at a time, in turn with what else is to be pushed."""
+        delta = self._aside.next(now)
+        if self._gave_back or delta is None:
+            promised, pieces = self._lacking(counters, own, now)
+            self._gave_back = False
+            if promised:
+                return Transfer(promised, pack(pieces, PUSH_BYTES))
+        if delta is None:
+            return None
+        self._gave_back = True
+        return Transfer({}, pack([delta], PUSH_BYTES), delta)
 
     def _note(self, incarnation: bytes, now: float, *, taken: bool) -> None:
         if taken:
@@ -224,14 +189,6 @@ class Pusher:
         return promised, chain.from_iterable(found)
 
 
-def _marking_last(parcels: Iterator[list[Delta]]) -> Iterator[tuple[bool, list[Delta]]]:
-    held = next(parcels)
-    for parcel in parcels:
-        yield False, held
-        held = parcel
-    yield True, held
-
-
 class Intake:
     """The end that accepted: puts parcels together and remembers what the peer was told.
 
@@ -253,6 +210,7 @@ class Intake:
         self._number = 0
         self._busy = False
         self._over = False
+        self.given_up = False  # the rest of the transfer under way is to be refused
 
     @property
     def aside(self) -> int:
@@ -273,11 +231,15 @@ class Intake:
         left, self._assembly, self._over = self._assembly, Assembly(), True
         return left if left.transfer and left.parcels else None
 
+    def give_up(self) -> None:
+        """Drop what there is of the transfer under way; the sender begins anew when its next parcel is refused."""
+        self._assembly, self.given_up = Assembly(), True
+
     def pushed(self, push: Push) -> list[Delta] | None:
         """A push arrived.
 
         Returns:
-            The whole deltas with the last parcel, else None: acknowledge it at once.
+            The whole deltas with the last parcel, else None: acknowledge it at once, or refuse it if it was given up.
 
         Raises:
             ProtocolError: a push is under way already, a number is skipped, another link took over, or more is kept
@@ -288,6 +250,8 @@ class Intake:
         if self._over:  # the rest of a transfer must never be taken for the whole
             raise ProtocolError(f"push {push.number} arrived after another link had taken over")
         self._number = push.number
+        if self.given_up:
+            return None
         if push.transfer != self._assembly.transfer:
             self._assembly = Assembly(push.transfer)  # the sender began anew
         self._assembly.add(push.deltas)
@@ -313,10 +277,12 @@ class Intake:
 
         Args:
             digest: what is on disk now.
-            refused: why the push was not taken.
+            refused: why the push was not taken; then nothing is kept aside of its transfer, which begins anew.
             kept: whether what was given back is on disk.
         """
         self._busy, self._taken = False, []
+        if refused:
+            self._assembly, self.given_up = Assembly(), False
         return Ack(self._number, self.news(digest), refused, kept)
 
     def news(self, digest: Digest) -> Digest:

@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 from operator import add
 
 from gcount.core.counters import Counters, Delta, Digest, Gap
-from gcount.core.limits import MAX_CELL, MAX_INCARNATIONS, REBORN_BELOW
+from gcount.core.limits import MAX_ASIDE_CELLS, MAX_CELL, MAX_INCARNATIONS, MAX_RUNS, PUSH_CELLS, REBORN_BELOW
 from gcount.core.membership import Membership
 from gcount.core.parcels import highest
 from gcount.core.records import Batch, Identity
@@ -30,7 +30,7 @@ class Replica:
     `amounts` is what was staged of this node's own increments since the last seal.
 
     `counters`, `identity` and `membership` are durable; everything that leaves the node is read from them. `salvage` is
-    durable, too, but claimed by nobody; only a repaired log brings it about.
+    durable, too, but claimed by nobody; a repaired log brings it about, or a member that gives back what its own held.
     """
 
     def __init__(self, identity: Identity, max_counters: int) -> None:
@@ -77,6 +77,14 @@ class Replica:
         """The versions of some incarnations to which deltas of peers that are staged would bring this node."""
         deltas = [*self._deltas, *(self._sealed.deltas if self._sealed else ())]
         return highest(deltas, incarnations)
+
+    @property
+    def max_aside_cells(self) -> int:
+        """How many cells may be kept aside; what clients may make here never bounds what members tell.
+
+        So many of all unfinished pushes together, and as many of what members give back.
+        """
+        return max(MAX_ASIDE_CELLS, 2 * self.max_counters + PUSH_CELLS)
 
     @property
     def anything_staged(self) -> bool:
@@ -196,13 +204,13 @@ class Replica:
 
         Returns:
             False when it can't be taken: it is this node's own incarnation (one writer per incarnation), it leaves a
-            gap after what is durable, or the limit of incarnations is reached. The sender then starts from what is
-            known. Of a former life of this node itself it is kept aside behind its gap, as a member has given it back.
+            gap after what is durable, or a limit is reached. The sender then starts from what is known. Of a former
+            life of this node itself it is kept aside behind its gap, as a member has given it back.
         """
         known = self.counters.version(delta.incarnation)
         if delta.incarnation == self.identity.incarnation:
             return False
-        if delta.after > known and (delta.incarnation not in self.identity.retired or self.salvage.holds(delta)):
+        if delta.after > known and not self._takes_back(delta):
             return False
         if known == 0 and not self._has_room_for(delta.incarnation):
             return False
@@ -281,6 +289,13 @@ class Replica:
         """Join a batch that the log holds; batches come in their order, and again does no harm."""
         self._apply(batch)
 
+    def _takes_back(self, delta: Delta) -> bool:
+        """Whether a delta behind a gap is to be kept aside; a member that lies may make up any number of them."""
+        salvage = self.salvage
+        if delta.incarnation not in self.identity.retired or salvage.holds(delta):
+            return False
+        return len(salvage) < MAX_RUNS and salvage.cells + len(delta.cells) <= self.max_aside_cells
+
     def _highest(self) -> int:
         """What no own cell can exceed when all that is staged is durable."""
         if self._greatest is None:
@@ -295,12 +310,13 @@ class Replica:
         return batch
 
     def _closing_still(self) -> list[Delta]:
-        """More may have come since a closing was staged: then there is less to close, or nothing."""
+        """More may have come since a closing was staged, to be joined or to be kept aside: then it is dropped."""
         staged = {delta.incarnation for delta in self._deltas}
         return [
             closing
             for closing in self._closings
-            if closing.incarnation not in staged and self.counters.version(closing.incarnation) == closing.after
+            if closing.incarnation not in staged
+            and closing == self.salvage.closing(self.counters, self.identity, closing.incarnation)
         ]
 
     def _has_room(self) -> bool:

@@ -21,6 +21,7 @@ class Salvage:
 
     def __init__(self) -> None:
         self._runs: dict[bytes, list[Delta]] = {}  # each in order, with a gap before every one of them
+        self._shown: set[bytes] = set()  # incarnations whose runs somebody may be reading
 
     def __bool__(self) -> bool:
         return bool(self._runs)
@@ -34,8 +35,8 @@ class Salvage:
         return sum(len(run.cells) for runs in self._runs.values() for run in runs)
 
     def deltas(self) -> list[Delta]:
-        """All that is kept aside; none of them changes any more once a start is over."""
-        return [run for runs in self._runs.values() for run in runs]
+        """All that is kept aside, as it is now: whatever is kept later changes none of them."""
+        return self.of(self._runs)
 
     def incarnations(self) -> Iterator[bytes]:
         """Whose deltas are kept aside."""
@@ -50,7 +51,8 @@ class Salvage:
         return max((run.cells.get(name, 0) for run in self._runs.get(incarnation, ())), default=0)
 
     def of(self, incarnations: Collection[bytes]) -> list[Delta]:
-        """What is kept aside of some incarnations."""
+        """What is kept aside of some incarnations, as it is now."""
+        self._shown.update(self._runs.keys() & set(incarnations))
         return [run for incarnation, runs in self._runs.items() if incarnation in incarnations for run in runs]
 
     def holds(self, delta: Delta) -> bool:
@@ -70,7 +72,10 @@ class Salvage:
     def keep(self, delta: Delta) -> None:
         """Keep a delta aside that does not fit."""
         runs = self._runs.setdefault(delta.incarnation, [])
-        runs.append(Delta(delta.incarnation, delta.after, delta.upto, dict(delta.cells)))
+        if delta.incarnation in self._shown:  # a checkpoint or a link is in the midst of them
+            self._shown.discard(delta.incarnation)
+            runs = [_copy(run) for run in runs]
+        runs.append(_copy(delta))
         runs.sort(key=lambda run: run.after)
         whole = [runs[0]]
         for run in runs[1:]:
@@ -104,6 +109,10 @@ class Salvage:
         for run in runs[1:]:
             whole = _merged(whole, run, dict(whole.cells))
         return Delta(incarnation, counters.version(incarnation), whole.upto + 1, dict(whole.cells))
+
+
+def _copy(delta: Delta) -> Delta:
+    return Delta(delta.incarnation, delta.after, delta.upto, dict(delta.cells))
 
 
 def _merged(one: Delta, other: Delta, cells: dict[str, int] | None = None) -> Delta:

@@ -129,10 +129,13 @@ class Beaten(msgspec.Struct, frozen=True, array_like=True, tag=6):
     Args:
         digest: those versions.
         membership: the answering node's, if the other one may not know it (nobody dials who is no member).
+        owes: the answering node keeps something of the other one's former lives aside, and has not heard that it is on
+            the other one's disk.
     """
 
     digest: Digest
     membership: Membership | None = None
+    owes: bool = False
 
 
 class Collect(msgspec.Struct, frozen=True, array_like=True, tag=7):

@@ -17,7 +17,7 @@ import structlog
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from gcount.cluster import acceptor, local
+from gcount.cluster import acceptor
 from gcount.cluster.identity_guard import CLAIM_PAUSE
 from gcount.core import wire
 from gcount.core.counters import Delta
@@ -161,7 +161,7 @@ async def test_a_push_that_never_ends_ends_its_link(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, member: bool
 ) -> None:
     monkeypatch.setattr(acceptor, "MAX_STRANGER_CELLS", 1500)
-    monkeypatch.setattr(local, "MAX_ASIDE_CELLS", 50_000)
+    monkeypatch.setattr("gcount.core.replica.MAX_ASIDE_CELLS", 50_000)
     async with open_cluster(2) as cluster:
         if member:
             await joined_by_impostor(cluster)
@@ -176,7 +176,7 @@ async def test_a_push_that_never_ends_ends_its_link(
                     break
                 most = max(most, link.aside)
             assert number < 999
-            assert 1400 < most <= (cluster[1].node.local.max_aside_cells if member else 1500)
+            assert 1400 < most <= (cluster[1].node.local.replica.max_aside_cells if member else 1500)
 
 
 # A stranger's questions and its names

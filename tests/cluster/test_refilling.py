@@ -364,14 +364,11 @@ async def test_nothing_is_kept_of_a_node_that_is_no_member_nor_given_to_one(auto
             assert (await answer_to(caller, resumes=7)).kept == 0
 
 
-async def test_what_is_kept_goes_after_a_minute_while_others_are_linked(autojump_clock: MockClock) -> None:
-    async with two_parcels_left() as cluster, call(cluster, cluster[1], 8) as other:
-        lost = trio.current_time()
-        await answer_to(other, node=b"o" * 16)
-        while (age := trio.current_time() - lost) < KEEP + 5:
-            await other.ask(wire.Beat())
-            assert (len(handover(cluster).kept) == 1) == (age < KEEP - 1) or KEEP - 1 <= age < KEEP + 1
-            await trio.sleep(0.5)
+async def test_what_is_kept_goes_after_a_minute_though_nobody_is_linked_any_more(autojump_clock: MockClock) -> None:
+    async with two_parcels_left() as cluster:
+        await trio.sleep(KEEP - 2)
+        assert len(handover(cluster).kept) == 1
+        await trio.sleep(4)
         assert len(handover(cluster).kept) == 0
 
 
@@ -401,3 +398,49 @@ async def test_so_much_is_kept_at_most(autojump_clock: MockClock, monkeypatch: p
                 await caller.ask(wire.Push(1, False, piece(0), transfer=transfer))
         await trio.sleep(2 * SILENCE)
         assert len(handover(cluster).kept) == 3
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_members_whose_pushes_are_too_much_together_fill_a_node_one_after_the_other(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    """A pushes as much as the node keeps of all, B and C each more than half of it."""
+    monkeypatch.setattr("gcount.core.replica.PUSH_CELLS", 0)
+    monkeypatch.setattr("gcount.core.replica.MAX_ASIDE_CELLS", 200)
+    async with open_cluster(4, seed=seed) as cluster:
+        *members, empty = cluster.hosts
+        for number, host in enumerate(members):
+            host.max_counters = 1000
+            names = NAMES if number == 0 else NAMES[:120]
+            await host.node.increment_many([(name, 1) for name in names])
+        await cluster.converged(NAMES[0], 3)
+        await empty.kill()
+        empty.wipe()
+        empty.max_counters = 100
+        cluster.network.delay = (0.02, 0.03)
+        await empty.start()
+        most, began = 0, trio.current_time()
+        while empty.node.local.replica.counters != members[0].node.local.replica.counters:
+            most = max(most, sum(link.aside for link in empty.node._acceptor._links))
+            assert trio.current_time() < began + 60
+            await trio.sleep(0.01)
+        assert 150 < most <= 200
+
+
+async def test_what_is_kept_of_lost_links_counts_too_and_gives_way_only_to_what_is_bigger(
+    autojump_clock: MockClock,
+) -> None:
+    other = b"o" * 16
+
+    def push(number: int, cells: int) -> wire.Push:
+        return wire.Push(number, False, [Delta(other, 0, 1, {f"{n}": 1 for n in range(cells)})], transfer=number)
+
+    async with two_parcels_left() as cluster, call(cluster, cluster[1], 8) as caller:
+        handover(cluster)._max_cells = 5
+        await answer_to(caller, node=other, incarnation=other)
+        refused = await caller.ask(push(1, 2))
+        assert isinstance(refused, wire.Ack)
+        assert refused.refused
+        assert (handover(cluster).kept.cells, handover(cluster).strangers_aside) == (4, 0)
+        assert await caller.ask(push(2, 5)) == wire.Ack(2, {})
+        assert (handover(cluster).kept.cells, handover(cluster).strangers_aside) == (0, 5)

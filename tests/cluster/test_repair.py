@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from random import Random
 
+import msgspec
 import pytest
 import structlog
 import trio
@@ -17,6 +18,7 @@ from gcount.core.replica import Replica
 from gcount.storage.log import segment_name
 from gcount.storage.repair import repair
 from gcount.storage.verify import survey
+from tests.cluster.impostor import joined_by_impostor
 from tests.simulation.checks import all_equal
 from tests.simulation.cluster import Host, SimCluster, address_of, open_cluster, replayed
 from tests.simulation.disk import SimDisk
@@ -372,7 +374,7 @@ async def test_what_is_kept_aside_is_given_back_though_its_owner_meets_the_membe
         await two.start()
         await three.start()
         await count(three, 8)
-        await trio.sleep((link.OFFERS + 2) * link.OFFER_EVERY)
+        await trio.sleep(10)
         assert not replica(three).salvage
         cluster.network.names.mend(two.address)
         await cluster.converged("x", 15, REFILLED + 3 * QUIET)
@@ -437,6 +439,91 @@ async def test_a_gap_stays_open_while_a_member_can_be_asked_but_can_give_nothing
         await all_equal(cluster)
 
 
+@pytest.mark.parametrize("trouble", ["", "lost links", "full disk"])
+async def test_a_gap_stays_open_until_all_that_a_member_keeps_aside_is_given_back(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, trouble: str
+) -> None:
+    """The owner keeps something aside that is newer, and the give-back takes much longer than the watch."""
+    monkeypatch.setattr(link, "PUSH_BYTES", 200)
+    async with open_cluster(2) as cluster:
+        one, two = cluster.hosts
+        life = replica(one).identity.incarnation
+        for name in ("a", "b"):
+            await one.node.increment(name, 1)
+            await cluster.converged(name, 1)
+        await one.node.increment_many([(f"name-{number:03}", 1) for number in range(400)])
+        await cluster.converged("name-399", 1)
+        await part(cluster, one, two)
+        await one.node.increment("c", 1)
+        await repaired(two, counts(life, "b", 1))
+        await one.kill()
+        lost = counts(life, "b", 1), counts(life, "name-000", 1)
+        assert rot(one.disk, lambda batch: any(chosen(batch) for chosen in lost)) == 2
+        mend(one.disk, 1)
+        cluster.network.delay = (0.05, 0.05)
+        cluster.network.heal()
+        await two.start()
+        await one.start()
+        assert (replica(one).salvage.reaches(life), replica(two).salvage.reaches(life)) == (4, 3)
+        if trouble == "full disk":
+            one.disk.capacity = 0
+        for _ in range(3):
+            await trio.sleep(2 * QUIET)
+            if trouble == "lost links":
+                cluster.network.drop(one.address, two.address)
+        one.disk.capacity = 10**9
+        await cluster.converged("c", 1, FOR_GOOD)
+        for name, value in (("a", 1), ("b", 0), ("name-000", 1), ("name-399", 1)):
+            await cluster.converged(name, value)
+        await all_equal(cluster)
+        assert not any(replica(host).salvage for host in cluster.hosts)
+
+
+async def test_a_member_owes_what_it_keeps_aside_until_this_very_life_of_the_owner_has_said_that_it_has_it(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_cluster(3) as cluster:
+        one, two, three = cluster.hosts
+        life = replica(one).identity.incarnation
+        await part(cluster, three, one, two)
+        for name in ("a", "b", "c"):
+            await one.node.increment(name, 1)
+            await cluster.eventually(lambda: two.node.value(name) == 1)  # noqa: B023
+        await part(cluster, one, two)
+        await one.node.increment("d", 1)
+        await repaired(two, counts(life, "b", 1))
+        await one.kill()
+        assert rot(one.disk, lambda batch: any(counts(life, name, 1)(batch) for name in ("b", "c"))) == 2
+        mend(one.disk, 1)
+        await one.start()
+        await two.start()
+        told = one.node.local.hello()
+        assert two.node.peers.owes(told)
+        cluster.network.heal(one.address, two.address)
+        await cluster.eventually(lambda: replica(one).salvage.cell("c", life) == 1, REFILLED)
+        await trio.sleep(1)
+        assert not two.node.peers.owes(told)
+        assert two.node.peers.owes(msgspec.structs.replace(told, boot=bytes(16)))
+        assert two.node.peers.owes(msgspec.structs.replace(told, retired=[*told.retired, bytes(16)]))
+        assert not two.node.peers.owes(msgspec.structs.replace(told, boot=bytes(16), retired=[bytes(16)]))
+        cluster.network.cut(one.address, two.address)
+        await cluster.eventually(lambda: not any(peer.pusher for peer in two.node.peers), REFILLED)
+        assert two.node.peers.owes(told)
+
+
+async def test_a_member_of_an_earlier_version_which_gives_nothing_back_keeps_no_gap_open(
+    autojump_clock: MockClock,
+) -> None:
+    """It never dials, and says nothing of what it owes."""
+    async with open_cluster(1) as cluster:
+        one = cluster[1]
+        await joined_by_impostor(cluster)
+        await count(one, 1, 2, 4)
+        await repaired(one, counts(replica(one).identity.incarnation, "x", 3))
+        await one.start()
+        await cluster.eventually(lambda: one.node.value("x") == 7, QUIET + REFILLED)
+
+
 async def test_a_member_that_lost_its_disk_while_the_gap_was_watched_starts_the_watch_anew(
     autojump_clock: MockClock,
 ) -> None:
@@ -486,7 +573,7 @@ async def test_only_what_was_asked_while_all_were_linked_counts_as_an_answer(aut
         one = cluster[1].node
         peer = one.peers.get(cluster[2].address)
         assert peer is not None
-        watch = closing._watch(one.local, one.peers, one._acceptor.callers())
+        watch = closing._watch(one.local, one.peers)
         assert watch is not None
         sent = peer.beats
         assert await closing._nothing_changed(one.local, one.peers, watch)

@@ -4,7 +4,6 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from gcount.cluster import local
 from gcount.core import wire
 from gcount.core.counters import Delta
 from gcount.core.link import LEFT_PAUSE
@@ -22,7 +21,7 @@ def filled(host: Host) -> bool:
 async def test_members_tell_more_names_than_clients_may_make(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local, "PUSH_CELLS", 0)
+    monkeypatch.setattr("gcount.core.replica.PUSH_CELLS", 0)
     async with open_cluster(2) as cluster:
         one, two = cluster.hosts
         two.max_counters = 5

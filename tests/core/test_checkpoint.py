@@ -112,6 +112,21 @@ def test_a_checkpoint_can_be_read_in_pieces_of_any_size(piece: int) -> None:
     assert same(again, replica)
 
 
+def test_what_is_given_back_during_a_checkpoint_changes_nothing_in_it() -> None:
+    """It follows what is aside, tells more of a counter of it and has a new one."""
+    one = sample()
+    more = Delta(incarnation(8), 7, 8, {"n1": 5, "new": 1})
+    with patch.object(room, "FRAME_BYTES", 1):
+        capture, records = Capture(one, LIVE), list[Record]()
+        for record in capture.records():
+            records.append(record)
+            if isinstance(record, Aside) and one.stage_delta(more):
+                one.seal()
+                one.commit()
+    assert same(restored(encoded(capture, records)), sample())
+    assert one.salvage.deltas() == [Delta(incarnation(8), 6, 8, {"n1": 5, "aside": 9, "new": 1})]
+
+
 def test_only_cells_that_change_meanwhile_cost_anything() -> None:
     replica = sample()
     capture = Capture(replica, LIVE)

@@ -16,7 +16,7 @@ from gcount.core.records import CHECKPOINT_MAGIC, Batch, Header, Identity
 from gcount.core.remains import Remains, rebuilt
 from gcount.core.replica import Replica
 from gcount.core.restore import Reader, Restore
-from gcount.core.wire import Push, decode, encode
+from gcount.core.wire import Ack, Push, decode, encode
 from tests.core.histories import NAMES, History, histories, incarnation, knowing
 
 ME = Identity(b"n" * 16, incarnation(9))
@@ -122,13 +122,17 @@ def test_whatever_records_are_lost_what_is_aside_can_be_given_back_to_its_owner(
     owners, records = written
     aside = mended([record for record in records if data.draw(st.booleans())]).salvage.deltas()
     owner = Replica(Identity(ME.node, ME.incarnation, tuple(each.incarnation for each in owners)), 1000)
-    push = Pusher({}, 0.0, aside=aside).next_push(Counters(), ME, 0.0)
-    arrived = decode(encode(push)) if push else Push(1, True, [])
-    assert isinstance(arrived, Push)
-    for delta in arrived.deltas:
-        owner.stage_delta(delta)
-    owner.seal()
-    owner.commit()
+    pusher = Pusher({}, 0.0, aside=aside)
+    for now in range(len(aside)):
+        push = pusher.next_push(Counters(), ME, now)
+        arrived = decode(encode(push)) if push else None
+        assert isinstance(arrived, Push)
+        for delta in arrived.deltas:
+            owner.stage_delta(delta)
+        owner.seal()
+        owner.commit()
+        pusher.acked(Ack(arrived.number, {}, kept=all(map(owner.has_back, arrived.deltas))), now)
+    assert not pusher.owes
     assert all(map(owner.has_back, aside))
 
 

@@ -15,11 +15,12 @@ from gcount.core import link as links
 from gcount.core.counters import Delta, Digest
 from gcount.core.kept import KEEP, Kept
 from gcount.core.limits import MAX_MEMBERS
-from gcount.core.link import Intake, Pusher, Transfer
+from gcount.core.link import Intake, Pusher
 from gcount.core.membership import Membership
 from gcount.core.parcels import Assembly, highest
 from gcount.core.records import Identity
 from gcount.core.replica import Replica
+from gcount.core.transfer import Transfer
 from gcount.core.wire import Ack, Push
 from gcount.errors import ProtocolError
 from tests.core.histories import incarnation

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gcount.core import replica as replicas
 from gcount.core.counters import Counters, Delta
 from gcount.core.identity import Lives
 from gcount.core.records import Batch, Identity
@@ -161,6 +162,22 @@ def test_a_closing_that_was_staged_before_a_delta_was_sealed_is_dropped() -> Non
     assert one.seal().deltas == []
 
 
+def test_a_closing_that_was_staged_before_more_was_kept_aside_is_dropped() -> None:
+    """It claims a version under which all that it does not hold would be taken for known."""
+    one = replica()
+    one.recover(Batch(1, [Delta(incarnation(1), 5, 6, {"a": 9})]))
+    assert one.stage_delta(Delta(incarnation(1), 2, 3, {"b": 4}))
+    one.seal()
+    assert one.stage_closing(incarnation(1))
+    one.commit()
+    assert one.seal().deltas == []
+    one.commit()
+    assert one.stage_closing(incarnation(1))
+    one.seal()
+    one.commit()
+    assert [one.counters.total(name) for name in "ab"] == [9, 4]
+
+
 @pytest.mark.parametrize("order", list(permutations(range(3))))
 def test_what_is_kept_is_one_delta_in_whatever_order_its_pieces_come(order: tuple[int, ...]) -> None:
     """The middle one ends before the first does, and tells less of a counter."""
@@ -186,6 +203,35 @@ def test_a_delta_that_is_kept_is_not_shared_with_its_batch() -> None:
     salvage.keep(Delta(incarnation(1), 4, 5, {"a": 2, "b": 1}))
     assert first.cells == {"a": 1}
     assert (len(salvage), salvage.cells, salvage.cell("a", incarnation(1))) == (1, 2, 2)
+
+
+def test_no_more_is_taken_back_than_so_many_runs_and_cells(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A member that lies may make up any number of them."""
+    monkeypatch.setattr(replicas, "MAX_RUNS", 3)
+    monkeypatch.setattr(replicas, "MAX_ASIDE_CELLS", 50)
+    monkeypatch.setattr(replicas, "PUSH_CELLS", 0)
+    one = Replica(ME, 0)
+
+    def takes(number: int, cells: int) -> bool:
+        taken = one.stage_delta(Delta(incarnation(1), 10 * number, 10 * number + 1, {f"{n}": 1 for n in range(cells)}))
+        one.seal()
+        one.commit()
+        return taken
+
+    assert [takes(1, 30), takes(2, 21), takes(3, 20)] == [True, False, True]
+    assert [takes(4, 0), takes(5, 0)] == [True, False]
+    assert (len(one.salvage), one.salvage.cells) == (3, 50)
+
+
+def test_what_somebody_reads_of_it_is_not_changed_by_what_is_kept_later() -> None:
+    """A checkpoint, or a link that gives it back, is in the midst of it."""
+    salvage, who = Salvage(), incarnation(1)
+    for read in (salvage.deltas, lambda: salvage.of([who])):
+        salvage.keep(Delta(who, 3, 4, {"a": 1}))
+        shown, cells = read(), dict(read()[0].cells)
+        salvage.keep(Delta(who, 4, 5, {"a": 2, f"b{len(cells)}": 1}))
+        assert shown[0].cells == cells
+        assert salvage.cell("a", who) == 2
 
 
 def test_the_newest_identity_goes_on_and_remembers_all_lives_seen() -> None:

@@ -175,6 +175,11 @@ def test_a_hello_of_before_the_newer_fields_is_understood_and_understands_them()
     assert decode(msgspec.msgpack.encode([*fields, "of a later time"])) == hello(entry="a:1", seen={ID: 3}, kept=7)
 
 
+def test_an_answer_to_a_heartbeat_of_before_the_newer_field_owes_nothing() -> None:
+    assert decode(msgspec.msgpack.encode([6, {}, None])) == Beaten({})
+    assert decode(encode(Beaten({}, owes=True))) == Beaten({}, owes=True)
+
+
 TOO_MANY = {n.to_bytes(16, "big"): 1 for n in range(MAX_INCARNATIONS + 1)}
 CROWD = Membership(1, tuple(sorted(f"h{n}:1" for n in range(MAX_MEMBERS + 1))))
 

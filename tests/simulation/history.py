@@ -107,6 +107,7 @@ class Stored:
     line: str
     deltas: tuple[Delta, ...]
     identity: Identity | None = None  # of the directory's node from now on, if it changed
+    number: int = 0  # of the batch
 
 
 @dataclass(frozen=True)
@@ -152,6 +153,7 @@ class Claimed:
     deltas: tuple[Delta, ...] = ()
     name: str = ""
     aside: tuple[Delta, ...] | None = None  # what a checkpoint keeps aside
+    next_batch: int = 0  # the first one that a checkpoint need not hold
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import Any
 from unittest.mock import patch
 
 from gcount.cluster import closing
+from gcount.cluster.peers import Peers
 from gcount.core.counters import Counters, Delta
 from gcount.core.identity import Lives
 from gcount.core.link import Pusher
@@ -88,6 +89,17 @@ def never_looked_behind_a_gap(apply: Any) -> Any:
     return change
 
 
+@mutant(Salvage, "keep")
+def aside_changed_while_it_is_read(keep: Any) -> Any:
+    """What is given back is merged into what a checkpoint is in the midst of."""
+
+    def change(self: Salvage, delta: Delta) -> None:
+        self._shown.clear()
+        keep(self, delta)
+
+    return change
+
+
 # What is given back
 
 
@@ -114,14 +126,13 @@ def taken_for_given_back_already(_: Any) -> Any:
 def closed_without_all_members(_: Any) -> Any:
     """A gap is closed when those members that are linked know no more."""
 
-    def change(local: Any, peers: Any, callers: Any) -> Any:
+    def change(local: Any, peers: Any) -> Any:
         members = closing._to_be_linked(local)
         if not members and not local.replica.membership.actors:
             return None
         found = {address: peers.get(address) for address in members}
         linked = {address: (peer.pusher, peer.beats) for address, peer in found.items() if peer and peer.pusher}
-        nodes = frozenset(local.members.met[address].node for address in linked) & callers
-        return closing._Watch(members, nodes, linked)
+        return closing._Watch(members, linked)
 
     return change
 
@@ -130,3 +141,9 @@ def closed_without_all_members(_: Any) -> Any:
 def closed_at_once(_: Any) -> Any:
     """A gap is closed as soon as all members are linked."""
     return 0.0
+
+
+@mutant(Peers, "owes")
+def closed_before_all_is_given_back(_: Any) -> Any:
+    """A gap is closed while members still have something aside that is not on the owner's disk."""
+    return lambda peers, hello: False

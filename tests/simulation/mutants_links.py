@@ -8,7 +8,8 @@ from typing import Any
 
 from gcount.core import columns
 from gcount.core.columns import Column
-from gcount.core.link import Pusher, Transfer
+from gcount.core.link import Pusher
+from gcount.core.transfer import Transfer
 from tests.simulation.planted import mutant
 
 Pieces = Iterator[list[tuple[int, int]]]

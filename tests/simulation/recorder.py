@@ -152,7 +152,8 @@ class Recorder:
     def _synced(self, host: Host, reader: LogReader) -> None:
         for batch in reader.news():
             deltas = tuple(batch.deltas)
-            self.history.journal.append(Stored(trio.current_time(), self.line(host.address), deltas, batch.identity))
+            now, line = trio.current_time(), self.line(host.address)
+            self.history.journal.append(Stored(now, line, deltas, batch.identity, batch.number))
             self.film.stored(host.address, batch)
             if batch.membership is not None and batch.membership.actors:
                 self.history.configured.setdefault(self.line(host.address), trio.current_time())
@@ -160,7 +161,8 @@ class Recorder:
         if checkpoint is not None:
             now, line = trio.current_time(), self.line(host.address)
             deltas, aside = tuple(newer_than(checkpoint.counters, {})), tuple(checkpoint.salvage.deltas())
-            self.history.journal.append(Claimed(now, line, "checkpoint", {}, deltas, aside=aside))
+            claim = Claimed(now, line, "checkpoint", {}, deltas, aside=aside, next_batch=checkpoint.next_batch)
+            self.history.journal.append(claim)
 
     def _claim(self, address: str, claim: Claimed) -> None:
         if address in self._lines:

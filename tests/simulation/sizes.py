@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from random import Random
 from types import ModuleType
 
-from gcount.cluster import acceptor, local, peer
-from gcount.core import checkpoint, coalesce, columns, counters, link, parcels, reading, records, restore
+from gcount.cluster import acceptor, peer
+from gcount.core import checkpoint, coalesce, columns, counters, link, parcels, reading, records, replica, restore
 from gcount.storage import log
 
 LARGEST_RECORD = 2_500  # bytes; of a checkpoint, when all that is known of a run's incarnations is in its head
@@ -56,7 +56,7 @@ class Sizes:
         """Modules, the names in them, and what these stand for in the run: in each module that uses one."""
         yield link, "PUSH_BYTES", self.push_bytes
         yield link, "PUSH_CELLS", self.push_cells
-        yield local, "PUSH_CELLS", self.push_cells
+        yield replica, "PUSH_CELLS", self.push_cells
         yield parcels, "MOST_DELTAS", self.most_deltas
         yield records, "FRAME_BYTES", self.frame_bytes
         yield checkpoint, "FRAME_BYTES", self.frame_bytes

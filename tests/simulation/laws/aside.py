@@ -3,7 +3,7 @@
 - A repair keeps all that the rot has left, and every mention of the node's former lives.
 - What a node claims of a version is all that the owner had at it, and exactly that. Only the one delta that closes a
   gap makes a later version of what is left (see gcount/cluster/closing.py); from then on that is what the owner had.
-- What is aside counts once the gap before it is filled or closed, and a checkpoint carries it along.
+- What is aside counts once the gap before it is filled or closed, and a checkpoint carries along what was by its start.
 - When all is well again nothing is aside, but for what docs/architecture.md leaves to wait ("Closing a gap"): runs of
   other nodes' incarnations, and of own ones whose every mention as one was lost; they wait for somebody who has what is
   before them.
@@ -54,10 +54,11 @@ def _of(shelves: Shelves, entry: Entry) -> Iterator[str]:
         case Stored():
             for who in {delta.incarnation for delta in entry.deltas}:
                 yield from _inexact(shelves, entry.line, who)
-        case Claimed(aside=tuple(aside), line=line):
+        case Claimed(aside=tuple(aside), line=line, next_batch=batch):
             for name, who in _cells_of(shelves, line):
                 kept = max((run.cells.get(name, 0) for run in aside if run.incarnation == who), default=0)
-                if kept < shelves.held(line, name, who) and not shelves.cells[line].get((name, who), 0):
+                due = shelves.aside_before(line, name, who, batch)
+                if kept < due and not shelves.cells[line].get((name, who), 0):
                     yield f"made a checkpoint without what is aside of {name} of {_shown(who)}"
     line = entry.new_line if isinstance(entry, Repaired) else entry.line
     for run in shelves.dropped:

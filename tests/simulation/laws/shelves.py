@@ -36,6 +36,7 @@ class Shelves:
         self.versions: defaultdict[str, Digest] = defaultdict(dict)  # by line
         self.cells: defaultdict[str, Cells] = defaultdict(dict)
         self.aside: defaultdict[str, dict[bytes, list[Delta]]] = defaultdict(dict)
+        self.numbers: dict[int, int] = {}  # of the batches that deltas came with, by the delta's identity
         self.dropped: list[Delta] = []  # what was aside and is known now, of the entry put last
         self.lives: defaultdict[str, set[bytes]] = defaultdict(set)  # by line: what its node ran under
         self.owners: dict[bytes, str] = {}  # the line that minted each incarnation: the first to have it on disk
@@ -59,6 +60,7 @@ class Shelves:
                 if entry.identity is not None:
                     self.lives[entry.line] |= {entry.identity.incarnation, *entry.identity.retired}
                 for delta in entry.deltas:
+                    self.numbers[id(delta)] = entry.number
                     self._store(entry.line, delta)
             case Forgot():
                 self._forget(entry.line)
@@ -92,6 +94,11 @@ class Shelves:
         """What a directory has of a cell, joined or aside."""
         aside = (delta.cells.get(name, 0) for delta in self.aside[line].get(incarnation, ()))
         return max(self.cells[line].get((name, incarnation), 0), *aside, 0)
+
+    def aside_before(self, line: str, name: str, incarnation: bytes, batch: int) -> int:
+        """What a directory has aside of a cell that came before a batch."""
+        runs = self.aside[line].get(incarnation, ())
+        return max((run.cells.get(name, 0) for run in runs if self.numbers.get(id(run), 0) < batch), default=0)
 
     def waiting(self) -> Counter[str]:
         """By name: what is aside somewhere and joined nowhere."""
