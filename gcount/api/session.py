@@ -270,9 +270,9 @@ class Session(Turn):
         node = self.node
         try:
             values = await node.increment_many(amounts, together)
-        except DiskFull as full:
-            return [full if amount else node.value(name) for name, amount in amounts]
-        except (Recovering, IncarnationLimitReached) as refusal:
+        except (DiskFull, IncarnationLimitReached) as refusal:
+            return [refusal if amount else node.value(name) for name, amount in amounts]
+        except Recovering as refusal:
             return [refusal] * len(amounts)
         replica = node.local.replica
         self.acknowledged[replica.identity.incarnation] = replica.version

@@ -25,6 +25,7 @@ from gcount.api.http import make_app
 from gcount.api.lane import Lane
 from gcount.api.redis import Redis
 from gcount.api.server import serve
+from gcount.core import replica as replicas
 from gcount.node import Node, open_node
 from gcount.settings import Settings
 from tests.api.lanes import until
@@ -261,6 +262,20 @@ async def test_a_full_disk_refuses_increments_and_answers_reads() -> None:
         assert str(replies[0]).startswith("MISCONF ")
         assert replies[1:] == ["1", "PONG"]
         assert await client.ask("INCR x;INCR x") == [2, 3]
+
+
+async def test_at_the_limit_of_incarnations_increments_are_refused_and_reads_are_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with serving() as running:
+        client = await running.connect()
+        assert await client.ask("INCR x") == 1
+        monkeypatch.setattr(replicas, "REBORN_BELOW", 1)
+        running.node.local.guard.standing.doubt("somebody knows more")
+        replies = await client.ask("INCR x;GET x;PING")
+        assert isinstance(replies, list)
+        assert "no node begins a new one" in str(replies[0])
+        assert replies[1:] == ["1", "PONG"]
 
 
 async def test_the_limit_of_counters_refuses_new_names_only() -> None:
