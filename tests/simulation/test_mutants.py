@@ -69,7 +69,6 @@ KNOWN_TO_CATCH: dict[str, tuple[int, ...]] = {
     "only-the-first-run-absorbed": (41, 51),
     "never-looked-behind-a-gap": (9, 11),
     "closed-without-all-members": (73, 171),
-    "closed-at-once": (169,),
     "closed-before-all-is-given-back": (41, 52),
     "aside-changed-while-it-is-read": (185,),
     "floor-forgotten-after-a-start": (0, 2),
