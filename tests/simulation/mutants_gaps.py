@@ -137,12 +137,6 @@ def closed_without_all_members(_: Any) -> Any:
     return change
 
 
-@mutant(closing, "QUIET")
-def closed_at_once(_: Any) -> Any:
-    """A gap is closed as soon as all members are linked."""
-    return 0.0
-
-
 @mutant(Peers, "owes")
 def closed_before_all_is_given_back(_: Any) -> Any:
     """A gap is closed while members still have something aside that is not on the owner's disk."""

@@ -71,7 +71,6 @@ KNOWN_TO_CATCH: dict[str, tuple[int, ...]] = {
     "nothing-given-back": (18,),
     "taken-for-given-back-already": (18,),
     "closed-without-all-members": (73, 171),
-    "closed-at-once": (169,),
     "closed-before-all-is-given-back": (41, 52),
     "aside-changed-while-it-is-read": (185,),
     "floor-forgotten-after-a-start": (0, 2),
