@@ -7,7 +7,7 @@ import hashlib
 import time
 import traceback
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from random import Random
@@ -36,7 +36,7 @@ from tests.simulation import (
 from tests.simulation.clients import Clients
 from tests.simulation.cluster import Host, SimCluster, address_of, replayed
 from tests.simulation.film import Film, direct_logs
-from tests.simulation.history import Final, Forked, History
+from tests.simulation.history import Final, History
 from tests.simulation.laws import LAWS
 from tests.simulation.limits import draw_limits, in_force
 from tests.simulation.nemesis import Fault, Nemesis
@@ -271,8 +271,7 @@ async def _heal(nemesis: Nemesis) -> None:
     await faults_copies.copy_stands_alone(nemesis)
     started += trio.current_time() - agreed
     await clients.post(cluster[nemesis.scenario.core[0]], cluster.addresses)
-    forked = {entry.incarnation for entry in history.journal if isinstance(entry, Forked)}
-    if await _agreed(cluster, AGREED_WITHIN, forked=forked):
+    if await _agreed(cluster, AGREED_WITHIN):
         history.healed_after = trio.current_time() - started
     for host in cluster.hosts:
         for name in clients.names:
@@ -290,24 +289,22 @@ def _configs(cluster: SimCluster) -> set[Membership]:
     return configs - {Membership()} or configs
 
 
-async def _agreed(
-    cluster: SimCluster, within: float, *, membership_only: bool = False, forked: Collection[bytes] = ()
-) -> bool:
+async def _agreed(cluster: SimCluster, within: float, *, membership_only: bool = False) -> bool:
     with trio.move_on_after(within):
-        await until(lambda: _agree(cluster, membership_only, forked))
+        await until(lambda: _agree(cluster, membership_only=membership_only))
         return True
     return False
 
 
-def _agree(cluster: SimCluster, membership_only: bool, forked: Collection[bytes]) -> bool:
+def _agree(cluster: SimCluster, *, membership_only: bool) -> bool:
     """Whether all hold the same, but for what two go on to write under one incarnation until they may begin others."""
     if not all(host.running and host.node.recovered for host in cluster.hosts):
         return False
     replicas = [host.node.local.replica for host in cluster.hosts]
-    first = replicas[0]
+    first, running = replicas[0], Counter(replica.identity.incarnation for replica in replicas)
 
     def versions(replica: Replica) -> Digest:
-        return {who: version for who, version in replica.counters.digest().items() if who not in forked}
+        return {who: version for who, version in replica.counters.digest().items() if running[who] < 2}
 
     if any(list(replica.membership.actors) != sorted(cluster.addresses) for replica in replicas):
         return False
