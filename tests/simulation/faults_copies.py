@@ -58,6 +58,7 @@ def _put_copy(nemesis: Nemesis, host: Host) -> Host:
     incarnation = host.node.local.replica.identity.incarnation
     nemesis.history.journal.append(Forked(now, recorder.line(host.address), recorder.line(copy.address), incarnation))
     nemesis.note(f"{copy.address} has a copy of the directory of {host.address}, whose address leads to it now")
+    nemesis.history.lost_address[host.address] = now
     nemesis.cluster.network.names.lead(host.address, copy.address, breaks=True)
     with nemesis.trouble(host):
         nemesis.clients.cut_off(host.address)  # what they wait for would be counted outside the config

@@ -217,6 +217,7 @@ class History:
     pushed: defaultdict[tuple[str, str], set[Content]] = field(default_factory=lambda: defaultdict(set))
     """What the pushes since then held, by sender and receiver."""
     taken_over: list[str] = field(default_factory=list)  # members that follow a copy which was told to stand alone
+    lost_address: dict[str, float] = field(default_factory=dict)  # when a running node's address became another one's
     last_queries: list[Query] = field(default_factory=list)  # those of after the nodes had agreed
     repaired: bool = False  # whether a directory was, so that gaps may have to be closed
     relayed: bool = False  # whether something may only have come by a relay, or when it was offered again

@@ -86,7 +86,8 @@ def _lifeless(history: History) -> Iterator[str]:
         for delta in entry.kept if isinstance(entry, Repaired) else ():
             known[line].setdefault(delta.incarnation, entry.time)
     for increment in refused:
-        there = sum(since <= (increment.end or since) for since in known[increment.line].values())
+        on_disk = (increment.end or increment.start) + DISK  # what waited for it then counts
+        there = sum(since <= on_disk for since in known[increment.line].values())
         if there < history.most_lives - SPARE_LIVES - 1:  # its own, which may have counted nothing yet
             yield f"refused for want of an incarnation, beside {there}: {increment}"
 
