@@ -231,6 +231,24 @@ async def test_what_waits_for_all_clients_together_is_bounded(monkeypatch: pytes
         assert running.redis.unsent.used == 0
 
 
+async def test_beyond_the_utmost_nothing_follows_an_answer_of_which_a_part_was_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also when nothing of this client waited before: the others may have taken all room."""
+    monkeypatch.setattr(outbox, "_UTMOST", 1000)
+    async with serving() as running:
+        client, _ = await narrow(running)
+        await client.send(line("ECHO " + "x" * 60_000))
+        received = b""
+        with trio.fail_after(PATIENCE), suppress(trio.BrokenResourceError):
+            while data := await client.stream.receive_some():
+                if not received:
+                    await client.send(line("PING"))
+                received += data
+        assert b"PONG" not in received
+        await until(lambda: not running.redis.sessions)
+
+
 async def test_beyond_the_utmost_who_takes_nothing_is_cut_off_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outbox, "_UTMOST", 200_000)
     async with serving() as running:
