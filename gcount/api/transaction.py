@@ -194,11 +194,13 @@ def end(session: Session) -> None:
 
 
 def skip(session: Session, name: str) -> None:
-    """A command of that name is not executed: nor is a transaction that it begins, ends or belongs to."""
+    """A command of that name is not executed: nor is a transaction that it begins, ends, guards or belongs to."""
     if session.transaction is None and name == "MULTI":
         session.transaction = Transaction(session.version)
     if session.transaction is not None:
         session.transaction.fail()
+    elif name == "WATCH":
+        session.unguarded = True
     if name in ("EXEC", "DISCARD", "RESET"):
         session.transaction = None
 

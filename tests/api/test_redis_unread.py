@@ -181,6 +181,19 @@ async def test_a_transaction_that_began_before_is_refused_too() -> None:
 
 
 @pytest.mark.usefixtures("small")
+async def test_a_transaction_is_not_executed_without_the_watch_that_was_refused() -> None:
+    async with serving() as running:
+        client, _ = await narrow(running)
+        with trio.fail_after(PATIENCE):
+            await client.send(line("INCR x") * COUNT + line("WATCH y"))
+        assert (await replies(client, COUNT + 1))[-1] == NOT_EXECUTED
+        found = await client.ask("MULTI;INCR y;EXEC;INCR y")
+        assert isinstance(found, list)
+        assert str(found[2]).startswith("EXECABORT Transaction discarded because of: WATCH")
+        assert found[3] == 1
+
+
+@pytest.mark.usefixtures("small")
 async def test_quit_among_what_is_refused_ends_the_session() -> None:
     async with serving() as running:
         client, _ = await narrow(running)
