@@ -12,9 +12,9 @@ from typing import Final
 from gcount.api import inline
 
 _MOST_BYTES: Final = 16 * 1024  # of a first line, as long as it may be one of HTTP
-_TARGET: Final = re.compile(rb"[A-Z]+ /")
+_HTTP_ONLY: Final = b"GET /"  # the one method that is a command, too, with what most requests ask for
 _METHOD: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]*")
-_END: Final = b"\r\n\r\n"
+_REQUEST_LINE: Final = re.compile(_METHOD.pattern + rb" [^ ]+ HTTP/[0-9.]+\r?\Z")
 
 
 def speaks_redis(data: bytes, commands: Container[bytes], prefixes: Container[bytes]) -> bool | None:
@@ -33,7 +33,7 @@ def speaks_redis(data: bytes, commands: Container[bytes], prefixes: Container[by
     begun = data.lstrip(b"\r\n")  # empty lines are passed over, before HTTP one of them
     if begun[:1] == b"*":
         return True
-    if _TARGET.match(begun):
+    if begun.startswith(_HTTP_ONLY):
         return False
     line, ended, _ = begun.partition(b"\n")
     word, more, _ = line.replace(b"\r", b" ").lstrip(b" \t\"'").partition(b" ")
@@ -45,17 +45,15 @@ def speaks_redis(data: bytes, commands: Container[bytes], prefixes: Container[by
     return False if len(data) > _MOST_BYTES else None
 
 
-def made_whole(data: bytes) -> bytes:
-    """What HTTP is given of what no HTTP request begins with: more than came, so that it refuses it without waiting.
+def can_be_no_request(data: bytes) -> bool:
+    """Whether what a client sent begins no HTTP request, whatever follows.
 
     Args:
-        data: what a client sent first that speaks no Redis.
+        data: where a request is to begin, or an empty line before it.
     """
     line, ended, _ = data.lstrip(b"\r\n").partition(b"\n")
     if ended:
-        hopeless = not inline.is_http(line.rstrip(b"\r"))
-    else:
-        word = line.partition(b" ")[0]
-        method = _METHOD.match(word)
-        hopeless = method is None or method.end() < len(word)
-    return data + _END if hopeless and _END not in data else data
+        return _REQUEST_LINE.match(line) is None
+    word = line.partition(b" ")[0]
+    method = _METHOD.match(word)
+    return method is None or method.end() < len(word)

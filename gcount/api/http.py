@@ -43,7 +43,8 @@ _MISMATCH_HTTP = (
     f"{LINK_PATH} is for other nodes: only a websocket can be opened here (Upgrade: websocket)",
 )
 _MISMATCH_WEBSOCKET = "no_websocket", f"no websocket can be opened here; other nodes open one at {LINK_PATH}"
-_ALLOWED_SOMEWHERE = "GET, HEAD, OPTIONS, POST"
+# What the framework has no answer to OPTIONS for: the whole server, also as `OPTIONS *`, and the door for links.
+_ALLOWED = {"/": "GET, HEAD, OPTIONS, POST", LINK_PATH: "GET, HEAD, OPTIONS"}
 _FOREIGN = "gcount.foreign"  # in a request's scope: whether a page of another origin made it
 
 
@@ -71,8 +72,8 @@ def make_app(node: Node) -> QuartTrio:
         _check_parameters(request)
         if request.path not in _ALWAYS_ANSWERED:
             await node.wait_recovered()
-        if request.method == "OPTIONS" and request.path == "/":  # the whole server, also as `OPTIONS *`
-            return Response("", headers={"Allow": _ALLOWED_SOMEWHERE}, content_type="text/plain")
+        if request.method == "OPTIONS" and request.path in _ALLOWED:
+            return Response("", headers={"Allow": _ALLOWED[request.path]}, content_type="text/plain")
         return None
 
     @app.before_websocket

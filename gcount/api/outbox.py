@@ -49,7 +49,7 @@ class Outbox:
 
     Attributes:
         refusing: whether its commands are not executed, until it has taken all answers.
-        broken: whether the connection can't be used any more.
+        broken: whether an answer was lost, so that nothing may follow it and the connection has to end.
     """
 
     def __init__(self, connection: Connection, pool: Pool) -> None:
@@ -65,8 +65,8 @@ class Outbox:
 
     @property
     def waiting(self) -> bool:
-        """Whether there is something that the client has to take."""
-        return bool(self._unsent or self._refusals or self._last)
+        """Whether there is something that the client has to take, or it is to be cut off."""
+        return self.broken or bool(self._unsent or self._refusals or self._last)
 
     @property
     def size(self) -> int:
@@ -85,7 +85,7 @@ class Outbox:
         if self._refusals or self._last:
             self._last += data
             return False
-        if not self._unsent:
+        if not self.waiting:
             sent = 0
             with suppress(OSError):  # who drains finds out what is wrong
                 sent = sockets.send_now(connection.socket, data)
@@ -128,7 +128,8 @@ class Outbox:
         while self.waiting:
             since = max(since, self._taken)
             with trio.move_on_at(since + self._connection.send_timeout):
-                await sockets.wait_writable(self._connection.socket)
+                if not self.broken:
+                    await sockets.wait_writable(self._connection.socket)
                 self._push()
                 continue
             self._connection.abort(reset=True)

@@ -20,6 +20,7 @@ from hypercorn.protocol.h11 import STREAM_ID, H11Protocol, H11WSConnection
 from hypercorn.protocol.ws_stream import WSStream
 from hypercorn.typing import H11SendableEvent
 
+from gcount.api.dialect import can_be_no_request
 from gcount.api.problems import code_of, problem_body
 from gcount.api.targets import split_target
 from gcount.throttle import Throttle
@@ -80,7 +81,8 @@ class _RefusedError(Exception):
 class _Connection(h11.Connection):
     """h11's, which takes two things for errors: input after the last request, and an empty line before a request.
 
-    One such line is passed over, since some clients end the request before with it (RFC 9112, 2.2).
+    One such line is passed over, since some clients end the request before with it (RFC 9112, 2.2). And it waits for
+    the end of a head that can be none: what can become no request is refused at once.
 
     Attributes:
         passed_line: whether one stood before the request that is to come.
@@ -99,6 +101,8 @@ class _Connection(h11.Connection):
             if begins[:1] == b"\n" or begins == b"\r\n":
                 data.maybe_extract_at_most(1 if begins[:1] == b"\n" else 2)
                 self.passed_line = True
+        if self.their_state is h11.IDLE and can_be_no_request(bytes(self._receive_buffer)):
+            self._receive_buffer += b"\r\n\r\n"
         event = super().next_event()
         if isinstance(event, h11.Request):
             self.passed_line = False

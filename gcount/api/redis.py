@@ -30,6 +30,7 @@ class Redis:
         received: how many sessions there were.
         blocked: how many sessions wait for others now.
         unsent: what the answers take that their clients have not taken yet.
+        listing: held by whoever collects all names, which take memory until they are an answer.
     """
 
     def __init__(self, node: Node, verbs: dict[bytes, Verb], refused: dict[bytes, str]) -> None:
@@ -39,6 +40,7 @@ class Redis:
         self.sessions: dict[int, Session] = {}
         self.kept = 0
         self.unsent = Pool()
+        self.listing = trio.Lock()
         self.commands: Counter[tuple[str, bool]] = Counter()  # by name, and whether they failed
         self.received = self.blocked = 0
         self._commands = {*verbs, *refused}

@@ -203,6 +203,8 @@ def _words(line: bytes) -> Command:
     words = inline.split_words(line)
     if words is None:
         raise ProtocolFault("unbalanced quotes in request")
+    if len(words) > MAX_ARGUMENTS:
+        raise ProtocolFault("too many words in a line")
     return words
 
 

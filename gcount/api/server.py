@@ -30,7 +30,6 @@ from hypercorn.utils import parse_socket_addr
 
 from gcount.api.connection import Connection
 from gcount.api.connections import Connections
-from gcount.api.dialect import made_whole
 from gcount.api.lane import Lane
 from gcount.api.protocol import Protocol, http_config
 from gcount.api.redis import Redis
@@ -190,16 +189,13 @@ class _Acceptor:
             connection.abort()
 
     async def _receive_first(self, connection: Connection) -> tuple[bytes, Redis | None]:
-        """Receive until it is known which protocol a client speaks; returns what came, and who answers if it is Redis'.
-
-        What can become no request of either is made whole, so that HTTP refuses it at once.
-        """
+        """Receive until a client's protocol is known; returns what came, and who answers if it is Redis'."""
         first, redis = await connection.receive_some(), self._redis
         if redis is None or not first:
             return first, None
         while (spoken := redis.is_spoken(first)) is None and (more := await connection.receive_some()):
             first += more
-        return (first, redis) if spoken else (made_whole(first), None)
+        return first, redis if spoken else None
 
 
 def _first(group: BaseException) -> str:

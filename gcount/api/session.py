@@ -35,6 +35,7 @@ _MAX_AHEAD: Final = 64 * 1024  # input that is kept while a command waits
 _OWN_BYTES: Final = 4 * 1024
 _SHARED_BYTES: Final = 64 * 1024 * 1024
 _COMMANDS_A_TURN: Final = 1024
+_TRANSACTION_WITHIN: Final = 60.0  # seconds, for one that takes of the memory for all
 
 
 class Session(Turn):
@@ -79,8 +80,14 @@ class Session(Turn):
         self._desk = Desk(connection, self.outbox.put)
 
     def refresh(self) -> None:
-        """Count as used, unless a command is under way, or has begun and not all come."""
-        if not self.connection.busy and self._parser.between_commands:
+        """Count as used, unless a command is under way, or has begun and not all come.
+
+        A transaction without an end would keep memory from all others for ever: its connection ends.
+        """
+        transaction = self.transaction
+        if self.kept and transaction is not None and trio.current_time() >= transaction.begun + _TRANSACTION_WITHIN:
+            self.connection.abort()
+        elif not self.connection.busy and self._parser.between_commands:
             self.connection.set_busy(False)
 
     async def run(self, data: bytes) -> None:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+import trio
+
 from gcount.api import resp
 from gcount.api.verbs import CommandError, Later, Turn, Verb, error_text, refusal_text
 from gcount.errors import Refusal
@@ -47,6 +49,7 @@ class Transaction(Turn):
 
     Attributes:
         size: bytes of memory that they take.
+        begun: when, in seconds of `trio.current_time()`.
         failed: why EXEC will refuse it.
     """
 
@@ -54,6 +57,7 @@ class Transaction(Turn):
         super().__init__()
         self.version = version
         self.size = 0
+        self.begun = trio.current_time()
         self.failed = ""
         self._others = 0
         self._replies: list[Reply | _Put] = []
@@ -190,11 +194,13 @@ def end(session: Session) -> None:
 
 
 def skip(session: Session, name: str) -> None:
-    """A command of that name is not executed: nor is a transaction that it begins, ends or belongs to."""
+    """A command of that name is not executed: nor is a transaction that it begins, ends, guards or belongs to."""
     if session.transaction is None and name == "MULTI":
         session.transaction = Transaction(session.version)
     if session.transaction is not None:
         session.transaction.fail()
+    elif name == "WATCH":
+        session.unguarded = True
     if name in ("EXEC", "DISCARD", "RESET"):
         session.transaction = None
 

@@ -247,6 +247,7 @@ async def test_options_tells_what_is_allowed_here_and_on_the_whole_server(path: 
             (b"/config", b"GET, HEAD, OPTIONS, POST"),
             (b"/counter/a%2Fb", b"OPTIONS, POST"),
             (b"/ping", b"GET, HEAD, OPTIONS"),
+            (b"/link", b"GET, HEAD, OPTIONS"),
         ]:
             await client.send(get(target, method=b"OPTIONS"))
             answer = await client.answer()

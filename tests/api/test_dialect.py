@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import trio
 
-from gcount.api.dialect import made_whole, speaks_redis
+from gcount.api.dialect import can_be_no_request, speaks_redis
 from tests.api.lanes import until
-from tests.api.test_redis import PATIENCE, line, serving
+from tests.api.test_redis import GET_PING, PATIENCE, line, serving
 
 COMMANDS = {b"PING", b"GET", b"INCR", b"INFO", b"MOVE"}
 PREFIXES = {name[:size] for name in COMMANDS for size in range(len(name) + 1)}
@@ -29,6 +29,7 @@ PREFIXES = {name[:size] for name in COMMANDS for size in range(len(name) + 1)}
         (b"get /views\r\n", True),
         (b"GET\r\n", True),
         (b"info replication\r\n", True),
+        (b"INCR /views\r\n", True),
         (b"GET /views\r\n", False),
         (b"GET /ping HTTP/1.1\r\n", False),
         (b"GET http://x/ping HTTP/1.1\r\n", False),
@@ -52,6 +53,7 @@ PREFIXES = {name[:size] for name in COMMANDS for size in range(len(name) + 1)}
         (b"GET ", None),
         (b"GET http://x/ping HT", None),
         (b"PING x", None),
+        (b"INCR /", None),
         (b"P", None),
     ],
 )
@@ -62,15 +64,15 @@ def test_the_protocol_is_told_as_soon_as_it_can_be(data: bytes, told: bool | Non
 @pytest.mark.parametrize(
     "data", [b"FOO bar\r\n", b"GET /ping\r\n", b"\xff\xff", b"{}\n", b":5\r\n", b"\r\nEHLO x\r\n", b"GET /x HTTP\r\n"]
 )
-def test_what_can_become_no_request_is_given_an_end(data: bytes) -> None:
-    assert made_whole(data) == data + b"\r\n\r\n"
+def test_what_can_become_no_request_is_known(data: bytes) -> None:
+    assert can_be_no_request(data)
 
 
 @pytest.mark.parametrize(
-    "data", [b"GET /ping HTTP/1.1\r\nHost", b"POST /x", b"PUT", b"PRI * HTTP/2.0\r\n", b"x\r\n\r\n"]
+    "data", [b"GET /ping HTTP/1.1\r\nHost", b"POST /x", b"PUT", b"PRI * HTTP/2.0\r\n", b"\r\nGET / HTTP/1.0\n", b""]
 )
-def test_what_may_become_a_request_or_is_whole_is_left_as_it_is(data: bytes) -> None:
-    assert made_whole(data) == data
+def test_what_may_become_a_request_is_waited_for(data: bytes) -> None:
+    assert not can_be_no_request(data)
 
 
 TYPED = {
@@ -80,6 +82,7 @@ TYPED = {
     b"\r\n" + line("PING"): b"+PONG\r\n",
     b"\r\n\r\nPING\r\n\r\nPING\r\n" + line("PING"): b"+PONG\r\n" * 3,
     b"MULTI\r\nINCR x\r\nEXEC\r\n": b"+OK\r\n+QUEUED\r\n*1\r\n:1\r\n",
+    b"INCR /blog/2026\r\n": b":1\r\n",
     b"SELECT 1\r\n": b"-ERR DB index is out of range; there is only 0\r\n",
     b"INFO keyspace\r\nQUIT\r\n": b"$12\r\n# Keyspace\r\n\r\n+OK\r\n",
 }
@@ -103,6 +106,7 @@ REFUSED = {
     b"\xff\xfe\xfd": b"HTTP/1.1 400",
     b"\x16\x03\x01\x02\x00\x01": b"HTTP/1.1 400",
     b":5\r\n": b"HTTP/1.1 400",
+    b"PING HTTP/1.1\r\n": b"HTTP/1.1 400",
     b'PING "x\r\n': b"-ERR Protocol error: unbalanced quotes in request\r\n",
     line("PING") + b"GET / HTTP/1.1\r\n": b"+PONG\r\n-ERR Protocol error: an HTTP request on a connection",
     line("PING") + b"\x00\xff": b"+PONG\r\n-ERR Protocol error: expected '*', got '\\x00'\r\n",
@@ -117,6 +121,18 @@ async def test_what_can_become_no_request_is_refused_at_once(data: bytes, lane: 
         client = await running.connect()
         await client.send(data)
         assert (await client.rest()).startswith(REFUSED[data])
+
+
+@pytest.mark.parametrize("before", [b"", GET_PING, b"GET /counter/x/value HTTP/1.1\r\nHost: x\r\n\r\n"])
+@pytest.mark.parametrize("lane", [True, False])
+async def test_what_can_become_no_request_is_refused_however_it_comes(before: bytes, lane: bool) -> None:
+    """In pieces, or after a request."""
+    async with serving(lane=lane) as running:
+        client = await running.connect()
+        await client.send(before + b"FOO")
+        await until(lambda: any(each.bytes_in == len(before) + 3 for each in running.connections._idle))
+        await client.send(b" bar\r\n")
+        assert b"HTTP/1.1 400" in await client.rest()
 
 
 @pytest.mark.parametrize("step", [1, 3, 1000])

@@ -97,6 +97,17 @@ async def test_keys_are_refused_where_there_are_too_many_counters(monkeypatch: p
         assert found[4] == "ERR KEYS is for up to 2 counters, and there are 3; use SCAN"
 
 
+async def test_one_client_at_a_time_collects_all_names() -> None:
+    async with serving() as running:
+        first, second = await running.connect(), await running.connect()
+        assert await second.ask("INCR x") == 1
+        async with running.redis.listing:
+            await first.send(line("KEYS *"))
+            await until(lambda: running.redis.listing.statistics().tasks_waiting == 1)
+            assert await second.ask("INCR x;GET x") == [2, "2"]
+        assert await first.reply() == ["x"]
+
+
 async def test_very_many_names_are_read_at_once() -> None:
     async with serving() as running:
         client = await running.connect()

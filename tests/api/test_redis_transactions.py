@@ -270,6 +270,22 @@ async def test_what_all_transactions_keep_is_limited(monkeypatch: pytest.MonkeyP
         assert running.redis.kept == 0
 
 
+async def test_a_transaction_keeps_no_memory_from_others_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However its client goes on with it; one that takes little may last."""
+    monkeypatch.setattr("gcount.api.session._TRANSACTION_WITHIN", 0.0)
+    monkeypatch.setattr("gcount.api.redis._REFRESH_SECONDS", 0.0)
+    async with serving() as running:
+        big, small = await running.connect(), await running.connect()
+        await big.ask(";".join(["MULTI", *["INCR x"] * 150]))
+        await small.ask("MULTI;INCR y")
+        assert running.redis.kept > 0
+        running.redis.refresh()
+        assert await big.rest() == b""
+        assert await small.ask("EXEC") == [1]
+        await until(lambda: running.redis.kept == 0)
+        assert running.node.value("x") == 0
+
+
 async def test_what_a_transaction_answers_of_the_server_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transaction, "MAX_ANSWER_BYTES", 10_000)
     async with serving() as running:

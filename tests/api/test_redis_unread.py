@@ -181,6 +181,19 @@ async def test_a_transaction_that_began_before_is_refused_too() -> None:
 
 
 @pytest.mark.usefixtures("small")
+async def test_a_transaction_is_not_executed_without_the_watch_that_was_refused() -> None:
+    async with serving() as running:
+        client, _ = await narrow(running)
+        with trio.fail_after(PATIENCE):
+            await client.send(line("INCR x") * COUNT + line("WATCH y"))
+        assert (await replies(client, COUNT + 1))[-1] == NOT_EXECUTED
+        found = await client.ask("MULTI;INCR y;EXEC;INCR y")
+        assert isinstance(found, list)
+        assert str(found[2]).startswith("EXECABORT Transaction discarded because of: WATCH")
+        assert found[3] == 1
+
+
+@pytest.mark.usefixtures("small")
 async def test_quit_among_what_is_refused_ends_the_session() -> None:
     async with serving() as running:
         client, _ = await narrow(running)
@@ -229,6 +242,24 @@ async def test_what_waits_for_all_clients_together_is_bounded(monkeypatch: pytes
             assert found[-1] == NOT_EXECUTED
         assert counted == running.node.value("x")
         assert running.redis.unsent.used == 0
+
+
+async def test_beyond_the_utmost_nothing_follows_an_answer_of_which_a_part_was_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also when nothing of this client waited before: the others may have taken all room."""
+    monkeypatch.setattr(outbox, "_UTMOST", 1000)
+    async with serving() as running:
+        client, _ = await narrow(running)
+        await client.send(line("ECHO " + "x" * 60_000))
+        received = b""
+        with trio.fail_after(PATIENCE), suppress(trio.BrokenResourceError):
+            while data := await client.stream.receive_some():
+                if not received:
+                    await client.send(line("PING"))
+                received += data
+        assert b"PONG" not in received
+        await until(lambda: not running.redis.sessions)
 
 
 async def test_beyond_the_utmost_who_takes_nothing_is_cut_off_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gcount.api import resp
 from gcount.api.commands import glob
-from gcount.api.resp import Parser, columns
+from gcount.api.resp import MAX_ARGUMENTS, Parser, columns
 
 SOME = settings(max_examples=300, derandomize=True, deadline=None, database=None)
 
@@ -148,6 +148,13 @@ def test_a_line_without_an_end_is_refused_when_it_is_too_long() -> None:
     whole = Parser()
     assert whole.feed(b"ECHO " + b"x" * 70_000 + b"\r\n") == []
     assert str(whole.fault) == "too big inline request"
+
+
+def test_a_line_has_as_many_words_as_any_command() -> None:
+    parser = Parser()
+    assert parser.feed(b"MGET" + b" a" * (MAX_ARGUMENTS - 1) + b"\r\n") == [[b"MGET"] + [b"a"] * (MAX_ARGUMENTS - 1)]
+    assert parser.feed(b"MGET" + b" a" * MAX_ARGUMENTS + b"\r\n") == []
+    assert str(parser.fault) == "too many words in a line"
 
 
 def test_empty_commands_may_be_as_many_as_the_client_likes() -> None:

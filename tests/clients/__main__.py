@@ -15,7 +15,8 @@ from pathlib import Path
 import trio
 
 from tests.clients.failing import FAULTS, Outcome, measure
-from tests.clients.known import ALL, CLIENTS, Client, Missing
+from tests.clients.known import CLIENTS, Client
+from tests.clients.tools import ALL, Missing
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "clients.md"
 BEGIN, END = "<!-- measured by tests/clients -->\n", "<!-- end of what was measured -->\n"

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.clients.tools import install_npm, install_pip, require, require_all
+
 PROGRAMS = Path(__file__).parent / "streams"
-INSTALL_WITHIN = 120.0  # seconds
-ALL = "GCOUNT_CLIENTS"  # "all": install what is missing and run every client
-
-
-class Missing(Exception):
-    """A client can't be run here; the text says why, and how to install it."""
 
 
 @dataclass(frozen=True)
@@ -60,31 +53,14 @@ class Client:
         Raises:
             Missing: it is not to be had.
         """
-        absent = [command for command in self.commands if not shutil.which(command)]
-        if absent:
-            raise Missing(f"{', '.join(absent)} not installed (Debian: {self.debian})")
-        if not self.always and os.environ.get(ALL) != "all":
-            raise Missing(
-                f"{self.name} is run with {ALL}=all, which installs what pip and npm have for the tests alone"
-            )
+        require(self.commands, self.debian)
+        if not self.always:
+            require_all()
         if self.pip:
-            pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "install", "--quiet"]
-            _install(*pip, "--target", str(folder), *self.pip)
-            return {"PYTHONPATH": str(folder)}
+            return install_pip(folder, *self.pip)
         if self.npm:
-            options = ["--prefix", str(folder), "--no-audit", "--no-fund", "--fetch-retries=0"]
-            _install("npm", "install", *options, *self.npm)
-            return {"NODE_PATH": str(folder / "node_modules")}
+            return install_npm(folder, *self.npm)
         return {}
-
-
-def _install(*command: str) -> None:
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_WITHIN, check=False)
-    except subprocess.TimeoutExpired:
-        raise Missing(f"not installed in time by: {' '.join(command)}") from None
-    if done.returncode != 0:
-        raise Missing(f"can't be installed by {' '.join(command)}: {done.stderr.strip()[-300:]}")
 
 
 # Nothing is sent again by these; what is advised is only a bound on the time.

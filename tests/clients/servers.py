@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -14,18 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.clients.tools import find
 from tests.harness.client import Address
 from tests.harness.cluster import free_port
 from tests.harness.waiting import eventually
 
 HOST = "127.0.0.1"
 PATIENCE = 30.0  # seconds
-_PLACES = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"])
-
-
-def find(program: str) -> str | None:
-    """Where a program is; those of servers are often in no user's path."""
-    return shutil.which(program, path=_PLACES)
 
 
 def needs(program: str, package: str) -> pytest.MarkDecorator:

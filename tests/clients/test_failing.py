@@ -8,7 +8,8 @@ import pytest
 import trio
 
 from tests.clients.failing import Outcome, measure
-from tests.clients.known import CLIENTS, Client, Missing
+from tests.clients.known import CLIENTS, Client
+from tests.clients.tools import skipping
 
 
 @pytest.fixture(params=CLIENTS, ids=[client.name for client in CLIENTS])
@@ -20,10 +21,8 @@ def client(request: pytest.FixtureRequest) -> Client:
 @pytest.fixture
 def environment(client: Client, tmp_path: Path) -> dict[str, str]:
     """What the client's program needs; skips where the client is not to be had."""
-    try:
+    with skipping():
         return client.install(tmp_path / "client")
-    except Missing as missing:
-        pytest.skip(str(missing))
 
 
 async def test_what_is_counted_is_what_a_client_was_told(

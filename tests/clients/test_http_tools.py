@@ -10,7 +10,8 @@ from pathlib import Path
 
 import trio
 
-from tests.clients.servers import HOST, find, needs
+from tests.clients.servers import HOST, needs
+from tests.clients.tools import find
 from tests.harness.cluster import configure, running
 from tests.harness.processes import Node
 
