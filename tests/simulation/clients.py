@@ -139,6 +139,8 @@ class Clients:
             door: "one", "many", or "each" where all amounts are the same.
             wait: how many seconds to wait afterwards until others have it, too.
         """
+        if not host.running:
+            return  # it has ended since it was chosen
         now, line = trio.current_time(), self._recorder.line(host.address)
         self._batches += 1
         batch = self._batches if len(amounts) > 1 else 0
