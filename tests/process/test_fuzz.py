@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import trio
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from gcount.core import wire
@@ -156,6 +156,10 @@ def test_no_bytes_are_answered_with_a_server_error(pair: list[Node]) -> None:
     seen: set[bytes] = set()
 
     @given(data=st.one_of(requests(), requests(), requests(), st.binary(max_size=300)))
+    @example(b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n")
+    @example(b"GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n")
+    @example(b"POST /ping HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+    @example(b"GET /ping HTTP/1.1\r\n\r\n")
     @FUZZ
     def send(data: bytes) -> None:
         seen.update(trio.run(check, data))

@@ -25,6 +25,7 @@ from tests.harness.processes import Node, show
 from tests.harness.waiting import eventually
 
 COPIED = "copy of this node's data directory"
+REFUSED_AS_COPY = "refused by the peer: this node runs on a copy of the data directory of the member at"
 
 
 def directory(node: Node) -> Path:
@@ -175,7 +176,7 @@ async def both_say_so(one: Node, twin: Node) -> None:
 
     async def check() -> str | None:
         for node in (one, twin):
-            if COPIED not in node.stderr():
+            if COPIED not in node.stderr() and REFUSED_AS_COPY not in node.stderr():
                 return f"{node} does not say so"
         return None
 

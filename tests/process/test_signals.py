@@ -71,7 +71,7 @@ async def test_a_node_that_starts_goes_on(tmp_path: Path, number: signal.Signals
     node = one_node(tmp_path)
     try:
         node.spawn()
-        await heeds(node, number, "SigIgn")  # still the launcher
+        await heeds(node, number, "SigIgn", "SigCgt")  # still the launcher, as a rule
         node.send_signal(number)
         await heeds(node, number, "SigCgt")  # Python, which has yet to import most of itself
         node.send_signal(number)
