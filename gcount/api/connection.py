@@ -26,7 +26,7 @@ class Connection(trio.abc.HalfCloseableStream):
     """One accepted connection: a stream with a deadline on sending, and a way to end it at once.
 
     hypercorn sends under a shield, out of reach of any timeout or cancellation of ours. So the deadline lives
-    inside `send_all`, and `abort` closes the socket itself, which wakes whoever waits on it.
+    inside `send_all`, and `abort` closes the socket itself, which wakes the task that waits on it.
 
     Attributes:
         socket: the socket (hypercorn asks it for the addresses of both ends).
