@@ -4,10 +4,10 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from gcount.cluster.gather import NodeStops
-from gcount.core.reading import STALL
+from gcount.cluster.consistent_reads import NodeStops
+from gcount.core.protocol.consistent_read import STALL
 from gcount.errors import Recovering
-from gcount.node import CONFIRM_WITHIN
+from gcount.node.node import CONFIRM_WITHIN
 from tests.simulation.cluster import open_cluster
 
 

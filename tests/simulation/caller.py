@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 import msgspec
 import trio
 
-from gcount.cluster.transport import Link
-from gcount.core import wire
-from gcount.core.membership import Membership
+from gcount.cluster.links.transport import Link
+from gcount.core.protocol import messages as wire
+from gcount.core.state.membership import Membership
 from gcount.errors import LinkClosed
 from tests.simulation.cluster import Host, SimCluster, address_of
 

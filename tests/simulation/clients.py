@@ -8,9 +8,9 @@ from random import Random
 
 import trio
 
-from gcount.core.counters import Digest
+from gcount.core.state.counters import Digest
 from gcount.errors import DiskFull, ReadUnavailable, Refusal
-from gcount.node import Node
+from gcount.node.node import Node
 from tests.simulation.amounts import Amounts, Purse
 from tests.simulation.cluster import Host, SimCluster
 from tests.simulation.history import PLAIN, Glance, History, Increment, Look, Query, Waited

@@ -9,11 +9,11 @@ from random import Random
 
 import trio
 
-from gcount.core.records import Identity
-from gcount.core.replica import Replica
+from gcount.core.state.identity import Identity
+from gcount.core.state.replica import Replica
 from gcount.errors import Fatal, leaves
-from gcount.metrics import Metrics
-from gcount.node import Node, open_node
+from gcount.node.node import Node, open_node
+from gcount.observe.metrics import Metrics
 from gcount.settings import Settings
 from gcount.storage.checkpoints import Checkpoints
 from gcount.storage.log import Log

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 
-from gcount.core.records import Identity, decode_header
-from gcount.core.replica import Replica
+from gcount.core.format.log_records import decode_header
+from gcount.core.state.identity import Identity
+from gcount.core.state.replica import Replica
 from gcount.storage.log import SUFFIX
 from tests.simulation.cluster import Host
 from tests.simulation.disk import SimDisk

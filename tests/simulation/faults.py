@@ -6,7 +6,7 @@ import errno
 
 import trio
 
-from gcount.core.wire import Push, decode
+from gcount.core.protocol.messages import Push, decode
 from gcount.storage import checkpoints
 from gcount.storage.log import SUFFIX
 from tests.simulation.cluster import Host

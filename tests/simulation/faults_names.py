@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import trio
 
-from gcount.cluster.transport import Link
+from gcount.cluster.links.transport import Link
 from gcount.errors import LinkError
 from tests.simulation.cluster import Host, address_of
 from tests.simulation.nemesis import Nemesis, Skipped

@@ -7,10 +7,10 @@ from random import Random
 
 import trio
 
-from gcount.core.records import Batch
+from gcount.core.state.batch import Batch
+from gcount.storage.inspect.repair import repair
+from gcount.storage.inspect.survey import Survey, survey
 from gcount.storage.log import SUFFIX
-from gcount.storage.repair import repair
-from gcount.storage.verify import Survey, survey
 from tests.simulation.cluster import Host
 from tests.simulation.disk import SimulatedCrash
 from tests.simulation.faults import cut_off, heal

@@ -9,10 +9,10 @@ import structlog
 import trio
 from structlog.typing import EventDict, WrappedLogger
 
-from gcount.core import wire
-from gcount.core.counters import Delta, Digest
-from gcount.core.membership import Membership
-from gcount.core.records import Batch
+from gcount.core.protocol import messages
+from gcount.core.state.batch import Batch
+from gcount.core.state.counters import Delta, Digest
+from gcount.core.state.membership import Membership
 from tests.simulation.history import PLAIN
 from tests.simulation.laws.survival import bits
 from tests.simulation.process import PROCESS
@@ -58,7 +58,7 @@ class Film:
             parts.append(_membership(batch.membership))
         self.add(address, f"durable: batch {batch.number}: {', '.join(parts) or 'nothing'}")
 
-    def message(self, verb: str, who: str, other: str, message: wire.Message) -> None:
+    def message(self, verb: str, who: str, other: str, message: messages.Message) -> None:
         """A message was sent or received."""
         if not self.rolling:
             return
@@ -66,26 +66,26 @@ class Film:
         author = who if verb == "sent" else other
         self.add(who, f"{arrow} {_short(other)}: {self._message(author, message)}")
 
-    def _message(self, author: str, message: wire.Message) -> str:
+    def _message(self, author: str, message: messages.Message) -> str:
         match message:
-            case wire.Hello():
+            case messages.Hello():
                 mine = self._name(author, message.incarnation)
                 twin = ", TWIN" if message.twin else ""
                 return f"Hello as {mine}{twin}, knows {self._digest(message.digest)}, {_membership(message.membership)}"
-            case wire.Push(number=number, last=last, deltas=deltas):
+            case messages.Push(number=number, last=last, deltas=deltas):
                 more = "" if last else ", more to come"
                 return f"Push {number}: {', '.join(self._delta(author, delta) for delta in deltas)}{more}"
-            case wire.Ack(number=number, digest=digest, refused=refused):
+            case messages.Ack(number=number, digest=digest, refused=refused):
                 return f"Ack {number}: {f'REFUSED, {refused}' if refused else self._digest(digest)}"
-            case wire.Beaten(digest=digest):
+            case messages.HeartbeatAck(digest=digest):
                 return f"Beaten {self._digest(digest)}"
-            case wire.Collect(round=number, name=name, hold=hold):
+            case messages.ReadCells(round=number, name=name, hold=hold):
                 return f"Collect round {number} of {name}{', hold' if hold else ''}"
-            case wire.Collected(round=number, cells=cells, membership=membership):
+            case messages.CellsReply(round=number, cells=cells, membership=membership):
                 shown = ", ".join(f"{self._name('', who)} {value(n)}" for who, n in cells.items())
                 news = f", {_membership(membership)}" if membership else ""
                 return f"Collected round {number}: {shown or 'nothing'}{news}"
-            case wire.Members(membership=membership):
+            case messages.Members(membership=membership):
                 return f"Members {_membership(membership)}"
         return " ".join(map(str, (type(message).__name__, *vars_of(message))))
 
@@ -110,7 +110,7 @@ def value(n: int, name: str = "") -> str:
     return str(n) if name.startswith(PLAIN) else "{" + ",".join(map(str, bits(n))) + "}"
 
 
-def vars_of(message: wire.Message) -> Iterable[object]:
+def vars_of(message: messages.Message) -> Iterable[object]:
     """A message's fields."""
     return (getattr(message, name) for name in message.__struct_fields__)
 

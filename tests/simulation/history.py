@@ -10,9 +10,9 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from gcount.core.counters import Delta, Digest
-from gcount.core.membership import Membership
-from gcount.core.records import Identity
+from gcount.core.state.counters import Delta, Digest
+from gcount.core.state.identity import Identity
+from gcount.core.state.membership import Membership
 
 PLAIN = "p"  # names that begin so are counted by any amounts; all others by powers of two, each used once
 

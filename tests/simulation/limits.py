@@ -10,8 +10,9 @@ from random import Random
 from types import ModuleType
 from unittest.mock import patch
 
-from gcount.cluster import acceptor, peers
-from gcount.core import boots, holds, limits
+from gcount.cluster.links import acceptor, peers
+from gcount.core import limits
+from gcount.core.protocol import restarts, write_holds
 
 FEW_LIVES = 24
 SPARE_LIVES = 6  # not to be used for a new incarnation where an old one exists
@@ -61,12 +62,12 @@ def draw_limits(seed: int, *, few_lives: bool) -> Limits:
     few = random.random() < 0.3
     return Limits(
         lives=FEW_LIVES if few_lives else limits.MAX_INCARNATIONS,
-        held_names=random.choice((1, 2, holds.MAX_HELD_NAMES)),
+        held_names=random.choice((1, 2, write_holds.MAX_HELD_NAMES)),
         errands=random.choice((2, 4, acceptor.MAX_ERRANDS)),
         unsettled=random.choice((1, 2, acceptor.MAX_UNSETTLED)),
         lingering=random.choice((0, 1, limits.MAX_MEMBERS)),
-        boot_nodes=random.choice((8, boots.MAX_NODES)),
-        boots=random.choice((2, 3, boots.MAX_BOOTS)),
+        boot_nodes=random.choice((8, restarts.MAX_NODES)),
+        boots=random.choice((2, 3, restarts.MAX_BOOTS)),
         counters=tuple(random.choices((3, 5, 7, 1000), k=4)) if few else (1000,),
     )
 
@@ -86,12 +87,12 @@ def in_force(drawn: Limits) -> Iterator[None]:
             for module in [module for module in _modules() if hasattr(module, name)]:
                 small.enter_context(patch.object(module, name, value))
         for module, name, value in (
-            (holds, "MAX_HELD_NAMES", drawn.held_names),
+            (write_holds, "MAX_HELD_NAMES", drawn.held_names),
             (acceptor, "MAX_ERRANDS", drawn.errands),
             (acceptor, "MAX_UNSETTLED", drawn.unsettled),
             (peers, "MAX_MEMBERS", drawn.lingering),
-            (boots, "MAX_NODES", drawn.boot_nodes),
-            (boots, "MAX_BOOTS", drawn.boots),
+            (restarts, "MAX_NODES", drawn.boot_nodes),
+            (restarts, "MAX_BOOTS", drawn.boots),
         ):
             small.enter_context(patch.object(module, name, value))
         yield

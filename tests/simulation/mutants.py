@@ -6,20 +6,21 @@ from collections.abc import Iterator
 from typing import Any
 from unittest.mock import patch
 
-from gcount.cluster import acceptor
-from gcount.cluster.acceptor import Acceptor
-from gcount.cluster.gather import Gather
-from gcount.core.counters import Counters, Delta, Digest
-from gcount.core.holds import MAX_HOLD, Hold, Holds
-from gcount.core.identity import Standing
-from gcount.core.link import Pusher
-from gcount.core.membership import Membership
-from gcount.core.reading import Reading, Round
-from gcount.core.records import Batch, Identity, Scan, decode_header
-from gcount.core.replica import Replica
-from gcount.node import Node
+from gcount.cluster.consistent_reads import ConsistentReads
+from gcount.cluster.links import acceptor
+from gcount.cluster.links.acceptor import Acceptor
+from gcount.core.format.log_records import Scan, decode_header
+from gcount.core.protocol.consistent_read import PendingRead, Round
+from gcount.core.protocol.replication import DeltaSender
+from gcount.core.protocol.write_holds import MAX_HOLD, Hold, Holds
+from gcount.core.state.batch import Batch
+from gcount.core.state.counters import Counters, Delta, Digest
+from gcount.core.state.identity import Identity, IncarnationClaim
+from gcount.core.state.membership import Membership
+from gcount.core.state.replica import Replica
+from gcount.node.node import Node
 from gcount.storage import log
-from gcount.storage.commits import Commit, Committer
+from gcount.storage.group_commit import Commit, Committer
 from gcount.storage.log import Log, segment_name
 from tests.simulation import (
     mutants_checkpoints,
@@ -162,7 +163,7 @@ def amounts_replayed(recover: Any) -> Any:
     return change
 
 
-@mutant(Pusher, "_lacking")
+@mutant(DeltaSender, "_lacking")
 def relayed_without_its_version(lacking: Any) -> Any:
     """Another node's changes are passed on under a version that is too low."""
 
@@ -178,7 +179,7 @@ def relayed_without_its_version(lacking: Any) -> Any:
     return change
 
 
-@mutant(Gather, "collected")
+@mutant(ConsistentReads, "collected")
 def answers_joined_into_the_state(collected: Any) -> Any:
     """Cells of a collect answer are taken into the state, ahead of the digest."""
 
@@ -201,13 +202,13 @@ def answers_joined_into_the_state(collected: Any) -> Any:
 # Who counts
 
 
-@mutant(Standing, "heard")
+@mutant(IncarnationClaim, "heard")
 def identity_kept_on_an_older_disk(heard: Any) -> Any:
     """A node goes on under its incarnation though a peer knows more of it."""
     return lambda self, address, node, knows, holds: heard(self, address, node, min(knows, holds), holds)
 
 
-@mutant(Standing, "give_up")
+@mutant(IncarnationClaim, "give_up")
 def identity_kept_unconfirmed(give_up: Any) -> Any:
     """A node that nobody could tell what it has forgotten goes on under its incarnation."""
     return lambda self, members: setattr(self, "settled", True)
@@ -276,13 +277,13 @@ def view_taken_after_the_gather(confirmed: Any) -> Any:
     return True
 
 
-@mutant(Reading, "start")
+@mutant(PendingRead, "start")
 def own_cells_not_read_again(start: Any) -> Any:
     """Later rounds expect what the first one found, without the node's own newest cells."""
     return lambda self, number, own, *rest: start(self, number, self.known or own, *rest)
 
 
-@mutant(Reading, "_conclude")
+@mutant(PendingRead, "_conclude")
 def round_under_way_joined(conclude: Any) -> Any:
     """A round answers reads that arrived after it was sent, too."""
 

@@ -9,10 +9,10 @@ from unittest.mock import patch
 
 import trio
 
-from gcount.core.checkpoint import Capture
-from gcount.core.columns import Frozen
-from gcount.core.records import Header
-from gcount.core.replica import Replica
+from gcount.core.format.checkpoint import Capture
+from gcount.core.format.log_records import Header
+from gcount.core.state.columns import Frozen
+from gcount.core.state.replica import Replica
 from gcount.storage import checkpoints
 from gcount.storage.checkpoints import Checkpoints
 from gcount.storage.disk import File

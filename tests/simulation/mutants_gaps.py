@@ -6,26 +6,26 @@ from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
-from gcount.cluster import closing
-from gcount.cluster.peers import Peers
-from gcount.core.counters import Counters, Delta
-from gcount.core.identity import Lives
-from gcount.core.link import Pusher
-from gcount.core.records import Batch
-from gcount.core.remains import Remains
-from gcount.core.replica import Replica
-from gcount.core.salvage import Salvage
-from gcount.storage.verify import Survey
+from gcount.cluster import gap_closer
+from gcount.cluster.links.peers import Peers
+from gcount.core.format.checkpoint_salvage import CheckpointSalvage
+from gcount.core.protocol.replication import DeltaSender
+from gcount.core.state.batch import Batch
+from gcount.core.state.counters import Counters, Delta
+from gcount.core.state.detached_deltas import DetachedDeltas
+from gcount.core.state.identity import IdentityHistory
+from gcount.core.state.replica import Replica
+from gcount.storage.inspect.survey import Survey
 from tests.simulation.planted import mutant
 
 # What is found
 
 
-@mutant(Remains, "_column")
+@mutant(CheckpointSalvage, "_column")
 def column_without_its_end(column: Any) -> Any:
     """A checkpoint's column whose last slices are lost passes for whole."""
 
-    def change(self: Remains, incarnation: bytes) -> Delta:
+    def change(self: CheckpointSalvage, incarnation: bytes) -> Delta:
         slices = self._cells[incarnation]
         last = max(slices)
         end = incarnation, next(iter(slices.values())).version, last + slices[last].count
@@ -41,7 +41,7 @@ def repair_forgets_who_it_became(keep: Any) -> Any:
     """Incarnations that a node began in the midst of a segment are not known after its repair."""
 
     def change(self: Survey, found: Any, batch: Batch) -> None:
-        with patch.object(Lives, "met", lambda lives, identity: None):
+        with patch.object(IdentityHistory, "met", lambda lives, identity: None):
             keep(self, found, batch)
 
     return change
@@ -63,11 +63,11 @@ def gap_of_one_version_overlooked(join: Any) -> Any:
     return change
 
 
-@mutant(Salvage, "absorb")
+@mutant(DetachedDeltas, "absorb")
 def only_the_first_run_absorbed(absorb: Any) -> Any:
     """Once a gap is filled, only what is behind that one is joined, though more follows by now."""
 
-    def change(self: Salvage, counters: Counters, incarnation: bytes) -> None:
+    def change(self: DetachedDeltas, counters: Counters, incarnation: bytes) -> None:
         runs = self._runs.get(incarnation, [])
         self._runs[incarnation] = runs[:1]
         absorb(self, counters, incarnation)
@@ -83,17 +83,17 @@ def never_looked_behind_a_gap(apply: Any) -> Any:
     """What is aside stays there when its gap is filled."""
 
     def change(self: Replica, batch: Batch) -> None:
-        with patch.object(Salvage, "absorb", lambda salvage, counters, incarnation: None):
+        with patch.object(DetachedDeltas, "absorb", lambda salvage, counters, incarnation: None):
             apply(self, batch)
 
     return change
 
 
-@mutant(Salvage, "keep")
+@mutant(DetachedDeltas, "keep")
 def aside_changed_while_it_is_read(keep: Any) -> Any:
     """What is given back is merged into what a checkpoint is in the midst of."""
 
-    def change(self: Salvage, delta: Delta) -> None:
+    def change(self: DetachedDeltas, delta: Delta) -> None:
         self._shown.clear()
         keep(self, delta)
 
@@ -103,17 +103,19 @@ def aside_changed_while_it_is_read(keep: Any) -> Any:
 # What is given back
 
 
-@mutant(Pusher, "__init__")
+@mutant(DeltaSender, "__init__")
 def nothing_given_back(init: Any) -> Any:
     """What is aside of another node's former life is not offered to that node."""
 
-    def change(self: Pusher, digest: Any, now: float, draw: Any = lambda: 0, transfer: Any = None, _: Any = ()) -> None:
+    def change(
+        self: DeltaSender, digest: Any, now: float, draw: Any = lambda: 0, transfer: Any = None, _: Any = ()
+    ) -> None:
         init(self, digest, now, draw, transfer)
 
     return change
 
 
-@mutant(Salvage, "holds")
+@mutant(DetachedDeltas, "holds")
 def taken_for_given_back_already(_: Any) -> Any:
     """A node holds whatever it is given back to be aside already."""
     return lambda self, delta: True
@@ -122,17 +124,17 @@ def taken_for_given_back_already(_: Any) -> Any:
 # What is closed
 
 
-@mutant(closing, "_watch")
+@mutant(gap_closer, "_watch")
 def closed_without_all_members(_: Any) -> Any:
     """A gap is closed when those members that are linked know no more."""
 
     def change(local: Any, peers: Any) -> Any:
-        members = closing._to_be_linked(local)
+        members = gap_closer._to_be_linked(local)
         if not members and not local.replica.membership.actors:
             return None
         found = {address: peers.get(address) for address in members}
         linked = {address: (peer.pusher, peer.beats) for address, peer in found.items() if peer and peer.pusher}
-        return closing._Watch(members, linked)
+        return gap_closer._Watch(members, linked)
 
     return change
 

@@ -6,10 +6,10 @@ from array import array
 from collections.abc import Iterator
 from typing import Any
 
-from gcount.core import columns
-from gcount.core.columns import Column
-from gcount.core.link import Pusher
-from gcount.core.transfer import Transfer
+from gcount.core.protocol.replication import DeltaSender
+from gcount.core.protocol.transfer import Transfer
+from gcount.core.state import columns
+from gcount.core.state.columns import Column
 from tests.simulation.planted import mutant
 
 Pieces = Iterator[list[tuple[int, int]]]
@@ -49,11 +49,11 @@ def change_of_the_next_version_left_out(newer: Any) -> Any:
     return change
 
 
-@mutant(Pusher, "acked")
+@mutant(DeltaSender, "acked")
 def refused_push_gone_on_with(acked: Any) -> Any:
     """After a refusal the last parcel is sent again, alone."""
 
-    def change(self: Pusher, ack: Any, now: float) -> None:
+    def change(self: DeltaSender, ack: Any, now: float) -> None:
         transfer = self._transfer
         acked(self, ack, now)
         if ack.refused:

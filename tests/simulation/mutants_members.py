@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from gcount.cluster import copies
-from gcount.cluster.gather import Gather
+from gcount.cluster.consistent_reads import ConsistentReads
+from gcount.cluster.links import duplicates
+from gcount.cluster.links.peer import Peer
 from gcount.cluster.local import Local
 from gcount.cluster.members import Members
-from gcount.cluster.peer import Peer
 from gcount.core import limits
-from gcount.core.reading import Round
-from gcount.core.records import Identity
-from gcount.core.replica import Replica
-from gcount.core.wire import Hello
+from gcount.core.protocol.consistent_read import Round
+from gcount.core.protocol.messages import Hello
+from gcount.core.state.identity import Identity
+from gcount.core.state.replica import Replica
 from tests.simulation.planted import mutant
 
 # Which node is at an address
@@ -37,11 +37,11 @@ def round_counts_addresses(_: Any) -> Any:
     return lambda self, address, node: None
 
 
-@mutant(Gather, "linked")
+@mutant(ConsistentReads, "linked")
 def asked_again_in_the_same_round(_: Any) -> Any:
     """A member whose link returns is asked again in the round that it had not answered."""
 
-    def change(self: Gather, address: str) -> None:
+    def change(self: ConsistentReads, address: str) -> None:
         for reading in self._readings.values():
             for round_ in reading.rounds:
                 if address in round_.missing:
@@ -56,7 +56,7 @@ def held_one_version_early(has: Any) -> Any:
     return lambda self, versions: has(self, {who: version - 1 for who, version in versions.items()})
 
 
-@mutant(copies, "_originals")
+@mutant(duplicates, "_originals")
 def copy_named_by_its_own_config(originals: Any) -> Any:
     """A copy of a member's directory that only a config of its own names is let in with that."""
 
@@ -67,7 +67,7 @@ def copy_named_by_its_own_config(originals: Any) -> Any:
     return change
 
 
-@mutant(copies.Visit, "counts")
+@mutant(duplicates.Visit, "counts")
 def copy_let_in_for_good(_: Any) -> Any:
     """A copy that was let in while its original was down is never judged again."""
     return lambda self: True

@@ -6,15 +6,15 @@ from collections.abc import Iterator
 from typing import Any
 from unittest.mock import patch
 
-from gcount.cluster import closing
-from gcount.core.checkpoint import Capture
-from gcount.core.counters import Counters, Delta
-from gcount.core.identity import Lives
-from gcount.core.records import Batch, Identity
-from gcount.core.remains import Remains
-from gcount.core.replica import Replica
-from gcount.core.salvage import Salvage
-from gcount.storage import repair
+from gcount.cluster import gap_closer
+from gcount.core.format.checkpoint import Capture
+from gcount.core.format.checkpoint_salvage import CheckpointSalvage
+from gcount.core.state.batch import Batch
+from gcount.core.state.counters import Counters, Delta
+from gcount.core.state.detached_deltas import DetachedDeltas
+from gcount.core.state.identity import Identity, IdentityHistory
+from gcount.core.state.replica import Replica
+from gcount.storage.inspect import repair
 from tests.simulation.planted import mutant
 
 # What a repair keeps
@@ -35,32 +35,32 @@ def repair_stops_at_the_first_damage(find: Any) -> Any:
     return change
 
 
-@mutant(Lives, "reborn")
+@mutant(IdentityHistory, "reborn")
 def repair_keeps_the_incarnation(reborn: Any) -> Any:
     """A repaired node goes on under the incarnation that it had, though its disk has forgotten."""
 
-    def change(self: Lives, incarnation: bytes, node: bytes) -> Identity:
+    def change(self: IdentityHistory, incarnation: bytes, node: bytes) -> Identity:
         return Identity(self.node or node, self.incarnation or incarnation, tuple(self._raised)[:-1])
 
     return change
 
 
-@mutant(Lives, "met")
+@mutant(IdentityHistory, "met")
 def repair_forgets_former_lives(met: Any) -> Any:
     """Only the newest incarnation that is found counts as the node's own."""
 
-    def change(self: Lives, identity: Identity) -> None:
+    def change(self: IdentityHistory, identity: Identity) -> None:
         self.node, self.incarnation = identity.node, identity.incarnation
         self._raised = {identity.incarnation: None}
 
     return change
 
 
-@mutant(Remains, "_column")
+@mutant(CheckpointSalvage, "_column")
 def half_a_column_passes_for_the_whole(column: Any) -> Any:
     """What can be read of a checkpoint's column is taken for all of it."""
 
-    def change(self: Remains, incarnation: bytes) -> Delta:
+    def change(self: CheckpointSalvage, incarnation: bytes) -> Delta:
         delta = column(self, incarnation)
         return Delta(incarnation, 0, delta.upto, delta.cells)
 
@@ -101,11 +101,11 @@ def aside_left_out_of_checkpoints(init: Any) -> Any:
     return change
 
 
-@mutant(Salvage, "absorb")
+@mutant(DetachedDeltas, "absorb")
 def aside_dropped_when_its_gap_is_filled(absorb: Any) -> Any:
     """Once a gap is filled, what was behind it is forgotten; the versions will come from others."""
 
-    def change(self: Salvage, counters: Counters, incarnation: bytes) -> None:
+    def change(self: DetachedDeltas, counters: Counters, incarnation: bytes) -> None:
         runs = self._runs.get(incarnation, [])
         while runs and counters.fits(runs[0]):
             runs.pop(0)
@@ -118,35 +118,35 @@ def aside_dropped_when_its_gap_is_filled(absorb: Any) -> Any:
 # Closing a gap
 
 
-@mutant(Salvage, "closing")
+@mutant(DetachedDeltas, "closing")
 def gap_closed_at_the_highest_version(close: Any) -> Any:
     """The delta that closes a gap claims the highest version that was aside, not one above it."""
 
-    def change(self: Salvage, *args: Any) -> Delta | None:
+    def change(self: DetachedDeltas, *args: Any) -> Delta | None:
         delta = close(self, *args)
         return delta and Delta(delta.incarnation, delta.after, delta.upto - 1, delta.cells)
 
     return change
 
 
-@mutant(Salvage, "closing")
+@mutant(DetachedDeltas, "closing")
 def only_the_first_gap_closed(close: Any) -> Any:
     """What is behind a second gap of an incarnation is left out of the delta that closes all."""
 
-    def change(self: Salvage, *args: Any) -> Delta | None:
+    def change(self: DetachedDeltas, *args: Any) -> Delta | None:
         delta = close(self, *args)
         return delta and Delta(delta.incarnation, delta.after, delta.upto, dict(self._runs[delta.incarnation][0].cells))
 
     return change
 
 
-@mutant(closing, "_at_most_own")
+@mutant(gap_closer, "_at_most_own")
 def gap_closed_over_what_a_member_has(at_most: Any) -> Any:
     """A gap is closed though a member has said that it knows more."""
     return lambda local, peers, incarnation: True
 
 
-@mutant(closing, "_close")
+@mutant(gap_closer, "_close")
 def gaps_never_closed(close: Any) -> Any:
     """What is behind a gap that nobody can fill waits for ever."""
 

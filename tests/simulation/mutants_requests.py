@@ -9,17 +9,20 @@ from typing import Any
 import msgspec
 import trio
 
-from gcount.cluster.peer import Peer
-from gcount.core import columns, link, records
-from gcount.core.columns import Column
-from gcount.core.counters import Delta
-from gcount.core.framing import read_frame
-from gcount.core.link import Intake, Pusher
-from gcount.core.parcels import Assembly
-from gcount.core.records import Scan
+from gcount.cluster.links.peer import Peer
+from gcount.core.format import log_records
+from gcount.core.format.chunks import Assembly
+from gcount.core.format.frames import read_frame
+from gcount.core.format.log_records import Scan
+from gcount.core.protocol import replication
+from gcount.core.protocol.replication import DeltaReceiver, DeltaSender
+from gcount.core.state import columns
+from gcount.core.state.batch import Batch
+from gcount.core.state.columns import Column
+from gcount.core.state.counters import Delta
 from gcount.errors import Refusal
-from gcount.node import Node
-from gcount.storage.commits import Committer
+from gcount.node.node import Node
+from gcount.storage.group_commit import Committer
 from tests.simulation.planted import mutant
 
 
@@ -35,11 +38,11 @@ def request_in_two_commits(increment_many: Any) -> Any:
     return change
 
 
-@mutant(Pusher, "acked")
+@mutant(DeltaSender, "acked")
 def held_when_its_first_parcel_is(acked: Any) -> Any:
     """The acknowledgement of any parcel counts for the whole push."""
 
-    def change(self: Pusher, ack: Any, now: float) -> None:
+    def change(self: DeltaSender, ack: Any, now: float) -> None:
         transfer = self._transfer
         acked(self, ack, now)
         self.peer.update(transfer.promised if transfer else {})
@@ -70,11 +73,11 @@ def own_value_at_once(_: Any) -> Any:
     return change
 
 
-@mutant(Intake, "pushed")
+@mutant(DeltaReceiver, "pushed")
 def parcel_joined_by_itself(pushed: Any) -> Any:
     """Each parcel of a push is taken as it comes."""
 
-    def change(self: Intake, push: Any) -> list[Delta]:
+    def change(self: DeltaReceiver, push: Any) -> list[Delta]:
         pushed(self, push)
         self._busy = True
         self._assembly.take()
@@ -95,7 +98,7 @@ def pieces_of_one_delta_only(add: Any) -> Any:
     return change
 
 
-@mutant(link, "pack")
+@mutant(replication, "pack")
 def cell_at_the_seam_left_out(pack: Any) -> Any:
     """The cell that did not fit into one parcel any more is not in the next one either."""
 
@@ -112,14 +115,14 @@ def cell_at_the_seam_left_out(pack: Any) -> Any:
 def batch_taken_without_its_last_frame(iterate: Any) -> Any:
     """What a start finds of a batch counts, though the power failed before its last frame was written."""
 
-    def change(self: Scan) -> Iterator[records.Batch]:
+    def change(self: Scan) -> Iterator[Batch]:
         yield from iterate(self)
         if self.damage is not None and self.damage.torn:
             for payload in _frames(self._data, self.end):
-                part = records._decode_payload(payload)
+                part = log_records._decode_payload(payload)
                 if part.number == self.next_batch and part.part == 1 < part.parts:
                     self.next_batch += 1
-                    yield records.Batch(part.number, part.deltas, None, None)
+                    yield Batch(part.number, part.deltas, None, None)
 
     return change
 

@@ -19,7 +19,7 @@ from typing import Protocol
 
 import trio
 
-from gcount.cluster.transport import CONNECT_TIMEOUT, Link, Transport
+from gcount.cluster.links.transport import CONNECT_TIMEOUT, Link, Transport
 from gcount.errors import LinkClosed, LinkRefused, Recovering
 from tests.simulation.names import Names
 from tests.simulation.process import PROCESS

@@ -7,11 +7,13 @@ from functools import partial
 
 import trio
 
-from gcount.core import wire
-from gcount.core.counters import Delta
-from gcount.core.records import HEADER_BYTES, Batch, Identity, Scan, decode_header
-from gcount.core.replica import Replica
-from gcount.core.restore import Reader, Restore
+from gcount.core.format.checkpoint_reader import Reader, Restore
+from gcount.core.format.log_records import HEADER_BYTES, Scan, decode_header
+from gcount.core.protocol import messages
+from gcount.core.state.batch import Batch
+from gcount.core.state.counters import Delta
+from gcount.core.state.identity import Identity
+from gcount.core.state.replica import Replica
 from gcount.storage import checkpoints
 from gcount.storage.checkpoints import checkpoint_name
 from gcount.storage.log import SUFFIX, sequence_of
@@ -169,25 +171,27 @@ class Recorder:
             self.history.journal.append(claim)
 
     def _sent(self, sender: str, receiver: str, data: bytes) -> None:
-        message = wire.decode(data)
+        message = messages.decode(data)
         self.film.message("sent", sender, receiver, message)
         if sender not in self._lines:
             return  # no node: what it says is nobody's claim
         now, line = trio.current_time(), self.line(sender)
         match message:
-            case wire.Hello(digest=digest) | wire.Ack(digest=digest) | wire.Beaten(digest=digest) if digest:
+            case messages.Hello(digest=digest) | messages.Ack(digest=digest) | messages.HeartbeatAck(digest=digest) if (
+                digest
+            ):
                 self._claim(sender, Claimed(now, line, type(message).__name__, digest))
-            case wire.Push(deltas=deltas):
+            case messages.Push(deltas=deltas):
                 self._claim(sender, Claimed(now, line, "Push", {}, tuple(deltas)))
                 if self.history.healing:
                     content = tuple((delta.incarnation, delta.upto, tuple(delta.cells)) for delta in deltas)
                     self.history.pushed[sender, receiver].add(content)
-            case wire.Collect(round=number, name=name):
+            case messages.ReadCells(round=number, name=name):
                 self._asked[sender, number] = name
-            case wire.Collected(round=number, cells=cells) if cells:
+            case messages.CellsReply(round=number, cells=cells) if cells:
                 name = self._asked[receiver, number]
                 self._claim(sender, Claimed(now, line, "Collected", cells, name=name))
 
     def _arrived(self, sender: str, receiver: str, data: bytes) -> None:
         if self.film.rolling:
-            self.film.message("received", receiver, sender, wire.decode(data))
+            self.film.message("received", receiver, sender, messages.decode(data))

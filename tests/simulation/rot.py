@@ -11,10 +11,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from random import Random
 
-from gcount.core.checkpoint import Aside, Cells, Head, Names, decode_record
-from gcount.core.counters import Delta
-from gcount.core.framing import MARK, read_frame
-from gcount.core.records import CHECKPOINT_MAGIC, HEADER_BYTES, Batch, Scan, decode_header
+from gcount.core.format.checkpoint import Aside, Cells, Head, Names, decode_record
+from gcount.core.format.frames import MARK, read_frame
+from gcount.core.format.log_records import CHECKPOINT_MAGIC, HEADER_BYTES, Scan, decode_header
+from gcount.core.state.batch import Batch
+from gcount.core.state.counters import Delta
 from gcount.storage.checkpoints import SUFFIX as CHECKPOINT_SUFFIX
 from gcount.storage.log import SUFFIX, sequence_of
 from tests.simulation.recorder import read_by_a_start

@@ -17,10 +17,11 @@ import structlog
 import trio
 from trio.testing import MockClock
 
-from gcount.core import checkpoint, columns
-from gcount.core.counters import Digest
-from gcount.core.membership import Membership
-from gcount.core.replica import Replica
+from gcount.core.format import checkpoint
+from gcount.core.state import columns
+from gcount.core.state.counters import Digest
+from gcount.core.state.membership import Membership
+from gcount.core.state.replica import Replica
 from gcount.errors import LogDamaged
 from gcount.storage import checkpoints, log
 from tests.simulation import (

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from random import Random
 from types import ModuleType
 
-from gcount.cluster import acceptor, peer
-from gcount.core import checkpoint, coalesce, columns, counters, link, parcels, reading, records, replica, restore
+from gcount.cluster.links import acceptor, peer
+from gcount.core.format import checkpoint, checkpoint_reader, chunks, log_records, replay_merge
+from gcount.core.protocol import consistent_read, replication
+from gcount.core.state import columns, counters, replica
 from gcount.storage import log
 
 LARGEST_RECORD = 2_500  # bytes; of a checkpoint, when all that is known of a run's incarnations is in its head
@@ -54,24 +56,24 @@ class Sizes:
 
     def constants(self) -> Iterator[tuple[ModuleType, str, object]]:
         """Modules, the names in them, and what these stand for in the run: in each module that uses one."""
-        yield link, "PUSH_BYTES", self.push_bytes
-        yield link, "PUSH_CELLS", self.push_cells
+        yield replication, "PUSH_BYTES", self.push_bytes
+        yield replication, "PUSH_CELLS", self.push_cells
         yield replica, "PUSH_CELLS", self.push_cells
-        yield parcels, "MOST_DELTAS", self.most_deltas
-        yield records, "FRAME_BYTES", self.frame_bytes
+        yield chunks, "MOST_DELTAS", self.most_deltas
+        yield log_records, "FRAME_BYTES", self.frame_bytes
         yield checkpoint, "FRAME_BYTES", self.frame_bytes
-        yield restore, "_LARGEST", LARGEST_RECORD
+        yield checkpoint_reader, "_LARGEST", LARGEST_RECORD
         yield columns, "PIECE", self.piece
         yield columns, "FEW_RECENT", self.few_recent
         yield columns, "MAX_RECENT", self.max_recent
-        yield coalesce, "MOST_CELLS", self.most_cells
+        yield replay_merge, "MOST_CELLS", self.most_cells
         yield peer, "MAX_UNSENT", self.unsent
         yield acceptor, "MAX_UNSENT", self.unsent
         yield acceptor, "MAX_STRANGER_CELLS", self.stranger_cells
         yield log, "_BRIEF_BYTES", self.brief_bytes
         yield log, "_CELLS_A_SLICE", self.slice_
         yield counters, "_SLICE", self.slice_
-        yield reading, "MAX_ROUNDS", self.rounds
+        yield consistent_read, "MAX_ROUNDS", self.rounds
 
 
 def draw_sizes(random: Random) -> Sizes:

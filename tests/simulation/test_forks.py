@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from gcount.core.counters import Delta
-from gcount.core.membership import Membership
-from gcount.core.records import Identity
+from gcount.core.state.counters import Delta
+from gcount.core.state.identity import Identity
+from gcount.core.state.membership import Membership
 from tests.simulation.history import Final, Forked, History, Increment, Stored
 from tests.simulation.laws import agreement, forks, survival
 

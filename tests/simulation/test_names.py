@@ -6,7 +6,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from gcount.cluster.transport import Link
+from gcount.cluster.links.transport import Link
 from gcount.errors import LinkClosed
 from tests.simulation.cluster import SimCluster, address_of, open_cluster
 from tests.simulation.names import Names

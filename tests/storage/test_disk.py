@@ -17,7 +17,7 @@ from gcount.errors import DirectoryInUse, DiskFailed
 from gcount.storage import locking
 from gcount.storage.disk import RealDisk
 from tests.simulation.disk import SimDisk, SimulatedCrash
-from tests.storage.stores import sim_disk
+from tests.storage.commit_store import sim_disk
 
 HOLDER = """
 import sys

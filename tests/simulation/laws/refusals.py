@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 
 from gcount.errors import CounterLimitReached
 from tests.simulation.history import History, Increment, Repaired, Stored
-from tests.simulation.laws.shelves import Shelves
+from tests.simulation.laws.durable_state import Shelves
 from tests.simulation.limits import FEW_LIVES, SPARE_LIVES
 
 REFUSED = CounterLimitReached.__name__

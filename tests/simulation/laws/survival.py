@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from tests.simulation.history import PLAIN, History
-from tests.simulation.laws.shelves import at_the_end
+from tests.simulation.laws.durable_state import at_the_end
 
 
 def violations(history: History) -> Iterator[str]:
