@@ -1,7 +1,7 @@
 """What a repaired disk holds behind a gap is made to count, once it is certain that nobody can fill the gap.
 
 See `detached_deltas.py`. A closed gap hides from this node what anybody else knows of it, for good. So it is closed
-only when each member has been linked for a while and has then answered a heartbeat that was sent while all of them were:
+only when each member has been linked for a while and has then answered a heartbeat that was sent while all were so:
 none of them knew more, none had anything aside that is not on this node's disk, and none has come back with an emptied
 disk after it had told what it knew.
 """

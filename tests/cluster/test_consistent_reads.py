@@ -11,8 +11,8 @@ from gcount.core.protocol import messages
 from gcount.core.protocol.consistent_read import MAX_ROUNDS, STALL
 from gcount.core.protocol.write_holds import MAX_HOLD
 from gcount.errors import ReadUnavailable
-from tests.simulation.checks import Books
-from tests.simulation.cluster import Host, SimCluster, open_cluster
+from tests.fakes.cluster import Host, SimCluster, open_cluster
+from tests.simulation.campaign.checks import Books
 
 
 class Rounds:

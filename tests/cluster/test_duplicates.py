@@ -8,7 +8,7 @@ from trio.testing import MockClock
 from gcount.core.state import replica as replicas
 from gcount.errors import IncarnationLimitReached, ReadUnavailable
 from tests.cluster.test_identity import incarnation, retired
-from tests.simulation.cluster import Host, SimCluster, address_of, open_cluster
+from tests.fakes.cluster import Host, SimCluster, address_of, open_cluster
 
 
 async def staging_copy(cluster: SimCluster, original: Host) -> Host:

@@ -26,9 +26,9 @@ from gcount.core.state.counters import Delta
 from gcount.core.state.membership import Membership
 from gcount.errors import LinkClosed
 from tests.cluster.impostor import joined_by_impostor
-from tests.simulation.caller import HELLO, Caller, call, hello
-from tests.simulation.checks import all_equal
-from tests.simulation.cluster import Host, SimCluster, open_cluster
+from tests.fakes.cluster import Host, SimCluster, open_cluster
+from tests.simulation.campaign.caller import HELLO, Caller, call, hello
+from tests.simulation.campaign.checks import all_equal
 
 MINE = HELLO.incarnation
 HUGE = MAX_VERSION

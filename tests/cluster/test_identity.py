@@ -13,9 +13,9 @@ from gcount.core.state.membership import Membership
 from gcount.errors import DiskFull, LinkClosed, ReadUnavailable
 from gcount.node.node import CONFIRM_WITHIN
 from tests.cluster.impostor import joined_by_impostor
-from tests.simulation.caller import call, hello
-from tests.simulation.checks import all_equal
-from tests.simulation.cluster import Host, SimCluster, address_of, open_cluster
+from tests.fakes.cluster import Host, SimCluster, address_of, open_cluster
+from tests.simulation.campaign.caller import call, hello
+from tests.simulation.campaign.checks import all_equal
 
 DIALLED = 0.1  # seconds after which a dial is on its way, and not yet given up
 

@@ -11,7 +11,7 @@ from gcount.core.state import replica as replicas
 from gcount.errors import IncarnationLimitReached
 from gcount.node.status import status
 from tests.cluster.test_identity import incarnation, retired
-from tests.simulation.cluster import SimCluster, open_cluster
+from tests.fakes.cluster import SimCluster, open_cluster
 
 LIMIT = 4
 

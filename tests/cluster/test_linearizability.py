@@ -11,8 +11,8 @@ from gcount.core.protocol.consistent_read import PendingRead, Round
 from gcount.core.state.batch import Batch
 from gcount.core.state.counters import Digest
 from gcount.core.state.replica import Replica
-from tests.simulation.checks import History
-from tests.simulation.cluster import Host, SimCluster, open_cluster
+from tests.fakes.cluster import Host, SimCluster, open_cluster
+from tests.simulation.campaign.checks import History
 
 
 async def run(seed: int) -> History:

@@ -19,8 +19,8 @@ from gcount.core.state.counters import Delta
 from gcount.errors import LinkClosed, LinkRefused
 from gcount.storage import group_commit
 from gcount.storage.group_commit import RIDE
-from tests.simulation.caller import HELLO, Caller, call, hello
-from tests.simulation.cluster import Host, address_of, open_cluster
+from tests.fakes.cluster import Host, address_of, open_cluster
+from tests.simulation.campaign.caller import HELLO, Caller, call, hello
 
 
 def known(host: Host, incarnation: bytes) -> int:

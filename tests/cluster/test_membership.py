@@ -11,7 +11,7 @@ from gcount.cluster.members import SELF_VALID
 from gcount.core.protocol.replication import REFUSED_PAUSE
 from gcount.errors import DiskFull, ReadUnavailable
 from tests.cluster.impostor import linked
-from tests.simulation.cluster import Host, SimCluster, address_of, open_cluster
+from tests.fakes.cluster import Host, SimCluster, address_of, open_cluster
 
 
 def agreed(*hosts: Host) -> bool:

@@ -14,7 +14,7 @@ from gcount.cluster.links.transport import Link
 from gcount.cluster.members import SELF_VALID
 from gcount.core.protocol import messages
 from gcount.errors import LinkClosed, ReadUnavailable
-from tests.simulation.cluster import address_of, open_cluster
+from tests.fakes.cluster import address_of, open_cluster
 
 
 class Busy:

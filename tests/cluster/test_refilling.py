@@ -18,9 +18,9 @@ from gcount.core.protocol import messages, replication, suspended_transfers
 from gcount.core.protocol.suspended_transfers import KEEP
 from gcount.core.state.counters import Delta
 from tests.cluster.impostor import Impostor, joined_by_impostor, linked
-from tests.simulation.caller import HELLO, Caller, call, hello
-from tests.simulation.checks import all_equal
-from tests.simulation.cluster import Host, SimCluster, open_cluster
+from tests.fakes.cluster import Host, SimCluster, open_cluster
+from tests.simulation.campaign.caller import HELLO, Caller, call, hello
+from tests.simulation.campaign.checks import all_equal
 
 NAMES = [f"name-{number:03}" for number in range(200)]
 PARCELS = 40  # that all of them take, at least

@@ -14,7 +14,7 @@ import trio
 from gcount.node.node import Node, open_node
 from gcount.settings import Settings
 from gcount.storage.disk import RealDisk
-from tests.simulation.network import SimNetwork
+from tests.fakes.network import SimNetwork
 
 T = TypeVar("T")
 

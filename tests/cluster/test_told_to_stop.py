@@ -8,7 +8,7 @@ from gcount.cluster.consistent_reads import NodeStops
 from gcount.core.protocol.consistent_read import STALL
 from gcount.errors import Recovering
 from gcount.node.node import CONFIRM_WITHIN
-from tests.simulation.cluster import open_cluster
+from tests.fakes.cluster import open_cluster
 
 
 async def test_a_consistent_read_in_flight_is_refused_with_what_is_known(autojump_clock: MockClock) -> None:

@@ -18,7 +18,7 @@ from gcount.core.state.replica import Replica
 from gcount.errors import ReadUnavailable
 from gcount.observe.metrics import Metrics
 from gcount.storage.group_commit import Committer
-from tests.simulation.cluster import open_cluster
+from tests.fakes.cluster import open_cluster
 
 NAMES = "abcd"
 TICK = 0.02  # seconds

@@ -18,8 +18,8 @@ from gcount.net.connection_pool import ConnectionPool
 from gcount.node.node import Node, open_node
 from gcount.server import serve
 from gcount.settings import Settings
-from tests.simulation.disk import SimDisk
-from tests.simulation.network import SimNetwork
+from tests.fakes.disk import SimDisk
+from tests.fakes.network import SimNetwork
 
 T = TypeVar("T")
 

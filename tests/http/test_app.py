@@ -18,8 +18,8 @@ from gcount.node.node import open_node
 from gcount.server import serve
 from gcount.settings import Settings
 from gcount.storage.disk import RealDisk
+from tests.fakes.network import SimNetwork
 from tests.harness.client import Address, Client, Response
-from tests.simulation.network import SimNetwork
 
 UPGRADE = {
     "Connection": "Upgrade",

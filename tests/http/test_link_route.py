@@ -18,7 +18,7 @@ from gcount.core.protocol.websocket_frames import BINARY, CLOSE, NORMAL_CLOSURE,
 from gcount.core.state.counters import Delta
 from tests.harness.websocket import TEXT, frame, upgrade
 from tests.http.served_node import PATHS, PATIENCE, Served, get, served, statuses, until
-from tests.simulation.caller import HELLO
+from tests.simulation.campaign.caller import HELLO
 
 UPGRADE = upgrade("/link", "h")
 HELLO_FRAME = frame(BINARY, messages.encode(HELLO))

@@ -17,7 +17,7 @@ from gcount.core.protocol import messages
 from tests.harness.cluster import free_port, loopback_nodes, running, still_serves
 from tests.harness.processes import Node
 from tests.harness.waiting import eventually
-from tests.simulation.caller import hello
+from tests.simulation.campaign.caller import hello
 
 NAME = b"n" * 240
 LIMIT = 256  # open files of the node

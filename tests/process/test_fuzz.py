@@ -19,7 +19,7 @@ from gcount.core.state.membership import Membership
 from tests.harness.cluster import loopback_nodes, revive, running, serving, still_serves
 from tests.harness.processes import Node
 from tests.harness.websocket import BINARY, frame, open_link
-from tests.simulation.caller import HELLO
+from tests.simulation.campaign.caller import HELLO
 
 FUZZ = settings(
     max_examples=300,

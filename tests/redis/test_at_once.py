@@ -21,9 +21,9 @@ from gcount.redis.commands.connection import make_redis
 from gcount.redis.service import RedisService
 from gcount.redis.session import Session
 from gcount.server import serve
+from tests.fakes.disk import SimDisk
 from tests.http.served_node import until
 from tests.redis.test_commands import BIG, PATIENCE, Client, Running, line, serving
-from tests.simulation.disk import SimDisk
 
 T = TypeVar("T")
 

@@ -28,9 +28,9 @@ from gcount.redis.commands.counters import MAX_SCAN, REFUSED
 from gcount.redis.service import RedisService
 from gcount.server import serve
 from gcount.settings import Settings
+from tests.fakes.disk import SimDisk
+from tests.fakes.network import SimNetwork
 from tests.http.served_node import until
-from tests.simulation.disk import SimDisk
-from tests.simulation.network import SimNetwork
 
 PATIENCE = 20.0
 BIG = 2**64 - 1

@@ -21,10 +21,10 @@ from gcount.core.format.replay_merge import Coalescer
 from gcount.core.protocol.replication import DeltaSender
 from gcount.core.state import columns
 from gcount.storage import log
-from tests.simulation import run
-from tests.simulation.disk import SimDisk
-from tests.simulation.history import History, Waited
-from tests.simulation.run import run_seed
+from tests.fakes.disk import SimDisk
+from tests.simulation.campaign import run
+from tests.simulation.campaign.history import History, Waited
+from tests.simulation.campaign.run import run_seed
 
 SEEDS = range(16)
 SEAMS = {

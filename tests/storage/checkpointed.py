@@ -18,7 +18,7 @@ from gcount.storage.checkpoints import SUFFIX, Checkpoints
 from gcount.storage.disk import Disk
 from gcount.storage.log import UNFINISHED, Log
 from gcount.storage.recovery import recover
-from tests.simulation.disk import SimDisk
+from tests.fakes.disk import SimDisk
 from tests.storage.commit_store import ME, sim_disk
 
 NAMES = [f"n{number}" for number in range(40)]

@@ -18,7 +18,7 @@ from gcount.observe.metrics import Metrics
 from gcount.storage.disk import Disk
 from gcount.storage.group_commit import Commit, Committer
 from gcount.storage.log import Log
-from tests.simulation.disk import SimDisk
+from tests.fakes.disk import SimDisk
 
 T = TypeVar("T")
 

@@ -11,7 +11,7 @@ import trio.testing
 
 from gcount.core.state.counters import Delta
 from gcount.errors import DiskFull, PartLimitReached, Refusal
-from tests.simulation.disk import SimDisk
+from tests.fakes.disk import SimDisk
 from tests.storage.commit_store import Store, replayed, run_simulated, running, sim_disk
 
 BIG = 2**64 - 1

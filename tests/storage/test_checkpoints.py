@@ -21,8 +21,8 @@ from gcount.storage import log as log_room
 from gcount.storage.checkpoints import checkpoint_name
 from gcount.storage.inspect.survey import survey
 from gcount.storage.log import segment_name
-from tests.simulation.disk import SimulatedCrash
-from tests.simulation.process import until
+from tests.fakes.disk import SimulatedCrash
+from tests.fakes.process import until
 from tests.storage.checkpointed import NAMES, Store, files, make_small, opened, segments, writing, written
 from tests.storage.commit_store import ME, contents, sim_disk
 

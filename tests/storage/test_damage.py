@@ -9,7 +9,7 @@ from gcount.errors import LogDamaged
 from gcount.storage import log as room
 from gcount.storage.inspect.survey import survey
 from gcount.storage.log import segment_name
-from tests.simulation.disk import SimDisk
+from tests.fakes.disk import SimDisk
 from tests.storage.commit_store import contents, filled, opened, sim_disk
 
 FIRST = segment_name(1)

@@ -16,7 +16,7 @@ from gcount.storage.checkpoints import SUFFIX, checkpoint_name
 from gcount.storage.inspect.corruption import ASIDE
 from gcount.storage.inspect.survey import LOOKS, survey
 from gcount.storage.log import segment_name, sequence_of
-from tests.simulation.disk import SimDisk, SimulatedCrash
+from tests.fakes.disk import SimDisk, SimulatedCrash
 from tests.storage.checkpointed import NAMES, Store, files, make_small, opened, segments, written
 from tests.storage.commit_store import ME, contents, sim_disk
 from tests.storage.written import mend

@@ -19,7 +19,7 @@ from gcount.core.state.counters import Delta
 from gcount.errors import LogDamaged
 from gcount.storage import log as room
 from gcount.storage.log import segment_name
-from tests.simulation.disk import SimDisk
+from tests.fakes.disk import SimDisk
 from tests.storage.commit_store import ME, contents, filled, opened, replayed, run_simulated, sim_disk
 
 FUZZ = settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))

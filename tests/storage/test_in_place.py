@@ -16,7 +16,7 @@ from gcount.storage.checkpoints import Checkpoints
 from gcount.storage.disk import RealDisk
 from gcount.storage.group_commit import LOOK_AFTER
 from gcount.storage.log import segment_name
-from tests.simulation.disk import SimDisk
+from tests.fakes.disk import SimDisk
 from tests.storage.checkpointed import Store, make_small
 from tests.storage.checkpointed import opened as opened_store
 from tests.storage.commit_store import ME, batch, filled, opened, replayed, running, sim_disk

@@ -12,7 +12,7 @@ from gcount.storage import log as log_room
 from gcount.storage.inspect.corruption import ASIDE
 from gcount.storage.inspect.survey import MAX_MISSING, survey
 from gcount.storage.log import segment_name
-from tests.simulation.disk import SimDisk
+from tests.fakes.disk import SimDisk
 from tests.storage.commit_store import ME, batch, contents, filled, opened, sim_disk
 from tests.storage.written import BLANK, ids, mend, recovered
 

@@ -16,7 +16,7 @@ from gcount.errors import LogDamaged
 from gcount.storage.inspect.corruption import ASIDE
 from gcount.storage.inspect.survey import holds_log, survey
 from tests.core.histories import NAMES, knowing
-from tests.simulation.disk import SimDisk, SimulatedCrash
+from tests.fakes.disk import SimDisk, SimulatedCrash
 from tests.storage.commit_store import contents, run_simulated
 from tests.storage.written import Written, mend, recovered, write
 

@@ -22,8 +22,8 @@ from gcount.storage.checkpoints import RETRY
 from gcount.storage.disk import SHORTAGES, RealDisk
 from gcount.storage.group_commit import PROBE_AFTER
 from gcount.storage.log import segment_name
-from tests.simulation.disk import SimDisk
-from tests.simulation.process import until
+from tests.fakes.disk import SimDisk
+from tests.fakes.process import until
 from tests.storage.checkpointed import Store, files, make_small, written
 from tests.storage.commit_store import ME, batch, contents, filled, opened, running, sim_disk
 

@@ -20,7 +20,7 @@ from gcount.storage.inspect.repair import repair
 from gcount.storage.inspect.survey import survey
 from gcount.storage.log import Log
 from tests.core.histories import NAMES, History, knowing
-from tests.simulation.disk import SimDisk
+from tests.fakes.disk import SimDisk
 from tests.storage.commit_store import contents, run_simulated, sim_disk
 
 BLANK = Identity(bytes(16), bytes(16))

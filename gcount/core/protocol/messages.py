@@ -263,7 +263,7 @@ def _problem_of_digest(digest: dict[bytes, int], limit: int = MAX_VERSION) -> st
 
 
 def _problem_of_delta(delta: Delta) -> str:
-    # From a version to itself: what is left of rot, aside behind a gap, and given back to its owner (CheckpointSalvage).
+    # From a version to itself: what is left of rot, detached behind a gap, and given back to its owner.
     if len(delta.incarnation) != ID_BYTES or not 0 <= delta.after <= delta.upto <= MAX_VERSION or not delta.upto:
         return "a delta with a bad incarnation or version"
     for name, n in delta.cells.items():

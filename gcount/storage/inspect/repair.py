@@ -12,7 +12,7 @@ Up to the last step of 3 the log is damaged, or lacks a segment: no node starts 
 goes on from there; a segment that lacks its name is then read from its .damaged copy. Every step is synced before the
 next one, so a log that a node can start on always has the new identity in it.
 
-A damaged checkpoint is written anew, too, with what is left of it (see `CheckpointSalvage`); unless a crash has left all
+A damaged checkpoint is written anew, too, with what is left of it (`CheckpointSalvage`); unless a crash has left all
 that it covers: then nothing is lost, it is only moved aside, last of all, and the node goes on as before.
 """
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import replace
 
 from gcount.core.state.counters import Digest
-from tests.simulation.history import Final, History
+from tests.simulation.campaign.history import Final, History
 from tests.simulation.laws.durable_state import at_the_end
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gcount.core.state.counters import Delta
-from tests.simulation.history import Claimed, Entry, Final, History, Repaired, Stored
+from tests.simulation.campaign.history import Claimed, Entry, Final, History, Repaired, Stored
 from tests.simulation.laws.durable_state import Shelves
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from gcount.core.state.counters import Delta
-from tests.simulation.history import Claimed, History
+from tests.simulation.campaign.history import Claimed, History
 from tests.simulation.laws.durable_state import Shelves
 
 

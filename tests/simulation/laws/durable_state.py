@@ -13,7 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 
 from gcount.core.state.counters import Delta, Digest
-from tests.simulation.history import PLAIN, Entry, Forgot, Forked, History, Repaired, Stored
+from tests.simulation.campaign.history import PLAIN, Entry, Forgot, Forked, History, Repaired, Stored
 
 Cells = dict[tuple[str, bytes], int]  # by name and incarnation
 

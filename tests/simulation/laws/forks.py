@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tests.simulation.history import History
+from tests.simulation.campaign.history import History
 from tests.simulation.laws.durable_state import Shelves, at_the_end
 
 SAID = False

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from gcount.core.state.counters import Digest
-from tests.simulation.history import Forgot, History, Repaired, Waited
+from tests.simulation.campaign.history import Forgot, History, Repaired, Waited
 from tests.simulation.laws.durable_state import Shelves, host_of
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from tests.simulation.history import PLAIN, History
+from tests.simulation.campaign.history import PLAIN, History
 from tests.simulation.laws.durable_state import at_the_end
 
 

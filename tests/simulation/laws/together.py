@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from gcount.core.state.counters import Digest
-from tests.simulation.history import PLAIN, Forked, History, Repaired, Stored
+from tests.simulation.campaign.history import PLAIN, Forked, History, Repaired, Stored
 from tests.simulation.laws.durable_state import Cells, Shelves
 from tests.simulation.laws.refusals import maybe_refused
 
