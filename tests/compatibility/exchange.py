@@ -61,9 +61,11 @@ class Talk:
         self._dialled = dialled
         self._frames = Frames(head=False)
         self._waiting: list[bytes] = []
+        self._sending = trio.Lock()
 
     async def send(self, payload: bytes) -> None:
-        await self._stream.send_all(frame(BINARY, payload, masked=self._dialled))
+        async with self._sending:
+            await self._stream.send_all(frame(BINARY, payload, masked=self._dialled))
 
     async def receive(self) -> bytes:
         with trio.fail_after(10):

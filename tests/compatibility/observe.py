@@ -74,7 +74,7 @@ async def observe(node: Node, names: Iterable[str], acknowledged: Mapping[str, i
 
 
 async def _consistent(node: Node, name: str) -> Any:
-    answer = await node.consistent(target(name), timeout=3 if not (await node.config())["actors"] else 0.2)
+    answer = await node.consistent(target(name), timeout=5 if not (await node.config())["actors"] else 0.2)
     if answer.status == 200:
         return answer.number()
     document = answer.json()

@@ -83,17 +83,25 @@ async def ask(talk: Talk, data: bytes, kind: str) -> Any:
         assert isinstance(answer, TODAY.classes["Beaten"]), answer
 
 
+async def beat(talk: Talk) -> None:
+    """Send heartbeats, however long a request to the node takes meanwhile."""
+    while True:
+        await talk.send(next(said("dials", "Beat")))
+        await trio.sleep(0.25)
+
+
 async def test_a_node_answers_a_recorded_caller(node: Node) -> None:
     """Its hello, pushes, heartbeat, question and membership."""
     hello = next(said("dials", "Hello"))
     incarnation = TODAY.get(TODAY.decode(hello), "Hello", "incarnation")
     async with running(node):
         stream = await open_link(node.address)
-        async with stream:
+        async with stream, trio.open_nursery() as nursery:
             talk = Talk(stream, dialled=True)
             answer = await ask(talk, hello, "Hello")
             assert TODAY.get(answer, "Hello", "node").hex() == (await status(node))["node"]
             assert TODAY.get(answer, "Hello", "challenge") == TODAY.get(TODAY.decode(hello), "Hello", "challenge")
+            nursery.start_soon(beat, talk)
             for push in said("dials", "Push"):
                 ack = await ask(talk, push, "Ack")
                 assert TODAY.get(ack, "Ack", "number") == TODAY.get(TODAY.decode(push), "Push", "number")
@@ -114,10 +122,10 @@ async def test_a_node_answers_a_recorded_caller(node: Node) -> None:
 
             async def check() -> str | None:
                 actors = (await node.config())["actors"]
-                await talk.send(next(said("dials", "Beat")))
                 return None if actors == expected else f"{actors}, not {expected}"
 
             await eventually(check, LATE)
+            nursery.cancel_scope.cancel()
 
 
 class RecordedMember:

@@ -12,7 +12,7 @@ import pytest
 
 from tests.compatibility.names import TODAY
 from tests.compatibility.observe import gcount, node_on, observe
-from tests.compatibility.samples import BATCHES, BIG_BATCH, FRESH, HEADER, HISTORY, contents, write_seeded
+from tests.compatibility.samples import BATCHES, BIG_BATCH, FRESH, HEADER, HISTORY, Made, contents, write_seeded
 from tests.harness.cluster import running
 
 HERE = Path(__file__).parent
@@ -76,9 +76,23 @@ def test_a_batch_is_encoded_to_the_bytes_that_were_recorded(label: str) -> None:
     assert TODAY.encode_batch(TODAY.build(BATCHES[label])).hex() == RECORDS["batches"][label]
 
 
-def test_a_batch_of_many_frames_is_encoded_to_the_bytes_that_were_recorded() -> None:
+@pytest.mark.parametrize("label", BATCHES)
+def test_a_recorded_batch_is_read(label: str) -> None:
+    data = bytes.fromhex(RECORDS["batches"][label])
+    assert read_alone(BATCHES[label], data) == TODAY.build(BATCHES[label])
+
+
+def test_a_batch_of_many_frames_is_encoded_to_the_bytes_that_were_recorded_and_read() -> None:
     data = TODAY.encode_batch(TODAY.build(BIG_BATCH))
     assert hashlib.sha256(data).hexdigest() == RECORDS["sha256 of the big batch"]
+    assert read_alone(BIG_BATCH, data) == TODAY.build(BIG_BATCH)
+
+
+def read_alone(sample: Made, data: bytes) -> Any:
+    """The batch that a segment holds in which nothing else is."""
+    header = TODAY.build(Made("Header", {**HEADER.fields, "first_batch": sample.fields["number"]}))
+    [batch] = TODAY.read_segment(TODAY.encode_header(header, False) + data)[1]
+    return batch
 
 
 @pytest.mark.parametrize("kind", ["segment", "checkpoint"])
