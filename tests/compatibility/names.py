@@ -7,25 +7,25 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from random import Random
 
-from gcount.cluster.transport import Link, Transport
-from gcount.core import wire
-from gcount.core.checkpoint import Capture, encode_record
-from gcount.core.counters import Delta
-from gcount.core.membership import Membership
-from gcount.core.records import (
+from gcount.cluster.links.transport import Link, Transport
+from gcount.core.format.checkpoint import Capture, encode_record
+from gcount.core.format.checkpoint_reader import Reader, Restore
+from gcount.core.format.log_records import (
     CHECKPOINT_MAGIC,
     HEADER_BYTES,
     MAGIC,
-    Batch,
     Header,
-    Identity,
     Scan,
     decode_header,
     encode_batch,
 )
-from gcount.core.replica import Replica
-from gcount.core.restore import Reader, Restore
-from gcount.node import Node, open_node
+from gcount.core.protocol import messages
+from gcount.core.state.batch import Batch
+from gcount.core.state.counters import Delta
+from gcount.core.state.identity import Identity
+from gcount.core.state.membership import Membership
+from gcount.core.state.replica import Replica
+from gcount.node.node import Node, open_node
 from gcount.settings import Settings
 from gcount.storage.disk import RealDisk
 from tests.compatibility.samples import Code
@@ -109,16 +109,16 @@ async def make_checkpoint(node: Node) -> None:
 
 TODAY = Code(
     classes={
-        "Hello": wire.Hello,
-        "Refused": wire.Refused,
-        "Push": wire.Push,
-        "Ack": wire.Ack,
-        "Beat": wire.Beat,
-        "Beaten": wire.Beaten,
-        "Collect": wire.Collect,
-        "Collected": wire.Collected,
-        "Release": wire.Release,
-        "Members": wire.Members,
+        "Hello": messages.Hello,
+        "Refused": messages.Refused,
+        "Push": messages.Push,
+        "Ack": messages.Ack,
+        "Beat": messages.Heartbeat,
+        "Beaten": messages.HeartbeatAck,
+        "Collect": messages.ReadCells,
+        "Collected": messages.CellsReply,
+        "Release": messages.Release,
+        "Members": messages.Members,
         "Membership": Membership,
         "Delta": Delta,
         "Identity": Identity,
@@ -126,9 +126,9 @@ TODAY = Code(
         "Batch": Batch,
     },
     fields={},  # e.g. "Hello": {"twin": "duplicate"}
-    protocol=wire.PROTOCOL,
-    encode=wire.encode,
-    decode=wire.decode,
+    protocol=messages.PROTOCOL,
+    encode=messages.encode,
+    decode=messages.decode,
     encode_header=encode_header,
     encode_batch=encode_batch,
     read_segment=read_segment,
