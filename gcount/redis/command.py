@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gcount.core.limits import MAX_NAME_BYTES, valid_name
+from gcount.core.state.increments import Add, Peek, Together
 from gcount.errors import (
     CounterLimitReached,
     DiskFull,
@@ -67,22 +68,26 @@ class Turn:
 
     Attributes:
         version: of RESP, 2 or 3.
-        amounts: counters and what to add to them; 0 is there to know the value at its place.
+        asked: what they count, and what they read of it, in order.
+        values: how many values that will have.
     """
 
     def __init__(self) -> None:
         self.version = 2
-        self.amounts: list[tuple[str, int]] = []
+        self.asked: list[Add | Peek | Together] = []
+        self.values = 0
 
     def count(self, amount: int, name: str) -> Later:
         """Stage an increment; its reply is the value after it."""
-        self.amounts.append((name, amount))
-        return Later(len(self.amounts) - 1, 1, _INTEGER[self.version])  # a HELLO may follow in the same turn
+        self.asked.append(Add(name, amount))
+        self.values += 1
+        return Later(self.values - 1, 1, _INTEGER[self.version])  # a HELLO may follow in the same turn
 
     def read(self, names: Sequence[str], render: Callable[[Sequence[int]], bytes]) -> bytes | Later:
         """Read counters as they are at this place in the turn."""
-        first = len(self.amounts)
-        self.amounts += [(name, 0) for name in names]
+        first = self.values
+        self.asked += map(Peek, names)
+        self.values += len(names)
         return Later(first, len(names), render)
 
 

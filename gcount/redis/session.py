@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from gcount.core.state.counters import Digest
-from gcount.errors import DiskFull, IncarnationLimitReached, Recovering, Refusal
+from gcount.core.state.increments import Add, Outcome, Peek, Repeat, Together, changes
+from gcount.errors import Recovering, Refusal
 from gcount.net.connection import Connection
 from gcount.net.reactor import RECEIVE_BYTES
 from gcount.net.responder import Responder
@@ -24,7 +25,6 @@ from gcount.redis import transaction as transactions
 from gcount.redis.command import Command, CommandError, Later, Turn, error_text, parse_names, refusal_text, unknown
 from gcount.redis.outbox import Outbox
 from gcount.redis.transaction import Transaction
-from gcount.storage.group_commit import Amounts
 
 if TYPE_CHECKING:
     from gcount.redis.service import RedisService
@@ -46,7 +46,7 @@ class Session(Turn):
         name: what the client calls itself.
         library: what it says that it was made with, and which version of that.
         node: whom it asks.
-        acknowledged: this node's versions that hold all increments that the client was told of.
+        acknowledged: the position that holds all increments that the client was told of.
         closing: whether nothing is answered any more.
         kept: bytes of memory that its input takes beyond what each session may take.
         transaction: what it has asked for since MULTI.
@@ -76,7 +76,6 @@ class Session(Turn):
         self._verbs: list[str] = []
         self._size = 0
         self._later: list[tuple[int, Later]] = []
-        self._together: list[range] = []
         self._desk = Responder(connection, self.outbox.put)
 
     def refresh(self) -> None:
@@ -127,25 +126,18 @@ class Session(Turn):
 
     def read(self, names: Sequence[str], render: Callable[[Sequence[int]], bytes]) -> bytes | Later:
         """Read counters as they are at this place in the turn."""
-        if not self.amounts:
+        if not self.asked:
             return render([self.node.value(name) for name in names])
         return super().read(names, render)
 
-    def together(self, amounts: Amounts, render: Callable[[Sequence[int]], bytes], *, counts: bool) -> bytes | Later:
-        """Stage many increments of which all are taken or none.
-
-        Args:
-            amounts: see `Turn.amounts`.
-            render: makes the reply of their values.
-            counts: whether there is an increment among them.
-        """
-        if not (counts or self.amounts):
-            return render([self.node.value(name) for name, _ in amounts])
-        first = len(self.amounts)
-        self.amounts += amounts
-        if counts:
-            self._together.append(range(first, len(self.amounts)))
-        return Later(first, len(amounts), render, transactions.refused)
+    def together(self, items: Sequence[Add | Peek], render: Callable[[Sequence[int]], bytes]) -> bytes | Later:
+        """Stage increments of which all are taken or none, and what is read among them."""
+        if not (self.asked or changes(items)):
+            return render([self.node.value(one.name) for one in items])
+        first = self.values
+        self.asked.append(Together(items))
+        self.values += len(items)
+        return Later(first, len(items), render, transactions.refused)
 
     async def _answer(self, data: bytes) -> bool:
         """Execute all commands that are whole with some input, and answer them; returns whether there was one."""
@@ -256,36 +248,20 @@ class Session(Turn):
         answers = self._answers
         if not answers:
             return
-        if self.amounts:
-            amounts, self.amounts = self.amounts, []
-            together, self._together = self._together, []
+        if self.asked:
+            asked, self.asked, self.values = self.asked, [], 0
             later, self._later = self._later, []
-            values = await self._commit(amounts, together)
+            self.connection.set_busy(True)
+            outcome = await self.node.count(asked)
+            self.acknowledged |= outcome.position
             for place, (first, number, render, refused) in later:
-                found = [value for value in values[first : first + number] if isinstance(value, int)]
-                refusal = next((value for value in values[first : first + number] if isinstance(value, Refusal)), None)
-                answers[place] = render(found) if refusal is None else resp.error(refused(refusal))
+                found = outcome.part(first, number)
+                answers[place] = resp.error(refused(found)) if isinstance(found, Refusal) else render(found)
         self.redis.commands.update(zip(self._verbs, [answer[:1] == b"-" for answer in answers], strict=True))
         self._answers, self._verbs, self._size = [], [], 0
         self.outbox.put(b"".join(answers))
         if self.outbox.full:
             await self.outbox.wait_room()
-
-    async def _commit(self, amounts: Amounts, together: list[range]) -> Sequence[int | Refusal]:
-        """Count, and remember what was acknowledged."""
-        self.connection.set_busy(True)
-        node = self.node
-        try:
-            values = await node.increment_many(amounts, together)
-        except (DiskFull, IncarnationLimitReached) as refusal:
-            return [refusal if amount else node.value(name) for name, amount in amounts]
-        except Recovering as refusal:
-            return [refusal] * len(amounts)
-        replica = node.local.replica
-        self.acknowledged[replica.identity.incarnation] = replica.version
-        for incarnation in replica.identity.retired[-1:]:  # should a new one have come with the next batch already
-            self.acknowledged[incarnation] = replica.counters.version(incarnation)
-        return values
 
     # Pipelines of one command
 
@@ -303,10 +279,11 @@ class Session(Turn):
         if verb not in (b"INCR", b"GET") or (names := parse_names(raw_names)) is None:
             return False
         if verb == b"INCR":
-            if not self.node.increment_each(names, 1, partial(self._counted, len(names))):
+            self._desk.expect()
+            if not self.node.submit(Repeat(names, 1), self._counted):
+                self._desk.withdraw()
                 return False
             self.last = "INCR"
-            self._desk.expect()
             return True
         if not self.node.recovered:
             return False
@@ -316,16 +293,21 @@ class Session(Turn):
         self._desk.answer(b"".join([resp.bulk(b"%d" % n) if n else resp.NULL[self.version] for n in values]))
         return True
 
-    def _counted(self, times: int, values: Sequence[int] | DiskFull) -> None:
+    def _counted(self, outcome: Outcome) -> None:
         """Answer a pipeline of INCR in the instant in which it is counted."""
-        if isinstance(values, DiskFull):
-            answers = resp.error(refusal_text(values)) * times
-        else:
-            replica = self.node.local.replica
-            self.acknowledged[replica.identity.incarnation] = replica.version
-            answers = resp.integers(values, max(values), self.version)
-        self.redis.commands["INCR", isinstance(values, DiskFull)] += times
-        self._desk.answer(answers)
+        self.acknowledged |= outcome.position
+        numbers, commands = outcome.numbers, self.redis.commands
+        if numbers is not None:
+            commands["INCR", False] += len(numbers)
+            self._desk.answer(resp.integers(numbers, max(numbers), self.version))
+            return
+        answers: list[bytes] = []
+        for value in outcome.values:
+            commands["INCR", isinstance(value, Refusal)] += 1
+            answers.append(
+                resp.error(refusal_text(value)) if isinstance(value, Refusal) else resp.integer(value, self.version)
+            )
+        self._desk.answer(b"".join(answers))
 
     async def while_connected(self, wait: Callable[[], Awaitable[object]]) -> None:
         """Wait for something for as long as the client stays; what it sends meanwhile is kept, up to a limit."""

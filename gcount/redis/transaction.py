@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 import trio
 
+from gcount.core.state.increments import Add, Peek
 from gcount.errors import Refusal
 from gcount.redis import resp
 from gcount.redis.command import Command, CommandError, Later, Turn, error_text, refusal_text
@@ -66,15 +67,15 @@ class Transaction(Turn):
         return len(self._replies)
 
     @property
-    def counts(self) -> bool:
-        """Whether it holds an increment."""
-        return any(amount for _, amount in self.amounts)
+    def items(self) -> Sequence[Add | Peek]:
+        """What its commands count and read; groups are not nested."""
+        return cast("list[Add | Peek]", self.asked)
 
     def fail(self, why: str = _BEFORE) -> None:
         """Keep nothing more: EXEC will refuse it all, and say why."""
         self.failed = self.failed or why
         self.size = 0
-        self.amounts, self._replies = [], []
+        self.asked, self._replies = [], []
 
     def queue(self, verb: Command, words: list[bytes], may_keep: Callable[[], bool]) -> bytes:
         """Take a command; returns what it is answered. Should it be wrong, EXEC will refuse it all.
@@ -147,7 +148,7 @@ def _exec(session: Session, _words: list[bytes]) -> Reply:
         replies = transaction.execute(session)
     except (CommandError, Refusal) as error:
         raise CommandError(aborted(error_text(error))) from None
-    return session.together(transaction.amounts, partial(_render, replies), counts=transaction.counts)
+    return session.together(transaction.items, partial(_render, replies))
 
 
 def _render(replies: Sequence[Reply], values: Sequence[int]) -> bytes:

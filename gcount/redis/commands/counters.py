@@ -218,11 +218,11 @@ async def _wait(session: Session, words: list[bytes]) -> bytes:
     members, timeout = int(words[1]), int(words[2]) / 1000
     if timeout < 0:
         raise CommandError("ERR timeout is negative")
-    peers, versions = session.node.peers, session.acknowledged
-    if peers.holders(versions) < members:
+    peers, position = session.node.peers, session.acknowledged
+    if peers.holders(position) < members:
         with trio.move_on_after(min(timeout or MAX_READ_TIMEOUT, MAX_READ_TIMEOUT)):
-            await session.while_connected(lambda: peers.wait_held(versions, members))
-    return b":%d\r\n" % peers.holders(versions)
+            await session.while_connected(lambda: peers.wait_held(position, members))
+    return b":%d\r\n" % peers.holders(position)
 
 
 async def _consistent(session: Session, words: list[bytes]) -> bytes:
