@@ -16,7 +16,7 @@ import trio
 from prometheus_client import Counter
 from quart import Response
 
-from gcount.core.state.increments import Add, Outcome
+from gcount.core.state.increments import Add, Outcome, Repeat
 from gcount.errors import BadRequest, Refusal
 from gcount.http.fast_parser import CONSISTENT_VALUE, INCREMENT, VALUE, PlainRequest, may_become_plain, parse
 from gcount.http.hypercorn import NO_STORE
@@ -100,7 +100,7 @@ class FastPath:
             desk.answer(self._accepted(connection, request, self._node.value(name)))
             return True
         desk.expect()
-        if self._node.submit([Add(name, amount)], partial(self._counted, connection, desk, request)):
+        if self._node.submit(Repeat([name], amount), partial(self._counted, connection, desk, request)):
             return True
         desk.withdraw()
         return False

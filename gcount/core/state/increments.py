@@ -131,9 +131,11 @@ def refused(asked: Asked, refusal: Refusal, value: Callable[[str], int] | None =
         refusal: why.
         value: of a counter, by its name, for what would have changed nothing; None when nothing can be read either.
     """
-    values = [
-        refusal if value is None or (isinstance(one, Add) and one.amount) else value(one.name) for one in flat(asked)
-    ]
+    values: list[int | Refusal] = []
+    for one in flat(asked) if isinstance(asked, Repeat) else asked:
+        items = one.items if isinstance(one, Together) else (one,)
+        read = None if changes(items) else value
+        values += [refusal if read is None else read(each.name) for each in items]
     return Outcome(values, {}, refused=True)
 
 

@@ -43,7 +43,7 @@ class Replica:
         self.next_batch = 1
         self.max_counters = max_counters
         self.staging = Staging()
-        self.sealed = Staging()
+        self.sealed = self._nothing = Staging()
         self._batch: Batch | None = None  # in flight
         self._greatest: int | None = None  # of the own cells that are durable; None: to be looked up
 
@@ -116,14 +116,17 @@ class Replica:
             asked = [Add(name, asked.amount) for name in asked.names]
         names: list[str] = []
         waiting: list[int | Refusal] = []
+        refused = False
         for one in asked:
             if isinstance(one, Together):
                 names += [each.name for each in one.items]
                 waiting += self._stage_together(one.items)
+                refused = refused or any(isinstance(each, Refusal) for each in waiting[-1:])
             else:
                 names.append(one.name)
-                waiting.append(self._stage_one(one))
-        return Staged(names, waiting, any(isinstance(each, Refusal) for each in waiting))
+                waiting.append(now := self._stage_one(one))
+                refused = refused or isinstance(now, Refusal)
+        return Staged(names, waiting, refused)
 
     def _stage_one(self, one: Add | Peek) -> int | Refusal:
         """What waits for a counter in the batch being gathered, this included; or why it can't be taken."""
@@ -270,7 +273,7 @@ class Replica:
     def _unseal(self) -> tuple[Batch, Staging]:
         batch, sealed = self._batch, self.sealed
         assert batch is not None, "no batch in flight"
-        self._batch, self.sealed = None, Staging()
+        self._batch, self.sealed = None, self._nothing
         return batch, sealed
 
     def _check_own(self, own: Delta, sealed: Staging) -> None:
