@@ -107,7 +107,6 @@ class DetachedDeltas:
         runs = self._runs.get(incarnation)
         if not runs or incarnation not in identity.retired or incarnation == identity.incarnation:
             return None
-        assert runs[0].after > counters.version(incarnation), "what fits is joined, not kept aside"
         whole = runs[0]
         for run in runs[1:]:
             whole = _merged(whole, run, dict(whole.cells))

@@ -14,13 +14,13 @@ from tests.simulation.mutants.planted import mutant
 
 STOPPED_BY = {
     "visible-before-durable": "one writer per incarnation",
-    "totals-merged": " became ",
-    "number-of-a-refused-batch-left-out": " follows ",
+    "totals-merged": "[0-9]+ [+] [0-9]+ became [0-9]+",
+    "number-of-a-refused-batch-left-out": "batch [0-9]+ follows [0-9]+",
     "sum-of-a-refused-batch-kept": "the sum of what is staged",
     "two-who-commit": "one batch in flight",
-    "version-behind-the-join": "exactly the delta's version",
+    "version-behind-the-join": "a join brings a column to exactly the delta's version",
 }
-"""Planted bugs, here and elsewhere, that end a node; and the words with which it ends."""
+"""Planted bugs, here and elsewhere, that end a node; and the words with which it does (a regular expression)."""
 
 
 @mutant(Replica, "abort")
