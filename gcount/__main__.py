@@ -34,7 +34,7 @@ from random import SystemRandom
 import structlog
 import trio
 
-from gcount import __version__, logs, settings
+from gcount import logs, settings
 from gcount.api.connections import Connections
 from gcount.api.descriptors import shares_of_process
 from gcount.api.greetings import make_redis
@@ -47,6 +47,7 @@ from gcount.errors import Fatal, leaves
 from gcount.node import Node, open_node
 from gcount.settings import Settings, UsageError
 from gcount.storage.disk import RealDisk
+from gcount.version import VERSION
 
 EXIT_WITHIN = 2.5  # seconds after a signal; whatever hangs then is left behind, as nothing acknowledged can be lost
 # Seconds after which a busy event loop lets the log's thread go on. With Python's default of 5 ms a sync that takes
@@ -129,7 +130,7 @@ async def _run(chosen: Settings, disk: RealDisk) -> None:
 async def _announce(node: Node) -> None:
     await node.wait_ready()
     gc.freeze()  # what a start made stays; to look through a million counters would hold the loop for 40 to 80 ms
-    logger.info(f"ready on http://{node.listens_on}", id=node.settings.node_id, version=__version__)
+    logger.info(f"ready on http://{node.listens_on}", id=node.settings.node_id, version=VERSION)
 
 
 async def _heed_signals(node: Node, stop: trio.Event) -> None:

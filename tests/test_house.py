@@ -17,6 +17,7 @@ MAX_FUNCTION_LINES = 60
 FLOORS = {
     "gcount": 0,
     "gcount.errors": 0,
+    "gcount.version": 0,
     "gcount.core": 1,
     "gcount.logs": 2,
     "gcount.settings": 2,
