@@ -7,7 +7,8 @@ import trio
 
 from gcount.api.dialect import can_be_no_request, speaks_redis
 from tests.api.lanes import until
-from tests.api.test_redis import GET_PING, PATIENCE, line, serving
+from tests.api.test_redis import GET_PING, PATIENCE, serving
+from tests.harness.resp import line
 
 COMMANDS = {b"PING", b"GET", b"INCR", b"INFO", b"MOVE"}
 PREFIXES = {name[:size] for name in COMMANDS for size in range(len(name) + 1)}

@@ -9,7 +9,8 @@ import pytest
 
 from gcount.api import commands, resp
 from tests.api.lanes import until
-from tests.api.test_redis import encoded, line, serving
+from tests.api.test_redis import serving
+from tests.harness.resp import encoded, line
 
 
 def fields(text: object) -> dict[str, str]:

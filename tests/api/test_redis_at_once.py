@@ -22,7 +22,8 @@ from gcount.api.session import Session
 from gcount.core.identity import Standing
 from gcount.node import Node
 from tests.api.lanes import until
-from tests.api.test_redis import BIG, PATIENCE, Client, Running, line, serving
+from tests.api.test_redis import BIG, PATIENCE, Client, Running, serving
+from tests.harness.resp import line
 from tests.simulation.disk import SimDisk
 
 T = TypeVar("T")

@@ -10,7 +10,8 @@ import trio
 from gcount.api.session import Session
 from gcount.api.verbs import Verb
 from tests.api.lanes import until
-from tests.api.test_redis import PATIENCE, Client, Running, line, serving
+from tests.api.test_redis import PATIENCE, Client, Running, serving
+from tests.harness.resp import line
 
 NO_ROOM = "ERR Protocol error: no memory is left for more unfinished commands"
 

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from gcount.api import transaction
 from tests.api.lanes import until
-from tests.api.test_redis import BIG, encoded, line, serving
+from tests.api.test_redis import BIG, serving
 from tests.api.test_redis_at_once import asleep, pending, replies, stuck
+from tests.harness.resp import encoded, line
 
 DISCARDED = "EXECABORT Transaction discarded because of previous errors."
 
