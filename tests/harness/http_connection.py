@@ -87,10 +87,13 @@ class HttpConnection:
         Raises:
             Closed: the connection ended before the answer did.
         """
-        begin, end = 0, await self._find(b"\r\n\r\n", 0)
-        while self.unread[begin + 9 : begin + 10] == b"1":
-            begin, end = end, await self._find(b"\r\n\r\n", end)
-        whole = end if head else await self._end_of_body(begin, end)
+        if not self.unread:
+            await self._more()
+        begin, end = 0, self.unread.find(b"\r\n\r\n") + 4  # mostly it has come as a whole, and has a length
+        if end < 4 or self.unread[9:10] == b"1":
+            begin, end = await self._final_head()
+        length = None if head else _LENGTH.search(self.unread, begin, end)
+        whole = end + int(length[1]) if length else end if head else await self._end_of_body(begin, end)
         while len(self.unread) < whole:
             await self._more()
         data, self.unread = self.unread, self.unread[whole:]
@@ -106,10 +109,15 @@ class HttpConnection:
                 raise
             return closed.received
 
+    async def _final_head(self) -> tuple[int, int]:
+        """Where the head that is not interim begins and ends."""
+        begin, end = 0, await self._find(b"\r\n\r\n", 0)
+        while self.unread[begin + 9 : begin + 10] == b"1":
+            begin, end = end, await self._find(b"\r\n\r\n", end)
+        return begin, end
+
     async def _end_of_body(self, begin: int, end: int) -> int:
-        """Where an answer ends whose head is at `begin` and ends at `end`."""
-        if length := _LENGTH.search(self.unread, begin, end):
-            return end + int(length[1])
+        """Where an answer without a length ends whose head is at `begin` and ends at `end`."""
         if self.unread[begin + 9 : begin + 12] in _BODYLESS:
             return end
         if _CHUNKED.search(self.unread, begin, end):
