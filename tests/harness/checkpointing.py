@@ -15,9 +15,10 @@ from tests.harness.waiting import eventually
 _LAUNCHER = """#!{python} -P
 import sys
 sys.path.insert(0, {repository!r})
-from gcount.__main__ import main
-from gcount.core import checkpoint
-from gcount.storage import checkpoints, log, progress
+from gcount.cli.node import main
+from gcount.core.format import checkpoint
+from gcount.observe import progress
+from gcount.storage import checkpoints, log
 log.SEGMENT_BYTES, checkpoints.FLOOR_BYTES, checkpoints.FACTOR = 8_000, 16_000, 0.0
 checkpoint.CELLS_A_RECORD = checkpoint.NAMES_A_RECORD = 64
 progress.EVERY = 0.0
