@@ -69,7 +69,9 @@ async def test_a_block_that_is_neither_run_nor_marked_fails(tmp_path: Path, bloc
 
 
 async def test_a_block_whose_program_is_missing_is_left_out_and_named(tmp_path: Path) -> None:
-    page = "\n<!-- needs: no-such-program -->\n```console\n$ no-such-program\nit works\n```\n" + console("$ echo a", "a")
+    page = "\n<!-- needs: no-such-program -->\n```console\n$ no-such-program\nit works\n```\n" + console(
+        "$ echo a", "a"
+    )
     result = await walk(page, "page", tmp_path)
     assert (result.done, result.left_out) == (1, ["page:3: no-such-program not installed"])
 

@@ -24,7 +24,7 @@ from tests.harness.cluster import free_port
 from tests.harness.processes import LAUNCHER, READY, REPOSITORY, clean_environment
 from tests.harness.waiting import eventually
 
-HOSTS = ["127.0.0.1", "127.0.0.2", "127.0.0.3"]
+HOSTS = [f"127.0.0.{number}" for number in range(1, 5)]
 NODE_PORT, FRONT_PORT = "7777", "8080"
 FOLDERS = ("/var/lib/gcount", "/var/backups/gcount", "/etc/systemd/system", "/etc/prometheus")
 PROJECT = "/opt/gcount"  # where the project is, in the walk its folder
