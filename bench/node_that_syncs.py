@@ -7,9 +7,9 @@ milliseconds that each sync takes longer, and the arguments of a node.
 import sys
 import time
 
-from gcount.__main__ import main
+from gcount.cli.node import main
 from gcount.storage.disk import RealFile
-from gcount.storage.pace import Pace
+from gcount.storage.sync_pacing import SyncPacing
 
 WAYS = ("adaptive", "loop", "thread")
 
@@ -23,7 +23,7 @@ def fix(way: str, delay: float) -> None:
     if way == "never":
         RealFile.sync = lambda _file: None  # type: ignore[assignment, method-assign]
     elif way != "adaptive":
-        Pace.in_loop = lambda _pace, _now: way == "loop"  # type: ignore[assignment, method-assign]
+        SyncPacing.in_loop = lambda _pace, _now: way == "loop"  # type: ignore[assignment, method-assign]
     if delay:
         sync = RealFile.sync
 

@@ -8,8 +8,9 @@ import sys
 
 import trio
 
-from gcount.__main__ import main
-from gcount.core.records import Batch, Identity
+from gcount.cli.node import main
+from gcount.core.state.batch import Batch
+from gcount.core.state.identity import Identity
 from gcount.storage.log import Log
 
 

@@ -17,10 +17,12 @@ import trio
 
 from bench.nodes import PROJECT, data_folder, processor_time, running
 from bench.report import goal, ms, run, table
-from gcount.core.counters import Delta
-from gcount.core.records import Batch, Header, Identity, encode_batch
-from gcount.core.replica import Replica
-from gcount.metrics import Metrics
+from gcount.core.format.log_records import Header, encode_batch
+from gcount.core.state.batch import Batch
+from gcount.core.state.counters import Delta
+from gcount.core.state.identity import Identity
+from gcount.core.state.replica import Replica
+from gcount.observe.metrics import Metrics
 from gcount.storage.checkpoints import Checkpoints
 from gcount.storage.disk import RealDisk
 from gcount.storage.log import SEGMENT_BYTES, Log, segment_name

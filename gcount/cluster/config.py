@@ -6,17 +6,17 @@ from collections.abc import Callable, Iterable, Mapping
 
 import trio
 
-from gcount.cluster.conversation import Conversation
-from gcount.cluster.greeting import say_hello
+from gcount.cluster.links.channel import Channel
+from gcount.cluster.links.handshake import say_hello
+from gcount.cluster.links.peers import Peers
+from gcount.cluster.links.transport import Transport
 from gcount.cluster.local import Local
-from gcount.cluster.peers import Peers
-from gcount.cluster.transport import Transport
-from gcount.core.membership import Membership, shared_nodes
-from gcount.core.wire import Hello
+from gcount.core.limits import MAX_ASKED
+from gcount.core.protocol.messages import Hello
+from gcount.core.state.membership import Membership, shared_nodes
 from gcount.errors import LinkError, LinkRefused, leaves
 
 ASK_WITHIN = 1.0  # seconds in which members tell which config they know, before another one is posted
-MAX_ASKED = 32  # at a time, for all lists that are being posted
 
 
 class Asker:
@@ -58,7 +58,7 @@ class Asker:
                 answers[address] = None
                 return
             async with self._transport.connect(address) as link:
-                _, answer = await say_hello(local, Conversation(link, local.metrics.link_bytes, "config"))
+                _, answer = await say_hello(local, Channel(link, local.metrics.link_bytes, "config"))
                 answers[address] = answer
                 if answer is not None:
                     local.guard.met(answer, address, member=True)

@@ -13,14 +13,14 @@ from random import Random
 import structlog
 import trio
 
-from gcount.core.identity import Standing
 from gcount.core.limits import ID_BYTES, REBORN_BELOW
-from gcount.core.replica import Replica
-from gcount.core.wire import Hello
+from gcount.core.protocol.messages import Hello
+from gcount.core.state.identity import IncarnationClaim
+from gcount.core.state.replica import Replica
 from gcount.errors import DiskFull, IncarnationLimitReached
-from gcount.metrics import Metrics
-from gcount.storage.commits import Commit, Committer
-from gcount.throttle import Throttle
+from gcount.observe.metrics import Metrics
+from gcount.observe.throttle import Throttle
+from gcount.storage.group_commit import Commit, Committer
 
 NEAR_LIMIT = REBORN_BELOW * 3 // 4  # from which on each new incarnation is said to bring the limit nearer
 CLAIM_PAUSE = 60.0  # seconds between two new incarnations, or ids, that others can bring about by what they say
@@ -51,7 +51,7 @@ class IdentityGuard:
         boot: bytes,
         replica: Replica,
         committer: Committer,
-        standing: Standing,
+        standing: IncarnationClaim,
         random: Random,
         metrics: Metrics,
         tell_news: Callable[[], None],

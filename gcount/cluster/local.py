@@ -9,15 +9,15 @@ import trio
 
 from gcount.cluster.identity_guard import IdentityGuard
 from gcount.cluster.members import Members
-from gcount.core.holds import Holds
-from gcount.core.identity import Standing
 from gcount.core.limits import ID_BYTES
-from gcount.core.membership import Membership
-from gcount.core.replica import Replica
-from gcount.core.wire import PROTOCOL, Hello
+from gcount.core.protocol.messages import PROTOCOL, Hello
+from gcount.core.protocol.write_holds import Holds
+from gcount.core.state.identity import IncarnationClaim
+from gcount.core.state.membership import Membership
+from gcount.core.state.replica import Replica
 from gcount.errors import DiskFull
-from gcount.metrics import Metrics
-from gcount.storage.commits import Committer
+from gcount.observe.metrics import Metrics
+from gcount.storage.group_commit import Committer
 
 logger: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -39,7 +39,13 @@ class Local:
     """
 
     def __init__(
-        self, cluster: str, replica: Replica, committer: Committer, standing: Standing, random: Random, metrics: Metrics
+        self,
+        cluster: str,
+        replica: Replica,
+        committer: Committer,
+        standing: IncarnationClaim,
+        random: Random,
+        metrics: Metrics,
     ) -> None:
         self.cluster = cluster
         self.replica = replica

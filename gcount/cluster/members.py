@@ -9,11 +9,11 @@ from collections.abc import Collection
 
 import trio
 
-from gcount.core.counters import Digest
 from gcount.core.limits import MAX_INCARNATIONS
-from gcount.core.membership import Membership
-from gcount.core.replica import Replica
-from gcount.core.wire import Hello
+from gcount.core.protocol.messages import Hello
+from gcount.core.state.counters import Digest
+from gcount.core.state.membership import Membership
+from gcount.core.state.replica import Replica
 
 SELF_VALID = 2.0  # seconds for which a proof that an entry is this node counts; it is proven anew each half second
 MAX_SEEN = 1024  # lives of another node of which a hello tells what was seen beyond this node's disk

@@ -39,3 +39,6 @@ def valid_name(name: str) -> bool:
         return name.isascii() or len(name.encode()) <= MAX_NAME_BYTES
     except UnicodeEncodeError:  # a lone surrogate
         return False
+
+
+MAX_ASKED = 32  # members that a node asks for their config at a time, for all lists that are being posted

@@ -24,16 +24,16 @@ from itertools import chain
 import structlog
 import trio
 
-from gcount.core.checkpoint import Capture, encode_record
-from gcount.core.records import CHECKPOINT_MAGIC
-from gcount.core.replica import Replica
-from gcount.core.restore import Reader, Restore
+from gcount.core.format.checkpoint import Capture, encode_record
+from gcount.core.format.checkpoint_reader import Reader, Restore
+from gcount.core.format.log_records import CHECKPOINT_MAGIC
+from gcount.core.state.replica import Replica
 from gcount.errors import DiskFailed, DiskFull, LogDamaged
-from gcount.metrics import Metrics
+from gcount.observe.metrics import Metrics
+from gcount.observe.progress import Progress
 from gcount.storage import log as log_room
 from gcount.storage.disk import Disk, File, sync_or_fail
 from gcount.storage.log import UNFINISHED, Base, Log, sequence_of
-from gcount.storage.progress import Progress
 
 SUFFIX = ".checkpoint"
 # The next one is made when the closed segments that none covers are larger than this, and than the last one was times

@@ -17,7 +17,7 @@ import trio
 
 from gcount.errors import DiskFailed, DiskFull, NotInPlace, Unreadable
 from gcount.storage.locking import LOCK, Held
-from gcount.storage.pace import Pace
+from gcount.storage.sync_pacing import SyncPacing
 
 T = TypeVar("T")
 
@@ -246,7 +246,7 @@ class RealDisk(RealDirectory, Disk):
         # Of its own: name look-ups that hang must not keep the log from a worker thread, nor a long sync aside.
         self._limiter = trio.CapacityLimiter(1)
         self._limiter_aside = trio.CapacityLimiter(1)
-        self._pace = Pace()
+        self._pace = SyncPacing()
         self._held = Held(path, make=True)
         self._fd = self._held.fd
 

@@ -24,10 +24,12 @@ import msgspec
 import structlog
 import trio
 
-from gcount.core.records import Batch, Damage, Header, Identity, Scan, decode_header, encode_batch
+from gcount.core.format.log_records import Damage, Header, Scan, decode_header, encode_batch
+from gcount.core.state.batch import Batch
+from gcount.core.state.identity import Identity
 from gcount.errors import DiskFailed, LogDamaged, NotInPlace
+from gcount.observe.progress import Progress
 from gcount.storage.disk import SHORTAGES, Disk, File, sync_or_fail
-from gcount.storage.progress import Progress
 
 SEGMENT_BYTES = 16 * 1024 * 1024  # the next segment begins when the live one has passed this
 SUFFIX = ".log"

@@ -6,9 +6,9 @@ from contextlib import contextmanager
 
 import trio
 
-from gcount.core.coalesce import Coalescer
-from gcount.core.records import Header
-from gcount.core.replica import Replica
+from gcount.core.format.log_records import Header
+from gcount.core.format.replay_merge import Coalescer
+from gcount.core.state.replica import Replica
 from gcount.storage.checkpoints import Checkpoints
 from gcount.storage.log import Log
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from gcount.cluster.transport import Link
-from gcount.core import wire
+from gcount.cluster.links.transport import Link
+from gcount.core.protocol import messages as wire
 from gcount.errors import LinkClosed
-from tests.simulation.caller import hello
-from tests.simulation.cluster import Host, SimCluster, address_of
+from tests.fakes.cluster import Host, SimCluster, address_of
+from tests.simulation.campaign.caller import hello
 
 NUMBER = 9
 """Of its address, from which `call` dials, too."""
@@ -53,10 +53,10 @@ class Impostor:
             case wire.Push(number=number):
                 self.pushed_by.append(caller)
                 answer = wire.Ack(number, {}) if self._acks else None
-            case wire.Beat():
-                answer = wire.Beaten({})
-            case wire.Collect(round=number):
-                answer = wire.Collected(number, {})
+            case wire.Heartbeat():
+                answer = wire.HeartbeatAck({})
+            case wire.ReadCells(round=number):
+                answer = wire.CellsReply(number, {})
         if answer is not None:
             link.post(wire.encode(answer))
 

@@ -8,7 +8,7 @@ from trio.testing import MockClock
 
 from gcount.errors import ReadUnavailable
 from tests.cluster.test_identity import incarnation, retired
-from tests.simulation.cluster import Host, address_of, open_cluster
+from tests.fakes.cluster import Host, address_of, open_cluster
 
 
 async def takes_another_id(host: Host) -> None:

@@ -8,13 +8,13 @@ from itertools import pairwise
 import trio
 from trio.testing import MockClock
 
-from gcount.core import wire
-from gcount.core.counters import Delta
 from gcount.core.limits import MAX_INCARNATIONS
+from gcount.core.protocol import messages
+from gcount.core.state.counters import Delta
 from tests.cluster.impostor import joined_by_impostor, linked
 from tests.cluster.test_hostile_peer import HUGE, incarnation, push, unharmed
-from tests.simulation.caller import call
-from tests.simulation.cluster import open_cluster
+from tests.fakes.cluster import open_cluster
+from tests.simulation.campaign.caller import call
 
 
 async def test_a_member_that_holds_one_counter_for_ever_lets_increments_go_on(autojump_clock: MockClock) -> None:
@@ -27,7 +27,7 @@ async def test_a_member_that_holds_one_counter_for_ever_lets_increments_go_on(au
 
             async def hold() -> None:
                 for number in range(1000):
-                    await caller.send(wire.Collect(number, "held", True))
+                    await caller.send(messages.ReadCells(number, "held", True))
                     await trio.sleep(0.003)  # three seconds of holds in all
 
             async def count() -> None:
@@ -69,7 +69,7 @@ async def test_a_member_that_claims_new_incarnations_for_ever_is_cut_off(autojum
                 link = peer.pusher
                 assert link
                 claims = [f"claim {number}-{index:05}".ljust(16).encode() for index in range(1500)]
-                await impostor.say(cluster[1], wire.Beaten(dict.fromkeys(claims, HUGE)))
+                await impostor.say(cluster[1], messages.HeartbeatAck(dict.fromkeys(claims, HUGE)))
                 await cluster.eventually(partial(link.peer.__contains__, claims[-1]))
                 if peer.pusher is link:
                     most = max(most, len(link.peer))

@@ -6,16 +6,16 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from gcount.cluster.transport import Link
-from gcount.core import wire
-from gcount.core.counters import Delta
-from gcount.core.membership import Membership
-from gcount.storage.commits import RIDE
+from gcount.cluster.links.transport import Link
+from gcount.core.protocol import messages
+from gcount.core.state.counters import Delta
+from gcount.core.state.membership import Membership
+from gcount.storage.group_commit import RIDE
 from tests.cluster.impostor import joined_by_impostor
-from tests.simulation.caller import HELLO, call, hello
-from tests.simulation.cluster import Host, open_cluster
+from tests.fakes.cluster import Host, open_cluster
+from tests.simulation.campaign.caller import HELLO, call, hello
 
-PUSH = wire.Push(1, True, [Delta(HELLO.incarnation, 0, 7, {"x": 7})])
+PUSH = messages.Push(1, True, [Delta(HELLO.incarnation, 0, 7, {"x": 7})])
 SETTLED = 100 * RIDE  # seconds after which a push that was taken is on disk
 
 
@@ -28,12 +28,12 @@ class Direct(Link):
         self._said, self._to_receive = trio.open_memory_channel[bytes](9)
         self._answers, self._to_hear = trio.open_memory_channel[bytes](9)
 
-    def say(self, message: wire.Message) -> None:
-        self._said.send_nowait(wire.encode(message))
+    def say(self, message: messages.Message) -> None:
+        self._said.send_nowait(messages.encode(message))
 
-    async def hear(self) -> wire.Message:
+    async def hear(self) -> messages.Message:
         with trio.fail_after(5):
-            return wire.decode(await self._to_hear.receive())
+            return messages.decode(await self._to_hear.receive())
 
     def post(self, data: bytes) -> None:
         self._answers.send_nowait(data)
@@ -59,13 +59,13 @@ async def test_a_push_that_came_with_the_next_lifes_hello_is_settled_before_the_
         for link in (former, newer):
             nursery.start_soon(cluster[1].node.accept, link, "a test", lambda: True)
         former.say(HELLO)
-        assert isinstance(await former.hear(), wire.Hello)
+        assert isinstance(await former.hear(), messages.Hello)
         await trio.sleep(0.1)
-        sends: list[tuple[Direct, wire.Message]] = [(former, PUSH), (newer, hello(boot=b"2" * 16))]
+        sends: list[tuple[Direct, messages.Message]] = [(former, PUSH), (newer, hello(boot=b"2" * 16))]
         for link, message in sends if first == "push" else reversed(sends):
             link.say(message)
         answer = await newer.hear()
-        assert isinstance(answer, wire.Hello)
+        assert isinstance(answer, messages.Hello)
         await trio.sleep(SETTLED)
         assert answer.digest.get(HELLO.incarnation, 0) == known(cluster[1])
         nursery.cancel_scope.cancel()
@@ -84,9 +84,9 @@ async def test_what_a_member_relays_until_the_callers_config_removes_it_is_settl
         cluster[1].disk.latency = (0.1, 0.1)
         await caller.send(hello(node=b"o" * 16, boot=b"2" * 16, incarnation=life, membership=without))
         await trio.sleep(0.05)
-        await relay.send(wire.Push(1, True, [Delta(life, 0, 7, {"x": 7})]))
+        await relay.send(messages.Push(1, True, [Delta(life, 0, 7, {"x": 7})]))
         answer = await caller.receive()
-        assert isinstance(answer, wire.Hello)
+        assert isinstance(answer, messages.Hello)
         await trio.sleep(SETTLED)
         counters = cluster[1].node.local.replica.counters
         assert answer.digest.get(life, 0) == counters.version(life) == 7
@@ -106,8 +106,8 @@ async def test_what_came_on_a_link_that_was_lost_at_once_is_told_of_though_it_is
             await trio.sleep(0.02)
             await caller.send(hello(node=b"o" * 16, boot=b"2" * 16, incarnation=life))
             await trio.sleep(0.02)
-            await relay.send(wire.Push(1, True, [Delta(life, 0, 7, {"x": 7})]))
+            await relay.send(messages.Push(1, True, [Delta(life, 0, 7, {"x": 7})]))
             await trio.sleep(0.02)
         answer = await caller.receive()
-        assert isinstance(answer, wire.Hello)
+        assert isinstance(answer, messages.Hello)
         assert (answer.digest.get(life), answer.seen.get(life)) == (None, 7)

@@ -12,15 +12,15 @@ import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gcount.core import wire
 from gcount.core.limits import MAX_INCARNATIONS, MAX_VERSION
-from gcount.core.membership import Membership
+from gcount.core.protocol import messages as wire
+from gcount.core.state.membership import Membership
 from gcount.errors import LinkError, ReadUnavailable
 from tests.cluster.impostor import joined_by_impostor
-from tests.simulation.caller import HELLO, Caller, call, hello
-from tests.simulation.checks import all_equal
-from tests.simulation.cluster import Host, SimCluster, open_cluster, replayed
-from tests.storage.stores import run_simulated
+from tests.fakes.cluster import Host, SimCluster, open_cluster, replayed
+from tests.simulation.campaign.caller import HELLO, Caller, call, hello
+from tests.simulation.campaign.checks import all_equal
+from tests.storage.commit_store import run_simulated
 
 FUZZ = settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 COUNTERS = ["x", "y"]

@@ -17,18 +17,18 @@ import structlog
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from gcount.cluster import acceptor
 from gcount.cluster.identity_guard import CLAIM_PAUSE
-from gcount.core import wire
-from gcount.core.counters import Delta
+from gcount.cluster.links import acceptor
 from gcount.core.limits import MAX_INCARNATIONS, MAX_MEMBERS, MAX_VERSION
-from gcount.core.link import RELAY_AFTER
-from gcount.core.membership import Membership
+from gcount.core.protocol import messages
+from gcount.core.protocol.replication import RELAY_AFTER
+from gcount.core.state.counters import Delta
+from gcount.core.state.membership import Membership
 from gcount.errors import LinkClosed
 from tests.cluster.impostor import joined_by_impostor
-from tests.simulation.caller import HELLO, Caller, call, hello
-from tests.simulation.checks import all_equal
-from tests.simulation.cluster import Host, SimCluster, open_cluster
+from tests.fakes.cluster import Host, SimCluster, open_cluster
+from tests.simulation.campaign.caller import HELLO, Caller, call, hello
+from tests.simulation.campaign.checks import all_equal
 
 MINE = HELLO.incarnation
 HUGE = MAX_VERSION
@@ -89,9 +89,9 @@ def the_link(cluster: SimCluster) -> acceptor._Accepted:
     return link
 
 
-async def push(caller: Caller, deltas: list[Delta], number: int = 1) -> wire.Ack:
-    answer = await caller.ask(wire.Push(number, True, deltas))
-    assert isinstance(answer, wire.Ack)
+async def push(caller: Caller, deltas: list[Delta], number: int = 1) -> messages.Ack:
+    answer = await caller.ask(messages.Push(number, True, deltas))
+    assert isinstance(answer, messages.Ack)
     return answer
 
 
@@ -132,7 +132,7 @@ async def test_deltas_without_cells_leave_a_log_that_can_be_read(autojump_clock:
             for number in range(2, 9):
                 upto = 10_000 * number
                 parcel = [Delta(MINE, 0, version, {}) for version in range(upto, upto + 8000)]
-                await caller.ask(wire.Push(number, number == 8, parcel))
+                await caller.ask(messages.Push(number, number == 8, parcel))
         except LinkClosed:
             pass  # as good
 
@@ -141,7 +141,7 @@ async def test_a_push_of_more_deltas_than_there_can_be_incarnations_ends_its_lin
     async with open_cluster(1) as cluster, call(cluster, cluster[1]) as caller:
         await caller.ask(HELLO)
         deltas = [Delta(MINE, 0, version, {"y": version}) for version in range(1, MAX_INCARNATIONS + 2)]
-        await caller.send(wire.Push(1, True, deltas))
+        await caller.send(messages.Push(1, True, deltas))
         assert await caller.ends() < 0.1
         assert MINE not in cluster[1].node.local.replica.counters.digest()
 
@@ -161,7 +161,7 @@ async def test_a_push_that_never_ends_ends_its_link(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, member: bool
 ) -> None:
     monkeypatch.setattr(acceptor, "MAX_STRANGER_CELLS", 1500)
-    monkeypatch.setattr("gcount.core.replica.MAX_ASIDE_CELLS", 50_000)
+    monkeypatch.setattr("gcount.core.state.replica.MAX_ASIDE_CELLS", 50_000)
     async with open_cluster(2) as cluster:
         if member:
             await joined_by_impostor(cluster)
@@ -171,7 +171,7 @@ async def test_a_push_that_never_ends_ends_its_link(
             for number in range(1, 1000):
                 cells = {f"{number}-{n}": 1 for n in range(100)}
                 try:
-                    await caller.ask(wire.Push(number, False, [Delta(MINE, 0, HUGE, cells)]))
+                    await caller.ask(messages.Push(number, False, [Delta(MINE, 0, HUGE, cells)]))
                 except LinkClosed:
                     break
                 most = max(most, link.aside)
@@ -185,7 +185,7 @@ async def test_a_push_that_never_ends_ends_its_link(
 async def test_a_strangers_holds_are_no_holds(autojump_clock: MockClock) -> None:
     async with open_cluster(2) as cluster, unharmed(cluster), call(cluster, cluster[1]) as caller:
         await caller.ask(HELLO)
-        await caller.ask(wire.Collect(1, "x", True))
+        await caller.ask(messages.ReadCells(1, "x", True))
         assert cluster[1].node.local.holds.until("x", trio.current_time()) is None
 
 
@@ -195,7 +195,9 @@ async def test_questions_without_end_whose_answers_nobody_reads_end_the_link(aut
         await push(caller, [Delta(who, 0, 1, {"x": 1}) for who in made_up(60)])  # so that answers are long
         link, most = the_link(cluster), 0
         for number in range(20_000):
-            await caller.send(wire.Collect(number, "x", True), wire.Release(f"n{number}"), wire.Beat())
+            await caller.send(
+                messages.ReadCells(number, "x", True), messages.Release(f"n{number}"), messages.Heartbeat()
+            )
             if number % 50 == 0:
                 await trio.sleep(cluster.network.delay[1])  # no more than so many on their way
             most = max(most, link._talk.unsent)
@@ -209,13 +211,13 @@ async def test_many_boots_under_one_node_id_leave_one_link(autojump_clock: MockC
     async with open_cluster(2) as cluster, unharmed(cluster), trio.open_nursery() as nursery:
         for number in range(200):
             link = await nursery.start(_linked, cluster, hello(boot=number.to_bytes(16, "big")))
-        await link.ask(wire.Beat())
+        await link.ask(messages.Heartbeat())
         known = [link for link in cluster[1].node._acceptor._links if link.hello.node == HELLO.node]
         assert len(known) == 1
         nursery.cancel_scope.cancel()
 
 
-async def _linked(cluster: SimCluster, said: wire.Hello, task_status: trio.TaskStatus[Caller]) -> None:
+async def _linked(cluster: SimCluster, said: messages.Hello, task_status: trio.TaskStatus[Caller]) -> None:
     async with call(cluster, cluster[1]) as caller:
         await caller.ask(said)
         task_status.started(caller)
@@ -232,7 +234,7 @@ async def test_a_caller_that_claims_to_be_the_node_makes_it_mint_once_a_minute(a
                 await caller.ask(
                     hello(node=local.replica.identity.node, boot=boot, incarnation=incarnation(cluster[1]))
                 )
-                await caller.send(wire.Beat(), wire.Push(1, True, [Delta(mine, 0, HUGE, {"x": 9})]))
+                await caller.send(messages.Heartbeat(), messages.Push(1, True, [Delta(mine, 0, HUGE, {"x": 9})]))
                 await cluster[1].node.increment("x", 1)
                 await trio.sleep(STAY)
             assert len(local.replica.identity.retired) - before == (number == 0)
@@ -249,10 +251,10 @@ async def test_a_caller_with_a_members_name_does_not_make_that_member_mint_again
         for number in range(CALLS):
             async with call(cluster, two) as caller:
                 answer = await caller.ask(HELLO)
-                assert isinstance(answer, wire.Hello)
+                assert isinstance(answer, messages.Hello)
             async with call(cluster, one) as caller:
                 await caller.ask(hello(node=answer.node, boot=number.to_bytes(16, "big"), incarnation=bytes(16)))
-                await caller.ask(wire.Beat())
+                await caller.ask(messages.Heartbeat())
                 await trio.sleep(STAY)
             await two.node.increment("x", 1)
         assert len(two.node.local.replica.identity.retired) <= 1
@@ -271,7 +273,7 @@ async def test_what_a_stranger_leaves_unfinished_is_nothing_that_a_member_tells_
         await cluster.converged("x", 1)
         life = incarnation(one)
         await caller.ask(HELLO)
-        await caller.ask(wire.Push(1, False, [Delta(life, 50, 99, {"x": 5})], transfer=7))
+        await caller.ask(messages.Push(1, False, [Delta(life, 50, 99, {"x": 5})], transfer=7))
         cluster.network.drop(one.address, cluster[2].address)
         await cluster.eventually(lambda: not cluster.linked(one))
         await cluster.eventually(lambda: cluster.linked(one))
@@ -280,7 +282,7 @@ async def test_what_a_stranger_leaves_unfinished_is_nothing_that_a_member_tells_
         await one.node.increment("x", 1)
         assert one.node.local.guard.forks == {}
         assert one.node.local.replica.identity.retired == ()
-        assert isinstance(await caller.ask(wire.Beat()), wire.Beaten)  # it was there all the time
+        assert isinstance(await caller.ask(messages.Heartbeat()), messages.HeartbeatAck)  # it was there all the time
 
 
 def dials(host: Host, addresses: list[str]) -> bool:
@@ -294,7 +296,7 @@ async def test_a_flood_of_memberships_dials_no_more_than_the_last_ones(autojump_
         for version in range(12):
             others = [f"10.{version + 1}.{number // 64}.{number % 64}:7777" for number in range(MAX_MEMBERS - 1)]
             actors = tuple(sorted([cluster[1].address, *others]))
-            await caller.send(wire.Members(Membership(HUGE - 12 + version, actors)), wire.Beat())
+            await caller.send(messages.Members(Membership(HUGE - 12 + version, actors)), messages.Heartbeat())
             await cluster.eventually(partial(dials, cluster[1], others))
             await wait_all_tasks_blocked()  # it has also let go of whom it lets go
             most = max(most, len(list(cluster[1].node.peers)))

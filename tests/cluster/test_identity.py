@@ -7,15 +7,15 @@ import structlog
 import trio
 from trio.testing import MockClock
 
-from gcount.cluster.conversation import SILENCE
-from gcount.core import wire
-from gcount.core.membership import Membership
+from gcount.cluster.links.channel import SILENCE
+from gcount.core.protocol import messages
+from gcount.core.state.membership import Membership
 from gcount.errors import DiskFull, LinkClosed, ReadUnavailable
-from gcount.node import CONFIRM_WITHIN
+from gcount.node.node import CONFIRM_WITHIN
 from tests.cluster.impostor import joined_by_impostor
-from tests.simulation.caller import call, hello
-from tests.simulation.checks import all_equal
-from tests.simulation.cluster import Host, SimCluster, address_of, open_cluster
+from tests.fakes.cluster import Host, SimCluster, address_of, open_cluster
+from tests.simulation.campaign.caller import call, hello
+from tests.simulation.campaign.checks import all_equal
 
 DIALLED = 0.1  # seconds after which a dial is on its way, and not yet given up
 
@@ -289,11 +289,11 @@ async def test_a_message_of_a_former_life_does_no_harm(autojump_clock: MockClock
         await one.node.increment("x", 1)
         await cluster.converged("x", 1)
         copy = one.copy_disk()
-        sent: list[wire.Message] = []
-        cluster.network.tap = lambda sender, receiver, data: sent.append(wire.decode(data))
+        sent: list[messages.Message] = []
+        cluster.network.tap = lambda sender, receiver, data: sent.append(messages.decode(data))
         cluster.network.pause(two.address)
         await one.node.increment("x", 10)
-        await cluster.eventually(lambda: any(isinstance(message, wire.Push) for message in sent))
+        await cluster.eventually(lambda: any(isinstance(message, messages.Push) for message in sent))
         await one.kill()
         one.put_disk(copy)
         await one.start()

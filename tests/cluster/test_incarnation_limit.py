@@ -7,11 +7,11 @@ from trio.testing import MockClock
 
 from gcount.cluster import identity_guard
 from gcount.cluster.identity_guard import CLAIM_PAUSE
-from gcount.core import replica as replicas
+from gcount.core.state import replica as replicas
 from gcount.errors import IncarnationLimitReached
-from gcount.status import status
+from gcount.node.status import status
 from tests.cluster.test_identity import incarnation, retired
-from tests.simulation.cluster import SimCluster, open_cluster
+from tests.fakes.cluster import SimCluster, open_cluster
 
 LIMIT = 4
 

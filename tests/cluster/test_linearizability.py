@@ -7,12 +7,12 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from gcount.core.counters import Digest
-from gcount.core.reading import Reading, Round
-from gcount.core.records import Batch
-from gcount.core.replica import Replica
-from tests.simulation.checks import History
-from tests.simulation.cluster import Host, SimCluster, open_cluster
+from gcount.core.protocol.consistent_read import PendingRead, Round
+from gcount.core.state.batch import Batch
+from gcount.core.state.counters import Digest
+from gcount.core.state.replica import Replica
+from tests.fakes.cluster import Host, SimCluster, open_cluster
+from tests.simulation.campaign.checks import History
 
 
 async def run(seed: int) -> History:
@@ -84,25 +84,25 @@ async def test_answering_what_was_gathered_is_caught(
 
 
 async def test_joining_a_round_under_way_is_caught(autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
-    original = Reading._conclude
+    original = PendingRead._conclude
 
-    def conclude(self: Reading, round_: Round) -> None:
+    def conclude(self: PendingRead, round_: Round) -> None:
         round_.began = self._arrivals + 1
         original(self, round_)
 
-    monkeypatch.setattr(Reading, "_conclude", conclude)
+    monkeypatch.setattr(PendingRead, "_conclude", conclude)
     assert await caught(range(100))
 
 
 async def test_own_cells_that_are_not_read_again_between_rounds_are_caught(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = Reading.start
+    original = PendingRead.start
 
-    def start(self: Reading, number: int, own: Digest, *rest: Any) -> Round | None:
+    def start(self: PendingRead, number: int, own: Digest, *rest: Any) -> Round | None:
         return original(self, number, self.known or own, *rest)
 
-    monkeypatch.setattr(Reading, "start", start)
+    monkeypatch.setattr(PendingRead, "start", start)
     assert await caught(range(100))
 
 

@@ -8,19 +8,19 @@ import structlog
 import trio
 from trio.testing import MockClock
 
-from gcount.cluster.conversation import LOOKS, SILENCE
-from gcount.cluster.greeting import SETTLE_TIMEOUT
-from gcount.cluster.peer import BACKOFF_MOST
-from gcount.cluster.transport import Link
-from gcount.core import wire
-from gcount.core.counters import Delta
-from gcount.core.holds import MAX_HOLD
+from gcount.cluster.links.channel import LOOKS, SILENCE
+from gcount.cluster.links.handshake import SETTLE_TIMEOUT
+from gcount.cluster.links.peer import BACKOFF_MOST
+from gcount.cluster.links.transport import Link
 from gcount.core.limits import MAX_MESSAGE_BYTES, PUSH_BYTES
+from gcount.core.protocol import messages as wire
+from gcount.core.protocol.write_holds import MAX_HOLD
+from gcount.core.state.counters import Delta
 from gcount.errors import LinkClosed, LinkRefused
-from gcount.storage import commits
-from gcount.storage.commits import RIDE
-from tests.simulation.caller import HELLO, Caller, call, hello
-from tests.simulation.cluster import Host, address_of, open_cluster
+from gcount.storage import group_commit
+from gcount.storage.group_commit import RIDE
+from tests.fakes.cluster import Host, address_of, open_cluster
+from tests.simulation.campaign.caller import HELLO, Caller, call, hello
 
 
 def known(host: Host, incarnation: bytes) -> int:
@@ -29,7 +29,7 @@ def known(host: Host, incarnation: bytes) -> int:
 
 async def test_a_stranger_is_not_urgent(autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
     """Or each of his round trips would cost a sync."""
-    monkeypatch.setattr(commits, "RIDE", 0.2)
+    monkeypatch.setattr(group_commit, "RIDE", 0.2)
     async with open_cluster(1) as cluster, call(cluster, cluster[1]) as caller:
         await caller.ask(hello())
         began = trio.current_time()
@@ -97,7 +97,7 @@ async def test_a_caller_that_says_no_hello_is_cut_off_after_2_s(autojump_clock: 
 async def test_a_caller_that_falls_silent_is_cut_off_after_1_s(autojump_clock: MockClock) -> None:
     async with open_cluster(1) as cluster, call(cluster, cluster[1]) as caller:
         assert isinstance(await caller.ask(HELLO), wire.Hello)
-        assert isinstance(await caller.ask(wire.Beat()), wire.Beaten)
+        assert isinstance(await caller.ask(wire.Heartbeat()), wire.HeartbeatAck)
         assert SILENCE <= await caller.ends() < 1.1 + SILENCE / LOOKS
 
 
@@ -157,13 +157,13 @@ async def test_another_boot_cuts_the_former_ones_links(autojump_clock: MockClock
     ):
         await former.ask(HELLO)
         await sibling.ask(HELLO)
-        assert isinstance(await former.ask(wire.Beat()), wire.Beaten)
+        assert isinstance(await former.ask(wire.Heartbeat()), wire.HeartbeatAck)
         answer = await newer.ask(hello(boot=b"2" * 16))
         assert isinstance(answer, wire.Hello)
         assert not answer.twin
         assert await former.ends() < 0.1
         assert await sibling.ends() < 0.1
-        assert isinstance(await newer.ask(wire.Beat()), wire.Beaten)
+        assert isinstance(await newer.ask(wire.Heartbeat()), wire.HeartbeatAck)
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -323,7 +323,7 @@ class Waiting:
         self.dials += 1
         with suppress(LinkClosed):
             while True:
-                link.post(wire.encode(wire.Beaten({})))
+                link.post(wire.encode(wire.HeartbeatAck({})))
                 with trio.move_on_after(0.5):
                     while True:
                         await link.receive()

@@ -6,12 +6,12 @@ import trio
 from trio.testing import MockClock
 
 from gcount.cluster.config import ASK_WITHIN
-from gcount.cluster.conversation import SILENCE
+from gcount.cluster.links.channel import SILENCE
 from gcount.cluster.members import SELF_VALID
-from gcount.core.link import REFUSED_PAUSE
+from gcount.core.protocol.replication import REFUSED_PAUSE
 from gcount.errors import DiskFull, ReadUnavailable
 from tests.cluster.impostor import linked
-from tests.simulation.cluster import Host, SimCluster, address_of, open_cluster
+from tests.fakes.cluster import Host, SimCluster, address_of, open_cluster
 
 
 def agreed(*hosts: Host) -> bool:

@@ -8,13 +8,13 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from gcount.cluster.greeting import WAIT_TOLD_EVERY
+from gcount.cluster.links.handshake import WAIT_TOLD_EVERY
+from gcount.cluster.links.peers import SELF_CHECK
+from gcount.cluster.links.transport import Link
 from gcount.cluster.members import SELF_VALID
-from gcount.cluster.peers import SELF_CHECK
-from gcount.cluster.transport import Link
-from gcount.core import wire
+from gcount.core.protocol import messages
 from gcount.errors import LinkClosed, ReadUnavailable
-from tests.simulation.cluster import address_of, open_cluster
+from tests.fakes.cluster import address_of, open_cluster
 
 
 class Busy:
@@ -25,7 +25,7 @@ class Busy:
     async def accept(self, link: Link, caller: str, promote: Callable[[], bool]) -> None:
         try:
             while True:
-                link.post(wire.encode(wire.Beaten({})))
+                link.post(messages.encode(messages.HeartbeatAck({})))
                 await link.flush()
                 await trio.sleep(WAIT_TOLD_EVERY)
         except LinkClosed:

@@ -10,17 +10,17 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from gcount.cluster.conversation import SILENCE
-from gcount.cluster.handover import Handover
-from gcount.cluster.peer import Peer
-from gcount.core import kept, link, wire
-from gcount.core.counters import Delta
-from gcount.core.kept import KEEP
+from gcount.cluster.links.channel import SILENCE
+from gcount.cluster.links.handover import Handover
+from gcount.cluster.links.peer import Peer
 from gcount.core.limits import MAX_VERSION
+from gcount.core.protocol import messages, replication, suspended_transfers
+from gcount.core.protocol.suspended_transfers import KEEP
+from gcount.core.state.counters import Delta
 from tests.cluster.impostor import Impostor, joined_by_impostor, linked
-from tests.simulation.caller import HELLO, Caller, call, hello
-from tests.simulation.checks import all_equal
-from tests.simulation.cluster import Host, SimCluster, open_cluster
+from tests.fakes.cluster import Host, SimCluster, open_cluster
+from tests.simulation.campaign.caller import HELLO, Caller, call, hello
+from tests.simulation.campaign.checks import all_equal
 
 NAMES = [f"name-{number:03}" for number in range(200)]
 PARCELS = 40  # that all of them take, at least
@@ -30,23 +30,23 @@ WHOLE = dict.fromkeys(NAMES[:6], 1)
 
 @pytest.fixture(autouse=True)
 def small_parcels(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(link, "PUSH_BYTES", 160)
+    monkeypatch.setattr(replication, "PUSH_BYTES", 160)
 
 
 class Watch:
     """Counts what one node pushes to another."""
 
     def __init__(self, cluster: SimCluster, one: Host, other: Host) -> None:
-        self.pushes: list[wire.Push] = []
+        self.pushes: list[messages.Push] = []
         self._way = (one.address, other.address)
         cluster.network.tap = self._sent
 
     def _sent(self, sender: str, receiver: str, data: bytes) -> None:
-        if (sender, receiver) == self._way and isinstance(message := wire.decode(data), wire.Push):
+        if (sender, receiver) == self._way and isinstance(message := messages.decode(data), messages.Push):
             self.pushes.append(message)
 
     @property
-    def parcels(self) -> list[wire.Push]:
+    def parcels(self) -> list[messages.Push]:
         return [push for push in self.pushes if push.transfer]
 
 
@@ -197,10 +197,10 @@ async def test_nothing_is_left_for_an_address_that_turns_out_to_be_the_nodes_own
 async def test_a_sender_goes_on_only_where_the_same_life_says_that_it_is(autojump_clock: MockClock, what: str) -> None:
     async with open_cluster(1) as cluster:
         impostor = await joined_by_impostor(cluster)
-        sent: list[wire.Push] = []
+        sent: list[messages.Push] = []
 
         def tap(sender: str, receiver: str, data: bytes) -> None:
-            if receiver == impostor.address and isinstance(message := wire.decode(data), wire.Push):
+            if receiver == impostor.address and isinstance(message := messages.decode(data), messages.Push):
                 sent.append(message)
 
         cluster.network.tap = tap
@@ -232,18 +232,18 @@ def piece(number: int) -> list[Delta]:
     return [Delta(MINE, 0, 9, dict.fromkeys(NAMES[2 * number : 2 * number + 2], 1))]
 
 
-def parcel(number: int, *, push: int | None = None) -> wire.Push:
+def parcel(number: int, *, push: int | None = None) -> messages.Push:
     """The parcels of transfer 7 are three."""
-    return wire.Push(push or number + 1, number == 2, piece(number), transfer=7)
+    return messages.Push(push or number + 1, number == 2, piece(number), transfer=7)
 
 
 def handover(cluster: SimCluster) -> Handover:
     return cluster[1].node._acceptor._handover
 
 
-async def answer_to(caller: Caller, **changes: Any) -> wire.Hello:
+async def answer_to(caller: Caller, **changes: Any) -> messages.Hello:
     answer = await caller.ask(hello(**changes))
-    assert isinstance(answer, wire.Hello)
+    assert isinstance(answer, messages.Hello)
     return answer
 
 
@@ -282,7 +282,7 @@ async def test_the_next_link_goes_on_and_nothing_is_told_before_the_whole_is_on_
             assert taken(cluster) == {}
             assert len(handover(cluster).kept) == 0
             assert handover(cluster).seen({MINE}) == {MINE: 9}
-            assert await caller.ask(parcel(2, push=1)) == wire.Ack(1, {MINE: 9})
+            assert await caller.ask(parcel(2, push=1)) == messages.Ack(1, {MINE: 9})
             assert taken(cluster) == WHOLE
             assert handover(cluster).seen({MINE}) == {}
         await cluster[1].restart()
@@ -326,7 +326,7 @@ async def test_nobody_else_and_no_other_transfer_gets_what_is_kept(
 ) -> None:
     async with two_parcels_left() as cluster, call(cluster, cluster[1]) as caller:
         assert (await answer_to(caller, **{"resumes": 7} | changes)).kept == 0
-        await caller.ask(wire.Push(1, True, [Delta(MINE, 0, 1, {"x": 1})], transfer=0))
+        await caller.ask(messages.Push(1, True, [Delta(MINE, 0, 1, {"x": 1})], transfer=0))
         assert taken(cluster) == {}
 
 
@@ -381,7 +381,7 @@ async def test_what_is_kept_goes_with_the_identity_of_the_node_that_keeps_it(aut
 async def test_a_sender_that_begins_anew_after_all_is_taken_at_its_word(autojump_clock: MockClock) -> None:
     async with two_parcels_left() as cluster, call(cluster, cluster[1]) as caller:
         assert (await answer_to(caller, resumes=7)).kept == 2
-        assert await caller.ask(wire.Push(1, True, [Delta(MINE, 0, 10, {"x": 5})], transfer=0)) == wire.Ack(
+        assert await caller.ask(messages.Push(1, True, [Delta(MINE, 0, 10, {"x": 5})], transfer=0)) == messages.Ack(
             1, {MINE: 10}
         )
         assert taken(cluster) == {}
@@ -389,13 +389,13 @@ async def test_a_sender_that_begins_anew_after_all_is_taken_at_its_word(autojump
 
 
 async def test_so_much_is_kept_at_most(autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kept, "MAX_MEMBERS", 3)
+    monkeypatch.setattr(suspended_transfers, "MAX_MEMBERS", 3)
     async with open_cluster(1) as cluster:
         await joined_by_impostor(cluster)
         for transfer in range(1, 9):
             async with call(cluster, cluster[1]) as caller:
                 await answer_to(caller)
-                await caller.ask(wire.Push(1, False, piece(0), transfer=transfer))
+                await caller.ask(messages.Push(1, False, piece(0), transfer=transfer))
         await trio.sleep(2 * SILENCE)
         assert len(handover(cluster).kept) == 3
 
@@ -405,8 +405,8 @@ async def test_members_whose_pushes_are_too_much_together_fill_a_node_one_after_
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     """A pushes as much as the node keeps of all, B and C each more than half of it."""
-    monkeypatch.setattr("gcount.core.replica.PUSH_CELLS", 0)
-    monkeypatch.setattr("gcount.core.replica.MAX_ASIDE_CELLS", 200)
+    monkeypatch.setattr("gcount.core.state.replica.PUSH_CELLS", 0)
+    monkeypatch.setattr("gcount.core.state.replica.MAX_ASIDE_CELLS", 200)
     async with open_cluster(4, seed=seed) as cluster:
         *members, empty = cluster.hosts
         for number, host in enumerate(members):
@@ -432,15 +432,15 @@ async def test_what_is_kept_of_lost_links_counts_too_and_gives_way_only_to_what_
 ) -> None:
     other = b"o" * 16
 
-    def push(number: int, cells: int) -> wire.Push:
-        return wire.Push(number, False, [Delta(other, 0, 1, {f"{n}": 1 for n in range(cells)})], transfer=number)
+    def push(number: int, cells: int) -> messages.Push:
+        return messages.Push(number, False, [Delta(other, 0, 1, {f"{n}": 1 for n in range(cells)})], transfer=number)
 
     async with two_parcels_left() as cluster, call(cluster, cluster[1], 8) as caller:
         handover(cluster)._max_cells = 5
         await answer_to(caller, node=other, incarnation=other)
         refused = await caller.ask(push(1, 2))
-        assert isinstance(refused, wire.Ack)
+        assert isinstance(refused, messages.Ack)
         assert refused.refused
         assert (handover(cluster).kept.cells, handover(cluster).strangers_aside) == (4, 0)
-        assert await caller.ask(push(2, 5)) == wire.Ack(2, {})
+        assert await caller.ask(push(2, 5)) == messages.Ack(2, {})
         assert (handover(cluster).kept.cells, handover(cluster).strangers_aside) == (0, 5)

@@ -9,19 +9,20 @@ import structlog
 import trio
 from trio.testing import MockClock
 
-from gcount.cluster import closing
-from gcount.cluster.closing import QUIET
-from gcount.core import link
-from gcount.core.framing import MARK
-from gcount.core.records import HEADER_BYTES, Batch, encode_batch, find_batches
-from gcount.core.replica import Replica
+from gcount.cluster import gap_closer
+from gcount.cluster.gap_closer import QUIET
+from gcount.core.format.frames import MARK
+from gcount.core.format.log_records import HEADER_BYTES, encode_batch, find_batches
+from gcount.core.protocol import replication
+from gcount.core.state.batch import Batch
+from gcount.core.state.replica import Replica
+from gcount.storage.inspect.repair import repair
+from gcount.storage.inspect.survey import survey
 from gcount.storage.log import segment_name
-from gcount.storage.repair import repair
-from gcount.storage.verify import survey
 from tests.cluster.impostor import joined_by_impostor
-from tests.simulation.checks import all_equal
-from tests.simulation.cluster import Host, SimCluster, address_of, open_cluster, replayed
-from tests.simulation.disk import SimDisk
+from tests.fakes.cluster import Host, SimCluster, address_of, open_cluster, replayed
+from tests.fakes.disk import SimDisk
+from tests.simulation.campaign.checks import all_equal
 
 FIRST = segment_name(1)
 REFILLED = 4.0  # seconds: others relay what they know of a node after one to two
@@ -444,7 +445,7 @@ async def test_a_gap_stays_open_until_all_that_a_member_keeps_aside_is_given_bac
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, trouble: str
 ) -> None:
     """The owner keeps something aside that is newer, and the give-back takes much longer than the watch."""
-    monkeypatch.setattr(link, "PUSH_BYTES", 200)
+    monkeypatch.setattr(replication, "PUSH_BYTES", 200)
     async with open_cluster(2) as cluster:
         one, two = cluster.hosts
         life = replica(one).identity.incarnation
@@ -552,7 +553,7 @@ async def test_a_gap_that_a_member_can_fill_stays_open_however_long_that_takes(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     relay_after = 10 * QUIET
-    monkeypatch.setattr(link, "RELAY_AFTER", relay_after)
+    monkeypatch.setattr(replication, "RELAY_AFTER", relay_after)
     async with open_cluster(3) as cluster:
         one = cluster[1]
         await count(one, 1, 2, 4)
@@ -573,10 +574,10 @@ async def test_only_what_was_asked_while_all_were_linked_counts_as_an_answer(aut
         one = cluster[1].node
         peer = one.peers.get(cluster[2].address)
         assert peer is not None
-        watch = closing._watch(one.local, one.peers)
+        watch = gap_closer._watch(one.local, one.peers)
         assert watch is not None
         sent = peer.beats
-        assert await closing._nothing_changed(one.local, one.peers, watch)
+        assert await gap_closer._nothing_changed(one.local, one.peers, watch)
         assert peer.beats > sent
         assert peer.beaten > sent
 

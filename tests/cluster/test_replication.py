@@ -4,16 +4,16 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from gcount.cluster.conversation import SILENCE
-from gcount.cluster.peer import BACKOFF_MOST
-from gcount.core import link
-from gcount.core.link import REFUSED_PAUSE
+from gcount.cluster.links.channel import SILENCE
+from gcount.cluster.links.peer import BACKOFF_MOST
+from gcount.core.protocol import replication
+from gcount.core.protocol.replication import REFUSED_PAUSE
 from gcount.errors import DiskFull
-from gcount.node import CONFIRM_WITHIN
-from gcount.storage import commits
-from gcount.storage.commits import PROBE_AFTER
-from tests.simulation.checks import Books, all_equal
-from tests.simulation.cluster import Host, SimCluster, address_of, open_cluster
+from gcount.node.node import CONFIRM_WITHIN
+from gcount.storage import group_commit
+from gcount.storage.group_commit import PROBE_AFTER
+from tests.fakes.cluster import Host, SimCluster, address_of, open_cluster
+from tests.simulation.campaign.checks import Books, all_equal
 
 
 async def count(books: Books, host: Host, *, pause: float = 0.01) -> None:
@@ -61,8 +61,8 @@ async def test_increments_reach_all_within_50_ms(autojump_clock: MockClock, size
 async def test_who_waits_for_others_disks_does_not_wait_for_company(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(link, "PACE", 60.0)
-    monkeypatch.setattr(commits, "RIDE", 60.0)
+    monkeypatch.setattr(replication, "PACE", 60.0)
+    monkeypatch.setattr(group_commit, "RIDE", 60.0)
     async with open_cluster(2) as cluster:
         node = cluster[1].node
         await node.increment("x", 1)

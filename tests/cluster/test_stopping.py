@@ -11,10 +11,10 @@ from typing import TypeVar
 
 import trio
 
-from gcount.node import Node, open_node
+from gcount.node.node import Node, open_node
 from gcount.settings import Settings
 from gcount.storage.disk import RealDisk
-from tests.simulation.network import SimNetwork
+from tests.fakes.network import SimNetwork
 
 T = TypeVar("T")
 

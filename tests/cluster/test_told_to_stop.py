@@ -4,11 +4,11 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from gcount.cluster.gather import NodeStops
-from gcount.core.reading import STALL
+from gcount.cluster.consistent_reads import NodeStops
+from gcount.core.protocol.consistent_read import STALL
 from gcount.errors import Recovering
-from gcount.node import CONFIRM_WITHIN
-from tests.simulation.cluster import open_cluster
+from gcount.node.node import CONFIRM_WITHIN
+from tests.fakes.cluster import open_cluster
 
 
 async def test_a_consistent_read_in_flight_is_refused_with_what_is_known(autojump_clock: MockClock) -> None:

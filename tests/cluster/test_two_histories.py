@@ -7,14 +7,14 @@ import structlog
 import trio
 from trio.testing import MockClock
 
-from gcount.core import wire
-from gcount.core.counters import Delta
+from gcount.core.protocol import messages
+from gcount.core.state.counters import Delta
 from gcount.errors import LinkClosed
-from gcount.status import status
+from gcount.node.status import status
 from tests.cluster.impostor import joined_by_impostor, linked
 from tests.cluster.test_identity import incarnation, retired
-from tests.simulation.caller import HELLO, call, hello
-from tests.simulation.cluster import open_cluster
+from tests.fakes.cluster import open_cluster
+from tests.simulation.campaign.caller import HELLO, call, hello
 
 CLAIMED = ("warning", "two histories claimed")
 
@@ -30,7 +30,7 @@ async def test_a_former_life_that_asked_before_its_node_started_again_makes_no_t
         async with trio.open_nursery() as nursery:
             nursery.start_soon(cluster[1].start)
             answer = await caller.ask(hello(node=identity.node, incarnation=identity.incarnation))
-        assert isinstance(answer, wire.Refused)  # whoever it was may dial again
+        assert isinstance(answer, messages.Refused)  # whoever it was may dial again
         assert status(cluster[2].node)["two_histories"] == []
 
 
@@ -50,8 +50,8 @@ async def test_a_delta_that_tells_less_than_is_known_shows_two_histories_if_a_me
                 await joined_by_impostor(cluster)
             async with call(cluster, cluster[2]) as caller:
                 await caller.ask(HELLO)
-                await caller.ask(wire.Push(1, True, [Delta(HELLO.incarnation, 0, 3, {"x": 5})]))
-                await caller.ask(wire.Push(2, True, [Delta(HELLO.incarnation, 2, 4, {"x": 4})]))
+                await caller.ask(messages.Push(1, True, [Delta(HELLO.incarnation, 0, 3, {"x": 5})]))
+                await caller.ask(messages.Push(2, True, [Delta(HELLO.incarnation, 2, 4, {"x": 4})]))
                 assert cluster[2].node.value("x") == 5
                 await cluster[2].node.increment("y", 1)
                 shown = status(cluster[2].node)["two_histories"]
@@ -70,7 +70,7 @@ async def test_a_caller_with_an_identity_made_of_what_status_shows_raises_no_ala
                 identity = one.node.local.replica.identity
                 async with call(cluster, one) as caller:
                     await caller.ask(hello(node=identity.node, boot=boot, incarnation=identity.incarnation))
-                    await caller.send(wire.Beat())
+                    await caller.send(messages.Heartbeat())
                     await trio.sleep(1)
                 await one.node.increment("x", 1)
             assert status(one.node)["two_histories"] == []
@@ -90,7 +90,7 @@ async def test_a_caller_that_counts_under_a_nodes_incarnation_is_believed_if_it_
         impostor.hello = hello(retired=[life] if has_it else [])
         async with call(cluster, one) as caller:
             await caller.ask(hello(incarnation=life))
-            await caller.send(wire.Beat())
+            await caller.send(messages.Heartbeat())
             await cluster.eventually(lambda: retired(one) == (life,))
         await trio.sleep(1)
         assert linked(one, impostor.address)
@@ -104,7 +104,7 @@ async def test_a_refused_copy_makes_no_two_histories(autojump_clock: MockClock) 
             await cluster.converged("x", 1)
             identity = cluster[1].node.local.replica.identity
             past = {"node": identity.node, "incarnation": identity.incarnation, "digest": {identity.incarnation: 9}}
-            assert isinstance(await caller.ask(hello(**past)), wire.Refused)
+            assert isinstance(await caller.ask(hello(**past)), messages.Refused)
             assert status(cluster[2].node)["two_histories"] == []
     assert said(logs) == []
 

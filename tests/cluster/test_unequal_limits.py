@@ -4,11 +4,11 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from gcount.core import wire
-from gcount.core.counters import Delta
-from gcount.core.link import LEFT_PAUSE
-from tests.simulation.caller import HELLO, call, hello
-from tests.simulation.cluster import Host, open_cluster
+from gcount.core.protocol import messages
+from gcount.core.protocol.replication import LEFT_PAUSE
+from gcount.core.state.counters import Delta
+from tests.fakes.cluster import Host, open_cluster
+from tests.simulation.campaign.caller import HELLO, call, hello
 
 NAMES = [f"name-{number:03}" for number in range(200)]
 MINE = HELLO.incarnation
@@ -21,7 +21,7 @@ def filled(host: Host) -> bool:
 async def test_members_tell_more_names_than_clients_may_make(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gcount.core.replica.PUSH_CELLS", 0)
+    monkeypatch.setattr("gcount.core.state.replica.PUSH_CELLS", 0)
     async with open_cluster(2) as cluster:
         one, two = cluster.hosts
         two.max_counters = 5
@@ -48,7 +48,7 @@ async def test_a_node_with_more_names_than_its_limit_takes_known_ones_of_who_is_
         async with call(cluster, two) as caller:
             await caller.ask(hello(retired=[b"r" * 16]))
             known, new = Delta(MINE, 0, 1, {NAMES[0]: 7}), Delta(b"r" * 16, 0, 1, {"new": 7})
-            assert await caller.ask(wire.Push(1, True, [known, new])) == wire.Ack(1, {MINE: 1})
+            assert await caller.ask(messages.Push(1, True, [known, new])) == messages.Ack(1, {MINE: 1})
         assert (two.node.value(NAMES[0]), two.node.value("new")) == (8, 0)
 
 

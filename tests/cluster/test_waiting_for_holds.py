@@ -12,14 +12,13 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from gcount.cluster.local import Local
-from gcount.core.holds import MAX_HOLD
-from gcount.core.identity import Standing
-from gcount.core.records import Identity
-from gcount.core.replica import Replica
+from gcount.core.protocol.write_holds import MAX_HOLD
+from gcount.core.state.identity import Identity, IncarnationClaim
+from gcount.core.state.replica import Replica
 from gcount.errors import ReadUnavailable
-from gcount.metrics import Metrics
-from gcount.storage.commits import Committer
-from tests.simulation.cluster import open_cluster
+from gcount.observe.metrics import Metrics
+from gcount.storage.group_commit import Committer
+from tests.fakes.cluster import open_cluster
 
 NAMES = "abcd"
 TICK = 0.02  # seconds
@@ -30,7 +29,7 @@ steps = st.lists(st.tuples(st.sampled_from(["ask", "release"]), st.sampled_from(
 
 def make_local() -> Local:
     replica = Replica(Identity(bytes(16), bytes(16)), 1000)
-    return Local("", replica, cast(Committer, None), Standing(fresh=True), Random(0), Metrics())
+    return Local("", replica, cast(Committer, None), IncarnationClaim(fresh=True), Random(0), Metrics())
 
 
 @settings(max_examples=50, deadline=None)

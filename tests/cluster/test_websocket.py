@@ -13,13 +13,13 @@ import trio
 import trio.testing
 from prometheus_client import CollectorRegistry, Counter
 
-from gcount import sockets
-from gcount.cluster.conversation import Conversation
-from gcount.cluster.websocket import RECEIVE_BYTES, WebsocketLink
-from gcount.core import wire
-from gcount.core.frames import BINARY, CLOSE, PING, PONG, Frames
+from gcount.cluster.links.channel import Channel
+from gcount.cluster.links.websocket import RECEIVE_BYTES, WebsocketLink
 from gcount.core.limits import MAX_MESSAGE_BYTES
+from gcount.core.protocol import messages as wire
+from gcount.core.protocol.websocket_frames import BINARY, CLOSE, PING, PONG, Frames
 from gcount.errors import LinkClosed, ProtocolError
+from gcount.net import sockets
 from tests.harness.websocket import TEXT, frame
 
 PATIENCE = 30.0  # seconds
@@ -172,7 +172,7 @@ async def cancel_when(scope: trio.CancelScope, condition: Callable[[], bool]) ->
 
 @pytest.mark.parametrize("size", [1, 200, 100 * KIB])
 async def test_a_receive_that_is_cancelled_again_and_again_loses_nothing(size: int) -> None:
-    """Each comes to its first checkpoint and no further; `Conversation.receive_first` gives up four times."""
+    """Each comes to its first checkpoint and no further; `Channel.receive_first` gives up four times."""
     async with links() as (here, there), trio.open_nursery() as nursery:
         posted = [message(number, size) for number in range(60)]
 
@@ -199,11 +199,11 @@ async def test_a_message_that_has_come_is_not_lost_when_the_time_for_it_is_over(
     """The process was held up: each slice of a silence is over before what came with the last message is read."""
     counter = Counter("bytes", "Bytes.", ["peer", "direction"], registry=CollectorRegistry())
     async with links() as (here, there):
-        talk = Conversation(there, counter, "x")
+        talk = Channel(there, counter, "x")
         for number in range(50):
-            here.post(wire.encode(wire.Collect(number, "x", False)))
+            here.post(wire.encode(wire.ReadCells(number, "x", False)))
         for number in range(50):
-            assert await talk.receive() == wire.Collect(number, "x", False)
+            assert await talk.receive() == wire.ReadCells(number, "x", False)
             with pytest.raises(LinkClosed, match="silent"):
                 await talk.receive_first(0.0)
 

@@ -5,7 +5,7 @@ from unittest.mock import patch
 
 import pytest
 
-from gcount.core import columns
+from gcount.core.state import columns
 
 
 @pytest.fixture(scope="module", params=["dense", "either form"])

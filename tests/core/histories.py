@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from hypothesis import strategies as st
 
-from gcount.core.counters import Counters, Delta, Digest
+from gcount.core.state.counters import Counters, Delta, Digest
 
 NAMES = ("a", "b", "c", "d", "é" * 9, "f")
 

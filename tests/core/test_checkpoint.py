@@ -9,14 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gcount.core import checkpoint as room
-from gcount.core.checkpoint import Aside, Capture, Cells, Head, Record, encode_record
-from gcount.core.counters import Counters, Delta
-from gcount.core.membership import Membership
-from gcount.core.records import CHECKPOINT_MAGIC, Batch, Header, Identity
-from gcount.core.remains import Remains, rebuilt
-from gcount.core.replica import Replica
-from gcount.core.restore import Reader, Restore
+from gcount.core.format import checkpoint as room
+from gcount.core.format.checkpoint import Aside, Capture, Cells, Head, Record, encode_record
+from gcount.core.format.checkpoint_reader import Reader, Restore
+from gcount.core.format.checkpoint_salvage import CheckpointSalvage, rebuilt
+from gcount.core.format.log_records import CHECKPOINT_MAGIC, Header
+from gcount.core.state.batch import Batch
+from gcount.core.state.counters import Counters, Delta
+from gcount.core.state.identity import Identity
+from gcount.core.state.membership import Membership
+from gcount.core.state.replica import Replica
 from tests.core.histories import NAMES, History, incarnation, knowing, newer, three_histories
 
 ME = Identity(b"n" * 16, incarnation(1), (incarnation(8),))
@@ -105,7 +107,7 @@ def test_a_checkpoint_taken_while_commits_go_on_is_the_state_of_its_start_and_wi
 @given(st.integers(1, 300))
 def test_a_checkpoint_can_be_read_in_pieces_of_any_size(piece: int) -> None:
     replica = sample()
-    with patch("gcount.core.restore._LARGEST", 600), patch.object(room, "CELLS_A_RECORD", 8):
+    with patch("gcount.core.format.checkpoint_reader._LARGEST", 600), patch.object(room, "CELLS_A_RECORD", 8):
         data = encoded(Capture(replica, LIVE))
         again = restored(data, piece)
     list(again.counters.sum_up())
@@ -238,7 +240,7 @@ def test_what_is_left_of_a_damaged_checkpoint_is_true_and_claims_no_more_than_it
         data = encoded(Capture(truth, LIVE))
         kept_whole = kept_aside = 0
         for at, bad in every_flip(data):
-            replica = restored(rebuilt(Remains(bad), LIVE, 99))
+            replica = restored(rebuilt(CheckpointSalvage(bad), LIVE, 99))
             list(replica.counters.sum_up())
             missing = 0
             for who, version in truth.counters.digest().items():
@@ -264,7 +266,7 @@ def test_what_is_left_is_joined_once_others_have_filled_the_gap() -> None:
     with patch.object(room, "NAMES_A_RECORD", 1):
         data = encoded(Capture(replica, LIVE))
     bad = data.replace(b"\xa1b", b"\xa1c")  # the name of one counter
-    again = restored(rebuilt(Remains(bad), LIVE, 3))
+    again = restored(rebuilt(CheckpointSalvage(bad), LIVE, 3))
     list(again.counters.sum_up())
     assert again.counters.digest() == {}
     again.recover(Batch(3, [history.delta(2, 3)]))

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gcount.core import columns as room
-from gcount.core.checkpoint import Capture, Cells, encode_record
-from gcount.core.columns import SMALL, Column, Frozen
-from gcount.core.counters import Counters, Delta
-from gcount.core.records import Batch
-from gcount.core.replica import Replica
+from gcount.core.format.checkpoint import Capture, Cells, encode_record
+from gcount.core.state import columns as room
+from gcount.core.state.batch import Batch
+from gcount.core.state.columns import SMALL, Column, Frozen
+from gcount.core.state.counters import Counters, Delta
+from gcount.core.state.replica import Replica
 from tests.core.histories import incarnation
 from tests.core.test_checkpoint import LIVE, ME, encoded, restored
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gcount.core import columns as room
-from gcount.core.counters import Counters, Delta
+from gcount.core.state import columns as room
+from gcount.core.state.counters import Counters, Delta
 from tests.core.histories import (
     NAMES,
     History,

@@ -5,12 +5,12 @@ from unittest.mock import patch
 
 import pytest
 
-from gcount.core import link
-from gcount.core.counters import Counters, Delta
-from gcount.core.link import Pusher
-from gcount.core.records import Identity
-from gcount.core.transfer import OFFER_PAUSE_MOST, Transfer
-from gcount.core.wire import Ack, Push
+from gcount.core.protocol import replication
+from gcount.core.protocol.messages import Ack, Push
+from gcount.core.protocol.replication import DeltaSender
+from gcount.core.protocol.transfer import OFFER_PAUSE_MOST, Transfer
+from gcount.core.state.counters import Counters, Delta
+from gcount.core.state.identity import Identity
 from tests.core.histories import History, incarnation, knowing
 
 ME = Identity(b"n" * 16, incarnation(1))
@@ -24,7 +24,7 @@ class Giver:
         self.counters = (
             knowing([(History(ME.incarnation, [{"own": n} for n in range(own)]), own)]) if own else Counters()
         )
-        self.pusher = Pusher({}, 0.0, count(7).__next__, transfer, runs)
+        self.pusher = DeltaSender({}, 0.0, count(7).__next__, transfer, runs)
         self.now = 0.0
 
     def push(self) -> Push | None:
@@ -81,7 +81,7 @@ def test_a_run_that_the_peer_does_not_keep_is_offered_again_ever_more_rarely_and
 
 def test_what_is_given_back_goes_on_over_the_next_link() -> None:
     run = Delta(incarnation(9), 10, 20, {f"name-{n}": 1 for n in range(12)})
-    with patch.object(link, "PUSH_BYTES", 120):  # three names each
+    with patch.object(replication, "PUSH_BYTES", 120):  # three names each
         giver, sent = Giver([run]), dict[str, int]()
         for _ in range(2):
             push = giver.push()
@@ -101,7 +101,7 @@ def test_what_is_given_back_goes_on_over_the_next_link() -> None:
 @pytest.mark.parametrize("kept", [0, 2, 4])
 def test_what_is_given_back_begins_anew_where_the_peer_has_more_or_less_than_was_sent(kept: int) -> None:
     run = Delta(incarnation(9), 10, 20, {f"name-{n}": 1 for n in range(12)})
-    with patch.object(link, "PUSH_BYTES", 120):
+    with patch.object(replication, "PUSH_BYTES", 120):
         giver = Giver([run])
         for _ in range(3):
             push = giver.push()

@@ -4,7 +4,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gcount.core.counters import Delta
 from gcount.core.limits import (
     FRAME_BYTES,
     MAX_CLUSTER_BYTES,
@@ -17,8 +16,9 @@ from gcount.core.limits import (
     PUSH_BYTES,
     valid_name,
 )
-from gcount.core.membership import Membership
-from gcount.core.wire import Hello, Push, encode
+from gcount.core.protocol.messages import Hello, Push, encode
+from gcount.core.state.counters import Delta
+from gcount.core.state.membership import Membership
 
 GOOD = [
     "a",

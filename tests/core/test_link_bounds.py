@@ -5,14 +5,14 @@ from unittest.mock import patch
 
 import pytest
 
-from gcount.core import link as room
-from gcount.core.counters import Delta
 from gcount.core.limits import MAX_INCARNATIONS
-from gcount.core.link import LEFT_PAUSE, LEFT_PAUSE_MOST, Intake, Pusher
-from gcount.core.membership import Membership
-from gcount.core.records import Identity
-from gcount.core.replica import Replica
-from gcount.core.wire import Ack, Push
+from gcount.core.protocol import replication as room
+from gcount.core.protocol.messages import Ack, Push
+from gcount.core.protocol.replication import LEFT_PAUSE, LEFT_PAUSE_MOST, DeltaReceiver, DeltaSender
+from gcount.core.state.counters import Delta
+from gcount.core.state.identity import Identity
+from gcount.core.state.membership import Membership
+from gcount.core.state.replica import Replica
 from gcount.errors import ProtocolError
 from tests.core.histories import incarnation
 
@@ -34,7 +34,7 @@ def of_many_lives() -> Replica:
 @pytest.mark.parametrize(("cells", "lives"), [(1, 1), (2, 1), (3, 2), (4, 2), (100, LIVES)])
 def test_what_one_push_brings_in_all_is_bounded_and_the_next_one_brings_the_rest(cells: int, lives: int) -> None:
     """The peer keeps all of it aside until the last parcel."""
-    one, pusher, brought, now = of_many_lives(), Pusher({}, 0.0), list[int](), 0.0
+    one, pusher, brought, now = of_many_lives(), DeltaSender({}, 0.0), list[int](), 0.0
     with patch.object(room, "PUSH_CELLS", cells):
         while push := pusher.next_push(one.counters, one.identity, now):
             assert push.last
@@ -46,7 +46,7 @@ def test_what_one_push_brings_in_all_is_bounded_and_the_next_one_brings_the_rest
 
 
 def test_what_a_peer_left_is_offered_again_after_pauses_that_double_up_to_a_limit() -> None:
-    one, pusher, now, offered = of_many_lives(), Pusher({}, 0.0), 0.0, list[float]()
+    one, pusher, now, offered = of_many_lives(), DeltaSender({}, 0.0), 0.0, list[float]()
     for _ in range(6):
         while (push := pusher.next_push(one.counters, one.identity, now)) is None:
             now += LEFT_PAUSE / 4
@@ -59,7 +59,7 @@ def test_what_a_peer_left_is_offered_again_after_pauses_that_double_up_to_a_limi
 
 def test_what_a_peer_told_earlier_stays_true_when_it_tells_more() -> None:
     """It only tells what changed."""
-    one, pusher = of_many_lives(), Pusher({incarnation(1): 1}, 0.0)
+    one, pusher = of_many_lives(), DeltaSender({incarnation(1): 1}, 0.0)
     assert pusher.lag(one.counters) == LIVES - 1
     for number in range(2, LIVES + 1):
         pusher.learned({incarnation(number): 1})
@@ -68,7 +68,7 @@ def test_what_a_peer_told_earlier_stays_true_when_it_tells_more() -> None:
 
 
 def test_a_peer_that_claims_more_lives_than_there_can_be_is_let_go() -> None:
-    pusher = Pusher({}, 0.0)
+    pusher = DeltaSender({}, 0.0)
     pusher.learned(dict.fromkeys(MANY[:-1], 1))
     pusher.learned(dict.fromkeys(MANY[:-1], 2))
     with pytest.raises(ProtocolError, match=str(MAX_INCARNATIONS)):
@@ -77,7 +77,7 @@ def test_a_peer_that_claims_more_lives_than_there_can_be_is_let_go() -> None:
 
 def test_no_more_deltas_are_kept_aside_than_there_can_be_lives() -> None:
     """They may be empty, which no limit of cells bounds."""
-    intake = Intake(10, {}, Membership())
+    intake = DeltaReceiver(10, {}, Membership())
     assert intake.pushed(Push(1, False, [Delta(who, 0, 1, {}) for who in MANY[:-1]])) is None
     with pytest.raises(ProtocolError, match=f"{MAX_INCARNATIONS} deltas"):
         intake.pushed(Push(2, False, [Delta(MANY[-1], 0, 1, {})]))

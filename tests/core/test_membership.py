@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gcount.core.limits import MAX_MEMBERS, MAX_VERSION
-from gcount.core.membership import Membership, normalise_address, parse_actors, split_address
+from gcount.core.state.membership import Membership, normalise_address, parse_actors, split_address
 from gcount.errors import BadRequest
 
 addresses = st.sampled_from([f"{host}:{port}" for host in ("10.0.0.1", "[::1]", "host", "a.b") for port in (1, 7777)])

@@ -6,14 +6,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gcount.core import records
-from gcount.core.checkpoint import Capture
-from gcount.core.counters import Delta
+from gcount.core.format import log_records
+from gcount.core.format.checkpoint import Capture
+from gcount.core.format.checkpoint_reader import Restore
+from gcount.core.format.log_records import Header, Scan, encode_batch
 from gcount.core.limits import MAX_CELL, MAX_INCARNATIONS
-from gcount.core.membership import Membership
-from gcount.core.records import Header, Identity, Scan, encode_batch
-from gcount.core.replica import Replica
-from gcount.core.restore import Restore
+from gcount.core.state.counters import Delta
+from gcount.core.state.identity import Identity
+from gcount.core.state.membership import Membership
+from gcount.core.state.replica import Replica
 from gcount.errors import CounterLimitReached, PartLimitReached, Refusal
 from tests.core.histories import NAMES, History, histories, incarnation
 
@@ -425,7 +426,7 @@ def test_replaying_the_log_gives_the_durable_state(made: list[Step], peer: Histo
             one.abort()
             sealed = None
         elif kind == "commit" and sealed is not None:
-            with patch.object(records, "FRAME_BYTES", frame):
+            with patch.object(log_records, "FRAME_BYTES", frame):
                 log += encode_batch(sealed)
             one.commit()
             sealed = None

@@ -11,17 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gcount.core import link as links
-from gcount.core.counters import Delta, Digest
-from gcount.core.kept import KEEP, Kept
+from gcount.core.format.chunks import Assembly
 from gcount.core.limits import MAX_MEMBERS
-from gcount.core.link import Intake, Pusher
-from gcount.core.membership import Membership
-from gcount.core.parcels import Assembly, highest
-from gcount.core.records import Identity
-from gcount.core.replica import Replica
-from gcount.core.transfer import Transfer
-from gcount.core.wire import Ack, Push
+from gcount.core.protocol import replication as links
+from gcount.core.protocol.messages import Ack, Push
+from gcount.core.protocol.replication import DeltaReceiver, DeltaSender
+from gcount.core.protocol.suspended_transfers import KEEP, SuspendedTransfers
+from gcount.core.protocol.transfer import Transfer
+from gcount.core.state.counters import Delta, Digest, highest
+from gcount.core.state.identity import Identity
+from gcount.core.state.membership import Membership
+from gcount.core.state.replica import Replica
 from gcount.errors import ProtocolError
 from tests.core.histories import incarnation
 
@@ -67,10 +67,10 @@ class Under:
             self.pusher.acked(Ack(number, {}), 0.0)
             self.sent.append(self.push(self.pusher))
 
-    def over(self, digest: Digest, transfer: Transfer | None = None) -> Pusher:
-        return Pusher(digest, 0.0, lambda: next(self.ids), transfer)
+    def over(self, digest: Digest, transfer: Transfer | None = None) -> DeltaSender:
+        return DeltaSender(digest, 0.0, lambda: next(self.ids), transfer)
 
-    def push(self, pusher: Pusher) -> Push:
+    def push(self, pusher: DeltaSender) -> Push:
         push = pusher.next_push(self.sender.counters, self.sender.identity, 0.0)
         assert push is not None
         return push
@@ -79,7 +79,7 @@ class Under:
 def test_a_push_of_one_parcel_has_no_id_and_nothing_is_left_of_it() -> None:
     sender = replica(1)
     add(sender, "a")
-    pusher = Pusher({}, 0.0, lambda: 7)
+    pusher = DeltaSender({}, 0.0, lambda: 7)
     push = pusher.next_push(sender.counters, sender.identity, 0.0)
     assert push is not None
     assert (push.last, push.transfer) == (True, 0)
@@ -161,7 +161,7 @@ def test_nothing_is_left_of_a_transfer_that_the_peer_refused(small_parcels: None
 
 def test_a_sender_that_begins_anew_starts_an_assembly_of_its_own() -> None:
     for other in (0, 8):
-        intake = Intake(100, {}, NOBODY)
+        intake = DeltaReceiver(100, {}, NOBODY)
         intake.pushed(Push(1, False, [Delta(incarnation(1), 0, 2, {"a": 1})], transfer=7))
         intake.ack({})
         anew = [Delta(incarnation(1), 0, 2, {"b": 1})]
@@ -169,7 +169,7 @@ def test_a_sender_that_begins_anew_starts_an_assembly_of_its_own() -> None:
 
 
 def test_what_comes_on_a_link_after_another_took_over_is_never_taken_for_the_whole() -> None:
-    intake = Intake(100, {}, NOBODY)
+    intake = DeltaReceiver(100, {}, NOBODY)
     intake.pushed(Push(1, False, [Delta(incarnation(1), 0, 2, {"a": 1})], transfer=7))
     intake.ack({})
     assembly = intake.leave()
@@ -177,7 +177,7 @@ def test_what_comes_on_a_link_after_another_took_over_is_never_taken_for_the_who
     with pytest.raises(ProtocolError, match="taken over"):
         intake.pushed(Push(2, True, [Delta(incarnation(1), 0, 2, {"b": 1})], transfer=7))
     assert (intake.aside, list(intake.deltas()), intake.leave()) == (0, [], None)
-    over = Intake(100, {}, NOBODY, assembly)
+    over = DeltaReceiver(100, {}, NOBODY, assembly)
     assert over.aside == 1
     assert over.pushed(Push(1, True, [Delta(incarnation(1), 0, 2, {"b": 1})], transfer=7)) == [
         Delta(incarnation(1), 0, 2, {"a": 1, "b": 1})
@@ -186,7 +186,7 @@ def test_what_comes_on_a_link_after_another_took_over_is_never_taken_for_the_who
 
 def test_nothing_is_left_of_a_push_without_an_id_nor_of_a_whole_or_too_big_one() -> None:
     piece = [Delta(incarnation(1), 0, 2, {"a": 1})]
-    old, whole, big = (Intake(1, {}, NOBODY) for _ in range(3))
+    old, whole, big = (DeltaReceiver(1, {}, NOBODY) for _ in range(3))
     old.pushed(Push(1, False, piece))
     whole.pushed(Push(1, True, piece, transfer=7))
     big.pushed(Push(1, False, piece, transfer=7))
@@ -197,7 +197,7 @@ def test_nothing_is_left_of_a_push_without_an_id_nor_of_a_whole_or_too_big_one()
 
 
 def test_a_link_tells_what_it_was_brought_until_that_is_acknowledged() -> None:
-    intake, piece = Intake(9, {}, NOBODY), Delta(incarnation(1), 0, 2, {"a": 1})
+    intake, piece = DeltaReceiver(9, {}, NOBODY), Delta(incarnation(1), 0, 2, {"a": 1})
     for number, last in [(1, False), (2, True)]:
         intake.pushed(Push(number, last, [piece], transfer=7))
         assert highest(intake.deltas(), {incarnation(1), incarnation(2)}) == {incarnation(1): 2}
@@ -214,7 +214,7 @@ def assembly(transfer: int, cells: int = 1) -> Assembly:
 
 
 def test_what_is_kept_is_for_the_same_life_of_the_same_node_and_for_one_link() -> None:
-    kept, one = Kept(100), assembly(7)
+    kept, one = SuspendedTransfers(100), assembly(7)
     kept.keep(NODE, BOOT, one, 0.0)
     for node, boot, transfer in [(b"o" * 16, BOOT, 7), (NODE, b"o" * 16, 7), (NODE, BOOT, 8)]:
         assert kept.take(node, boot, transfer, 0.0) is None
@@ -223,7 +223,7 @@ def test_what_is_kept_is_for_the_same_life_of_the_same_node_and_for_one_link() -
 
 
 def test_another_life_of_a_node_drops_what_its_lives_before_had_left() -> None:
-    kept = Kept(100)
+    kept = SuspendedTransfers(100)
     for transfer, boot in enumerate([BOOT, b"1" * 16, b"2" * 16], 1):
         kept.keep(NODE, boot, assembly(transfer), 0.0)
     kept.keep(b"o" * 16, b"1" * 16, assembly(4), 0.0)
@@ -234,7 +234,7 @@ def test_another_life_of_a_node_drops_what_its_lives_before_had_left() -> None:
 
 
 def test_what_is_kept_is_bounded_in_time_number_and_cells_and_the_oldest_goes_first() -> None:
-    kept = Kept(100)
+    kept = SuspendedTransfers(100)
     kept.keep(NODE, BOOT, assembly(1), 0.0)
     kept.expire(KEEP - 0.1)
     assert len(kept) == 1
@@ -259,9 +259,9 @@ class Road:
 
     def __init__(self, sender: Replica, receiver: Replica, random: Random) -> None:
         self.sender, self.receiver, self.random = sender, receiver, random
-        self.kept, self.ids = Kept(1000), count(1)
+        self.kept, self.ids = SuspendedTransfers(1000), count(1)
         self.left: Transfer | None = None
-        self.half_open: Intake | None = None
+        self.half_open: DeltaReceiver | None = None
         self.lost = self.sent = self.needed = 0
         self.parcels = 0  # of the transfer that the receiver is in the midst of
         self.push: Push | None = None
@@ -275,7 +275,7 @@ class Road:
             return self.half_open.leave()
         return self.kept.take(NODE, BOOT, resumes, 0.0)
 
-    def keep(self, intake: Intake) -> None:
+    def keep(self, intake: DeltaReceiver) -> None:
         """The receiver notices that a link is lost."""
         found = intake.leave()
         if found is not None:
@@ -283,14 +283,14 @@ class Road:
 
     def dial(self) -> None:
         while self.random.random() < 0.2:  # the receiver says hello, which is lost
-            self.keep(Intake(1000, {}, NOBODY, self.find()))
+            self.keep(DeltaReceiver(1000, {}, NOBODY, self.find()))
         told, found = self.receiver.counters.digest(), self.find()
-        self.intake = Intake(1000, told, NOBODY, found)
+        self.intake = DeltaReceiver(1000, told, NOBODY, found)
         if self.left is not None and not self.left.goes_on(told, 0 if found is None else found.parcels):
             self.left = None
         if self.left is None:
             self.parcels = 0
-        self.pusher = Pusher(told, 0.0, lambda: next(self.ids), self.left)
+        self.pusher = DeltaSender(told, 0.0, lambda: next(self.ids), self.left)
         self.left, self.push, self.ack = None, None, None
 
     def step(self, now: float) -> None:

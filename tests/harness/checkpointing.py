@@ -14,7 +14,7 @@ from tests.harness.waiting import eventually
 _LAUNCHER = """#!{python} -P
 import sys
 sys.path.insert(0, {repository!r})
-from gcount.__main__ import main
+from gcount.cli.node import main
 from gcount.core import checkpoint
 from gcount.storage import checkpoints, log, progress
 log.SEGMENT_BYTES, checkpoints.FLOOR_BYTES, checkpoints.FACTOR = 8_000, 16_000, 0.0

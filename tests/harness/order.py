@@ -13,9 +13,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gcount.core import wire
-from gcount.core.counters import Delta
-from gcount.core.records import HEADER_BYTES, Scan, decode_header
+from gcount.core.format.log_records import HEADER_BYTES, Scan, decode_header
+from gcount.core.protocol import messages as wire
+from gcount.core.state.counters import Delta
 from tests.harness.strace import Call
 
 _UNFINISHED = ".new"
@@ -203,9 +203,9 @@ def _accepted(stream: Stream, requests: Stream) -> Iterator[Left]:
         offset = end + 4 + size
         if status == 101:
             asked_for = [one.what for one in _messages(requests, asked)]
-            names = {collect.round: collect.name for collect in asked_for if isinstance(collect, wire.Collect)}
+            names = {collect.round: collect.name for collect in asked_for if isinstance(collect, wire.ReadCells)}
             for left in _messages(stream, offset):
-                if isinstance(left.what, wire.Collected):
+                if isinstance(left.what, wire.CellsReply):
                     yield Left(left.at, Cells(names[left.what.round], left.what.cells))
                 else:
                     yield left
@@ -261,7 +261,7 @@ def _wrong(one: Left, durable: Durable) -> Iterator[str]:
             name = path.split("/")[2]
             if int(body) > durable.total(name, at):
                 yield f"{what.method} {path} was answered {int(body)}, durable were {durable.total(name, at)}"
-        case wire.Hello(digest=digest) | wire.Ack(digest=digest) | wire.Beaten(digest=digest):
+        case wire.Hello(digest=digest) | wire.Ack(digest=digest) | wire.HeartbeatAck(digest=digest):
             for incarnation, version in digest.items():
                 if version > durable.version(incarnation, at):
                     yield f"{type(what).__name__} tells version {version} of {incarnation.hex()}"

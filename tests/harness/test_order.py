@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from gcount.core import wire
-from gcount.core.counters import Delta
-from gcount.core.membership import Membership
-from gcount.core.records import Batch, Header, encode_batch
+from gcount.core.format.log_records import Header, encode_batch
+from gcount.core.protocol import messages
+from gcount.core.state.batch import Batch
+from gcount.core.state.counters import Delta
+from gcount.core.state.membership import Membership
 from tests.harness.order import Answer, Durable, departures, violations
 from tests.harness.strace import Call, parse, without
 from tests.harness.websocket import BINARY, frame, upgrade
@@ -75,41 +76,41 @@ def found(*lines: str) -> list[str]:
     return violations(departures(calls), Durable(calls, DIRECTORY))
 
 
-def link(message: wire.Message) -> list[str]:
+def link(message: messages.Message) -> list[str]:
     """The message on a link that this node dialled."""
-    return [send(DIALLED, upgrade("/link", "127.0.0.2")), send(DIALLED, frame(BINARY, wire.encode(message)))]
+    return [send(DIALLED, upgrade("/link", "127.0.0.2")), send(DIALLED, frame(BINARY, messages.encode(message)))]
 
 
-def accepted(message: wire.Message, asked: wire.Message) -> list[str]:
+def accepted(message: messages.Message, asked: messages.Message) -> list[str]:
     """The message on a link that this node accepted; what was asked before it came in two pieces."""
-    question = frame(BINARY, wire.encode(asked))
+    question = frame(BINARY, messages.encode(asked))
     return [
         receive(CALLER, upgrade("/link", "127.0.0.1")),
         send(CALLER, b"HTTP/1.1 101 \r\nupgrade: websocket\r\n\r\n"),
         receive(CALLER, question[:3]),
         receive(CALLER, question[3:]),
-        send(CALLER, frame(BINARY, wire.encode(message), masked=False)),
+        send(CALLER, frame(BINARY, messages.encode(message), masked=False)),
     ]
 
 
-def hello(version: int) -> wire.Hello:
-    return wire.Hello(wire.PROTOCOL, "", b"n" * 16, b"b" * 16, OWN, [], Membership(), {OWN: version})
+def hello(version: int) -> messages.Hello:
+    return messages.Hello(messages.PROTOCOL, "", b"n" * 16, b"b" * 16, OWN, [], Membership(), {OWN: version})
 
 
 TELLING = {
     "an answer": [ASKED, ANSWER],
     "a hello": link(hello(2)),
-    "a version in a push": link(wire.Push(1, True, [Delta(OWN, 1, 2, {"x": 3})])),
-    "a cell in a push": link(wire.Push(1, True, [Delta(OWN, 0, 1, {"x": 8})])),
-    "an acknowledgement": accepted(wire.Ack(1, {OWN: 2}), wire.Push(1, True, [])),
-    "a heartbeat": accepted(wire.Beaten({OWN: 2}), wire.Beat()),
-    "an answer to a read": accepted(wire.Collected(4, {OWN: 8}), wire.Collect(4, "x", False)),
+    "a version in a push": link(messages.Push(1, True, [Delta(OWN, 1, 2, {"x": 3})])),
+    "a cell in a push": link(messages.Push(1, True, [Delta(OWN, 0, 1, {"x": 8})])),
+    "an acknowledgement": accepted(messages.Ack(1, {OWN: 2}), messages.Push(1, True, [])),
+    "a heartbeat": accepted(messages.HeartbeatAck({OWN: 2}), messages.Heartbeat()),
+    "an answer to a read": accepted(messages.CellsReply(4, {OWN: 8}), messages.ReadCells(4, "x", False)),
 }
 HARMLESS = {
     "an answer": [ASKED, send(CLIENT, b"HTTP/1.1 503 \r\ncontent-length: 2\r\n\r\n8\n")],
     "a hello": link(hello(1)),
-    "a push": link(wire.Push(1, True, [Delta(OWN, 0, 1, {"x": 3})])),
-    "an answer to a read": accepted(wire.Collected(4, {OWN: 3}), wire.Collect(4, "x", False)),
+    "a push": link(messages.Push(1, True, [Delta(OWN, 0, 1, {"x": 3})])),
+    "an answer to a read": accepted(messages.CellsReply(4, {OWN: 3}), messages.ReadCells(4, "x", False)),
 }
 
 

@@ -16,7 +16,7 @@ from tests.harness.processes import LAUNCHER, REPOSITORY, Node, clean_environmen
 _AS_NOBODY = """
 import os, sys
 sys.path.insert(0, os.getcwd())
-from gcount.__main__ import main
+from gcount.cli.node import main
 if os.geteuid() == 0:
     os.setgroups([])
     os.setgid(65534)

@@ -12,12 +12,12 @@ import pytest
 import trio
 from trio_websocket import ConnectionClosed, WebSocketRequest, serve_websocket
 
-from gcount.core import wire
 from gcount.core.limits import ID_BYTES
+from gcount.core.protocol import messages
 from tests.harness.cluster import free_port, loopback_nodes, running, still_serves
 from tests.harness.processes import Node
 from tests.harness.waiting import eventually
-from tests.simulation.caller import hello
+from tests.simulation.campaign.caller import hello
 
 NAME = b"n" * 240
 LIMIT = 256  # open files of the node
@@ -51,12 +51,12 @@ class Stranger:
         try:
             await link.get_message()
             node, boot, incarnation = (os.urandom(ID_BYTES) for _ in range(3))
-            await link.send_message(wire.encode(hello(node=node, boot=boot, incarnation=incarnation)))
+            await link.send_message(messages.encode(hello(node=node, boot=boot, incarnation=incarnation)))
             self.links += 1
             self.most = max(self.most, self.links)
             while True:
-                if isinstance(wire.decode(await link.get_message()), wire.Beat):
-                    await link.send_message(wire.encode(wire.Beaten({})))
+                if isinstance(messages.decode(await link.get_message()), messages.Heartbeat):
+                    await link.send_message(messages.encode(messages.HeartbeatAck({})))
         except ConnectionClosed:
             pass
         finally:

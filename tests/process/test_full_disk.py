@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import trio
 
-from gcount.core import wire
-from gcount.core.counters import Delta
-from gcount.core.membership import Membership
+from gcount.core.protocol import messages
+from gcount.core.state.counters import Delta
+from gcount.core.state.membership import Membership
 from tests.harness.cluster import (
     configure,
     consistent_values_are,
@@ -26,7 +26,7 @@ from tests.harness.waiting import eventually
 from tests.harness.websocket import BINARY, frame, open_link
 
 
-async def answer_to(stream: trio.SocketStream, push: bytes) -> wire.Ack:
+async def answer_to(stream: trio.SocketStream, push: bytes) -> messages.Ack:
     """What answers a push on a raw link; the hello before it is passed over."""
     await stream.send_all(frame(BINARY, push))
     received = b""
@@ -34,9 +34,9 @@ async def answer_to(stream: trio.SocketStream, push: bytes) -> wire.Ack:
         while len(received) >= 2 and len(received) >= 2 + received[1]:
             assert received[0] == 0x80 | BINARY, f"no message: {received!r}"
             assert received[1] < 126, "the answers are short"
-            message = wire.decode(received[2 : 2 + received[1]])
+            message = messages.decode(received[2 : 2 + received[1]])
             received = received[2 + received[1] :]
-            if isinstance(message, wire.Ack):
+            if isinstance(message, messages.Ack):
                 assert not received, "nothing follows without a question"
                 return message
         data = await stream.receive_some(65536)
@@ -122,10 +122,10 @@ async def test_a_push_to_a_full_disk_is_refused_with_the_reason_and_taken_on_the
 ) -> None:
     node = Node(1, "127.0.0.1", free_port(["127.0.0.1"]), disk.path / "data", log_dir=tmp_path)
     caller, incarnation = b"c" * 16, b"i" * 16
-    hello = wire.Hello(wire.PROTOCOL, "", caller, b"b" * 16, incarnation, [], Membership(), {})
+    hello = messages.Hello(messages.PROTOCOL, "", caller, b"b" * 16, incarnation, [], Membership(), {})
 
     def push(number: int) -> bytes:
-        return wire.encode(wire.Push(number, True, [Delta(incarnation, 0, 1, {LONG: 7})]))
+        return messages.encode(messages.Push(number, True, [Delta(incarnation, 0, 1, {LONG: 7})]))
 
     async with running(node):
         disk.fill()
@@ -133,7 +133,7 @@ async def test_a_push_to_a_full_disk_is_refused_with_the_reason_and_taken_on_the
         stream = await open_link(node.address)
         try:
             with trio.fail_after(10):
-                await stream.send_all(frame(BINARY, wire.encode(hello)))
+                await stream.send_all(frame(BINARY, messages.encode(hello)))
                 answer = await answer_to(stream, push(1))
                 assert "full" in answer.refused
                 assert incarnation not in answer.digest, "it claims to have what it refused"

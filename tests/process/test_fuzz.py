@@ -13,13 +13,13 @@ import trio
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from gcount.core import wire
-from gcount.core.counters import Delta
-from gcount.core.membership import Membership
+from gcount.core.protocol import messages
+from gcount.core.state.counters import Delta
+from gcount.core.state.membership import Membership
 from tests.harness.cluster import loopback_nodes, revive, running, serving, still_serves
 from tests.harness.processes import Node
 from tests.harness.websocket import BINARY, frame, open_link
-from tests.simulation.caller import HELLO
+from tests.simulation.campaign.caller import HELLO
 
 FUZZ = settings(
     max_examples=300,
@@ -186,7 +186,7 @@ def test_no_frames_after_a_hello_are_worth_a_traceback(pair: list[Node], tail: l
         pair[0].mark()
         stream = await open_link(pair[0].address)
         try:
-            await stream.send_all(frame(BINARY, wire.encode(HELLO)) + b"".join(tail))
+            await stream.send_all(frame(BINARY, messages.encode(HELLO)) + b"".join(tail))
             with trio.move_on_after(0.05):
                 await stream.receive_some(65536)
         except trio.BrokenResourceError:
@@ -260,24 +260,26 @@ async def test_any_json_as_a_config_is_200_or_400_and_leaves_a_membership_that_s
 
 
 FLOODS = {
-    "questions": [wire.Collect(1, "x" * 200, True)] * 200,
-    "heartbeats": [wire.Beat()] * 2000,
-    "releases": [wire.Release("y" * 200)] * 200,
+    "questions": [messages.ReadCells(1, "x" * 200, True)] * 200,
+    "heartbeats": [messages.Heartbeat()] * 2000,
+    "releases": [messages.Release("y" * 200)] * 200,
 }
 
 
 @pytest.mark.parametrize("flood", FLOODS.values(), ids=FLOODS)
 async def test_a_link_that_asks_without_end_and_never_reads_costs_bounded_memory(
-    pair: list[Node], flood: list[wire.Message]
+    pair: list[Node], flood: list[messages.Message]
 ) -> None:
     """The node stops reading, or hangs up; it does not collect what it is sent."""
     await revive(pair)
     before, highest = pair[0].resident_bytes(), 0
-    data = b"".join(frame(BINARY, wire.encode(message)) for message in flood)
+    data = b"".join(frame(BINARY, messages.encode(message)) for message in flood)
     stream = await open_link(pair[0].address)
     cells = [Delta(HELLO.incarnation, 0, 1, {"x" * 200: 1})]
     try:
-        await stream.send_all(frame(BINARY, wire.encode(HELLO)) + frame(BINARY, wire.encode(wire.Push(1, True, cells))))
+        await stream.send_all(
+            frame(BINARY, messages.encode(HELLO)) + frame(BINARY, messages.encode(messages.Push(1, True, cells)))
+        )
         with trio.move_on_after(4):
             while True:
                 await stream.send_all(data)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import click
 
-from tests.simulation.campaign import Summary, remember, remembered, run_many
+from tests.simulation.campaign.run import CATALOG, Result, run_seed
+from tests.simulation.campaign.seeds import Summary, remember, remembered, run_many
 from tests.simulation.mutants import MUTANTS, planted
-from tests.simulation.run import CATALOG, Result, run_seed
 
 
 @click.command(context_settings={"max_content_width": 110})

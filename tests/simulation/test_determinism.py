@@ -9,9 +9,9 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from tests.simulation.cluster import open_cluster
-from tests.simulation.process import Processes, within
-from tests.simulation.run import run_seed
+from tests.fakes.cluster import open_cluster
+from tests.fakes.process import Processes, within
+from tests.simulation.campaign.run import run_seed
 
 ROOT = Path(__file__).resolve().parents[2]
 

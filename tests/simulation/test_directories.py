@@ -3,9 +3,9 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from tests.simulation.cluster import SimCluster, open_cluster, replayed
-from tests.simulation.directories import only_outside
-from tests.simulation.disk import SimDisk
+from tests.fakes.cluster import SimCluster, open_cluster, replayed
+from tests.fakes.disk import SimDisk
+from tests.simulation.faults.directories import only_outside
 
 
 @asynccontextmanager

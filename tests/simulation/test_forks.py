@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from gcount.core.counters import Delta
-from gcount.core.membership import Membership
-from gcount.core.records import Identity
-from tests.simulation.history import Final, Forked, History, Increment, Stored
+from gcount.core.state.counters import Delta
+from gcount.core.state.identity import Identity
+from gcount.core.state.membership import Membership
+from tests.simulation.campaign.history import Final, Forked, History, Increment, Stored
 from tests.simulation.laws import agreement, forks, survival
 
 LIFE, NODE = b"l" * 16, b"n" * 16

@@ -4,8 +4,8 @@ from itertools import chain
 
 import pytest
 
+from tests.simulation.campaign.run import run_seed
 from tests.simulation.mutants import MUTANTS, planted
-from tests.simulation.run import run_seed
 
 CI_SEEDS = range(150)
 KNOWN_TO_CATCH: dict[str, tuple[int, ...]] = {

@@ -6,10 +6,10 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from gcount.cluster.transport import Link
+from gcount.cluster.links.transport import Link
 from gcount.errors import LinkClosed
-from tests.simulation.cluster import SimCluster, address_of, open_cluster
-from tests.simulation.names import Names
+from tests.fakes.cluster import SimCluster, address_of, open_cluster
+from tests.fakes.names import Names
 
 ONE, TWO, THREE = (address_of(number) for number in (1, 2, 3))
 

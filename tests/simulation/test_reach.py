@@ -11,19 +11,20 @@ from unittest.mock import patch
 
 import pytest
 
-from gcount.cluster import acceptor, peer
-from gcount.cluster.acceptor import _Accepted
-from gcount.cluster.peer import Peer
-from gcount.core import coalesce, columns
-from gcount.core.coalesce import Coalescer
-from gcount.core.framing import MARK
-from gcount.core.link import Pusher
-from gcount.core.restore import Reader
+from gcount.cluster.links import acceptor, peer
+from gcount.cluster.links.acceptor import _Accepted
+from gcount.cluster.links.peer import Peer
+from gcount.core.format import replay_merge
+from gcount.core.format.checkpoint_reader import Reader
+from gcount.core.format.frames import MARK
+from gcount.core.format.replay_merge import Coalescer
+from gcount.core.protocol.replication import DeltaSender
+from gcount.core.state import columns
 from gcount.storage import log
-from tests.simulation import run
-from tests.simulation.disk import SimDisk
-from tests.simulation.history import History, Waited
-from tests.simulation.run import run_seed
+from tests.fakes.disk import SimDisk
+from tests.simulation.campaign import run
+from tests.simulation.campaign.history import History, Waited
+from tests.simulation.campaign.run import run_seed
 
 SEEDS = range(16)
 SEAMS = {
@@ -72,7 +73,7 @@ def counted(reached: Counter[str]) -> Iterator[None]:
         reached["a whole pass over a column"] += version > 0
 
     def flushed(coalescer: Coalescer) -> None:
-        reached["a flush in the midst of a replay"] += coalescer._cells > coalesce.MOST_CELLS
+        reached["a flush in the midst of a replay"] += coalescer._cells > replay_merge.MOST_CELLS
 
     def posted(member: Peer) -> None:
         waiting = member._talk.unsent if member._talk is not None else 0
@@ -102,7 +103,7 @@ def counted(reached: Counter[str]) -> Iterator[None]:
         return await original_run(self, operation, brief=brief, aside=aside)
 
     with (
-        looking(Pusher, "next_push", pushed),
+        looking(DeltaSender, "next_push", pushed),
         looking(log, "encode_batch", encoded),
         looking(columns, "_newer", searched),
         before(Coalescer, "flush", flushed),

@@ -4,15 +4,15 @@ from random import Random
 
 import pytest
 
-from gcount.core.records import HEADER_BYTES
-from gcount.storage.repair import repair
-from gcount.storage.verify import survey
-from tests.simulation.cluster import open_cluster
-from tests.simulation.disk import SimDisk
-from tests.simulation.history import Stored
-from tests.simulation.laws.shelves import Shelves
-from tests.simulation.recorder import LogReader
-from tests.simulation.rot import batches_in, left_of, rotten, some_hits
+from gcount.core.format.log_records import HEADER_BYTES
+from gcount.storage.inspect.repair import repair
+from gcount.storage.inspect.survey import survey
+from tests.fakes.cluster import open_cluster
+from tests.fakes.disk import SimDisk
+from tests.simulation.campaign.history import Stored
+from tests.simulation.campaign.recorder import LogReader
+from tests.simulation.faults.rot import batches_in, left_of, rotten, some_hits
+from tests.simulation.laws.durable_state import Shelves
 
 NAME = "00000001.log"
 

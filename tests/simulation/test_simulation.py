@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.simulation.campaign import run_many
-from tests.simulation.run import run_seed
-from tests.simulation.scenario import FAULTS, INCREMENTS, READS
+from tests.simulation.campaign.run import run_seed
+from tests.simulation.campaign.scenario import FAULTS, INCREMENTS, READS
+from tests.simulation.campaign.seeds import run_many
 
 SECONDS = float(os.environ.get("GCOUNT_SIMULATE_SECONDS", "60"))
 FIRST = int(os.environ.get("GCOUNT_SIMULATE_FROM", "0"))

@@ -8,18 +8,18 @@ from contextlib import asynccontextmanager
 import pytest
 import trio
 
-from gcount.core import checkpoint as core_room
-from gcount.core.counters import Counters
-from gcount.core.replica import Replica
-from gcount.metrics import Metrics
+from gcount.core.format import checkpoint as core_room
+from gcount.core.state.counters import Counters
+from gcount.core.state.replica import Replica
+from gcount.observe.metrics import Metrics
 from gcount.storage import checkpoints as room
 from gcount.storage import log as log_room
 from gcount.storage.checkpoints import SUFFIX, Checkpoints
 from gcount.storage.disk import Disk
 from gcount.storage.log import UNFINISHED, Log
 from gcount.storage.recovery import recover
-from tests.simulation.disk import SimDisk
-from tests.storage.stores import ME, sim_disk
+from tests.fakes.disk import SimDisk
+from tests.storage.commit_store import ME, sim_disk
 
 NAMES = [f"n{number}" for number in range(40)]
 

@@ -9,10 +9,10 @@ import pytest
 import trio
 import trio.testing
 
-from gcount.core.counters import Delta
+from gcount.core.state.counters import Delta
 from gcount.errors import DiskFull, PartLimitReached, Refusal
-from tests.simulation.disk import SimDisk
-from tests.storage.stores import Store, replayed, run_simulated, running, sim_disk
+from tests.fakes.disk import SimDisk
+from tests.storage.commit_store import Store, replayed, run_simulated, running, sim_disk
 
 BIG = 2**64 - 1
 

@@ -10,21 +10,21 @@ import trio
 from structlog.testing import capture_logs
 from trio.testing import MockClock
 
-from gcount.core import checkpoint as core_room
-from gcount.core.columns import Frozen
-from gcount.core.counters import Counters
-from gcount.core.replica import Replica
+from gcount.core.format import checkpoint as core_room
+from gcount.core.state.columns import Frozen
+from gcount.core.state.counters import Counters
+from gcount.core.state.replica import Replica
 from gcount.errors import DiskFailed, DiskFull
+from gcount.observe import progress
 from gcount.storage import checkpoints as room
 from gcount.storage import log as log_room
-from gcount.storage import progress
 from gcount.storage.checkpoints import checkpoint_name
+from gcount.storage.inspect.survey import survey
 from gcount.storage.log import segment_name
-from gcount.storage.verify import survey
-from tests.simulation.disk import SimulatedCrash
-from tests.simulation.process import until
+from tests.fakes.disk import SimulatedCrash
+from tests.fakes.process import until
 from tests.storage.checkpointed import NAMES, Store, files, make_small, opened, segments, writing, written
-from tests.storage.stores import ME, contents, sim_disk
+from tests.storage.commit_store import ME, contents, sim_disk
 
 
 @pytest.fixture(autouse=True)

@@ -3,13 +3,14 @@
 import pytest
 from trio.testing import MockClock
 
-from gcount.core.records import HEADER_BYTES, Batch, decode_header, encode_batch
+from gcount.core.format.log_records import HEADER_BYTES, decode_header, encode_batch
+from gcount.core.state.batch import Batch
 from gcount.errors import LogDamaged
 from gcount.storage import log as room
+from gcount.storage.inspect.survey import survey
 from gcount.storage.log import segment_name
-from gcount.storage.verify import survey
-from tests.simulation.disk import SimDisk
-from tests.storage.stores import contents, filled, opened, sim_disk
+from tests.fakes.disk import SimDisk
+from tests.storage.commit_store import contents, filled, opened, sim_disk
 
 FIRST = segment_name(1)
 

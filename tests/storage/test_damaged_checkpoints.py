@@ -8,17 +8,17 @@ from contextlib import suppress
 import pytest
 from trio.testing import MockClock
 
-from gcount.core import checkpoint as core_room
-from gcount.core.framing import FRAME_HEAD_BYTES, read_frame
-from gcount.core.records import HEADER_BYTES
+from gcount.core.format import checkpoint as core_room
+from gcount.core.format.frames import FRAME_HEAD_BYTES, read_frame
+from gcount.core.format.log_records import HEADER_BYTES
 from gcount.errors import Busy, LogDamaged, Unreadable
 from gcount.storage.checkpoints import SUFFIX, checkpoint_name
-from gcount.storage.findings import ASIDE
+from gcount.storage.inspect.corruption import ASIDE
+from gcount.storage.inspect.survey import LOOKS, survey
 from gcount.storage.log import segment_name, sequence_of
-from gcount.storage.verify import LOOKS, survey
-from tests.simulation.disk import SimDisk, SimulatedCrash
+from tests.fakes.disk import SimDisk, SimulatedCrash
 from tests.storage.checkpointed import NAMES, Store, files, make_small, opened, segments, written
-from tests.storage.stores import ME, contents, sim_disk
+from tests.storage.commit_store import ME, contents, sim_disk
 from tests.storage.written import mend
 
 

@@ -16,8 +16,8 @@ from trio.testing import MockClock
 from gcount.errors import DirectoryInUse, DiskFailed
 from gcount.storage import locking
 from gcount.storage.disk import RealDisk
-from tests.simulation.disk import SimDisk, SimulatedCrash
-from tests.storage.stores import sim_disk
+from tests.fakes.disk import SimDisk, SimulatedCrash
+from tests.storage.commit_store import sim_disk
 
 HOLDER = """
 import sys

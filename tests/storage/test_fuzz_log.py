@@ -12,14 +12,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gcount.core.counters import Delta
-from gcount.core.framing import MARK
-from gcount.core.records import Batch, Header, encode_batch
+from gcount.core.format.frames import MARK
+from gcount.core.format.log_records import Header, encode_batch
+from gcount.core.state.batch import Batch
+from gcount.core.state.counters import Delta
 from gcount.errors import LogDamaged
 from gcount.storage import log as room
 from gcount.storage.log import segment_name
-from tests.simulation.disk import SimDisk
-from tests.storage.stores import ME, contents, filled, opened, replayed, run_simulated, sim_disk
+from tests.fakes.disk import SimDisk
+from tests.storage.commit_store import ME, contents, filled, opened, replayed, run_simulated, sim_disk
 
 FUZZ = settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 MEGABYTE = 1 << 20

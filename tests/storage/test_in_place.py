@@ -13,13 +13,13 @@ from trio.testing import MockClock
 
 from gcount.errors import DiskFailed, NotInPlace, leaves
 from gcount.storage.checkpoints import Checkpoints
-from gcount.storage.commits import LOOK_AFTER
 from gcount.storage.disk import RealDisk
+from gcount.storage.group_commit import LOOK_AFTER
 from gcount.storage.log import segment_name
-from tests.simulation.disk import SimDisk
+from tests.fakes.disk import SimDisk
 from tests.storage.checkpointed import Store, make_small
 from tests.storage.checkpointed import opened as opened_store
-from tests.storage.stores import ME, batch, filled, opened, replayed, running, sim_disk
+from tests.storage.commit_store import ME, batch, filled, opened, replayed, running, sim_disk
 
 FIRST = segment_name(1)
 LOST = "was deleted, moved or replaced under the running node, which acknowledges nothing any more"

@@ -8,13 +8,13 @@ import pytest
 from structlog.testing import capture_logs
 from trio.testing import MockClock
 
-from gcount.core.records import HEADER_BYTES, Header
+from gcount.core.format.log_records import HEADER_BYTES, Header
 from gcount.errors import DiskFailed, DiskFull
+from gcount.observe import progress
 from gcount.storage import log as room
-from gcount.storage import progress
 from gcount.storage.disk import Disk, RealDisk
 from gcount.storage.log import segment_name
-from tests.storage.stores import ME, batch, contents, filled, opened, sim_disk
+from tests.storage.commit_store import ME, batch, contents, filled, opened, sim_disk
 
 FIRST = segment_name(1)
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import pytest
 from trio.testing import MockClock
 
-from gcount.core.records import HEADER_BYTES, Batch, Header, encode_batch
+from gcount.core.format.log_records import HEADER_BYTES, Header, encode_batch
+from gcount.core.state.batch import Batch
 from gcount.errors import DiskFailed, LogDamaged, NotRepairable
 from gcount.storage import log as log_room
-from gcount.storage.findings import ASIDE
+from gcount.storage.inspect.corruption import ASIDE
+from gcount.storage.inspect.survey import MAX_MISSING, survey
 from gcount.storage.log import segment_name
-from gcount.storage.verify import MAX_MISSING, survey
-from tests.simulation.disk import SimDisk
-from tests.storage.stores import ME, batch, contents, filled, opened, sim_disk
+from tests.fakes.disk import SimDisk
+from tests.storage.commit_store import ME, batch, contents, filled, opened, sim_disk
 from tests.storage.written import BLANK, ids, mend, recovered
 
 
@@ -200,7 +201,7 @@ async def test_what_no_rot_explains_is_refused_and_nothing_is_changed(
         disk.poke(segment_name(3), two)
     elif kind == "newer":
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("gcount.core.records.FORMAT", 2)
+            patch.setattr("gcount.core.format.log_records.FORMAT", 2)
             disk.poke(segment_name(2), Header(BLANK.node, BLANK.incarnation, 2, 1).encode() + two[HEADER_BYTES:])
     elif kind == "far away":
         disk.poke(segment_name(MAX_MISSING + 100), two)

@@ -9,14 +9,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gcount.core.counters import Counters
-from gcount.core.records import HEADER_BYTES, Batch
+from gcount.core.format.log_records import HEADER_BYTES
+from gcount.core.state.batch import Batch
+from gcount.core.state.counters import Counters
 from gcount.errors import LogDamaged
-from gcount.storage.findings import ASIDE
-from gcount.storage.verify import holds_log, survey
+from gcount.storage.inspect.corruption import ASIDE
+from gcount.storage.inspect.survey import holds_log, survey
 from tests.core.histories import NAMES, knowing
-from tests.simulation.disk import SimDisk, SimulatedCrash
-from tests.storage.stores import contents, run_simulated
+from tests.fakes.disk import SimDisk, SimulatedCrash
+from tests.storage.commit_store import contents, run_simulated
 from tests.storage.written import Written, mend, recovered, write
 
 ROTTEN = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])

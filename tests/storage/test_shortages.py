@@ -14,18 +14,18 @@ import trio
 from structlog.testing import capture_logs
 from trio.testing import MockClock
 
-from gcount.core.records import HEADER_BYTES
+from gcount.core.format.log_records import HEADER_BYTES
 from gcount.errors import DiskFailed, DiskFull
 from gcount.storage import checkpoints as checkpoints_room
 from gcount.storage import log as room
 from gcount.storage.checkpoints import RETRY
-from gcount.storage.commits import PROBE_AFTER
 from gcount.storage.disk import SHORTAGES, RealDisk
+from gcount.storage.group_commit import PROBE_AFTER
 from gcount.storage.log import segment_name
-from tests.simulation.disk import SimDisk
-from tests.simulation.process import until
+from tests.fakes.disk import SimDisk
+from tests.fakes.process import until
 from tests.storage.checkpointed import Store, files, make_small, written
-from tests.storage.stores import ME, batch, contents, filled, opened, running, sim_disk
+from tests.storage.commit_store import ME, batch, contents, filled, opened, running, sim_disk
 
 FIRST = segment_name(1)
 SCARCE = pytest.mark.parametrize("error", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])

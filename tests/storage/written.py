@@ -9,17 +9,19 @@ from random import Random
 
 import pytest
 
-from gcount.core.counters import Delta
-from gcount.core.membership import Membership
-from gcount.core.records import HEADER_BYTES, Batch, Identity, encode_batch
-from gcount.core.replica import Replica
+from gcount.core.format.log_records import HEADER_BYTES, encode_batch
+from gcount.core.state.batch import Batch
+from gcount.core.state.counters import Delta
+from gcount.core.state.identity import Identity
+from gcount.core.state.membership import Membership
+from gcount.core.state.replica import Replica
 from gcount.storage import log as log_room
+from gcount.storage.inspect.repair import repair
+from gcount.storage.inspect.survey import survey
 from gcount.storage.log import Log
-from gcount.storage.repair import repair
-from gcount.storage.verify import survey
 from tests.core.histories import NAMES, History, knowing
-from tests.simulation.disk import SimDisk
-from tests.storage.stores import contents, run_simulated, sim_disk
+from tests.fakes.disk import SimDisk
+from tests.storage.commit_store import contents, run_simulated, sim_disk
 
 BLANK = Identity(bytes(16), bytes(16))
 

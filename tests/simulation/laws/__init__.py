@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from tests.simulation.history import History
+from tests.simulation.campaign.history import History
 from tests.simulation.laws import (
     agreement,
     alone,

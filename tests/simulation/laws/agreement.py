@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 
-from gcount.core.counters import Digest
-from tests.simulation.history import Final, History
-from tests.simulation.laws.shelves import at_the_end
+from gcount.core.state.counters import Digest
+from tests.simulation.campaign.history import Final, History
+from tests.simulation.laws.durable_state import at_the_end
 
 
 def violations(history: History) -> Iterator[str]:

@@ -15,11 +15,11 @@ from collections import defaultdict
 from collections.abc import Iterator
 from math import inf
 
-from gcount.node import EMPTY_WAIT
+from gcount.node.node import EMPTY_WAIT
 from tests.harness import linearizable
 from tests.harness.linearizable import Read, Write
-from tests.simulation.history import PLAIN, History, Increment, Query, Repaired
-from tests.simulation.laws.shelves import Shelves
+from tests.simulation.campaign.history import PLAIN, History, Increment, Query, Repaired
+from tests.simulation.laws.durable_state import Shelves
 
 EXACT = 1e-6  # seconds
 

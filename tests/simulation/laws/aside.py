@@ -2,7 +2,7 @@
 
 - A repair keeps all that the rot has left, and every mention of the node's former lives.
 - What a node claims of a version is all that the owner had at it, and exactly that. Only the one delta that closes a
-  gap makes a later version of what is left (see gcount/cluster/closing.py); from then on that is what the owner had.
+  gap makes a later version of what is left (see gcount/cluster/gap_closer.py); from then on that is what the owner had.
 - What is aside counts once the gap before it is filled or closed, and a checkpoint carries along what was by its start.
 - When all is well again nothing is aside, but for what docs/architecture.md leaves to wait ("Closing a gap"): runs of
   other nodes' incarnations, and of own ones whose every mention as one was lost; they wait for somebody who has what is
@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gcount.core.counters import Delta
-from tests.simulation.history import Claimed, Entry, Final, History, Repaired, Stored
-from tests.simulation.laws.shelves import Shelves
+from gcount.core.state.counters import Delta
+from tests.simulation.campaign.history import Claimed, Entry, Final, History, Repaired, Stored
+from tests.simulation.laws.durable_state import Shelves
 
 
 def violations(history: History) -> Iterator[str]:

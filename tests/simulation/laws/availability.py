@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import inf
 
-from tests.simulation.history import History, Increment, Life
+from tests.simulation.campaign.history import History, Increment, Life
 from tests.simulation.laws.refusals import JUDGED
 
 HOLD = 0.25

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-from gcount.core.counters import Delta
-from tests.simulation.history import Claimed, History
-from tests.simulation.laws.shelves import Shelves
+from gcount.core.state.counters import Delta
+from tests.simulation.campaign.history import Claimed, History
+from tests.simulation.laws.durable_state import Shelves
 
 
 def violations(history: History) -> Iterator[str]:

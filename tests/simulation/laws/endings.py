@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gcount.errors import DiskFailed, LogDamaged
-from tests.simulation.disk import SimulatedCrash
-from tests.simulation.history import History
+from tests.fakes.disk import SimulatedCrash
+from tests.simulation.campaign.history import History
 
 START_WITHIN = 1.5  # seconds of a node whose disk works
 EXPLAINS: dict[str, tuple[type[BaseException], ...]] = {

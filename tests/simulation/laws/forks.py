@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tests.simulation.history import History
-from tests.simulation.laws.shelves import Shelves, at_the_end
+from tests.simulation.campaign.history import History
+from tests.simulation.laws.durable_state import Shelves, at_the_end
 
 SAID = False
 """Whether a fork that could be seen has to be said; to be True as soon as nodes say it."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tests.simulation.history import History
+from tests.simulation.campaign.history import History
 
 WITHIN = 2.0
 RELAYED_WITHIN = 5.0

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
-from gcount.core.counters import Digest
-from tests.simulation.history import Forgot, History, Repaired, Waited
-from tests.simulation.laws.shelves import Shelves, host_of
+from gcount.core.state.counters import Digest
+from tests.simulation.campaign.history import Forgot, History, Repaired, Waited
+from tests.simulation.laws.durable_state import Shelves, host_of
 
 
 def violations(history: History) -> Iterator[str]:

@@ -13,8 +13,8 @@ from math import inf
 from gcount.cluster.members import SELF_VALID
 from tests.harness import linearizable
 from tests.harness.linearizable import Read, Write
-from tests.simulation.history import PLAIN, History
-from tests.simulation.laws.shelves import at_the_end
+from tests.simulation.campaign.history import PLAIN, History
+from tests.simulation.laws.durable_state import at_the_end
 
 
 def violations(history: History) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tests.simulation.history import History
+from tests.simulation.campaign.history import History
 
 
 def violations(history: History) -> Iterator[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator
 
-from tests.simulation.history import History
+from tests.simulation.campaign.history import History
 
 
 def violations(history: History) -> Iterator[str]:

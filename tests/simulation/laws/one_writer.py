@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gcount.core.counters import Delta
-from tests.simulation.history import History, Stored
-from tests.simulation.laws.shelves import Shelves
+from gcount.core.state.counters import Delta
+from tests.simulation.campaign.history import History, Stored
+from tests.simulation.laws.durable_state import Shelves
 
 
 def violations(history: History) -> Iterator[str]:

@@ -12,9 +12,9 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 
 from gcount.errors import CounterLimitReached
-from tests.simulation.history import History, Increment, Repaired, Stored
-from tests.simulation.laws.shelves import Shelves
-from tests.simulation.limits import FEW_LIVES, SPARE_LIVES
+from tests.simulation.campaign.history import History, Increment, Repaired, Stored
+from tests.simulation.campaign.limits import FEW_LIVES, SPARE_LIVES
+from tests.simulation.laws.durable_state import Shelves
 
 REFUSED = CounterLimitReached.__name__
 DISK = 0.5  # seconds of a slow one

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from tests.simulation.history import PLAIN, History
-from tests.simulation.laws.shelves import at_the_end
+from tests.simulation.campaign.history import PLAIN, History
+from tests.simulation.laws.durable_state import at_the_end
 
 
 def violations(history: History) -> Iterator[str]:

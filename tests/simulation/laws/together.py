@@ -14,10 +14,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
-from gcount.core.counters import Digest
-from tests.simulation.history import PLAIN, Forked, History, Repaired, Stored
+from gcount.core.state.counters import Digest
+from tests.simulation.campaign.history import PLAIN, Forked, History, Repaired, Stored
+from tests.simulation.laws.durable_state import Cells, Shelves
 from tests.simulation.laws.refusals import maybe_refused
-from tests.simulation.laws.shelves import Cells, Shelves
 
 Batch = dict[str, int]  # the amounts, by name: powers of two, or several of them added up
 

@@ -1,0 +1,204 @@
+"""`bin/gcount`: what an operator does to a data directory without starting a node on it."""
+
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from secrets import token_bytes
+
+import click
+
+from gcount import __version__
+from gcount.core.limits import ID_BYTES
+from gcount.errors import Busy, DiskFailed, Fatal, Unreadable
+from gcount.storage.disk import RealDirectory, RealDisk
+from gcount.storage.inspect.corruption import Corruption
+from gcount.storage.inspect.repair import repair, require_repairable
+from gcount.storage.inspect.survey import Survey, holds_log, survey
+from gcount.storage.locking import unused
+
+PROGRAM = "gcount"
+WHOLE, DAMAGED, UNUSABLE = 0, 1, 2
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one command.
+
+    Args:
+        argv: the arguments after the program's name.
+
+    Returns:
+        The exit code: 0 the directory is whole, now; 1 it is not, or can't be repaired now; 2 bad usage, or no data
+        directory.
+    """
+    try:
+        code: int = _command().main(list(argv), prog_name=PROGRAM, standalone_mode=False)
+    except click.ClickException as error:
+        return _say(" ".join(error.format_message().split()).rstrip("."), UNUSABLE)
+    except (Busy, Unreadable) as error:
+        return _say(str(error), UNUSABLE)
+    except Fatal as error:
+        return _say(str(error), DAMAGED)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return _say(f"{where}{error.strerror or error}", UNUSABLE)
+    return code
+
+
+def run() -> int:
+    """What `gcount` calls where gcount was installed as a package.
+
+    Returns:
+        The exit code.
+    """
+    return main(sys.argv[1:])
+
+
+def _say(line: str, code: int) -> int:
+    print(f"{PROGRAM}: error: {line}", file=sys.stderr)
+    return code
+
+
+def _command() -> click.Group:
+    def command(name: str, words: str, does: object, *more: click.Parameter) -> click.Command:
+        folder = click.Argument(["directory"], metavar="DIR", type=click.Path(path_type=Path))
+        return click.Command(name, help=words, callback=does, params=[folder, *more])  # type: ignore[arg-type]
+
+    write = click.Option(["--write"], is_flag=True, help="Do it. Without this flag it only says what it would do.")
+    group = click.Group(
+        PROGRAM,
+        no_args_is_help=False,
+        help="Look after the data directory of a gcount node. Exit codes: 0 whole, 1 damaged, 2 bad usage.",
+        commands=[
+            command("verify", "Check a data directory, also of a running node; changes nothing.", _verify),
+            command(
+                "repair",
+                "Keep what is whole of a damaged data directory.",
+                _repair,
+                write,
+            ),
+        ],
+    )
+    return click.version_option(__version__, message="%(prog)s %(version)s")(group)
+
+
+def _verify(directory: Path) -> int:
+    found = _look(directory)
+    print(f"{directory}: {'damaged' if found.flaws else 'whole'}")
+    _print_contents(found)
+    if found.torn is not None:
+        print(f"  torn tail     {_place(found.torn)}: a write under way, or interrupted; no damage")
+    _print_flaws(found)
+    if found.flaws:
+        print(f"to see what can be kept: bin/gcount repair {shlex.quote(str(directory))}")
+    return DAMAGED if found.flaws else WHOLE
+
+
+def _repair(directory: Path, write: bool) -> int:
+    _require_log(directory)
+    if not write:
+        with unused(directory):
+            found = _look(directory)
+            return _tell_plan(directory, found) if found.flaws else _nothing_to_do(directory)
+    disk = RealDisk(directory)
+    try:
+        found = survey(disk)
+        if not found.flaws:
+            return _nothing_to_do(directory)
+        moved = _carry_out(disk, found)
+        after = survey(disk)
+    finally:
+        disk.close()
+    if after.flaws:
+        raise DiskFailed(f"what was just repaired is damaged again: {_place(after.flaws[0])}. Look at the disk")
+    print(f"{directory}: repaired; the node goes on {'as before' if found.lossless else 'under a new incarnation'}")
+    print(f"  kept {_batches(found.whole)}, lost {found.lost}")
+    for name in moved:
+        print(f"  what was damaged is now {disk.describe(name)}; delete it when all is well")
+    _print_contents(after)
+    if not found.lossless:
+        _print_next(after)
+    return WHOLE
+
+
+def _carry_out(disk: RealDisk, found: Survey) -> list[str]:
+    try:
+        return repair(disk, found, lambda: token_bytes(ID_BYTES))
+    except OSError as error:
+        raise DiskFailed(
+            f"the disk failed: {error.strerror or error}. No node starts here yet; repair again"
+        ) from error
+
+
+def _tell_plan(directory: Path, found: Survey) -> int:
+    print(f"{directory}: damaged; nothing was changed")
+    _print_flaws(found)
+    require_repairable(found)
+    print(f"a repair keeps {_batches(found.whole)} and loses {found.lost}; the damaged files stay, under other names")
+    _print_contents(found)
+    if not found.lossless:
+        _print_next(found)
+    print(f"to do it: bin/gcount repair --write {shlex.quote(str(directory))}")
+    return DAMAGED
+
+
+def _nothing_to_do(directory: Path) -> int:
+    print(f"{directory}: whole, nothing to repair")
+    return WHOLE
+
+
+def _look(directory: Path) -> Survey:
+    _require_log(directory)
+    return survey(RealDirectory(directory))
+
+
+def _require_log(directory: Path) -> None:
+    if not directory.is_dir():
+        raise click.UsageError(f"{directory} is not a directory")
+    if not holds_log(RealDirectory(directory)):
+        raise click.UsageError(f"{directory} is not a data directory: it holds no segment of a log, and no checkpoint")
+
+
+def _print_contents(found: Survey) -> None:
+    print(f"  segments      {len(found.segments)}")
+    print(f"  batches       {found.whole}")
+    print(f"  counters      {found.counters}")
+    print(f"  incarnations  {found.incarnations}")
+    print(f"  bytes         {found.size}")
+    if found.checkpoint is not None:
+        print(f"  checkpoint    {found.checkpoint.source}, {found.checkpoint.size} bytes")
+    if found.replica.salvage:
+        print(f"  kept aside    increments of {len(found.replica.salvage.names())} counters from behind damage")
+
+
+def _print_flaws(found: Survey) -> None:
+    needless = [each.flaw for each in found.needless]
+    for flaw in found.flaws:
+        if flaw in needless:
+            lost = "nothing is lost, all that it covers is still there"
+        elif found.checkpoint is not None and flaw is found.checkpoint.flaw:
+            lost = "what can still be read of it is kept"
+        else:
+            lost = f"{_batches(flaw.lost)} lost"
+        print(f"  damage: {_place(flaw)}; {lost}")
+
+
+def _print_next(found: Survey) -> None:
+    print("  what is lost comes back from the members that have it; until then values may be lower than they were")
+    if found.replica.salvage:
+        print("  what is kept aside counts as soon as the members have filled the gap, or are all there and can't")
+    if not found.replica.membership.actors:
+        print("  no config is left: if this node had peers and they do not reach it, post the config again;")
+        print("  if it is alone, post a config with itself: what is kept aside counts only then")
+
+
+def _batches(count: int) -> str:
+    return f"{count} batch{'' if count == 1 else 'es'}"
+
+
+def _place(flaw: Corruption) -> str:
+    return f"{flaw.file} at offset {flaw.offset}: {flaw.reason}"
+
+
+if __name__ == "__main__":
+    sys.exit(run())

@@ -1,0 +1,158 @@
+"""`gcount-node`: settings, signals, exit codes."""
+
+import os
+import signal
+
+STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+# Programs send these to a daemon to make it read its settings again or open its log file again (logrotate does). A
+# terminal sends SIGHUP when it is closed. A node has no settings file and no log file: it logs the signal and goes on.
+PASSED_OVER = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+_early: list[int] = []  # those that came before anybody could log them
+
+# For the slow imports, and again when the node has ended: then nothing is acknowledged that is not on disk.
+for _number in STOPPING:
+    signal.signal(_number, lambda _number, _frame: os._exit(0))
+for _number in PASSED_OVER:
+    signal.signal(_number, lambda number, _frame: _early.append(number))
+
+# The number of a standard stream that is closed would go to the next file that is opened, maybe the log, and so would
+# what is written to the stream.
+while (_descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+    pass
+os.close(_descriptor)
+
+# ruff: noqa: E402
+import gc
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from random import SystemRandom
+
+import structlog
+import trio
+
+from gcount import __version__, settings
+from gcount.cluster.links.dialer import WebsocketTransport
+from gcount.errors import Fatal, leaves
+from gcount.http.app import make_app
+from gcount.http.fast_path import FastPath
+from gcount.net.connection_pool import ConnectionPool
+from gcount.net.descriptors import shares_of_process
+from gcount.net.listeners import open_listeners
+from gcount.node.node import Node, open_node
+from gcount.observe import logs
+from gcount.redis.commands.connection import make_redis
+from gcount.server import serve
+from gcount.settings import Settings, UsageError
+from gcount.storage.disk import RealDisk
+
+EXIT_WITHIN = 2.5  # seconds after a signal; whatever hangs then is left behind, as nothing acknowledged can be lost
+# Seconds after which a busy event loop lets the log's thread go on. With Python's default of 5 ms a sync that takes
+# 0.2 ms takes several, and a group commit is as slow as that hand-over.
+SWITCH_INTERVAL = 0.0001
+
+logger: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run a node until it is told to stop.
+
+    Args:
+        argv: the arguments after the program's name.
+
+    Returns:
+        The exit code: 0 after SIGTERM, SIGINT or SIGQUIT, 1 when the node can't go on, 2 for bad settings.
+    """
+    sys.stderr = sys.stderr or os.fdopen(2, "w")
+    try:
+        chosen = settings.parse(argv, os.environ)
+    except UsageError as error:
+        return _say(f"gcount-node: error: {error}", 2)
+    except Fatal as error:
+        return _say(f"gcount-node: {error}", 1)
+    logs.configure(chosen.log_format)
+    sys.setswitchinterval(SWITCH_INTERVAL)
+    try:
+        disk = RealDisk(chosen.data_dir)
+        try:
+            trio.run(_run, chosen, disk)
+        finally:
+            disk.close()
+    except Fatal as error:
+        return _say(f"gcount-node: {error}", 1)
+    except BaseExceptionGroup as group:
+        fatal = group.subgroup(Fatal)
+        if fatal is None:
+            raise
+        return _say(f"gcount-node: {leaves(fatal)[0]}", 1)
+    return 0
+
+
+def run() -> int:
+    """What `gcount-node` calls where gcount was installed as a package.
+
+    Returns:
+        The exit code.
+    """
+    return main(sys.argv[1:])
+
+
+def _say(line: str, code: int) -> int:
+    with suppress(OSError):  # nobody may read it
+        print(line, file=sys.stderr, flush=True)
+    return code
+
+
+async def _run(chosen: Settings, disk: RealDisk) -> None:
+    listeners = await open_listeners(chosen)
+    port = int(listeners[0].socket.getsockname()[1])
+    chosen = replace(chosen, port=port)
+    shares = shares_of_process(chosen.max_connections, len(listeners))
+    connections = ConnectionPool(shares.connections, max_links=shares.links)
+    stop = trio.Event()
+    transport = WebsocketTransport(chosen.host, port, shares.dials)
+    trio.to_thread.current_default_thread_limiter().total_tokens = shares.lookups  # the log has threads of its own
+    async with (
+        open_node(chosen, disk, transport, random=SystemRandom(), wall_clock=time.time) as node,
+        trio.open_nursery() as nursery,
+    ):
+        node.metrics.watch(connections.gauges)
+        nursery.start_soon(_announce, node)
+        nursery.start_soon(_heed_signals, node, stop)
+        lane = FastPath(node) if chosen.fast_lane else None
+        await serve(make_app(node), listeners, connections, shutdown=stop, lane=lane, redis=make_redis(node))
+        nursery.cancel_scope.cancel()
+
+
+async def _announce(node: Node) -> None:
+    await node.wait_ready()
+    gc.freeze()  # what a start made stays; to look through a million counters would hold the loop for 40 to 80 ms
+    logger.info(f"ready on http://{node.listens_on}", id=node.settings.node_id, version=__version__)
+
+
+async def _heed_signals(node: Node, stop: trio.Event) -> None:
+    with trio.open_signal_receiver(*STOPPING, *PASSED_OVER) as signals:
+        for number in _early:
+            _pass_over(number)
+        async for number in signals:
+            if number in PASSED_OVER:
+                _pass_over(number)
+            elif not stop.is_set():  # a second signal changes nothing
+                logger.info("stopping", signal=signal.Signals(number).name)
+                _exit_at_the_latest(EXIT_WITHIN)
+                node.stop()
+                stop.set()
+
+
+def _pass_over(number: int) -> None:
+    logger.info("signal passed over", signal=signal.Signals(number).name, effect="none, the node goes on")
+
+
+def _exit_at_the_latest(seconds: float) -> None:
+    """A thread, as nothing on the event loop can end what hangs in a system call."""
+    timer = threading.Timer(seconds, os._exit, (0,))
+    timer.daemon = True
+    timer.start()

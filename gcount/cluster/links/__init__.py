@@ -1,0 +1,1 @@
+"""Links: what two nodes say to each other, and who dials."""

@@ -1,0 +1,105 @@
+"""A link over a websocket whose handshake is over, the same at both ends.
+
+trio-websocket shakes hands for the end that dials, the application's websocket route for the end that accepts. From
+then on a message takes the shortest way: one system call to send it, one visit to the scheduler to receive it. A
+consistent read waits for two messages of each member, and costs what they do.
+"""
+
+import os
+from typing import Final, Protocol
+
+import trio
+
+from gcount.cluster.links.transport import Link
+from gcount.core.protocol.websocket_frames import BINARY, CLOSE, MASK_BYTES, NORMAL_CLOSURE, PING, PONG, Frames, frame
+from gcount.errors import LinkClosed
+from gcount.net import sockets
+
+RECEIVE_BYTES: Final = 64 * 1024
+
+
+class Stream(Protocol):
+    """Whatever has a socket."""
+
+    @property
+    def socket(self) -> trio.socket.SocketType:
+        """The connection."""
+
+
+class WebsocketLink(Link):
+    """One end of a websocket.
+
+    Args:
+        stream: the connection; nobody else receives from it or sends to it any more.
+        dialled: whether this end did, and so has to mask what it sends.
+        remote: the address of the other end, where that matters.
+    """
+
+    remote: str = ""
+
+    def __init__(self, stream: Stream, *, dialled: bool, remote: str = "") -> None:
+        self._stream = stream
+        self._dialled = dialled
+        self.remote = remote
+        self._frames = Frames(masked=not dialled)
+        self._found: tuple[int, bytes] | None = None  # the next frame, until its turn has come
+        self._unsent = bytearray()
+
+    @property
+    def unsent(self) -> int:
+        return len(self._unsent)
+
+    def post(self, data: bytes) -> None:
+        self._post(BINARY, data)
+
+    async def flush(self) -> None:
+        left = len(self._unsent)  # what is posted from here on is the next call's
+        try:
+            while left > 0:
+                await sockets.wait_writable(self._stream.socket)
+                sent = sockets.send_now(self._stream.socket, self._unsent)
+                del self._unsent[:sent]
+                left -= sent
+        except (OSError, trio.ClosedResourceError):
+            raise LinkClosed("the connection was lost") from None
+
+    async def receive(self) -> bytes:
+        received = False
+        while True:
+            self._found = self._found or self._frames.next()
+            if self._found is None:
+                self._frames.feed(await self._read())
+                received = True
+                continue
+            if not received:  # however much has come together, others get their turn
+                await trio.lowlevel.checkpoint()
+            received = False
+            (opcode, payload), self._found = self._found, None
+            if opcode == BINARY:
+                return payload
+            if opcode == PING and not self._unsent:  # who pings and does not read shall not fill the memory
+                self._post(PONG, payload)
+            elif opcode == CLOSE:
+                raise LinkClosed("the other end hung up")
+
+    def close(self) -> None:
+        """Say that this end hangs up; the stream is closed by whoever opened it."""
+        self._post(CLOSE, NORMAL_CLOSURE)
+
+    def _post(self, opcode: int, payload: bytes) -> None:
+        data = frame(opcode, payload, os.urandom(MASK_BYTES) if self._dialled else b"")
+        sent = 0
+        if not self._unsent:
+            try:
+                sent = sockets.send_now(self._stream.socket, data)
+            except OSError:
+                return  # whoever receives learns of it
+        self._unsent += data[sent:]
+
+    async def _read(self) -> bytes:
+        try:
+            if data := await sockets.receive(self._stream.socket, RECEIVE_BYTES):
+                return data
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass
+        raise LinkClosed("the connection was lost")

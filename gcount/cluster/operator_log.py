@@ -1,0 +1,56 @@
+"""Lines for the operator about this node: its start, its place in its cluster."""
+
+import structlog
+
+from gcount.cluster.config import entries_of_one_node
+from gcount.cluster.links.peers import Peers
+from gcount.cluster.local import Local
+from gcount.core.state.membership import Membership
+from gcount.core.state.replica import Replica
+
+logger: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+
+def report_start(replica: Replica, log: int, checkpoint: int, seconds: float, *, fresh: bool) -> None:
+    """Say that the node has recovered.
+
+    Args:
+        replica: what it holds.
+        log: the size of the log in bytes.
+        checkpoint: the size of the checkpoint in bytes.
+        seconds: how long it took.
+        fresh: whether the data directory was empty.
+    """
+    incarnation = replica.identity.incarnation.hex()
+    logger.info(
+        "recovered",
+        counters=len(replica.counters),
+        log_bytes=log,
+        checkpoint_bytes=checkpoint,
+        seconds=round(seconds, 3),
+        incarnation=incarnation,
+        fresh=fresh,
+    )
+    if fresh:
+        logger.info("new incarnation", reason="the data directory was empty", incarnation=incarnation)
+
+
+async def report_config(local: Local, peers: Peers) -> None:
+    """Say which config comes into force, and what is wrong with its entries; for ever."""
+    known = local.replica.membership
+    stranger_to = Membership()
+    shared: list[list[str]] = []
+    while True:
+        current = local.replica.membership
+        if current != known:
+            known = current
+            logger.info("config changed", version=current.version, actors=", ".join(current.actors))
+        if current.actors and current != stranger_to and not peers.any_untried and local.members.is_outside:
+            stranger_to = current
+            logger.warning("not in the config", actors=", ".join(current.actors))
+        before, shared = shared, entries_of_one_node(local, peers)
+        for entries in shared:
+            if entries not in before:
+                effect = "consistent reads fail until each entry leads to a node of its own"
+                logger.warning("entries of the config lead to one node", entries=", ".join(entries), effect=effect)
+        await local.wait_news()

@@ -1,0 +1,110 @@
+"""A replica made of a checkpoint's bytes (see checkpoint.py); the least thing that is not as it has to be stops it."""
+
+from collections.abc import Iterator
+
+from gcount.core.format.checkpoint import Aside, Cells, End, Head, Names, Record, decode_record
+from gcount.core.format.frames import FRAME_HEAD_BYTES, read_frame
+from gcount.core.format.log_records import CHECKPOINT_MAGIC, HEADER_BYTES, Header, decode_header
+from gcount.core.limits import MAX_FRAME_BYTES
+from gcount.core.state.replica import Replica
+
+_LARGEST = FRAME_HEAD_BYTES + MAX_FRAME_BYTES
+
+
+class Reader:
+    """Cuts the bytes of a checkpoint, which come in pieces of any size, into records.
+
+    `offset` is where the record begins that was read last, or could not be read.
+    """
+
+    def __init__(self) -> None:
+        self.header: Header | None = None
+        self.offset = 0
+        self._rest = b""
+        self._end = 0  # the offset of the rest
+
+    def feed(self, data: bytes, *, last: bool) -> Iterator[Record]:
+        """The records that are whole now.
+
+        Args:
+            data: what follows in the file.
+            last: whether nothing follows it.
+
+        Raises:
+            ValueError: the bytes at `offset` are not what they have to be.
+        """
+        rest, at, begin = self._rest + data, 0, self._end
+        if self.header is None and (last or len(rest) >= HEADER_BYTES):
+            self.header = decode_header(rest, CHECKPOINT_MAGIC)
+            at = HEADER_BYTES
+        while len(rest) - at >= _LARGEST or (last and at < len(rest)):
+            self.offset = begin + at
+            payload, at = read_frame(rest, at)
+            yield decode_record(payload)
+        self._rest, self._end = rest[at:], begin + at
+        if last:
+            self.offset = self._end
+
+
+class Restore:
+    """Makes a blank replica what it was when a checkpoint was made.
+
+    Args:
+        replica: knows nothing yet.
+    """
+
+    def __init__(self, replica: Replica) -> None:
+        self.replica = replica
+        self._head: Head | None = None
+        self._records = 0
+        self._cells = 0
+        self._ended = False
+
+    def take(self, record: Record) -> None:
+        """The next record.
+
+        Raises:
+            ValueError: it can't stand here.
+        """
+        if self._ended or isinstance(record, Head) != (self._head is None):
+            raise ValueError("a record stands where it can't")
+        counters = self.replica.counters
+        match record:
+            case Head():
+                self._begin(record)
+            case Names():
+                if record.first != len(counters) or self._cells:
+                    raise ValueError(f"name {record.first} stands where name {len(counters)} should")
+                counters.restore_names(record.names)
+            case Cells():
+                counters.restore_cells(record.incarnation, record.version, record.first, *record.words())
+                self._cells += record.count
+            case Aside():
+                for delta in record.deltas:
+                    self.replica.salvage.keep(delta)
+            case End():
+                self._ended = True
+                self._check(record)
+        self._records += 1
+
+    def finish(self) -> None:
+        """No record is left.
+
+        Raises:
+            ValueError: the end is missing.
+        """
+        if not self._ended:
+            raise ValueError("the checkpoint is cut off")
+
+    def _begin(self, head: Head) -> None:
+        self._head = head
+        self.replica.identity = head.identity
+        self.replica.membership = head.membership
+        self.replica.next_batch = head.next_batch
+
+    def _check(self, end: End) -> None:
+        found = self._records, len(self.replica.counters), self._cells
+        if found != (end.records, end.names, end.cells) or self._head is None:
+            raise ValueError(f"records, names and cells are {found}, but the end mark says {end}")
+        if self._head.columns != self.replica.counters.lengths() or self._head.names != end.names:
+            raise ValueError("the incarnations are not those that the first record names")

@@ -1,0 +1,1 @@
+"""What nodes agree on: messages, replication, consistent reads."""

@@ -1,0 +1,1 @@
+"""The state of a node: counters, identity, membership, and what is staged."""

@@ -1,0 +1,291 @@
+"""The counters: a join semilattice of cells, and deltas between digests.
+
+A *cell* is what one incarnation has added to one counter; it only grows. A counter's *total* is the sum of its cells.
+An incarnation's *version* counts its commits, and every cell is stamped with the version of its last change, so that
+all that is newer than a digest costs what it returns (Scuttlebutt reconciliation: van Renesse, Dumitriu, Gough, Thomas,
+2008; state as a G-Counter: Shapiro, Preguica, Baquero, Zawirski, 2011; delta-state: Almeida, Shoker, Baquero, 2018).
+
+Invariants:
+- A column holds exactly its incarnation's state at `version`, never more and never less.
+- `totals[i]` is the sum of all cells of name i, unless that was put off.
+
+Names are interned once; cells and stamps are columns of 64-bit words, about a quarter of the memory of dicts of dicts.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import islice
+from operator import add, itemgetter
+
+import msgspec
+
+from gcount.core.state.columns import Column, Frozen
+
+Digest = dict[bytes, int]
+"""What a replica knows: the version of each incarnation."""
+
+_SLICE = 16_384  # names
+
+
+class Delta(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """All cells of one incarnation that changed after one of its versions, as they stood at another.
+
+    Args:
+        incarnation: whose cells.
+        after: the version that the receiver has to know already.
+        upto: the version that the receiver knows afterwards.
+        cells: the new absolute values.
+    """
+
+    incarnation: bytes
+    after: int
+    upto: int
+    cells: dict[str, int]
+
+
+class Gap(ValueError):
+    """A delta begins after what is known: joining it would claim what nobody has told."""
+
+
+class Counters:
+    """All cells that a replica holds, their totals, and what it knows of each incarnation.
+
+    `forks` holds the incarnations of which two histories were seen, each with the version that was known by then.
+    """
+
+    def __init__(self) -> None:
+        self._indexes = _Indexes()
+        self._names: list[str] = []
+        self._totals: list[int] = []
+        self._summed = True
+        self._columns: dict[bytes, Column] = {}
+        self.forks: Digest = {}
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._indexes
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Counters):
+            return NotImplemented
+        return self.digest() == other.digest() and dict(self.items()) == dict(other.items())
+
+    __hash__ = None  # type: ignore[assignment]  # mutable
+
+    def items(self) -> Iterator[tuple[str, dict[bytes, int]]]:
+        """Every name with its cells; for tests and tools, as it costs the whole state."""
+        return ((name, self.cells(name)) for name in self._names)
+
+    def names(self, start: int, end: int) -> list[str]:
+        """Some of the counters' names, in the order in which they became known; none ever goes."""
+        return self._names[start:end]
+
+    def total(self, name: str) -> int:
+        """The sum of a counter's cells; 0 for a name never incremented."""
+        index = self._indexes.get(name)
+        return 0 if index is None else self._totals[index]
+
+    def cell(self, name: str, incarnation: bytes) -> int:
+        """What one incarnation has added to a counter."""
+        index = self._indexes.get(name)
+        column = self._columns.get(incarnation)
+        return 0 if index is None or column is None else column.get(index)
+
+    def totals_of(self, names: Collection[str]) -> list[int]:
+        """The totals of many counters."""
+        index_of, totals, size = self._indexes.get, self._totals, len(self._totals)
+        return [totals[index] if (index := index_of(name, size)) < size else 0 for name in names]
+
+    def cells_of(self, names: Collection[str], incarnation: bytes) -> list[int]:
+        """What one incarnation has added to many counters."""
+        column = self._columns.get(incarnation) or Column()
+        cells, index_of = column.cells, self._indexes.get
+        size = len(cells)
+        if column.slots is not None:
+            place_of = column.slots.get
+            return [cells[at] if (at := place_of(index_of(name, -1), size)) < size else 0 for name in names]
+        return [cells[index] if (index := index_of(name, size)) < size else 0 for name in names]
+
+    def greatest_cell(self, incarnation: bytes) -> int:
+        """The most that one incarnation has added to any counter."""
+        column = self._columns.get(incarnation)
+        return max(column.cells, default=0) if column else 0
+
+    def cells(self, name: str) -> dict[bytes, int]:
+        """A counter's cells that are above 0, by incarnation."""
+        index = self._indexes.get(name)
+        if index is None:
+            return {}
+        return {incarnation: n for incarnation, column in self._columns.items() if (n := column.get(index))}
+
+    def version(self, incarnation: bytes) -> int:
+        """How much is known of an incarnation; 0 when nothing is."""
+        column = self._columns.get(incarnation)
+        return 0 if column is None else column.version
+
+    def digest(self) -> Digest:
+        """The version of every incarnation known."""
+        return {incarnation: column.version for incarnation, column in self._columns.items()}
+
+    @property
+    def incarnations(self) -> int:
+        """How many are known."""
+        return len(self._columns)
+
+    def fits(self, delta: Delta) -> bool:
+        """Whether `join` would lose nothing: all before the delta is known."""
+        return delta.after <= self.version(delta.incarnation)
+
+    def join(self, delta: Delta) -> bool:
+        """Take the pointwise maximum with a whole delta: the only way in which state ever changes.
+
+        Returns:
+            Whether the delta brought anything new. One that is known already changes nothing.
+
+        Raises:
+            Gap: the delta starts after what is known, so joining it would hide a gap.
+        """
+        column = self._columns.get(delta.incarnation)
+        known = column.version if column else 0
+        if delta.after > known:
+            raise Gap(f"delta starts at version {delta.after}, but only {known} is known")
+        upto, new = delta.upto, delta.cells
+        if upto <= known:
+            return False
+        if column is None:
+            column = self._columns[delta.incarnation] = Column()
+        totals = self._totals if self._summed else None
+        if len(new) == 1:
+            for name, n in new.items():
+                index = self._indexes.get(name)
+                column.join_one(self._add(name) if index is None else index, n, upto, totals)
+        else:
+            column.join(self._intern(new), new.values(), upto, totals)
+        if column.forked:
+            self.forks[delta.incarnation] = column.forked
+        return True
+
+    def newer(self, incarnation: bytes, after: int) -> tuple[int, Iterator[Delta]]:
+        """All of one incarnation that changed after a version, in pieces (see `parcels`), so that others can run.
+
+        Returns:
+            How many cells they have at most; and the pieces, of the state as it is now, each made when it is asked for.
+        """
+        column = self._columns.get(incarnation)
+        if column is None or column.version <= after:
+            return 0, iter(())
+        names, upto = self._names, column.version
+        most, pieces = column.newer(after)
+        return most, (Delta(incarnation, after, upto, {names[index]: n for index, n in piece}) for piece in pieces)
+
+    def freeze(self) -> dict[bytes, Frozen]:
+        """All cells as they are now, by incarnation, to be read until `thaw` while they go on changing."""
+        return {incarnation: column.freeze() for incarnation, column in self._columns.items()}
+
+    def lengths(self) -> list[tuple[bytes, int, int]]:
+        """Each incarnation with its version and how many words its column has."""
+        return [(incarnation, column.version, len(column.cells)) for incarnation, column in self._columns.items()]
+
+    def thaw(self) -> None:
+        """Nobody reads any more what was frozen."""
+        for column in self._columns.values():
+            column.frozen = None
+
+    def restore_names(self, names: Sequence[str]) -> None:
+        """Go on with names that are not known yet, in the order in which they had become known.
+
+        Raises:
+            ValueError: one of them is known.
+        """
+        known = len(self._names)
+        self._indexes.update(zip(names, range(known, known + len(names)), strict=True))
+        self._names += names
+        self._totals += [0] * len(names)
+        if len(self._indexes) < len(self._names):
+            raise ValueError("a name stands there twice")
+
+    def restore_cells(
+        self, incarnation: bytes, version: int, first: int, indexes: array[int], cells: array[int], stamps: array[int]
+    ) -> None:
+        """Go on with an incarnation's column, by a slice of it that was frozen.
+
+        Raises:
+            ValueError: it does not follow what there is, or there are no such names.
+        """
+        end = first + len(cells)
+        column = self._columns.setdefault(incarnation, Column())
+        if first != len(column.cells) or column.version not in (0, version):
+            raise ValueError(f"cells {first} to {end} of an incarnation stand at the wrong place")
+        if max(end, max(indexes, default=-1) + 1) > len(self._names):
+            raise ValueError(f"cells {first} to {end} of an incarnation are of names that are not there")
+        column.restore(version, indexes, cells, stamps)
+
+    def put_off_totals(self) -> None:
+        """Add up nothing until `sum_up`: a start needs no totals on its way."""
+        self._summed = False
+
+    def sum_up(self) -> Iterator[None]:
+        """Make all totals anew, a slice of them from one step to the next; nothing may change meanwhile."""
+        dense = [column for column in self._columns.values() if column.slots is None]
+        sparse = [column for column in self._columns.values() if column.slots is not None]
+        for start in range(0, len(self._names), _SLICE):
+            end = min(start + _SLICE, len(self._names))
+            totals = [0] * (end - start)
+            for column in dense:
+                cells = column.cells[start:end]
+                totals[: len(cells)] = map(add, totals, cells)
+            self._totals[start:end] = totals
+            yield
+        for column in sparse:
+            for index, n in zip(column.indexes, column.cells, strict=True):
+                self._totals[index] += n
+            yield
+        self._summed = True
+
+    def _add(self, name: str) -> int:
+        index = self._indexes[name] = len(self._names)
+        self._names.append(name)
+        self._totals.append(0)
+        return index
+
+    def _intern(self, names: Collection[str]) -> tuple[int, ...]:
+        known, before = self._indexes, len(self._names)
+        indexes = _all_of(names, known)
+        new = len(known) - before
+        if new:
+            self._names += [*islice(reversed(known), new)][::-1]
+            self._totals += [0] * new
+        return indexes
+
+
+class _Indexes(defaultdict[str, int]):
+    """Names with their indexes. To ask for a new one in brackets gives it the next index, in one look-up for both."""
+
+    def __init__(self) -> None:
+        super().__init__(self.__len__)
+
+    def __deepcopy__(self, memo: dict[int, object]) -> _Indexes:
+        copied = _Indexes()
+        copied.update(self)
+        return copied
+
+
+def _all_of(names: Collection[str], known: dict[str, int]) -> tuple[int, ...]:
+    if len(names) < 2:
+        return tuple(known[name] for name in names)
+    found: tuple[int, ...] = itemgetter(*names)(known)  # in half the time of a loop
+    return found
+
+
+def highest(deltas: Iterable[Delta], incarnations: Collection[bytes]) -> Digest:
+    """The highest version in some deltas, for those of some incarnations of which there is any."""
+    found: Digest = {}
+    for delta in deltas:
+        if delta.incarnation in incarnations:
+            found[delta.incarnation] = max(delta.upto, found.get(delta.incarnation, 0))
+    return found

@@ -1,0 +1,1 @@
+"""The HTTP door: routes, problems, and a fast path for plain requests."""

@@ -1,0 +1,190 @@
+"""The fast lane: plain requests for counters, answered without an application server.
+
+What a request for a counter asks of gcount takes some microseconds, the layers of a general application server take a
+hundred times as long. So the requests that a node is there for are answered here, when they come in their plain form.
+Whatever is unusual about a request leaves it, whole, to the application behind, on the same connection: the lane only
+ever answers what both would answer alike, and can be switched off.
+"""
+
+from collections.abc import Sequence
+from email.utils import formatdate
+from functools import cache, partial
+from http import HTTPStatus
+from time import time
+from typing import Final
+
+import trio
+from prometheus_client import Counter
+from quart import Response
+
+from gcount.errors import BadRequest, DiskFull, Refusal
+from gcount.http.fast_parser import CONSISTENT_VALUE, INCREMENT, VALUE, PlainRequest, may_become_plain, parse
+from gcount.http.hypercorn import NO_STORE
+from gcount.http.problems import refusal_problem, unexpected_problem
+from gcount.net.connection import Connection
+from gcount.net.responder import Responder
+from gcount.node.node import Node
+from gcount.node.requests import parse_amount, parse_name
+
+# How much may come, and for how long, until a request that began like a plain one is whole. The application, which
+# gets what is longer or slower, has limits of its own.
+_MOST_BYTES: Final = 8 * 1024
+_WHOLE_WITHIN: Final = 1.0  # seconds
+
+
+class FastPath:
+    """Answers plain requests for a node's counters.
+
+    Args:
+        node: may still be recovering; until it has, the application answers.
+    """
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._counters: dict[tuple[str, int], Counter] = {}
+        self._date = (0, b"")
+
+    async def answer(self, connection: Connection, data: bytes) -> bytes:
+        """Answer the plain requests that some input begins with, and those that follow it.
+
+        Args:
+            connection: where they came from, between two requests.
+            data: what came last.
+
+        Returns:
+            The first input that begins with something else; nothing when the connection is to end.
+        """
+        start, deadline = 0, 0.0
+        desk = Responder(connection)
+        while self._node.recovered:
+            request = parse(data, start)
+            if request is not None and request.end <= len(data):
+                if not await self._respond(connection, request):
+                    break
+                if connection.stopping or request.closes:
+                    return b""
+                start, deadline = request.end, 0.0
+                if start < len(data):
+                    await trio.lowlevel.checkpoint()  # however many came together, others get their turn
+                    continue
+                data, start = await self._receive(connection, desk), 0
+                if not data:
+                    return b""
+            elif request is not None or may_become_plain(data, start):
+                deadline = deadline or trio.current_time() + _WHOLE_WITHIN
+                more = await self._more(connection, len(data) - start, deadline)
+                if not more:
+                    break
+                data, start = data[start:] + more, 0
+            else:
+                break
+        return data[start:]
+
+    async def _receive(self, connection: Connection, desk: Responder) -> bytes:
+        """Receive what can't be answered at once; nothing when the connection is to end."""
+        data = None
+        while data is None and not connection.stopping:
+            data = await desk.receive(partial(self._answer_at_once, connection, desk))
+        return data or b""
+
+    def _answer_at_once(self, connection: Connection, desk: Responder, data: bytes) -> bool:
+        """Answer a plain request without waiting; False for anything else."""
+        request = parse(data) if desk.free and self._node.recovered else None
+        if request is None or request.end != len(data) or request.closes or request.route is CONSISTENT_VALUE:
+            return False
+        asked = _asked(request)
+        if asked is None:
+            return False
+        name, amount = asked
+        if not amount:
+            desk.answer(self._accepted(connection, request, self._node.value(name)))
+        elif self._node.increment_each([name], amount, partial(self._counted, connection, desk, request)):
+            desk.expect()
+        else:
+            return False
+        return True
+
+    def _counted(
+        self, connection: Connection, desk: Responder, request: PlainRequest, values: Sequence[int] | DiskFull
+    ) -> None:
+        """Answer an increment in the instant in which it is counted."""
+        if isinstance(values, DiskFull):
+            desk.leave(partial(self._refused, connection, request, refusal_problem(values)))
+        else:
+            desk.answer(self._accepted(connection, request, values[0]))
+
+    @staticmethod
+    async def _more(connection: Connection, size: int, deadline: float) -> bytes:
+        with trio.move_on_at(deadline):
+            if size <= _MOST_BYTES:
+                return await connection.receive_some()
+        return b""
+
+    async def _respond(self, connection: Connection, request: PlainRequest) -> bool:
+        """Answer a request; False when the application is to say what is wrong with it."""
+        node, asked = self._node, _asked(request)
+        if asked is None:
+            return False
+        name, amount = asked
+        if request.route is not VALUE:
+            connection.set_busy(True)
+        try:
+            if request.route is VALUE:
+                value = node.value(name)
+            elif request.route is INCREMENT:
+                value = await node.increment(name, amount)
+            else:
+                value = await node.consistent_value(name)
+            answer = self._accepted(connection, request, value)
+        except Refusal as refusal:
+            answer = await self._refused(connection, request, refusal_problem(refusal))
+        except Exception as error:
+            path = request.route.replace("{name}", request.name.decode("ascii"))
+            answer = await self._refused(connection, request, unexpected_problem(error, path))
+        await connection.send_all(answer)
+        connection.set_busy(False)
+        return True
+
+    def _accepted(self, connection: Connection, request: PlainRequest, value: int) -> bytes:
+        return self._render(connection, request, 200, b"content-type: text/plain\r\n", b"%d\n" % value)
+
+    async def _refused(self, connection: Connection, request: PlainRequest, problem: Response) -> bytes:
+        body = await problem.get_data(as_text=False)
+        fields = [f"{name.lower()}: {value}\r\n" for name, value in problem.headers if name.lower() != "content-length"]
+        return self._render(connection, request, problem.status_code, "".join(fields).encode("latin-1"), body)
+
+    def _render(self, connection: Connection, request: PlainRequest, status: int, fields: bytes, body: bytes) -> bytes:
+        self._count(request, status)
+        closes = b"connection: close\r\n" if connection.stopping or request.closes else b""
+        head = b"%b%bcontent-length: %d\r\ndate: %b\r\n%b\r\n%b"
+        return head % (_begin(status), fields, len(body), self._now(), closes, body)
+
+    def _now(self) -> bytes:
+        """The time as a Date field has it (RFC 9110, 5.6.7)."""
+        seconds = int(time())
+        if seconds != self._date[0]:
+            self._date = (seconds, formatdate(seconds, usegmt=True).encode())
+        return self._date[1]
+
+    def _count(self, request: PlainRequest, status: int) -> None:
+        counter = self._counters.get((request.route, status))
+        if counter is None:
+            method = "POST" if request.route is INCREMENT else "GET"
+            counter = self._node.metrics.requests.labels(request.route, method, str(status))
+            self._counters[request.route, status] = counter
+        counter.inc()
+
+
+@cache  # there are as many as statuses
+def _begin(status: int) -> bytes:
+    """The beginning of an answer: its status line, and what all answers have."""
+    return b"HTTP/1.1 %d %b\r\n%b: %b\r\n" % (status, HTTPStatus(status).phrase.encode(), *NO_STORE)
+
+
+def _asked(request: PlainRequest) -> tuple[str, int] | None:
+    """The counter and what to add to it; None when the application is to say what is wrong with them."""
+    try:
+        name = parse_name(request.name.decode("ascii"))
+        return name, parse_amount(request.body) if request.route is INCREMENT else 0
+    except BadRequest:
+        return None

@@ -1,0 +1,1 @@
+"""One node: what can be asked of it, whoever asks."""

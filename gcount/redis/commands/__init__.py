@@ -1,0 +1,1 @@
+"""The commands that Redis' clients may use."""

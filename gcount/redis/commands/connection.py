@@ -1,0 +1,111 @@
+"""What Redis clients say when they connect: answered so that they go on."""
+
+from typing import Final
+
+from gcount.node.node import Node
+from gcount.redis import resp
+from gcount.redis.command import Command, CommandError, shown
+from gcount.redis.commands.clients import CLIENT, client_name
+from gcount.redis.commands.counters import COUNTING, REFUSED
+from gcount.redis.commands.server import ABOUT, REDIS_VERSION
+from gcount.redis.service import RedisService
+from gcount.redis.session import Session
+from gcount.redis.transaction import TRANSACTIONS, end
+
+_WRONG_PASSWORD = "WRONGPASS invalid username-password pair or user is disabled."
+_NO_PASSWORD = (
+    "ERR AUTH <password> called without any password configured for the default user. "
+    "Are you sure your configuration is correct?"
+)
+
+
+def make_redis(node: Node) -> RedisService:
+    """What answers the Redis clients of a node."""
+    return RedisService(
+        node, {verb.name.encode(): verb for verb in (*COUNTING, *TRANSACTIONS, *ABOUT, CLIENT, *_GREETING)}, REFUSED
+    )
+
+
+def _ping(_session: Session, words: list[bytes]) -> bytes:
+    if len(words) > 2:
+        raise CommandError("ERR wrong number of arguments for 'ping' command")
+    return resp.bulk(words[1]) if len(words) == 2 else b"+PONG\r\n"
+
+
+def _echo(_session: Session, words: list[bytes]) -> bytes:
+    return resp.bulk(words[1])
+
+
+def _quit(session: Session, _words: list[bytes]) -> bytes:
+    session.closing = True
+    return resp.OK
+
+
+def _reset(session: Session, _words: list[bytes]) -> bytes:
+    session.version, session.name = 2, b""
+    end(session)
+    return b"+RESET\r\n"
+
+
+def _select(_session: Session, words: list[bytes]) -> bytes:
+    if not words[1].isdigit() or len(words[1]) > 9:
+        raise CommandError("ERR value is not an integer or out of range")
+    if int(words[1]) != 0:
+        raise CommandError("ERR DB index is out of range; there is only 0")
+    return resp.OK
+
+
+def _check_password(user: bytes) -> None:
+    """There is one user, who needs no password: any will do, as in a Redis without one."""
+    if user != b"default":
+        raise CommandError(_WRONG_PASSWORD)
+
+
+def _auth(_session: Session, words: list[bytes]) -> bytes:
+    if len(words) == 2:
+        raise CommandError(_NO_PASSWORD)
+    if len(words) > 3:
+        raise CommandError("ERR syntax error")
+    _check_password(words[1])
+    return resp.OK
+
+
+def _hello(session: Session, words: list[bytes]) -> bytes:
+    version, name = session.version, session.name
+    if len(words) > 1:
+        if words[1] not in (b"2", b"3"):
+            raise CommandError("NOPROTO unsupported protocol version")
+        version = int(words[1])
+    at = 2
+    while at < len(words):
+        option = words[at].upper()
+        if option == b"AUTH" and at + 2 < len(words):
+            _check_password(words[at + 1])
+            at += 3
+        elif option == b"SETNAME" and at + 1 < len(words):
+            name = client_name(words[at + 1])
+            at += 2
+        else:
+            raise CommandError(f"ERR Syntax error in HELLO option '{shown(words[at])}'")
+    session.version, session.name = version, name
+    fields = [
+        ("server", resp.bulk(b"gcount")),
+        ("version", resp.bulk(REDIS_VERSION.encode())),
+        ("proto", b":%d\r\n" % version),
+        ("id", b":%d\r\n" % session.id),
+        ("mode", resp.bulk(b"standalone")),
+        ("role", resp.bulk(b"master")),
+        ("modules", resp.array([])),
+    ]
+    return resp.mapping([(resp.bulk(key.encode()), value) for key, value in fields], version)
+
+
+_GREETING: Final = [
+    Command("PING", -1, run=_ping),
+    Command("ECHO", 2, run=_echo),
+    Command("HELLO", -1, run=_hello),
+    Command("AUTH", -2, run=_auth),
+    Command("SELECT", 2, run=_select),
+    Command("QUIT", -1, run=_quit, queued=False),
+    Command("RESET", 1, run=_reset, queued=False),
+]

@@ -1,0 +1,228 @@
+"""Answers that wait until their client takes them, while it goes on sending.
+
+Many clients write a whole pipeline before they read its first answer. A node that read nothing more as long as an
+answer waits would keep them, and itself, waiting for ever. So it reads on, up to a bound. Beyond it a client that takes
+some of its answers is waited for; one that takes none only writes: what it sends is not executed any more, and each
+command is answered with an error in its place, so that the client knows what was counted.
+"""
+
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Final
+
+import trio
+
+from gcount.errors import GcountError
+from gcount.net import sockets
+from gcount.net.connection import Connection
+from gcount.redis import resp
+
+# Bytes of answers: of one client; of all together, beside what each may always have; and of all together in any case.
+MAX_UNSENT: Final = 16 * 1024 * 1024
+MAX_ALL_UNSENT: Final = 128 * 1024 * 1024
+_OWN_BYTES: Final = 4 * 1024
+_UTMOST: Final = 2 * MAX_ALL_UNSENT
+MAX_REFUSED_BYTES: Final = 64 * 1024 * 1024  # of commands that are refused while their client takes nothing
+TAKES_WITHIN: Final = 1.0  # seconds in which a client that reads takes something
+_AT_ONCE: Final = 256 * 1024
+_REFUSALS_AT_ONCE: Final = 1024
+REFUSAL: Final = resp.error("ERR not executed: too many answers wait; read them while you send commands")
+
+
+class Pool:
+    """Memory that all clients share.
+
+    Attributes:
+        used: bytes of it.
+    """
+
+    def __init__(self) -> None:
+        self.used = 0
+
+
+class Outbox:
+    """The answers of one client.
+
+    Args:
+        connection: the client's.
+        pool: what all clients' answers take.
+
+    Attributes:
+        refusing: whether its commands are not executed, until it has taken all answers.
+        broken: whether an answer was lost, so that nothing may follow it and the connection has to end.
+    """
+
+    def __init__(self, connection: Connection, pool: Pool) -> None:
+        self.refusing = False
+        self.broken = False
+        self._connection = connection
+        self._pool = pool
+        self._unsent = bytearray()
+        self._refusals = 0  # to be sent after that
+        self._refused_bytes = 0  # what the client has sent since it is refused
+        self._last = b""  # to be sent after those
+        self._taken = 0.0  # when the client took something last
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there is something that the client has to take, or it is to be cut off."""
+        return self.broken or bool(self._unsent or self._refusals or self._last)
+
+    @property
+    def size(self) -> int:
+        """How many bytes wait."""
+        return len(self._unsent)
+
+    @property
+    def full(self) -> bool:
+        """Whether nothing more is to be executed for this client now."""
+        size = len(self._unsent)
+        return size > MAX_UNSENT or (size > _OWN_BYTES and self._pool.used > MAX_ALL_UNSENT)
+
+    def put(self, data: bytes) -> bool:
+        """Send what the kernel takes at once, and keep the rest; returns whether nothing waits."""
+        connection = self._connection
+        if self._refusals or self._last:
+            self._last += data
+            return False
+        if not self.waiting:
+            sent = 0
+            with suppress(OSError):  # who drains finds out what is wrong
+                sent = sockets.send_now(connection.socket, data)
+                connection.bytes_out += sent
+            if sent == len(data):
+                return True
+            data = data[sent:]
+            self._taken = trio.current_time()
+            connection.set_busy(True)
+        if self._pool.used + len(data) > _UTMOST:
+            self.broken = True
+        else:
+            self._unsent += data
+            self._pool.used += len(data)
+        return False
+
+    def refuse(self, size: int, commands: int) -> None:
+        """Answer commands that are not executed, which came with so many bytes."""
+        self._refusals += commands
+        self._refused_bytes += size
+
+    async def wait_room(self) -> None:
+        """Return when more may be executed, or when the client is found to take nothing: then refuse what it sends."""
+        while self.full and not self.refusing:
+            with trio.move_on_after(TAKES_WITHIN) as waiting:
+                await sockets.wait_writable(self._connection.socket)
+            if waiting.cancelled_caught:
+                self.refusing = True
+            else:
+                self._push()
+
+    async def drain(self) -> None:
+        """Send all that waits, to a client that takes some of it now and then, or has just sent something.
+
+        Raises:
+            trio.BrokenResourceError: the client is gone, or took nothing for too long.
+            trio.ClosedResourceError: the connection was closed.
+        """
+        since = self._taken if self._refused_bytes > MAX_REFUSED_BYTES else trio.current_time()
+        while self.waiting:
+            since = max(since, self._taken)
+            with trio.move_on_at(since + self._connection.send_timeout):
+                if not self.broken:
+                    await sockets.wait_writable(self._connection.socket)
+                self._push()
+                continue
+            self._connection.abort(reset=True)
+            raise trio.BrokenResourceError("the peer does not read")
+        self.refusing, self._refused_bytes = False, 0
+
+    async def receive(self) -> bytes | None:
+        """Receive while what waits is sent.
+
+        Returns:
+            What came, nothing when the peer has finished sending or is gone; None when all was sent before.
+        """
+        received: bytes | None = None
+        async with trio.open_nursery() as nursery:
+
+            async def listen() -> None:
+                nonlocal received
+                try:
+                    received = await self._connection.receive_some()
+                except (trio.BrokenResourceError, trio.ClosedResourceError):
+                    received = b""
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(listen)
+            with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                await self.drain()
+            nursery.cancel_scope.cancel()
+        if not self.waiting:
+            self._connection.set_busy(False)
+        return received
+
+    async def beside(self, work: Callable[[], Awaitable[bytes]]) -> bytes:
+        """Wait for an answer that takes its time while what waits is sent.
+
+        Raises:
+            trio.BrokenResourceError: the client is gone, and needs no answer.
+        """
+        answer: bytes | GcountError = b""
+        async with trio.open_nursery() as nursery:
+
+            async def send() -> None:
+                try:
+                    await self.drain()
+                except (trio.BrokenResourceError, trio.ClosedResourceError):
+                    nursery.cancel_scope.cancel()
+
+            nursery.start_soon(send)
+            try:
+                answer = await work()
+            except GcountError as error:
+                answer = error
+            nursery.cancel_scope.cancel()
+        if isinstance(answer, GcountError):
+            raise answer
+        if not answer:
+            raise trio.BrokenResourceError("the client is gone")
+        return answer
+
+    async def finish(self) -> None:
+        """Send all that waits, and throw away what comes meanwhile. Raises as `drain` does."""
+        self._refused_bytes = MAX_REFUSED_BYTES + 1  # what comes is no reason to wait longer
+        while self.waiting and await self.receive():
+            pass
+        await self.drain()
+
+    def close(self) -> None:
+        """Keep nothing."""
+        self._pool.used -= len(self._unsent)
+        self._unsent, self._refusals, self._last = bytearray(), 0, b""
+
+    def _push(self) -> None:
+        connection = self._connection
+        if not self._unsent:
+            self._fill()
+        try:
+            if self.broken:
+                raise OSError
+            with memoryview(self._unsent)[:_AT_ONCE] as piece:
+                sent = sockets.send_now(connection.socket, piece)
+        except OSError as error:
+            connection.abort(reset=True)
+            raise trio.BrokenResourceError from error
+        connection.bytes_out += sent
+        del self._unsent[:sent]
+        self._pool.used -= sent
+        if sent:
+            self._taken = trio.current_time()
+
+    def _fill(self) -> None:
+        some = min(self._refusals, _REFUSALS_AT_ONCE)
+        self._refusals -= some
+        self._unsent += REFUSAL * some
+        if not self._refusals:
+            self._unsent += self._last
+            self._last = b""
+        self._pool.used += len(self._unsent)

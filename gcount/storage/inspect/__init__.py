@@ -1,0 +1,1 @@
+"""Looks at a data directory that no node runs on: survey and repair."""

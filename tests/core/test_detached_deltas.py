@@ -1,0 +1,245 @@
+"""What is kept aside behind a gap: never claimed, never lost, joined when it fits, closed only under a new version."""
+
+from itertools import permutations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gcount.core.state import replica as replicas
+from gcount.core.state.batch import Batch
+from gcount.core.state.counters import Counters, Delta
+from gcount.core.state.detached_deltas import DetachedDeltas
+from gcount.core.state.identity import Identity, IdentityHistory
+from gcount.core.state.replica import Replica
+from tests.core.histories import NAMES, History, histories, incarnation, join, knowing
+
+ME = Identity(incarnation(100), incarnation(101), (incarnation(1),))
+
+
+def replica() -> Replica:
+    return Replica(ME, 1000)
+
+
+def replayed(deltas: list[Delta]) -> Replica:
+    one = replica()
+    for number, delta in enumerate(deltas, start=1):
+        one.recover(Batch(number, [delta]))
+    return one
+
+
+@st.composite
+def cut_logs(draw: st.DrawFn) -> tuple[History, list[Delta]]:
+    """A history, and the deltas of it that are left, of different lengths and overlapping, in the order of the log."""
+    history = draw(histories(1, max_commits=10))
+    size = len(history.commits)
+    cuts = draw(st.lists(st.tuples(st.integers(0, size - 1), st.integers(1, 3)), min_size=1, max_size=8))
+    return history, [history.delta(after, min(size, after + length)) for after, length in sorted(cuts)]
+
+
+@given(cut_logs())
+def test_only_what_has_no_gap_before_it_is_claimed(cut: tuple[History, list[Delta]]) -> None:
+    history, deltas = cut
+    one = replayed(deltas)
+    version = one.counters.version(history.incarnation)
+    assert one.counters == (knowing([(history, version)]) if version else Counters())
+    assert not any(delta.after <= version < delta.upto for delta in deltas)
+
+
+@given(cut_logs())
+def test_reads_see_the_most_that_any_delta_holds(cut: tuple[History, list[Delta]]) -> None:
+    history, deltas = cut
+    one = replayed(deltas)
+    for name in NAMES:
+        most = max((delta.cells.get(name, 0) for delta in deltas), default=0)
+        assert one.cells(name) == ({history.incarnation: most} if most else {})
+
+
+def test_reads_count_what_is_aside_of_this_nodes_own_former_lives_only() -> None:
+    """Another node may go on with its life from before that, and then the two would hide each other."""
+    one = replayed([Delta(who, 3, 4, {"a": 7}) for who in (incarnation(1), incarnation(2), ME.incarnation)])
+    assert len(one.salvage) == 3
+    assert one.cells("a") == {incarnation(1): 7}
+
+
+@given(cut_logs(), st.data())
+def test_when_others_fill_the_gaps_all_is_joined_and_nothing_stays_aside(
+    cut: tuple[History, list[Delta]], data: st.DataObject
+) -> None:
+    history, deltas = cut
+    one, size = replayed(deltas), len(history.commits)
+    while (known := one.counters.version(history.incarnation)) < size:
+        after = data.draw(st.integers(0, known))
+        assert one.stage_delta(history.delta(after, data.draw(st.integers(known + 1, size))))
+        one.seal()
+        one.commit()
+        version = one.counters.version(history.incarnation)
+        assert one.counters == knowing([(history, version)])
+    assert (len(one.salvage), one.salvage.cells) == (0, 0)
+
+
+@given(cut_logs())
+def test_runs_are_as_many_as_gaps(cut: tuple[History, list[Delta]]) -> None:
+    history, deltas = cut
+    one = replayed(deltas)
+    covered = {version for delta in deltas for version in range(delta.after + 1, delta.upto + 1)}
+    covered |= set(range(one.counters.version(history.incarnation) + 1))
+    assert len(one.salvage) == sum(version - 1 not in covered for version in covered if version)
+
+
+@given(cut_logs(), st.integers(0, 10))
+def test_a_closed_gap_reaches_all_who_know_less_or_as_much(cut: tuple[History, list[Delta]], peer: int) -> None:
+    history, deltas = cut
+    one = replayed(deltas)
+    before = {name: one.cells(name) for name in NAMES}
+    top = max(delta.upto for delta in deltas)
+    version = one.counters.version(history.incarnation)
+    closes = one.stage_closing(history.incarnation)
+    assert closes == (version < top)
+    one.seal()
+    one.commit()
+    assert not one.salvage
+    assert {name: one.counters.cells(name) for name in NAMES} == before
+    if closes:
+        assert one.counters.version(history.incarnation) == top + 1
+        other = knowing([(history, min(peer, version))])
+        assert join(other, one.counters) == one.counters
+        ahead = join(knowing([(history, min(top, len(history.commits)))]), one.counters)
+        assert ahead.version(history.incarnation) == top + 1
+        assert all(ahead.total(name) == history.state(top).get(name, 0) for name in NAMES)
+
+
+@given(cut_logs())
+def test_replaying_the_log_with_its_closing_gives_the_same_again(cut: tuple[History, list[Delta]]) -> None:
+    history, deltas = cut
+    one = replayed(deltas)
+    one.stage_closing(history.incarnation)
+    closing = one.seal()
+    one.commit()
+    again = replayed(deltas)
+    again.recover(closing)
+    again.recover(closing)
+    assert again.counters == one.counters
+    assert not again.salvage
+
+
+def test_only_a_retired_incarnation_of_its_own_is_closed() -> None:
+    """Others still write theirs: they would commit another state under the version that was claimed."""
+    one = replica()
+    one.recover(Batch(1, [Delta(incarnation(7), 3, 4, {"a": 1})]))
+    one.recover(Batch(2, [Delta(ME.incarnation, 3, 4, {"a": 1})]))
+    assert len(one.salvage) == 2
+    assert not one.stage_closing(incarnation(7))
+    assert not one.stage_closing(ME.incarnation)
+    assert not one.stage_closing(incarnation(1))
+    assert not one.anything_staged
+
+
+def test_a_closing_gives_way_to_what_came_after_it_was_staged() -> None:
+    one = replica()
+    one.recover(Batch(1, [Delta(incarnation(1), 3, 4, {"a": 9})]))
+    one.stage_increment("b", 1)
+    one.seal()
+    assert one.stage_closing(incarnation(1))
+    assert one.stage_delta(Delta(incarnation(1), 0, 2, {"c": 1}))
+    one.commit()
+    batch = one.seal()
+    one.commit()
+    assert [delta.upto for delta in batch.deltas] == [2]
+    assert one.stage_closing(incarnation(1))
+    one.seal()
+    one.commit()
+    assert (one.counters.version(incarnation(1)), one.counters.total("a")) == (5, 9)
+
+
+def test_a_closing_that_was_staged_before_a_delta_was_sealed_is_dropped() -> None:
+    one = replica()
+    one.recover(Batch(1, [Delta(incarnation(1), 3, 4, {"a": 9})]))
+    one.stage_delta(Delta(incarnation(1), 0, 1, {"c": 1}))
+    one.seal()
+    assert one.stage_closing(incarnation(1))
+    one.commit()
+    assert one.seal().deltas == []
+
+
+def test_a_closing_that_was_staged_before_more_was_kept_aside_is_dropped() -> None:
+    """It claims a version under which all that it does not hold would be taken for known."""
+    one = replica()
+    one.recover(Batch(1, [Delta(incarnation(1), 5, 6, {"a": 9})]))
+    assert one.stage_delta(Delta(incarnation(1), 2, 3, {"b": 4}))
+    one.seal()
+    assert one.stage_closing(incarnation(1))
+    one.commit()
+    assert one.seal().deltas == []
+    one.commit()
+    assert one.stage_closing(incarnation(1))
+    one.seal()
+    one.commit()
+    assert [one.counters.total(name) for name in "ab"] == [9, 4]
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+def test_what_is_kept_is_one_delta_in_whatever_order_its_pieces_come(order: tuple[int, ...]) -> None:
+    """The middle one ends before the first does, and tells less of a counter."""
+    who, salvage = incarnation(1), DetachedDeltas()
+    pieces = Delta(who, 2, 5, {"a": 2, "c": 5}), Delta(who, 3, 4, {"b": 1, "c": 4}), Delta(who, 5, 6, {"a": 3})
+    for number in order:
+        salvage.keep(pieces[number])
+    assert salvage.deltas() == [Delta(who, 2, 6, {"a": 3, "b": 1, "c": 5})]
+
+
+def test_gaps_of_a_life_that_goes_on_are_never_closed() -> None:
+    """Its next commits take the versions that a closing would claim."""
+    who, salvage = incarnation(1), DetachedDeltas()
+    salvage.keep(Delta(who, 3, 4, {"a": 1}))
+    assert salvage.closing(Counters(), Identity(ME.node, who, (incarnation(2),)), who) is None
+    assert salvage.closing(Counters(), Identity(ME.node, who, (who,)), who) is None
+    assert salvage.closing(Counters(), ME, who) == Delta(who, 0, 5, {"a": 1})
+
+
+def test_a_delta_that_is_kept_is_not_shared_with_its_batch() -> None:
+    salvage, first = DetachedDeltas(), Delta(incarnation(1), 3, 4, {"a": 1})
+    salvage.keep(first)
+    salvage.keep(Delta(incarnation(1), 4, 5, {"a": 2, "b": 1}))
+    assert first.cells == {"a": 1}
+    assert (len(salvage), salvage.cells, salvage.cell("a", incarnation(1))) == (1, 2, 2)
+
+
+def test_no_more_is_taken_back_than_so_many_runs_and_cells(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A member that lies may make up any number of them."""
+    monkeypatch.setattr(replicas, "MAX_RUNS", 3)
+    monkeypatch.setattr(replicas, "MAX_ASIDE_CELLS", 50)
+    monkeypatch.setattr(replicas, "PUSH_CELLS", 0)
+    one = Replica(ME, 0)
+
+    def takes(number: int, cells: int) -> bool:
+        taken = one.stage_delta(Delta(incarnation(1), 10 * number, 10 * number + 1, {f"{n}": 1 for n in range(cells)}))
+        one.seal()
+        one.commit()
+        return taken
+
+    assert [takes(1, 30), takes(2, 21), takes(3, 20)] == [True, False, True]
+    assert [takes(4, 0), takes(5, 0)] == [True, False]
+    assert (len(one.salvage), one.salvage.cells) == (3, 50)
+
+
+def test_what_somebody_reads_of_it_is_not_changed_by_what_is_kept_later() -> None:
+    """A checkpoint, or a link that gives it back, is in the midst of it."""
+    salvage, who = DetachedDeltas(), incarnation(1)
+    for read in (salvage.deltas, lambda: salvage.of([who])):
+        salvage.keep(Delta(who, 3, 4, {"a": 1}))
+        shown, cells = read(), dict(read()[0].cells)
+        salvage.keep(Delta(who, 4, 5, {"a": 2, f"b{len(cells)}": 1}))
+        assert shown[0].cells == cells
+        assert salvage.cell("a", who) == 2
+
+
+def test_the_newest_identity_goes_on_and_remembers_all_lives_seen() -> None:
+    lives = IdentityHistory()
+    assert lives.reborn(incarnation(9), incarnation(8)) == Identity(incarnation(8), incarnation(9))
+    lives.met(Identity(incarnation(1), incarnation(2)))
+    lives.met(Identity(incarnation(1), incarnation(5), (incarnation(2), incarnation(3))))
+    lives.met(Identity(incarnation(1), incarnation(5)))
+    reborn = lives.reborn(incarnation(9), incarnation(8))
+    assert (reborn.node, reborn.incarnation) == (incarnation(1), incarnation(9))
+    assert set(reborn.retired) == {incarnation(2), incarnation(3), incarnation(5)}

@@ -1,0 +1,285 @@
+"""Whole nodes in memory: the real `open_node` over simulated disks and a simulated network."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from random import Random
+
+import trio
+
+from gcount.core.state.identity import Identity
+from gcount.core.state.replica import Replica
+from gcount.errors import Fatal, leaves
+from gcount.node.node import Node, open_node
+from gcount.observe.metrics import Metrics
+from gcount.settings import Settings
+from gcount.storage.checkpoints import Checkpoints
+from gcount.storage.log import Log
+from gcount.storage.recovery import recover
+from tests.fakes.disk import SimDisk, SimulatedCrash
+from tests.fakes.network import SimNetwork
+from tests.fakes.process import PROCESS, Processes, seed_scheduler
+
+WALL_CLOCK = 1_700_000_000.0  # when simulations begin
+PORT = 7777
+
+
+def address_of(number: int) -> str:
+    """The address of the node with that number, from 1."""
+    return f"10.0.0.{number}:{PORT}"
+
+
+class Host:
+    """A machine with a disk, on which a node runs or not.
+
+    Args:
+        cluster: it is part of.
+        number: from 1.
+        address: where the node listens.
+        disk: its data directory.
+    """
+
+    def __init__(self, cluster: SimCluster, number: int, address: str, disk: SimDisk) -> None:
+        self.cluster = cluster
+        self.number = number
+        self.address = address
+        self.disk = disk
+        self.name = ""  # of the cluster that the node is to belong to
+        self.timeout = 5.0
+        self.max_counters = 1000
+        self.knows_itself = True
+        self.clock_skew = 0.0
+        self.failure: BaseException | None = None  # why the node ended by itself
+        self._node: Node | None = None
+        self._life: trio.CancelScope | None = None
+        self.ended = trio.Event()  # of the newest life
+        self.lives = 0
+        self._killed = False
+
+    @property
+    def node(self) -> Node:
+        """The node that runs."""
+        assert self._node is not None, f"no node runs at {self.address}"
+        return self._node
+
+    @property
+    def running(self) -> bool:
+        """Whether a node runs."""
+        return self._node is not None
+
+    async def start(self) -> Node:
+        """Start a node; returns when it has recovered."""
+        node = await self.begin()
+        await node.wait_ready()
+        return node
+
+    async def begin(self) -> Node:
+        """Start a node; returns while it recovers."""
+        assert self._node is None
+        self.ended = trio.Event()
+        self.failure = None
+        self._killed = False
+        self.lives += 1
+        await self.cluster.nursery.start(self._live)
+        return self.node
+
+    async def stop(self) -> None:
+        """End the node as a signal does."""
+        assert self._life is not None
+        self._life.cancel()
+        await self.ended.wait()
+
+    async def kill(self, *, power: bool = True, lose: bool | None = None) -> None:
+        """End the node as kill -9 does, and as a loss of power, when the disk keeps or loses what was not synced."""
+        if self._life is not None and self.running:
+            self._killed = True
+            self.disk.cut()
+            self.cluster.network.close(self.address, lose=self.cluster.random.random() < 0.5 if lose is None else lose)
+            self._life.cancel()
+            self.cluster.processes.spare(self.address)
+            self.cluster.processes.resume(self.address)
+            self.cluster.network.resume(self.address)
+        await self.ended.wait()
+        if power:
+            self.disk.crash()
+        else:
+            self.disk.restart()
+
+    def pause(self) -> None:
+        """Stop the process as SIGSTOP does."""
+        self.cluster.processes.stop(self.address)
+        self.cluster.network.pause(self.address)
+
+    def resume(self) -> None:
+        """Let it go on as SIGCONT does."""
+        self.cluster.network.resume(self.address)
+        self.cluster.processes.resume(self.address)
+
+    async def restart(self) -> Node:
+        """Kill the node if it runs, and start it again."""
+        if self.running:
+            await self.kill()
+        return await self.start()
+
+    def wipe(self) -> None:
+        """Lose the disk."""
+        self.disk = self.cluster.new_disk()
+
+    def copy_disk(self) -> SimDisk:
+        """A copy of the data directory as it is now."""
+        return self.disk.copy()
+
+    def put_disk(self, disk: SimDisk) -> None:
+        """Put a copy of a data directory in the place of this one."""
+        self.disk = disk.copy()
+
+    def settings(self) -> Settings:
+        """What the operator of this machine set."""
+        host, _, port = self.address.rpartition(":")
+        return Settings(self.number, host, int(port), Path("/data"), self.timeout, self.name, self.max_counters, "text")
+
+    async def _live(self, task_status: trio.TaskStatus[None]) -> None:
+        PROCESS.set(self.address)
+        network, random = self.cluster.network, self.cluster.random
+        transport = network.transport(self.address, knows_itself=self.knows_itself)
+        try:
+            with trio.CancelScope() as self._life:
+                async with (
+                    open_node(
+                        self.settings(),
+                        self.disk,
+                        transport,
+                        random=Random(random.random()),
+                        wall_clock=lambda: WALL_CLOCK + trio.current_time() + self.clock_skew,
+                    ) as self._node,
+                    trio.open_nursery() as nursery,
+                ):
+                    network.listen(self.address, self._node, nursery)
+                    task_status.started()
+                    try:
+                        await trio.sleep_forever()
+                    finally:
+                        network.close(self.address)
+        except* (Fatal, SimulatedCrash) as group:
+            self.failure = None if self._killed else leaves(group)[0]
+        finally:
+            self._node = None
+            self.ended.set()
+
+
+class SimCluster:
+    """Machines, and the network between them.
+
+    Args:
+        nursery: the nodes are its children.
+        random: where all chance comes from.
+        delay: least and most seconds that a message travels.
+    """
+
+    def __init__(self, nursery: trio.Nursery, random: Random, delay: tuple[float, float]) -> None:
+        self.nursery = nursery
+        self.random = random
+        self.network = SimNetwork(Random(random.random()), delay)
+        self.processes = Processes()
+        self.hosts: list[Host] = []
+        self.at_once = 0.0  # of all new disks
+
+    def __getitem__(self, number: int) -> Host:
+        """The machine with that number, from 1."""
+        return self.hosts[number - 1]
+
+    @property
+    def addresses(self) -> list[str]:
+        """All addresses."""
+        return [host.address for host in self.hosts]
+
+    def new_disk(self) -> SimDisk:
+        """An empty disk."""
+        disk = SimDisk(Random(self.random.random()))
+        disk.at_once = self.at_once
+        return disk
+
+    def add(self) -> Host:
+        """One more machine, with nothing running on it."""
+        number = len(self.hosts) + 1
+        self.hosts.append(Host(self, number, address_of(number), self.new_disk()))
+        return self.hosts[-1]
+
+    async def configure(self, *hosts: Host) -> None:
+        """Post a config of those machines, or of all, to the first of them, and wait until all of them have it."""
+        members = hosts or tuple(self.hosts)
+        await members[0].node.configure({"actors": [host.address for host in members]})
+        wanted = sorted(host.address for host in members)
+        await self.eventually(
+            lambda: all(host.node.config()["actors"] == wanted and self.linked(host) for host in members)
+        )
+
+    def linked(self, host: Host) -> bool:
+        """Whether a node has links to all other members."""
+        return all(peer.pusher is not None for peer in host.node.peers if peer.address != host.address)
+
+    async def uptime(self, host: Host) -> None:
+        """Wait until a node runs there that has recovered."""
+        await self.eventually(lambda: host.running and host.node.recovered, 60)
+
+    async def eventually(self, condition: Callable[[], bool | Awaitable[bool]], within: float = 2.0) -> float:
+        """Wait until it holds; returns how long that took.
+
+        Raises:
+            AssertionError: it did not in that many seconds.
+        """
+        started = trio.current_time()
+        while True:
+            holds = condition()
+            if isinstance(holds, Awaitable):
+                holds = await holds
+            if holds:
+                return trio.current_time() - started
+            assert trio.current_time() < started + within, "it did not come about in time"
+            await trio.sleep(0.005)
+
+    async def converged(self, name: str, value: int, within: float = 2.0) -> None:
+        """Wait until all running nodes have that value, and answer it to consistent reads, too."""
+        running = [host for host in self.hosts if host.running]
+        await self.eventually(lambda: all(host.node.value(name) == value for host in running), within)
+        for host in running:
+            assert await host.node.consistent_value(name) == value
+
+
+@asynccontextmanager
+async def open_cluster(
+    size: int = 3, *, seed: int = 0, delay: tuple[float, float] = (0.001, 0.01), configured: bool = True
+) -> AsyncIterator[SimCluster]:
+    """A cluster of nodes that all run, for as long as the context lasts.
+
+    Args:
+        size: how many nodes.
+        seed: of all chance.
+        delay: least and most seconds that a message travels.
+        configured: whether they know of each other already.
+    """
+    seed_scheduler(seed)
+    async with trio.open_nursery() as nursery:
+        cluster = SimCluster(nursery, Random(seed), delay)
+        with cluster.processes.watching():
+            for _ in range(size):
+                await cluster.add().start()
+            if configured:
+                await cluster.configure()
+            yield cluster
+        nursery.cancel_scope.cancel()
+
+
+async def replayed(disk: SimDisk) -> Replica:
+    """What a start would make of a disk's content."""
+    blank = Identity(bytes(16), bytes(16))
+    replica = Replica(blank, 1000)
+    copy = disk.copy()
+    log = Log(copy)
+    header = await recover(replica, log, Checkpoints(copy, log, Metrics()))
+    log.close()
+    if header is not None and replica.identity == blank:
+        replica.identity = Identity(header.node, header.incarnation)
+    return replica

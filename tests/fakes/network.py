@@ -1,0 +1,360 @@
+"""A simulated network: delays, cuts, pauses and lost connections, on the mock clock, without threads or sockets.
+
+A connection behaves as one over TCP: whole messages in order without gaps, a bounded buffer for each direction. What
+was sent into a cut waits and moves on when it heals, unless the connection was given up meanwhile; the end of a
+connection travels like a message. A paused node's connections stand still, as those of a stopped process do.
+
+What is dialled is an entry of a config; to which machine it leads may change (see names.py). All else goes by the
+machines' own addresses.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from math import inf
+from random import Random
+from typing import Protocol
+
+import trio
+
+from gcount.cluster.links.transport import CONNECT_TIMEOUT, Link, Transport
+from gcount.errors import LinkClosed, LinkRefused, Recovering
+from tests.fakes.names import Names
+from tests.fakes.process import PROCESS
+
+BUFFER_BYTES = 256 * 1024
+
+Tap = Callable[[str, str, bytes], None]
+"""Told sender, receiver and content of a message."""
+
+
+class Server(Protocol):
+    """What a node shows to the network."""
+
+    @property
+    def recovered(self) -> bool: ...
+
+    async def accept(self, link: Link, caller: str, promote: Callable[[], bool]) -> None: ...
+
+
+class SimNetwork:
+    """All addresses, and what is between them.
+
+    Args:
+        random: where the delays come from.
+        delay: least and most seconds that a message travels.
+
+    Attributes:
+        buffer_bytes: what one direction of a connection holds before its sender has to wait.
+    """
+
+    def __init__(self, random: Random, delay: tuple[float, float] = (0.001, 0.01)) -> None:
+        self.random = random
+        self.delay = delay
+        self.buffer_bytes = BUFFER_BYTES
+        self.tap: Tap = lambda sender, receiver, data: None  # as it is sent
+        self.arrived: Tap = lambda sender, receiver, data: None  # as it is received
+        self.cuts: set[tuple[str, str]] = set()
+        self.breaks = 0  # how often connections were broken
+        self._moves: Counter[str] = Counter()  # of entries, so that what stood to them ended
+        self.paused: set[str] = set()
+        self.names = Names(self._break)
+        self.silent: set[str] = set()  # addresses whose host is down: not even a refusal comes from there
+        self.ends: Counter[str] = Counter()  # of lives, by address
+        self._servers: dict[str, tuple[Server, trio.Nursery]] = {}
+        self._pipes: dict[Pipe, None] = {}  # in the order in which they came to be, so that a seed repeats a run
+        self._changed = trio.Event()
+
+    def transport(self, address: str, *, knows_itself: bool = True) -> SimTransport:
+        """How the node at an address reaches others."""
+        return SimTransport(self, address, knows_itself=knows_itself)
+
+    def listen(self, address: str, server: Server, nursery: trio.Nursery) -> None:
+        """Let a node be dialled; its links are served in the nursery."""
+        self._servers[address] = (server, nursery)
+
+    def close(self, address: str, *, lose: bool = False) -> None:
+        """Nothing listens there any more, and all its connections end; maybe with what was on its way."""
+        self._servers.pop(address, None)
+        self.ends[address] += 1
+        for pipe in list(self._pipes):
+            if pipe.source == address:
+                pipe.finish(lose=lose)
+            elif pipe.target == address:
+                pipe.ignore()
+
+    def drop(self, one: str, other: str, lost: Sequence[bool] = (True, True)) -> None:
+        """Lose all connections between two addresses, with what was on its way; or only what went there, or back."""
+        self.breaks += 1
+        for pipe in list(self._pipes):
+            if {one, other} == {pipe.source, pipe.target}:
+                pipe.finish(lose=lost[pipe.source != one])
+
+    def _break(self, entry: str) -> None:
+        self.breaks += 1
+        self._moves[entry] += 1
+        for pipe in list(self._pipes):
+            if pipe.entry == entry:
+                pipe.finish(lose=True)
+
+    def cut(self, one: str, other: str, *, one_way: bool = False) -> None:
+        """Let nothing through from one to the other, nor back unless it is one way."""
+        self.cuts |= {(one, other)} if one_way else {(one, other), (other, one)}
+
+    def isolate(self, address: str) -> None:
+        """Cut an address off from all that listen."""
+        for other in self._servers:
+            if other != address:
+                self.cut(address, other)
+
+    def heal(self, *ends: str) -> None:
+        """End all cuts, or those between two addresses."""
+        self.cuts = {cut for cut in self.cuts if ends and set(cut) != set(ends)}
+        self._poke()
+
+    def pause(self, address: str) -> None:
+        """Nothing moves to or from the address."""
+        self.paused.add(address)
+
+    def resume(self, address: str) -> None:
+        """The end of a pause."""
+        self.paused.discard(address)
+        self._poke()
+
+    def flows(self, source: str, target: str) -> bool:
+        """Whether messages move in that direction."""
+        return (source, target) not in self.cuts and not {source, target} & self.paused
+
+    def some_delay(self) -> float:
+        """How long the next message travels, in seconds."""
+        return self.random.uniform(*self.delay)
+
+    async def travel(self, source: str, target: str) -> None:
+        """Return when one packet has come through."""
+        await trio.sleep(self.some_delay())
+        while not self.flows(source, target):
+            await self._changed.wait()
+
+    async def dial(self, source: str, entry: str) -> SimLink:
+        """Connect; hangs for as long as nothing comes through, and fails if the address moves meanwhile."""
+        target, moves = self.names.leads_to(source, entry), self._moves[entry]
+        await self.travel(source, target)
+        server, nursery = self._servers.get(target, (None, None))
+        if server is None and target in self.silent:
+            await trio.sleep_forever()
+        await self.travel(target, source)
+        if server is None or nursery is None or self._servers.get(target, (None, None))[0] is not server:
+            raise LinkClosed("no connection: connection refused")
+        if self._moves[entry] != moves:  # who had the address gets nothing any more that is sent to it
+            raise LinkClosed("no connection: no route to host")
+        if not server.recovered:
+            raise LinkRefused("it answered the dial with HTTP status 503")
+        there, back = Pipe(self, source, target, entry), Pipe(self, target, source, entry)
+        nursery.start_soon(_serve, server, SimLink(back, there), source, target)
+        return SimLink(there, back)
+
+    def opened(self, pipe: Pipe) -> None:
+        """A connection's direction came to be."""
+        self._pipes[pipe] = None
+
+    def forget(self, pipe: Pipe) -> None:
+        """Its end has arrived."""
+        self._pipes.pop(pipe, None)
+
+    def _poke(self) -> None:
+        changed, self._changed = self._changed, trio.Event()
+        changed.set()
+        for pipe in self._pipes:
+            pipe.poke()
+
+
+async def _serve(server: Server, link: SimLink, caller: str, target: str) -> None:
+    PROCESS.set(target)
+    try:
+        await server.accept(link, caller, lambda: True)
+    except Recovering:
+        pass
+    finally:
+        link.close()
+
+
+class Pipe:
+    """One direction of a connection, which was dialled to an entry."""
+
+    def __init__(self, network: SimNetwork, source: str, target: str, entry: str) -> None:
+        self.source = source
+        self.target = target
+        self.entry = entry
+        self._network = network
+        self._moving: deque[tuple[float, bytes]] = deque()  # time of arrival, content
+        self._bytes = 0
+        self._last = trio.current_time()
+        self._ends: float | None = None
+        self._ignored = False
+        self._room = trio.Event()
+        self._receiver: trio.CancelScope | None = None
+        network.opened(self)
+
+    def poke(self) -> None:
+        """Let both ends look again."""
+        self._room.set()
+        if self._receiver is not None:
+            self._receiver.deadline = self._due()
+
+    def finish(self, *, lose: bool = False) -> None:
+        """Nothing more is sent; what was on its way may be lost with it."""
+        if lose:
+            self._moving.clear()
+            self._bytes = 0
+        if self._ends is None:
+            self._ends = self._arrival()
+        self.poke()
+
+    def ignore(self) -> None:
+        """Nobody receives any more, which the sender can't know."""
+        self._ignored = True
+        self._moving.clear()
+        self._bytes = 0
+        self._network.forget(self)
+        self.poke()
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more can be sent."""
+        return self._ends is not None
+
+    def takes(self, data: bytes) -> bool:
+        """Whether there is room for a message, or no need for any."""
+        return self.over or not self._bytes or self._bytes + len(data) <= self._network.buffer_bytes
+
+    async def wait_takes(self, data: bytes) -> None:
+        """Return when there is room for a message."""
+        await trio.lowlevel.checkpoint()
+        while not self.takes(data):
+            self._room = trio.Event()
+            await self._room.wait()
+
+    def put(self, data: bytes) -> None:
+        """Send."""
+        if self.over or self._ignored:
+            return
+        self._network.tap(self.source, self.target, data)
+        self._moving.append((self._arrival(), data))
+        self._bytes += len(data)
+        if self._receiver is not None:
+            self._receiver.deadline = self._due()
+
+    async def get(self) -> bytes:
+        """The next message."""
+        await trio.lowlevel.checkpoint()
+        while self._due() > trio.current_time():
+            with trio.CancelScope(deadline=self._due()) as self._receiver:
+                await trio.sleep_forever()
+        self._receiver = None
+        if not self._moving:
+            self._network.forget(self)
+            raise LinkClosed("the connection was closed")
+        _, data = self._moving.popleft()
+        self._bytes -= len(data)
+        self._room.set()
+        self._network.arrived(self.source, self.target, data)
+        return data
+
+    def _due(self) -> float:
+        """When the receiver has something to take."""
+        due = self._moving[0][0] if self._moving else self._ends
+        return inf if due is None or not self._network.flows(self.source, self.target) else due
+
+    def _arrival(self) -> float:
+        self._last = max(self._last, trio.current_time() + self._network.some_delay())
+        return self._last
+
+
+class SimLink(Link):
+    """One end of a connection.
+
+    Args:
+        there: the direction that it sends in.
+        back: the direction that it receives from.
+    """
+
+    remote: str = ""
+
+    def __init__(self, there: Pipe, back: Pipe) -> None:
+        self.remote = there.target
+        self._there = there
+        self._back = back
+        self._closed = False
+        self._unsent: deque[bytes] = deque()
+
+    @property
+    def unsent(self) -> int:
+        return sum(map(len, self._unsent))
+
+    def post(self, data: bytes) -> None:
+        if self._unsent or not self._there.takes(data):
+            self._unsent.append(data)
+        else:
+            self._there.put(data)
+
+    async def flush(self) -> None:
+        for _ in tuple(self._unsent):
+            await self._there.wait_takes(self._unsent[0])
+            self._there.put(self._unsent.popleft())
+        if self._there.over:
+            raise LinkClosed("the connection is closed")
+
+    async def receive(self) -> bytes | str | None:
+        if self._closed:
+            raise LinkClosed("the connection is closed")
+        try:
+            return await self._back.get()
+        except LinkClosed:
+            self._there.finish(lose=True)
+            raise
+
+    def close(self) -> None:
+        """Hang up: the other end learns of it when that has travelled, and what it sends from now on is lost."""
+        self._closed = True
+        self._there.finish()
+        self._back.ignore()
+
+
+class SimTransport(Transport):
+    """How one node reaches others.
+
+    Args:
+        network: between them.
+        address: the node's own.
+        knows_itself: whether it recognises its own address, or has to dial it to find out.
+    """
+
+    def __init__(self, network: SimNetwork, address: str, *, knows_itself: bool) -> None:
+        self._network = network
+        self._address = address
+        self._knows_itself = knows_itself
+        self._ends = network.ends[address]  # of lives before this one
+
+    @asynccontextmanager
+    async def connect(self, address: str) -> AsyncIterator[Link]:
+        try:
+            with trio.fail_after(CONNECT_TIMEOUT):
+                link = await self._network.dial(self._address, address)
+        except trio.TooSlowError:
+            raise LinkClosed("no connection in time") from None
+        if self._network.ends[self._address] != self._ends:  # a request that the node's end has not reached yet
+            link.close()
+            raise LinkClosed("the node has ended")
+        try:
+            yield link
+        finally:
+            link.close()
+
+    async def is_self(self, address: str) -> bool | None:
+        await trio.sleep(0.0005)  # a look-up of names takes a moment
+        return self._knows_itself and self._network.names.leads_to(self._address, address) == self._address
+
+    async def stands_for(self, address: str) -> frozenset[str] | None:
+        return frozenset({self._network.names.leads_to(self._address, address)})

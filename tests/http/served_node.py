@@ -1,0 +1,263 @@
+"""A node behind the real server, with the fast lane or without it, and a client that sees every byte of its answers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from random import Random
+from typing import Any, TypeVar
+
+import trio
+
+from gcount.http.app import make_app
+from gcount.http.fast_path import FastPath
+from gcount.net.connection import Connection
+from gcount.net.connection_pool import ConnectionPool
+from gcount.node.node import Node, open_node
+from gcount.server import serve
+from gcount.settings import Settings
+from tests.fakes.disk import SimDisk
+from tests.fakes.network import SimNetwork
+
+T = TypeVar("T")
+
+ADDRESS = "10.0.0.1:7777"
+PATIENCE = 20.0  # seconds
+PATHS = ["lane", "application"]
+
+
+class GatedDisk(SimDisk):
+    """A disk that keeps everybody waiting while its gate is shut."""
+
+    def __init__(self) -> None:
+        super().__init__(Random(0))
+        self.gate = trio.Event()
+        self.gate.set()
+
+    def shut(self) -> None:
+        self.gate = trio.Event()
+
+    async def run(self, operation: Callable[[], T], *, brief: bool = False, aside: bool = False) -> T:
+        await self.gate.wait()
+        return await super().run(operation, brief=brief, aside=aside)
+
+
+class Served:
+    """A node alone, behind the real server, with the lane or without it.
+
+    Attributes:
+        asked: how many requests and websockets came to the application.
+    """
+
+    def __init__(self, node: Node, disk: GatedDisk, *, laned: bool, limit: int = 100) -> None:
+        self.node = node
+        self.disk = disk
+        self.app = make_app(node)
+        self.connections = ConnectionPool(limit)
+        self.shutdown = trio.Event()
+        self.stopped = trio.Event()
+        self.asked = 0
+        self.sockets: list[trio.socket.SocketType] = []  # of the clients
+        self._lane = FastPath(node) if laned else None
+        self._port = 0
+
+    async def run(self, task_status: trio.TaskStatus[None]) -> None:
+        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        self._port = listeners[0].socket.getsockname()[1]
+        await serve(
+            self._application,
+            listeners,
+            self.connections,
+            shutdown=self.shutdown,
+            lane=self._lane,
+            task_status=task_status,
+        )
+        self.stopped.set()
+
+    async def _application(self, scope: Any, receive: Any, send: Any) -> None:
+        self.asked += 1
+        await self.app(scope, receive, send)
+
+    async def connect(self) -> trio.SocketStream:
+        stream = await trio.open_tcp_stream("127.0.0.1", self._port)
+        self.sockets.append(stream.socket)
+        return stream
+
+    async def dial(self) -> Client:
+        known = set(self.all())
+        stream = await self.connect()
+        await until(lambda: len(set(self.all()) - known) == 1)
+        (connection,) = set(self.all()) - known
+        return Client(stream, connection)
+
+    def all(self) -> list[Connection]:
+        return [*self.connections._idle, *self.connections._busy]
+
+    async def exchange(self, data: bytes) -> bytes:
+        """What is answered to some bytes until the server closes, but for the dates."""
+        client = await self.dial()
+        await client.send(data)
+        return await client.rest()
+
+    def counts(self) -> list[str]:
+        """The lines of /metrics that count requests."""
+        return sorted(re.findall(r"^gcount_http_requests_total\{.*$", self.node.metrics.text().decode(), re.MULTILINE))
+
+
+class Client:
+    """The client's end of a connection.
+
+    Attributes:
+        connection: the server's end.
+    """
+
+    def __init__(self, stream: trio.SocketStream, connection: Connection) -> None:
+        self.stream = stream
+        self.connection = connection
+        self._sent = 0
+        self._buffer = b""
+
+    async def send(self, data: bytes) -> None:
+        self._sent += len(data)
+        await self.stream.send_all(data)
+
+    async def send_alone(self, data: bytes) -> None:
+        """Send a segment that the server takes before anything else comes, unless it has hung up."""
+        await self.send(data)
+        await until(lambda: self.connection.bytes_in == self._sent or self.connection.socket.fileno() == -1)
+
+    async def answer(self, *, head: bool = False) -> bytes:
+        """The next answer, and interim ones before it; less when the server closes."""
+        found = b""
+        while True:
+            part = await self._until(b"\r\n\r\n")
+            found += part
+            if not part.startswith(b"HTTP/1.1 1"):
+                break
+        length = re.search(rb"content-length: ([0-9]+)", found.lower())
+        size = 0 if head or length is None else int(length[1])
+        while len(self._buffer) < size and await self._more():
+            pass
+        found += self._buffer[:size]
+        self._buffer = self._buffer[size:]
+        return undated(found)
+
+    async def rest(self) -> bytes:
+        """All that comes until the server closes."""
+        while await self._more():
+            pass
+        return undated(self._buffer)
+
+    async def _until(self, end: bytes) -> bytes:
+        while end not in self._buffer and await self._more():
+            pass
+        found, mark, self._buffer = self._buffer.partition(end)
+        return found + mark
+
+    async def _more(self) -> bool:
+        try:
+            with trio.fail_after(PATIENCE):
+                data = await self.stream.receive_some()
+        except trio.BrokenResourceError:
+            return False
+        self._buffer += data
+        return data != b""
+
+
+def undated(answers: bytes) -> bytes:
+    """Answers without the dates; the other fields sorted, their names in lower case, as neither means anything."""
+
+    def plain(head: re.Match[bytes]) -> bytes:
+        fields = [field.partition(b":") for field in head[2].split(b"\r\n") if field]
+        known = sorted((name.lower(), value) for name, _, value in fields if name.lower() != b"date")
+        return head[1] + b"".join(name + b":" + value + b"\r\n" for name, value in known) + b"\r\n"
+
+    return re.sub(rb"(HTTP/1\.1 [^\r]*\r\n)((?:[^\r]+\r\n)*)\r\n", plain, answers)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for something that no event tells."""
+    with trio.fail_after(PATIENCE):
+        while not condition():  # noqa: ASYNC110
+            await trio.sleep(0.001)
+
+
+@asynccontextmanager
+async def served(
+    path: str = "lane",
+    *,
+    actors: Sequence[str] = (ADDRESS,),
+    max_counters: int = 1000,
+    limit: int = 100,
+    recovered: bool = True,
+) -> AsyncIterator[Served]:
+    """A node that serves, on either path, for as long as the context lasts, and lets go of every connection then."""
+    disk = GatedDisk()
+    if not recovered:
+        disk.shut()
+    settings = Settings(1, "10.0.0.1", 7777, Path("/data"), 0.3, "", max_counters, "text")
+    transport = SimNetwork(Random(0), delay=(0.0, 0.0)).transport(ADDRESS)
+    with trio.fail_after(60):
+        async with (
+            open_node(settings, disk, transport, random=Random(0), wall_clock=lambda: 1.7e9) as node,
+            trio.open_nursery() as nursery,
+        ):
+            made = Served(node, disk, laned=path == "lane", limit=limit)
+            await nursery.start(made.run)
+            if recovered:
+                await node.wait_ready()
+                await node.configure({"actors": list(actors)})
+            try:
+                yield made
+            finally:
+                for socket in made.sockets:
+                    socket.close()
+            disk.gate.set()
+            made.shutdown.set()
+            await made.stopped.wait()
+            assert len(made.connections) == 0
+
+
+@asynccontextmanager
+async def both(**options: Any) -> AsyncIterator[tuple[Served, Served]]:
+    """Two nodes alike, one behind the lane, one behind the application alone."""
+    async with AsyncExitStack() as stack:
+        lane = await stack.enter_async_context(served("lane", **options))
+        application = await stack.enter_async_context(served("application", **options))
+        yield lane, application
+
+
+def post(name: bytes, body: bytes, *fields: bytes) -> bytes:
+    lines = [b"POST /counter/" + name + b" HTTP/1.1", b"Host: h", b"Content-Length: %d" % len(body), *fields]
+    return b"\r\n".join(lines) + b"\r\n\r\n" + body
+
+
+def get(target: bytes, *fields: bytes, method: bytes = b"GET", version: bytes = b"HTTP/1.1") -> bytes:
+    return b"\r\n".join([method + b" " + target + b" " + version, b"Host: h", *fields]) + b"\r\n\r\n"
+
+
+def value(name: bytes, *fields: bytes) -> bytes:
+    return get(b"/counter/" + name + b"/value", *fields)
+
+
+def consistent(name: bytes, *fields: bytes) -> bytes:
+    return get(b"/counter/" + name + b"/consistent_value", *fields)
+
+
+LAST = value(b"last", b"Connection: close")
+CHUNKED = b"POST /counter/a HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n5\r\n0\r\n\r\n"
+
+
+async def one_by_one(client: Client, requests: Sequence[bytes]) -> bytes:
+    """Send each request after the answer to the one before."""
+    answers = b""
+    for request in requests:
+        await client.send(request)
+        answers += await client.answer(head=request.startswith(b"HEAD"))
+    return answers + await client.rest()
+
+
+def statuses(answers: bytes) -> list[int]:
+    return [int(status) for status in re.findall(rb"HTTP/1\.1 ([2-5][0-9][0-9]) ", answers)]

@@ -1,0 +1,281 @@
+"""Writers that never stop and readers that ask several nodes at once; what they see goes into the history."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from random import Random
+
+import trio
+
+from gcount.core.state.counters import Digest
+from gcount.errors import DiskFull, ReadUnavailable, Refusal
+from gcount.node.node import Node
+from tests.fakes.cluster import Host, SimCluster
+from tests.fakes.process import until, within
+from tests.simulation.campaign.amounts import Amounts, Purse
+from tests.simulation.campaign.history import PLAIN, Glance, History, Increment, Look, Query, Waited
+from tests.simulation.campaign.recorder import Recorder
+from tests.simulation.campaign.scenario import INCREMENTS, READS, Scenario
+from tests.simulation.laws.survival import bits
+
+WRITERS = 2  # at each node
+READERS = 2
+REQUESTS = {"one": 70, "many": 12, "each": 10, "burst": 8}  # how often of each kind
+PER_REQUEST = 1.4  # increments, about
+GIVEN_UP_AFTER = 4.0  # seconds in which every request should be over
+
+
+class Clients:
+    """All clients of a run.
+
+    Args:
+        scenario: how busy they are.
+        cluster: whom they ask.
+        recorder: where it is written down.
+    """
+
+    def __init__(self, scenario: Scenario, cluster: SimCluster, recorder: Recorder) -> None:
+        self._scenario = scenario
+        self._cluster = cluster
+        self._recorder = recorder
+        self._history: History = recorder.history
+        self._film = recorder.film
+        self._random = Random(f"clients {scenario.seed}")
+        pace = scenario.nodes * scenario.seconds / scenario.hurry
+        self._write_every = PER_REQUEST * WRITERS * pace / INCREMENTS / 0.65
+        self._read_every = READERS * pace / READS / 1.2
+        self._purse = Purse(self._random)
+        self._batches = 0
+        self._requests: dict[str, dict[trio.CancelScope, None]] = {}
+        self.acknowledged = 0
+        self.answered = 0
+        self.swapped: frozenset[str] = frozenset()  # a member that is none any more, and the one in its place
+        self.stopped = False
+        self._busy = 0
+
+    @property
+    def enough(self) -> bool:
+        """Whether the run has as many operations as it needs."""
+        return self.acknowledged >= INCREMENTS and self.answered >= READS
+
+    @property
+    def names(self) -> list[str]:
+        """The counters of powers of two."""
+        return self._purse.names
+
+    async def quiet(self) -> None:
+        """Stop, and return when the last request is over, or given up."""
+        self.stopped = True
+        with trio.move_on_after(GIVEN_UP_AFTER):
+            await until(lambda: not self._busy)
+        for address in list(self._requests):
+            self.cut_off(address)
+
+    def cut_off(self, address: str) -> None:
+        """The node at an address has died: its requests are never answered."""
+        for scope in self._requests.pop(address, {}):
+            scope.cancel()
+
+    async def run(self) -> None:
+        """Write and read at all machines until stopped."""
+        async with trio.open_nursery() as nursery:
+            for host in self._cluster.hosts:
+                self.serve(nursery, host)
+
+    def serve(self, nursery: trio.Nursery, host: Host) -> None:
+        """Begin to write and read at a machine."""
+        for _ in range(WRITERS):
+            nursery.start_soon(self._writer, host)
+        for _ in range(READERS):
+            nursery.start_soon(self._reader, host)
+
+    async def _writer(self, host: Host) -> None:
+        random = self._random
+        while True:
+            await trio.sleep(random.uniform(0, 2 * self._write_every) * (random.random() < 0.7))
+            if self.stopped:
+                return
+            if not (host.running and host.node.recovered):
+                await trio.sleep(0.05)
+                continue
+            kind = random.choices(list(REQUESTS), list(REQUESTS.values()))[0]
+            await self._ask(host, kind, powers=self._is_member(host))
+
+    def _is_member(self, host: Host) -> bool:
+        """Whether reads have to contain what is counted there: of a node outside the config they need not."""
+        return (host.number in self._scenario.core) != (host.address in self.swapped)
+
+    async def _ask(self, host: Host, kind: str, *, powers: bool) -> None:
+        """Send one request for one increment or for many, or several of which none waits for the others."""
+        random, purse = self._random, self._purse
+        if kind == "many":
+            await self.count(host, purse.many(powers=powers), "many")
+        elif kind == "each":
+            await self.count(host, purse.alike(powers=powers), "each")
+        elif kind == "one":
+            wait = random.choice((0.05, 0.3, 0.6)) if random.random() < 0.1 else 0.0
+            await self.count(host, [purse.some(powers=powers)], random.choice(("one", "each")), wait)
+        else:
+            async with trio.open_nursery() as nursery:
+                for _ in range(random.randint(2, 4)):
+                    door = random.choice(("one", "each"))
+                    nursery.start_soon(self.count, host, [purse.some(powers=powers)], door)
+
+    async def _reader(self, host: Host) -> None:
+        random = self._random
+        while not self.stopped:
+            await trio.sleep(random.uniform(0, 2 * self._read_every))
+            if host.running and host.node.recovered and not self.stopped:
+                name = self._purse.hot() if random.random() < 0.8 else random.choice(self.names)
+                await self.query(host, name, random.choice((0.2, 0.5, 1.0, 2.0)))
+
+    async def count(self, host: Host, amounts: Amounts, door: str, wait: float = 0.0) -> None:
+        """Count with one request, and write down what became of it.
+
+        Args:
+            host: where.
+            amounts: names, each with what to add; 0 asks for the value at its place.
+            door: "one", "many", or "each" where all amounts are the same.
+            wait: how many seconds to wait afterwards until others have it, too.
+        """
+        if not host.running:
+            return  # it has ended since it was chosen
+        now, line = trio.current_time(), self._recorder.line(host.address)
+        self._batches += 1
+        batch = self._batches if len(amounts) > 1 else 0
+        records = [Increment(name, amount, host.address, line, now, batch=batch) for name, amount in amounts]
+        self._history.increments += [record for record in records if record.amount]
+        shown = ", ".join(_shown(name, amount) for name, amount in amounts)
+        self._film.add("client", f"asks {host.address}: {shown}")
+        with self._request(host) as life:
+            node = host.node
+            try:
+                answers = await through(door, node, amounts)
+            except Refusal as refusal:
+                answers = [refusal] * len(amounts)
+            if life == host.lives and host.running:
+                self._answered(host, records, answers, shown)
+                if wait:
+                    await self._wait_held(host, versions_of(node), wait)
+
+    def _answered(self, host: Host, records: list[Increment], answers: Sequence[int | Refusal], shown: str) -> None:
+        refused = {str(answer) for answer in answers if isinstance(answer, Refusal)}
+        self._film.add(host.address, f"refused {shown}: {', '.join(refused)}" if refused else f"ACKNOWLEDGED {shown}")
+        for record, answer in zip(records, answers, strict=True):
+            record.end = trio.current_time()
+            if isinstance(answer, Refusal):
+                record.refused = type(answer).__name__
+                continue
+            record.answer = answer
+            self.acknowledged += record.amount > 0
+            self._history.looks.append(Look(record.start, record.end, record.line, record.name, answer))
+        self._recorder.sample(host)
+
+    async def _wait_held(self, host: Host, versions: Digest, timeout: float) -> None:
+        """As WAIT does."""
+        peers, members = host.node.peers, self._random.randint(1, self._scenario.nodes)
+        life = host.lives
+        with trio.move_on_after(timeout):
+            await peers.wait_held(versions, members)
+        if life == host.lives and host.running:
+            line = self._recorder.line(host.address)
+            self._history.journal.append(Waited(trio.current_time(), line, versions, peers.holders(versions)))
+
+    async def write(self, host: Host, *, plain: bool = False) -> None:
+        """Count something there now.
+
+        Args:
+            host: where.
+            plain: whether it must not be a power of two, as it is under an incarnation of two histories.
+        """
+        if host.running and host.node.recovered:
+            powers = self._is_member(host) and not plain
+            await self.count(host, [self._purse.power() if powers else self._purse.plain()], "each")
+
+    async def write_many(self, host: Host) -> None:
+        """Count many things there with one request."""
+        if host.running and host.node.recovered:
+            await self.count(host, self._purse.many(powers=self._is_member(host)), "many")
+
+    async def read(self, host: Host) -> None:
+        """Read there what is counted most at the moment, with much patience."""
+        if host.running and host.node.recovered:
+            await self.query(host, self._purse.hot(), 3.0)
+
+    async def post(self, host: Host, addresses: list[str]) -> None:
+        """Post a config, whatever comes of it."""
+        self._film.add("client", f"posts to {host.address} the config {', '.join(addresses)}")
+        if host.running and host.node.recovered:
+            with self._request(host), suppress(Refusal):
+                await host.node.configure({"actors": addresses})
+
+    async def query(self, host: Host, name: str, timeout: float) -> None:
+        """Read consistently, and locally afterwards."""
+        record = Query(name, host.address, self._recorder.line(host.address), trio.current_time())
+        self._film.add("client", f"asks {host.address}: consistent value of {name}")
+        with self._request(host) as life:
+            node = host.node
+            record.began_alone = not node.config()["actors"]
+            try:
+                value = await node.consistent_value(name, timeout)
+            except (ReadUnavailable, Refusal) as refusal:
+                self._film.add(host.address, f"503 for {name}: {refusal}")
+            else:
+                if life == host.lives and host.running:
+                    record.end, record.value = trio.current_time(), value
+                    record.alone = not node.config()["actors"]
+                    self.answered += not record.began_alone
+                    self._film.add(host.address, f"ANSWERED {name} = {bits(value)}{' alone' if record.alone else ''}")
+            if life == host.lives and host.running:
+                line = self._recorder.line(host.address)
+                now = trio.current_time()
+                glance = {one: node.value(one) for one in self.names}
+                self._history.glances.append(Glance(now, line, glance))
+                self._history.looks.append(Look(now, now, line, name, glance[name]))
+        self._history.queries.append(record)
+
+    @contextmanager
+    def _request(self, host: Host) -> Iterator[int]:
+        scopes = self._requests.setdefault(host.address, {})
+        self._busy += 1
+        try:
+            with trio.CancelScope() as scope, within(host.address):
+                scopes[scope] = None
+                try:
+                    yield host.lives
+                finally:
+                    scopes.pop(scope, None)
+        finally:
+            self._busy -= 1
+
+
+async def through(door: str, node: Node, amounts: Amounts) -> Sequence[int | Refusal]:
+    """Count by one of the doors that increments have: one, many at once, or as many as can be counted at once."""
+    told: list[Sequence[int] | DiskFull] = []
+    done = trio.Event()
+
+    def tell(values: Sequence[int] | DiskFull) -> None:
+        told.append(values)
+        done.set()
+
+    names = [name for name, _ in amounts]
+    if door == "one":
+        return [await node.increment(*amounts[0])]
+    if door == "many" or not node.increment_each(names, amounts[0][1], tell):
+        return await node.increment_many(amounts)
+    await done.wait()
+    if isinstance(told[0], DiskFull):
+        raise told[0]
+    return told[0]
+
+
+def versions_of(node: Node) -> Digest:
+    """Those that hold what was acknowledged just now; also if a new incarnation came with the next batch already."""
+    replica = node.local.replica
+    lives = (replica.identity.incarnation, *replica.identity.retired[-1:])
+    return {life: replica.counters.version(life) for life in lives}
+
+
+def _shown(name: str, amount: int) -> str:
+    return f"{name} += {amount if name.startswith(PLAIN) or not amount else f'2^{bits(amount)[0]}'}"

@@ -1,0 +1,197 @@
+"""Writes down what the nodes of a run have on their disks and say to each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import partial
+
+import trio
+
+from gcount.core.format.checkpoint_reader import Reader, Restore
+from gcount.core.format.log_records import HEADER_BYTES, Scan, decode_header
+from gcount.core.protocol import messages
+from gcount.core.state.batch import Batch
+from gcount.core.state.counters import Delta
+from gcount.core.state.identity import Identity
+from gcount.core.state.replica import Replica
+from gcount.storage import checkpoints
+from gcount.storage.checkpoints import checkpoint_name
+from gcount.storage.log import SUFFIX, sequence_of
+from tests.core.histories import newer_than
+from tests.fakes.cluster import Host, SimCluster
+from tests.fakes.disk import SimDisk
+from tests.simulation.campaign.film import Film
+from tests.simulation.campaign.history import Claimed, Forgot, History, Repaired, Stored
+
+
+def read_by_a_start(files: dict[str, bytes]) -> list[str]:
+    """The names of those that a start reads: the newest checkpoint, and the segments that it does not cover."""
+    first = max((sequence_of(name, checkpoints.SUFFIX) or 1 for name in files), default=1)
+    segments = [name for name in files if (sequence_of(name) or 0) >= first]
+    return sorted({checkpoint_name(first)} & files.keys()) + sorted(segments)
+
+
+def checkpointed(files: dict[str, bytes]) -> Replica | None:
+    """What the newest checkpoint holds; None if there is none, or it has rotted."""
+    name = next(iter(read_by_a_start(files)), "")
+    if not name.endswith(checkpoints.SUFFIX):
+        return None
+    replica = Replica(Identity(bytes(16), bytes(16)), 0)
+    try:
+        reader, restore = Reader(), Restore(replica)
+        for record in reader.feed(files[name], last=True):
+            restore.take(record)
+        restore.finish()
+    except ValueError:
+        return None
+    return replica
+
+
+class LogReader:
+    """Reads from a disk what became durable since it looked last."""
+
+    def __init__(self, disk: SimDisk) -> None:
+        self._disk = disk
+        self._checkpoint: str | None = None  # the newest one's name
+        self._places: dict[str, tuple[int, int]] = {}  # segment -> offset, number of the next batch
+
+    def news(self) -> list[Batch]:
+        """The batches that were not seen before; what a directory was made with begins with its checkpoint, if any."""
+        files, first = self._disk.durable(), self._checkpoint is None
+        made_with = self.later_checkpoint() if first else None
+        batches: list[Batch] = []
+        if made_with is not None:
+            deltas = [*newer_than(made_with.counters, {}), *made_with.salvage.deltas()]
+            batches.append(Batch(0, deltas, made_with.identity, made_with.membership))
+        for name in read_by_a_start(files) if first else sorted(files):
+            if name.endswith(SUFFIX):
+                batches += self._read(name, files[name])
+        return batches
+
+    def later_checkpoint(self) -> Replica | None:
+        """What the newest checkpoint holds, if it is another one than before: nothing that was not in the log."""
+        files = self._disk.durable()
+        name = next(iter(read_by_a_start(files)), "")
+        known, self._checkpoint = self._checkpoint, name
+        return None if known == name else checkpointed(files)
+
+    def _read(self, name: str, data: bytes) -> list[Batch]:
+        try:
+            offset, number = self._places.get(name) or (HEADER_BYTES, decode_header(data).first_batch)
+        except ValueError:  # it rotted
+            return []
+        if len(data) <= offset:
+            return []
+        scan = Scan(bytes(HEADER_BYTES) + data[offset:], number)
+        batches = list(scan)
+        self._places[name] = offset + scan.end - HEADER_BYTES, scan.next_batch
+        return batches
+
+
+class Recorder:
+    """Listens at all disks and links of a cluster.
+
+    Args:
+        cluster: whose.
+        history: where it is written down.
+        film: for people.
+    """
+
+    def __init__(self, cluster: SimCluster, history: History, film: Film) -> None:
+        self.history = history
+        self.film = film
+        self._lines: dict[str, tuple[str, int]] = {}
+        self._asked: dict[tuple[str, int], str] = {}  # asking address and round -> counter
+        cluster.network.tap = self._sent
+        cluster.network.arrived = self._arrived
+
+    def line(self, address: str) -> str:
+        """The line that goes on at an address now."""
+        return self._lines[address][0]
+
+    def directory(self, host: Host) -> None:
+        """A machine has a new directory: empty, a copy, or another one's; what went on there before is forgotten."""
+        old, number = self._lines.get(host.address, ("", 0))
+        if old:
+            self.history.journal.append(Forgot(trio.current_time(), old))
+        self._lines[host.address] = f"{host.address}#{number + 1}", number + 1
+        self.new_disk(host)
+
+    def repaired(
+        self, host: Host, whole: Sequence[Delta], lives: Iterable[bytes], identity: Identity, *, lossless: bool
+    ) -> None:
+        """A machine's directory rotted and was repaired; its node does not run yet.
+
+        Args:
+            host: the machine.
+            whole: what the rot has left for certain.
+            lives: the incarnations that it has left a mention of.
+            identity: under which the node goes on.
+            lossless: whether the repair says that nothing is lost, and the node goes on as before.
+        """
+        old, number = self._lines[host.address]
+        new = f"{host.address}#{number + (not lossless)}"
+        kept = tuple(delta for batch in LogReader(host.disk).news() for delta in batch.deltas)
+        now = trio.current_time()
+        entry = Repaired(now, old, new, tuple(whole), frozenset(lives), kept, identity, lossless)
+        self.history.journal.append(entry)
+        self.history.repaired = self.history.relayed = True
+        self._lines[host.address] = new, number + (not lossless)
+        self.new_disk(host)
+
+    def new_disk(self, host: Host) -> None:
+        """Follow the disk that is in a machine now."""
+        reader = LogReader(host.disk)
+        host.disk.synced = partial(self._synced, host, reader)
+        host.disk.stepped = partial(self.film.disk, host.address)
+        self._synced(host, reader)
+
+    def sample(self, host: Host) -> None:
+        """Note what a running node shows to clients."""
+        digest = host.node.local.replica.counters.digest()
+        self._claim(host.address, Claimed(trio.current_time(), self.line(host.address), "value", digest))
+
+    def _synced(self, host: Host, reader: LogReader) -> None:
+        for batch in reader.news():
+            deltas = tuple(batch.deltas)
+            now, line = trio.current_time(), self.line(host.address)
+            self.history.journal.append(Stored(now, line, deltas, batch.identity, batch.number))
+            self.film.stored(host.address, batch)
+            if batch.membership is not None and batch.membership.actors:
+                self.history.configured.setdefault(self.line(host.address), trio.current_time())
+        checkpoint = reader.later_checkpoint()
+        if checkpoint is not None:
+            now, line = trio.current_time(), self.line(host.address)
+            deltas, aside = tuple(newer_than(checkpoint.counters, {})), tuple(checkpoint.salvage.deltas())
+            claim = Claimed(now, line, "checkpoint", {}, deltas, aside=aside, next_batch=checkpoint.next_batch)
+            self.history.journal.append(claim)
+
+    def _claim(self, address: str, claim: Claimed) -> None:
+        if address in self._lines:
+            self.history.journal.append(claim)
+
+    def _sent(self, sender: str, receiver: str, data: bytes) -> None:
+        message = messages.decode(data)
+        self.film.message("sent", sender, receiver, message)
+        if sender not in self._lines:
+            return  # no node: what it says is nobody's claim
+        now, line = trio.current_time(), self.line(sender)
+        match message:
+            case messages.Hello(digest=digest) | messages.Ack(digest=digest) | messages.HeartbeatAck(digest=digest) if (
+                digest
+            ):
+                self._claim(sender, Claimed(now, line, type(message).__name__, digest))
+            case messages.Push(deltas=deltas):
+                self._claim(sender, Claimed(now, line, "Push", {}, tuple(deltas)))
+                if self.history.healing:
+                    content = tuple((delta.incarnation, delta.upto, tuple(delta.cells)) for delta in deltas)
+                    self.history.pushed[sender, receiver].add(content)
+            case messages.ReadCells(round=number, name=name):
+                self._asked[sender, number] = name
+            case messages.CellsReply(round=number, cells=cells) if cells:
+                name = self._asked[receiver, number]
+                self._claim(sender, Claimed(now, line, "Collected", cells, name=name))
+
+    def _arrived(self, sender: str, receiver: str, data: bytes) -> None:
+        if self.film.rolling:
+            self.film.message("received", receiver, sender, messages.decode(data))

@@ -1,0 +1,38 @@
+"""Faults that wear a limit out."""
+
+from __future__ import annotations
+
+import trio
+
+from tests.simulation.campaign.nemesis import Nemesis, Skipped
+
+LONGEST = 1.3  # seconds from a start to the increment that needs a new incarnation
+
+
+async def many_lives(nemesis: Nemesis) -> None:
+    """A node restarts beside a dead member and counts, again and again, until no incarnation is left.
+
+    Each start mints one, as the dead member can't confirm. Then increments that need one are refused, and all else
+    goes on: so they are once the member is back.
+    """
+    if nemesis.twin is not None:
+        raise Skipped
+    with nemesis.host() as dead, nemesis.host() as host:
+        await nemesis.kill(dead)
+        refused = 0
+        while refused < 2:
+            before = host.node.local.replica.identity.incarnation
+            await nemesis.kill(host, power=False)
+            if not await nemesis.start(host):
+                return
+            deadline = trio.current_time() + LONGEST
+            while trio.current_time() < deadline and host.node.local.replica.identity.incarnation == before:
+                await nemesis.clients.write(host, plain=True)
+                await trio.sleep(0.05)
+            replica = host.node.local.replica
+            refused += replica.identity.incarnation == before
+            if nemesis.lives_run_out:
+                break
+        nemesis.note(f"{host.address} knows {host.node.local.replica.incarnations} incarnations")
+        await nemesis.some_time()
+        await nemesis.revive(dead)

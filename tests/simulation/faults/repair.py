@@ -1,0 +1,181 @@
+"""Rot that is repaired: of one node or of two, while others are cut off or not."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from random import Random
+
+import trio
+
+from gcount.core.state.batch import Batch
+from gcount.storage.inspect.repair import repair
+from gcount.storage.inspect.survey import Survey, survey
+from gcount.storage.log import SUFFIX
+from tests.fakes.cluster import Host
+from tests.fakes.disk import SimulatedCrash
+from tests.fakes.process import until
+from tests.simulation.campaign.history import PLAIN
+from tests.simulation.campaign.nemesis import Nemesis, Skipped
+from tests.simulation.campaign.recorder import read_by_a_start
+from tests.simulation.faults.machines import cut_off, heal
+from tests.simulation.faults.rot import Hits, batches_in, left_of, rotten, some_hits
+
+PUSH_BYTES = 500  # of a parcel, at most, where what is aside is to take many of them
+PARCELS = 10
+SOME = 20  # cells, which both keep aside
+CELL_BYTES = 20  # about, with its name
+SLOW = (0.2, 0.25)  # seconds; all of it is given back later than a gap might be closed
+NO_CHECKPOINTS = (0.4, 0.8)  # seconds for each operation: none ends that begins, and what is to rot stays in the log
+SLOW_CHECKPOINTS = (0.05, 0.3)  # seconds for each operation: one is in its midst when that comes
+GIVEN_BACK = 8.0  # seconds
+CUT_OFF = 0.3  # seconds after which nothing is on its way any more
+TRIES = 20  # to find bytes that may rot
+
+
+async def repaired_rot(nemesis: Nemesis) -> None:
+    """Some bytes rot; the node refuses to start, is repaired, and goes on under a new incarnation."""
+    with nemesis.host() as host:
+        await _rot(nemesis, [host])
+
+
+async def repaired_rot_of_two(nemesis: Nemesis) -> None:
+    """The same at two nodes at once; maybe one of them keeps much aside that is the other one's."""
+    with ExitStack() as chosen:
+        hosts = [chosen.enter_context(nemesis.host()) for _ in range(2)]
+        if nemesis.random.random() < 0.5 and nemesis.scenario.sizes.push_bytes <= PUSH_BYTES:
+            await _slow_give_back(nemesis, *hosts)
+        else:
+            await _rot(nemesis, hosts)
+
+
+def _skip_unless_judged(nemesis: Nemesis) -> None:
+    if nemesis.lives_run_out:
+        raise Skipped
+    if nemesis.twin is not None:
+        raise Skipped  # what only a node outside the config has of a gap is promised to nobody
+    nemesis.history.repaired = True
+
+
+async def _rot(nemesis: Nemesis, hosts: list[Host]) -> None:
+    _skip_unless_judged(nemesis)
+    random = nemesis.random
+    for _ in range(random.choice((1, 1, 2))):  # the second time with what is aside since the first
+        cut: list[tuple[str, str]] = []
+        if random.random() < 0.5:  # what they count now reaches nobody
+            cut = cut_off(nemesis, [host.address for host in hosts])
+            for _ in range(random.randint(0, 6)):
+                await nemesis.clients.write(random.choice(hosts))
+            await nemesis.some_time()
+        if random.random() < 0.4:
+            heal(nemesis, cut)
+            cut = []
+        for host in hosts:
+            await nemesis.kill(host)
+            host.disk.synced()  # what was not synced, and survived by chance
+        if random.random() < 0.5:
+            heal(nemesis, cut)
+            cut = []
+        for host in hosts:
+            await _repair_and_start(nemesis, host)
+        await nemesis.some_time(4.5 if cut and random.random() < 0.5 else 2.5)  # in two seconds a gap might be closed
+        heal(nemesis, cut)
+
+
+async def _slow_give_back(nemesis: Nemesis, owner: Host, giver: Host) -> None:
+    """Two nodes lose what nobody else has of the life of one; the other one has much behind that, the road is slow."""
+    _skip_unless_judged(nemesis)
+    network, clients, random = nemesis.cluster.network, nemesis.clients, nemesis.random
+    replica, first = owner.node.local.replica, random.randrange(10**6)
+    life, many = replica.identity.incarnation, PARCELS * nemesis.scenario.sizes.push_bytes // CELL_BYTES
+    with nemesis.trouble(owner), nemesis.trouble(giver):  # their disks serve slowly
+        owner.disk.aside = giver.disk.aside = NO_CHECKPOINTS
+        cut = cut_off(nemesis, [owner.address, giver.address])
+        await trio.sleep(CUT_OFF)
+        before = replica.counters.version(life)
+        await clients.write(owner)
+        await _told(giver, life, replica.counters.version(life))
+        versions = [before, replica.counters.version(life)]
+        for names in (SOME, many):
+            await clients.count(owner, [(f"{PLAIN}{first + number}", 1) for number in range(names)], "many")
+            await _told(giver, life, replica.counters.version(life))
+            versions.append(replica.counters.version(life))
+        before, lost, left, kept = versions
+        cut += [(owner.address, giver.address)]
+        network.cut(owner.address, giver.address)
+        await trio.sleep(CUT_OFF)
+        await clients.write(owner)
+        for host in (owner, giver):
+            await nemesis.kill(host)
+            host.disk.synced()
+    network.delay, owner.disk.aside, giver.disk.aside = SLOW, SLOW_CHECKPOINTS, nemesis.scenario.aside
+    heal(nemesis, cut)
+    await _repair_and_start(nemesis, giver, _hits(giver, life, (before, lost)))
+    await _repair_and_start(nemesis, owner, _hits(owner, life, (before, lost), (left, kept)))
+    await trio.sleep(GIVEN_BACK)
+    network.delay, owner.disk.aside = nemesis.scenario.delay, nemesis.scenario.aside
+
+
+def _hits(host: Host, life: bytes, *spans: tuple[int, int]) -> Hits:
+    """One byte of each batch that tells of some versions of a life; none where a checkpoint holds them by now."""
+    files = host.disk.durable()
+    return {
+        name: {(start + end) // 2 for start, end, batch in batches_in(files[name]) if _tells(batch, life, spans)}
+        for name in read_by_a_start(files)
+        if name.endswith(SUFFIX)
+    }
+
+
+def _tells(batch: Batch, life: bytes, spans: tuple[tuple[int, int], ...]) -> bool:
+    deltas = [delta for delta in batch.deltas if delta.incarnation == life]
+    return any(delta.after < upto and delta.upto > after for delta in deltas for after, upto in spans)
+
+
+async def _told(host: Host, life: bytes, version: int) -> None:
+    """Return when a node has heard of a version, or there is something that keeps it from that."""
+    with trio.move_on_after(2):
+        await until(lambda: not host.running or host.node.local.replica.counters.version(life) >= version)
+
+
+async def _repair_and_start(nemesis: Nemesis, host: Host, chosen: Hits | None = None) -> None:
+    files = host.disk.durable()
+    for _ in range(TRIES):
+        hits = some_hits(files, nemesis.random) if chosen is None else chosen
+        left = left_of(files, hits)
+        if any(hits.values()) and not left.torn:
+            break  # what looks torn would be forgotten without anybody's noticing, see `older_copy`
+    else:
+        await nemesis.start(host)
+        return
+    for name, offsets in hits.items():
+        if not offsets:
+            continue
+        shown = f"{min(offsets)} to {max(offsets)} of {len(files[name])}"
+        nemesis.note(f"{name} of {host.address} rots at {shown}")
+        host.disk.poke(name, rotten(files[name], offsets, nemesis.random))
+    if await nemesis.start(host, "rot" if left.damaged else ""):
+        return
+    await nemesis.kill(host)
+    found = _repair(nemesis, host)
+    nemesis.note(f"{host.address} was repaired{', without a loss' if found.lossless else ''}")
+    identity = survey(host.disk).replica.identity
+    nemesis.recorder.repaired(host, left.deltas, left.lives, identity, lossless=found.lossless)
+    await nemesis.revive(host)
+
+
+def _repair(nemesis: Nemesis, host: Host) -> Survey:
+    """As an operator does; maybe interrupted, then begun again. Returns what was found at first."""
+    disk, ids = host.disk, Random(nemesis.random.random())
+    disk.synced = lambda: None  # nobody reads what is half repaired
+    found = again = survey(disk)
+    interruptions = nemesis.random.choice((0, 0, 1, 2))
+    while again.flaws:
+        if interruptions:
+            interruptions -= 1
+            disk.crash_after(nemesis.random.randint(0, 15))
+        try:
+            repair(disk, again, lambda: ids.randbytes(16))
+        except SimulatedCrash:
+            nemesis.note(f"the repair of {host.address} is interrupted")
+        disk.crash()
+        again = survey(disk)
+    return found

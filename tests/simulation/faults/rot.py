@@ -1,0 +1,170 @@
+"""Rot: bytes of a directory's files change, and what is whole of it is known from the files as they were before.
+
+Nothing here asks the code that looks at damaged files. The files are read while they are intact; a record is lost if
+one of its bytes changes, and else it is whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from random import Random
+
+from gcount.core.format.checkpoint import Aside, Cells, Head, Names, decode_record
+from gcount.core.format.frames import MARK, read_frame
+from gcount.core.format.log_records import CHECKPOINT_MAGIC, HEADER_BYTES, Scan, decode_header
+from gcount.core.state.batch import Batch
+from gcount.core.state.counters import Delta
+from gcount.storage.checkpoints import SUFFIX as CHECKPOINT_SUFFIX
+from gcount.storage.log import SUFFIX, sequence_of
+from tests.simulation.campaign.recorder import read_by_a_start
+
+Files = dict[str, bytes]
+Hits = dict[str, set[int]]
+"""The offsets of the bytes that rot, by file."""
+
+
+@dataclass
+class Left:
+    """What is whole.
+
+    Args:
+        deltas: in the order in which a start meets them.
+        lives: the incarnations that something whole names as this node's.
+        damaged: whether anything is lost that a start reads, be it a header.
+        torn: whether nothing but the newest batches of all are lost, so that a start takes it for a torn tail.
+    """
+
+    deltas: list[Delta] = field(default_factory=list)
+    lives: set[bytes] = field(default_factory=set)
+    damaged: bool = False
+    torn: bool = False
+
+
+def some_hits(files: Files, random: Random) -> Hits:
+    """Some bytes of what a start reads, rarely of what it does not; many or few, near to each other or not."""
+    read = read_by_a_start(files)
+    hits: Hits = {}
+    for _ in range(random.choice((1, 1, 2, 3))):
+        late = random.random() < 0.5  # where the newest is: what nobody else has
+        name = read[-1] if late else random.choice(read if random.random() < 0.9 else sorted(files))
+        if not files[name]:
+            continue
+        first, end = (len(files[name]) // 2 if late else 0), len(files[name])
+        start = random.randrange(first, end) if random.random() < 0.92 else random.randrange(HEADER_BYTES) % end
+        length = random.choice((1, 1, 4, 60, 60 if late else 400))
+        hits.setdefault(name, set()).update(range(start, min(start + length, len(files[name]))))
+    return hits
+
+
+def rotten(data: bytes, hits: set[int], random: Random) -> bytes:
+    """A file's bytes after that."""
+    changed = bytearray(data)
+    for offset in sorted(hits):
+        changed[offset] ^= random.randint(1, 255)
+    return bytes(changed)
+
+
+def left_of(files: Files, hits: Hits) -> Left:
+    """What is whole of an intact directory once some bytes have rotted."""
+    names = read_by_a_start(files)
+    checkpoint_rots = bool(names) and not names[0].endswith(SUFFIX) and bool(hits.get(names[0]))
+    left = _covered(files, hits, names) if checkpoint_rots else Left()
+    for name in names:
+        hit = hits.get(name, set())
+        if name.endswith(SUFFIX):
+            _segment(left, files[name], hit, live=name == names[-1])
+        else:
+            _checkpoint(left, files[name], hit)
+    return left
+
+
+def _covered(files: Files, hits: Hits, read: list[str]) -> Left:
+    """What a crash has left of what the newest checkpoint covers; of no use to a start, but to a repair."""
+    left = Left()
+    for name in sorted(files.keys() - set(read)):
+        with suppress(ValueError):  # it has rotted before, when nobody read it
+            if sequence_of(name):
+                _segment(left, files[name], hits.get(name, set()), live=False)
+            elif sequence_of(name, CHECKPOINT_SUFFIX):
+                _checkpoint(left, files[name], hits.get(name, set()))
+    return Left(left.deltas, left.lives)
+
+
+def batches_in(data: bytes) -> Iterator[tuple[int, int, Batch]]:
+    """Each batch of an intact segment, with the offsets of its begin and its end."""
+    scan, start = Scan(data, decode_header(data).first_batch), HEADER_BYTES
+    for batch in scan:
+        yield start, scan.end, batch
+        start = scan.end
+
+
+def _touches(hits: set[int], start: int, end: int) -> bool:
+    return any(start <= offset < end for offset in hits)
+
+
+def _segment(left: Left, data: bytes, hits: set[int], *, live: bool) -> None:
+    if _touches(hits, 0, HEADER_BYTES):
+        left.damaged = True
+    else:
+        left.lives.add(decode_header(data).incarnation)
+    before, first_lost, whole_behind = left.damaged, False, False
+    for start, end, batch in batches_in(data):
+        if _touches(hits, start, end):
+            left.damaged = first_lost = True
+            continue
+        whole_behind = whole_behind or first_lost
+        left.deltas += batch.deltas
+        if batch.identity is not None:
+            left.lives.update((batch.identity.incarnation, *batch.identity.retired))
+    left.torn = live and first_lost and not whole_behind and not before
+
+
+def _checkpoint(left: Left, data: bytes, hits: set[int]) -> None:
+    left.damaged = left.damaged or bool(hits)
+    if not _touches(hits, 0, HEADER_BYTES):
+        left.lives.add(decode_header(data, CHECKPOINT_MAGIC).incarnation)
+    names: dict[int, str] = {}
+    columns: dict[bytes, list[Cells]] = {}
+    aside: dict[tuple[bytes, int, int], list[dict[str, int] | None]] = {}  # the pieces of each delta; None: lost
+    lost: set[bytes] = set()  # incarnations of which a slice is lost
+    head: Head | None = None
+    offset = data.find(MARK, HEADER_BYTES)
+    while offset >= 0:
+        payload, end = read_frame(data, offset)
+        record, whole = decode_record(payload), not _touches(hits, offset, end)
+        offset = data.find(MARK, end)
+        match record:
+            case Cells() if not whole:
+                lost.add(record.incarnation)
+            case Head() if whole:
+                head = record
+                left.lives.update((record.identity.incarnation, *record.identity.retired))
+            case Names() if whole:
+                names.update(enumerate(record.names, start=record.first))
+            case Cells() if whole:
+                columns.setdefault(record.incarnation, []).append(record)
+            case Aside():
+                for piece in record.deltas:
+                    pieces = aside.setdefault((piece.incarnation, piece.after, piece.upto), [])
+                    pieces.append(piece.cells if whole else None)
+    for incarnation, slices in columns.items():
+        left.deltas.append(_column(incarnation, slices, names, whole=head is not None and incarnation not in lost))
+    for delta, pieces in aside.items():
+        if None not in pieces:
+            cells = {name: n for piece in pieces for name, n in (piece or {}).items()}
+            left.deltas.append(Delta(*delta, cells))
+
+
+def _column(incarnation: bytes, slices: list[Cells], names: dict[int, str], *, whole: bool) -> Delta:
+    """A column from version 0 on; or, unless all of it is whole, what is true at its version, behind a gap."""
+    cells: dict[str, int] = {}
+    for piece in slices:
+        indexes, words, _ = piece.words()
+        for index, n in zip(indexes or range(piece.first, piece.first + piece.count), words, strict=True):
+            if n and index in names:
+                cells[names[index]] = n
+            whole = whole and (not n or index in names)
+    version = slices[0].version
+    return Delta(incarnation, 0 if whole else version, version, cells)

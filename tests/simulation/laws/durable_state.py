@@ -1,0 +1,267 @@
+"""The directories of a run, rebuilt from its journal: what each of them holds for certain, instant by instant.
+
+What a directory holds of an incarnation is *joined*, up to its version, or *aside*: behind a gap that rot has made.
+What is aside of the node's own former lives counts in consistent reads, what is aside of others' counts nowhere.
+
+What is missing is kept by name: the bits of a counter of powers of two, the sum of any other.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+
+from gcount.core.state.counters import Delta, Digest
+from tests.simulation.campaign.history import PLAIN, Entry, Forgot, Forked, History, Repaired, Stored
+
+Cells = dict[tuple[str, bytes], int]  # by name and incarnation
+
+UNTOLD = False
+"""Whether nobody tells a node what others keep aside of its lives. It may then close a gap over that, or go on from
+before it with an older copy of its directory: what was aside is lost, or one incarnation has two histories. To be False
+as soon as a node learns of it.
+"""
+
+
+class Shelves:
+    """All directories at one instant of the journal.
+
+    Args:
+        members: the addresses of those that are members all the time.
+    """
+
+    def __init__(self, members: frozenset[str] = frozenset()) -> None:
+        self._members = members
+        self.versions: defaultdict[str, Digest] = defaultdict(dict)  # by line
+        self.cells: defaultdict[str, Cells] = defaultdict(dict)
+        self.aside: defaultdict[str, dict[bytes, list[Delta]]] = defaultdict(dict)
+        self.numbers: dict[int, int] = {}  # of the batches that deltas came with, by the delta's identity
+        self.dropped: list[Delta] = []  # what was aside and is known now, of the entry put last
+        self.lives: defaultdict[str, set[bytes]] = defaultdict(set)  # by line: what its node ran under
+        self.owners: dict[bytes, str] = {}  # the line that minted each incarnation: the first to have it on disk
+        self.forgotten: set[bytes] = set()  # incarnations whose owner's directory was made to forget
+        self.heirs: dict[bytes, str] = {}  # incarnations that a repair has retired, with the line that goes on
+        self.closed: set[bytes] = set()  # incarnations whose gaps were closed
+        self.forked: dict[bytes, tuple[str, str]] = {}  # incarnations with two writers, and their lines
+        self.lost: Counter[str] = Counter()  # by name: what no directory holds any more
+        self.unknown: Counter[str] = Counter()  # by name: what no directory of a member holds any more
+        self.steps: defaultdict[tuple[bytes, int], dict[str, dict[str, int]]] = defaultdict(dict)
+        """What exactly one version changed, by incarnation and version, as each line has it."""
+        self.names: defaultdict[bytes, set[str]] = defaultdict(set)  # what each incarnation has counted
+        self._past: defaultdict[tuple[str, bytes], tuple[list[int], list[int]]] = defaultdict(lambda: ([], []))
+        self._newest: dict[bytes, int] = {}  # the highest version that the owner ever had
+
+    def put(self, entry: Entry) -> None:
+        """Go on to the next entry."""
+        self.dropped = []
+        match entry:
+            case Stored():
+                if entry.identity is not None:
+                    self.lives[entry.line] |= {entry.identity.incarnation, *entry.identity.retired}
+                for delta in entry.deltas:
+                    self.numbers[id(delta)] = entry.number
+                    self._store(entry.line, delta)
+            case Forgot():
+                self._forget(entry.line)
+            case Repaired():
+                self._repair(entry)
+            case Forked(incarnation=incarnation, line=line, copy=copy):
+                self.forked[incarnation] = line, copy
+                if host_of(line) in self._members:
+                    self._members = self._members - {host_of(line)} | {host_of(copy)}
+
+    def judged(self, incarnation: bytes) -> bool:
+        """Whether an incarnation has one history: one writer, whose directory was never made to forget."""
+        return incarnation in self.owners and incarnation not in self.forgotten and incarnation not in self.forked
+
+    def owner_had(self, name: str, incarnation: bytes, version: int) -> int:
+        """What the owner's cell was at a version."""
+        versions, values = self._past[name, incarnation]
+        at = bisect_right(versions, version)
+        return values[at - 1] if at else 0
+
+    def newest(self, incarnation: bytes) -> int:
+        """The highest version that the owner ever had on disk, or claimed when it closed a gap."""
+        return self._newest.get(incarnation, 0)
+
+    def counted(self, line: str, name: str, incarnation: bytes) -> int:
+        """What a consistent read is answered of a cell: joined, or aside of the node's own former lives."""
+        own = incarnation in self.lives[line]
+        return self.held(line, name, incarnation) if own else self.cells[line].get((name, incarnation), 0)
+
+    def held(self, line: str, name: str, incarnation: bytes) -> int:
+        """What a directory has of a cell, joined or aside."""
+        aside = (delta.cells.get(name, 0) for delta in self.aside[line].get(incarnation, ()))
+        return max(self.cells[line].get((name, incarnation), 0), *aside, 0)
+
+    def aside_before(self, line: str, name: str, incarnation: bytes, batch: int) -> int:
+        """What a directory has aside of a cell that came before a batch."""
+        runs = self.aside[line].get(incarnation, ())
+        return max((run.cells.get(name, 0) for run in runs if self.numbers.get(id(run), 0) < batch), default=0)
+
+    def waiting(self) -> Counter[str]:
+        """By name: what is aside somewhere and joined nowhere."""
+        waiting: Counter[str] = Counter()
+        aside = [run for runs in self.aside.values() for each in runs.values() for run in each]
+        for name, who in {(name, run.incarnation) for run in aside for name in run.cells}:
+            joined = _most(line.get((name, who), 0) for line in self.cells.values())
+            _add(waiting, name, max(self.held(line, name, who) for line in self._lines()), joined)
+        return waiting
+
+    def closing(self, line: str, incarnation: bytes) -> Delta | None:
+        """The one delta that may close the gaps of an incarnation there, now."""
+        runs = self.aside[line].get(incarnation, [])
+        if not runs or incarnation not in self.lives[line]:
+            return None
+        known, top = self.versions[line].get(incarnation, 0), max(run.upto for run in runs)
+        cells: dict[str, int] = {}
+        for run in runs:
+            for name, n in run.cells.items():
+                cells[name] = max(n, cells.get(name, 0))
+        return Delta(incarnation, known, top + 1, cells)
+
+    def _lines(self) -> list[str]:
+        return list({**self.cells, **self.aside})
+
+    def _store(self, line: str, delta: Delta) -> None:
+        incarnation = delta.incarnation
+        known = self.versions[line].get(incarnation, 0)
+        if delta.after > known:
+            self.aside[line].setdefault(incarnation, []).append(delta)
+            return
+        owner = self.owners.setdefault(incarnation, line)
+        if delta.upto <= known:
+            return
+        if UNTOLD and incarnation in self.forgotten and host_of(owner) == host_of(line):
+            self._fork_if_aside(line, delta)
+        closes = delta == self.closing(line, incarnation)
+        self._join(line, delta)
+        if owner == line:
+            self._remember(line, delta)
+        elif closes and not self._is_true(delta):
+            self._close(line, delta)
+        self._absorb(line, incarnation)
+
+    def _fork_if_aside(self, line: str, delta: Delta) -> None:
+        """An owner that was made to forget makes a version that somebody has aside."""
+        who = delta.incarnation
+        aside = [run for runs in self.aside.values() for run in runs.get(who, ()) if run.upto >= delta.upto]
+        if delta.upto != delta.after + 1 or not aside:
+            return
+        self.forked[who] = line, line
+        for run in aside:
+            for name, n in run.cells.items():
+                _add(self.lost, name, n, self.cells[line].get((name, who), 0))
+
+    def _join(self, line: str, delta: Delta) -> None:
+        incarnation, cells = delta.incarnation, self.cells[line]
+        self.versions[line][incarnation] = delta.upto
+        if delta.upto == delta.after + 1:
+            self.steps[incarnation, delta.upto][line] = delta.cells
+        for name, n in delta.cells.items():
+            old = cells.get((name, incarnation), 0)
+            cells[name, incarnation] = max(n, old)
+            if line in self.forked.get(incarnation, ()):
+                for missing in (self.lost, self.unknown):  # one of the two histories may hide the other
+                    _add(missing, name, n, old)
+
+    def _absorb(self, line: str, incarnation: bytes) -> None:
+        """More is known: what fits now is joined; what is known already must be no more than that."""
+        runs = self.aside[line].get(incarnation, [])
+        while fitting := [run for run in runs if run.after <= self.versions[line][incarnation]]:
+            for run in fitting:
+                runs.remove(run)
+                if run.upto > self.versions[line][incarnation]:
+                    self._join(line, run)
+                elif incarnation in self.forked:
+                    pass
+                elif UNTOLD and incarnation in self.closed:
+                    for name, n in run.cells.items():
+                        _add(self.lost, name, n, self.cells[line].get((name, incarnation), 0))
+                else:
+                    self.dropped.append(run)
+        if not runs:
+            self.aside[line].pop(incarnation, None)
+
+    def _remember(self, line: str, delta: Delta) -> None:
+        self._newest[delta.incarnation] = delta.upto
+        self.names[delta.incarnation].update(delta.cells)
+        for name, n in delta.cells.items():
+            versions, values = self._past[name, delta.incarnation]
+            versions.append(delta.upto)
+            values.append(n)
+
+    def _is_true(self, delta: Delta) -> bool:
+        """Whether it holds what the owner had at that version, and all that changed since the one that it follows."""
+        who = delta.incarnation
+        return delta.upto <= self.newest(who) and all(
+            delta.cells.get(name, self.owner_had(name, who, delta.after)) == self.owner_had(name, who, delta.upto)
+            for name in self.names[who]
+        )
+
+    def _close(self, line: str, delta: Delta) -> None:
+        """Behind the version before the gap there is one more, and what it holds is the owner's last word."""
+        who = delta.incarnation
+        self.closed.add(who)
+        self._newest[who] = delta.upto
+        for name in self.names[who]:
+            versions, values = self._past[name, who]
+            at = bisect_right(versions, delta.after)
+            versions[at:], values[at:] = [delta.upto], [self.cells[line].get((name, who), 0)]
+
+    def _repair(self, entry: Repaired) -> None:
+        line = entry.new_line
+        if entry.lossless:
+            return  # all goes on as before
+        self.lives[line] = {entry.identity.incarnation, *entry.identity.retired}
+        for delta in entry.kept:
+            self._store(line, delta)
+        self.heirs = {who: line if at == entry.line else at for who, at in self.heirs.items()}
+        self.heirs |= {who: line for who, owner in self.owners.items() if owner == entry.line}
+        self._miss(entry.line)
+
+    def _forget(self, line: str) -> None:
+        gone = {who for who, owner in self.owners.items() if owner == line}
+        self.forgotten |= gone | {who for who, at in self.heirs.items() if at == line}
+        self._miss(line)
+
+    def _miss(self, line: str) -> None:
+        """A line is over: note what nobody else holds, or is told of."""
+        runs = self.aside[line]
+        gone = set(self.cells[line]) | {(name, who) for who, each in runs.items() for run in each for name in run.cells}
+        held = {cell: (self.held(line, *cell), self.counted(line, *cell)) for cell in gone}
+        for shelf in (self.cells, self.versions, self.aside, self.lives):
+            shelf.pop(line, None)
+        for step in self.steps.values():
+            step.pop(line, None)
+        lines = self._lines()
+        members = [other for other in lines if host_of(other) in self._members]
+        for cell, (any_, counted) in held.items():
+            _add(self.lost, cell[0], any_, _most(self.held(other, *cell) for other in lines))
+            _add(self.unknown, cell[0], counted, _most(self.counted(other, *cell) for other in members))
+
+
+def _most(values: Iterable[int]) -> int:
+    return max(values, default=0)
+
+
+def _add(missing: Counter[str], name: str, n: int, kept: int) -> None:
+    """Note what a cell had beyond another one."""
+    if name.startswith(PLAIN):
+        missing[name] += max(0, n - kept)
+    else:
+        missing[name] |= n & ~kept
+
+
+def host_of(line: str) -> str:
+    """The address at which a line goes on."""
+    return line.partition("#")[0]
+
+
+def at_the_end(history: History) -> Shelves:
+    """What is on the disks when the run is over, and what could not survive it."""
+    shelves = Shelves(history.members)
+    for entry in history.journal:
+        shelves.put(entry)
+    return shelves

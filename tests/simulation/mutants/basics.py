@@ -1,0 +1,298 @@
+"""Planted bugs of the basics: what is durable, what is joined, consistent reads, identity, links."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from unittest.mock import patch
+
+from gcount.cluster.consistent_reads import ConsistentReads
+from gcount.cluster.links import acceptor
+from gcount.cluster.links.acceptor import Acceptor
+from gcount.core.format.log_records import Scan, decode_header
+from gcount.core.protocol.consistent_read import PendingRead, Round
+from gcount.core.protocol.replication import DeltaSender
+from gcount.core.protocol.write_holds import MAX_HOLD, Hold, Holds
+from gcount.core.state.batch import Batch
+from gcount.core.state.counters import Counters, Delta, Digest
+from gcount.core.state.identity import Identity, IncarnationClaim
+from gcount.core.state.membership import Membership
+from gcount.core.state.replica import Replica
+from gcount.node.node import Node
+from gcount.storage import log
+from gcount.storage.group_commit import Commit, Committer
+from gcount.storage.log import Log, segment_name
+from tests.simulation.mutants.planted import mutant
+
+# What is durable
+
+
+@mutant(Replica, "seal")
+def visible_before_durable(seal: Any) -> Any:
+    """A batch is joined when it is sealed, before it is written."""
+
+    def change(self: Replica) -> Batch:
+        batch: Batch = seal(self)
+        for delta in filter(self.counters.fits, batch.deltas):
+            self.counters.join(delta)
+        return batch
+
+    return change
+
+
+@mutant(Commit, "then")
+def acknowledged_before_own_sync(_: Any) -> Any:
+    """An increment that need not wait for anything else is answered when it is staged."""
+    return lambda self, tell: tell(None, {})
+
+
+@mutant(acceptor._Accepted, "_push")
+def acknowledged_before_the_peers_sync(push: Any) -> Any:
+    """A push is acknowledged as it arrives."""
+
+    def change(self: Any, nursery: Any, message: Any) -> None:
+        deltas = self.intake.pushed(message)
+        known = self._local.replica.counters.digest()
+        if deltas:
+            self._local.committer.take(deltas)
+            known |= {delta.incarnation: max(delta.upto, known.get(delta.incarnation, 0)) for delta in deltas}
+        self._answer(self.intake.ack(known if message.last else {}))
+
+    return change
+
+
+@mutant(Log, "_put_live")
+def live_segment_not_written_anew(put_live: Any) -> Any:
+    """A start goes on behind what it read, which may never have reached the disk."""
+
+    def change(self: Any, sequence: int, data: bytes) -> None:
+        name = segment_name(sequence)
+        if name not in self._disk.names() or sequence == self._head.sequence:
+            put_live(self, sequence, data)
+            return
+        self.close()
+        self._live, self._head, self._live_size = self._disk.append(name), decode_header(data), len(data)
+        if len(self._disk.read(name)) > len(data):
+            self._live.truncate(len(data))
+
+    return change
+
+
+@mutant(Log, "_cut_back")
+def partial_write_not_cut_back(cut_back: Any) -> Any:
+    """What a full disk left half-written stays, and the next record is written behind it."""
+    return lambda self, live: None
+
+
+@mutant(log, "Scan")
+def torn_tail_accepted(scan: Any) -> Any:
+    """A start keeps a record that was torn, and the next one is written behind it."""
+
+    class Accepting(Scan):
+        def __iter__(self) -> Iterator[Batch]:
+            yield from super().__iter__()
+            self.end = len(self._data)
+
+    return Accepting
+
+
+# What is counted
+
+
+@mutant(Replica, "seal")
+def totals_merged(seal: Any) -> Any:
+    """A node's cell holds the whole total that it knows, and totals are merged by maximum."""
+
+    def change(self: Replica) -> Batch:
+        with patch.object(Counters, "cells_of", lambda counters, names, incarnation: counters.totals_of(names)):
+            batch: Batch = seal(self)
+        return batch
+
+    return change
+
+
+@mutant(Replica, "stage_increment")
+def absolute_values_of_the_staging(stage: Any) -> Any:
+    """The new value is computed when an increment is staged, not when it is sealed."""
+
+    def change(self: Replica, name: str, amount: int) -> int:
+        stage(self, name, amount)
+        sealed = self._sealed_amounts.get(name, 0)
+        if sealed:  # which the value of now does not contain yet
+            self.amounts[name] = max(1, self.amounts[name] - sealed)
+        return self.amounts[name]
+
+    return change
+
+
+@mutant(Replica, "recover")
+def amounts_replayed(recover: Any) -> Any:
+    """A replay adds up what the records hold, as if they were amounts."""
+
+    def change(self: Replica, batch: Batch) -> None:
+        deltas = [
+            Delta(
+                delta.incarnation,
+                delta.after,
+                delta.upto,
+                {name: n + self.counters.cell(name, delta.incarnation) for name, n in delta.cells.items()},
+            )
+            for delta in batch.deltas
+        ]
+        recover(self, Batch(batch.number, deltas, batch.identity, batch.membership))
+
+    return change
+
+
+@mutant(DeltaSender, "_lacking")
+def relayed_without_its_version(lacking: Any) -> Any:
+    """Another node's changes are passed on under a version that is too low."""
+
+    def change(self: Any, counters: Counters, own: Identity, now: float) -> tuple[Digest, list[Delta]]:
+        deltas: list[Delta] = [
+            delta
+            if own.owns(delta.incarnation) or delta.upto - delta.after < 2
+            else Delta(delta.incarnation, delta.after, delta.upto - 1, delta.cells)
+            for delta in lacking(self, counters, own, now)[1]
+        ]
+        return {delta.incarnation: delta.upto for delta in deltas}, deltas
+
+    return change
+
+
+@mutant(ConsistentReads, "collected")
+def answers_joined_into_the_state(collected: Any) -> Any:
+    """Cells of a collect answer are taken into the state, ahead of the digest."""
+
+    def change(self: Any, address: str, answer: Any) -> None:
+        reading = self._asked.get(answer.round)
+        if reading is not None:
+            counters = self._local.replica.counters
+            (index,) = counters._intern((reading.name,))
+            for incarnation, n in answer.cells.items():
+                column = counters._columns.get(incarnation)
+                if column is not None and n > column.get(index):
+                    column._grow(index + 1)
+                    counters._totals[index] += n - column.cells[index]
+                    column.cells[index] = n
+        collected(self, address, answer)
+
+    return change
+
+
+# Who counts
+
+
+@mutant(IncarnationClaim, "heard")
+def identity_kept_on_an_older_disk(heard: Any) -> Any:
+    """A node goes on under its incarnation though a peer knows more of it."""
+    return lambda self, address, node, knows, holds: heard(self, address, node, min(knows, holds), holds)
+
+
+@mutant(IncarnationClaim, "give_up")
+def identity_kept_unconfirmed(give_up: Any) -> Any:
+    """A node that nobody could tell what it has forgotten goes on under its incarnation."""
+    return lambda self, members: setattr(self, "settled", True)
+
+
+@mutant(Node, "_recover")
+def identity_kept_on_a_lost_disk(recover: Any) -> Any:
+    """The incarnation is made of the node's number, so that an empty directory goes on under the old one."""
+
+    async def change(self: Any) -> Replica:
+        random = self._random
+        self._random = _Fixed(bytes([self.settings.node_id]) * 16)
+        replica: Replica = await recover(self)
+        self._random = random
+        return replica
+
+    return change
+
+
+class _Fixed:
+    def __init__(self, bytes_: bytes) -> None:
+        self.randbytes = lambda size: bytes_[:size]
+
+
+@mutant(Acceptor, "_welcome")
+def hello_before_the_former_life_is_settled(welcome: Any) -> Any:
+    """A hello is answered while what a former life pushed is on its way to the disk."""
+
+    async def change(self: Any, talk: Any, accepted: Any, hello: Any, *, twin: bool) -> None:
+        await self._local.adopt(hello.membership)
+        self._peers.called(hello.node)
+        answer = self._local.hello(twin=twin)
+        accepted.greeted(answer)
+        await talk.send(answer)
+
+    return change
+
+
+@mutant(Acceptor, "_supersede")
+def former_life_goes_on(supersede: Any) -> Any:
+    """Links of a node's former life are not cut."""
+    return lambda self, hello: False
+
+
+# Who belongs to the cluster
+
+
+@mutant(Membership, "merge")
+def membership_by_order_of_arrival(merge: Any) -> Any:
+    """Of two configs of one version the one that arrives first stays."""
+    return lambda self, other: other if other.version > self.version else self
+
+
+# What clients are answered
+
+
+@mutant(Committer, "_values_before")
+def answered_with_the_batchs_total(_: Any) -> Any:
+    """All increments of a batch are answered as if they were the last."""
+    return lambda self, amounts: dict(zip(amounts, self._replica.counters.totals_of(amounts), strict=True))
+
+
+@mutant(Round, "confirmed")
+def view_taken_after_the_gather(confirmed: Any) -> Any:
+    """What was gathered is the answer, without a look at what was expected."""
+    return True
+
+
+@mutant(PendingRead, "start")
+def own_cells_not_read_again(start: Any) -> Any:
+    """Later rounds expect what the first one found, without the node's own newest cells."""
+    return lambda self, number, own, *rest: start(self, number, self.known or own, *rest)
+
+
+@mutant(PendingRead, "_conclude")
+def round_under_way_joined(conclude: Any) -> Any:
+    """A round answers reads that arrived after it was sent, too."""
+
+    def change(self: Any, round_: Round) -> None:
+        round_.began = self._arrivals + 1
+        conclude(self, round_)
+
+    return change
+
+
+@mutant(Round, "answer")
+def majority_is_enough(answer: Any) -> Any:
+    """A round is over when more than half have answered."""
+
+    def change(self: Any, address: str, node: bytes, cells: Any) -> bool:
+        wanted = self.__dict__.setdefault("wanted", len(self.missing) + 1)
+        return bool(answer(self, address, node, cells)) or 2 * (wanted - len(self.missing)) > wanted
+
+    return change
+
+
+@mutant(Holds, "in_force")
+def hold_outlives_its_release(_in_force: Any) -> Any:
+    """A hold ends neither by its release nor in time."""
+
+    def change(self: Any, names: Any, now: float) -> list[Hold]:
+        held = [self._holds[name] for name in names if name in self._holds]
+        longer = [Hold(hold.started + 2 - MAX_HOLD) for hold in held]
+        return [hold for hold in longer if not hold.over(now)]
+
+    return change

@@ -1,0 +1,145 @@
+"""Planted bugs of gaps: how they are found, what is kept behind them and given back, how they are filled and closed."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import patch
+
+from gcount.cluster import gap_closer
+from gcount.cluster.links.peers import Peers
+from gcount.core.format.checkpoint_salvage import CheckpointSalvage
+from gcount.core.protocol.replication import DeltaSender
+from gcount.core.state.batch import Batch
+from gcount.core.state.counters import Counters, Delta
+from gcount.core.state.detached_deltas import DetachedDeltas
+from gcount.core.state.identity import IdentityHistory
+from gcount.core.state.replica import Replica
+from gcount.storage.inspect.survey import Survey
+from tests.simulation.mutants.planted import mutant
+
+# What is found
+
+
+@mutant(CheckpointSalvage, "_column")
+def column_without_its_end(column: Any) -> Any:
+    """A checkpoint's column whose last slices are lost passes for whole."""
+
+    def change(self: CheckpointSalvage, incarnation: bytes) -> Delta:
+        slices = self._cells[incarnation]
+        last = max(slices)
+        end = incarnation, next(iter(slices.values())).version, last + slices[last].count
+        with patch.object(self, "_heads", [SimpleNamespace(columns=[end])]):
+            found: Delta = column(self, incarnation)
+        return found
+
+    return change
+
+
+@mutant(Survey, "_keep")
+def repair_forgets_who_it_became(keep: Any) -> Any:
+    """Incarnations that a node began in the midst of a segment are not known after its repair."""
+
+    def change(self: Survey, found: Any, batch: Batch) -> None:
+        with patch.object(IdentityHistory, "met", lambda lives, identity: None):
+            keep(self, found, batch)
+
+    return change
+
+
+# What is filled
+
+
+@mutant(Counters, "join")
+def gap_of_one_version_overlooked(join: Any) -> Any:
+    """What follows after one version that is missing is joined."""
+
+    def change(self: Counters, delta: Delta) -> bool:
+        known = self.version(delta.incarnation)
+        if delta.after == known + 1:
+            delta = Delta(delta.incarnation, known, delta.upto, delta.cells)
+        return bool(join(self, delta))
+
+    return change
+
+
+@mutant(DetachedDeltas, "absorb")
+def only_the_first_run_absorbed(absorb: Any) -> Any:
+    """Once a gap is filled, only what is behind that one is joined, though more follows by now."""
+
+    def change(self: DetachedDeltas, counters: Counters, incarnation: bytes) -> None:
+        runs = self._runs.get(incarnation, [])
+        self._runs[incarnation] = runs[:1]
+        absorb(self, counters, incarnation)
+        rest = [*self._runs.get(incarnation, []), *runs[1:]]
+        if rest:
+            self._runs[incarnation] = rest
+
+    return change
+
+
+@mutant(Replica, "_apply")
+def never_looked_behind_a_gap(apply: Any) -> Any:
+    """What is aside stays there when its gap is filled."""
+
+    def change(self: Replica, batch: Batch) -> None:
+        with patch.object(DetachedDeltas, "absorb", lambda salvage, counters, incarnation: None):
+            apply(self, batch)
+
+    return change
+
+
+@mutant(DetachedDeltas, "keep")
+def aside_changed_while_it_is_read(keep: Any) -> Any:
+    """What is given back is merged into what a checkpoint is in the midst of."""
+
+    def change(self: DetachedDeltas, delta: Delta) -> None:
+        self._shown.clear()
+        keep(self, delta)
+
+    return change
+
+
+# What is given back
+
+
+@mutant(DeltaSender, "__init__")
+def nothing_given_back(init: Any) -> Any:
+    """What is aside of another node's former life is not offered to that node."""
+
+    def change(
+        self: DeltaSender, digest: Any, now: float, draw: Any = lambda: 0, transfer: Any = None, _: Any = ()
+    ) -> None:
+        init(self, digest, now, draw, transfer)
+
+    return change
+
+
+@mutant(DetachedDeltas, "holds")
+def taken_for_given_back_already(_: Any) -> Any:
+    """A node holds whatever it is given back to be aside already."""
+    return lambda self, delta: True
+
+
+# What is closed
+
+
+@mutant(gap_closer, "_watch")
+def closed_without_all_members(_: Any) -> Any:
+    """A gap is closed when those members that are linked know no more."""
+
+    def change(local: Any, peers: Any) -> Any:
+        members = gap_closer._to_be_linked(local)
+        if not members and not local.replica.membership.actors:
+            return None
+        found = {address: peers.get(address) for address in members}
+        linked = {address: (peer.pusher, peer.beats) for address, peer in found.items() if peer and peer.pusher}
+        return gap_closer._Watch(members, linked)
+
+    return change
+
+
+@mutant(Peers, "owes")
+def closed_before_all_is_given_back(_: Any) -> Any:
+    """A gap is closed while members still have something aside that is not on the owner's disk."""
+    return lambda peers, hello: False

@@ -1,0 +1,99 @@
+"""Planted bugs of who is who: which entry is this node, which node is at an address, what it is told of its lives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gcount.cluster.consistent_reads import ConsistentReads
+from gcount.cluster.links import duplicates
+from gcount.cluster.links.peer import Peer
+from gcount.cluster.local import Local
+from gcount.cluster.members import Members
+from gcount.core import limits
+from gcount.core.protocol.consistent_read import Round
+from gcount.core.protocol.messages import Hello
+from gcount.core.state.identity import Identity
+from gcount.core.state.replica import Replica
+from tests.simulation.mutants.planted import mutant
+
+# Which node is at an address
+
+
+@mutant(Members, "here")
+def own_entry_for_ever(here: Any) -> Any:
+    """An entry that was once this node's own is so for ever."""
+
+    def change(self: Members) -> list[str]:
+        known: set[str] = self.__dict__.setdefault("known", set())
+        known.update(here.fget(self))
+        return [entry for entry in self._replica.membership.actors if entry in known]
+
+    return property(change)
+
+
+@mutant(Round, "_other_entry")
+def round_counts_addresses(_: Any) -> Any:
+    """A round is over when all addresses have answered, though two of them lead to one node."""
+    return lambda self, address, node: None
+
+
+@mutant(ConsistentReads, "linked")
+def asked_again_in_the_same_round(_: Any) -> Any:
+    """A member whose link returns is asked again in the round that it had not answered."""
+
+    def change(self: ConsistentReads, address: str) -> None:
+        for reading in self._readings.values():
+            for round_ in reading.rounds:
+                if address in round_.missing:
+                    self._ask(address, reading, round_)
+
+    return change
+
+
+@mutant(Peer, "has")
+def held_one_version_early(has: Any) -> Any:
+    """Who has the version before has this one."""
+    return lambda self, versions: has(self, {who: version - 1 for who, version in versions.items()})
+
+
+@mutant(duplicates, "_originals")
+def copy_named_by_its_own_config(originals: Any) -> Any:
+    """A copy of a member's directory that only a config of its own names is let in with that."""
+
+    def change(local: Local, peers: Any, hello: Hello, since: float) -> list[str]:
+        told = local.replica.membership.merge(hello.membership).actors
+        return [] if hello.entry in told else originals(local, peers, hello, since)
+
+    return change
+
+
+@mutant(duplicates.Visit, "counts")
+def copy_let_in_for_good(_: Any) -> Any:
+    """A copy that was let in while its original was down is never judged again."""
+    return lambda self: True
+
+
+# What an owner knows of its lives
+
+
+@mutant(Members, "hear_of")
+def seen_without_rumours(_: Any) -> Any:
+    """A node that comes back is not told of what a third one said that it has."""
+    return lambda self, digest: None
+
+
+@mutant(Identity, "reborn")
+def only_the_last_life_remembered(reborn: Any) -> Any:
+    """A new incarnation retires the last one, and forgets those before."""
+
+    def change(self: Identity, *ids: Any) -> Identity:
+        new: Identity = reborn(self, *ids)
+        return Identity(new.node, new.incarnation, new.retired[-1:])
+
+    return change
+
+
+@mutant(Replica, "may_be_reborn")
+def one_life_too_many(_: Any) -> Any:
+    """The limit of incarnations is looked at one too late."""
+    return property(lambda self: self.lives <= limits.REBORN_BELOW)

@@ -1,0 +1,181 @@
+"""Planted bugs of repairs, of what they keep aside, and of limits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from unittest.mock import patch
+
+from gcount.cluster import gap_closer
+from gcount.core.format.checkpoint import Capture
+from gcount.core.format.checkpoint_salvage import CheckpointSalvage
+from gcount.core.state.batch import Batch
+from gcount.core.state.counters import Counters, Delta
+from gcount.core.state.detached_deltas import DetachedDeltas
+from gcount.core.state.identity import Identity, IdentityHistory
+from gcount.core.state.replica import Replica
+from gcount.storage.inspect import repair
+from tests.simulation.mutants.planted import mutant
+
+# What a repair keeps
+
+
+@mutant(repair, "find_batches")
+def repair_stops_at_the_first_damage(find: Any) -> Any:
+    """A segment is written anew with the batches before its first damage only."""
+
+    def change(data: bytes) -> Iterator[Batch]:
+        due = None
+        for batch in find(data):
+            if due not in (None, batch.number):
+                return
+            yield batch
+            due = batch.number + 1
+
+    return change
+
+
+@mutant(IdentityHistory, "reborn")
+def repair_keeps_the_incarnation(reborn: Any) -> Any:
+    """A repaired node goes on under the incarnation that it had, though its disk has forgotten."""
+
+    def change(self: IdentityHistory, incarnation: bytes, node: bytes) -> Identity:
+        return Identity(self.node or node, self.incarnation or incarnation, tuple(self._raised)[:-1])
+
+    return change
+
+
+@mutant(IdentityHistory, "met")
+def repair_forgets_former_lives(met: Any) -> Any:
+    """Only the newest incarnation that is found counts as the node's own."""
+
+    def change(self: IdentityHistory, identity: Identity) -> None:
+        self.node, self.incarnation = identity.node, identity.incarnation
+        self._raised = {identity.incarnation: None}
+
+    return change
+
+
+@mutant(CheckpointSalvage, "_column")
+def half_a_column_passes_for_the_whole(column: Any) -> Any:
+    """What can be read of a checkpoint's column is taken for all of it."""
+
+    def change(self: CheckpointSalvage, incarnation: bytes) -> Delta:
+        delta = column(self, incarnation)
+        return Delta(incarnation, 0, delta.upto, delta.cells)
+
+    return change
+
+
+# What is aside
+
+
+@mutant(Replica, "cells")
+def aside_left_out_of_reads(cells: Any) -> Any:
+    """Consistent reads do not count what is aside of the node's own former lives."""
+    return lambda self, name: self.counters.cells(name)
+
+
+@mutant(Replica, "cells")
+def aside_of_others_counts(cells: Any) -> Any:
+    """Consistent reads count what is aside of other nodes' lives, too."""
+
+    def change(self: Replica, name: str) -> dict[bytes, int]:
+        found = self.counters.cells(name)
+        for who in self.salvage.incarnations():
+            if n := max(self.salvage.cell(name, who), found.get(who, 0)):
+                found[who] = n
+        return found
+
+    return change
+
+
+@mutant(Capture, "__init__")
+def aside_left_out_of_checkpoints(init: Any) -> Any:
+    """A checkpoint does not hold what is aside."""
+
+    def change(self: Capture, *args: Any) -> None:
+        init(self, *args)
+        self._aside = []
+
+    return change
+
+
+@mutant(DetachedDeltas, "absorb")
+def aside_dropped_when_its_gap_is_filled(absorb: Any) -> Any:
+    """Once a gap is filled, what was behind it is forgotten; the versions will come from others."""
+
+    def change(self: DetachedDeltas, counters: Counters, incarnation: bytes) -> None:
+        runs = self._runs.get(incarnation, [])
+        while runs and counters.fits(runs[0]):
+            runs.pop(0)
+        if not runs:
+            self._runs.pop(incarnation, None)
+
+    return change
+
+
+# Closing a gap
+
+
+@mutant(DetachedDeltas, "closing")
+def gap_closed_at_the_highest_version(close: Any) -> Any:
+    """The delta that closes a gap claims the highest version that was aside, not one above it."""
+
+    def change(self: DetachedDeltas, *args: Any) -> Delta | None:
+        delta = close(self, *args)
+        return delta and Delta(delta.incarnation, delta.after, delta.upto - 1, delta.cells)
+
+    return change
+
+
+@mutant(DetachedDeltas, "closing")
+def only_the_first_gap_closed(close: Any) -> Any:
+    """What is behind a second gap of an incarnation is left out of the delta that closes all."""
+
+    def change(self: DetachedDeltas, *args: Any) -> Delta | None:
+        delta = close(self, *args)
+        return delta and Delta(delta.incarnation, delta.after, delta.upto, dict(self._runs[delta.incarnation][0].cells))
+
+    return change
+
+
+@mutant(gap_closer, "_at_most_own")
+def gap_closed_over_what_a_member_has(at_most: Any) -> Any:
+    """A gap is closed though a member has said that it knows more."""
+    return lambda local, peers, incarnation: True
+
+
+@mutant(gap_closer, "_close")
+def gaps_never_closed(close: Any) -> Any:
+    """What is behind a gap that nobody can fill waits for ever."""
+
+    async def change(local: Any, peers: Any) -> None:
+        return
+
+    return change
+
+
+# Limits
+
+
+@mutant(Replica, "_has_room")
+def one_counter_too_many(has_room: Any) -> Any:
+    """The limit of counters is looked at one too late."""
+
+    def change(self: Replica) -> bool:
+        with patch.object(self, "max_counters", self.max_counters + 1):
+            return bool(has_room(self))
+
+    return change
+
+
+@mutant(Replica, "_has_room")
+def known_counters_refused_at_the_limit(has_room: Any) -> Any:
+    """Names that wait for the disk count twice."""
+
+    def change(self: Replica) -> bool:
+        waiting = (*self.amounts, *self._sealed_amounts)
+        return len(self.counters) + len(waiting) < self.max_counters
+
+    return change

@@ -1,0 +1,161 @@
+"""Planted bugs that only many increments at once, large states or clients who wait for other nodes can show."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import msgspec
+import trio
+
+from gcount.cluster.links.peer import Peer
+from gcount.core.format import log_records
+from gcount.core.format.chunks import Assembly
+from gcount.core.format.frames import read_frame
+from gcount.core.format.log_records import Scan
+from gcount.core.protocol import replication
+from gcount.core.protocol.replication import DeltaReceiver, DeltaSender
+from gcount.core.state import columns
+from gcount.core.state.batch import Batch
+from gcount.core.state.columns import Column
+from gcount.core.state.counters import Delta
+from gcount.errors import Refusal
+from gcount.node.node import Node
+from gcount.storage.group_commit import Committer
+from tests.simulation.mutants.planted import mutant
+
+
+@mutant(Committer, "increment_many")
+def request_in_two_commits(increment_many: Any) -> Any:
+    """The first half of many increments is committed before the rest is staged."""
+
+    async def change(self: Committer, amounts: Sequence[tuple[str, int]]) -> list[int | Refusal]:
+        half = len(amounts) // 2
+        first: list[int | Refusal] = await increment_many(self, amounts[:half]) if half else []
+        return first + list(await increment_many(self, amounts[half:]))
+
+    return change
+
+
+@mutant(DeltaSender, "acked")
+def held_when_its_first_parcel_is(acked: Any) -> Any:
+    """The acknowledgement of any parcel counts for the whole push."""
+
+    def change(self: DeltaSender, ack: Any, now: float) -> None:
+        transfer = self._transfer
+        acked(self, ack, now)
+        self.peer.update(transfer.promised if transfer else {})
+
+    return change
+
+
+@mutant(Peer, "linked")
+def held_as_the_former_link_said(linked: Any) -> Any:
+    """What a member said on a link counts on the next one, too, though it may have lost its directory."""
+
+    def change(self: Peer, talk: Any, hello: Any, *rest: Any) -> None:
+        digest = dict(hello.digest)
+        for who, version in (self._last_pusher.peer if self._last_pusher else {}).items():
+            digest[who] = max(version, digest.get(who, 0))
+        linked(self, talk, msgspec.structs.replace(hello, digest=digest), *rest)
+
+    return change
+
+
+@mutant(Node, "_wait_to_be_known")
+def own_value_at_once(_: Any) -> Any:
+    """A node without a config answers reads before anybody can have reached it."""
+
+    async def change(self: Node, name: str, deadline: float) -> None:
+        await trio.lowlevel.checkpoint()
+
+    return change
+
+
+@mutant(DeltaReceiver, "pushed")
+def parcel_joined_by_itself(pushed: Any) -> Any:
+    """Each parcel of a push is taken as it comes."""
+
+    def change(self: DeltaReceiver, push: Any) -> list[Delta]:
+        pushed(self, push)
+        self._busy = True
+        self._assembly.take()
+        return list(push.deltas)
+
+    return change
+
+
+@mutant(Assembly, "add")
+def pieces_of_one_delta_only(add: Any) -> Any:
+    """A piece is added to what was kept aside last, whosever it is."""
+
+    def change(self: Assembly, parcel: Iterable[Delta]) -> None:
+        for piece in parcel:
+            last = self._whole[-1] if self._whole else piece
+            add(self, [Delta(last.incarnation, last.after, last.upto, piece.cells)])
+
+    return change
+
+
+@mutant(replication, "pack")
+def cell_at_the_seam_left_out(pack: Any) -> Any:
+    """The cell that did not fit into one parcel any more is not in the next one either."""
+
+    def change(deltas: Iterable[Delta], size: int) -> Iterator[list[Delta]]:
+        for number, parcel in enumerate(pack(deltas, size)):
+            for delta in parcel[:1] if number else ():
+                delta.cells.pop(next(iter(delta.cells), ""), None)
+            yield parcel
+
+    return change
+
+
+@mutant(Scan, "__iter__")
+def batch_taken_without_its_last_frame(iterate: Any) -> Any:
+    """What a start finds of a batch counts, though the power failed before its last frame was written."""
+
+    def change(self: Scan) -> Iterator[Batch]:
+        yield from iterate(self)
+        if self.damage is not None and self.damage.torn:
+            for payload in _frames(self._data, self.end):
+                part = log_records._decode_payload(payload)
+                if part.number == self.next_batch and part.part == 1 < part.parts:
+                    self.next_batch += 1
+                    yield Batch(part.number, part.deltas, None, None)
+
+    return change
+
+
+def _frames(data: bytes, offset: int) -> Iterator[bytes]:
+    while True:
+        try:
+            payload, offset = read_frame(data, offset)
+        except ValueError:
+            return
+        yield payload
+
+
+@mutant(Column, "_fit_order")
+def order_grows_and_drops_unseen(_: Any) -> Any:
+    """A column that remembers more changes from now on forgets that it has dropped some before."""
+
+    def change(self: Column) -> None:
+        recent = min(2 * len(self.cells), columns.MAX_RECENT)
+        if (self._when.maxlen or 0) < min(len(self.cells), columns.MAX_RECENT):
+            self._changed, self._when = deque(self._changed, recent), deque(self._when, recent)
+
+    return change
+
+
+@mutant(Column, "newer")
+def order_trusted_beyond_its_reach(newer: Any) -> Any:
+    """Who knows a version of before the oldest remembered change is told what is remembered, and no more."""
+
+    def change(self: Column, version: int) -> tuple[int, Iterator[list[tuple[int, int]]]]:
+        if len(self._when) and self._when[0] <= version + 2:
+            version = max(version, self._when[0])
+        answer: tuple[int, Iterator[list[tuple[int, int]]]] = newer(self, version)
+        return answer
+
+    return change

@@ -1,0 +1,137 @@
+"""The rules of the architecture: what may import what, how long a module may be, what needs a docstring."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parent.parent / "gcount"
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+MAX_FILE_LINES = 350
+MAX_FUNCTION_LINES = 60
+
+# A package may import its own modules and those with a lower number, never one beside it or above.
+# A new package gets its place here.
+LAYERS = {
+    "gcount": 0,
+    "gcount.errors": 0,
+    "gcount.core.limits": 1,
+    "gcount.core.state": 2,
+    "gcount.core.format": 3,
+    "gcount.core.protocol": 4,
+    "gcount.core": 5,
+    "gcount.settings": 6,
+    "gcount.observe": 6,
+    "gcount.net": 7,
+    "gcount.storage": 7,
+    "gcount.cluster": 8,
+    "gcount.node": 9,
+    "gcount.http": 10,
+    "gcount.redis": 10,
+    "gcount.server": 11,
+    "gcount.cli": 12,
+    "gcount.__main__": 13,
+}
+
+# What would let a clock, chance, the disk or the network below the line.
+IMPURE = {
+    "datetime",
+    "os",
+    "pathlib",
+    "random",
+    "secrets",
+    "shutil",
+    "signal",
+    "subprocess",
+    "tempfile",
+    "time",
+    "uuid",
+}
+IMPURE |= {"anyio", "asyncio", "concurrent", "multiprocessing", "select", "selectors", "socket", "ssl", "threading"}
+IMPURE |= {"hypercorn", "logging", "quart", "quart_trio", "structlog", "trio", "trio_websocket"}
+
+
+def name_of(file: Path) -> str:
+    parts = file.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def package_of(module: str) -> str:
+    """The longest name in LAYERS that the module's name begins with."""
+    parts = module.split(".")
+    names = [".".join(parts[:size]) for size in range(len(parts), 0, -1)]
+    return next(name for name in names if name in LAYERS)
+
+
+def imports(tree: ast.AST, module: str) -> Iterator[str]:
+    """The full names of all that the module imports, inside functions too."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}: imports are absolute"
+            assert node.module is not None
+            # "from gcount.core import limits" names a module; "from gcount import __version__" the package itself.
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                yield full if full in MODULES else node.module
+
+
+MODULES = {name_of(file) for file in FILES}
+
+
+@pytest.fixture(params=FILES, ids=[str(file.relative_to(PACKAGE.parent)) for file in FILES])
+def file(request: pytest.FixtureRequest) -> Path:
+    chosen: Path = request.param
+    return chosen
+
+
+def test_imports_run_downward(file: Path) -> None:
+    module = name_of(file)
+    package = package_of(module)
+    assert package != "gcount" or module == "gcount", f"{module} has no place in LAYERS yet"
+    for imported in imports(ast.parse(file.read_text()), module):
+        if imported.split(".")[0] == "gcount" and package_of(imported) != package:
+            assert LAYERS[package_of(imported)] < LAYERS[package], f"{module} must not import {imported}"
+
+
+def test_the_core_is_pure(file: Path) -> None:
+    module = name_of(file)
+    if not package_of(module).startswith(("gcount.core", "gcount.errors")):
+        return
+    tree = ast.parse(file.read_text())
+    assert not {imported.split(".")[0] for imported in imports(tree, module)} & IMPURE
+    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    assert not names & {"open", "print", "input", "__import__", "eval", "exec"}
+    assert not [node for node in ast.walk(tree) if isinstance(node, ast.AsyncFunctionDef | ast.Await)]
+
+
+def test_modules_stay_small(file: Path) -> None:
+    source = file.read_text()
+    assert len(source.splitlines()) <= MAX_FILE_LINES
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert node.end_lineno is not None
+            assert node.end_lineno - node.lineno < MAX_FUNCTION_LINES, f"{node.name} is too long"
+
+
+def test_everything_public_has_a_docstring(file: Path) -> None:
+    tree = ast.parse(file.read_text())
+    silent = [name for name, node in public(tree) if ast.get_docstring(node) is None]
+    if file.name != "__init__.py" and ast.get_docstring(tree) is None:
+        silent.append("the module")
+    assert silent == []
+
+
+def public(tree: ast.Module) -> Iterator[tuple[str, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef]]:
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and node.name[0] != "_":
+            yield node.name, node
+
+
+def test_the_checks_can_fail() -> None:
+    tree = ast.parse("import time\nfrom gcount.http import app\nfrom gcount import errors, __version__\ndef f(): pass")
+    assert list(imports(tree, "m")) == ["time", "gcount.http.app", "gcount.errors", "gcount"]
+    assert [name for name, node in public(tree) if ast.get_docstring(node) is None] == ["f"]
