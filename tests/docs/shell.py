@@ -56,6 +56,7 @@ class Shell:
         """Type a command that goes on in the background, and return the file that has what it prints."""
         self.jobs += 1
         log = self._folder / f".background-{self.jobs}"
+        log.touch()  # the shell makes it only when the job runs
         await self.run(f"{command.removesuffix('&')} >{log} 2>&1 &")
         return log
 
