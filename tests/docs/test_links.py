@@ -10,6 +10,11 @@ import pytest
 from tests.harness.processes import REPOSITORY
 
 PAGES = sorted([*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").rglob("*.md"), REPOSITORY / "bench" / "README.md"])
+PACKAGE = REPOSITORY / "gcount"
+# As `tests/core` or, of the package, `storage/log.py`.
+_FILE = re.compile(
+    r"`((?:bench|bin|gcount|tests)/[\w/.-]*\w|(?:cli|cluster|core|http|net|node|redis|storage)/[\w/.-]+\.py)"
+)
 _CODE = re.compile(r"^```.*?^```$|`[^`\n]*`", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
@@ -36,6 +41,12 @@ def broken(page: Path) -> list[str]:
 @pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(REPOSITORY)) for page in PAGES])
 def test_links_lead_somewhere(page: Path) -> None:
     assert broken(page) == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(REPOSITORY)) for page in PAGES])
+def test_files_that_a_page_names_exist(page: Path) -> None:
+    named = _FILE.findall(page.read_text("utf-8"))
+    assert [name for name in named if not any((base / name).exists() for base in (REPOSITORY, PACKAGE))] == []
 
 
 def test_broken_links_are_found(tmp_path: Path) -> None:

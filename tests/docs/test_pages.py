@@ -10,7 +10,8 @@ from tests.docs.walk import walk
 from tests.harness.processes import REPOSITORY
 
 OPERATIONS = sorted((REPOSITORY / "docs" / "operations").glob("*.md"))
-FILES = [REPOSITORY / "README.md", *(REPOSITORY / "docs" / name for name in ("tutorial.md", "api.md")), *OPERATIONS]
+NAMED = [REPOSITORY / "docs" / name for name in ("tutorial.md", "api.md", "redis.md")]
+FILES = [REPOSITORY / "README.md", *NAMED, *OPERATIONS]
 PAGES = {str(file.relative_to(REPOSITORY)): file.read_text("utf-8") for file in FILES}
 
 
