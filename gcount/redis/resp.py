@@ -42,6 +42,10 @@ class ProtocolFault(GcountError):
     """What a client sent is not RESP; its connection ends."""
 
 
+class CommandError(GcountError):
+    """A command that is answered with an error; the text begins with the error's code."""
+
+
 class Parser:
     """Reads the commands of one connection.
 

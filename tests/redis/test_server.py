@@ -102,9 +102,9 @@ async def test_one_client_at_a_time_collects_all_names() -> None:
     async with serving() as running:
         first, second = await running.connect(), await running.connect()
         assert await second.ask("INCR x") == 1
-        async with running.redis.listing:
+        async with running.redis.shared.listing:
             await first.send(line("KEYS *"))
-            await until(lambda: running.redis.listing.statistics().tasks_waiting == 1)
+            await until(lambda: running.redis.shared.listing.statistics().tasks_waiting == 1)
             assert await second.ask("INCR x;GET x") == [2, "2"]
         assert await first.reply() == ["x"]
 
@@ -183,7 +183,7 @@ async def test_info_has_what_tools_read() -> None:
         assert await client.ask("INFO nothing") == ""
         waits = await running.connect()
         await waits.send(line("WAIT 1 0"))
-        await until(lambda: running.redis.blocked == 1)
+        await until(lambda: running.redis.shared.blocked == 1)
         assert "blocked_clients:1" in str(await client.ask("INFO clients"))
         await waits.stream.send_eof()
         assert await waits.reply() == 0
