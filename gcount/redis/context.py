@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
 import trio
@@ -129,7 +130,8 @@ class Shared:
             return reply.render(b"".join(pieces))
 
 
-class Call(NamedTuple):
+@dataclass(slots=True, eq=False)
+class Call:
     """A command that a client wants to be executed.
 
     Args:

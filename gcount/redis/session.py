@@ -59,9 +59,7 @@ class Session:
         self._commands = commands
         self._shared = shared
         self._turn = turn = SessionTurn(node.value)
-        self._call = partial(
-            Call, client=client, turn=turn, node=Reads(node), shared=shared, while_connected=inbox.while_connected
-        )
+        self._context = client, turn, Reads(node), shared, inbox.while_connected  # of each call
         self._desk = Responder(connection, self.outbox.put)
         self._last = "none"  # the command that it asked for last
 
@@ -170,7 +168,7 @@ class Session:
             return
         transaction = self.client.transaction
         if transaction is not None and command.queued:
-            put = None if command.run is None else partial(command.run, self._call(words))
+            put = None if command.run is None else partial(command.run, Call(words, *self._context))
             queued = transaction.queue(command.name, words, command.ask, put, self.inbox.may_keep)
             self._turn.say(command.name, queued)
             return
@@ -180,19 +178,18 @@ class Session:
                 await self._node.wait_recovered()
         self._last = command.name
         try:
-            reply = command.ask(self._turn, words) if command.ask is not None else await self._perform(command, words)
+            if command.ask is not None:
+                reply: Reply | Pieces = command.ask(self._turn, words)
+            elif command.run is not None:
+                reply = command.run(Call(words, *self._context))
+            else:
+                assert command.later is not None
+                reply = await self._wait_for(command, partial(command.later, Call(words, *self._context)))
+            if isinstance(reply, Pieces):
+                reply = await self._wait_for(command, partial(self._shared.join, reply))
         except (CommandError, Refusal) as error:
             reply = resp.error(error_text(error))
         self._turn.say(command.name, reply)
-
-    async def _perform(self, command: Command, words: resp.Words) -> Reply:
-        """Execute a command that is not about counters alone; maybe no checkpoint."""
-        call = self._call(words)
-        if command.run is None:
-            assert command.later is not None
-            return await self._wait_for(command, partial(command.later, call))
-        reply = command.run(call)
-        return await self._wait_for(command, partial(self._shared.join, reply)) if isinstance(reply, Pieces) else reply
 
     def _refuse(self, words: resp.Words) -> None:
         """Answer a command that is not executed."""
