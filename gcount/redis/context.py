@@ -27,7 +27,7 @@ class Client:
         name: what it calls itself.
         library: what it says that it was made with, and which version of that.
         closing: whether nothing is answered any more.
-        acknowledged: this node's versions that hold all increments that it was told of.
+        acknowledged: the position that holds all increments that it was told of.
         transaction: what it has asked for since MULTI.
         unguarded: whether a WATCH was refused, so that the next transaction can't be executed.
     """

@@ -7,14 +7,15 @@ sees its own increments, and the answers to all increments of a counter on a nod
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 from typing import Final
 
 import trio
 
-from gcount.errors import DiskFull, IncarnationLimitReached, Recovering, Refusal
+from gcount.core.state.increments import Outcome, Repeat
+from gcount.errors import Recovering, Refusal
 from gcount.net.connection import Connection
 from gcount.net.responder import Responder
 from gcount.node.node import Node
@@ -27,7 +28,6 @@ from gcount.redis.outbox import Outbox
 from gcount.redis.resp import CommandError
 from gcount.redis.transaction import aborted
 from gcount.redis.turn import Pieces, Reply, SessionTurn, error_text, refusal_text
-from gcount.storage.group_commit import Amounts
 
 _SEND_BYTES: Final = 64 * 1024  # answers are not kept beyond
 _COMMANDS_A_TURN: Final = 1024
@@ -217,29 +217,16 @@ class Session:
         turn = self._turn
         if not turn.answers:
             return
-        if turn.amounts:
-            await turn.settle(self._commit)
+        if turn.asked:
+            self.connection.set_busy(True)
+            outcome = await self._node.count(turn.asked)
+            self.client.acknowledged |= outcome.position
+            turn.settle(outcome)
         names, answers = turn.take()
         self._shared.commands.update(zip(names, [answer[:1] == b"-" for answer in answers], strict=True))
         self.outbox.put(b"".join(answers))
         if self.outbox.full:
             await self.outbox.wait_room()
-
-    async def _commit(self, amounts: Amounts, together: list[range]) -> Sequence[int | Refusal]:
-        """Count, and remember what was acknowledged."""
-        self.connection.set_busy(True)
-        node = self._node
-        try:
-            values = await node.increment_many(amounts, together)
-        except (DiskFull, IncarnationLimitReached) as refusal:
-            return [refusal if amount else node.value(name) for name, amount in amounts]
-        except Recovering as refusal:
-            return [refusal] * len(amounts)
-        replica, acknowledged = node.local.replica, self.client.acknowledged
-        acknowledged[replica.identity.incarnation] = replica.version
-        for incarnation in replica.identity.retired[-1:]:  # should a new one have come with the next batch already
-            acknowledged[incarnation] = replica.counters.version(incarnation)
-        return values
 
     # Pipelines of one command
 
@@ -257,10 +244,11 @@ class Session:
         if command not in (b"INCR", b"GET") or (names := parse_names(raw_names)) is None:
             return False
         if command == b"INCR":
-            if not self._node.increment_each(names, 1, partial(self._counted, len(names))):
+            self._desk.expect()
+            if not self._node.submit(Repeat(names, 1), self._counted):
+                self._desk.withdraw()
                 return False
             self._last = "INCR"
-            self._desk.expect()
             return True
         if not self._node.recovered:
             return False
@@ -270,16 +258,24 @@ class Session:
         self._desk.answer(b"".join([resp.bulk(b"%d" % n) if n else resp.NULL[version] for n in values]))
         return True
 
-    def _counted(self, times: int, values: Sequence[int] | DiskFull) -> None:
+    def _counted(self, outcome: Outcome) -> None:
         """Answer a pipeline of INCR in the instant in which it is counted."""
-        if isinstance(values, DiskFull):
-            answers = resp.error(refusal_text(values)) * times
-        else:
-            replica = self._node.local.replica
-            self.client.acknowledged[replica.identity.incarnation] = replica.version
-            answers = resp.integers(values, max(values), self._turn.version)
-        self._shared.commands["INCR", isinstance(values, DiskFull)] += times
-        self._desk.answer(answers)
+        self.client.acknowledged |= outcome.position
+        numbers, commands = outcome.numbers, self._shared.commands
+        if numbers is not None:
+            commands["INCR", False] += len(numbers)
+            self._desk.answer(resp.integers(numbers, max(numbers), self._turn.version))
+            return
+        answers: list[bytes] = []
+        for value in outcome.values:
+            refused = isinstance(value, Refusal)
+            commands["INCR", refused] += 1
+            answers.append(
+                resp.error(refusal_text(value))
+                if isinstance(value, Refusal)
+                else resp.integer(value, self._turn.version)
+            )
+        self._desk.answer(b"".join(answers))
 
 
 def _not_executed(commands: Commands, client: Client, words: resp.Words, command: Command | None) -> tuple[str, bytes]:

@@ -4,11 +4,12 @@ A command is understood, and refused should it be wrong, when it is queued: what
 EXEC has nothing left to go wrong but limits and the disk, which refuse all of it.
 """
 
-from collections.abc import Callable, Iterator
-from typing import Final
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, cast
 
 import trio
 
+from gcount.core.state.increments import Add, Peek
 from gcount.redis import resp
 from gcount.redis.resp import CommandError, Words
 from gcount.redis.turn import Ask, Later, Pieces, Reply, Turn
@@ -51,15 +52,15 @@ class Transaction(Turn):
         return len(self._replies)
 
     @property
-    def counts(self) -> bool:
-        """Whether it holds an increment."""
-        return any(amount for _, amount in self.amounts)
+    def items(self) -> Sequence[Add | Peek]:
+        """What its commands count and read; groups are not nested."""
+        return cast("list[Add | Peek]", self.asked)
 
     def fail(self, why: str = _BEFORE) -> None:
         """Keep nothing more: EXEC will refuse it all, and say why."""
         self.failed = self.failed or why
         self.size = 0
-        self.amounts, self._replies = [], []
+        self.asked, self._replies = [], []
 
     def queue(
         self, name: str, words: Words, execute: Ask | None, put: Put | None, may_keep: Callable[[], bool]

@@ -6,9 +6,10 @@ it, and the answers that need the commit are made when it is done.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple
 
+from gcount.core.state.increments import Add, Outcome, Peek, Together, changes
 from gcount.errors import (
     CounterLimitReached,
     DiskFull,
@@ -20,7 +21,6 @@ from gcount.errors import (
 )
 from gcount.redis import resp
 from gcount.redis.resp import CommandError, Words
-from gcount.storage.group_commit import Amounts
 
 Refused = Callable[[Refusal], str]
 Render = Callable[[Sequence[int]], bytes]
@@ -83,22 +83,26 @@ class Turn:
 
     Attributes:
         version: of RESP, 2 or 3.
-        amounts: counters and what to add to them; 0 is there to know the value at its place.
+        asked: what they count, and what they read of it, in order.
+        values: how many values that will have.
     """
 
     def __init__(self) -> None:
         self.version = 2
-        self.amounts: list[tuple[str, int]] = []
+        self.asked: list[Add | Peek | Together] = []
+        self.values = 0
 
     def count(self, amount: int, name: str) -> Later:
         """Stage an increment; its reply is the value after it."""
-        self.amounts.append((name, amount))
-        return Later(len(self.amounts) - 1, 1, _INTEGER[self.version])  # a HELLO may follow in the same turn
+        self.asked.append(Add(name, amount))
+        self.values += 1
+        return Later(self.values - 1, 1, _INTEGER[self.version])  # a HELLO may follow in the same turn
 
     def read(self, names: Sequence[str], render: Render) -> Reply:
         """Read counters as they are at this place in the turn."""
-        first = len(self.amounts)
-        self.amounts += [(name, 0) for name in names]
+        first = self.values
+        self.asked += map(Peek, names)
+        self.values += len(names)
         return Later(first, len(names), render)
 
 
@@ -129,30 +133,27 @@ class SessionTurn(Turn):
         self._value = value
         self._names: list[str] = []
         self._later: list[tuple[int, Later]] = []
-        self._together: list[range] = []
 
     def read(self, names: Sequence[str], render: Render) -> Reply:
         """Read counters as they are at this place in the turn."""
-        if not self.amounts:
+        if not self.asked:
             return render([self._value(name) for name in names])
         return super().read(names, render)
 
-    def together(self, amounts: Amounts, render: Render, refused: Refused, *, counts: bool) -> Reply:
-        """Stage many increments of which all are taken or none.
+    def together(self, items: Sequence[Add | Peek], render: Render, refused: Refused) -> Reply:
+        """Stage increments of which all are taken or none, and what is read among them.
 
         Args:
-            amounts: see `Turn.amounts`.
+            items: in their order.
             render: makes the reply of their values.
             refused: makes the error, should they be refused.
-            counts: whether there is an increment among them.
         """
-        if not (counts or self.amounts):
-            return render([self._value(name) for name, _ in amounts])
-        first = len(self.amounts)
-        self.amounts += amounts
-        if counts:
-            self._together.append(range(first, len(self.amounts)))
-        return Later(first, len(amounts), render, refused)
+        if not (self.asked or changes(items)):
+            return render([self._value(one.name) for one in items])
+        first = self.values
+        self.asked.append(Together(items))
+        self.values += len(items)
+        return Later(first, len(items), render, refused)
 
     def say(self, name: str, reply: Reply) -> None:
         """Answer a command.
@@ -168,20 +169,17 @@ class SessionTurn(Turn):
         self.answers.append(reply)
         self.size += len(reply)
 
-    async def settle(self, commit: Callable[[Amounts, list[range]], Awaitable[Sequence[int | Refusal]]]) -> None:
-        """Commit what is staged, and make the answers that wait for it.
+    def settle(self, outcome: Outcome) -> None:
+        """Make the answers that waited for the commit.
 
         Args:
-            commit: counts amounts, and of those in one range all or none; returns the values, or why there are none.
+            outcome: of all that was asked.
         """
-        amounts, self.amounts = self.amounts, []
-        together, self._together = self._together, []
         later, self._later = self._later, []
-        values = await commit(amounts, together)
+        self.asked, self.values = [], 0
         for place, (first, number, render, refused) in later:
-            found = [value for value in values[first : first + number] if isinstance(value, int)]
-            refusal = next((value for value in values[first : first + number] if isinstance(value, Refusal)), None)
-            self.answers[place] = render(found) if refusal is None else resp.error(refused(refusal))
+            found = outcome.part(first, number)
+            self.answers[place] = resp.error(refused(found)) if isinstance(found, Refusal) else render(found)
 
     def take(self) -> tuple[list[str], list[bytes]]:
         """The names of the commands that were answered, and the answers; the turn begins anew."""

@@ -29,6 +29,7 @@ from gcount.redis.commands.refused import REFUSED
 from gcount.redis.service import RedisService
 from gcount.server import serve
 from gcount.settings import Settings
+from tests.fakes.counting import add
 from tests.fakes.disk import SimDisk
 from tests.fakes.network import SimNetwork
 from tests.http.served_node import until
@@ -209,7 +210,7 @@ async def test_answers_of_many_connections_at_once_are_serial(shape: str) -> Non
 
     async def http(node: Node) -> None:
         for _ in range(20):
-            answers.append(await node.increment("hot", 1))
+            answers.append(await add(node, "hot", 1))
 
     async with serving() as running:
         async with trio.open_nursery() as nursery:

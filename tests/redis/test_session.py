@@ -13,6 +13,7 @@ import pytest
 import trio
 
 from gcount.core.state.identity import IncarnationClaim
+from gcount.core.state.increments import Repeat
 from gcount.http.app import make_app
 from gcount.net.connection import Connection
 from gcount.net.connection_pool import ConnectionPool
@@ -247,7 +248,7 @@ async def test_increments_of_a_held_counter_wait_for_the_hold(monkeypatch: pytes
 
 
 async def test_increments_of_a_node_that_is_not_confirmed_wait_for_that(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gcount.node.node.CONFIRM_WITHIN", 1000.0)
+    monkeypatch.setattr("gcount.node.increments.CONFIRM_WITHIN", 1000.0)
     async with serving() as running:
         client, local = await asleep(running), running.node.local
         await running.node.configure({"actors": ["127.0.0.1:7777", "10.9.9.9:7777"]})
@@ -319,7 +320,7 @@ async def test_a_wait_behind_a_pipeline_is_for_its_increments(together: bool) ->
             assert await replies(client, 3) == [1, 2, 0]
             with stuck(running.disk):
                 if together:
-                    assert committer.increment_each(["other"], 1, lambda _: None)
+                    committer.stage(Repeat(["other"], 1), lambda outcome: None)
                     await until(lambda: not replica.anything_staged)
                 await client.send(incr(2))
                 await pending(running)

@@ -39,7 +39,7 @@ def _exec(call: Call) -> Reply:
         replies = transaction.execute()
     except (CommandError, Refusal) as error:
         raise CommandError(aborted(error_text(error))) from None
-    return call.turn.together(transaction.amounts, partial(_render, replies), _refused, counts=transaction.counts)
+    return call.turn.together(transaction.items, partial(_render, replies), _refused)
 
 
 def _render(replies: Sequence[Reply], values: Sequence[int]) -> bytes:
