@@ -54,8 +54,8 @@ class Reads:
         return self._node.local.boot
 
     @property
-    def count(self) -> int:
-        """How many counters the node knows."""
+    def counters(self) -> int:
+        """How many counters the node knows; each has a name."""
         self._node.require_ready()
         return len(self._node.local.replica.counters)
 
@@ -96,6 +96,6 @@ class Reads:
             recovered=recovered,
             not_ready=node.not_ready,
             log_bytes=node.log.size,
-            counters=self.count if recovered else 0,
+            counters=self.counters if recovered else 0,
             linked=sum(peer.pusher is not None for peer in node.peers) if recovered else 0,
         )

@@ -76,7 +76,7 @@ def _ttl(turn: Turn, words: Words) -> Reply:
 
 async def _dbsize(call: Call) -> bytes:
     call.node.require_ready()
-    return b":%d\r\n" % call.node.count
+    return b":%d\r\n" % call.node.counters
 
 
 async def _scan(call: Call) -> bytes:
@@ -87,13 +87,13 @@ async def _scan(call: Call) -> bytes:
     at = _cursor(call.words[1], epoch)
     most, matches = _scan_options(call.words[2:])
     found: list[bytes] = []
-    end = min(at + most, node.count)
+    end = min(at + most, node.counters)
     while at < end:
         names = node.names(at, min(at + _SCAN_SLICE, end))
         at += len(names)
         found += [resp.bulk(raw) for name in names if matches(raw := name.encode())]
         await trio.lowlevel.checkpoint()
-    following = 0 if at >= node.count else epoch << _INDEX_BITS | at
+    following = 0 if at >= node.counters else epoch << _INDEX_BITS | at
     return resp.array([resp.bulk(b"%d" % following), resp.array(found)])
 
 
@@ -104,7 +104,7 @@ async def _keys(call: Call) -> bytes:
     """
     node = call.node
     node.require_ready()
-    matches, end = _matcher(call.words[1]), node.count
+    matches, end = _matcher(call.words[1]), node.counters
     if end > MAX_KEYS:
         raise CommandError(f"ERR KEYS is for up to {MAX_KEYS} counters, and there are {end}; use SCAN")
     async with call.shared.listing:
