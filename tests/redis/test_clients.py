@@ -15,8 +15,9 @@ from gcount.redis.commands.clients import CLIENT
 from gcount.redis.context import Call, Client, ClientStatistics, Connected, Shared
 from gcount.redis.resp import CommandError
 from gcount.redis.turn import Pieces
+from tests.harness.resp import line
 from tests.http.served_node import until
-from tests.redis.test_commands import line, serving
+from tests.redis.test_commands import serving
 
 
 def fields(text: object) -> dict[str, str]:

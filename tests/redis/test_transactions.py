@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gcount.redis import transaction
+from tests.harness.resp import encoded, line
 from tests.http.served_node import until
-from tests.redis.test_commands import BIG, encoded, line, serving
+from tests.redis.test_commands import BIG, serving
 from tests.redis.test_session import asleep, pending, replies, stuck
 
 DISCARDED = "EXECABORT Transaction discarded because of previous errors."

@@ -9,13 +9,13 @@ from pathlib import Path
 from time import time_ns
 from typing import Final
 
-from gcount import __version__
 from gcount.node.reads import NodeStatistics
 from gcount.redis import resp
 from gcount.redis.command import Command, parse_name, shown
 from gcount.redis.context import Call, Shared
 from gcount.redis.resp import CommandError, Words
 from gcount.redis.turn import Reply, Turn
+from gcount.version import VERSION
 
 # Clients choose by it what they may send.
 REDIS_VERSION: Final = "7.0.0"
@@ -152,7 +152,7 @@ _Fields = Iterator[tuple[str, object]]
 
 def _about_server(node: NodeStatistics, _shared: Shared) -> _Fields:
     yield "redis_version", REDIS_VERSION
-    yield "gcount_version", __version__
+    yield "gcount_version", VERSION
     yield "redis_mode", "standalone"
     yield "process_id", os.getpid()
     yield "tcp_port", node.port
