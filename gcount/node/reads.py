@@ -9,7 +9,7 @@ from gcount.node.node import Node
 
 
 @dataclass(frozen=True, slots=True)
-class NodeStatistics:
+class Overview:
     """How a node is, at one instant.
 
     Args:
@@ -85,11 +85,11 @@ class Reads:
         with trio.move_on_after(timeout):
             await self._node.peers.wait_held(position, members)
 
-    def statistics(self) -> NodeStatistics:
+    def overview(self) -> Overview:
         """How the node is now."""
         node = self._node
         recovered = node.recovered
-        return NodeStatistics(
+        return Overview(
             port=node.settings.port,
             max_connections=node.settings.max_connections,
             uptime=trio.current_time() - node.started,

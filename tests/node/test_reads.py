@@ -47,13 +47,13 @@ async def test_who_waits_for_more_holders_than_there_are_waits_as_long_as_it_sai
         assert reads.holders(position) == 1
 
 
-async def test_statistics_are_those_of_one_instant(autojump_clock: trio.testing.MockClock) -> None:
+async def test_an_overview_is_of_one_instant(autojump_clock: trio.testing.MockClock) -> None:
     async with open_cluster(3) as cluster:
         host = cluster[1]
-        before = Reads(host.node).statistics()
+        before = Reads(host.node).overview()
         await host.node.count([Add("x", 1), Add("y", 1)])
         await trio.sleep(2.0)
-        after = Reads(host.node).statistics()
+        after = Reads(host.node).overview()
         assert (before.counters, after.counters, after.linked) == (0, 2, 2)
         assert after.uptime >= before.uptime + 2.0
         assert after.log_bytes > before.log_bytes
@@ -61,14 +61,14 @@ async def test_statistics_are_those_of_one_instant(autojump_clock: trio.testing.
         assert after.port == host.settings().port
 
 
-async def test_before_the_start_is_over_only_statistics_can_be_read(autojump_clock: trio.testing.MockClock) -> None:
+async def test_before_the_start_is_over_only_the_overview_can_be_read(autojump_clock: trio.testing.MockClock) -> None:
     async with open_cluster(1) as cluster:
         host = cluster[1]
         await host.stop()
         host.disk.latency = (1.0, 1.0)
         node = await host.begin()
         reads = Reads(node)
-        found = reads.statistics()
+        found = reads.overview()
         assert (found.recovered, found.not_ready, found.counters, found.linked) == (False, "recovering", 0, 0)
         for read in (
             lambda: reads.counters,

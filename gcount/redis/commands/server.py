@@ -9,7 +9,7 @@ from pathlib import Path
 from time import time_ns
 from typing import Final
 
-from gcount.node.reads import NodeStatistics
+from gcount.node.reads import Overview
 from gcount.redis import resp
 from gcount.redis.command import Command, parse_name, shown
 from gcount.redis.context import Call, Shared
@@ -80,13 +80,13 @@ def _config(call: Call) -> bytes:
     names = {word.lower() for word in words[2:]}  # `*` is the only pattern: to compile others takes too long
     found = [
         (resp.bulk(key.encode()), resp.bulk(value.encode()))
-        for key, value in _settings(call.node.statistics())
+        for key, value in _settings(call.node.overview())
         if key.encode() in names or b"*" in names
     ]
     return resp.mapping(found, call.turn.version)
 
 
-def _settings(node: NodeStatistics) -> list[tuple[str, str]]:
+def _settings(node: Overview) -> list[tuple[str, str]]:
     """What Redis calls what gcount is."""
     return [
         ("appendfsync", "always"),
@@ -137,7 +137,7 @@ def _memory(turn: Turn, words: Words) -> Reply:
 def _info(call: Call) -> bytes:
     asked = {word.lower() for word in call.words[1:]}
     everything = not asked or asked & {b"default", b"all", b"everything"}
-    node = call.node.statistics()
+    node = call.node.overview()
     parts = [
         "\r\n".join([f"# {title.capitalize()}", *(f"{key}:{value}" for key, value in fields(node, call.shared))])
         + "\r\n"
@@ -150,7 +150,7 @@ def _info(call: Call) -> bytes:
 _Fields = Iterator[tuple[str, object]]
 
 
-def _about_server(node: NodeStatistics, _shared: Shared) -> _Fields:
+def _about_server(node: Overview, _shared: Shared) -> _Fields:
     yield "redis_version", REDIS_VERSION
     yield "gcount_version", VERSION
     yield "redis_mode", "standalone"
@@ -160,13 +160,13 @@ def _about_server(node: NodeStatistics, _shared: Shared) -> _Fields:
     yield "uptime_in_days", int(node.uptime) // 86_400
 
 
-def _about_clients(node: NodeStatistics, shared: Shared) -> _Fields:
+def _about_clients(node: Overview, shared: Shared) -> _Fields:
     yield "connected_clients", len(shared.clients)
     yield "maxclients", node.max_connections
     yield "blocked_clients", shared.blocked
 
 
-def _about_memory(_node: NodeStatistics, _shared: Shared) -> _Fields:
+def _about_memory(_node: Overview, _shared: Shared) -> _Fields:
     used = 0
     with suppress(OSError):
         used = int(Path("/proc/self/statm").read_bytes().split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -177,7 +177,7 @@ def _about_memory(_node: NodeStatistics, _shared: Shared) -> _Fields:
     yield "maxmemory_policy", "noeviction"
 
 
-def _about_persistence(node: NodeStatistics, _shared: Shared) -> _Fields:
+def _about_persistence(node: Overview, _shared: Shared) -> _Fields:
     yield "loading", int(not node.recovered)
     yield "rdb_bgsave_in_progress", 0
     yield "aof_enabled", 1
@@ -186,35 +186,35 @@ def _about_persistence(node: NodeStatistics, _shared: Shared) -> _Fields:
     yield "aof_current_size", node.log_bytes
 
 
-def _about_stats(_node: NodeStatistics, shared: Shared) -> _Fields:
+def _about_stats(_node: Overview, shared: Shared) -> _Fields:
     yield "total_connections_received", shared.received
     yield "total_commands_processed", sum(shared.commands.values())
     yield "expired_keys", 0
     yield "evicted_keys", 0
 
 
-def _about_replication(node: NodeStatistics, _shared: Shared) -> _Fields:
+def _about_replication(node: Overview, _shared: Shared) -> _Fields:
     yield "role", "master"
     yield "master_repl_offset", 0
     yield "connected_slaves", node.linked
 
 
-def _about_cpu(_node: NodeStatistics, _shared: Shared) -> _Fields:
+def _about_cpu(_node: Overview, _shared: Shared) -> _Fields:
     used = os.times()
     yield "used_cpu_sys", used.system
     yield "used_cpu_user", used.user
 
 
-def _about_cluster(_node: NodeStatistics, _shared: Shared) -> _Fields:
+def _about_cluster(_node: Overview, _shared: Shared) -> _Fields:
     yield "cluster_enabled", 0
 
 
-def _about_keyspace(node: NodeStatistics, _shared: Shared) -> _Fields:
+def _about_keyspace(node: Overview, _shared: Shared) -> _Fields:
     if node.counters:
         yield "db0", f"keys={node.counters},expires=0,avg_ttl=0"
 
 
-_SECTIONS: Final[dict[str, Callable[[NodeStatistics, Shared], _Fields]]] = {
+_SECTIONS: Final[dict[str, Callable[[Overview, Shared], _Fields]]] = {
     "server": _about_server,
     "clients": _about_clients,
     "memory": _about_memory,
