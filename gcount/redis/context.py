@@ -10,7 +10,7 @@ from typing import Final, NamedTuple, Protocol
 import trio
 
 from gcount.core.state.counters import Digest
-from gcount.node.reads import Reads
+from gcount.node.view import NodeView
 from gcount.redis.outbox import Pool
 from gcount.redis.resp import Words
 from gcount.redis.transaction import Transaction
@@ -146,6 +146,6 @@ class Call:
     words: Words
     client: Client
     turn: SessionTurn
-    node: Reads
+    node: NodeView
     shared: Shared
     while_connected: Callable[[Callable[[], Awaitable[object]]], Awaitable[None]]

@@ -19,7 +19,7 @@ from gcount.errors import Recovering, Refusal
 from gcount.net.connection import Connection
 from gcount.net.responder import Responder
 from gcount.node.node import Node
-from gcount.node.reads import Reads
+from gcount.node.view import NodeView
 from gcount.redis import resp
 from gcount.redis.command import Command, Commands, parse_names
 from gcount.redis.context import Call, Client, ClientStatistics, Shared
@@ -59,7 +59,7 @@ class Session:
         self._commands = commands
         self._shared = shared
         self._turn = turn = SessionTurn(node.value)
-        self._context = client, turn, Reads(node), shared, inbox.while_connected  # of each call
+        self._context = client, turn, NodeView(node), shared, inbox.while_connected  # of each call
         self._desk = Responder(connection, self.outbox.put)
         self._last = "none"  # the command that it asked for last
 

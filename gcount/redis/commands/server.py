@@ -9,7 +9,7 @@ from pathlib import Path
 from time import time_ns
 from typing import Final
 
-from gcount.node.reads import Overview
+from gcount.node.view import Overview
 from gcount.redis import resp
 from gcount.redis.command import Command, parse_name, shown
 from gcount.redis.context import Call, Shared

@@ -33,7 +33,7 @@ class Overview:
     linked: int
 
 
-class Reads:
+class NodeView:
     """What a door may read off a node.
 
     Args:

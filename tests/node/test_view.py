@@ -7,18 +7,18 @@ import trio
 
 from gcount.core.state.increments import Add
 from gcount.errors import Recovering
-from gcount.node.reads import Reads
+from gcount.node.view import NodeView
 from tests.fakes.cluster import open_cluster
 
 
 async def test_names_are_told_in_the_order_in_which_they_became_known(autojump_clock: trio.testing.MockClock) -> None:
     async with open_cluster(1) as cluster:
         node = cluster[1].node
-        reads = Reads(node)
-        assert (reads.counters, reads.names(0, 10)) == (0, [])
+        view = NodeView(node)
+        assert (view.counters, view.names(0, 10)) == (0, [])
         await node.count([Add(name, 1) for name in ("c", "a", "b")])
-        assert (reads.counters, reads.names(0, 2), reads.names(2, 10)) == (3, ["c", "a"], ["b"])
-        assert await reads.consistent_value("a", None) == 1
+        assert (view.counters, view.names(0, 2), view.names(2, 10)) == (3, ["c", "a"], ["b"])
+        assert await view.consistent_value("a", None) == 1
 
 
 async def test_who_waits_for_holders_is_told_as_soon_as_there_are_so_many(
@@ -26,11 +26,11 @@ async def test_who_waits_for_holders_is_told_as_soon_as_there_are_so_many(
 ) -> None:
     async with open_cluster(3) as cluster:
         node = cluster[1].node
-        reads = Reads(node)
+        view = NodeView(node)
         position = (await node.count([Add("x", 1)])).position
         before = trio.current_time()
-        await reads.wait_for_holders(position, 2, 60.0)
-        assert reads.holders(position) == 2
+        await view.wait_for_holders(position, 2, 60.0)
+        assert view.holders(position) == 2
         assert trio.current_time() < before + 10.0
 
 
@@ -39,21 +39,21 @@ async def test_who_waits_for_more_holders_than_there_are_waits_as_long_as_it_sai
 ) -> None:
     async with open_cluster(2) as cluster:
         node = cluster[1].node
-        reads = Reads(node)
+        view = NodeView(node)
         position = (await node.count([Add("x", 1)])).position
         before = trio.current_time()
-        await reads.wait_for_holders(position, 2, 7.0)
+        await view.wait_for_holders(position, 2, 7.0)
         assert trio.current_time() == before + 7.0
-        assert reads.holders(position) == 1
+        assert view.holders(position) == 1
 
 
 async def test_an_overview_is_of_one_instant(autojump_clock: trio.testing.MockClock) -> None:
     async with open_cluster(3) as cluster:
         host = cluster[1]
-        before = Reads(host.node).overview()
+        before = NodeView(host.node).overview()
         await host.node.count([Add("x", 1), Add("y", 1)])
         await trio.sleep(2.0)
-        after = Reads(host.node).overview()
+        after = NodeView(host.node).overview()
         assert (before.counters, after.counters, after.linked) == (0, 2, 2)
         assert after.uptime >= before.uptime + 2.0
         assert after.log_bytes > before.log_bytes
@@ -67,14 +67,14 @@ async def test_before_the_start_is_over_only_the_overview_can_be_read(autojump_c
         await host.stop()
         host.disk.latency = (1.0, 1.0)
         node = await host.begin()
-        reads = Reads(node)
-        found = reads.overview()
+        view = NodeView(node)
+        found = view.overview()
         assert (found.recovered, found.not_ready, found.counters, found.linked) == (False, "recovering", 0, 0)
         for read in (
-            lambda: reads.counters,
-            lambda: reads.names(0, 1),
-            lambda: reads.start_id,
-            lambda: reads.holders({}),
+            lambda: view.counters,
+            lambda: view.names(0, 1),
+            lambda: view.start_id,
+            lambda: view.holders({}),
         ):
             with pytest.raises(Recovering):
                 read()
