@@ -44,7 +44,8 @@ from gcount.net.descriptors import shares_of_process
 from gcount.net.listeners import open_listeners
 from gcount.node.node import Node, open_node
 from gcount.observe import logs
-from gcount.redis.commands.connection import make_redis
+from gcount.redis.commands import COMMANDS
+from gcount.redis.service import RedisService
 from gcount.server import serve
 from gcount.settings import Settings, UsageError
 from gcount.storage.disk import RealDisk
@@ -124,7 +125,9 @@ async def _run(chosen: Settings, disk: RealDisk) -> None:
         nursery.start_soon(_announce, node)
         nursery.start_soon(_heed_signals, node, stop)
         lane = FastPath(node) if chosen.fast_lane else None
-        await serve(make_app(node), listeners, connections, shutdown=stop, lane=lane, redis=make_redis(node))
+        await serve(
+            make_app(node), listeners, connections, shutdown=stop, lane=lane, redis=RedisService(node, COMMANDS)
+        )
         nursery.cancel_scope.cancel()
 
 

@@ -22,8 +22,9 @@ from gcount.http.app import make_app
 from gcount.http.fast_path import FastPath
 from gcount.net.connection_pool import ConnectionPool
 from gcount.node.node import Node, open_node
-from gcount.redis.commands.connection import make_redis
-from gcount.redis.commands.counters import MAX_SCAN, REFUSED
+from gcount.redis.commands import COMMANDS
+from gcount.redis.commands.counters import MAX_SCAN
+from gcount.redis.commands.refused import REFUSED
 from gcount.redis.service import RedisService
 from gcount.server import serve
 from gcount.settings import Settings
@@ -117,7 +118,7 @@ async def serving(
         open_node(config, disk, transport, random=Random(2), wall_clock=lambda: 0.0) as node,
         trio.open_nursery() as nursery,
     ):
-        redis = make_redis(node)
+        redis = RedisService(node, COMMANDS)
 
         async def run(task_status: trio.TaskStatus[None]) -> None:
             work = partial(serve, make_app(node), listeners, connections, shutdown=shutdown, redis=redis)
@@ -527,7 +528,9 @@ async def test_idle_clients_stay_and_those_in_the_middle_of_a_command_do_not(mon
         whole, half = await running.connect(), await running.connect()
         assert await whole.ask("PING") == await half.ask("PING") == "PONG"
         await half.send(b"*2\r\n$4\r\n")
-        await until(lambda: any(not session._parser.between_commands for session in running.redis.sessions.values()))
+        await until(
+            lambda: any(not session.inbox.parser.between_commands for session in running.redis.sessions.values())
+        )
         for connection in running.connections._idle:
             connection.last_used -= 1000.0
         running.redis.refresh()
@@ -574,7 +577,7 @@ async def test_answers_are_sent_before_they_are_many() -> None:
 
 
 NAMES = st.sampled_from(["a", "", "c"])
-COMMANDS = st.one_of(
+ASKED = st.one_of(
     st.builds("INCR {}".format, NAMES),
     st.builds("INCRBY {} {}".format, NAMES, st.sampled_from([0, 1, 7, -1, "x", BIG])),
     st.builds("GET {}".format, NAMES),
@@ -586,7 +589,7 @@ COMMANDS = st.one_of(
 
 
 @settings(max_examples=25, derandomize=True, deadline=None, database=None)
-@given(st.lists(COMMANDS, min_size=1, max_size=12), st.lists(st.integers(0, 10_000), max_size=6))
+@given(st.lists(ASKED, min_size=1, max_size=12), st.lists(st.integers(0, 10_000), max_size=6))
 async def test_any_cut_of_any_pipeline_gives_the_same_answers(commands: list[str], cuts: list[int]) -> None:
     data = line(";".join(commands))
     places = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})

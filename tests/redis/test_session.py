@@ -18,7 +18,7 @@ from gcount.http.app import make_app
 from gcount.net.connection import Connection
 from gcount.net.connection_pool import ConnectionPool
 from gcount.node.node import Node
-from gcount.redis.commands.connection import make_redis
+from gcount.redis.commands import COMMANDS
 from gcount.redis.service import RedisService
 from gcount.redis.session import Session
 from gcount.server import serve
@@ -155,8 +155,8 @@ async def test_what_came_while_a_command_waited_takes_its_bytes_and_is_answered_
         for piece in WHILE_ONE_WAITS[title]:
             await client.send(piece)
             sent += piece
-            await until(lambda: len(session._ahead) == len(sent))  # noqa: B023
-        assert session._ahead == sent
+            await until(lambda: len(session.inbox._ahead) == len(sent))  # noqa: B023
+        assert session.inbox._ahead == sent
         await client.stream.send_eof()
         assert await client.rest() == b":0\r\n:1\r\n:2\r\n:3\r\n:4\r\n"
 
@@ -227,7 +227,7 @@ async def test_a_server_that_is_cancelled_ends_in_peace_whoever_sleeps() -> None
     async with serving() as running:
         with trio.fail_after(PATIENCE), patch.object(running.node.metrics, "watch"):
             for _ in range(10):  # the order in which all learn of it is random
-                await server(running.node, make_redis(running.node))
+                await server(running.node, RedisService(running.node, COMMANDS))
 
 
 # What makes increments wait, or refuses them
