@@ -8,31 +8,13 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gcount.core.limits import MAX_NAME_BYTES, valid_name
-from gcount.errors import (
-    CounterLimitReached,
-    DiskFull,
-    GcountError,
-    IncarnationLimitReached,
-    PartLimitReached,
-    ReadUnavailable,
-    Recovering,
-    Refusal,
-)
+from gcount.errors import GcountError, ReadUnavailable, Refusal
 from gcount.redis import resp
 
 if TYPE_CHECKING:
     from gcount.redis.session import Session
 
 Refused = Callable[[Refusal], str]
-
-_CODES: Final[dict[type[Refusal], str]] = {
-    PartLimitReached: "ERR increment or decrement would overflow:",
-    CounterLimitReached: "OOM",
-    IncarnationLimitReached: "OOM",
-    DiskFull: "MISCONF",
-    ReadUnavailable: "UNAVAILABLE",
-    Recovering: "LOADING",
-}
 
 
 class CommandError(GcountError):
@@ -41,9 +23,8 @@ class CommandError(GcountError):
 
 def refusal_text(refusal: Refusal) -> str:
     """A refusal as an error of Redis: its code, then why."""
-    if isinstance(refusal, ReadUnavailable):
-        return f"{_CODES[ReadUnavailable]} {refusal}; it is at least {refusal.value}"
-    return f"{_CODES.get(type(refusal), 'ERR')} {refusal}"
+    least = f"; it is at least {refusal.value}" if isinstance(refusal, ReadUnavailable) else ""
+    return f"{refusal.redis_code} {refusal}{least}"
 
 
 class Later(NamedTuple):

@@ -230,7 +230,7 @@ async def _consistent(session: Session, words: list[bytes]) -> bytes:
     if len(words) > 3:
         raise CommandError("ERR wrong number of arguments for 'gcount.consistent' command")
     try:
-        timeout = parse_timeout([word.decode("latin-1") for word in words[2:]])
+        timeout = parse_timeout(words[2].decode("latin-1")) if len(words) > 2 else None
     except BadRequest as error:
         raise CommandError(f"ERR {error}") from None
     return resp.integer(await session.node.consistent_value(name, timeout), session.version)
