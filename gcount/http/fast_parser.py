@@ -34,10 +34,10 @@ _HEAD = re.compile(
 # What decides how a request is framed, asks for more than an answer, or says that a page of a browser asks. No other
 # field means anything to a counter.
 _DECISIVE = re.compile(
-    rb"^(?:(host)|(content-length)|(connection)|transfer-encoding|expect|upgrade|te|trailer|keep-alive|proxy-connection|origin"
+    rb"\n(?:(host)|(content-length)|(connection)|transfer-encoding|expect|upgrade|te|trailer|keep-alive|proxy-connection|origin"
     rb"|sec-fetch-site)"
     rb":([^\r]*)",
-    re.IGNORECASE | re.MULTILINE,
+    re.IGNORECASE,
 )
 _END = re.compile(rb"\n\r?\n")  # of a head; the application takes line feeds alone, too
 _LENGTH = re.compile(rb"[0-9]{1,3}")
@@ -73,9 +73,9 @@ def parse(data: bytes, start: int = 0) -> PlainRequest | None:
     head = _HEAD.match(data, start)
     if head is None:
         return None
-    group = head.lastindex or 0
+    group, end = head.lastindex or 0, head.end()
     hosts, length, closes = 0, -1, False
-    for host, content_length, connection, value in _DECISIVE.findall(data, head.end(group), head.end()):
+    for host, content_length, connection, value in _DECISIVE.findall(data, head.end(group), end):
         value = value.strip(b"\t ").lower()
         if host:
             hosts += 1
@@ -85,7 +85,7 @@ def parse(data: bytes, start: int = 0) -> PlainRequest | None:
             closes = closes or value == b"close"
         else:
             return None
-    end, route = head.end(), _FAST[group - 1]
+    route = _FAST[group - 1]
     if hosts != 1 or (length < 0) != (route.method == "GET"):
         return None
     if length < 0:
