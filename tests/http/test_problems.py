@@ -23,10 +23,9 @@ from gcount.http.problems import (
     problem_of_server,
     problem_of_status,
 )
+from tests.http.test_answers import REFUSED
 
 API = Path(__file__).resolve().parents[2] / "docs" / "api.md"
-# Those that the application gives to what it alone can know.
-FURTHER = {(400, "websocket_only"), (400, "no_websocket")}
 CODE_ROW = re.compile(r"^\| ([0-9]{3}) \| `([a-z_]+)` \|", re.MULTILINE)
 
 
@@ -45,8 +44,8 @@ def test_every_refusal_knows_how_each_protocol_answers_it() -> None:
 
 
 def test_the_documentation_lists_each_code_with_its_status_once() -> None:
-    made = {(int(kind.status), kind.code) for kind in kinds()} | FURTHER
-    made |= {(int(status), code) for status, code in CODES.items()}
+    made = {(int(kind.status), kind.code) for kind in kinds()} | {(int(status), code) for status, code in CODES.items()}
+    made |= {(status, code) for _, status, code in REFUSED.values()}  # those that the application alone gives, too
     listed = [(int(status), code) for status, code in CODE_ROW.findall(API.read_text())]
     assert sorted(listed) == sorted(made)
 
