@@ -17,6 +17,7 @@ MAX_FUNCTION_LINES = 60
 LAYERS = {
     "gcount": 0,
     "gcount.errors": 0,
+    "gcount.version": 0,
     "gcount.core.limits": 1,
     "gcount.core.state": 2,
     "gcount.core.format": 3,

@@ -34,7 +34,7 @@ from random import SystemRandom
 import structlog
 import trio
 
-from gcount import __version__, settings
+from gcount import settings
 from gcount.cluster.links.dialer import WebsocketTransport
 from gcount.errors import Fatal, leaves
 from gcount.http.app import make_app
@@ -49,6 +49,7 @@ from gcount.redis.commands.connection import make_redis
 from gcount.server import serve
 from gcount.settings import Settings, UsageError
 from gcount.storage.disk import RealDisk
+from gcount.version import VERSION
 
 EXIT_WITHIN = 2.5  # seconds after a signal; whatever hangs then is left behind, as nothing acknowledged can be lost
 # Seconds after which a busy event loop lets the log's thread go on. With Python's default of 5 ms a sync that takes
@@ -131,7 +132,7 @@ async def _run(chosen: Settings, disk: RealDisk) -> None:
 async def _announce(node: Node) -> None:
     await node.wait_ready()
     gc.freeze()  # what a start made stays; to look through a million counters would hold the loop for 40 to 80 ms
-    logger.info(f"ready on http://{node.listens_on}", id=node.settings.node_id, version=__version__)
+    logger.info(f"ready on http://{node.listens_on}", id=node.settings.node_id, version=VERSION)
 
 
 async def _heed_signals(node: Node, stop: trio.Event) -> None:

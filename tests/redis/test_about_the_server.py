@@ -9,8 +9,9 @@ import pytest
 
 from gcount.redis import resp
 from gcount.redis.commands import counters as commands
+from tests.harness.resp import encoded, line
 from tests.http.served_node import until
-from tests.redis.test_commands import encoded, line, serving
+from tests.redis.test_commands import serving
 
 
 def fields(text: object) -> dict[str, str]:

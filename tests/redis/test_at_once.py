@@ -23,8 +23,9 @@ from gcount.redis.service import RedisService
 from gcount.redis.session import Session
 from gcount.server import serve
 from tests.fakes.disk import SimDisk
+from tests.harness.resp import line
 from tests.http.served_node import until
-from tests.redis.test_commands import BIG, PATIENCE, Client, Running, line, serving
+from tests.redis.test_commands import BIG, PATIENCE, Client, Running, serving
 
 T = TypeVar("T")
 

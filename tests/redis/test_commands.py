@@ -11,7 +11,6 @@ from itertools import pairwise
 from pathlib import Path
 from random import Random
 
-import hiredis
 import pytest
 import trio
 import trio.testing
@@ -31,6 +30,7 @@ from gcount.server import serve
 from gcount.settings import Settings
 from tests.fakes.disk import SimDisk
 from tests.fakes.network import SimNetwork
+from tests.harness.resp import RespConnection, encoded, line
 from tests.http.served_node import until
 
 PATIENCE = 20.0
@@ -38,32 +38,19 @@ BIG = 2**64 - 1
 GET_PING = b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
-def encoded(*words: bytes | str | int) -> bytes:
-    raw = [word if isinstance(word, bytes) else str(word).encode() for word in words]
-    return b"*%d\r\n" % len(raw) + b"".join(b"$%d\r\n%b\r\n" % (len(each), each) for each in raw)
-
-
-def line(text: str) -> bytes:
-    """A pipeline as one writes it: commands parted by semicolons."""
-    return b"".join(encoded(*command.split()) for command in text.split(";"))
-
-
-@dataclass
-class Client:
+class Client(RespConnection):
     """A connection, and what came on it."""
 
-    stream: trio.SocketStream
-    reader: hiredis.Reader
+    def __init__(self, stream: trio.SocketStream) -> None:
+        super().__init__(stream.socket)
+        self.stream = stream
 
     async def send(self, data: bytes) -> None:
         await self.stream.send_all(data)
 
     async def reply(self) -> object:
         with trio.fail_after(PATIENCE):
-            while (reply := self.reader.gets()) is False:
-                data = await self.stream.receive_some()
-                assert data, "closed"
-                self.reader.feed(data)
+            reply = await super().reply()
         return str(reply) if isinstance(reply, Exception) else reply
 
     async def ask(self, text: str) -> object:
@@ -104,7 +91,7 @@ class Running:
     async def connect(self) -> Client:
         """A client, whose end of the connection is closed with the test."""
         self.streams.append(await trio.open_tcp_stream("127.0.0.1", self.port))
-        return Client(self.streams[-1], hiredis.Reader(encoding="utf-8"))
+        return Client(self.streams[-1])
 
     async def once(self, data: bytes) -> bytes:
         """What comes back on a connection of its own until it ends."""

@@ -9,8 +9,9 @@ import trio
 
 from gcount.redis.command import Command
 from gcount.redis.session import Session
+from tests.harness.resp import line
 from tests.http.served_node import until
-from tests.redis.test_commands import PATIENCE, Client, Running, line, serving
+from tests.redis.test_commands import PATIENCE, Client, Running, serving
 
 NO_ROOM = "ERR Protocol error: no memory is left for more unfinished commands"
 

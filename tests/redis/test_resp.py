@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from gcount.redis import resp
 from gcount.redis.commands.counters import glob
 from gcount.redis.resp import MAX_ARGUMENTS, Parser, columns
+from tests.harness.resp import encoded
 
 SOME = settings(max_examples=300, derandomize=True, deadline=None, database=None)
 
@@ -46,10 +47,6 @@ FAULTS = {
     b"*1\r\n$4\r\nPING\n\n": "a string is not followed by a line end",
     b"*1\r\n$4\r\nP\r\nPING\r\n": "a string is not followed by a line end",
 }
-
-
-def encoded(*words: bytes) -> bytes:
-    return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(each), each) for each in words)
 
 
 def fed(parser: Parser, data: bytes, cuts: list[int]) -> list[list[bytes]]:

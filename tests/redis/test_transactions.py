@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gcount.redis import transaction
+from tests.harness.resp import encoded, line
 from tests.http.served_node import until
 from tests.redis.test_at_once import asleep, pending, replies, stuck
-from tests.redis.test_commands import BIG, encoded, line, serving
+from tests.redis.test_commands import BIG, serving
 
 DISCARDED = "EXECABORT Transaction discarded because of previous errors."
 

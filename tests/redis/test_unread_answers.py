@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-import hiredis
 import pytest
 import trio
 
 from gcount.net.connection import Connection
 from gcount.redis import outbox
+from tests.harness.resp import line
 from tests.http.served_node import until
 from tests.redis.test_at_once import only, replies
-from tests.redis.test_commands import PATIENCE, Client, Running, line, serving
+from tests.redis.test_commands import PATIENCE, Client, Running, serving
 
 COUNT = 20_000
 NOT_EXECUTED = "ERR not executed: too many answers wait; read them while you send commands"
@@ -24,7 +24,7 @@ async def narrow(running: Running) -> tuple[Client, Connection]:
     socket.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_RCVBUF, 4096)
     await socket.connect(("127.0.0.1", running.port))
     running.streams.append(trio.SocketStream(socket))
-    client = Client(running.streams[-1], hiredis.Reader(encoding="utf-8"))
+    client = Client(running.streams[-1])
     before = [*running.redis.sessions]
     assert await client.ask("PING") == "PONG"
     [session] = [session for number, session in running.redis.sessions.items() if number not in before]

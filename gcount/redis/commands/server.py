@@ -11,11 +11,11 @@ from typing import Final
 
 import trio
 
-from gcount import __version__
 from gcount.node.node import Node
 from gcount.redis import resp
 from gcount.redis.command import Command, CommandError, Later, Turn, parse_name, shown
 from gcount.redis.session import Session
+from gcount.version import VERSION
 
 # Clients choose by it what they may send.
 REDIS_VERSION: Final = "7.0.0"
@@ -142,7 +142,7 @@ def _about_server(session: Session) -> _Fields:
     node = session.node
     seconds = int(trio.current_time() - node.started)
     yield "redis_version", REDIS_VERSION
-    yield "gcount_version", __version__
+    yield "gcount_version", VERSION
     yield "redis_mode", "standalone"
     yield "process_id", os.getpid()
     yield "tcp_port", node.settings.port
