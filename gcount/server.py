@@ -26,12 +26,12 @@ from hypercorn.typing import (
     ASGIFramework,
     ConnectionState,
 )
-from hypercorn.utils import parse_socket_addr
 
 from gcount.http.fast_path import FastPath
 from gcount.http.hypercorn import Http1Protocol, http_config
 from gcount.net.connection import Connection
 from gcount.net.connection_pool import ConnectionPool
+from gcount.net.stream import PlainStream, Wrap
 from gcount.observe.throttle import Throttle
 from gcount.redis.service import RedisService
 
@@ -63,10 +63,9 @@ class HttpConnection(TCPServer):
 
     async def run(self) -> None:
         """Serve until either side closes. Like the parent's, without TLS and HTTP/2, with our `Protocol`."""
-        socket = self.connection.socket
+        stream = self.connection.stream
         try:
-            client = parse_socket_addr(socket.family, socket.getpeername())
-            server = parse_socket_addr(socket.family, socket.getsockname())
+            client, server = stream.remote(), stream.local()
             async with TaskGroup() as task_group:
                 self._task_group = task_group
                 protocol = Http1Protocol(
@@ -141,6 +140,7 @@ class _Acceptor:
         connections: ConnectionPool,
         context: WorkerContext,
         nursery: trio.Nursery,
+        wrap: Wrap,
     ) -> None:
         self._app = ASGIWrapper(app)
         self._lane = lane
@@ -149,6 +149,7 @@ class _Acceptor:
         self._connections = connections
         self._context = context
         self._nursery = nursery
+        self._wrap = wrap
         self._failed = Throttle("connection failed")
         self._exhausted = Throttle("cannot accept connections")
 
@@ -169,7 +170,7 @@ class _Acceptor:
                     await trio.sleep(_ACCEPT_RETRY_SECONDS)
                     continue
                 burst = False
-                connection = self._connections.admit(stream)
+                connection = self._connections.admit(self._wrap(stream))
                 if connection is not None:
                     self._nursery.start_soon(self._guard, connection)
 
@@ -222,6 +223,7 @@ async def serve(
     lane: FastPath | None = None,
     redis: RedisService | None = None,
     grace: float = GRACE_SECONDS,
+    wrap: Wrap = PlainStream,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve the application until `shutdown` is set, then return with every connection closed.
@@ -238,6 +240,7 @@ async def serve(
         lane: answers the plain requests; without one the application answers all.
         redis: answers those whose first byte tells that they speak Redis' protocol.
         grace: seconds for the requests in flight at the end.
+        wrap: makes the stream of what was accepted.
         task_status: told when connections are being accepted.
 
     Raises:
@@ -245,7 +248,7 @@ async def serve(
     """
     context = WorkerContext(None)
     async with trio.open_nursery() as serving:
-        acceptor = _Acceptor(app, lane, redis, connections, context, serving)
+        acceptor = _Acceptor(app, lane, redis, connections, context, serving, wrap)
         serving.start_soon(connections.reactor.run)
         try:
             async with trio.open_nursery() as accepting:

@@ -227,9 +227,9 @@ def _add_link_route(app: QuartTrio, node: Node) -> None:
         if not node.recovered:
             return problem(HTTPStatus.SERVICE_UNAVAILABLE, "recovering", "the node has not finished its start")
         connection = websocket.scope["state"]["connection"]
-        connection.take_over()
+        stream = connection.take_over()
         await websocket.accept()
-        accepted = WebsocketLink(connection, dialled=False)
+        accepted = WebsocketLink(stream, dialled=False)
         await node.accept(accepted, websocket.remote_addr or "unknown", connection.become_link)
         await websocket.close(1000)
         return None

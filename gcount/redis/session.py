@@ -17,8 +17,8 @@ import trio
 from gcount.core.state.counters import Digest
 from gcount.errors import DiskFull, IncarnationLimitReached, Recovering, Refusal
 from gcount.net.connection import Connection
-from gcount.net.reactor import RECEIVE_BYTES
 from gcount.net.responder import Responder
+from gcount.net.stream import RECEIVE_BYTES
 from gcount.redis import resp
 from gcount.redis import transaction as transactions
 from gcount.redis.command import Command, CommandError, Later, Turn, error_text, parse_names, refusal_text, unknown

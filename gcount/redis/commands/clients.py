@@ -80,12 +80,12 @@ def _line(session: Session) -> bytes:
     connection, transaction, now = session.connection, session.transaction, trio.current_time()
     here = there = ""
     with suppress(OSError):  # it is gone already
-        here, there = _address(connection.socket.getsockname()), _address(connection.socket.getpeername())
+        here, there = _address(connection.stream.local()), _address(connection.stream.remote())
     fields = {
         "id": session.id,
         "addr": there,
         "laddr": here,
-        "fd": connection.socket.fileno(),
+        "fd": connection.stream.descriptor,
         "name": session.name.decode("ascii"),
         "age": int(now - connection.opened),
         "idle": int(now - connection.last_used),
@@ -110,7 +110,7 @@ def _line(session: Session) -> bytes:
 
 
 def _address(name: tuple[str, int]) -> str:
-    host, port = name[:2]
+    host, port = name
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
