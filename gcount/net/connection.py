@@ -256,8 +256,10 @@ class Connection(trio.abc.HalfCloseableStream):
         """
         sent = 0
         if self.outbound is Outbound.OPEN and not self._sending.locked():
-            with suppress(OSError):  # what follows finds out what is wrong
+            try:
                 sent = self.stream.write_now(data)
+            except OSError:
+                sent = 0  # what follows finds out what is wrong
             if sent == len(data):
                 return
         try:

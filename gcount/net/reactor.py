@@ -50,7 +50,8 @@ class Reactor:
         """Receive from a stream until something comes that can't be answered at once.
 
         Args:
-            stream: open; nobody else receives from it.
+            stream: open; nobody else receives from it, nor waits to write, which may take a read that the reactor would
+                not see.
             answer: called with any input; returns whether that was all it takes. It may not wait for anything. What it
                 raises wakes the task, which finds it in the watch.
 

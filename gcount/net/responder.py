@@ -1,7 +1,6 @@
 """What stands between a connection, its task, and those who bring answers to what it asked."""
 
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 
 import trio
 
@@ -48,9 +47,10 @@ class Responder:
         self._end(done=done and not self._connection.stopping)
 
     def _send(self, data: bytes) -> bool:
-        sent = 0
-        with suppress(OSError):  # the task finds out what is wrong
+        try:
             sent = self._connection.send_now(data)
+        except OSError:
+            sent = 0  # the task finds out what is wrong
         self._unsent = data[sent:]
         return sent == len(data)
 

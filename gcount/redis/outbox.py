@@ -85,9 +85,10 @@ class Outbox:
             self._last += data
             return False
         if not self.waiting:
-            sent = 0
-            with suppress(OSError):  # who drains finds out what is wrong
+            try:
                 sent = connection.send_now(data)
+            except OSError:
+                sent = 0  # who drains finds out what is wrong
             if sent == len(data):
                 return True
             data = data[sent:]

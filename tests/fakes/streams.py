@@ -74,7 +74,7 @@ class RecordStream(Stream):
         return data
 
     def write_now(self, data: Bytes) -> int:
-        assert not self._finished, "nothing is sent after the end"
+        assert not self._finished or self.descriptor < 0, "nothing is sent after the end"
         self._greet()
         sent, begun = 0, self._begun
         assert data[: len(begun)] == begun, "a write that was taken in part is gone on with"
@@ -118,7 +118,9 @@ class RecordStream(Stream):
         if not self._finished:
             self._finished = True
             self._add(END)
-        return self._push() and self._inner.finish_now()
+        if self._unsent and not self._push():
+            return False
+        return self._inner.finish_now()
 
     def close(self, *, reset: bool = False) -> None:
         self.descriptor = -1
