@@ -61,7 +61,7 @@ async def test_increments_reach_all_within_50_ms(autojump_clock: MockClock, size
 async def test_who_waits_for_others_disks_does_not_wait_for_company(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replication, "PACE", 60.0)
+    monkeypatch.setattr(replication, "PUSH_INTERVAL", 60.0)
     monkeypatch.setattr(group_commit, "RIDE", 60.0)
     async with open_cluster(2) as cluster:
         node = cluster[1].node

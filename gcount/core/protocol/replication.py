@@ -25,7 +25,7 @@ from gcount.core.state.identity import Identity
 from gcount.core.state.membership import Membership
 from gcount.errors import ProtocolError
 
-PACE = 0.01  # seconds between two pushes on a link
+PUSH_INTERVAL = 0.01  # seconds between two pushes on a link
 URGENT_FOR = 1.0  # seconds after somebody waited
 RELAY_AFTER = 1.0  # seconds that another node has to tell its own news before it is relayed
 REFUSED_PAUSE = 1.0  # seconds before a peer whose disk is full is asked again
@@ -91,7 +91,7 @@ class DeltaSender:
             self._transfer = self._next_transfer(counters, own, now)
             if self._transfer is None:
                 return None
-            self.paced_until = now if now < self._urgent_until else now + PACE
+            self.paced_until = now if now < self._urgent_until else now + PUSH_INTERVAL
         last, parcel = self._transfer.next(self._draw)
         self._number += 1
         self._waiting = True
