@@ -174,7 +174,7 @@ async def test_a_push_that_never_ends_ends_its_link(
                     await caller.ask(messages.Push(number, False, [Delta(MINE, 0, HUGE, cells)]))
                 except LinkClosed:
                     break
-                most = max(most, link.aside)
+                most = max(most, link.buffered)
             assert number < 999
             assert 1400 < most <= (cluster[1].node.replica.max_aside_cells if member else 1500)
 

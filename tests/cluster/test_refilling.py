@@ -421,7 +421,7 @@ async def test_members_whose_pushes_are_too_much_together_fill_a_node_one_after_
         await empty.start()
         most, began = 0, trio.current_time()
         while empty.node.replica.counters != members[0].node.replica.counters:
-            most = max(most, sum(link.aside for link in empty.node.parts.acceptor._links))
+            most = max(most, sum(link.buffered for link in empty.node.parts.acceptor._links))
             assert trio.current_time() < began + 60
             await trio.sleep(0.01)
         assert 150 < most <= 200
@@ -441,6 +441,6 @@ async def test_what_is_kept_of_lost_links_counts_too_and_gives_way_only_to_what_
         refused = await caller.ask(push(1, 2))
         assert isinstance(refused, messages.Ack)
         assert refused.refused
-        assert (handover(cluster).kept.cells, handover(cluster).strangers_aside) == (4, 0)
+        assert (handover(cluster).kept.cells, handover(cluster).strangers_buffered) == (4, 0)
         assert await caller.ask(push(2, 5)) == messages.Ack(2, {})
-        assert (handover(cluster).kept.cells, handover(cluster).strangers_aside) == (0, 5)
+        assert (handover(cluster).kept.cells, handover(cluster).strangers_buffered) == (0, 5)

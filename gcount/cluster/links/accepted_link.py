@@ -131,9 +131,9 @@ class AcceptedLink:
         return self._members.is_member(self.hello.node)
 
     @property
-    def aside(self) -> int:
-        """How many cells of an unfinished push are kept for it."""
-        return self.intake.aside
+    def buffered(self) -> int:
+        """How many cells of an unfinished push are buffered for it."""
+        return self.intake.buffered
 
     def greeted(self, answer: wire.Hello, left: Assembly | None) -> None:
         """This node's hello is about to be sent; the caller may go on with what another link has left."""
@@ -182,7 +182,7 @@ class AcceptedLink:
     def _push(self, nursery: trio.Nursery, push: wire.Push) -> None:
         counts = self.visit.counts()
         deltas = self.intake.pushed(push)
-        if deltas is None and not self.is_member and self._handover.strangers_aside > MAX_STRANGER_CELLS:
+        if deltas is None and not self.is_member and self._handover.strangers_buffered > MAX_STRANGER_CELLS:
             raise ProtocolError(
                 f"nodes that are no members left more than {MAX_STRANGER_CELLS} cells in unfinished pushes"
             )
