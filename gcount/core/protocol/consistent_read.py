@@ -40,7 +40,7 @@ def join_cells(one: Cells, other: Cells) -> Cells:
 
 def covers(one: Cells, other: Cells) -> bool:
     """Whether no cell of the other is greater."""
-    return all(one.get(incarnation, 0) >= n for incarnation, n in other.items())
+    return all(n <= one.get(incarnation, 0) for incarnation, n in other.items())
 
 
 class Answer(NamedTuple):
@@ -126,7 +126,8 @@ class Round:
     @property
     def answered_by_different_nodes(self) -> bool:
         """Whether each membership was answered for by as many nodes as it has entries."""
-        return all(len({self._node_of.get(entry) for entry in actors}) == len(actors) for actors in self._memberships)
+        node_of = self._node_of.get
+        return all(len(set(map(node_of, actors))) == len(actors) for actors in self._memberships)
 
     @property
     def confirmed(self) -> bool:
