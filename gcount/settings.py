@@ -9,8 +9,8 @@ from typing import Literal, TypeVar
 
 import click
 
-from gcount import __version__
 from gcount.errors import DiskFailed
+from gcount.version import VERSION
 
 PROGRAM = "gcount-node"
 
@@ -163,7 +163,7 @@ def _command() -> click.Command:
 
 def _print_version(context: click.Context, _option: click.Parameter, wanted: bool) -> None:
     if wanted:
-        click.echo(f"gcount {__version__}")
+        click.echo(f"gcount {VERSION}")
         context.exit()
 
 

@@ -1,7 +1,8 @@
 """The rules of the architecture: what may import what, how long a module may be, what needs a docstring."""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ MAX_FUNCTION_LINES = 60
 LAYERS = {
     "gcount": 0,
     "gcount.errors": 0,
+    "gcount.version": 0,
     "gcount.core.limits": 1,
     "gcount.core.state": 2,
     "gcount.core.format": 3,
@@ -35,6 +37,9 @@ LAYERS = {
     "gcount.cli": 12,
     "gcount.__main__": 13,
 }
+
+# Files that import each other in a circle, and shall not for long.
+KNOWN_CIRCLES = [{"gcount.net.connection", "gcount.net.connection_pool", "gcount.net.reactor"}]
 
 # What would let a clock, chance, the disk or the network below the line.
 IMPURE = {
@@ -98,6 +103,25 @@ def test_imports_run_downward(file: Path) -> None:
             assert LAYERS[package_of(imported)] < LAYERS[package], f"{module} must not import {imported}"
 
 
+def test_no_files_import_each_other_in_a_circle() -> None:
+    """Neither at run time nor for types alone: of two files that need each other, neither is read by itself."""
+    graph = {name_of(file): set(imports(ast.parse(file.read_text()), name_of(file))) & MODULES for file in FILES}
+    for circle in KNOWN_CIRCLES:
+        for module in circle:
+            graph[module] -= circle
+    assert circle_in(graph) == []
+
+
+def circle_in(graph: Mapping[str, Iterable[str]]) -> list[str]:
+    """The names along one circle, of which the last is the first again; none when there is no circle."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        found: list[str] = error.args[1]
+        return found
+    return []
+
+
 def test_the_core_is_pure(file: Path) -> None:
     module = name_of(file)
     if not package_of(module).startswith(("gcount.core", "gcount.errors")):
@@ -136,3 +160,16 @@ def test_the_checks_can_fail() -> None:
     tree = ast.parse("import time\nfrom gcount.http import app\nfrom gcount import errors, __version__\ndef f(): pass")
     assert list(imports(tree, "m")) == ["time", "gcount.http.app", "gcount.errors", "gcount"]
     assert [name for name, node in public(tree) if ast.get_docstring(node) is None] == ["f"]
+
+
+def test_the_check_for_circles_can_fail() -> None:
+    """With imports that are there for types only, and inside of functions."""
+    sources = {
+        "gcount.net.sockets": "if TYPE_CHECKING:\n    from gcount.net.listeners import open_listeners",
+        "gcount.net.listeners": "def f():\n    from gcount.net import descriptors",
+        "gcount.net.descriptors": "import gcount.net.sockets",
+    }
+    graph = {module: set(imports(ast.parse(source), module)) & MODULES for module, source in sources.items()}
+    assert sorted(set(circle_in(graph))) == sorted(sources)
+    graph["gcount.net.descriptors"] = set()
+    assert circle_in(graph) == []

@@ -6,6 +6,7 @@ import pytest
 
 from gcount.errors import DiskFailed
 from gcount.settings import Settings, UsageError, parse
+from gcount.version import VERSION
 
 
 def test_defaults() -> None:
@@ -178,7 +179,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as done:
         parse(["--version"], {})
     assert done.value.code == 0
-    assert capsys.readouterr() == ("gcount 0.1.0\n", "")
+    assert capsys.readouterr() == (f"gcount {VERSION}\n", "")
 
 
 def test_help_lists_flags_variables_and_defaults(capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,6 +15,7 @@ from werkzeug.routing import BaseConverter, WebsocketMismatch
 
 from gcount.cluster.links.transport import LINK_PATH
 from gcount.cluster.links.websocket import WebsocketLink
+from gcount.core.state.increments import Add
 from gcount.core.state.membership import split_address
 from gcount.errors import ForeignOrigin, Refusal
 from gcount.http.origins import comes_from_elsewhere
@@ -175,7 +176,8 @@ def _add_counter_routes(app: QuartTrio, node: Node) -> None:
     @app.post("/counter/<segment:name>")
     async def increment(name: str) -> Response:
         counter = parse_name(name)
-        return _text(await node.increment(counter, parse_amount(await _body())))
+        value = (await node.count([Add(counter, parse_amount(await _body()))])).values[0]
+        return refusal_problem(value) if isinstance(value, Refusal) else _text(value)
 
     @app.get("/counter/<segment:name>/value")
     async def value(name: str) -> Response:

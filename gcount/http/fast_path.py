@@ -6,7 +6,6 @@ Whatever is unusual about a request leaves it, whole, to the application behind,
 ever answers what both would answer alike, and can be switched off.
 """
 
-from collections.abc import Sequence
 from email.utils import formatdate
 from functools import cache, partial
 from http import HTTPStatus
@@ -17,7 +16,8 @@ import trio
 from prometheus_client import Counter
 from quart import Response
 
-from gcount.errors import BadRequest, DiskFull, Refusal
+from gcount.core.state.increments import Add, Outcome, Repeat
+from gcount.errors import BadRequest, Refusal
 from gcount.http.fast_parser import CONSISTENT_VALUE, INCREMENT, VALUE, PlainRequest, may_become_plain, parse
 from gcount.http.hypercorn import NO_STORE
 from gcount.http.problems import refusal_problem, unexpected_problem
@@ -96,22 +96,22 @@ class FastPath:
         if asked is None:
             return False
         name, amount = asked
-        if not amount:
+        if amount is None:
             desk.answer(self._accepted(connection, request, self._node.value(name)))
-        elif self._node.increment_each([name], amount, partial(self._counted, connection, desk, request)):
-            desk.expect()
-        else:
-            return False
-        return True
+            return True
+        desk.expect()
+        if self._node.submit(Repeat([name], amount), partial(self._counted, connection, desk, request)):
+            return True
+        desk.withdraw()
+        return False
 
-    def _counted(
-        self, connection: Connection, desk: Responder, request: PlainRequest, values: Sequence[int] | DiskFull
-    ) -> None:
+    def _counted(self, connection: Connection, desk: Responder, request: PlainRequest, outcome: Outcome) -> None:
         """Answer an increment in the instant in which it is counted."""
-        if isinstance(values, DiskFull):
-            desk.leave(partial(self._refused, connection, request, refusal_problem(values)))
+        value = outcome.values[0]
+        if isinstance(value, Refusal):
+            desk.leave(partial(self._refused, connection, request, refusal_problem(value)))
         else:
-            desk.answer(self._accepted(connection, request, values[0]))
+            desk.answer(self._accepted(connection, request, value))
 
     @staticmethod
     async def _more(connection: Connection, size: int, deadline: float) -> bytes:
@@ -129,13 +129,17 @@ class FastPath:
         if request.route is not VALUE:
             connection.set_busy(True)
         try:
-            if request.route is VALUE:
+            value: int | Refusal
+            if amount is not None:
+                value = (await node.count([Add(name, amount)])).values[0]
+            elif request.route is VALUE:
                 value = node.value(name)
-            elif request.route is INCREMENT:
-                value = await node.increment(name, amount)
             else:
                 value = await node.consistent_value(name)
-            answer = self._accepted(connection, request, value)
+            if isinstance(value, Refusal):
+                answer = await self._refused(connection, request, refusal_problem(value))
+            else:
+                answer = self._accepted(connection, request, value)
         except Refusal as refusal:
             answer = await self._refused(connection, request, refusal_problem(refusal))
         except Exception as error:
@@ -181,10 +185,10 @@ def _begin(status: int) -> bytes:
     return b"HTTP/1.1 %d %b\r\n%b: %b\r\n" % (status, HTTPStatus(status).phrase.encode(), *NO_STORE)
 
 
-def _asked(request: PlainRequest) -> tuple[str, int] | None:
-    """The counter and what to add to it; None when the application is to say what is wrong with them."""
+def _asked(request: PlainRequest) -> tuple[str, int | None] | None:
+    """The counter, and what an increment adds to it; None when the application is to say what is wrong with them."""
     try:
         name = parse_name(request.name.decode("ascii"))
-        return name, parse_amount(request.body) if request.route is INCREMENT else 0
+        return name, parse_amount(request.body) if request.route is INCREMENT else None
     except BadRequest:
         return None

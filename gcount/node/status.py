@@ -6,6 +6,7 @@ from gcount.core.limits import REBORN_BELOW
 from gcount.node.node import Node
 from gcount.node.statistics import NodeStatistics
 from gcount.observe.metrics import Sample
+from gcount.version import VERSION
 
 
 def status(node: Node) -> dict[str, object]:
@@ -15,6 +16,7 @@ def status(node: Node) -> dict[str, object]:
     serving = found.serving
     assert serving is not None, "a node that is ready serves"
     return {
+        "gcount_version": VERSION,
         "id": node.settings.node_id,
         "node": serving.node.hex(),
         "incarnation": serving.incarnation.hex(),

@@ -20,6 +20,7 @@ from gcount.server import serve
 from gcount.settings import Settings
 from tests.fakes.disk import SimDisk
 from tests.fakes.network import SimNetwork
+from tests.harness.http_connection import Closed, HttpConnection
 
 T = TypeVar("T")
 
@@ -117,7 +118,7 @@ class Client:
         self.stream = stream
         self.connection = connection
         self._sent = 0
-        self._buffer = b""
+        self._http = HttpConnection(stream.socket)
 
     async def send(self, data: bytes) -> None:
         self._sent += len(data)
@@ -130,40 +131,16 @@ class Client:
 
     async def answer(self, *, head: bool = False) -> bytes:
         """The next answer, and interim ones before it; less when the server closes."""
-        found = b""
-        while True:
-            part = await self._until(b"\r\n\r\n")
-            found += part
-            if not part.startswith(b"HTTP/1.1 1"):
-                break
-        length = re.search(rb"content-length: ([0-9]+)", found.lower())
-        size = 0 if head or length is None else int(length[1])
-        while len(self._buffer) < size and await self._more():
-            pass
-        found += self._buffer[:size]
-        self._buffer = self._buffer[size:]
-        return undated(found)
+        with trio.fail_after(PATIENCE):
+            try:
+                return undated(b"".join(await self._http.answer(head=head)))
+            except Closed as closed:
+                return undated(closed.received)
 
     async def rest(self) -> bytes:
         """All that comes until the server closes."""
-        while await self._more():
-            pass
-        return undated(self._buffer)
-
-    async def _until(self, end: bytes) -> bytes:
-        while end not in self._buffer and await self._more():
-            pass
-        found, mark, self._buffer = self._buffer.partition(end)
-        return found + mark
-
-    async def _more(self) -> bool:
-        try:
-            with trio.fail_after(PATIENCE):
-                data = await self.stream.receive_some()
-        except trio.BrokenResourceError:
-            return False
-        self._buffer += data
-        return data != b""
+        with trio.fail_after(PATIENCE):
+            return undated(await self._http.rest())
 
 
 def undated(answers: bytes) -> bytes:
