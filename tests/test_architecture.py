@@ -24,6 +24,7 @@ LAYERS = {
     "gcount.core.format": 3,
     "gcount.core.protocol": 4,
     "gcount.core": 5,
+    "gcount.events": 6,
     "gcount.settings": 6,
     "gcount.observe": 6,
     "gcount.net": 7,

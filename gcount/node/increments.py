@@ -4,7 +4,10 @@ from collections.abc import Callable
 
 import trio
 
-from gcount.cluster.local import Local
+from gcount.cluster.context import Context
+from gcount.cluster.hold_gate import HoldGate
+from gcount.cluster.identity_guard import IdentityGuard
+from gcount.cluster.minting import Minting
 from gcount.core.state.increments import Asked, Outcome, changes, grown, refused, unchanged
 from gcount.errors import DiskFull, IncarnationLimitReached
 
@@ -15,15 +18,25 @@ class Increments:
     """Counts on a node that has recovered.
 
     Args:
-        local: the node.
-        serving_since: when it had recovered, in seconds of `trio.current_time()`.
-        stopping: whether the process is about to end, so that nothing waits for other nodes any more.
+        context: what the parts of the node share.
+        guard: the right to the incarnation.
+        minting: begins a new one.
+        gate: holds increments while counters are read.
+        serving_since: when the node had recovered, in seconds of `trio.current_time()`.
     """
 
-    def __init__(self, local: Local, serving_since: float, stopping: Callable[[], bool]) -> None:
-        self._local = local
+    def __init__(
+        self, context: Context, guard: IdentityGuard, minting: Minting, gate: HoldGate, serving_since: float
+    ) -> None:
+        self._replica = context.replica
+        self._committer = context.committer
+        self._news = context.news
+        self._stopping = context.stopping
+        self._guard = guard
+        self._minting = minting
+        self._gate = gate
+        self._holds = gate.holds
         self._serving_since = serving_since
-        self._stopping = stopping
 
     def submit(self, asked: Asked, tell: Callable[[Outcome], None]) -> bool:
         """Count, unless something has to be waited for but the disk.
@@ -37,15 +50,14 @@ class Increments:
             False when it has to wait for a hold, or for the node's right to its incarnation: nothing was done, and
             `run` waits.
         """
-        local = self._local
         if not changes(asked):
             tell(self._now(asked))
             return True
-        if local.holds and local.holds.keep_any(grown(asked), trio.current_time()):
+        if self._holds and self._holds.keep_any(grown(asked), trio.current_time()):
             return False
-        if not local.may_continue:
+        if not self._guard.may_continue:
             return False
-        local.committer.stage(asked, tell)
+        self._committer.stage(asked, tell)
         return True
 
     async def run(self, asked: Asked) -> Outcome:
@@ -62,29 +74,28 @@ class Increments:
             done.set()
 
         if not self.submit(asked, tell):
-            if self._local.holds:
-                await self._local.wait_unheld(grown(asked))
+            if self._holds:
+                await self._gate.wait_unheld(grown(asked))
             try:
                 await self._confirm_identity()
             except (DiskFull, IncarnationLimitReached) as refusal:
-                return refused(asked, refusal, self._local.replica.counters.total)
+                return refused(asked, refusal, self._replica.counters.total)
             # No await since the confirmation: nothing can have spoken against the incarnation meanwhile.
             # Holds are not looked at again: those that began meanwhile are not waited for.
-            self._local.committer.stage(asked, tell)
+            self._committer.stage(asked, tell)
         await done.wait()
         return told[0]
 
     def _now(self, asked: Asked) -> Outcome:
-        replica = self._local.replica
+        replica = self._replica
         return unchanged(asked, replica.counters.total, {replica.identity.incarnation: replica.version})
 
     async def _confirm_identity(self) -> None:
-        local = self._local
-        if local.may_continue:
+        guard, stopping = self._guard, self._stopping
+        if guard.may_continue:
             return
-        guard = local.guard
-        with trio.move_on_at(self._serving_since + CONFIRM_WITHIN):
-            while not (self._stopping() or guard.standing.reason or local.may_continue):
-                await local.wait_news()
-        guard.give_up(local.members.others)
-        await guard.mint_if_due()
+        with stopping.ends(self._serving_since + CONFIRM_WITHIN):
+            while not (stopping.is_set or guard.claim.reason or guard.may_continue):
+                await self._news.wait()
+        guard.give_up()
+        await self._minting.mint_if_due()

@@ -51,18 +51,18 @@ class NodeView:
     def start_id(self) -> bytes:
         """16 random bytes, drawn anew at each start of the node."""
         self._node.require_ready()
-        return self._node.local.boot
+        return self._node.parts.context.boot
 
     @property
     def counters(self) -> int:
         """How many counters the node knows; each has a name."""
         self._node.require_ready()
-        return len(self._node.local.replica.counters)
+        return len(self._node.replica.counters)
 
     def names(self, start: int, end: int) -> list[str]:
         """Some of the counters' names, in the order in which the node got to know them; none ever goes."""
         self._node.require_ready()
-        return self._node.local.replica.counters.names(start, end)
+        return self._node.replica.counters.names(start, end)
 
     async def consistent_value(self, name: str, timeout: float | None) -> int:
         """The exact value at some instant between call and return; see `Node.consistent_value`."""
@@ -97,5 +97,5 @@ class NodeView:
             not_ready=node.not_ready,
             log_bytes=node.log.size,
             counters=self.counters if recovered else 0,
-            linked=sum(peer.pusher is not None for peer in node.peers) if recovered else 0,
+            linked=node.peers.linked if recovered else 0,
         )

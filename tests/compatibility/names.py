@@ -105,7 +105,7 @@ async def increment(node: Node, name: str, amount: int) -> None:
 
 
 async def make_checkpoint(node: Node) -> None:
-    await node.checkpoints.make(node.local.replica)
+    await node.checkpoints.make(node.replica)
 
 
 TODAY = Code(
@@ -126,7 +126,7 @@ TODAY = Code(
         "Header": Header,
         "Batch": Batch,
     },
-    fields={},  # e.g. "Hello": {"twin": "duplicate"}
+    fields={"Hello": {"twin": "duplicate"}},
     protocol=messages.PROTOCOL,
     encode=messages.encode,
     decode=messages.decode,

@@ -11,7 +11,7 @@ from gcount.core.protocol import replication as room
 from gcount.core.protocol.messages import Ack, Push
 from gcount.core.protocol.replication import (
     LEFT_PAUSE,
-    PACE,
+    PUSH_INTERVAL,
     REFUSED_PAUSE,
     RELAY_AFTER,
     URGENT_FOR,
@@ -174,8 +174,8 @@ def test_a_big_push_goes_in_parcels_that_each_wait_for_an_ack() -> None:
     assert number > 3
     assert whole == [Delta(incarnation(1), 0, 1, {f"name-{n}": 1 for n in range(20)})]
     pusher.acked(intake.ack({incarnation(1): 1}), 0.0)
-    assert next_push(pusher, one, PACE / 2) is None
-    assert next_push(pusher, one, PACE) == Push(
+    assert next_push(pusher, one, PUSH_INTERVAL / 2) is None
+    assert next_push(pusher, one, PUSH_INTERVAL) == Push(
         number + 1, True, [Delta(incarnation(1), 1, one.version, {"name-0": number})]
     )
 

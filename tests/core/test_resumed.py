@@ -177,9 +177,9 @@ def test_what_comes_on_a_link_after_another_took_over_is_never_taken_for_the_who
     assert assembly is not None
     with pytest.raises(ProtocolError, match="taken over"):
         intake.pushed(Push(2, True, [Delta(incarnation(1), 0, 2, {"b": 1})], transfer=7))
-    assert (intake.aside, list(intake.deltas()), intake.leave()) == (0, [], None)
+    assert (intake.buffered, list(intake.deltas()), intake.leave()) == (0, [], None)
     over = DeltaReceiver(100, {}, NOBODY, assembly)
-    assert over.aside == 1
+    assert over.buffered == 1
     assert over.pushed(Push(1, True, [Delta(incarnation(1), 0, 2, {"b": 1})], transfer=7)) == [
         Delta(incarnation(1), 0, 2, {"a": 1, "b": 1})
     ]

@@ -59,20 +59,20 @@ async def test_the_position_is_the_version_of_the_commit_and_every_replica_that_
 ) -> None:
     async with open_cluster(2) as cluster:
         one, two = cluster.hosts
-        life = one.node.local.replica.identity.incarnation
+        life = one.node.replica.identity.incarnation
         positions = [(await one.node.count([Add("x", 1)])).position for _ in range(3)]
         assert positions == [{life: 1}, {life: 2}, {life: 3}]
         assert await one.node.peers.wait_held(positions[-1], 1) == 1
         assert two.node.value("x") == 3
-        assert one.node.local.replica.counters.digest() == two.node.local.replica.counters.digest()
+        assert one.node.replica.counters.digest() == two.node.replica.counters.digest()
 
 
 async def test_an_increment_that_is_committed_with_a_new_incarnation_is_held_by_that(autojump_clock: MockClock) -> None:
     async with open_cluster(1) as cluster:
-        local = cluster[1].node.local
-        reborn = local.replica.identity.reborn(b"i" * 16)
-        told = submitted(cluster[1].node, [Add("x", 1)])
-        await local.committer.mint(reborn).wait()
+        node = cluster[1].node
+        reborn = node.replica.identity.reborn(b"i" * 16)
+        told = submitted(node, [Add("x", 1)])
+        await node.parts.context.committer.mint(reborn).wait()
         assert told == [Outcome([1], {reborn.incarnation: 1})]
 
 
@@ -82,13 +82,13 @@ async def test_what_changes_nothing_is_answered_at_once_though_increments_wait(
 ) -> None:
     """Neither a hold, nor a right to the incarnation that is not confirmed, nor the disk keeps it waiting."""
     async with open_cluster(2) as cluster:
-        host, local = cluster[1], cluster[1].node.local
+        host, parts = cluster[1], cluster[1].node.parts
         await add(host.node, "x", 4)
-        known = {local.replica.identity.incarnation: 1}
+        known = {host.node.replica.identity.incarnation: 1}
         values = {"x": 4, "y": 0}
         shape = {0: [], 1: [values["x"]], 2: [values["x"]], 3: [values["x"], values["y"]], 4: [4, 4]}
-        assert local.holds.ask("x", "reader", trio.current_time())
-        local.guard.standing.doubt("a test")
+        assert parts.gate.ask("x", "reader")
+        parts.guard.claim.doubt("a test")
         host.disk.latency = (5.0, 5.0)
         started = trio.current_time()
         assert submitted(host.node, asked) == [Outcome(shape[NOTHING.index(asked)], known)]
@@ -98,7 +98,7 @@ async def test_what_changes_nothing_is_answered_at_once_though_increments_wait(
 
 async def test_a_hold_is_waited_for_and_one_that_begins_meanwhile_is_not(autojump_clock: MockClock) -> None:
     async with open_cluster(1) as cluster:
-        node, holds = cluster[1].node, cluster[1].node.local.holds
+        node, holds = cluster[1].node, cluster[1].node.parts.gate.holds
         assert holds.ask("x", "reader", trio.current_time())
         assert not node.submit([Peek("y"), Together([Add("x", 1)])], lambda outcome: None)
         assert not node.submit(Repeat(["y", "x"], 1), lambda outcome: None)
@@ -108,7 +108,7 @@ async def test_a_hold_is_waited_for_and_one_that_begins_meanwhile_is_not(autojum
         async with trio.open_nursery() as nursery:
             nursery.start_soon(add, node, "x", 1)
             await wait_all_tasks_blocked()
-            assert not node.local.replica.is_pending("x")
+            assert not node.replica.is_pending("x")
             await trio.sleep(0.9 * MAX_HOLD)
             assert holds.ask("z", "reader", trio.current_time())
         assert MAX_HOLD <= trio.current_time() - started < 1.5 * MAX_HOLD
@@ -117,13 +117,13 @@ async def test_a_hold_is_waited_for_and_one_that_begins_meanwhile_is_not(autojum
 async def test_in_a_start_the_members_confirmations_are_waited_for(autojump_clock: MockClock) -> None:
     async with open_cluster(2) as cluster:
         await cluster[2].kill()
-        before = cluster[1].node.local.replica.identity.incarnation
+        before = cluster[1].node.replica.identity.incarnation
         node = await cluster[1].restart()
         started = trio.current_time()
         assert not node.submit([Add("x", 1)], lambda outcome: None)
         outcome = await node.count([Add("x", 1)])
         assert trio.current_time() - started >= 0.9 * CONFIRM_WITHIN
-        minted = node.local.replica.identity.incarnation
+        minted = node.replica.identity.incarnation
         assert minted != before
         assert outcome == Outcome([1], {minted: 1})
 
@@ -137,7 +137,7 @@ async def test_what_can_not_be_counted_is_refused_by_a_value_and_what_is_read_wi
         await add(node, "x", 4)
         host.disk.fail("write", 0, errno.ENOSPC)
         full = await node.count(asked[0])
-        node.local.guard.standing.doubt("a test")
+        node.parts.guard.claim.doubt("a test")
         with patch.object(Replica, "may_be_reborn", False):
             limited = [await node.count(each) for each in asked]
         for outcome, refusal in ((full, DiskFull), (limited[0], IncarnationLimitReached)):

@@ -11,8 +11,8 @@ from unittest.mock import patch
 
 import pytest
 
-from gcount.cluster.links import acceptor, peer
-from gcount.cluster.links.acceptor import _Accepted
+from gcount.cluster.links import accepted_link, peer
+from gcount.cluster.links.accepted_link import _Answers
 from gcount.cluster.links.peer import Peer
 from gcount.core.format import replay_merge
 from gcount.core.format.checkpoint_reader import Reader
@@ -76,11 +76,11 @@ def counted(reached: Counter[str]) -> Iterator[None]:
         reached["a flush in the midst of a replay"] += coalescer._cells > replay_merge.MOST_CELLS
 
     def posted(member: Peer) -> None:
-        waiting = member._talk.unsent if member._talk is not None else 0
+        waiting = member._channel.unsent if member._channel is not None else 0
         reached["a question dropped, as too much waits"] += waiting >= peer.MAX_UNSENT
 
-    def waits(accepted: Any) -> None:
-        reached["a reader that waits for its answers to be sent"] += accepted._talk.unsent > acceptor.MAX_UNSENT
+    def waits(answers: Any) -> None:
+        reached["a reader that waits for its answers to be sent"] += answers._channel.unsent > accepted_link.MAX_UNSENT
 
     def before(target: Any, name: str, look: Callable[[Any], None]) -> Any:
         original = getattr(target, name)
@@ -108,7 +108,7 @@ def counted(reached: Counter[str]) -> Iterator[None]:
         looking(columns, "_newer", searched),
         before(Coalescer, "flush", flushed),
         before(Peer, "post", posted),
-        before(_Accepted, "_wait_room", waits),
+        before(_Answers, "wait_room", waits),
         patch.object(Reader, "feed", feed),
         patch.object(SimDisk, "run", run_disk),
     ):

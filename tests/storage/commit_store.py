@@ -72,7 +72,7 @@ class Store:
         self.log = log
         self.commits: list[Batch] = []
         self.metrics = Metrics()
-        self.committer = Committer(replica, log, self.metrics, self.commits.append)
+        self.committer = Committer(replica, log, self.metrics)
 
     def stage(self, name: str, amount: int = 1) -> Commit:
         stage(self.replica, name, amount)
@@ -99,7 +99,7 @@ async def running(disk: Disk) -> AsyncIterator[Store]:
     replica, log = await replayed(disk)
     store = Store(replica, log)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(store.committer.run)
+        nursery.start_soon(store.committer.run, store.commits.append)
         yield store
         nursery.cancel_scope.cancel()
     log.close()

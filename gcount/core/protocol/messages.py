@@ -48,7 +48,7 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag=1):
         retired: those it raised before.
         membership: what it knows of the cluster.
         digest: what it has on disk.
-        twin: the other end's node was met in two living processes.
+        duplicate: the other end's node was met in two living processes.
         challenge: of the end that dialled: random, so that a node knows its own hello when it comes in at its own door;
             the answer repeats it.
         entry: the speaker's own entry in the membership; empty when it knows of none.
@@ -65,7 +65,7 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag=1):
     retired: list[bytes]
     membership: Membership
     digest: Digest
-    twin: bool = False
+    duplicate: bool = False
     challenge: bytes = b""
     entry: str = ""
     seen: Digest = {}
@@ -110,7 +110,7 @@ class Ack(msgspec.Struct, frozen=True, array_like=True, tag=4):
         number: the push's.
         digest: the versions that changed since the last message on this link.
         refused: why the push was not taken; empty when it was.
-        kept: all that was given back of the answering node's former lives is on its disk, if only aside.
+        kept: all that was given back of the answering node's former lives is on its disk, if only detached.
     """
 
     number: int
@@ -129,8 +129,8 @@ class HeartbeatAck(msgspec.Struct, frozen=True, array_like=True, tag=6):
     Args:
         digest: those versions.
         membership: the answering node's, if the other one may not know it (nobody dials who is no member).
-        owes: the answering node keeps something of the other one's former lives aside, and has not heard that it is on
-            the other one's disk.
+        owes: the answering node has something of the other one's former lives detached, and has not heard that it is
+            on the other one's disk.
     """
 
     digest: Digest

@@ -10,7 +10,7 @@ from random import Random
 from types import ModuleType
 from unittest.mock import patch
 
-from gcount.cluster.links import acceptor, peers
+from gcount.cluster.links import accepted_link, dial_loops
 from gcount.core import limits
 from gcount.core.protocol import restarts, write_holds
 
@@ -63,8 +63,8 @@ def draw_limits(seed: int, *, few_lives: bool) -> Limits:
     return Limits(
         lives=FEW_LIVES if few_lives else limits.MAX_INCARNATIONS,
         held_names=random.choice((1, 2, write_holds.MAX_HELD_NAMES)),
-        errands=random.choice((2, 4, acceptor.MAX_ERRANDS)),
-        unsettled=random.choice((1, 2, acceptor.MAX_UNSETTLED)),
+        errands=random.choice((2, 4, accepted_link.MAX_ERRANDS)),
+        unsettled=random.choice((1, 2, accepted_link.MAX_UNSETTLED)),
         lingering=random.choice((0, 1, limits.MAX_MEMBERS)),
         boot_nodes=random.choice((8, restarts.MAX_NODES)),
         boots=random.choice((2, 3, restarts.MAX_BOOTS)),
@@ -88,9 +88,9 @@ def in_force(drawn: Limits) -> Iterator[None]:
                 small.enter_context(patch.object(module, name, value))
         for module, name, value in (
             (write_holds, "MAX_HELD_NAMES", drawn.held_names),
-            (acceptor, "MAX_ERRANDS", drawn.errands),
-            (acceptor, "MAX_UNSETTLED", drawn.unsettled),
-            (peers, "MAX_MEMBERS", drawn.lingering),
+            (accepted_link, "MAX_ERRANDS", drawn.errands),
+            (accepted_link, "MAX_UNSETTLED", drawn.unsettled),
+            (dial_loops, "MAX_MEMBERS", drawn.lingering),
             (restarts, "MAX_NODES", drawn.boot_nodes),
             (restarts, "MAX_BOOTS", drawn.boots),
         ):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from random import Random
 from types import ModuleType
 
-from gcount.cluster.links import acceptor, peer
+from gcount.cluster.links import accepted_link, peer
 from gcount.core.format import checkpoint, checkpoint_reader, chunks, log_records, replay_merge
 from gcount.core.protocol import consistent_read, replication
 from gcount.core.state import columns, counters, replica
@@ -68,8 +68,8 @@ class Sizes:
         yield columns, "MAX_RECENT", self.max_recent
         yield replay_merge, "MOST_CELLS", self.most_cells
         yield peer, "MAX_UNSENT", self.unsent
-        yield acceptor, "MAX_UNSENT", self.unsent
-        yield acceptor, "MAX_STRANGER_CELLS", self.stranger_cells
+        yield accepted_link, "MAX_UNSENT", self.unsent
+        yield accepted_link, "MAX_STRANGER_CELLS", self.stranger_cells
         yield log, "_BRIEF_BYTES", self.brief_bytes
         yield log, "_CELLS_A_SLICE", self.slice_
         yield counters, "_SLICE", self.slice_
