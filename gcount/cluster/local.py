@@ -99,7 +99,7 @@ class Local:
 
     async def settle(self) -> None:
         """Return when all that is staged now is durable, or dropped."""
-        commit = self.committer.hurry()
+        commit = self.committer.flush()
         if commit is not None:
             with suppress(DiskFull):
                 await commit.wait()

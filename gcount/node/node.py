@@ -4,7 +4,7 @@
 of the nursery in it, so that the crash of any part takes the whole node down, loudly; the next start recovers.
 """
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from random import Random
 
@@ -22,18 +22,19 @@ from gcount.cluster.operator_log import report_config, report_start
 from gcount.core.limits import ID_BYTES
 from gcount.core.state.batch import Batch
 from gcount.core.state.identity import Identity, IncarnationClaim
+from gcount.core.state.increments import Asked, Outcome, refused
 from gcount.core.state.membership import parse_actors
 from gcount.core.state.replica import Replica
-from gcount.errors import DiskFull, ReadUnavailable, Recovering, Refusal
+from gcount.errors import DiskFull, ReadUnavailable, Recovering
+from gcount.node.increments import Increments
 from gcount.observe.metrics import Metrics
 from gcount.settings import Settings
 from gcount.storage.checkpoints import Checkpoints
 from gcount.storage.disk import Disk, shortage
-from gcount.storage.group_commit import Amounts, Committer
+from gcount.storage.group_commit import Committer
 from gcount.storage.log import Log
 from gcount.storage.recovery import recover
 
-CONFIRM_WITHIN = 1.0  # seconds after the start in which increments wait for the members' confirmations
 EMPTY_WAIT = 1.5  # seconds in which members who know this node can reach it, before it answers reads without a config
 SELF_WAIT = 1.0  # seconds to find out which entry of a new config is this node
 MOST_LINGER = 60.0  # seconds for which removed members are still dialled, at most
@@ -74,53 +75,19 @@ class Node:
         self._acceptor: Acceptor
         self._asker: Asker
         self._gather: ConsistentReads
+        self._increments: Increments
 
     # What clients ask
 
-    async def increment(self, name: str, amount: int) -> int:
-        """Count; when this returns, the increment is on disk.
+    def submit(self, asked: Asked, tell: Callable[[Outcome], None]) -> bool:
+        """Count, unless something has to be waited for but the disk; see `Increments.submit`."""
+        return self._ready.is_set() and self._increments.submit(asked, tell)
 
-        Args:
-            name: a valid name.
-            amount: 0 to 2^64-1; adding 0 changes nothing.
-
-        Returns:
-            The counter's value on this node afterwards.
-
-        Raises:
-            Refusal: nothing was changed: PartLimitReached, CounterLimitReached, DiskFull, Recovering.
-        """
-        self.require_ready()
-        if not amount:
-            return self.local.replica.counters.total(name)
-        [value] = await self.increment_many([(name, amount)])
-        if isinstance(value, Refusal):
-            raise value
-        return value
-
-    async def increment_many(self, amounts: Amounts, together: Sequence[range] = ()) -> list[int | Refusal]:
-        """Count many things with one commit; see `increment`, and `Committer.increment_many` for the rest."""
-        self.require_ready()
-        if self.local.holds:
-            await self.local.wait_unheld([name for name, amount in amounts if amount])
-        await self._confirm_identity()
-        # From the confirmation to here there is no await: nothing can have spoken against the incarnation meanwhile.
-        return await self.local.committer.increment_many(amounts, together)
-
-    def increment_each(
-        self, names: Sequence[str], amount: int, tell: Callable[[Sequence[int] | DiskFull], None]
-    ) -> bool:
-        """Count an amount for each of many names and wait for nothing; see `Committer.increment_each`.
-
-        Returns:
-            False when that can't be done at once: nothing was changed, and `increment_many` waits until it can.
-        """
+    async def count(self, asked: Asked) -> Outcome:
+        """Count; when this returns, it is on disk. See `Increments.run`: until the start is over, all is refused."""
         if not self._ready.is_set():
-            return False
-        local = self.local
-        if local.holds and local.holds.keep_any(names, trio.current_time()):
-            return False
-        return local.may_continue and local.committer.increment_each(names, amount, tell)
+            return refused(asked, self._recovering())
+        return await self._increments.run(asked)
 
     def value(self, name: str) -> int:
         """What this node knows of a counter: at least all that it acknowledged itself."""
@@ -238,6 +205,7 @@ class Node:
             nursery.start_soon(close_gaps, local, self.peers)
             nursery.start_soon(self._acceptor.run)
             self._serving_since = trio.current_time()
+            self._increments = Increments(local, self._serving_since, lambda: self._gather.stopping)
             self._ready.set()
             if self._ready_or_stopping.is_set():
                 self.stop()  # it was told to while it started, when there was nothing to stop yet
@@ -273,17 +241,6 @@ class Node:
             return
         raise ReadUnavailable(self.value(name), [])
 
-    async def _confirm_identity(self) -> None:
-        local = self.local
-        if local.may_continue:
-            return
-        guard = local.guard
-        with trio.move_on_at(self._serving_since + CONFIRM_WITHIN):
-            while not (self._gather.stopping or guard.standing.reason or local.may_continue):
-                await local.wait_news()
-        guard.give_up(local.members.others)
-        await guard.mint_if_due()
-
     def _hang_up(self) -> None:
         """The node's identity changed: all who know it have to meet it anew."""
         self.peers.hang_up()
@@ -318,7 +275,10 @@ class Node:
     def require_ready(self) -> None:
         """Raise `Recovering` until the start is over."""
         if not self._ready.is_set():
-            raise Recovering(self._no_room or "the node has not finished its start; try again in a moment")
+            raise self._recovering()
+
+    def _recovering(self) -> Recovering:
+        return Recovering(self._no_room or "the node has not finished its start; try again in a moment")
 
 
 @asynccontextmanager

@@ -7,6 +7,7 @@ import trio
 from gcount.core.limits import REBORN_BELOW
 from gcount.node.node import Node
 from gcount.observe.metrics import Sample
+from gcount.version import VERSION
 
 
 def status(node: Node) -> dict[str, object]:
@@ -15,6 +16,7 @@ def status(node: Node) -> dict[str, object]:
     local, now = node.local, trio.current_time()
     replica = local.replica
     return {
+        "gcount_version": VERSION,
         "id": node.settings.node_id,
         "node": replica.identity.node.hex(),
         "incarnation": replica.identity.incarnation.hex(),

@@ -79,6 +79,7 @@ class Log:
         self._live: File | None = None
         self._head = Header(b"", b"", 0, 0)
         self._live_size = 0
+        self._next_batch = 1
         self._closed: dict[int, int] = {}  # the sizes of all other segments
         self._another = trio.Event()
 
@@ -145,7 +146,7 @@ class Log:
             first = first or header
             scan = Scan(data, next_batch)
             await _replay(scan, apply, partial(progress.tell, file=name, of=names[-1], size=len(data)))
-            next_batch = scan.next_batch
+            next_batch = self._next_batch = scan.next_batch
             live = sequence == base.sequence + len(names) - 1
             if scan.damage:
                 _judge(self._disk.describe(name), len(data), scan.damage, live=live)
@@ -183,6 +184,7 @@ class Log:
             NotInPlace: the live segment is no longer the file at its path; the process has to end.
             DiskFailed: a sync failed, or a write for another reason, or cutting back; the process has to end.
         """
+        assert batch.number == self._next_batch, f"batch {batch.number} follows {self._next_batch - 1}"
         data = encode_batch(batch)
         sequence, size = self._head.sequence, self._live_size
         try:
@@ -193,6 +195,7 @@ class Log:
                 self._closed[sequence] = size
                 another, self._another = self._another, trio.Event()
                 another.set()
+        self._next_batch += 1
         return len(data)
 
     async def look(self) -> None:

@@ -18,6 +18,7 @@ from gcount.core.state.membership import Membership
 from gcount.errors import LinkError, ReadUnavailable
 from tests.cluster.impostor import joined_by_impostor
 from tests.fakes.cluster import Host, SimCluster, open_cluster, replayed
+from tests.fakes.counting import add
 from tests.simulation.campaign.caller import HELLO, Caller, call, hello
 from tests.simulation.campaign.checks import all_equal
 from tests.storage.commit_store import run_simulated
@@ -117,7 +118,7 @@ class Attack:
         for host in self.cluster.hosts:
             assert host.running, host.failure
             started = trio.current_time()
-            await host.node.increment(self.counter, 1)
+            await add(host.node, self.counter, 1)
             assert trio.current_time() - started < 1.5
             self.counted[host.address] += 1
 

@@ -19,6 +19,7 @@ from gcount.core.protocol.suspended_transfers import KEEP
 from gcount.core.state.counters import Delta
 from tests.cluster.impostor import Impostor, joined_by_impostor, linked
 from tests.fakes.cluster import Host, SimCluster, open_cluster
+from tests.fakes.counting import add, add_one_to_each
 from tests.simulation.campaign.caller import HELLO, Caller, call, hello
 from tests.simulation.campaign.checks import all_equal
 
@@ -80,7 +81,7 @@ async def full_and_empty() -> AsyncIterator[tuple[SimCluster, Host, Host]]:
         await cluster.converged("none", 0)
         cluster.network.cut(one.address, two.address)
         await trio.sleep(2 * SILENCE)
-        await one.node.increment_many([(name, 1) for name in NAMES])
+        await add_one_to_each(one.node, NAMES)
         cluster.network.delay = (0.05, 0.05)
         yield cluster, one, two
 
@@ -115,7 +116,7 @@ async def test_what_is_counted_meanwhile_arrives_too(autojump_clock: MockClock) 
 
 async def count(host: Host) -> None:
     while True:
-        await host.node.increment(NAMES[0], 1)
+        await add(host.node, NAMES[0], 1)
         await trio.sleep(0.3)
 
 
@@ -204,7 +205,7 @@ async def test_a_sender_goes_on_only_where_the_same_life_says_that_it_is(autojum
                 sent.append(message)
 
         cluster.network.tap = tap
-        await cluster[1].node.increment_many([(name, 1) for name in NAMES])
+        await add_one_to_each(cluster[1].node, NAMES)
         await cluster.eventually(lambda: len(sent) == 5, 20)
         changes: dict[str, dict[str, Any]] = {
             "boot": {"boot": b"2" * 16, "kept": 4},
@@ -412,7 +413,7 @@ async def test_members_whose_pushes_are_too_much_together_fill_a_node_one_after_
         for number, host in enumerate(members):
             host.max_counters = 1000
             names = NAMES if number == 0 else NAMES[:120]
-            await host.node.increment_many([(name, 1) for name in names])
+            await add_one_to_each(host.node, names)
         await cluster.converged(NAMES[0], 3)
         await empty.kill()
         empty.wipe()

@@ -213,3 +213,20 @@ chosen = Chosen()
 async def open_stream(port: int) -> Stream:
     """A client's stream to a server on this machine."""
     return chosen.wrap(await trio.open_tcp_stream("127.0.0.1", port))
+
+
+class StreamSocket:
+    """As much of trio's socket as the clients of the tests need, over any stream."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+
+    async def send(self, data: bytes, /) -> int:
+        await self._stream.send_all(data)
+        return len(data)
+
+    async def recv(self, most: int, /) -> bytes:
+        try:
+            return await self._stream.receive_some(most)
+        except trio.BrokenResourceError as error:
+            raise ConnectionResetError from error

@@ -8,6 +8,7 @@ from pathlib import Path
 import trio
 
 from tests.harness.processes import REPOSITORY, Node
+from tests.harness.resp import RespConnection, encoded
 from tests.harness.waiting import eventually
 
 # The product, but for some sizes. It also tells of its start at once.
@@ -15,8 +16,9 @@ _LAUNCHER = """#!{python} -P
 import sys
 sys.path.insert(0, {repository!r})
 from gcount.cli.node import main
-from gcount.core import checkpoint
-from gcount.storage import checkpoints, log, progress
+from gcount.core.format import checkpoint
+from gcount.observe import progress
+from gcount.storage import checkpoints, log
 log.SEGMENT_BYTES, checkpoints.FLOOR_BYTES, checkpoints.FACTOR = 8_000, 16_000, 0.0
 checkpoint.CELLS_A_RECORD = checkpoint.NAMES_A_RECORD = 64
 progress.EVERY = 0.0
@@ -45,15 +47,9 @@ def made(node: Node) -> int:
 
 async def count_all(node: Node, names: Sequence[str]) -> None:
     """One for each of so many counters, so that a checkpoint takes a while."""
-    stream = await trio.open_tcp_stream(node.host, node.port)
-    async with stream:
-        commands = (b"*2\r\n$4\r\nINCR\r\n$%d\r\n%s\r\n" % (len(name), name.encode()) for name in names)
-        await stream.send_all(b"".join(commands))
-        answers = 0
-        while answers < len(names):
-            data = await stream.receive_some()
-            assert data, "the connection ended"
-            answers += data.count(b":1\r")
+    async with await trio.open_tcp_stream(node.host, node.port) as stream:
+        commands = b"".join(encoded("INCR", name) for name in names)
+        assert await RespConnection(stream.socket).exchange(commands, len(names)) == [1] * len(names)
 
 
 async def pause_in_the_midst(node: Node, folder: Path) -> None:

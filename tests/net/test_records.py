@@ -37,7 +37,7 @@ from tests.http.test_fast_path_connections import (  # noqa: F401
     test_at_the_end_increments_under_way_are_answered_and_idle_connections_closed,
     test_requests_that_come_in_pieces_are_answered_in_order,
 )
-from tests.redis.test_unread_answers import (  # noqa: F401
+from tests.redis.test_outbox import (  # noqa: F401
     small,
     test_beyond_the_bound_who_reads_is_waited_for,
     test_what_comes_while_a_client_is_refused_is_not_executed_in_whatever_pieces,
