@@ -58,6 +58,16 @@ IMPURE = {
 IMPURE |= {"anyio", "asyncio", "concurrent", "multiprocessing", "select", "selectors", "socket", "ssl", "threading"}
 IMPURE |= {"hypercorn", "logging", "quart", "quart_trio", "structlog", "trio", "trio_websocket"}
 
+# What only these may import, so that a library can be replaced in one place: modules, and all those inside them.
+CONFINED = {
+    "hypercorn": ("gcount.http.hypercorn",),
+    "h11": ("gcount.http.hypercorn",),
+    "quart": ("gcount.http.app",),
+    "quart_trio": ("gcount.http.app",),
+    "werkzeug": ("gcount.http.app",),
+    "msgspec": ("gcount.core", "gcount.storage"),
+}
+
 
 def name_of(file: Path) -> str:
     parts = file.relative_to(PACKAGE.parent).with_suffix("").parts
@@ -133,6 +143,17 @@ def test_the_core_is_pure(file: Path) -> None:
     assert not [node for node in ast.walk(tree) if isinstance(node, ast.AsyncFunctionDef | ast.Await)]
 
 
+def test_libraries_are_imported_where_they_may_be(file: Path) -> None:
+    module = name_of(file)
+    for imported in imports(ast.parse(file.read_text()), module):
+        places = CONFINED.get(imported.split(".")[0], (module,))
+        assert is_inside(module, places), f"{module} must not import {imported}: only {' and '.join(places)} may"
+
+
+def is_inside(module: str, places: tuple[str, ...]) -> bool:
+    return any(f"{module}.".startswith(f"{place}.") for place in places)
+
+
 def test_modules_stay_small(file: Path) -> None:
     source = file.read_text()
     assert len(source.splitlines()) <= MAX_FILE_LINES
@@ -160,6 +181,8 @@ def test_the_checks_can_fail() -> None:
     tree = ast.parse("import time\nfrom gcount.http import app\nfrom gcount import errors, __version__\ndef f(): pass")
     assert list(imports(tree, "m")) == ["time", "gcount.http.app", "gcount.errors", "gcount"]
     assert [name for name, node in public(tree) if ast.get_docstring(node) is None] == ["f"]
+    assert is_inside("gcount.http.app", ("gcount.core", "gcount.http"))
+    assert not is_inside("gcount.http.application", ("gcount.http.app",))
 
 
 def test_the_check_for_circles_can_fail() -> None:

@@ -40,6 +40,7 @@ from gcount.errors import Fatal, leaves
 from gcount.events import Stopping
 from gcount.http.app import make_app
 from gcount.http.fast_path import FastPath
+from gcount.http.hypercorn import HttpService
 from gcount.net.connection_pool import ConnectionPool
 from gcount.net.descriptors import shares_of_process
 from gcount.net.listeners import open_listeners
@@ -125,15 +126,8 @@ async def _run(chosen: Settings, disk: RealDisk) -> None:
         node.metrics.watch(connections.gauges)
         nursery.start_soon(_announce, node)
         nursery.start_soon(_heed_signals, stopping)
-        lane = FastPath(node) if chosen.fast_lane else None
-        await serve(
-            make_app(node),
-            listeners,
-            connections,
-            shutdown=stopping.event,
-            lane=lane,
-            redis=RedisService(node, COMMANDS),
-        )
+        http = HttpService(make_app(node), FastPath(node) if chosen.fast_path else None)
+        await serve(http, listeners, connections, shutdown=stopping.event, redis=RedisService(node, COMMANDS))
         nursery.cancel_scope.cancel()
 
 

@@ -11,12 +11,7 @@ from typing import Final, NamedTuple
 
 from gcount.core.state.increments import Add, Outcome, Peek, Together, changes
 from gcount.errors import (
-    CounterLimitReached,
-    DiskFull,
-    IncarnationLimitReached,
-    PartLimitReached,
     ReadUnavailable,
-    Recovering,
     Refusal,
 )
 from gcount.redis import resp
@@ -25,21 +20,11 @@ from gcount.redis.resp import CommandError, Words
 Refused = Callable[[Refusal], str]
 Render = Callable[[Sequence[int]], bytes]
 
-_CODES: Final[dict[type[Refusal], str]] = {
-    PartLimitReached: "ERR increment or decrement would overflow:",
-    CounterLimitReached: "OOM",
-    IncarnationLimitReached: "OOM",
-    DiskFull: "MISCONF",
-    ReadUnavailable: "UNAVAILABLE",
-    Recovering: "LOADING",
-}
-
 
 def refusal_text(refusal: Refusal) -> str:
     """A refusal as an error of Redis: its code, then why."""
-    if isinstance(refusal, ReadUnavailable):
-        return f"{_CODES[ReadUnavailable]} {refusal}; it is at least {refusal.value}"
-    return f"{_CODES.get(type(refusal), 'ERR')} {refusal}"
+    least = f"; it is at least {refusal.value}" if isinstance(refusal, ReadUnavailable) else ""
+    return f"{refusal.redis_code} {refusal}{least}"
 
 
 def error_text(error: CommandError | Refusal) -> str:

@@ -1,4 +1,4 @@
-"""A node behind the real server, with the fast lane or without it, and a client that sees every byte of its answers."""
+"""A node behind the real server, with the fast path or without it, and a client that sees every byte of its answers."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import trio
 
 from gcount.http.app import make_app
 from gcount.http.fast_path import FastPath
+from gcount.http.hypercorn import HttpService
 from gcount.net.connection import Connection
 from gcount.net.connection_pool import ConnectionPool
 from gcount.node.node import Node, open_node
@@ -26,7 +27,7 @@ T = TypeVar("T")
 
 ADDRESS = "10.0.0.1:7777"
 PATIENCE = 20.0  # seconds
-PATHS = ["lane", "application"]
+PATHS = ["fast path", "application"]
 
 
 class GatedDisk(SimDisk):
@@ -46,13 +47,13 @@ class GatedDisk(SimDisk):
 
 
 class Served:
-    """A node alone, behind the real server, with the lane or without it.
+    """A node alone, behind the real server, with the fast path or without it.
 
     Attributes:
         asked: how many requests and websockets came to the application.
     """
 
-    def __init__(self, node: Node, disk: GatedDisk, *, laned: bool, limit: int = 100) -> None:
+    def __init__(self, node: Node, disk: GatedDisk, *, fast: bool, limit: int = 100) -> None:
         self.node = node
         self.disk = disk
         self.app = make_app(node)
@@ -61,18 +62,17 @@ class Served:
         self.stopped = trio.Event()
         self.asked = 0
         self.sockets: list[trio.socket.SocketType] = []  # of the clients
-        self._lane = FastPath(node) if laned else None
+        self._fast_path = FastPath(node) if fast else None
         self._port = 0
 
     async def run(self, task_status: trio.TaskStatus[None]) -> None:
         listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
         self._port = listeners[0].socket.getsockname()[1]
         await serve(
-            self._application,
+            HttpService(self._application, self._fast_path),
             listeners,
             self.connections,
             shutdown=self.shutdown,
-            lane=self._lane,
             task_status=task_status,
         )
         self.stopped.set()
@@ -163,7 +163,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 @asynccontextmanager
 async def served(
-    path: str = "lane",
+    path: str = "fast path",
     *,
     actors: Sequence[str] = (ADDRESS,),
     max_counters: int = 1000,
@@ -181,7 +181,7 @@ async def served(
             open_node(settings, disk, transport, random=Random(0), wall_clock=lambda: 1.7e9) as node,
             trio.open_nursery() as nursery,
         ):
-            made = Served(node, disk, laned=path == "lane", limit=limit)
+            made = Served(node, disk, fast=path == "fast path", limit=limit)
             await nursery.start(made.run)
             if recovered:
                 await node.wait_ready()
@@ -199,11 +199,11 @@ async def served(
 
 @asynccontextmanager
 async def both(**options: Any) -> AsyncIterator[tuple[Served, Served]]:
-    """Two nodes alike, one behind the lane, one behind the application alone."""
+    """Two nodes alike, one behind the fast path, one behind the application alone."""
     async with AsyncExitStack() as stack:
-        lane = await stack.enter_async_context(served("lane", **options))
+        fast = await stack.enter_async_context(served("fast path", **options))
         application = await stack.enter_async_context(served("application", **options))
-        yield lane, application
+        yield fast, application
 
 
 def post(name: bytes, body: bytes, *fields: bytes) -> bytes:

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from gcount.core.state import replica as replicas
 from gcount.http.app import make_app
 from gcount.http.fast_path import FastPath
+from gcount.http.hypercorn import HttpService
 from gcount.net.connection_pool import ConnectionPool
 from gcount.node.node import Node, open_node
 from gcount.redis.commands import COMMANDS
@@ -121,8 +122,9 @@ async def serving(
         redis = RedisService(node, COMMANDS)
 
         async def run(task_status: trio.TaskStatus[None]) -> None:
-            work = partial(serve, make_app(node), listeners, connections, shutdown=shutdown, redis=redis)
-            await work(lane=FastPath(node) if lane else None, task_status=task_status)
+            http = HttpService(make_app(node), FastPath(node) if lane else None)
+            work = partial(serve, http, listeners, connections, shutdown=shutdown, redis=redis)
+            await work(task_status=task_status)
             stopped.set()
 
         await nursery.start(run)

@@ -14,6 +14,7 @@ import trio
 
 from gcount.core.state.increments import Repeat
 from gcount.http.app import make_app
+from gcount.http.hypercorn import HttpService
 from gcount.net.connection import Connection
 from gcount.net.connection_pool import ConnectionPool
 from gcount.node.node import Node
@@ -216,7 +217,9 @@ async def test_a_server_that_is_cancelled_ends_in_peace_whoever_sleeps() -> None
         listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
         connections, shutdown = ConnectionPool(100), trio.Event()
         async with trio.open_nursery() as nursery:
-            await nursery.start(partial(serve, make_app(node), listeners, connections, shutdown=shutdown, redis=redis))
+            await nursery.start(
+                partial(serve, HttpService(make_app(node)), listeners, connections, shutdown=shutdown, redis=redis)
+            )
             async with await trio.open_tcp_stream(*listeners[0].socket.getsockname()) as stream:
                 await stream.send_all(line("GET x"))
                 assert await stream.receive_some() == b"$-1\r\n"

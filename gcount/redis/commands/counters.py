@@ -181,7 +181,7 @@ async def _consistent(call: Call) -> bytes:
     if len(given) > 1:
         raise CommandError("ERR wrong number of arguments for 'gcount.consistent' command")
     try:
-        timeout = parse_timeout([word.decode("latin-1") for word in given])
+        timeout = parse_timeout(given[0].decode("latin-1")) if given else None
     except BadRequest as error:
         raise CommandError(f"ERR {error}") from None
     return resp.integer(await call.node.consistent_value(name, timeout), call.turn.version)
