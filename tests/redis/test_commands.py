@@ -22,6 +22,8 @@ from gcount.http.app import make_app
 from gcount.http.fast_path import FastPath
 from gcount.http.hypercorn import HttpService
 from gcount.net.connection_pool import ConnectionPool
+from gcount.net.options import ConnectionOptions
+from gcount.net.stream import Stream
 from gcount.node.node import Node, open_node
 from gcount.redis.commands import COMMANDS
 from gcount.redis.commands.counters import MAX_SCAN
@@ -32,6 +34,7 @@ from gcount.settings import Settings
 from tests.fakes.counting import add
 from tests.fakes.disk import SimDisk
 from tests.fakes.network import SimNetwork
+from tests.fakes.streams import StreamSocket, chosen, open_stream
 from tests.harness.resp import RespConnection, encoded, line
 from tests.http.served_node import until
 
@@ -43,8 +46,8 @@ GET_PING = b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n"
 class Client(RespConnection):
     """A connection, and what came on it."""
 
-    def __init__(self, stream: trio.SocketStream) -> None:
-        super().__init__(stream.socket)
+    def __init__(self, stream: Stream) -> None:
+        super().__init__(StreamSocket(stream))
         self.stream = stream
 
     async def send(self, data: bytes) -> None:
@@ -88,11 +91,11 @@ class Running:
     port: int
     shutdown: trio.Event
     connections: ConnectionPool
-    streams: list[trio.SocketStream] = field(default_factory=list)
+    streams: list[Stream] = field(default_factory=list)
 
     async def connect(self) -> Client:
         """A client, whose end of the connection is closed with the test."""
-        self.streams.append(await trio.open_tcp_stream("127.0.0.1", self.port))
+        self.streams.append(await open_stream(self.port))
         return Client(self.streams[-1])
 
     async def once(self, data: bytes) -> bytes:
@@ -107,14 +110,22 @@ class Running:
 
 @asynccontextmanager
 async def serving(
-    *, max_counters: int = 100_000, lane: bool = True, latency: float | None = None
+    *,
+    max_counters: int = 100_000,
+    lane: bool = True,
+    latency: float | None = None,
+    options: ConnectionOptions | None = None,
 ) -> AsyncIterator[Running]:
     """A node that runs alone, and still answers both protocols when the test is over, unless it was told to stop."""
     config = Settings(1, "127.0.0.1", 7777, Path("unused"), 5.0, "", max_counters, "text")
     transport = SimNetwork(Random(1), (0.0, 0.0)).transport("127.0.0.1:7777")
     disk = SimDisk(Random(3), (0.0, 0.001) if latency is None else (latency, latency))
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    shutdown, stopped, connections = trio.Event(), trio.Event(), ConnectionPool(100)
+    shutdown, stopped, connections = (
+        trio.Event(),
+        trio.Event(),
+        ConnectionPool(100, options=options or ConnectionOptions()),
+    )
     async with (
         open_node(config, disk, transport, random=Random(2), wall_clock=lambda: 0.0) as node,
         trio.open_nursery() as nursery,
@@ -123,7 +134,7 @@ async def serving(
 
         async def run(task_status: trio.TaskStatus[None]) -> None:
             http = HttpService(make_app(node), FastPath(node) if lane else None)
-            work = partial(serve, http, listeners, connections, shutdown=shutdown, redis=redis)
+            work = partial(serve, http, listeners, connections, shutdown=shutdown, redis=redis, wrap=chosen.wrap)
             await work(task_status=task_status)
             stopped.set()
 
@@ -135,7 +146,7 @@ async def serving(
             yield made
         finally:
             for stream in made.streams:
-                stream.socket.close()
+                stream.close()
         if not shutdown.is_set():
             assert await made.once(line("PING")) == b"+PONG\r\n"
             assert (await made.once(GET_PING)).endswith(b"pong")
@@ -566,8 +577,7 @@ async def test_a_great_pipeline_of_one_client_lets_others_in() -> None:
 
 async def test_answers_are_sent_before_they_are_many() -> None:
     """A client that asks for much and reads nothing does not make the node keep what it asked for."""
-    async with serving() as running:
-        running.connections.send_timeout = 0.1
+    async with serving(options=ConnectionOptions(send_timeout=0.1)) as running:
         client = await running.connect()
         with trio.fail_after(PATIENCE), suppress(trio.BrokenResourceError):
             while True:

@@ -108,7 +108,7 @@ async def test_what_comes_before_a_pipeline_is_answered_is_answered_after_it(
             await pending(running)
             await client.send(line(following))
             await awake(running)
-            assert only(running)[1].bytes_out == len(b"+PONG\r\n")
+            assert only(running)[1].stream.bytes_out == len(b"+PONG\r\n")
         assert await replies(client, 4) == [1, 1, *answers]
 
 
@@ -184,12 +184,11 @@ async def test_who_is_cut_off_before_the_answer_has_counted_all_the_same(how: st
             await client.send(incr(3))
             await pending(running)
             if how == "the client":
-                client.stream.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_LINGER, bytes([1, 0, 0, 0] + [0] * 4))
-                client.stream.socket.close()
+                client.stream.close(reset=True)
                 await awake(running)
             else:
                 connection.abort()
-            await until(lambda: connection.socket.fileno() == -1)
+            await until(lambda: connection.stream.descriptor == -1)
         assert await other.ask("INCR x") == 4
         await until(lambda: len(running.redis.sessions) == 1)
 

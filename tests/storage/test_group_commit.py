@@ -339,3 +339,29 @@ def test_the_crash_test_shows_a_log_that_does_not_sync(monkeypatch: pytest.Monke
         run_simulated(partial(crash_everywhere, 0))
     errors = leaves(caught.value) if isinstance(caught.value, ExceptionGroup) else [caught.value]
     assert [type(error) for error in errors] == [AssertionError]
+
+
+async def test_a_commit_tells_in_the_order_in_which_it_was_asked_and_has_one_fate(autojump_clock: MockClock) -> None:
+    async with running(sim_disk()) as store:
+        told: list[tuple[str, dict[bytes, int]]] = []
+        commit = store.stage("a", 3)
+        for name in "xyz":
+            commit.add_done_callback(lambda done, name=name: told.append((name, done.position)))  # type: ignore[misc]
+        await commit.wait()
+        assert told == [(name, {ME.incarnation: 1}) for name in "xyz"]
+        assert (commit.failed, commit.before["a"], commit.before["b"]) == (False, 0, 0)
+        with pytest.raises(AssertionError, match="one fate"):
+            commit.settle(None, commit.before, {})
+
+
+async def test_two_who_commit_are_stopped(autojump_clock: MockClock) -> None:
+    async def work() -> None:
+        async with running(SimDisk(Random(0), latency=(1.0, 1.0))) as store:
+            store.stage("a", 1)
+            await trio.sleep(0.5)
+            store.stage("a", 1)
+            await store.committer._commit_all()
+
+    with pytest.raises(BaseExceptionGroup) as caught:
+        await work()
+    assert [str(error).splitlines()[0] for error in leaves(caught.value)] == ["one batch in flight"]
