@@ -52,7 +52,7 @@ class ConsistentReads:
         """
         reading = self._readings.get(name)
         if reading is None:
-            reading = self._readings[name] = PendingRead(name)
+            reading = self._readings[name] = PendingRead(name, self._local.replica.options)
             self._changed[name] = trio.Event()
         arrival, rounds_before = reading.arrive(), reading.begun
         deadline = trio.current_time() + timeout

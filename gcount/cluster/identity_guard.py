@@ -13,7 +13,7 @@ from random import Random
 import structlog
 import trio
 
-from gcount.core.limits import ID_BYTES, REBORN_BELOW
+from gcount.core.limits import ID_BYTES
 from gcount.core.protocol.messages import Hello
 from gcount.core.state.identity import IncarnationClaim
 from gcount.core.state.replica import Replica
@@ -22,7 +22,7 @@ from gcount.observe.metrics import Metrics
 from gcount.observe.throttle import Throttle
 from gcount.storage.group_commit import Commit, Committer
 
-NEAR_LIMIT = REBORN_BELOW * 3 // 4  # from which on each new incarnation is said to bring the limit nearer
+NEAR_LIMIT = 0.75  # of the limit, from which on each new incarnation is said to bring it nearer
 CLAIM_PAUSE = 60.0  # seconds between two new incarnations, or ids, that others can bring about by what they say
 
 logger: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -190,9 +190,10 @@ class IdentityGuard:
             IncarnationLimitReached: with that reason.
         """
         if not self._replica.may_be_reborn:
+            limit, lives = self._replica.options.reborn_below, self._replica.lives
             raise IncarnationLimitReached(
                 f"this node can't count under its present incarnation ({reason}), and no node begins a new one when "
-                f"{REBORN_BELOW} are known, and here are {self._replica.lives}; reads and other nodes go on"
+                f"{limit} are known, and here are {lives}; reads and other nodes go on"
             )
 
     def is_twin(self, hello: Hello) -> bool:
@@ -331,11 +332,11 @@ class IdentityGuard:
             incarnation=identity.incarnation.hex(),
             retired=identity.retired[-1].hex(),
         )
-        if self._replica.lives >= NEAR_LIMIT:
+        if self._replica.lives >= (limit := self._replica.options.reborn_below) * NEAR_LIMIT:
             logger.warning(
                 "incarnations run out",
                 known=self._replica.lives,
-                limit=REBORN_BELOW,
+                limit=limit,
                 effect="at the limit a node that would need a new one takes no increments",
             )
         self._mint = None

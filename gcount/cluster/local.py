@@ -53,7 +53,7 @@ class Local:
         self.random = random
         self.metrics = metrics
         self.members = Members(replica)
-        self.holds = Holds()
+        self.holds = Holds(replica.options)
         self.boot = random.randbytes(ID_BYTES)
         self.guard = IdentityGuard(self.boot, replica, committer, standing, random, metrics, self.tell_news)
         self.on_learned: Callable[[Membership], None] = lambda membership: None  # before it is durable

@@ -20,6 +20,7 @@ from gcount.cluster.links.transport import Link, Transport
 from gcount.cluster.local import Local
 from gcount.cluster.operator_log import report_config, report_start
 from gcount.core.limits import ID_BYTES
+from gcount.core.options import DEFAULTS, Options
 from gcount.core.state.batch import Batch
 from gcount.core.state.identity import Identity, IncarnationClaim
 from gcount.core.state.membership import parse_actors
@@ -51,15 +52,23 @@ class Node:
         transport: how it reaches others.
         random: where ids and jitter come from.
         wall_clock: seconds since the epoch; only decides between conflicting configs.
+        options: sizes, limits and pauses.
     """
 
     def __init__(
-        self, settings: Settings, disk: Disk, transport: Transport, random: Random, wall_clock: Callable[[], float]
+        self,
+        settings: Settings,
+        disk: Disk,
+        transport: Transport,
+        random: Random,
+        wall_clock: Callable[[], float],
+        options: Options,
     ) -> None:
         self.settings = settings
+        self.options = options
         self.metrics = Metrics()
-        self.log = Log(disk)
-        self.checkpoints = Checkpoints(disk, self.log, self.metrics)
+        self.log = Log(disk, options)
+        self.checkpoints = Checkpoints(disk, self.log, self.metrics, options)
         self.started = trio.current_time()
         self._transport = transport
         self._random = random
@@ -246,7 +255,7 @@ class Node:
     async def _recover(self) -> Replica:
         while True:
             identity = Identity(self._random.randbytes(ID_BYTES), self._random.randbytes(ID_BYTES))
-            replica = Replica(identity, self.settings.max_counters)
+            replica = Replica(identity, self.settings.max_counters, self.options)
             try:
                 header = await recover(replica, self.log, self.checkpoints)
                 if header is None:
@@ -323,7 +332,13 @@ class Node:
 
 @asynccontextmanager
 async def open_node(
-    settings: Settings, disk: Disk, transport: Transport, *, random: Random, wall_clock: Callable[[], float]
+    settings: Settings,
+    disk: Disk,
+    transport: Transport,
+    *,
+    random: Random,
+    wall_clock: Callable[[], float],
+    options: Options = DEFAULTS,
 ) -> AsyncIterator[Node]:
     """Run a node for as long as the context lasts; it may still be recovering when the context begins.
 
@@ -333,11 +348,12 @@ async def open_node(
         transport: how it reaches others.
         random: where ids and jitter come from.
         wall_clock: seconds since the epoch.
+        options: sizes, limits and pauses; in production the defaults.
 
     Raises:
         Fatal: in a group, out of the context: the node can't go on.
     """
-    node = Node(settings, disk, transport, random, wall_clock)
+    node = Node(settings, disk, transport, random, wall_clock, options)
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(node.run)

@@ -4,7 +4,6 @@ from collections.abc import Iterable
 
 import trio
 
-from gcount.core.limits import REBORN_BELOW
 from gcount.node.node import Node
 from gcount.observe.metrics import Sample
 
@@ -19,7 +18,7 @@ def status(node: Node) -> dict[str, object]:
         "node": replica.identity.node.hex(),
         "incarnation": replica.identity.incarnation.hex(),
         "incarnations_known": len(replica.counters.digest()),
-        "incarnations_limit": REBORN_BELOW,
+        "incarnations_limit": replica.options.reborn_below,
         "two_histories": [
             {"incarnation": incarnation.hex(), "from_version": version}
             for incarnation, version in local.guard.forks.items()
@@ -65,10 +64,10 @@ def gauges(node: Node) -> Iterable[Sample]:
     yield "gcount_disk_free_bytes", "Room on the data directory's disk.", {}, node.log.free_bytes()
     if not node.recovered:
         return
-    counters = node.local.replica.counters
+    counters, limit = node.local.replica.counters, node.local.replica.options.reborn_below
     yield "gcount_counters", "Counters held.", {}, len(counters)
     yield "gcount_incarnations", "Incarnations known.", {}, len(counters.digest())
-    yield "gcount_incarnations_limit", "Incarnations beyond which no node begins a new one.", {}, REBORN_BELOW
+    yield "gcount_incarnations_limit", "Incarnations beyond which no node begins a new one.", {}, limit
     forks = len(node.local.guard.forks)
     yield "gcount_incarnations_with_two_histories", "Incarnations of which two histories showed.", {}, forks
     peers = [peer for peer in node.peers if peer.state != "self"]

@@ -12,7 +12,8 @@ from gcount.cluster.links.channel import LOOKS, SILENCE
 from gcount.cluster.links.handshake import SETTLE_TIMEOUT
 from gcount.cluster.links.peer import BACKOFF_MOST
 from gcount.cluster.links.transport import Link
-from gcount.core.limits import MAX_MESSAGE_BYTES, PUSH_BYTES
+from gcount.core.limits import MAX_MESSAGE_BYTES
+from gcount.core.options import DEFAULTS
 from gcount.core.protocol import messages as wire
 from gcount.core.protocol.write_holds import MAX_HOLD
 from gcount.core.state.counters import Delta
@@ -248,7 +249,7 @@ async def test_what_a_slow_peer_lacks_costs_one_bounded_push_at_a_time(autojump_
         cluster.network.heal()
         await cluster.eventually(lambda: all(two.node.value(name) == 3 for name in names), 3)
         assert len(sizes) > 2
-        assert max(sizes) < PUSH_BYTES * 1.1
+        assert max(sizes) < DEFAULTS.push_bytes * 1.1
         assert sum(sizes) < 2 * 1000 * 220
 
 

@@ -13,7 +13,7 @@ from gcount.cluster import gap_closer
 from gcount.cluster.gap_closer import QUIET
 from gcount.core.format.frames import MARK
 from gcount.core.format.log_records import HEADER_BYTES, encode_batch, find_batches
-from gcount.core.protocol import replication
+from gcount.core.options import Options
 from gcount.core.state.batch import Batch
 from gcount.core.state.replica import Replica
 from gcount.storage.inspect.repair import repair
@@ -442,11 +442,10 @@ async def test_a_gap_stays_open_while_a_member_can_be_asked_but_can_give_nothing
 
 @pytest.mark.parametrize("trouble", ["", "lost links", "full disk"])
 async def test_a_gap_stays_open_until_all_that_a_member_keeps_aside_is_given_back(
-    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, trouble: str
+    autojump_clock: MockClock, trouble: str
 ) -> None:
     """The owner keeps something aside that is newer, and the give-back takes much longer than the watch."""
-    monkeypatch.setattr(replication, "PUSH_BYTES", 200)
-    async with open_cluster(2) as cluster:
+    async with open_cluster(2, options=Options(push_bytes=200)) as cluster:
         one, two = cluster.hosts
         life = replica(one).identity.incarnation
         for name in ("a", "b"):
@@ -549,12 +548,9 @@ async def test_a_member_that_lost_its_disk_while_the_gap_was_watched_starts_the_
         await all_equal(cluster)
 
 
-async def test_a_gap_that_a_member_can_fill_stays_open_however_long_that_takes(
-    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_gap_that_a_member_can_fill_stays_open_however_long_that_takes(autojump_clock: MockClock) -> None:
     relay_after = 10 * QUIET
-    monkeypatch.setattr(replication, "RELAY_AFTER", relay_after)
-    async with open_cluster(3) as cluster:
+    async with open_cluster(3, options=Options(relay_after=relay_after)) as cluster:
         one = cluster[1]
         await count(one, 1, 2, 4)
         await one.node.increment("y", 5)

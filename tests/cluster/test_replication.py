@@ -6,7 +6,7 @@ from trio.testing import MockClock
 
 from gcount.cluster.links.channel import SILENCE
 from gcount.cluster.links.peer import BACKOFF_MOST
-from gcount.core.protocol import replication
+from gcount.core.options import Options
 from gcount.core.protocol.replication import REFUSED_PAUSE
 from gcount.errors import DiskFull
 from gcount.node.node import CONFIRM_WITHIN
@@ -61,9 +61,8 @@ async def test_increments_reach_all_within_50_ms(autojump_clock: MockClock, size
 async def test_who_waits_for_others_disks_does_not_wait_for_company(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replication, "PACE", 60.0)
     monkeypatch.setattr(group_commit, "RIDE", 60.0)
-    async with open_cluster(2) as cluster:
+    async with open_cluster(2, options=Options(push_interval=60.0)) as cluster:
         node = cluster[1].node
         await node.increment("x", 1)
         await node.peers.wait_held(node.local.replica.counters.digest(), 1)  # that push may have set out already

@@ -18,10 +18,7 @@ def filled(host: Host) -> bool:
     return len(host.node.local.replica.counters) == len(NAMES)
 
 
-async def test_members_tell_more_names_than_clients_may_make(
-    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("gcount.core.state.replica.PUSH_CELLS", 0)
+async def test_members_tell_more_names_than_clients_may_make(autojump_clock: MockClock) -> None:
     async with open_cluster(2) as cluster:
         one, two = cluster.hosts
         two.max_counters = 5

@@ -9,6 +9,7 @@ from random import Random
 
 import trio
 
+from gcount.core.options import DEFAULTS, Options
 from gcount.core.state.identity import Identity
 from gcount.core.state.replica import Replica
 from gcount.errors import Fatal, leaves
@@ -153,6 +154,7 @@ class Host:
                         transport,
                         random=Random(random.random()),
                         wall_clock=lambda: WALL_CLOCK + trio.current_time() + self.clock_skew,
+                        options=self.cluster.options,
                     ) as self._node,
                     trio.open_nursery() as nursery,
                 ):
@@ -176,10 +178,14 @@ class SimCluster:
         nursery: the nodes are its children.
         random: where all chance comes from.
         delay: least and most seconds that a message travels.
+        options: what all nodes work with; those that start later have it as it is then.
     """
 
-    def __init__(self, nursery: trio.Nursery, random: Random, delay: tuple[float, float]) -> None:
+    def __init__(
+        self, nursery: trio.Nursery, random: Random, delay: tuple[float, float], options: Options = DEFAULTS
+    ) -> None:
         self.nursery = nursery
+        self.options = options
         self.random = random
         self.network = SimNetwork(Random(random.random()), delay)
         self.processes = Processes()
@@ -250,7 +256,12 @@ class SimCluster:
 
 @asynccontextmanager
 async def open_cluster(
-    size: int = 3, *, seed: int = 0, delay: tuple[float, float] = (0.001, 0.01), configured: bool = True
+    size: int = 3,
+    *,
+    seed: int = 0,
+    delay: tuple[float, float] = (0.001, 0.01),
+    configured: bool = True,
+    options: Options = DEFAULTS,
 ) -> AsyncIterator[SimCluster]:
     """A cluster of nodes that all run, for as long as the context lasts.
 
@@ -259,10 +270,11 @@ async def open_cluster(
         seed: of all chance.
         delay: least and most seconds that a message travels.
         configured: whether they know of each other already.
+        options: what they work with.
     """
     seed_scheduler(seed)
     async with trio.open_nursery() as nursery:
-        cluster = SimCluster(nursery, Random(seed), delay)
+        cluster = SimCluster(nursery, Random(seed), delay, options)
         with cluster.processes.watching():
             for _ in range(size):
                 await cluster.add().start()
@@ -272,13 +284,13 @@ async def open_cluster(
         nursery.cancel_scope.cancel()
 
 
-async def replayed(disk: SimDisk) -> Replica:
+async def replayed(disk: SimDisk, options: Options = DEFAULTS) -> Replica:
     """What a start would make of a disk's content."""
     blank = Identity(bytes(16), bytes(16))
-    replica = Replica(blank, 1000)
+    replica = Replica(blank, 1000, options)
     copy = disk.copy()
-    log = Log(copy)
-    header = await recover(replica, log, Checkpoints(copy, log, Metrics()))
+    log = Log(copy, options)
+    header = await recover(replica, log, Checkpoints(copy, log, Metrics(), options))
     log.close()
     if header is not None and replica.identity == blank:
         replica.identity = Identity(header.node, header.incarnation)

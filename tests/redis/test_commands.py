@@ -18,7 +18,7 @@ import trio.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gcount.core.state import replica as replicas
+from gcount.core.options import Options
 from gcount.http.app import make_app
 from gcount.http.fast_path import FastPath
 from gcount.net.connection_pool import ConnectionPool
@@ -270,7 +270,8 @@ async def test_at_the_limit_of_incarnations_increments_are_refused_and_reads_are
     async with serving() as running:
         client = await running.connect()
         assert await client.ask("INCR x") == 1
-        monkeypatch.setattr(replicas, "REBORN_BELOW", 1)
+        replica = running.node.local.replica
+        monkeypatch.setattr(replica, "options", Options(reborn_below=1))
         running.node.local.guard.standing.doubt("somebody knows more")
         replies = await client.ask("INCR x;GET x;PING")
         assert isinstance(replies, list)

@@ -10,6 +10,7 @@ import trio
 from trio.testing import MockClock
 
 from gcount.core.format.log_records import Header
+from gcount.core.options import DEFAULTS, Options
 from gcount.core.state.batch import Batch
 from gcount.core.state.counters import Delta
 from gcount.core.state.identity import Identity
@@ -33,16 +34,16 @@ def batch(number: int, size: int = 1) -> Batch:
     return Batch(number, [Delta(ME.incarnation, number - 1, number, {f"n{n}": number for n in range(size)})])
 
 
-async def opened(disk: Disk) -> tuple[Log, list[Batch], Header | None]:
-    log, found = Log(disk), list[Batch]()
+async def opened(disk: Disk, options: Options = DEFAULTS) -> tuple[Log, list[Batch], Header | None]:
+    log, found = Log(disk, options), list[Batch]()
     header = await log.recover(found.append)
     if header is None:
         await log.begin(ME)
     return log, found, header
 
 
-async def filled(disk: Disk, count: int, size: int = 1) -> list[Batch]:
-    log, _, _ = await opened(disk)
+async def filled(disk: Disk, count: int, size: int = 1, options: Options = DEFAULTS) -> list[Batch]:
+    log, _, _ = await opened(disk, options)
     made = [batch(number, size) for number in range(1, count + 1)]
     for one in made:
         await log.append(one, ME)
@@ -54,9 +55,9 @@ def contents(disk: Disk) -> dict[str, bytes]:
     return {name: disk.read(name) for name in disk.names()}
 
 
-async def replayed(disk: Disk) -> tuple[Replica, Log]:
+async def replayed(disk: Disk, options: Options = DEFAULTS) -> tuple[Replica, Log]:
     """What a start makes of a directory, the log open for appending."""
-    replica, log = Replica(ME, 1000), Log(disk)
+    replica, log = Replica(ME, 1000, options), Log(disk, options)
     if await log.recover(replica.recover) is None:
         await log.begin(ME)
     return replica, log
@@ -83,9 +84,9 @@ class Store:
 
 
 @asynccontextmanager
-async def running(disk: Disk) -> AsyncIterator[Store]:
+async def running(disk: Disk, options: Options = DEFAULTS) -> AsyncIterator[Store]:
     """A store whose committer runs in the background."""
-    replica, log = await replayed(disk)
+    replica, log = await replayed(disk, options)
     store = Store(replica, log)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(store.committer.run)

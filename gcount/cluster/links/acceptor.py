@@ -17,7 +17,6 @@ from gcount.cluster.links.peers import Peers
 from gcount.cluster.links.transport import Link
 from gcount.cluster.local import Local
 from gcount.core.format.chunks import Assembly
-from gcount.core.limits import MAX_UNCLAIMED
 from gcount.core.protocol import messages as wire
 from gcount.core.protocol.replication import DeltaReceiver
 from gcount.core.protocol.restarts import Boots
@@ -28,11 +27,7 @@ from gcount.storage.group_commit import Commit
 
 HELLO_TIMEOUT = 2.0  # seconds
 EXPIRE_EVERY = 1.0  # seconds
-MAX_UNSENT = 256 * 1024  # bytes of answers that wait to be sent on one link
-MAX_UNSETTLED = 4096  # questions that wait for the disk, on one link
-MAX_ERRANDS = 64  # pushes and memberships that wait for the disk, on one link
 TOO_MUCH = "the node keeps too much of other unfinished pushes"
-MAX_STRANGER_CELLS = 1_000_000  # kept aside for all nodes that are no members, about 150 MB
 
 T = TypeVar("T")
 
@@ -50,8 +45,8 @@ class Acceptor:
         self._peers = peers
         self._links: dict[_Accepted, None] = {}  # in the order of their hellos
         self._refused = Throttle("link refused", quiet=60.0)
-        self._boots = Boots()
-        self._handover = Handover(self._links, local.replica.max_aside_cells)
+        self._boots = Boots(local.replica.options)
+        self._handover = Handover(self._links, local.replica.max_aside_cells, local.replica.options)
 
     def __len__(self) -> int:
         return len(self._links)
@@ -166,6 +161,7 @@ class _Accepted:
         self._promoted = False
         self.scope = trio.CancelScope()
         self._local = local
+        self._options = local.replica.options
         self._talk = talk
         self.intake = DeltaReceiver(0, {}, hello.membership)
         self._wake = trio.Event()
@@ -231,10 +227,9 @@ class _Accepted:
     def _push(self, nursery: trio.Nursery, push: wire.Push) -> None:
         counts = self.visit.counts()
         deltas = self.intake.pushed(push)
-        if deltas is None and not self.is_member and self._handover.strangers_aside > MAX_STRANGER_CELLS:
-            raise ProtocolError(
-                f"nodes that are no members left more than {MAX_STRANGER_CELLS} cells in unfinished pushes"
-            )
+        most = self._options.max_stranger_cells
+        if deltas is None and not self.is_member and self._handover.strangers_aside > most:
+            raise ProtocolError(f"nodes that are no members left more than {most} cells in unfinished pushes")
         if deltas is None:
             self._answer(self.intake.ack({}, "" if self._handover.admits(self) else TOO_MUCH))
         else:
@@ -261,7 +256,7 @@ class _Accepted:
         Whoever sends them, those that no member runs or ran under get no more than their half of the room.
         """
         local, replica, member = self._local, self._local.replica, self.is_member
-        names, lives = replica.room_for_names, MAX_UNCLAIMED - replica.incarnations
+        names, lives = replica.room_for_names, self._options.max_unclaimed - replica.incarnations
         permitted = []
         for delta in deltas:
             who = delta.incarnation
@@ -287,8 +282,8 @@ class _Accepted:
         self._collected(collect)
 
     def _wait_settled(self, nursery: trio.Nursery, collect: wire.ReadCells) -> None:
-        if len(self._unsettled) >= MAX_UNSETTLED:
-            raise ProtocolError(f"{MAX_UNSETTLED} of its questions wait for the disk already")
+        if len(self._unsettled) >= self._options.max_unsettled:
+            raise ProtocolError(f"{self._options.max_unsettled} of its questions wait for the disk already")
         self._unsettled.append(collect)
         if not self._settling:
             self._settling = True
@@ -301,7 +296,7 @@ class _Accepted:
             await self._wait_room()
             waiting, self._unsettled = self._unsettled, []
             for collect in waiting:
-                if self._talk.unsent > MAX_UNSENT:
+                if self._talk.unsent > self._options.max_unsent_answers:
                     self._unsettled.append(collect)
                 elif self._local.replica.is_pending(collect.name):
                     # Refused while the counter rested from another hold, so that increments went on.
@@ -318,8 +313,8 @@ class _Accepted:
 
     def _errand(self, nursery: trio.Nursery, errand: Callable[[T], Awaitable[object]], subject: T) -> None:
         """Do what has to wait without keeping the reader from reading."""
-        if self._errands >= MAX_ERRANDS:
-            raise ProtocolError(f"{MAX_ERRANDS} of its messages wait for the disk already")
+        if self._errands >= self._options.max_errands:
+            raise ProtocolError(f"{self._options.max_errands} of its messages wait for the disk already")
         self._errands += 1
         nursery.start_soon(self._run_errand, errand, subject)
 
@@ -334,7 +329,7 @@ class _Accepted:
 
     async def _wait_room(self) -> None:
         """Return when not too much waits to be sent: who asks faster than it reads has to wait."""
-        while self._talk.unsent > MAX_UNSENT:
+        while self._talk.unsent > self._options.max_unsent_answers:
             await self._drained.wait()
 
     async def _write(self) -> None:

@@ -13,7 +13,6 @@ from gcount.cluster.links.handshake import BEAT_EVERY, heed, mint_if_due, say_he
 from gcount.cluster.links.peer import Peer
 from gcount.cluster.links.transport import Link, Transport
 from gcount.cluster.local import Local
-from gcount.core.limits import MAX_MEMBERS
 from gcount.core.protocol import messages
 from gcount.core.state.counters import Digest
 from gcount.core.state.membership import Membership
@@ -135,7 +134,7 @@ class Peers:
             while True:
                 for address in self._local.replica.membership.actors:
                     if address not in self._peers:
-                        self._peers[address] = peer = Peer(address)
+                        self._peers[address] = peer = Peer(address, self._local.replica.options)
                         nursery.start_soon(self._serve_member, peer, linger)
                 self._let_go()
                 await self._local.wait_news()
@@ -159,7 +158,7 @@ class Peers:
         """
         actors = self._local.replica.membership.actors
         removed = [peer for address, peer in self._peers.items() if address not in actors]
-        for peer in removed[: max(0, len(removed) - MAX_MEMBERS)]:
+        for peer in removed[: max(0, len(removed) - self._local.replica.options.max_removed)]:
             peer.serving.cancel()
 
     async def _serve_member(self, peer: Peer, linger: float) -> None:

@@ -105,7 +105,7 @@ async def all_equal(cluster: SimCluster) -> None:
     for host in cluster.hosts:
         replica = host.node.local.replica
         assert replica.counters == first.counters
-        again = await replayed(host.disk)
+        again = await replayed(host.disk, host.cluster.options)
         assert again.counters == replica.counters
         assert again.identity == replica.identity
         assert again.membership == replica.membership

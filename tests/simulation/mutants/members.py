@@ -9,7 +9,6 @@ from gcount.cluster.links import duplicates
 from gcount.cluster.links.peer import Peer
 from gcount.cluster.local import Local
 from gcount.cluster.members import Members
-from gcount.core import limits
 from gcount.core.protocol.consistent_read import Round
 from gcount.core.protocol.messages import Hello
 from gcount.core.state.identity import Identity
@@ -96,4 +95,4 @@ def only_the_last_life_remembered(reborn: Any) -> Any:
 @mutant(Replica, "may_be_reborn")
 def one_life_too_many(_: Any) -> Any:
     """The limit of incarnations is looked at one too late."""
-    return property(lambda self: self.lives <= limits.REBORN_BELOW)
+    return property(lambda self: self.lives <= self.options.reborn_below)
