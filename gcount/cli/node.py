@@ -4,8 +4,8 @@ import os
 import signal
 
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
-# What others send to daemons so that they read something anew (SIGHUP, also when a terminal is closed), or open their
-# log file anew (logrotate: SIGHUP, SIGUSR1, SIGUSR2). A node has neither, and does not end for it.
+# Programs send these to a daemon to make it read its settings again or open its log file again (logrotate does). A
+# terminal sends SIGHUP when it is closed. A node has no settings file and no log file: it logs the signal and goes on.
 PASSED_OVER = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 _early: list[int] = []  # those that came before anybody could log them
 
