@@ -23,6 +23,7 @@ LAYERS = {
     "gcount.core.format": 4,
     "gcount.core.protocol": 5,
     "gcount.core": 6,
+    "gcount.events": 7,
     "gcount.settings": 7,
     "gcount.observe": 7,
     "gcount.net": 8,

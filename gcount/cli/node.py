@@ -39,6 +39,7 @@ from gcount import __version__, settings
 from gcount.cluster.links.dialer import WebsocketTransport
 from gcount.core.options import DEFAULTS, Options
 from gcount.errors import Fatal, leaves
+from gcount.events import Stopping
 from gcount.http.app import make_app
 from gcount.http.fast_path import FastPath
 from gcount.net.connection_pool import ConnectionPool
@@ -116,18 +117,20 @@ async def _run(chosen: Settings, disk: RealDisk, options: Options) -> None:
     chosen = replace(chosen, port=port)
     shares = shares_of_process(chosen.max_connections, len(listeners))
     connections = ConnectionPool(shares.connections, max_links=shares.links)
-    stop = trio.Event()
+    stopping = Stopping()
     transport = WebsocketTransport(chosen.host, port, shares.dials)
     trio.to_thread.current_default_thread_limiter().total_tokens = shares.lookups  # the log has threads of its own
     async with (
-        open_node(chosen, disk, transport, random=SystemRandom(), wall_clock=time.time, options=options) as node,
+        open_node(
+            chosen, disk, transport, random=SystemRandom(), wall_clock=time.time, options=options, stopping=stopping
+        ) as node,
         trio.open_nursery() as nursery,
     ):
         node.metrics.watch(connections.gauges)
         nursery.start_soon(_announce, node)
-        nursery.start_soon(_heed_signals, node, stop)
+        nursery.start_soon(_heed_signals, stopping)
         lane = FastPath(node) if chosen.fast_lane else None
-        await serve(make_app(node), listeners, connections, shutdown=stop, lane=lane, redis=make_redis(node))
+        await serve(make_app(node), listeners, connections, shutdown=stopping.event, lane=lane, redis=make_redis(node))
         nursery.cancel_scope.cancel()
 
 
@@ -137,18 +140,17 @@ async def _announce(node: Node) -> None:
     logger.info(f"ready on http://{node.listens_on}", id=node.settings.node_id, version=__version__)
 
 
-async def _heed_signals(node: Node, stop: trio.Event) -> None:
+async def _heed_signals(stopping: Stopping) -> None:
     with trio.open_signal_receiver(*STOPPING, *PASSED_OVER) as signals:
         for number in _early:
             _pass_over(number)
         async for number in signals:
             if number in PASSED_OVER:
                 _pass_over(number)
-            elif not stop.is_set():  # a second signal changes nothing
+            elif not stopping.is_set:  # a second signal changes nothing
                 logger.info("stopping", signal=signal.Signals(number).name)
                 _exit_at_the_latest(EXIT_WITHIN)
-                node.stop()
-                stop.set()
+                stopping.set()
 
 
 def _pass_over(number: int) -> None:

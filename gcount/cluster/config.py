@@ -6,16 +6,20 @@ from collections.abc import Callable, Iterable, Mapping
 
 import trio
 
+from gcount.cluster.context import Context
+from gcount.cluster.identity_guard import IdentityGuard
 from gcount.cluster.links.channel import Channel
-from gcount.cluster.links.handshake import say_hello
+from gcount.cluster.links.handshake import Handshake
 from gcount.cluster.links.peers import Peers
 from gcount.cluster.links.transport import Transport
-from gcount.cluster.local import Local
+from gcount.cluster.members import Members
+from gcount.cluster.membership_updates import MembershipUpdates
 from gcount.core.limits import MAX_ASKED
 from gcount.core.protocol.messages import Hello
 from gcount.core.state.membership import Membership, shared_nodes
 from gcount.errors import LinkError, LinkRefused, leaves
 
+SELF_WAIT = 1.0  # seconds to find out which entry of a new config is this node
 ASK_WITHIN = 1.0  # seconds in which members tell which config they know, before another one is posted
 
 
@@ -23,12 +27,16 @@ class Asker:
     """Asks nodes who they are and which config they know.
 
     Args:
-        local: this node.
+        context: what is shared.
+        guard: is told what they know of this node's incarnation.
+        handshake: says hello.
         transport: how they are reached.
     """
 
-    def __init__(self, local: Local, transport: Transport) -> None:
-        self._local = local
+    def __init__(self, context: Context, guard: IdentityGuard, handshake: Handshake, transport: Transport) -> None:
+        self._link_bytes = context.metrics.link_bytes
+        self._guard = guard
+        self._handshake = handshake
         self._transport = transport
         self._limiter = trio.CapacityLimiter(MAX_ASKED)
 
@@ -52,76 +60,114 @@ class Asker:
         return answers, max(versions)
 
     async def _ask(self, address: str, answers: dict[str, Hello | None], versions: list[int], token: object) -> None:
-        local = self._local
         try:
             if await self._transport.is_self(address):
                 answers[address] = None
                 return
             async with self._transport.connect(address) as link:
-                _, answer = await say_hello(local, Channel(link, local.metrics.link_bytes, "config"))
+                _, answer = await self._handshake.say(Channel(link, self._link_bytes, "config"))
                 answers[address] = answer
                 if answer is not None:
-                    local.guard.met(answer, address, member=True)
+                    self._guard.met(answer, address, member=True)
         except* LinkError as group:
             versions += [error.config for error in leaves(group) if isinstance(error, LinkRefused)]
         finally:
             self._limiter.release_on_behalf_of(token)
 
 
-async def post_config(local: Local, asker: Asker, actors: list[str], now_ms: Callable[[], int]) -> dict[str, bytes]:
-    """Put a list of members in force, durably.
-
-    An operator who posts a list means it to be the newest, whatever clocks say. So the members that it names, and those
-    in force, are asked first what they know, and it is made newer than that.
+class Config:
+    """The config of this node, as it is posted and shown.
 
     Args:
-        local: this node.
+        context: what is shared.
+        members: who belongs to the cluster.
+        updates: takes in memberships.
+        peers: the links that this node dialled.
         asker: asks the members.
-        actors: normalised addresses.
         now_ms: the wall clock, in ms; decides against configs that nobody told of in time.
-
-    Returns:
-        The ids of the nodes that answered, by address.
-
-    Raises:
-        BadRequest, DiskFull: nothing was changed.
     """
-    answers, version = await asker.ask([*actors, *local.replica.membership.actors])
-    known = local.replica.membership
-    for answer in answers.values():
-        known = known.merge(answer.membership if answer else known)
-    if version > known.version:
-        known = Membership(version)  # whoever its members are
-    posted = known.post(actors, now_ms())
-    if posted != local.replica.membership:
-        await local.committer.adopt(posted).wait()
-    for address, answer in answers.items():
-        if answer is None and address in local.replica.membership.actors:
-            local.found_self(address)
-    own = local.replica.identity.node
-    return {address: answer.node if answer else own for address, answer in answers.items()}
+
+    def __init__(
+        self,
+        context: Context,
+        members: Members,
+        updates: MembershipUpdates,
+        peers: Peers,
+        asker: Asker,
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._context = context
+        self._replica = context.replica
+        self._members = members
+        self._updates = updates
+        self._peers = peers
+        self._asker = asker
+        self._now_ms = now_ms
+
+    async def post(self, actors: list[str]) -> dict[str, object]:
+        """Put a list of members in force, durably, and find out which entry is this node, if that takes a moment only.
+
+        An operator who posts a list means it to be the newest, whatever clocks say. So the members that it names, and
+        those in force, are asked first what they know, and it is made newer than that.
+
+        Args:
+            actors: normalised addresses.
+
+        Returns:
+            As `describe` does.
+
+        Raises:
+            BadRequest, DiskFull: nothing was changed.
+        """
+        answers, version = await self._asker.ask([*actors, *self._replica.membership.actors])
+        known = self._replica.membership
+        for answer in answers.values():
+            known = known.merge(answer.membership if answer else known)
+        if version > known.version:
+            known = Membership(version)  # its members are not known
+        posted = known.post(actors, self._now_ms())
+        if posted != self._replica.membership:
+            await self._context.committer.adopt(posted).wait()
+        for address, answer in answers.items():
+            if answer is None and address in self._replica.membership.actors:
+                self._updates.found_self(address)
+        own = self._replica.identity.node
+        nodes = {address: answer.node if answer else own for address, answer in answers.items()}
+        await self._find_self()
+        return self.describe(nodes)
+
+    async def _find_self(self) -> None:
+        stopping = self._context.stopping
+        with stopping.ends(trio.current_time() + SELF_WAIT):
+            while self._members.self_address is None and self._peers.any_untried and not stopping.is_set:
+                await self._context.news.wait()
+
+    def describe(self, nodes: Mapping[str, bytes] | None = None) -> dict[str, object]:
+        """The membership in force for JSON: `actors`, `version`, and `self`, the entry that is this node.
+
+        `same_node` is there when entries lead to one node: lists of such entries.
+
+        Args:
+            nodes: as for `entries_of_one_node`.
+        """
+        membership = self._replica.membership
+        shared = entries_of_one_node(membership, self._peers, nodes)
+        document = {
+            "actors": list(membership.actors),
+            "version": membership.version,
+            "self": self._members.self_address,
+        }
+        return {**document, "same_node": shared} if shared else document
 
 
-def entries_of_one_node(local: Local, peers: Peers, nodes: Mapping[str, bytes] | None = None) -> list[list[str]]:
+def entries_of_one_node(
+    membership: Membership, peers: Peers, nodes: Mapping[str, bytes] | None = None
+) -> list[list[str]]:
     """The entries of the membership in force that lead to one node, though each has to be another one.
 
     Args:
-        local: this node.
-        peers: the links that it dialled.
+        membership: it.
+        peers: the links that this node dialled.
         nodes: what else is known of who is at which address.
     """
-    return shared_nodes(local.replica.membership.actors, {**(nodes or {}), **peers.nodes()})
-
-
-def describe_config(local: Local, peers: Peers, nodes: Mapping[str, bytes] | None = None) -> dict[str, object]:
-    """The membership in force for JSON: `actors`, `version`, and `self`, the entry that is this node.
-
-    `same_node` is there when entries lead to one node: lists of such entries. Args: as `entries_of_one_node`.
-    """
-    membership, shared = local.replica.membership, entries_of_one_node(local, peers, nodes)
-    document = {
-        "actors": list(membership.actors),
-        "version": membership.version,
-        "self": local.members.self_address,
-    }
-    return {**document, "same_node": shared} if shared else document
+    return shared_nodes(membership.actors, {**(nodes or {}), **peers.nodes()})

@@ -1,13 +1,27 @@
-"""Consistent reads: asks every member, round after round, until the value is exact or the time is over."""
+"""Consistent reads: asks every member, round after round, until the value is exact or the time is over.
+
+Which rounds there are and who waits for them is kept by `ReadRounds`, which knows no network and no clock. Here its
+effects are carried out: questions are posted, holds asked for, reads woken.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import trio
 
+from gcount.cluster.context import Context
+from gcount.cluster.hold_gate import HoldGate
+from gcount.cluster.identity_guard import IdentityGuard
 from gcount.cluster.links.peers import Peers
-from gcount.cluster.local import Local
+from gcount.cluster.members import Members
 from gcount.core.protocol import messages
-from gcount.core.protocol.consistent_read import Cells, PendingRead, Round
+from gcount.core.protocol.consistent_read import Actors, Cells, PendingRead
+from gcount.core.protocol.read_rounds import Ask, Effect, Hold, ReadRounds, Release, Wake
 from gcount.core.state.membership import Membership
+from gcount.core.state.replica import Replica
 from gcount.errors import ReadUnavailable
+from gcount.events import News
 
 
 class NodeStops(ReadUnavailable):
@@ -17,28 +31,43 @@ class NodeStops(ReadUnavailable):
         return "the node stops, before the exact value could be known; ask another one"
 
 
+@dataclass(frozen=True)
+class ReadStatistics:
+    """Consistent reads at one instant.
+
+    Args:
+        counters: how many are being read.
+        rounds: how many rounds wait for members.
+    """
+
+    counters: int
+    rounds: int
+
+
 class ConsistentReads:
     """All consistent reads that this node answers.
 
     Args:
-        local: this node.
-        peers: the links that it dialled.
-
-    Attributes:
-        stopping: whether the node was told to stop.
+        context: what is shared.
+        members: who belongs to the cluster.
+        gate: holds this node's own increments.
+        guard: is told when a member has more of this node's incarnation than the node itself.
+        peers: the members to ask.
     """
 
-    def __init__(self, local: Local, peers: Peers) -> None:
-        self._local = local
+    def __init__(self, context: Context, members: Members, gate: HoldGate, guard: IdentityGuard, peers: Peers) -> None:
+        self._replica = context.replica
+        self._stopping = context.stopping
+        self._members = members
+        self._gate = gate
+        self._guard = guard
         self._peers = peers
-        self._readings: dict[str, PendingRead] = {}
-        self._changed: dict[str, trio.Event] = {}
-        self._asked: dict[int, PendingRead] = {}  # by the number of the round
-        self._rounds = 0
-        self._exact = local.metrics.read_rounds.labels("exact")
-        self._unavailable = local.metrics.read_rounds.labels("unavailable")
-        self.stopping = False
-        self._actors: tuple[str, ...] = ()  # of the membership that was in force when another one was heard of
+        self._rounds = ReadRounds(
+            _View(context.replica, members), partial(PendingRead, options=context.replica.options)
+        )
+        self._woken: dict[str, News] = {}  # by counter that is being read
+        self._exact = context.metrics.read_rounds.labels("exact")
+        self._unavailable = context.metrics.read_rounds.labels("unavailable")
 
     async def read(self, name: str, timeout: float) -> int:
         """The exact value of a counter at some instant between call and return.
@@ -50,118 +79,90 @@ class ConsistentReads:
         Raises:
             ReadUnavailable: it could not be known in time, or before the node was told to stop.
         """
-        reading = self._readings.get(name)
-        if reading is None:
-            reading = self._readings[name] = PendingRead(name, self._local.replica.options)
-            self._changed[name] = trio.Event()
-        arrival, rounds_before = reading.arrive(), reading.begun
+        rounds, stopping = self._rounds, self._stopping
         deadline = trio.current_time() + timeout
+        arrival = rounds.arrive(name)
+        woken = self._woken.setdefault(name, News())
         try:
             while True:
-                self._start_round(reading)
-                value = reading.value(arrival)
+                self._carry_out(rounds.advance(name, trio.current_time()))
+                value = rounds.value(arrival)
                 if value is not None:
-                    self._exact.observe(reading.begun - rounds_before)
+                    self._exact.observe(rounds.taken(arrival))
                     return value
-                if self.stopping or trio.current_time() >= deadline:
+                if stopping.is_set or trio.current_time() >= deadline:
                     break
-                with trio.move_on_at(min(deadline, reading.stalls(arrival))):
-                    await self._changed[name].wait()
-            self._unavailable.observe(reading.begun - rounds_before)
-            bound = reading.lower_bound(self._local.replica.cells(name))
-            raise (NodeStops if self.stopping else ReadUnavailable)(bound, reading.missing(), reading.doubles())
+                with stopping.ends(min(deadline, rounds.looks_again(arrival))):
+                    await woken.wait()
+            self._unavailable.observe(rounds.taken(arrival))
+            raise (NodeStops if stopping.is_set else ReadUnavailable)(*rounds.shortfall(arrival))
         finally:
-            useless = reading.leave(arrival)
-            for number in useless:
-                self._asked.pop(number, None)
-            if reading.idle:
-                self._forget(reading)
-            elif useless:  # somebody may have waited for one of these rounds, or for a place for another
-                self._tell(reading)
+            self._carry_out(rounds.leave(arrival))
+            if name not in rounds:
+                del self._woken[name]
 
-    def stop(self) -> None:
-        """The node stops: reads that still need others are answered now, and so is what waits for news."""
-        self.stopping = True
-        for reading in self._readings.values():
-            self._tell(reading)
-        self._local.tell_news()
-
-    def collected(self, address: str, answer: messages.CellsReply) -> None:
+    def replied(self, address: str, reply: messages.CellsReply) -> None:
         """A member answered a round; what comes too late for its round is ignored."""
-        reading = self._asked.get(answer.round)
-        if reading is None:
-            return
-        self._look_for_fork(address, reading.name, answer.cells)
-        if reading.answer(answer.round, address, self._local.members.met[address].node, answer.cells):
-            del self._asked[answer.round]
-            self._start_round(reading)
-            self._tell(reading)
+        name = self._rounds.asked(reply.round)
+        if name is not None:
+            self._look_for_fork(address, name, reply.cells)
+            node = self._members.hellos[address].node
+            self._carry_out(self._rounds.answered(reply.round, address, node, reply.cells, trio.current_time()))
+
+    def linked(self, address: str) -> None:
+        """A member's link is up."""
+        self._carry_out(self._rounds.linked(address, self._members.hellos[address].node, trio.current_time()))
+
+    def learned(self, membership: Membership) -> None:
+        """Another membership is, or is about to be, in force."""
+        self._carry_out(self._rounds.learned(membership.actors, self._replica.membership.actors))
+
+    def statistics(self) -> ReadStatistics:
+        """What is under way now."""
+        return ReadStatistics(len(self._rounds), self._rounds.waiting)
 
     def _look_for_fork(self, address: str, name: str, cells: Cells) -> None:
         """Nobody can have more of this node's incarnation than itself, unless somebody else counts under it."""
-        incarnation = self._local.replica.identity.incarnation
-        if cells.get(incarnation, 0) > self._local.replica.counters.cell(name, incarnation):
-            self._local.guard.met_fork(address)
+        incarnation = self._replica.identity.incarnation
+        if cells.get(incarnation, 0) > self._replica.counters.cell(name, incarnation):
+            self._guard.met_fork(address)
 
-    def linked(self, address: str) -> None:
-        """A member's link is up: rounds that it has not answered begin anew.
+    def _carry_out(self, effects: Iterable[Effect]) -> None:
+        """Do what the rounds ask for; no await stands between the call that they answer and this."""
+        for effect in effects:
+            match effect:
+                case Ask(address, number, name, hold):
+                    peer = self._peers.get(address)
+                    if peer is not None:  # else the round begins anew when its link is up
+                        peer.post(messages.ReadCells(number, name, hold))
+                case Hold(name):
+                    self._gate.ask(name, self)
+                case Wake(name):
+                    self._woken[name].tell()
+                case Release(name):
+                    self._gate.release(name, self)
+                    for peer in self._peers:
+                        peer.post(messages.Release(name))
 
-        Asking it again in the same round would not do: it may have lost its disk meanwhile, and what this node got of
-        it since the round was sent is in no answer and not in the round's expectation.
-        """
-        for reading in list(self._readings.values()):
-            stale = reading.let_go(address, self._local.members.met[address].node)
-            for number in stale:
-                self._asked.pop(number, None)
-            if stale:
-                self._start_round(reading)
-                self._tell(reading)
 
-    def learned(self, membership: Membership) -> None:
-        """Another membership is, or is about to be, in force: reads under way begin anew, over old and new members."""
-        current = self._local.replica.membership.actors
-        memberships = (self._actors, membership.actors, current)
-        self._actors = current
-        self._asked.clear()
-        for reading in self._readings.values():
-            reading.restart(memberships)
-            self._tell(reading)
+class _View:
+    """This node, as a round that starts sees it."""
 
-    def _start_round(self, reading: PendingRead) -> None:
-        """Fix the expectation and send the round, with no await in between."""
-        local = self._local
-        now = trio.current_time()
-        if not reading.needs_round(now):
-            return
-        self._rounds += 1
-        own_cells = local.replica.cells(reading.name)
-        members, node = local.members, local.replica.identity.node
-        begun = reading.start(self._rounds, own_cells, members.readable, members.here, node, now)
-        if begun is None:
-            return
-        if not begun.missing:  # there are no other members: it was concluded at once
-            self._tell(reading)
-        if begun.hold:
-            local.holds.ask(reading.name, self, now)
-        if begun.missing:
-            self._asked[begun.number] = reading
-            for address in sorted(begun.missing):
-                self._ask(address, reading, begun)
+    def __init__(self, replica: Replica, members: Members) -> None:
+        self._replica = replica
+        self._members = members
 
-    def _ask(self, address: str, reading: PendingRead, round_: Round) -> None:
-        peer = self._peers.get(address)
-        if peer is not None:
-            peer.post(messages.ReadCells(round_.number, reading.name, round_.hold))
+    def cells(self, name: str) -> Cells:
+        return self._replica.cells(name)
 
-    def _tell(self, reading: PendingRead) -> None:
-        changed = self._changed[reading.name]
-        self._changed[reading.name] = trio.Event()
-        changed.set()
+    @property
+    def memberships(self) -> Sequence[Actors]:
+        return self._members.readable
 
-    def _forget(self, reading: PendingRead) -> None:
-        """The last read of the counter is over."""
-        del self._readings[reading.name], self._changed[reading.name]
-        if reading.held:
-            self._local.release(reading.name, self)
-            for peer in self._peers:
-                peer.post(messages.Release(reading.name))
+    @property
+    def here(self) -> Collection[str]:
+        return self._members.here
+
+    @property
+    def node(self) -> bytes:
+        return self._replica.identity.node

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 import structlog
 import trio
 
+from gcount.cluster.context import Context
 from gcount.cluster.links.peers import Peers
-from gcount.cluster.local import Local
+from gcount.cluster.members import Members
 from gcount.core.protocol.replication import DeltaSender
+from gcount.core.state.replica import Replica
 
 QUIET = 2.0  # seconds in which all are linked; whatever a former life had on its way to a member has arrived or is lost
 LOOK_EVERY = 0.1  # seconds
@@ -29,54 +31,55 @@ class _Watch:
     links: dict[str, tuple[DeltaSender, int]]
 
 
-async def close_gaps(local: Local, peers: Peers) -> None:
+async def close_gaps(context: Context, members: Members, peers: Peers) -> None:
     """Close each gap in this node's retired incarnations as soon as that is safe, for ever.
 
     Args:
-        local: this node.
-        peers: the links that it dialled.
+        context: what is shared.
+        members: who belongs to the cluster.
+        peers: the links that this node dialled.
     """
-    if local.replica.salvage:
-        _say_what_is_aside(local)
+    replica = context.replica
+    if replica.salvage:
+        _say_what_is_detached(replica)
     while True:
-        while not _has_gaps(local):
-            await local.wait_news()
-        watch = _watch(local, peers)
+        while not _has_gaps(replica):
+            await context.news.wait()
+        watch = _watch(replica, members, peers)
         await trio.sleep(LOOK_EVERY if watch is None else QUIET)
-        if watch is not None and await _nothing_changed(local, peers, watch):
-            await _close(local, peers)
+        if watch is not None and await _nothing_changed(members, peers, watch):
+            await _close(context, peers)
 
 
-def _has_gaps(local: Local) -> bool:
-    replica = local.replica
+def _has_gaps(replica: Replica) -> bool:
     return any(incarnation in replica.identity.retired for incarnation in replica.salvage.incarnations())
 
 
-def _say_what_is_aside(local: Local) -> None:
+def _say_what_is_detached(replica: Replica) -> None:
     effect = "counts when the gap before it is filled or closed"
-    if not local.replica.membership.actors:
+    if not replica.membership.actors:
         effect += ", for which a config has to be known: if this node has no members, post one with itself alone"
-    logger.warning("kept aside", cells=local.replica.salvage.cells, effect=effect)
+    logger.warning("kept aside", cells=replica.salvage.cells, effect=effect)
 
 
-def _watch(local: Local, peers: Peers) -> _Watch | None:
-    members = _to_be_linked(local)
-    if not members and not local.replica.membership.actors:
+def _watch(replica: Replica, members: Members, peers: Peers) -> _Watch | None:
+    wanted = _to_be_linked(members)
+    if not wanted and not replica.membership.actors:
         return None  # it may be among what was lost: those who know this node bring it, or its operator does
-    linked = {address: (peer.pusher, peer.beats) for address in members if (peer := peers.get(address)) and peer.pusher}
-    nodes = {local.members.met[address].node for address in linked}
-    return _Watch(members, linked) if len(nodes) == len(members) else None
+    linked = {address: (peer.pusher, peer.beats) for address in wanted if (peer := peers.get(address)) and peer.pusher}
+    nodes = {members.hellos[address].node for address in linked}
+    return _Watch(wanted, linked) if len(nodes) == len(wanted) else None
 
 
-def _to_be_linked(local: Local) -> tuple[str, ...]:
+def _to_be_linked(members: Members) -> tuple[str, ...]:
     """Each member but this node, of all memberships that may be in force; each has to be another node."""
-    own = local.members.self_address
-    return tuple(sorted({entry for actors in local.members.readable for entry in actors if entry != own}))
+    own = members.self_address
+    return tuple(sorted({entry for actors in members.readable for entry in actors if entry != own}))
 
 
-async def _nothing_changed(local: Local, peers: Peers, watch: _Watch) -> bool:
+async def _nothing_changed(members: Members, peers: Peers, watch: _Watch) -> bool:
     """Whether all have answered a later heartbeat on the same links, have nothing to give back, and none came."""
-    while _to_be_linked(local) == watch.members:
+    while _to_be_linked(members) == watch.members:
         links = [(peers.get(address), *link) for address, link in watch.links.items()]
         if any(peer is None or peer.pusher is not pusher for peer, pusher, _ in links):
             return False
@@ -86,16 +89,16 @@ async def _nothing_changed(local: Local, peers: Peers, watch: _Watch) -> bool:
     return False
 
 
-async def _close(local: Local, peers: Peers) -> None:
+async def _close(context: Context, peers: Peers) -> None:
     """Close what no member knows more of; called without an await after it was found that nothing has changed."""
-    replica = local.replica
-    closing = [incarnation for incarnation in replica.salvage.incarnations() if _at_most_own(local, peers, incarnation)]
+    replica = context.replica
+    closing = [gap for gap in replica.salvage.incarnations() if _at_most_own(replica, peers, gap)]
     closing = [incarnation for incarnation in closing if replica.stage_closing(incarnation)]
-    await local.settle()
+    await context.settle()
     for incarnation in set(closing) - set(replica.salvage.incarnations()):
         logger.warning("gap closed", incarnation=incarnation.hex(), version=replica.counters.version(incarnation))
 
 
-def _at_most_own(local: Local, peers: Peers, incarnation: bytes) -> bool:
-    known = local.replica.counters.version(incarnation)
+def _at_most_own(replica: Replica, peers: Peers, incarnation: bytes) -> bool:
+    known = replica.counters.version(incarnation)
     return all(peer.pusher.peer.get(incarnation, 0) <= known for peer in peers if peer.pusher is not None)

@@ -5,18 +5,13 @@ all the time, and holds only for a moment: an entry is this node for as long as 
 kernel (see `Transport.is_self`) or by a hello of this very process that came in at its own door.
 """
 
-from collections.abc import Collection
-
 import trio
 
-from gcount.core.limits import MAX_INCARNATIONS
 from gcount.core.protocol.messages import Hello
-from gcount.core.state.counters import Digest
 from gcount.core.state.membership import Membership
 from gcount.core.state.replica import Replica
 
 SELF_VALID = 2.0  # seconds for which a proof that an entry is this node counts; it is proven anew each half second
-MAX_SEEN = 1024  # lives of another node of which a hello tells what was seen beyond this node's disk
 
 
 class Members:
@@ -26,17 +21,15 @@ class Members:
         replica: holds the membership that is in force.
 
     Attributes:
-        met: the last hello from each member's address.
+        hellos: the last one from each member's address.
         learned: the newest membership that any peer told, maybe not yet on disk.
     """
 
     def __init__(self, replica: Replica) -> None:
-        self.met: dict[str, Hello] = {}
+        self.hellos: dict[str, Hello] = {}
         self.learned = Membership()
         self._replica = replica
         self._proven: dict[str, float] = {}  # entry -> when it was proven last that it is this node
-        self._challenges: dict[bytes, bool] = {}  # of hellos under way, and whether they came in here
-        self._heard_of: Digest = {}
 
     @property
     def here(self) -> list[str]:
@@ -80,69 +73,29 @@ class Members:
 
     def forget(self, entry: str) -> None:
         """Nobody dials that address any more."""
-        self.met.pop(entry, None)
+        self.hellos.pop(entry, None)
         self._proven.pop(entry, None)
 
     def entries_of(self, hello: Hello) -> list[str]:
         """Where the same start of a node was met under another id: it has taken a new one since."""
-        return [entry for entry, met in self.met.items() if met.boot == hello.boot and met.node != hello.node]
-
-    def ask(self, challenge: bytes) -> None:
-        """A hello with that challenge is about to be sent."""
-        self._challenges[challenge] = False
-
-    def came_in(self, challenge: bytes) -> bool:
-        """A hello of this process came in at its own door; False when it is not one that is under way."""
-        if challenge not in self._challenges:
-            return False
-        self._challenges[challenge] = True
-        return True
-
-    def answered(self, challenge: bytes) -> bool:
-        """The hello with that challenge was answered, or never will be; returns whether it had come in here."""
-        return self._challenges.pop(challenge, False)
+        return [entry for entry, last in self.hellos.items() if last.boot == hello.boot and last.node != hello.node]
 
     def is_member(self, node: bytes) -> bool:
         """Whether a node answers at some member's address."""
-        members = (self.met.get(address) for address in self.others)
+        members = (self.hellos.get(address) for address in self.others)
         return any(hello.node == node for hello in members if hello is not None)
 
     def is_at_home(self, boot: bytes) -> bool:
         """Whether that start of a node answers at an address that this node dials."""
-        return any(hello.boot == boot for hello in self.met.values())
+        return any(hello.boot == boot for hello in self.hellos.values())
 
     def is_members(self, incarnation: bytes) -> bool:
         """Whether a member that was met runs, or ran, under an incarnation."""
-        return any(incarnation == hello.incarnation or incarnation in hello.retired for hello in self.met.values())
+        return any(incarnation == hello.incarnation or incarnation in hello.retired for hello in self.hellos.values())
 
     def is_claimed(self, incarnation: bytes, node: bytes) -> bool:
         """Whether an incarnation is this node's, or that of a member that is not `node`."""
         return self._replica.identity.owns(incarnation) or any(
             hello.node != node and (incarnation == hello.incarnation or incarnation in hello.retired)
-            for hello in self.met.values()
+            for hello in self.hellos.values()
         )
-
-    def hear_of(self, digest: Digest) -> None:
-        """A member told what it has: then those versions exist, whatever becomes of that member."""
-        heard = self._heard_of
-        for incarnation, version in digest.items():
-            if version > heard.get(incarnation, 0) and (incarnation in heard or len(heard) < MAX_INCARNATIONS):
-                heard[incarnation] = version
-
-    def seen(self, lives: Collection[bytes], arriving: Digest) -> Digest:
-        """The versions of some lives that were seen or heard of, where that is more than this node has on disk.
-
-        Their owner may have forgotten them, and has to know before it makes them a second time. No claim to have them.
-
-        Args:
-            lives: the owner's incarnations, the most important ones first.
-            arriving: what parts of unfinished pushes would bring this node to.
-        """
-        counters, salvage, seen = self._replica.counters, self._replica.salvage, dict[bytes, int]()
-        staged = self._replica.arriving(lives)
-        for life in lives:
-            known = (self._heard_of, staged, arriving)
-            version = max(salvage.reaches(life), *(digest.get(life, 0) for digest in known))
-            if version > counters.version(life) and len(seen) < MAX_SEEN:
-                seen[life] = version
-        return seen

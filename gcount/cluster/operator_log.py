@@ -3,8 +3,9 @@
 import structlog
 
 from gcount.cluster.config import entries_of_one_node
+from gcount.cluster.context import Context
 from gcount.cluster.links.peers import Peers
-from gcount.cluster.local import Local
+from gcount.cluster.members import Members
 from gcount.core.state.membership import Membership
 from gcount.core.state.replica import Replica
 
@@ -35,22 +36,23 @@ def report_start(replica: Replica, log: int, checkpoint: int, seconds: float, *,
         logger.info("new incarnation", reason="the data directory was empty", incarnation=incarnation)
 
 
-async def report_config(local: Local, peers: Peers) -> None:
+async def report_config(context: Context, members: Members, peers: Peers) -> None:
     """Say which config comes into force, and what is wrong with its entries; for ever."""
-    known = local.replica.membership
+    replica = context.replica
+    known = replica.membership
     stranger_to = Membership()
     shared: list[list[str]] = []
     while True:
-        current = local.replica.membership
+        current = replica.membership
         if current != known:
             known = current
             logger.info("config changed", version=current.version, actors=", ".join(current.actors))
-        if current.actors and current != stranger_to and not peers.any_untried and local.members.is_outside:
+        if current.actors and current != stranger_to and not peers.any_untried and members.is_outside:
             stranger_to = current
             logger.warning("not in the config", actors=", ".join(current.actors))
-        before, shared = shared, entries_of_one_node(local, peers)
+        before, shared = shared, entries_of_one_node(replica.membership, peers)
         for entries in shared:
             if entries not in before:
                 effect = "consistent reads fail until each entry leads to a node of its own"
                 logger.warning("entries of the config lead to one node", entries=", ".join(entries), effect=effect)
-        await local.wait_news()
+        await context.news.wait()

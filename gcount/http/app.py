@@ -135,7 +135,7 @@ class _Plainly:
 
 def _is_own_name(node: Node, name: str) -> bool:
     """Whether it is a name by which an operator called this node, or a member, so that it leads to one."""
-    members = node.local.replica.membership.actors if node.recovered else ()
+    members = node.replica.membership.actors if node.recovered else ()
     return name in [node.settings.host.lower(), *(split_address(address)[0] for address in members)]
 
 

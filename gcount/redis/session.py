@@ -281,7 +281,7 @@ class Session(Turn):
             return [refusal if amount else node.value(name) for name, amount in amounts]
         except Recovering as refusal:
             return [refusal] * len(amounts)
-        replica = node.local.replica
+        replica = node.replica
         self.acknowledged[replica.identity.incarnation] = replica.version
         for incarnation in replica.identity.retired[-1:]:  # should a new one have come with the next batch already
             self.acknowledged[incarnation] = replica.counters.version(incarnation)
@@ -321,7 +321,7 @@ class Session(Turn):
         if isinstance(values, DiskFull):
             answers = resp.error(refusal_text(values)) * times
         else:
-            replica = self.node.local.replica
+            replica = self.node.replica
             self.acknowledged[replica.identity.incarnation] = replica.version
             answers = resp.integers(values, max(values), self.version)
         self.redis.commands["INCR", isinstance(values, DiskFull)] += times

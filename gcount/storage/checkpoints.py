@@ -18,6 +18,7 @@ knows whether the rename of 3 is durable.
 
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 
@@ -45,6 +46,19 @@ def checkpoint_name(sequence: int) -> str:
     return f"{sequence:08d}{SUFFIX}"
 
 
+@dataclass(frozen=True)
+class CheckpointStatistics:
+    """The newest checkpoint.
+
+    Args:
+        size: in bytes; 0 when there is none.
+        made: when this start made it, in seconds as trio's clock counts them; None when it did not.
+    """
+
+    size: int
+    made: float | None
+
+
 class Checkpoints:
     """The checkpoints of one data directory.
 
@@ -70,6 +84,10 @@ class Checkpoints:
         self._options = options
         self._refused = False
         self._measured = 0  # what the last one that found no room would have taken, in bytes
+
+    def statistics(self) -> CheckpointStatistics:
+        """What there is now."""
+        return CheckpointStatistics(self.size, self.made)
 
     async def load(self, replica: Replica) -> Base:
         """Bring a blank replica to where the newest checkpoint is.

@@ -88,16 +88,14 @@ class Committer:
         replica: where it is staged and becomes visible.
         log: where it is made durable.
         metrics: what is counted.
-        committed: called, without an await in between, after each commit.
     """
 
-    def __init__(self, replica: Replica, log: Log, metrics: Metrics, committed: Callable[[Batch], None]) -> None:
+    def __init__(self, replica: Replica, log: Log, metrics: Metrics) -> None:
         self.full: str | None = None  # why a batch could not be written; None when all could for PROBE_AFTER
         self._failed_at = -inf
         self._replica = replica
         self._log = log
         self._metrics = metrics
-        self._committed = committed
         self._next = Commit()
         self._flying: Commit | None = None
         self._wake = trio.Event()
@@ -223,8 +221,11 @@ class Committer:
         """The newest batch that is on its way to the disk, which sets out at once; None when all is durable."""
         return self._soon() if self._replica.anything_staged else self._flying
 
-    async def run(self) -> None:
+    async def run(self, committed: Callable[[Batch], None]) -> None:
         """Commit group after group, for ever.
+
+        Args:
+            committed: called, without an await in between, after each commit.
 
         Raises:
             DiskFailed: the process has to end; whoever still waits is not answered.
@@ -238,24 +239,24 @@ class Committer:
                 await self._log.look()
                 continue
             self._wake, self._due = trio.Event(), inf
-            await self._commit_all()
+            await self._commit_all(committed)
 
     def _soon(self) -> Commit:
         self._wake.set()
         return self._next
 
-    async def _commit_all(self) -> None:
+    async def _commit_all(self, committed: Callable[[Batch], None]) -> None:
         commit, self._next, amounts = self._next, Commit(), self._replica.amounts
         self._flying = commit
         failure: DiskFull | None = None
         if self._replica.anything_staged or self.full:
-            failure = await self._commit_batch()
+            failure = await self._commit_batch(committed)
         # No await from here on: what the sync made durable becomes visible before anybody else runs.
         self._flying = None
         self._metrics.increments.inc(0 if failure else commit.increments)
         commit.resolve(failure, {} if failure else self._values_before(amounts))
 
-    async def _commit_batch(self) -> DiskFull | None:
+    async def _commit_batch(self, committed: Callable[[Batch], None]) -> DiskFull | None:
         batch = self._replica.seal()
         started = trio.current_time()
         try:
@@ -268,7 +269,7 @@ class Committer:
         self._replica.commit()
         self._metrics.committed(batch, size, trio.current_time() - started)
         self._report_full(None)
-        self._committed(batch)
+        committed(batch)
         return None
 
     def _report_full(self, reason: str | None) -> None:

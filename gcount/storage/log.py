@@ -18,6 +18,7 @@ What a checkpoint covers (see `checkpoints.py`) need not be there: then the log 
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 import msgspec
@@ -63,6 +64,21 @@ class Base(msgspec.Struct, frozen=True):
     sequence: int = 1
     first_batch: int = 1
     next_batch: int = 1
+
+
+@dataclass(frozen=True)
+class LogStatistics:
+    """A log at one instant.
+
+    Args:
+        size: of all segments, in bytes.
+        segments: how many there are.
+        free_bytes: how much room the disk has left.
+    """
+
+    size: int
+    segments: int
+    free_bytes: int
 
 
 class Log:
@@ -111,9 +127,9 @@ class Log:
         """The segments before one were removed."""
         self._closed = {number: size for number, size in self._closed.items() if number >= sequence}
 
-    def free_bytes(self) -> int:
-        """How much room the disk has left."""
-        return self._disk.free_bytes()
+    def statistics(self) -> LogStatistics:
+        """What it takes on the disk now."""
+        return LogStatistics(self.size, self.segments, self._disk.free_bytes())
 
     async def recover(self, apply: Callable[[Batch], None], base: Base | None = None) -> Header | None:
         """Read all batches, in order, and make the live segment durable anew.

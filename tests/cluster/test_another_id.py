@@ -13,10 +13,10 @@ from tests.fakes.cluster import Host, address_of, open_cluster
 
 async def takes_another_id(host: Host) -> None:
     """As when two processes have one id."""
-    guard, before = host.node.local.guard, host.node.local.replica.identity.node
-    guard._shares_node = True
-    guard.begin_mint()
-    await host.cluster.eventually(lambda: host.node.local.replica.identity.node != before)
+    minting, before = host.node.parts.minting, host.node.replica.identity.node
+    minting._shares_node = True
+    minting.begin()
+    await host.cluster.eventually(lambda: host.node.replica.identity.node != before)
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -71,7 +71,7 @@ async def test_it_holds_an_increment_once(autojump_clock: MockClock) -> None:
         cluster.network.names.lead(third, two.address)
         await one.node.configure({"actors": [*cluster.addresses, third]})
         await one.node.increment("x", 1)
-        known = one.node.local.replica.counters.digest()
+        known = one.node.replica.counters.digest()
         await cluster.eventually(lambda: sum(peer.has(known) for peer in one.node.peers) == 2, 5)
         cluster.network.names.lead(third, address_of(9), breaks=True)
         await takes_another_id(two)

@@ -113,10 +113,10 @@ async def test_constant_readers_hold_an_increment_for_250_ms_at_most(autojump_cl
 
 async def test_a_hold_ends_though_its_coordinator_died(autojump_clock: MockClock) -> None:
     async with open_cluster(3) as cluster:
-        cluster[1].node.local.holds.ask("x", "somebody", trio.current_time())
+        cluster[1].node.parts.gate.holds.ask("x", "somebody", trio.current_time())
         other = next(peer for peer in cluster[1].node.peers if peer.address == cluster[2].address)
         other.post(messages.ReadCells(10**6, "x", True))
-        holds = cluster[2].node.local.holds
+        holds = cluster[2].node.parts.gate.holds
         await cluster.eventually(lambda: holds.until("x", trio.current_time()) is not None)
         cluster.network.isolate(cluster[1].address)
         await cluster[1].kill()
@@ -134,7 +134,7 @@ async def test_a_release_lets_increments_go_at_once(autojump_clock: MockClock) -
         other.post(messages.ReadCells(10**6, "x", True))
         other.post(messages.Release("x"))
         await cluster.eventually(lambda: messages.Release("x") in arrived)
-        assert cluster[2].node.local.holds, "there was a hold"
+        assert cluster[2].node.parts.gate.holds, "there was a hold"
         started = trio.current_time()
         await cluster[2].node.increment("x", 1)
         assert trio.current_time() - started < 0.02

@@ -70,7 +70,7 @@ async def test_the_original_and_its_copy_both_begin_new_incarnations_once(autoju
 
 async def ids_apart(cluster: SimCluster, *hosts: Host) -> None:
     """Return when each node has an id of its own, and all are linked."""
-    nodes = {host.node.local.replica.identity.node for host in hosts}
+    nodes = {host.node.replica.identity.node for host in hosts}
     assert len(nodes) == 1
     await cluster.configure(*cluster.hosts)
     await cluster.eventually(lambda: all(len(set(host.node.peers.nodes().values())) == 4 for host in cluster.hosts), 5)
@@ -87,7 +87,7 @@ async def test_two_of_one_id_that_began_an_incarnation_each_a_moment_ago_are_tol
             cluster.network.cut(copy.address, host.address)
         await copy.start()
         for host, amount in (copy, 1), (original, 2):
-            host.node.local.guard.heard(cluster[2].address, b"two".ljust(16), 2**62)
+            host.node.parts.guard.heard(cluster[2].address, b"two".ljust(16), 2**62)
             await host.node.increment("x", amount)
         before = [retired(host) for host in (copy, original)]
         cluster.network.heal()

@@ -88,13 +88,11 @@ async def test_a_slow_peer_that_never_acknowledges_costs_one_push(autojump_clock
         for number in range(2000):
             await cluster[1].node.increment(f"n{number % 50}", 1)
         assert impostor.pushed_by.count(cluster[1].address) == 1
-        assert peer._talk
-        assert peer._talk.unsent == 0
+        assert peer._channel
+        assert peer._channel.unsent == 0
         assert peer.pusher
         assert peer.pusher._transfer
         assert peer.pusher._transfer._last
         assert len(peer.pusher._transfer.promised) == 1
         assert peer.pusher.peer == {}
-        assert peer.lag(cluster[1].node.local.replica.counters) == sum(
-            cluster[1].node.local.replica.counters.digest().values()
-        )
+        assert peer.lag(cluster[1].node.replica.counters) == sum(cluster[1].node.replica.counters.digest().values())

@@ -73,7 +73,7 @@ async def test_nothing_is_kept_of_removed_members(autojump_clock: MockClock) -> 
         assert len(links(host)) >= 200
         await alone_again(cluster, host)
         assert links(host) == []
-        assert not host.node.local.members.met
+        assert not host.node.parts.members.hellos
         for address in addresses(0, 400):
             cluster.network.close(address)
         await trio.sleep(1)  # for the impostor's ends of the links
@@ -88,7 +88,7 @@ async def test_nothing_is_kept_of_removed_entries_that_were_the_node_itself(auto
         for address in addresses(0, 50):
             cluster.network.listen(address, host.node, cluster.nursery)
         await host.node.configure({"actors": [host.address, *addresses(0, 50)]})
-        await cluster.eventually(lambda: len(host.node.local.members.here) == 51)
+        await cluster.eventually(lambda: len(host.node.parts.members.here) == 51)
         await alone_again(cluster, host)
-        assert host.node.local.members.here == [host.address]
+        assert host.node.parts.members.here == [host.address]
         assert links(host) == []

@@ -46,7 +46,7 @@ class Direct(Link):
 
 
 def known(host: Host) -> int:
-    return host.node.local.replica.counters.version(HELLO.incarnation)
+    return host.node.replica.counters.version(HELLO.incarnation)
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -78,7 +78,7 @@ async def test_what_a_member_relays_until_the_callers_config_removes_it_is_settl
     async with open_cluster(1) as cluster, call(cluster, cluster[1]) as relay, call(cluster, cluster[1], 8) as caller:
         await joined_by_impostor(cluster)
         await relay.ask(HELLO)
-        known_here = cluster[1].node.local.replica.membership
+        known_here = cluster[1].node.replica.membership
         without = Membership().post(cluster.addresses, known_here.version + 1)
         life = b"c" * 16
         cluster[1].disk.latency = (0.1, 0.1)
@@ -88,7 +88,7 @@ async def test_what_a_member_relays_until_the_callers_config_removes_it_is_settl
         answer = await caller.receive()
         assert isinstance(answer, messages.Hello)
         await trio.sleep(SETTLED)
-        counters = cluster[1].node.local.replica.counters
+        counters = cluster[1].node.replica.counters
         assert answer.digest.get(life, 0) == counters.version(life) == 7
 
 

@@ -107,9 +107,9 @@ class Attack:
     async def prepare(self) -> None:
         """Both nodes have counted, and the victim has done so in two lives."""
         await self.count()
-        self.victim.node.local.guard.standing.doubt("a test wants a retired incarnation")
+        self.victim.node.parts.guard.claim.doubt("a test wants a retired incarnation")
         await self.count()
-        assert self.victim.node.local.replica.identity.retired
+        assert self.victim.node.replica.identity.retired
         await self.cluster.eventually(lambda: self.cluster.linked(self.victim) and self.cluster.linked(self.honest))
         await self.cluster.converged(self.counter, 4)
 
@@ -142,7 +142,7 @@ class Attack:
         return part
 
     def _id(self, role: str) -> bytes:
-        victim, honest = (host.node.local.replica.identity for host in (self.victim, self.honest))
+        victim, honest = (host.node.replica.identity for host in (self.victim, self.honest))
         ids = [victim.incarnation, victim.retired[0], honest.incarnation, HELLO.incarnation, b"mine before 1234"]
         return ids[TRUE_IDS.index(role)]
 
@@ -162,7 +162,7 @@ class Attack:
             nursery.cancel_scope.cancel()
 
     def own(self, host: Host) -> int:
-        replica = host.node.local.replica
+        replica = host.node.replica
         return sum(n for who, n in replica.counters.cells(self.counter).items() if replica.identity.owns(who))
 
     async def check_own(self) -> None:
@@ -176,21 +176,21 @@ class Attack:
         """And nobody's are known better than by their owner, and both nodes come to know the same."""
         await self.check_own()
         for host in self.cluster.hosts:
-            replica = host.node.local.replica
+            replica = host.node.replica
             assert len(replica.counters.digest()) <= MAX_INCARNATIONS
             for other in self.cluster.hosts:
                 for name in COUNTERS:
-                    known, true = (h.node.local.replica.counters.cells(name) for h in (host, other))
-                    owns = other.node.local.replica.identity.owns
+                    known, true = (h.node.replica.counters.cells(name) for h in (host, other))
+                    owns = other.node.replica.identity.owns
                     assert all(n <= true.get(who, 0) for who, n in known.items() if owns(who))
-        replica = self.victim.node.local.replica
-        await self.cluster.eventually(lambda: self.honest.node.local.replica.counters == replica.counters, 12)
+        replica = self.victim.node.replica
+        await self.cluster.eventually(lambda: self.honest.node.replica.counters == replica.counters, 12)
         await all_equal(self.cluster)
 
 
 async def _can_start_again(host: Host) -> bool:
     again = await replayed(host.disk)
-    replica = host.node.local.replica
+    replica = host.node.replica
     return (again.counters, again.identity) == (replica.counters, replica.identity)
 
 
@@ -218,20 +218,20 @@ def test_a_stranger_adds_nothing_but_its_own_incarnations(
             with structlog.testing.capture_logs() as logs:
                 await attack.call(said, session)
             await attack.check_all()
-            minted = attack.victim.node.local.replica.identity.incarnation not in honest
+            minted = attack.victim.node.replica.identity.incarnation not in honest
             assert minted or not [line for line in logs if line["event"] == "link down"]
             for host in cluster.hosts:
                 honest |= _lives(host)
-                assert host.node.local.replica.counters.digest().keys() <= honest | allowed
+                assert host.node.replica.counters.digest().keys() <= honest | allowed
                 for name in COUNTERS:
-                    total = sum(host.node.local.replica.counters.cells(name).values())
+                    total = sum(host.node.replica.counters.cells(name).values())
                     assert await host.node.consistent_value(name) == total
 
     run_simulated(run)
 
 
 def _lives(host: Host) -> set[bytes]:
-    identity = host.node.local.replica.identity
+    identity = host.node.replica.identity
     return {identity.incarnation, *identity.retired}
 
 
@@ -276,6 +276,6 @@ def test_a_strangers_memberships_leave_the_nodes_able_to_count(new: list[Any]) -
             for version, actors in new:
                 best = best.merge(Membership(version, tuple(actors)))
             for host in cluster.hosts:
-                assert host.node.local.replica.membership == best
+                assert host.node.replica.membership == best
 
     run_simulated(run)

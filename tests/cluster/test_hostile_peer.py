@@ -17,8 +17,8 @@ import structlog
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from gcount.cluster.identity_guard import CLAIM_PAUSE
-from gcount.cluster.links import acceptor
+from gcount.cluster.links import accepted_link
+from gcount.cluster.minting import CLAIM_PAUSE
 from gcount.core.limits import MAX_INCARNATIONS, MAX_MEMBERS, MAX_VERSION
 from gcount.core.options import DEFAULTS, Options
 from gcount.core.protocol import messages
@@ -42,17 +42,17 @@ def made_up(count: int) -> list[bytes]:
 
 def own(host: Host, name: str = "x") -> int:
     """What a node's own incarnations have added to a counter, as it says itself."""
-    replica = host.node.local.replica
+    replica = host.node.replica
     return sum(n for who, n in replica.counters.cells(name).items() if replica.identity.owns(who))
 
 
 def incarnation(host: Host) -> bytes:
-    return host.node.local.replica.identity.incarnation
+    return host.node.replica.identity.incarnation
 
 
 def bytes_of_cells(host: Host) -> int:
     """What the cells of all incarnations take in memory; not what comes with each incarnation, however few it has."""
-    columns = host.node.local.replica.counters._columns.values()
+    columns = host.node.replica.counters._columns.values()
     return sum(getsizeof(words) for column in columns for words in (column.cells, column.stamps, column.indexes))
 
 
@@ -76,16 +76,16 @@ async def unharmed(cluster: SimCluster) -> AsyncIterator[None]:
 
 async def agreed(cluster: SimCluster) -> None:
     """All nodes come to hold the same, their logs too, and consistent reads answer just that."""
-    first = cluster[1].node.local.replica
-    await cluster.eventually(lambda: all(h.node.local.replica.counters == first.counters for h in cluster.hosts), 10)
+    first = cluster[1].node.replica
+    await cluster.eventually(lambda: all(h.node.replica.counters == first.counters for h in cluster.hosts), 10)
     await all_equal(cluster)
     for host in cluster.hosts:
         assert await host.node.consistent_value("x") == first.counters.total("x")
 
 
-def the_link(cluster: SimCluster) -> acceptor._Accepted:
+def the_link(cluster: SimCluster) -> accepted_link.AcceptedLink:
     """The first node's end of the caller's link."""
-    (link,) = (link for link in cluster[1].node._acceptor._links if link.hello.node == HELLO.node)
+    (link,) = (link for link in cluster[1].node.parts.acceptor._links if link.hello.node == HELLO.node)
     return link
 
 
@@ -109,13 +109,13 @@ async def test_thousands_of_made_up_incarnations_leave_room_for_members(autojump
                 for number in range(0, len(part), 1024):
                     deltas = [Delta(who, 0, HUGE, {"spam": 1}) for who in part[number : number + 1024]]
                     await push(caller, deltas, number // 1024 + 1)
-        one, two = (host.node.local.replica.counters for host in cluster.hosts)
+        one, two = (host.node.replica.counters for host in cluster.hosts)
         await cluster.eventually(lambda: two.digest() == one.digest(), 5 * DEFAULTS.relay_after)
         assert len(two.digest()) == MAX_INCARNATIONS / 2
         for _ in range(2):
             for host in cluster.hosts:
                 await host.node.increment("x", 1)
-                assert len(host.node.local.replica.counters.digest()) < MAX_INCARNATIONS
+                assert len(host.node.replica.counters.digest()) < MAX_INCARNATIONS
                 assert bytes_of_cells(host) < 500 * MAX_INCARNATIONS + 50_000
         await cluster.converged("x", 4)
         for host in cluster.hosts:
@@ -143,7 +143,7 @@ async def test_a_push_of_more_deltas_than_there_can_be_incarnations_ends_its_lin
         deltas = [Delta(MINE, 0, version, {"y": version}) for version in range(1, MAX_INCARNATIONS + 2)]
         await caller.send(messages.Push(1, True, deltas))
         assert await caller.ends() < 0.1
-        assert MINE not in cluster[1].node.local.replica.counters.digest()
+        assert MINE not in cluster[1].node.replica.counters.digest()
 
 
 async def test_many_incarnations_in_one_push_pass_the_limit_of_counters_no_further_than_one(
@@ -153,7 +153,7 @@ async def test_many_incarnations_in_one_push_pass_the_limit_of_counters_no_furth
         await caller.ask(hello(retired=made_up(9)))
         deltas = [Delta(who, 0, 1, {f"{who.decode()}-{n}": 1 for n in range(150)}) for who in made_up(9)]
         await push(caller, deltas)
-        assert len(cluster[1].node.local.replica.counters) <= cluster[1].max_counters
+        assert len(cluster[1].node.replica.counters) <= cluster[1].max_counters
 
 
 @pytest.mark.parametrize("member", [False, True])
@@ -173,7 +173,7 @@ async def test_a_push_that_never_ends_ends_its_link(autojump_clock: MockClock, m
                     break
                 most = max(most, link.aside)
             assert number < 999
-            assert 1400 < most <= (cluster[1].node.local.replica.max_aside_cells if member else 1500)
+            assert 1400 < most <= (cluster[1].node.replica.max_aside_cells if member else 1500)
 
 
 # A stranger's questions and its names
@@ -183,7 +183,7 @@ async def test_a_strangers_holds_are_no_holds(autojump_clock: MockClock) -> None
     async with open_cluster(2) as cluster, unharmed(cluster), call(cluster, cluster[1]) as caller:
         await caller.ask(HELLO)
         await caller.ask(messages.ReadCells(1, "x", True))
-        assert cluster[1].node.local.holds.until("x", trio.current_time()) is None
+        assert cluster[1].node.parts.gate.holds.until("x", trio.current_time()) is None
 
 
 async def test_questions_without_end_whose_answers_nobody_reads_end_the_link(autojump_clock: MockClock) -> None:
@@ -197,8 +197,8 @@ async def test_questions_without_end_whose_answers_nobody_reads_end_the_link(aut
             )
             if number % 50 == 0:
                 await trio.sleep(cluster.network.delay[1])  # no more than so many on their way
-            most = max(most, link._talk.unsent)
-            if link not in cluster[1].node._acceptor._links:
+            most = max(most, link._channel.unsent)
+            if link not in cluster[1].node.parts.acceptor._links:
                 break
         assert number < 19_000
         assert 100_000 < most <= DEFAULTS.max_unsent_answers + 10_000
@@ -209,7 +209,7 @@ async def test_many_boots_under_one_node_id_leave_one_link(autojump_clock: MockC
         for number in range(200):
             link = await nursery.start(_linked, cluster, hello(boot=number.to_bytes(16, "big")))
         await link.ask(messages.Heartbeat())
-        known = [link for link in cluster[1].node._acceptor._links if link.hello.node == HELLO.node]
+        known = [link for link in cluster[1].node.parts.acceptor._links if link.hello.node == HELLO.node]
         assert len(known) == 1
         nursery.cancel_scope.cancel()
 
@@ -224,18 +224,16 @@ async def _linked(cluster: SimCluster, said: messages.Hello, task_status: trio.T
 async def test_a_caller_that_claims_to_be_the_node_makes_it_mint_once_a_minute(autojump_clock: MockClock) -> None:
     async with open_cluster(1) as cluster:
         for number in range(CALLS):
-            local, mine = cluster[1].node.local, incarnation(cluster[1])
-            before, node = len(local.replica.identity.retired), local.replica.identity.node
+            replica, mine = cluster[1].node.replica, incarnation(cluster[1])
+            before, node = len(replica.identity.retired), replica.identity.node
             async with call(cluster, cluster[1]) as caller:
                 boot = number.to_bytes(16, "big")
-                await caller.ask(
-                    hello(node=local.replica.identity.node, boot=boot, incarnation=incarnation(cluster[1]))
-                )
+                await caller.ask(hello(node=replica.identity.node, boot=boot, incarnation=incarnation(cluster[1])))
                 await caller.send(messages.Heartbeat(), messages.Push(1, True, [Delta(mine, 0, HUGE, {"x": 9})]))
                 await cluster[1].node.increment("x", 1)
                 await trio.sleep(STAY)
-            assert len(local.replica.identity.retired) - before == (number == 0)
-            assert (local.replica.identity.node != node) == (number == 0)
+            assert len(replica.identity.retired) - before == (number == 0)
+            assert (replica.identity.node != node) == (number == 0)
         assert own(cluster[1]) == cluster[1].node.value("x") == CALLS
 
 
@@ -254,7 +252,7 @@ async def test_a_caller_with_a_members_name_does_not_make_that_member_mint_again
                 await caller.ask(messages.Heartbeat())
                 await trio.sleep(STAY)
             await two.node.increment("x", 1)
-        assert len(two.node.local.replica.identity.retired) <= 1
+        assert len(two.node.replica.identity.retired) <= 1
         assert own(two) == two.node.value("x") == CALLS
         await cluster.converged("x", CALLS)
 
@@ -277,8 +275,8 @@ async def test_what_a_stranger_leaves_unfinished_is_nothing_that_a_member_tells_
         await one.node.increment("x", 1)
         await one.restart()
         await one.node.increment("x", 1)
-        assert one.node.local.guard.forks == {}
-        assert one.node.local.replica.identity.retired == ()
+        assert one.node.parts.forks.shown == {}
+        assert one.node.replica.identity.retired == ()
         assert isinstance(await caller.ask(messages.Heartbeat()), messages.HeartbeatAck)  # it was there all the time
 
 

@@ -21,11 +21,11 @@ DIALLED = 0.1  # seconds after which a dial is on its way, and not yet given up
 
 
 def incarnation(host: Host) -> bytes:
-    return host.node.local.replica.identity.incarnation
+    return host.node.replica.identity.incarnation
 
 
 def retired(host: Host) -> tuple[bytes, ...]:
-    return host.node.local.replica.identity.retired
+    return host.node.replica.identity.retired
 
 
 async def older_copy(cluster: SimCluster, *, spread: bool = True) -> bytes:
@@ -59,7 +59,7 @@ async def keeps_its_incarnation(host: Host) -> float:
 async def test_a_restart_with_all_peers_up_keeps_the_incarnation(autojump_clock: MockClock, seed: int) -> None:
     async with open_cluster(3, seed=seed) as cluster:
         assert await keeps_its_incarnation(cluster[1]) < 0.2
-        assert cluster[1].node.local.replica.version == 2
+        assert cluster[1].node.replica.version == 2
         await cluster.converged("x", 3)
 
 
@@ -241,7 +241,7 @@ async def test_both_of_two_processes_with_one_directory_mint_and_say_so(autojump
     async with open_cluster(3, seed=seed) as cluster:
         await cluster[1].node.increment("x", 1)
         await cluster.converged("x", 1)
-        before, node = incarnation(cluster[1]), cluster[1].node.local.replica.identity.node
+        before, node = incarnation(cluster[1]), cluster[1].node.replica.identity.node
         twin = cluster.add()
         twin.put_disk(cluster[1].copy_disk())
         twins = cluster[1], twin
@@ -257,8 +257,8 @@ async def test_both_of_two_processes_with_one_directory_mint_and_say_so(autojump
         assert len(reasons) >= 2  # the copy may first notice that others know more than it holds
         assert any("copy" in reason for reason in reasons)
         assert len({before, *map(incarnation, twins)}) == 3
-        assert cluster[1].node.local.replica.identity.node != node or twin.node.local.replica.identity.node != node
-        assert cluster[1].node.local.replica.identity.node != twin.node.local.replica.identity.node
+        assert cluster[1].node.replica.identity.node != node or twin.node.replica.identity.node != node
+        assert cluster[1].node.replica.identity.node != twin.node.replica.identity.node
         for host in cluster.hosts[:3]:
             assert host.node.value("x") == 51  # the copy, which no config names, brings nothing
         await cluster.configure()
@@ -346,7 +346,7 @@ async def test_a_confirmation_counts_only_once_the_config_that_came_with_it_is_o
         one = cluster[1]
         impostor = await joined_by_impostor(cluster)
         await one.node.increment("x", 1)
-        before, known = incarnation(one), one.node.local.replica.membership
+        before, known = incarnation(one), one.node.replica.membership
         more = Membership().post([*known.actors, address_of(8)], known.version + 1)
         impostor.hello = hello(membership=more)
         await one.restart()
@@ -364,11 +364,11 @@ async def test_what_waits_for_the_disk_when_a_member_claims_more_counts_under_th
     async with open_cluster(2) as cluster, trio.open_nursery() as nursery:
         one, two = cluster.hosts
         await one.node.increment("x", 1)
-        before, guard = incarnation(one), one.node.local.guard
+        before, guard = incarnation(one), one.node.parts.guard
         one.disk.latency = (0.1, 0.1)
         for amount in (2, 4):  # the first one is on its way to the disk when the second one comes
             nursery.start_soon(one.node.increment, "x", amount)
             await trio.sleep(0.02)
         guard.heard(two.address, b"two".ljust(16), 2**62)
-        await guard.mint_if_due()
-        assert one.node.local.replica.cells("x") == {before: 3, incarnation(one): 4}
+        await one.node.parts.minting.mint_if_due()
+        assert one.node.replica.cells("x") == {before: 3, incarnation(one): 4}

@@ -5,7 +5,7 @@ import structlog
 import trio
 from trio.testing import MockClock
 
-from gcount.cluster.identity_guard import CLAIM_PAUSE
+from gcount.cluster.minting import CLAIM_PAUSE
 from gcount.core.options import Options
 from gcount.errors import IncarnationLimitReached
 from gcount.node.status import status
@@ -22,7 +22,7 @@ async def crash_loop(cluster: SimCluster) -> int:
     await cluster[2].kill()
     for _ in range(LIMIT + 2):
         await cluster[1].restart()
-        if not cluster[1].node.local.replica.may_be_reborn:
+        if not cluster[1].node.replica.may_be_reborn:
             with pytest.raises(IncarnationLimitReached, match=f"not confirmed by {cluster[2].address}"):
                 await cluster[1].node.increment("x", 1)
             continue
@@ -66,11 +66,11 @@ async def test_at_the_limit_a_claim_keeps_a_node_from_counting_until_the_claiman
     """A member may lie, as anybody can post a config; a true claim of a node outside of it nothing is promised of."""
     async with open_cluster(3, options=FEW) as cluster:
         one = cluster[1]
-        while one.node.local.replica.may_be_reborn:
-            one.node.local.guard.heard(cluster[3].address, b"three".ljust(16), 2**62)
+        while one.node.replica.may_be_reborn:
+            one.node.parts.guard.heard(cluster[3].address, b"three".ljust(16), 2**62)
             await one.node.increment("x", 1)
             await trio.sleep(CLAIM_PAUSE)
-        one.node.local.guard.heard(cluster[3].address, b"three".ljust(16), 2**62)
+        one.node.parts.guard.heard(cluster[3].address, b"three".ljust(16), 2**62)
         with pytest.raises(IncarnationLimitReached, match=f"{cluster[3].address} knows {2**62} commits"):
             await one.node.increment("x", 1)
         await one.node.configure({"actors": [one.address, cluster[2].address]})
@@ -82,12 +82,12 @@ async def test_what_members_claim_makes_a_node_mint_once_a_minute_at_most(autoju
         one, two = cluster.hosts
         first = incarnation(one)
         for _ in range(20):
-            one.node.local.guard.heard(two.address, b"two".ljust(16), 2**62)
+            one.node.parts.guard.heard(two.address, b"two".ljust(16), 2**62)
             await one.node.increment("x", 1)
             await trio.sleep(1)
         assert retired(one) == (first,)
         await trio.sleep(CLAIM_PAUSE)
-        one.node.local.guard.heard(two.address, b"two".ljust(16), 2**62)
+        one.node.parts.guard.heard(two.address, b"two".ljust(16), 2**62)
         await one.node.increment("x", 1)
         assert len(retired(one)) == 2
 

@@ -25,7 +25,7 @@ from tests.simulation.campaign.caller import HELLO, Caller, call, hello
 
 
 def known(host: Host, incarnation: bytes) -> int:
-    return host.node.local.replica.counters.version(incarnation)
+    return host.node.replica.counters.version(incarnation)
 
 
 async def test_a_stranger_is_not_urgent(autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,7 +127,7 @@ async def test_a_stranger_pushes_nothing_but_its_own_incarnations(autojump_clock
     async with open_cluster(2) as cluster, call(cluster, cluster[1]) as caller:
         await cluster[2].node.increment("x", 1)
         await cluster.converged("x", 1)
-        theirs = cluster[2].node.local.replica.identity.incarnation
+        theirs = cluster[2].node.replica.identity.incarnation
         mine, retired, unheard = HELLO.incarnation, b"r" * 16, b"u" * 16
         await caller.ask(hello(retired=[retired]))
         deltas = [Delta(who, 0, 9, {"x": 100}) for who in (mine, retired, unheard)]
@@ -140,8 +140,8 @@ async def test_a_stranger_pushes_nothing_but_its_own_incarnations(autojump_clock
 
 async def test_a_push_of_the_receivers_own_incarnation_is_never_taken(autojump_clock: MockClock) -> None:
     async with open_cluster(1) as cluster, call(cluster, cluster[1]) as caller:
-        own = cluster[1].node.local.replica.identity.incarnation
-        await caller.ask(hello(node=cluster[1].node.local.replica.identity.node, incarnation=own))
+        own = cluster[1].node.replica.identity.incarnation
+        await caller.ask(hello(node=cluster[1].node.replica.identity.node, incarnation=own))
         with suppress(LinkClosed):  # to the node this is a twin
             await caller.ask(wire.Push(1, True, [Delta(own, 0, 9, {"x": 100})]))
         await trio.sleep(1)
@@ -161,7 +161,7 @@ async def test_another_boot_cuts_the_former_ones_links(autojump_clock: MockClock
         assert isinstance(await former.ask(wire.Heartbeat()), wire.HeartbeatAck)
         answer = await newer.ask(hello(boot=b"2" * 16))
         assert isinstance(answer, wire.Hello)
-        assert not answer.twin
+        assert not answer.duplicate
         assert await former.ends() < 0.1
         assert await sibling.ends() < 0.1
         assert isinstance(await newer.ask(wire.Heartbeat()), wire.HeartbeatAck)

@@ -247,7 +247,7 @@ async def test_a_read_never_leaves_out_a_member_that_could_not_be_written_down(a
             await one.node.increment("x", 1)
         await post(two, *cluster.hosts)
         await cluster.eventually(lambda: agreed(two, three, four), 3)
-        await cluster.eventually(lambda: four.address in one.node.local.members.readable[-1], 3 * REFUSED_PAUSE)
+        await cluster.eventually(lambda: four.address in one.node.parts.members.readable[-1], 3 * REFUSED_PAUSE)
         cluster.network.isolate(four.address)
         await four.node.increment("x", 5)
         for _ in range(3):
@@ -266,7 +266,7 @@ async def test_a_config_that_came_while_the_disk_was_full_is_in_force_when_there
         await post(two, *cluster.hosts)
         await cluster.eventually(lambda: agreed(two, three), 3)
         await trio.sleep(REFUSED_PAUSE)
-        assert three.address not in one.node.local.replica.membership.actors
+        assert three.address not in one.node.replica.membership.actors
         one.disk.capacity = 10**9
         await cluster.eventually(lambda: agreed(*cluster.hosts), 3)
 
@@ -285,7 +285,7 @@ async def test_a_config_that_lost_at_a_removed_node_gives_way(autojump_clock: Mo
         await one.node.configure({"actors": [one.address, two.address]})
         cluster.network.heal()
         await cluster.eventually(lambda: agreed(one, two, three), 3)
-        assert "10.0.0.9:7777" in one.node.local.replica.membership.actors
+        assert "10.0.0.9:7777" in one.node.replica.membership.actors
 
 
 async def test_a_config_that_is_posted_later_wins_over_an_older_one_of_a_node_whose_clock_is_ahead(
@@ -298,7 +298,7 @@ async def test_a_config_that_is_posted_later_wins_over_an_older_one_of_a_node_wh
         await post(one, one, two, three)
         await cluster.eventually(lambda: agreed(one, two, three), 3)
         await trio.sleep(2)
-        assert len(three.node.local.replica.membership.actors) == 3
+        assert len(three.node.replica.membership.actors) == 3
 
 
 async def test_the_same_list_posted_again_wins_over_another_one_that_only_a_member_of_it_knows(
@@ -312,7 +312,7 @@ async def test_the_same_list_posted_again_wins_over_another_one_that_only_a_memb
         cluster.network.heal()
         await post(one, one, two, three)
         await cluster.eventually(lambda: agreed(one, two, three), 3)
-        assert len(three.node.local.replica.membership.actors) == 3
+        assert len(three.node.replica.membership.actors) == 3
 
 
 async def test_a_config_does_not_wait_long_for_members_that_are_down(autojump_clock: MockClock) -> None:

@@ -8,8 +8,8 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from gcount.cluster.links.dial_loops import SELF_CHECK
 from gcount.cluster.links.handshake import WAIT_TOLD_EVERY
-from gcount.cluster.links.peers import SELF_CHECK
 from gcount.cluster.links.transport import Link
 from gcount.cluster.members import SELF_VALID
 from gcount.core.protocol import messages
@@ -55,9 +55,9 @@ async def test_an_entry_is_given_up_as_soon_as_it_is_found_to_lead_elsewhere(aut
         one, two = cluster.hosts
         await two.kill()
         cluster.network.names.lead(two.address, one.address, breaks=True)
-        await cluster.eventually(lambda: two.address in one.node.local.members.here)
+        await cluster.eventually(lambda: two.address in one.node.parts.members.here)
         cluster.network.names.mend(two.address, breaks=True)
-        took = await cluster.eventually(lambda: two.address not in one.node.local.members.here)
+        took = await cluster.eventually(lambda: two.address not in one.node.parts.members.here)
         assert took < SELF_VALID - SELF_CHECK
 
 

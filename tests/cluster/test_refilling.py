@@ -55,7 +55,7 @@ def peer_of(one: Host, other: Host) -> Peer:
 
 
 def filled(host: Host) -> bool:
-    return len(host.node.local.replica.counters) == len(NAMES)
+    return len(host.node.replica.counters) == len(NAMES)
 
 
 async def break_links(cluster: SimCluster, one: Host, other: Host, every: float) -> int:
@@ -88,7 +88,7 @@ async def test_an_empty_node_is_filled_though_no_link_lives_long_enough_for_all(
         watch = Watch(cluster, one, two)
         cluster.network.heal()
         lost = await break_links(cluster, one, two, every=1.5)
-        await cluster.eventually(lambda: peer_of(one, two).lag(one.node.local.replica.counters) == 0)
+        await cluster.eventually(lambda: peer_of(one, two).lag(one.node.replica.counters) == 0)
         assert lost >= 3
         assert len({push.transfer for push in watch.parcels}) == 1
         assert len({tuple(delta.cells) for push in watch.parcels for delta in push.deltas}) > PARCELS
@@ -159,7 +159,7 @@ async def test_a_node_that_says_hello_under_a_new_identity_begins_anew(autojump_
             before = len({push.transfer for push in watch.parcels})
             cluster.network.heal()
             await cluster.eventually(lambda: len(watch.parcels) % PARCELS > PARCELS // 2, 20)
-            host.node._hang_up()
+            host.node.parts.hang_up()
             await trio.sleep(1.0)
             assert len({push.transfer for push in watch.parcels}) == max(1, before) + 1
             assert not filled(two)
@@ -174,7 +174,7 @@ async def test_a_node_that_gets_a_new_identity_while_there_is_no_link_begins_ane
         await half_way(cluster, watch)
         cluster.network.drop(one.address, two.address)
         await cluster.eventually(lambda: bool(peer_of(one, two).resumes))
-        one.node._hang_up()
+        one.node.parts.hang_up()
         assert not peer_of(one, two).resumes
         await cluster.eventually(lambda: filled(two), 20)
         await all_equal(cluster)
@@ -236,7 +236,7 @@ def parcel(number: int, *, push: int | None = None) -> messages.Push:
 
 
 def handover(cluster: SimCluster) -> Handover:
-    return cluster[1].node._acceptor._handover
+    return cluster[1].node.parts.acceptor._handover
 
 
 async def answer_to(caller: Caller, **changes: Any) -> messages.Hello:
@@ -246,7 +246,7 @@ async def answer_to(caller: Caller, **changes: Any) -> messages.Hello:
 
 
 def taken(cluster: SimCluster) -> dict[str, int]:
-    counters = cluster[1].node.local.replica.counters
+    counters = cluster[1].node.replica.counters
     return {name: n for name in WHOLE if (n := counters.cell(name, MINE))}
 
 
@@ -372,7 +372,7 @@ async def test_what_is_kept_goes_after_a_minute_though_nobody_is_linked_any_more
 
 async def test_what_is_kept_goes_with_the_identity_of_the_node_that_keeps_it(autojump_clock: MockClock) -> None:
     async with two_parcels_left() as cluster:
-        cluster[1].node._acceptor.hang_up()
+        cluster[1].node.parts.acceptor.hang_up()
         assert handover(cluster).seen({MINE}) == {}
 
 
@@ -416,8 +416,8 @@ async def test_members_whose_pushes_are_too_much_together_fill_a_node_one_after_
         cluster.network.delay = (0.02, 0.03)
         await empty.start()
         most, began = 0, trio.current_time()
-        while empty.node.local.replica.counters != members[0].node.local.replica.counters:
-            most = max(most, sum(link.aside for link in empty.node._acceptor._links))
+        while empty.node.replica.counters != members[0].node.replica.counters:
+            most = max(most, sum(link.aside for link in empty.node.parts.acceptor._links))
             assert trio.current_time() < began + 60
             await trio.sleep(0.01)
         assert 150 < most <= 200

@@ -30,7 +30,7 @@ FOR_GOOD = 15 * QUIET  # seconds after which a gap that is still open will not b
 
 
 def replica(host: Host) -> Replica:
-    return host.node.local.replica
+    return host.node.replica
 
 
 def cell(host: Host, incarnation: bytes, name: str = "x") -> int:
@@ -497,7 +497,7 @@ async def test_a_member_owes_what_it_keeps_aside_until_this_very_life_of_the_own
         mend(one.disk, 1)
         await one.start()
         await two.start()
-        told = one.node.local.hello()
+        told = one.node.parts.handshake.hello()
         assert two.node.peers.owes(told)
         cluster.network.heal(one.address, two.address)
         await cluster.eventually(lambda: replica(one).salvage.cell("c", life) == 1, REFILLED)
@@ -570,10 +570,10 @@ async def test_only_what_was_asked_while_all_were_linked_counts_as_an_answer(aut
         one = cluster[1].node
         peer = one.peers.get(cluster[2].address)
         assert peer is not None
-        watch = gap_closer._watch(one.local, one.peers)
+        watch = gap_closer._watch(one.replica, one.parts.members, one.peers)
         assert watch is not None
         sent = peer.beats
-        assert await gap_closer._nothing_changed(one.local, one.peers, watch)
+        assert await gap_closer._nothing_changed(one.parts.members, one.peers, watch)
         assert peer.beats > sent
         assert peer.beaten > sent
 

@@ -44,7 +44,7 @@ def linked_to_none(cluster: SimCluster, alone: Host) -> bool:
 
 
 def same(cluster: SimCluster) -> bool:
-    digests = [host.node.local.replica.counters.digest() for host in cluster.hosts]
+    digests = [host.node.replica.counters.digest() for host in cluster.hosts]
     return all(digest == digests[0] for digest in digests)
 
 
@@ -65,11 +65,11 @@ async def test_who_waits_for_others_disks_does_not_wait_for_company(
     async with open_cluster(2, options=Options(push_interval=60.0)) as cluster:
         node = cluster[1].node
         await node.increment("x", 1)
-        await node.peers.wait_held(node.local.replica.counters.digest(), 1)  # that push may have set out already
+        await node.peers.wait_held(node.replica.counters.digest(), 1)  # that push may have set out already
         for number in range(1, 20):
             await node.increment("x", 1)
             began = trio.current_time()
-            assert await node.peers.wait_held(node.local.replica.counters.digest(), 1) == 1
+            assert await node.peers.wait_held(node.replica.counters.digest(), 1) == 1
             assert cluster[2].node.value("x") == number + 1
             assert trio.current_time() - began < 1.0
 
@@ -80,7 +80,7 @@ async def test_who_waits_for_more_members_than_there_are_or_for_none_that_lacks_
     async with open_cluster(2) as cluster:
         node = cluster[1].node
         await node.increment("x", 1)
-        known = node.local.replica.counters.digest()
+        known = node.replica.counters.digest()
         await cluster.eventually(lambda: node.peers.holders(known) == 1)
         for versions, members in [({}, 1), (known, 1), (known, 99), ({b"?" * 16: 1}, 2)]:
             [pusher] = [peer.pusher for peer in node.peers if peer.pusher is not None]
@@ -96,11 +96,11 @@ async def test_who_waits_for_a_member_whose_address_has_become_this_nodes_own_go
     async with open_cluster(2) as cluster:
         one, two = cluster.hosts
         await one.node.increment("x", 1)
-        known = one.node.local.replica.counters.digest()
+        known = one.node.replica.counters.digest()
         await cluster.eventually(lambda: one.node.peers.holders(known) == 1)
         await two.kill()
         cluster.network.names.lead(two.address, one.address, breaks=True)
-        await cluster.eventually(lambda: two.address in one.node.local.members.here)
+        await cluster.eventually(lambda: two.address in one.node.parts.members.here)
         with trio.move_on_after(0.5) as waiting:
             await one.node.peers.wait_held(known, 1)
         assert waiting.cancelled_caught
@@ -113,7 +113,7 @@ async def test_two_entries_that_lead_to_one_node_have_an_increment_once(autojump
         cluster.network.names.lead(address_of(3), two.address)
         await one.node.configure({"actors": [*cluster.addresses, address_of(3)]})
         await one.node.increment("x", 1)
-        known = one.node.local.replica.counters.digest()
+        known = one.node.replica.counters.digest()
         await cluster.eventually(lambda: sum(peer.has(known) for peer in one.node.peers) == 2, 5)
         assert one.node.peers.holders(known) == 1
 
@@ -263,9 +263,9 @@ async def test_nobody_holds_more_of_a_node_than_its_disk(autojump_clock: MockClo
             for _ in range(300):
                 await trio.sleep(0.003)  # between two looks, of which many fall into each write to a disk
                 for host in cluster.hosts:
-                    own = host.node.local.replica
+                    own = host.node.replica
                     for other in cluster.hosts:
-                        known = other.node.local.replica.counters.version(own.identity.incarnation)
+                        known = other.node.replica.counters.version(own.identity.incarnation)
                         assert known <= own.version
             nursery.cancel_scope.cancel()
 

@@ -30,7 +30,7 @@ async def test_a_consistent_read_in_flight_is_refused_with_what_is_known(autojum
             await trio.sleep(5 * STALL)  # the rounds are stalled, which refuses no read
             assert not refused.is_set()
             told = trio.current_time()
-            cluster[1].node.stop()
+            cluster[1].node.stopping.set()
         assert trio.current_time() == told
         with pytest.raises(NodeStops):  # one that comes later, too
             await cluster[1].node.consistent_value("y", 60)
@@ -40,7 +40,7 @@ async def test_a_consistent_read_in_flight_is_refused_with_what_is_known(autojum
 async def test_a_read_that_needs_nobody_is_still_answered(autojump_clock: MockClock) -> None:
     async with open_cluster(1) as cluster:
         await cluster[1].node.increment("x", 5)
-        cluster[1].node.stop()
+        cluster[1].node.stopping.set()
         assert await cluster[1].node.consistent_value("x") == 5
 
 
@@ -57,7 +57,7 @@ async def test_a_read_of_an_empty_node_that_waits_to_be_known_is_refused(autojum
 
         nursery.start_soon(read)
         await wait_all_tasks_blocked()
-        cluster[1].node.stop()
+        cluster[1].node.stopping.set()
         nursery.cancel_scope.deadline = started + 1.0
     assert trio.current_time() == started
 
@@ -77,7 +77,7 @@ async def test_an_increment_that_waits_for_confirmations_is_finished(autojump_cl
             await trio.sleep(0.1 * CONFIRM_WITHIN)  # not yet time to mint without the other's word
             assert not counted.is_set()
             told = trio.current_time()
-            cluster[1].node.stop()
+            cluster[1].node.stopping.set()
         assert trio.current_time() - told < 0.1
         await cluster[1].restart()
         assert cluster[1].node.value("x") == 5
@@ -98,7 +98,7 @@ async def test_a_config_that_waits_to_find_itself_is_answered(autojump_clock: Mo
             nursery.start_soon(configure)
             await cluster.eventually(lambda: cluster[1].node.config()["version"] != 0)
             told = trio.current_time()
-            cluster[1].node.stop()
+            cluster[1].node.stopping.set()
         assert trio.current_time() == told
         assert len(answers) == 1
 
@@ -116,7 +116,7 @@ async def test_a_request_that_waits_for_the_end_of_the_start_is_refused(autojump
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(wait)
-            node.stop()
+            node.stopping.set()
         assert not node.recovered
 
 
@@ -127,7 +127,7 @@ async def test_a_node_that_was_told_while_it_started_keeps_nobody_waiting_either
         await host.stop()
         host.disk.restart()
         node = await host.begin()
-        node.stop()
+        node.stopping.set()
         await node.wait_ready()
         told = trio.current_time()
         with pytest.raises(NodeStops):

@@ -25,7 +25,7 @@ async def test_a_former_life_that_asked_before_its_node_started_again_makes_no_t
     async with open_cluster(2) as cluster, call(cluster, cluster[2]) as caller:
         await cluster[1].node.increment("x", 1)
         await cluster.converged("x", 1)
-        identity = cluster[1].node.local.replica.identity
+        identity = cluster[1].node.replica.identity
         await cluster[1].kill()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(cluster[1].start)
@@ -67,7 +67,7 @@ async def test_a_caller_with_an_identity_made_of_what_status_shows_raises_no_ala
             await one.node.increment("x", 1)
             await cluster.converged("x", 1)
             for boot in (b"y" * 16, b"z" * 16):
-                identity = one.node.local.replica.identity
+                identity = one.node.replica.identity
                 async with call(cluster, one) as caller:
                     await caller.ask(hello(node=identity.node, boot=boot, incarnation=identity.incarnation))
                     await caller.send(messages.Heartbeat())
@@ -94,7 +94,7 @@ async def test_a_caller_that_counts_under_a_nodes_incarnation_is_believed_if_it_
             await cluster.eventually(lambda: retired(one) == (life,))
         await trio.sleep(1)
         assert linked(one, impostor.address)
-        assert one.node.local.guard.forks == ({life: 1} if has_it else {})
+        assert one.node.parts.forks.shown == ({life: 1} if has_it else {})
 
 
 async def test_a_refused_copy_makes_no_two_histories(autojump_clock: MockClock) -> None:
@@ -102,7 +102,7 @@ async def test_a_refused_copy_makes_no_two_histories(autojump_clock: MockClock) 
         async with open_cluster(2) as cluster, call(cluster, cluster[2]) as caller:
             await cluster[1].node.increment("x", 1)
             await cluster.converged("x", 1)
-            identity = cluster[1].node.local.replica.identity
+            identity = cluster[1].node.replica.identity
             past = {"node": identity.node, "incarnation": identity.incarnation, "digest": {identity.incarnation: 9}}
             assert isinstance(await caller.ask(hello(**past)), messages.Refused)
             assert status(cluster[2].node)["two_histories"] == []
@@ -129,7 +129,7 @@ async def test_a_directory_of_before_the_first_config_that_was_counted_on_has_tw
             await one.node.increment("y", 10)
         cluster.network.heal()
         await cluster.eventually(lambda: cluster.linked(one) and retired(one) == (life,))
-        assert one.node.local.guard.forks == ({life: 2} if counted else {})
+        assert one.node.parts.forks.shown == ({life: 2} if counted else {})
 
 
 async def test_a_caller_that_knows_a_node_without_a_config_raises_no_alarm(autojump_clock: MockClock) -> None:
@@ -154,8 +154,8 @@ async def test_a_member_that_knows_more_of_an_incarnation_that_was_counted_under
         await one.node.increment("x", 1)
         await cluster.converged("x", 1)
         life = incarnation(one)
-        one.node.local.guard.heard(two.address, b"two".ljust(16), 7)
-        assert one.node.local.guard.forks == {life: 1}
+        one.node.parts.guard.heard(two.address, b"two".ljust(16), 7)
+        assert one.node.parts.forks.shown == {life: 1}
         assert status(one.node)["two_histories"] == [{"incarnation": life.hex(), "from_version": 1}]
         await one.node.increment("x", 1)
         assert retired(one) == (life,)

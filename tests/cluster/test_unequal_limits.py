@@ -15,7 +15,7 @@ MINE = HELLO.incarnation
 
 
 def filled(host: Host) -> bool:
-    return len(host.node.local.replica.counters) == len(NAMES)
+    return len(host.node.replica.counters) == len(NAMES)
 
 
 async def test_members_tell_more_names_than_clients_may_make(autojump_clock: MockClock) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from random import Random
-from typing import cast
 
 import pytest
 import trio
@@ -11,13 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from gcount.cluster.local import Local
+from gcount.cluster.hold_gate import HoldGate
+from gcount.core.options import DEFAULTS
 from gcount.core.protocol.write_holds import MAX_HOLD
-from gcount.core.state.identity import Identity, IncarnationClaim
-from gcount.core.state.replica import Replica
 from gcount.errors import ReadUnavailable
-from gcount.observe.metrics import Metrics
-from gcount.storage.group_commit import Committer
 from tests.fakes.cluster import open_cluster
 
 NAMES = "abcd"
@@ -25,11 +21,6 @@ TICK = 0.02  # seconds
 
 Step = tuple[str, str, int]
 steps = st.lists(st.tuples(st.sampled_from(["ask", "release"]), st.sampled_from(NAMES), st.integers(0, 6)), max_size=60)
-
-
-def make_local() -> Local:
-    replica = Replica(Identity(bytes(16), bytes(16)), 1000)
-    return Local("", replica, cast(Committer, None), IncarnationClaim(fresh=True), Random(0), Metrics())
 
 
 @settings(max_examples=50, deadline=None)
@@ -40,22 +31,22 @@ def test_an_increment_waits_for_the_holds_in_force_when_it_came(changes: list[St
 
 
 async def come_and_go(changes: list[Step], names: set[str], at: float) -> None:
-    local = make_local()
+    gate = HoldGate(DEFAULTS)
 
     async def hold() -> None:
         for action, name, ticks in changes:
             if action == "ask":
-                local.holds.ask(name, "reader", trio.current_time())
+                gate.ask(name, "reader")
             else:
-                local.release(name, "reader")
+                gate.release(name, "reader")
             await trio.sleep(ticks * TICK)
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(hold)
         await trio.sleep(at + TICK / 2)  # never at the same instant as a change
         arrived = trio.current_time()
-        held = local.holds.in_force(names, arrived)
-        await local.wait_unheld(names)
+        held = gate.holds.in_force(names, arrived)
+        await gate.wait_unheld(names)
         went_on = trio.current_time()
     ends = [hold.until() if hold.ended is None else hold.ended for hold in held]
     assert went_on == pytest.approx(max([arrived, *ends]))

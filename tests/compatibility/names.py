@@ -104,7 +104,7 @@ async def increment(node: Node, name: str, amount: int) -> None:
 
 
 async def make_checkpoint(node: Node) -> None:
-    await node.checkpoints.make(node.local.replica)
+    await node.checkpoints.make(node.replica)
 
 
 TODAY = Code(

@@ -3,17 +3,45 @@
 The address of a member may lead to another one for a while, as names can be wrong and addresses move.
 """
 
-from collections.abc import Callable, Collection
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import product
 from random import Random
 
 import pytest
 
+from gcount.core.protocol import consistent_read, read_rounds
 from gcount.core.protocol.consistent_read import STALL, Actors, Cells, PendingRead, Round, join_cells
+from gcount.core.protocol.read_rounds import Arrival, Ask, Effect, ReadRounds
 from tests.core.histories import incarnation
 from tests.harness.linearizable import Read, Write, violations
 
 ME, A, B = incarnation(1), incarnation(2), incarnation(3)
+NAME = "n"
+
+
+class Member:
+    """One of them, as its own rounds see it."""
+
+    def __init__(self, model: Model, number: int) -> None:
+        self._model = model
+        self._number = number
+
+    def cells(self, name: str) -> Cells:
+        return self._model.views[self._number]
+
+    @property
+    def memberships(self) -> Sequence[Actors]:
+        return [("0", "1", "2")]
+
+    @property
+    def here(self) -> Collection[str]:
+        return [address for address, target in self._model.leads[self._number].items() if target == self._number]
+
+    @property
+    def node(self) -> bytes:
+        return self._model.ids[self._number]
 
 
 class Model:
@@ -23,11 +51,11 @@ class Model:
         self.random = random
         self.ids = [ME, A, B]
         self.views: list[Cells] = [{}, {}, {}]
-        self.readings = [make("n") for _ in self.ids]
-        self.open: list[dict[int, int]] = [{}, {}, {}]  # arrival -> when, by node
+        self.rounds = [ReadRounds(Member(self, number), make) for number in range(3)]
+        self.open: list[dict[Arrival, int]] = [{}, {}, {}]  # since when, by node
         self.messages: list[tuple[int, str, int, int, Cells | None]] = []  # reader, address, node there, round, answer
         self.leads = [{str(address): address for address in range(3)} for _ in self.ids]  # as seen by each node
-        self.rounds = self.time = 0
+        self.time = 0
         self.writes: list[Write] = []
         self.reads: list[Read] = []
 
@@ -41,17 +69,17 @@ class Model:
             elif dice < 0.3:
                 self.views[node] = join_cells(self.views[node], self.views[other])
             elif dice < 0.4:
-                self.open[node][self.readings[node].arrive()] = self.time
+                self.open[node][self.rounds[node].arrive(NAME)] = self.time
                 self.advance(node)
             elif dice < 0.41:
-                self.readings[node].restart([(str(other),)])
+                self.carry_out(node, self.rounds[node].learned((str(other),), ()))
                 self.advance(node)
             elif dice < 0.46:
                 self.move(node, str(other))
             elif dice < 0.47 and self.open[node]:
                 arrival = self.random.choice(list(self.open[node]))
                 del self.open[node][arrival]
-                self.readings[node].leave(arrival)
+                self.carry_out(node, self.rounds[node].leave(arrival))
                 self.advance(node)
             else:
                 self.deliver()
@@ -70,8 +98,8 @@ class Model:
         """To one node an address leads to another member from now on: the old link ends, there is a new one."""
         self.leads[node][address] = self.random.randrange(3) if target is None else target
         self.messages = [message for message in self.messages if message[:2] != (node, address)]
-        self.readings[node].let_go(address, self.ids[self.leads[node][address]])
-        self.advance(node)
+        now_there = self.ids[self.leads[node][address]]
+        self.carry_out(node, self.rounds[node].linked(address, now_there, self.now))
 
     def write(self, node: int) -> None:
         amount, own = 1 << len(self.writes), self.views[node].get(self.ids[node], 0)
@@ -85,31 +113,36 @@ class Model:
         if cells is None:
             self.messages.append((reader, address, node, number, self.views[node]))
         else:
-            self.readings[reader].answer(number, address, self.ids[node], cells)
-            self.advance(reader)
+            self.carry_out(reader, self.rounds[reader].answered(number, address, self.ids[node], cells, self.now))
+
+    @property
+    def now(self) -> float:
+        return self.time * STALL / 4
 
     def advance(self, node: int) -> None:
-        self.rounds += 1
-        leads, reading = self.leads[node], self.readings[node]
-        here = [address for address, target in leads.items() if target == node]
-        members, now = [("0", "1", "2")], self.time * STALL / 4
-        begun = reading.start(self.rounds, self.views[node], members, here, self.ids[node], now)
-        if begun is not None:
-            asked = sorted(begun.missing.difference(here))
-            self.messages += [(node, address, leads[address], self.rounds, None) for address in asked]
-        for arrival, since in list(self.open[node].items()):
-            value = reading.value(arrival)
-            if value is not None:
-                del self.open[node][arrival]
-                reading.leave(arrival)
-                self.reads.append(Read(value, since, self.time))
+        """The reads of a node look whether they need a round."""
+        if NAME in self.rounds[node]:
+            self.carry_out(node, self.rounds[node].advance(NAME, self.now))
+
+    def carry_out(self, node: int, effects: Iterable[Effect]) -> None:
+        """Ask whom a round asks, each where its address leads to now; then all reads that have their value end."""
+        leads = self.leads[node]
+        for effect in effects:
+            if isinstance(effect, Ask) and leads[effect.address] != node:
+                self.messages.append((node, effect.address, leads[effect.address], effect.round, None))
+        rounds = self.rounds[node]
+        done = [(arrival, value) for arrival in self.open[node] if (value := rounds.value(arrival)) is not None]
+        for arrival, value in done:
+            self.reads.append(Read(value, self.open[node].pop(arrival), self.time))
+        for arrival, _ in done:  # all that another read may be woken for is its value
+            rounds.leave(arrival)
 
 
 class Naive(PendingRead):
     """Gathers once and adds up."""
 
     def _conclude(self, round_: Round) -> None:
-        round_._prev = round_.cells
+        round_.prev = round_.cells
         super()._conclude(round_)
 
 
@@ -146,5 +179,36 @@ def test_consistent_reads_of_a_model_are_linearizable_and_all_end() -> None:
 
 
 @pytest.mark.parametrize("mutant", [Naive, JoinsLate, TrustsOldOwnCells, CountsAddresses])
-def test_the_model_shows_a_planted_bug(mutant: type[PendingRead]) -> None:
+def test_the_model_shows_a_planted_bug(mutant: type[PendingRead], monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the values of the reads alone, without the assertions that stop at the step that goes wrong."""
+
+    def value(rounds: ReadRounds, arrival: Arrival) -> int | None:
+        answer = rounds._pending[arrival.name].answer_to(arrival.place)
+        return None if answer is None else answer.value
+
+    monkeypatch.setattr(ReadRounds, "value", value)
+    for module in (consistent_read, read_rounds):
+        monkeypatch.setattr(module, "covers", lambda one, other: True)
     assert broken_histories(mutant, 200) > 5
+
+
+class TakesOneNodeForTwo(Round):
+    """Counts addresses, and not the nodes that answered there."""
+
+    def _other_entry(self, address: str, node: bytes) -> str | None:
+        return None
+
+
+@pytest.mark.parametrize("mutant", [JoinsLate, TrustsOldOwnCells, PendingRead])
+def test_an_assertion_stops_at_the_step_that_breaks_a_law(
+    mutant: type[PendingRead], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if mutant is PendingRead:
+        monkeypatch.setattr(consistent_read, "Round", TakesOneNodeForTwo)
+    stopped = 0
+    for seed in range(100):
+        try:
+            Model(Random(seed), mutant).run(60)
+        except AssertionError:
+            stopped += 1
+    assert stopped > 5

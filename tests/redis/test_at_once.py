@@ -12,7 +12,6 @@ from unittest.mock import patch
 import pytest
 import trio
 
-from gcount.core.state.identity import IncarnationClaim
 from gcount.http.app import make_app
 from gcount.net.connection import Connection
 from gcount.net.connection_pool import ConnectionPool
@@ -43,7 +42,7 @@ def stuck(disk: SimDisk) -> Iterator[None]:
 
 
 async def pending(running: Running, name: str = "x") -> None:
-    await until(lambda: running.node.local.replica.is_pending(name))
+    await until(lambda: running.node.replica.is_pending(name))
 
 
 def sleeping(running: Running) -> int:
@@ -200,7 +199,7 @@ async def test_a_pipeline_on_its_way_to_the_disk_is_answered_when_the_node_stops
             with stuck(running.disk):
                 await client.send(incr(3))
                 await pending(running)
-                running.node.stop()
+                running.node.stopping.set()
                 running.shutdown.set()
                 assert await idle.rest() == b""
                 assert connections.clients == 1
@@ -235,28 +234,28 @@ async def test_increments_of_a_held_counter_wait_for_the_hold(monkeypatch: pytes
     monkeypatch.setattr("gcount.core.protocol.write_holds.MAX_HOLD", 1000.0)
     async with serving() as running:
         client, other = await asleep(running), await running.connect()
-        local = running.node.local
-        assert local.holds.ask("x", "reader", trio.current_time())
+        gate = running.node.parts.gate
+        assert gate.ask("x", "reader")
         await client.send(incr(1, "y") + incr(2))
         await awake(running)
         assert await other.ask("INCR z;INCR z") == [1, 2]
-        assert not local.replica.is_pending("x")
+        assert not running.node.replica.is_pending("x")
         assert running.node.value("y") == 0
-        local.release("x", "reader")
+        gate.release("x", "reader")
         assert await replies(client, 3) == [1, 1, 2]
 
 
 async def test_increments_of_a_node_that_is_not_confirmed_wait_for_that(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gcount.node.node.CONFIRM_WITHIN", 1000.0)
     async with serving() as running:
-        client, local = await asleep(running), running.node.local
+        client, parts = await asleep(running), running.node.parts
         await running.node.configure({"actors": ["127.0.0.1:7777", "10.9.9.9:7777"]})
-        local.found_self("127.0.0.1:7777")
-        local.guard.standing = IncarnationClaim(fresh=False)
+        parts.updates.found_self("127.0.0.1:7777")
+        parts.guard.claim.settled = False
         await client.send(incr(2))
         await until(lambda: bool(running.connections._busy))
-        assert not local.replica.is_pending("x")
-        local.guard.heard("10.9.9.9:7777", b"n" * 16, 0)
+        assert not running.node.replica.is_pending("x")
+        parts.guard.heard("10.9.9.9:7777", b"n" * 16, 0)
         assert await replies(client, 2) == [1, 2]
         assert await client.ask("INCR x;INCR x") == [3, 4]
 
@@ -293,7 +292,7 @@ async def test_a_full_disk_refuses_each_increment_of_every_pipeline_in_the_batch
             running.disk.capacity = 0
         for client in clients:
             assert await replies(client, 3) == ["MISCONF the disk is full"] * 3
-        assert len(running.node.local.replica.counters) == 0
+        assert len(running.node.replica.counters) == 0
         running.disk.capacity = 10**12
         assert [await client.ask("INCR x;INCR x") for client in clients] == [[1, 2], [3, 4], [5, 6]]
         text = running.node.metrics.text().decode()
@@ -305,8 +304,8 @@ async def test_a_full_disk_refuses_each_increment_of_every_pipeline_in_the_batch
 async def test_a_wait_behind_a_pipeline_is_for_its_increments(together: bool) -> None:
     """Also when a new incarnation comes with the very batch that counts them, or with the next one."""
     async with serving() as running:
-        client, replica = await asleep(running), running.node.local.replica
-        committer, old, new = running.node.local.committer, replica.identity, replica.identity.reborn(b"i" * 16)
+        client, replica = await asleep(running), running.node.replica
+        committer, old, new = running.node.parts.context.committer, replica.identity, replica.identity.reborn(b"i" * 16)
         asked: list[dict[bytes, int]] = []
 
         def holders(versions: dict[bytes, int]) -> int:

@@ -149,7 +149,7 @@ async def serving(
             assert await made.once(line("PING")) == b"+PONG\r\n"
             assert (await made.once(GET_PING)).endswith(b"pong")
             shutdown.set()
-        node.stop()
+        node.stopping.set()
         with trio.fail_after(PATIENCE):
             await stopped.wait()
         nursery.cancel_scope.cancel()
@@ -182,13 +182,13 @@ async def test_every_command_of_a_pipeline_sees_exactly_those_before_it() -> Non
 async def test_a_pipeline_shares_one_commit() -> None:
     async with serving() as running:
         client = await running.connect()
-        batches = running.node.local.replica.next_batch
+        batches = running.node.replica.next_batch
         assert await client.ask(";".join(f"INCR x{n % 7};GET x{n % 7};PING" for n in range(100)))
-        assert running.node.local.replica.next_batch == batches + 1
+        assert running.node.replica.next_batch == batches + 1
         assert await client.ask(";".join(["INCR hot"] * 300)) == list(range(1, 301))
-        assert running.node.local.replica.next_batch == batches + 2
+        assert running.node.replica.next_batch == batches + 2
         assert await client.ask(";".join(f"INCR cold{n}" for n in range(300))) == [1] * 300
-        assert running.node.local.replica.next_batch == batches + 3
+        assert running.node.replica.next_batch == batches + 3
         text = running.node.metrics.text().decode()
         assert "gcount_increments_total 700.0" in text
         assert 'gcount_redis_commands_total{command="INCR",outcome="ok"} 700.0' in text
@@ -270,9 +270,9 @@ async def test_at_the_limit_of_incarnations_increments_are_refused_and_reads_are
     async with serving() as running:
         client = await running.connect()
         assert await client.ask("INCR x") == 1
-        replica = running.node.local.replica
+        replica = running.node.replica
         monkeypatch.setattr(replica, "options", Options(reborn_below=1))
-        running.node.local.guard.standing.doubt("somebody knows more")
+        running.node.parts.guard.claim.doubt("somebody knows more")
         replies = await client.ask("INCR x;GET x;PING")
         assert isinstance(replies, list)
         assert "no node begins a new one" in str(replies[0])
@@ -326,7 +326,7 @@ async def test_what_is_wrong_is_said_and_changes_nothing(asked: str, reply: str)
         assert isinstance(replies, list)
         assert str(replies[0]).startswith(reply)
         assert replies[1] == "PONG"
-        assert len(running.node.local.replica.counters) == 0
+        assert len(running.node.replica.counters) == 0
 
 
 @pytest.mark.parametrize("command", ["DECR", "SET", "DEL", "EXPIRE", "FLUSHALL", "INCRBYFLOAT", "hget"])
@@ -454,7 +454,7 @@ async def test_wait_ends_when_the_node_stops() -> None:
         await client.send(line("PING;WAIT 1 0"))
         assert await client.reply() == "PONG"
         await until(lambda: bool(running.connections._busy))
-        running.node.stop()
+        running.node.stopping.set()
         running.shutdown.set()
         assert await client.reply() == 0
         assert await client.rest() == b""
@@ -483,8 +483,8 @@ async def test_what_was_staged_is_answered_when_the_node_stops() -> None:
         assert await client.ask("INCR x") == 1
         running.disk.latency = (0.1, 0.1)  # seconds, so that the stop comes in the middle of a commit
         await client.send(line(";".join(["INCR x"] * 50)))
-        await until(lambda: running.node.local.replica.is_pending("x"))
-        running.node.stop()
+        await until(lambda: running.node.replica.is_pending("x"))
+        running.node.stopping.set()
         running.shutdown.set()
         assert [await client.reply() for _ in range(50)] == list(range(2, 52))
         assert await client.rest() == b""
@@ -505,7 +505,7 @@ async def test_a_node_that_is_stopped_before_it_has_started_says_that_it_is_load
         client = await running.connect()
         await client.send(line("PING;INCR x;GET x;PING"))
         assert await client.reply() == "PONG"
-        running.node.stop()
+        running.node.stopping.set()
         running.shutdown.set()
         replies = [str(await client.reply()) for _ in range(3)]
         assert [reply.split()[0] for reply in replies] == ["LOADING", "LOADING", "PONG"]

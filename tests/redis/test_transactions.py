@@ -20,15 +20,15 @@ DISCARDED = "EXECABORT Transaction discarded because of previous errors."
 async def test_a_transaction_is_queued_and_executed_with_one_commit() -> None:
     async with serving() as running:
         client = await running.connect()
-        batches = running.node.local.replica.next_batch
+        batches = running.node.replica.next_batch
         assert await client.ask("MULTI;INCR x;INCRBY y 5;GET x;INCR x;MGET x y z;EXISTS x z;PING") == [
             "OK",
             *["QUEUED"] * 7,
         ]
         assert await (await running.connect()).ask("MGET x y") == [None, None]
-        assert running.node.local.replica.next_batch == batches
+        assert running.node.replica.next_batch == batches
         assert await client.ask("EXEC") == [1, 5, "1", 2, ["2", "5", None], 1, "PONG"]
-        assert running.node.local.replica.next_batch == batches + 1
+        assert running.node.replica.next_batch == batches + 1
         assert await client.ask("GET x;EXEC") == ["2", "ERR EXEC without MULTI"]
 
 
@@ -47,12 +47,12 @@ async def test_a_transaction_is_the_same_however_it_comes(together: bool) -> Non
 async def test_transactions_of_a_pipeline_share_a_commit_with_what_stands_around_them() -> None:
     async with serving() as running:
         client = await running.connect()
-        batches = running.node.local.replica.next_batch
+        batches = running.node.replica.next_batch
         found = await client.ask(";".join(["INCR x;MULTI;INCR x;INCR y;EXEC"] * 20))
         assert isinstance(found, list)
         assert found[0::5] == list(range(1, 41, 2))
         assert found[4::5] == [[2 * n, n] for n in range(1, 21)]
-        assert running.node.local.replica.next_batch == batches + 1
+        assert running.node.replica.next_batch == batches + 1
 
 
 async def test_what_is_read_in_a_transaction_is_of_the_instant_of_its_increments() -> None:

@@ -51,7 +51,7 @@ async def test_an_incarnation_that_was_retired_is_no_such_case() -> None:
         await cluster[3].kill()
         cluster[3].put_disk(older)
         await cluster[3].start()
-        await cluster.eventually(lambda: cluster[3].node.local.replica.identity.retired != ())
+        await cluster.eventually(lambda: cluster[3].node.replica.identity.retired != ())
         await cluster[3].kill()
         forgetful = await replayed(cluster[3].disk)
         assert [forgetful.counters.version(incarnation) for incarnation in forgetful.identity.retired] == [1]

@@ -23,7 +23,7 @@ KNOWN_TO_CATCH: dict[str, tuple[int, ...]] = {
     "identity-kept-on-an-older-disk": (15,),
     "identity-kept-unconfirmed": (10, 15),
     "identity-kept-on-a-lost-disk": (3, 4),
-    "hello-before-the-former-life-is-settled": (7, 55),
+    "hello-before-the-former-life-is-settled": (7, 20),
     "former-life-goes-on": (150, 191),
     "membership-by-order-of-arrival": (5,),
     "answered-with-the-batchs-total": (0, 1),

@@ -11,7 +11,7 @@ from unittest.mock import patch
 
 import pytest
 
-from gcount.cluster.links.acceptor import _Accepted
+from gcount.cluster.links.accepted_link import _Answers
 from gcount.cluster.links.peer import Peer
 from gcount.core.format.checkpoint_reader import Reader
 from gcount.core.format.frames import MARK
@@ -75,13 +75,11 @@ def counted(reached: Counter[str]) -> Iterator[None]:
         reached["a flush in the midst of a replay"] += coalescer._cells > coalescer._most_cells
 
     def posted(member: Peer) -> None:
-        waiting = member._talk.unsent if member._talk is not None else 0
+        waiting = member._channel.unsent if member._channel is not None else 0
         reached["a question dropped, as too much waits"] += waiting >= member._max_unsent
 
-    def waits(accepted: Any) -> None:
-        reached["a reader that waits for its answers to be sent"] += (
-            accepted._talk.unsent > accepted._options.max_unsent_answers
-        )
+    def waits(answers: Any) -> None:
+        reached["a reader that waits for its answers to be sent"] += answers._channel.unsent > answers.max_unsent
 
     def before(target: Any, name: str, look: Callable[[Any], None]) -> Any:
         original = getattr(target, name)
@@ -109,7 +107,7 @@ def counted(reached: Counter[str]) -> Iterator[None]:
         looking(columns, "_newer", searched),
         before(Coalescer, "flush", flushed),
         before(Peer, "post", posted),
-        before(_Accepted, "_wait_room", waits),
+        before(_Answers, "wait_room", waits),
         patch.object(Reader, "feed", feed),
         patch.object(SimDisk, "run", run_disk),
     ):

@@ -71,7 +71,7 @@ class Store:
         self.log = log
         self.commits: list[Batch] = []
         self.metrics = Metrics()
-        self.committer = Committer(replica, log, self.metrics, self.commits.append)
+        self.committer = Committer(replica, log, self.metrics)
 
     def stage(self, name: str, amount: int = 1) -> Commit:
         self.replica.stage_increment(name, amount)
@@ -89,7 +89,7 @@ async def running(disk: Disk, options: Options = DEFAULTS) -> AsyncIterator[Stor
     replica, log = await replayed(disk, options)
     store = Store(replica, log)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(store.committer.run)
+        nursery.start_soon(store.committer.run, store.commits.append)
         yield store
         nursery.cancel_scope.cancel()
     log.close()

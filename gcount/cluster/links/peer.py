@@ -44,16 +44,16 @@ class Peer:
         self.beats = 0  # sent on this link
         self.beaten = 0  # of them answered, and what the answer told is known here
         self.owes = False  # it said in the last answer that it has something to give back
-        self._talk: Channel | None = None
+        self._channel: Channel | None = None
         self._wake = trio.Event()
         self._awaited = False  # somebody waits for it to say something
         self._spoken = trio.Event()
 
     def post(self, message: wire.Message) -> None:
         """Send a message; it is dropped when there is no link, or when too much waits there already."""
-        if self._talk is not None and self._talk.unsent < self._max_unsent:
-            self._talk.post(message)
-            if self._talk.unsent:
+        if self._channel is not None and self._channel.unsent < self._max_unsent:
+            self._channel.post(message)
+            if self._channel.unsent:
                 self.wake()
 
     def wake(self) -> None:
@@ -91,23 +91,23 @@ class Peer:
         return self._left.id if self._left is not None else 0
 
     def linked(
-        self, talk: Channel, hello: wire.Hello, now: float, draw: Callable[[], int], aside: Iterable[Delta]
+        self, channel: Channel, hello: wire.Hello, now: float, draw: Callable[[], int], detached: Iterable[Delta]
     ) -> None:
         """The peer said hello.
 
         Args:
-            talk: the link.
+            channel: carries the messages of the link.
             hello: what it said.
             now: the current time, in seconds.
             draw: gives ids to transfers.
-            aside: what this node keeps aside of the peer's former lives.
+            detached: what this node has of the peer's former lives behind gaps, to be given back.
         """
         left, life = self._left, (hello.node, hello.boot)
         if left is not None and (life != self.life or not left.goes_on(hello.digest, hello.kept)):
             left = None
         self._left, self.life = None, life
-        self.pusher = self._last_pusher = DeltaSender(hello.digest, now, draw, left, aside, self._options)
-        self._talk, self.state, self.reason, self.last_contact = talk, "linked", "", now
+        self.pusher = self._last_pusher = DeltaSender(hello.digest, now, draw, left, detached, self._options)
+        self._channel, self.state, self.reason, self.last_contact = channel, "linked", "", now
 
     def lag(self, counters: Counters) -> int | None:
         """How many versions it has not acknowledged, as far as is known; None when it was never reached."""
@@ -124,11 +124,11 @@ class Peer:
             self._left, self._left_until = self.pusher.interrupted(), now + KEEP
         if now >= self._left_until or self.scope.cancel_called:
             self._left = None
-        self._talk, self.pusher, self.state, self.reason = None, None, "connecting", reason
+        self._channel, self.pusher, self.state, self.reason = None, None, "connecting", reason
 
     def here(self) -> None:
         """It was proven that the address is this node's own: what another one said there counts no more."""
-        self._talk, self.pusher, self.state, self.reason, self.failures = None, None, "self", "", 0
+        self._channel, self.pusher, self.state, self.reason, self.failures = None, None, "self", "", 0
         self._last_pusher = self.life = self._left = None
 
     async def wait_redial(self, seconds: float) -> None:

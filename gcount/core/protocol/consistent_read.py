@@ -16,6 +16,7 @@ Invariants:
 
 from collections.abc import Collection, Iterable
 from math import inf
+from typing import NamedTuple
 
 from gcount.core.options import DEFAULTS, Options
 from gcount.core.state.counters import Digest
@@ -37,6 +38,23 @@ def join_cells(one: Cells, other: Cells) -> Cells:
     return joined
 
 
+def covers(one: Cells, other: Cells) -> bool:
+    """Whether no cell of the other is greater."""
+    return all(one.get(incarnation, 0) >= n for incarnation, n in other.items())
+
+
+class Answer(NamedTuple):
+    """What a read is answered.
+
+    Args:
+        value: exact.
+        round: the number of the round that confirmed it.
+    """
+
+    value: int
+    round: int
+
+
 class Round:
     """One question to all members.
 
@@ -52,6 +70,7 @@ class Round:
     Attributes:
         missing: the addresses that no node of its own has answered for.
         doubles: of these, the ones for which a node answered that had answered for another entry, with that entry.
+        prev: the expectation.
         cells: the join of the expectation and all answers.
     """
 
@@ -75,7 +94,7 @@ class Round:
         self.missing = {address for actors in self._memberships for address in actors}
         self.doubles: dict[str, str] = {}
         self._node_of: dict[str, bytes] = {}
-        self._prev = prev
+        self.prev = prev
         self.cells = prev
 
     def answer(self, address: str, node: bytes, cells: Cells) -> bool:
@@ -105,9 +124,14 @@ class Round:
         return None
 
     @property
+    def answered_by_different_nodes(self) -> bool:
+        """Whether each membership was answered for by as many nodes as it has entries."""
+        return all(len({self._node_of.get(entry) for entry in actors}) == len(actors) for actors in self._memberships)
+
+    @property
     def confirmed(self) -> bool:
         """Whether nobody knew more than was expected."""
-        return self.cells == self._prev
+        return self.cells == self.prev
 
 
 class PendingRead:
@@ -127,7 +151,7 @@ class PendingRead:
         self.rounds: list[Round] = []
         self.begun = 0  # rounds, over and under way
         self._arrivals = 0
-        self._waiting: dict[int, int | None] = {}  # arrival -> value, once it is known
+        self._waiting: dict[int, Answer | None] = {}  # by arrival
         self._unconfirmed = 0
 
     def arrive(self) -> int:
@@ -150,8 +174,8 @@ class PendingRead:
         """Whether no read is left."""
         return not self._waiting
 
-    def value(self, arrival: int) -> int | None:
-        """The exact value, once a round that began after the arrival was confirmed."""
+    def answer_to(self, arrival: int) -> Answer | None:
+        """The answer to a read, once a round that began after its arrival was confirmed."""
         return self._waiting[arrival]
 
     def stalls(self, arrival: int) -> float:
@@ -177,6 +201,7 @@ class PendingRead:
             return None
         self._arrivals += 1
         self.known = join_cells(self.known, own)
+        assert covers(self.known, own), "a round is to expect what this node has on disk as it is now"
         hold = self._unconfirmed >= HOLD_AFTER
         self.held = self.held or hold
         extra = self._extra.keys() - set(members)
@@ -238,7 +263,7 @@ class PendingRead:
 
     def needs_round(self, now: float) -> bool:
         """Whether some read waits that no round under way can answer, or not soon."""
-        newest = max((arrival for arrival, value in self._waiting.items() if value is None), default=0)
+        newest = max((arrival for arrival, answer in self._waiting.items() if answer is None), default=0)
         if not newest:
             return False
         if not self.rounds:
@@ -252,8 +277,11 @@ class PendingRead:
         if not round_.confirmed:
             self._unconfirmed += 1
             return
+        # Both are the same law, seen from the end: an answer of each node, and no two of them from one.
+        assert not round_.missing, "a round is concluded before all members have answered"
+        assert round_.answered_by_different_nodes, "a round takes the answers of one node for those of two members"
         self._unconfirmed = 0
-        total = sum(round_.cells.values())
-        for arrival, value in self._waiting.items():
-            if value is None and arrival < round_.began:
-                self._waiting[arrival] = total
+        answer = Answer(sum(round_.cells.values()), round_.number)
+        for arrival, known in self._waiting.items():
+            if known is None and arrival < round_.began:
+                self._waiting[arrival] = answer

@@ -48,7 +48,7 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag=1):
         retired: those it raised before.
         membership: what it knows of the cluster.
         digest: what it has on disk.
-        twin: the other end's node was met in two living processes.
+        duplicate: the other end's node was met in two living processes.
         challenge: of the end that dialled: random, so that a node knows its own hello when it comes in at its own door;
             the answer repeats it.
         entry: the speaker's own entry in the membership; empty when it knows of none.
@@ -65,7 +65,7 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag=1):
     retired: list[bytes]
     membership: Membership
     digest: Digest
-    twin: bool = False
+    duplicate: bool = False
     challenge: bytes = b""
     entry: str = ""
     seen: Digest = {}

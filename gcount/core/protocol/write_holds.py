@@ -67,6 +67,7 @@ class Holds:
         if hold.over(now):
             return False
         hold.sharers.add(sharer)
+        assert hold.ended is None, "a hold that was released is joined"
         return True
 
     def release(self, name: str, sharer: object, now: float) -> bool:
@@ -74,6 +75,9 @@ class Holds:
         hold = self._holds.get(name)
         if hold is None or hold.over(now):
             return False
+        assert hold.sharers, "a hold that nobody shares is in force"
+        if sharer not in hold.sharers:
+            return False  # it asked while the counter rested, and was refused: the hold is others'
         hold.sharers.discard(sharer)
         if not hold.sharers:
             hold.ended = now

@@ -111,10 +111,17 @@ class IncarnationClaim:
             self.settled = True
         return self.settled
 
-    def give_up(self, members: Iterable[str]) -> None:
-        """The time to confirm is over: a new incarnation is due unless all have confirmed."""
-        if not self.may_continue(members) and self.reason is None:
-            self._doubt = f"not confirmed in time by {', '.join(self.unconfirmed(members))}"
+    def overdue(self, members: Iterable[str]) -> list[str]:
+        """The members for whose confirmation there is no more time: if there are any, a new incarnation is due.
+
+        Args:
+            members: the addresses of the other members, by the newest membership known.
+
+        Returns:
+            None of them when a new one is due already for another reason.
+        """
+        members = list(members)
+        return [] if self.reason is not None or self.may_continue(members) else self.unconfirmed(members)
 
     def minted(self) -> None:
         """A new incarnation is durable: nobody can know more of it than this node."""

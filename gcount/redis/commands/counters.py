@@ -77,16 +77,16 @@ def _ttl(turn: Turn, words: list[bytes]) -> bytes | Later:
 
 async def _dbsize(session: Session, _words: list[bytes]) -> bytes:
     session.node.require_ready()
-    return b":%d\r\n" % len(session.node.local.replica.counters)
+    return b":%d\r\n" % len(session.node.replica.counters)
 
 
 async def _scan(session: Session, words: list[bytes]) -> bytes:
     """Names in the order in which this node got to know them; none ever goes, so that a cursor is a place in it."""
     session.node.require_ready()
-    epoch = int.from_bytes(session.node.local.boot[:2])
+    epoch = int.from_bytes(session.node.parts.context.boot[:2])
     at = _cursor(words[1], epoch)
     most, matches = _scan_options(words[2:])
-    counters = session.node.local.replica.counters
+    counters = session.node.replica.counters
     found: list[bytes] = []
     end = min(at + most, len(counters))
     while at < end:
@@ -104,7 +104,7 @@ async def _keys(session: Session, words: list[bytes]) -> bytes:
     One client at a time: some 40 MB wait here, of which nothing is counted before it is an answer.
     """
     session.node.require_ready()
-    counters = session.node.local.replica.counters
+    counters = session.node.replica.counters
     matches, end = glob(words[1]).fullmatch, len(counters)
     if end > MAX_KEYS:
         raise CommandError(f"ERR KEYS is for up to {MAX_KEYS} counters, and there are {end}; use SCAN")

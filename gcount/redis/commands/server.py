@@ -186,7 +186,7 @@ def _about_stats(session: Session) -> _Fields:
 def _about_replication(session: Session) -> _Fields:
     yield "role", "master"
     yield "master_repl_offset", 0
-    yield "connected_slaves", sum(peer.pusher is not None for peer in session.node.peers) if _ready(session) else 0
+    yield "connected_slaves", session.node.peers.linked if _ready(session) else 0
 
 
 def _about_cpu(_session: Session) -> _Fields:
@@ -200,7 +200,7 @@ def _about_cluster(_session: Session) -> _Fields:
 
 
 def _about_keyspace(session: Session) -> _Fields:
-    if _ready(session) and (counters := len(session.node.local.replica.counters)):
+    if _ready(session) and (counters := len(session.node.replica.counters)):
         yield "db0", f"keys={counters},expires=0,avg_ttl=0"
 
 

@@ -101,9 +101,9 @@ class History:
 
 async def all_equal(cluster: SimCluster) -> None:
     """All nodes hold the same, and the same as a replay of their logs makes."""
-    first = cluster[1].node.local.replica
+    first = cluster[1].node.replica
     for host in cluster.hosts:
-        replica = host.node.local.replica
+        replica = host.node.replica
         assert replica.counters == first.counters
         again = await replayed(host.disk, host.cluster.options)
         assert again.counters == replica.counters

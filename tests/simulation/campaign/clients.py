@@ -272,7 +272,7 @@ async def through(door: str, node: Node, amounts: Amounts) -> Sequence[int | Ref
 
 def versions_of(node: Node) -> Digest:
     """Those that hold what was acknowledged just now; also if a new incarnation came with the next batch already."""
-    replica = node.local.replica
+    replica = node.replica
     lives = (replica.identity.incarnation, *replica.identity.retired[-1:])
     return {life: replica.counters.version(life) for life in lives}
 

@@ -70,7 +70,7 @@ class Film:
         match message:
             case messages.Hello():
                 mine = self._name(author, message.incarnation)
-                twin = ", TWIN" if message.twin else ""
+                twin = ", TWIN" if message.duplicate else ""
                 return f"Hello as {mine}{twin}, knows {self._digest(message.digest)}, {_membership(message.membership)}"
             case messages.Push(number=number, last=last, deltas=deltas):
                 more = "" if last else ", more to come"

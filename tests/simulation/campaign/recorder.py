@@ -148,7 +148,7 @@ class Recorder:
 
     def sample(self, host: Host) -> None:
         """Note what a running node shows to clients."""
-        digest = host.node.local.replica.counters.digest()
+        digest = host.node.replica.counters.digest()
         self._claim(host.address, Claimed(trio.current_time(), self.line(host.address), "value", digest))
 
     def _synced(self, host: Host, reader: LogReader) -> None:

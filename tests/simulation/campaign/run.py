@@ -257,7 +257,7 @@ async def _heal(nemesis: Nemesis) -> None:
 
 def _configs(cluster: SimCluster) -> set[Membership]:
     """All that are in force, but for nodes that know of none."""
-    configs = {host.node.local.replica.membership for host in cluster.hosts if host.running and host.node.recovered}
+    configs = {host.node.replica.membership for host in cluster.hosts if host.running and host.node.recovered}
     return configs - {Membership()} or configs
 
 
@@ -272,7 +272,7 @@ def _agree(cluster: SimCluster, *, membership_only: bool) -> bool:
     """Whether all hold the same, but for what two go on to write under one incarnation until they may begin others."""
     if not all(host.running and host.node.recovered for host in cluster.hosts):
         return False
-    replicas = [host.node.local.replica for host in cluster.hosts]
+    replicas = [host.node.replica for host in cluster.hosts]
     first, running = replicas[0], Counter(replica.identity.incarnation for replica in replicas)
 
     def versions(replica: Replica) -> Digest:
@@ -290,7 +290,7 @@ def _agree(cluster: SimCluster, *, membership_only: bool) -> bool:
 
 
 async def _final(host: Host, line: str) -> Final:
-    replica, damage = host.node.local.replica, ""
+    replica, damage = host.node.replica, ""
     try:
         again = await replayed(host.disk, host.cluster.options)
     except LogDamaged as error:
@@ -308,5 +308,5 @@ async def _final(host: Host, line: str) -> Final:
         damage,
         line,
         tuple(replica.salvage.deltas()),
-        getattr(getattr(host.node.local, "guard", None), "forks", None),
+        host.node.parts.forks.shown,
     )

@@ -55,7 +55,7 @@ def _put_copy(nemesis: Nemesis, host: Host) -> Host:
     copy.disk.latency, copy.disk.aside = nemesis.scenario.latency, nemesis.scenario.aside
     copy.clock_skew, copy.max_counters = nemesis.scenario.skews[-1], nemesis.history.limits[copy.address]
     recorder.directory(copy)
-    incarnation = host.node.local.replica.identity.incarnation
+    incarnation = host.node.replica.identity.incarnation
     nemesis.history.journal.append(Forked(now, recorder.line(host.address), recorder.line(copy.address), incarnation))
     nemesis.note(f"{copy.address} has a copy of the directory of {host.address}, whose address leads to it now")
     nemesis.history.lost_address[host.address] = now
@@ -98,5 +98,5 @@ async def copy_stands_alone(nemesis: Nemesis) -> None:
 
 
 def _lives(host: Host) -> set[bytes]:
-    identity = host.node.local.replica.identity
+    identity = host.node.replica.identity
     return {identity.incarnation, *identity.retired}

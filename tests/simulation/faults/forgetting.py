@@ -109,7 +109,7 @@ async def second_node(nemesis: Nemesis) -> None:
     """A copy of a directory runs on another machine, while the original runs, or is stopped and comes back later."""
     _require_no_copy(nemesis)
     with nemesis.host() as host:
-        copy, incarnation = copy_of(nemesis, host), host.node.local.replica.identity.incarnation
+        copy, incarnation = copy_of(nemesis, host), host.node.replica.identity.incarnation
         await nemesis.some_time(0.3)
         _require_no_copy(nemesis)  # another fault may have put one to work meanwhile
         nemesis.history.doubled.add(incarnation)
@@ -141,7 +141,7 @@ def _require_no_copy(nemesis: Nemesis) -> None:
 
 
 def _node_id(host: Host) -> bytes | None:
-    return host.node.local.replica.identity.node if host.running and host.node.recovered else None
+    return host.node.replica.identity.node if host.running and host.node.recovered else None
 
 
 async def reshape(nemesis: Nemesis) -> None:

@@ -82,7 +82,7 @@ async def _relay(nemesis: Nemesis, *, forgets: bool) -> None:
 def _held_up(nemesis: Nemesis, owner: Host, relay: Host, third: Host) -> Iterator[trio.Event]:
     """The network keeps the first push to the third node that tells of the owner's present life."""
     network, held = nemesis.cluster.network, trio.Event()
-    life, tap = owner.node.local.replica.identity.incarnation, nemesis.cluster.network.tap
+    life, tap = owner.node.replica.identity.incarnation, nemesis.cluster.network.tap
 
     def watch(sender: str, receiver: str, data: bytes) -> None:
         tap(sender, receiver, data)

@@ -21,18 +21,18 @@ async def many_lives(nemesis: Nemesis) -> None:
         await nemesis.kill(dead)
         refused = 0
         while refused < 2:
-            before = host.node.local.replica.identity.incarnation
+            before = host.node.replica.identity.incarnation
             await nemesis.kill(host, power=False)
             if not await nemesis.start(host):
                 return
             deadline = trio.current_time() + LONGEST
-            while trio.current_time() < deadline and host.node.local.replica.identity.incarnation == before:
+            while trio.current_time() < deadline and host.node.replica.identity.incarnation == before:
                 await nemesis.clients.write(host, plain=True)
                 await trio.sleep(0.05)
-            replica = host.node.local.replica
+            replica = host.node.replica
             refused += replica.identity.incarnation == before
             if nemesis.lives_run_out:
                 break
-        nemesis.note(f"{host.address} knows {host.node.local.replica.incarnations} incarnations")
+        nemesis.note(f"{host.address} knows {host.node.replica.incarnations} incarnations")
         await nemesis.some_time()
         await nemesis.revive(dead)

@@ -85,7 +85,7 @@ async def _slow_give_back(nemesis: Nemesis, owner: Host, giver: Host) -> None:
     """Two nodes lose what nobody else has of the life of one; the other one has much behind that, the road is slow."""
     _skip_unless_judged(nemesis)
     network, clients, random = nemesis.cluster.network, nemesis.clients, nemesis.random
-    replica, first = owner.node.local.replica, random.randrange(10**6)
+    replica, first = owner.node.replica, random.randrange(10**6)
     life, many = replica.identity.incarnation, PARCELS * nemesis.scenario.options.push_bytes // CELL_BYTES
     with nemesis.trouble(owner), nemesis.trouble(giver):  # their disks serve slowly
         owner.disk.aside = giver.disk.aside = NO_CHECKPOINTS
@@ -133,7 +133,7 @@ def _tells(batch: Batch, life: bytes, spans: tuple[tuple[int, int], ...]) -> boo
 async def _told(host: Host, life: bytes, version: int) -> None:
     """Return when a node has heard of a version, or there is something that keeps it from that."""
     with trio.move_on_after(2):
-        await until(lambda: not host.running or host.node.local.replica.counters.version(life) >= version)
+        await until(lambda: not host.running or host.node.replica.counters.version(life) >= version)
 
 
 async def _repair_and_start(nemesis: Nemesis, host: Host, chosen: Hits | None = None) -> None:

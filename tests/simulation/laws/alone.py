@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from math import inf
 
-from gcount.node.node import EMPTY_WAIT
+from gcount.node.reads import EMPTY_WAIT
 from tests.harness import linearizable
 from tests.harness.linearizable import Read, Write
 from tests.simulation.campaign.history import PLAIN, History, Increment, Query, Repaired

@@ -7,7 +7,7 @@ from typing import Any
 from unittest.mock import patch
 
 from gcount.cluster.consistent_reads import ConsistentReads
-from gcount.cluster.links import acceptor
+from gcount.cluster.links.accepted_link import AcceptedLink
 from gcount.cluster.links.acceptor import Acceptor
 from gcount.core.format.log_records import Scan, decode_header
 from gcount.core.protocol.consistent_read import PendingRead, Round
@@ -18,7 +18,7 @@ from gcount.core.state.counters import Counters, Delta, Digest
 from gcount.core.state.identity import Identity, IncarnationClaim
 from gcount.core.state.membership import Membership
 from gcount.core.state.replica import Replica
-from gcount.node.node import Node
+from gcount.node.startup import Startup
 from gcount.storage import log
 from gcount.storage.group_commit import Commit, Committer
 from gcount.storage.log import Log, segment_name
@@ -46,17 +46,17 @@ def acknowledged_before_own_sync(_: Any) -> Any:
     return lambda self, tell: tell(None, {})
 
 
-@mutant(acceptor._Accepted, "_push")
+@mutant(AcceptedLink, "_push")
 def acknowledged_before_the_peers_sync(push: Any) -> Any:
     """A push is acknowledged as it arrives."""
 
     def change(self: Any, nursery: Any, message: Any) -> None:
         deltas = self.intake.pushed(message)
-        known = self._local.replica.counters.digest()
+        known = self._replica.counters.digest()
         if deltas:
-            self._local.committer.take(deltas)
+            self._committer.take(deltas)
             known |= {delta.incarnation: max(delta.upto, known.get(delta.incarnation, 0)) for delta in deltas}
-        self._answer(self.intake.ack(known if message.last else {}))
+        self._answers.post(self.intake.ack(known if message.last else {}))
 
     return change
 
@@ -160,22 +160,22 @@ def relayed_without_its_version(lacking: Any) -> Any:
     return change
 
 
-@mutant(ConsistentReads, "collected")
-def answers_joined_into_the_state(collected: Any) -> Any:
-    """Cells of a collect answer are taken into the state, ahead of the digest."""
+@mutant(ConsistentReads, "replied")
+def answers_joined_into_the_state(replied: Any) -> Any:
+    """Cells of a reply are taken into the state, ahead of the digest."""
 
-    def change(self: Any, address: str, answer: Any) -> None:
-        reading = self._asked.get(answer.round)
-        if reading is not None:
-            counters = self._local.replica.counters
-            (index,) = counters._intern((reading.name,))
-            for incarnation, n in answer.cells.items():
+    def change(self: Any, address: str, reply: Any) -> None:
+        name = self._rounds.asked(reply.round)
+        if name is not None:
+            counters = self._replica.counters
+            (index,) = counters._intern((name,))
+            for incarnation, n in reply.cells.items():
                 column = counters._columns.get(incarnation)
                 if column is not None and n > column.get(index):
                     column._grow(index + 1)
                     counters._totals[index] += n - column.cells[index]
                     column.cells[index] = n
-        collected(self, address, answer)
+        replied(self, address, reply)
 
     return change
 
@@ -189,20 +189,25 @@ def identity_kept_on_an_older_disk(heard: Any) -> Any:
     return lambda self, address, node, knows, holds: heard(self, address, node, min(knows, holds), holds)
 
 
-@mutant(IncarnationClaim, "give_up")
-def identity_kept_unconfirmed(give_up: Any) -> Any:
+@mutant(IncarnationClaim, "overdue")
+def identity_kept_unconfirmed(_: Any) -> Any:
     """A node that nobody could tell what it has forgotten goes on under its incarnation."""
-    return lambda self, members: setattr(self, "settled", True)
+
+    def change(self: IncarnationClaim, members: Any) -> list[str]:
+        self.settled = True
+        return []
+
+    return change
 
 
-@mutant(Node, "_recover")
+@mutant(Startup, "recover")
 def identity_kept_on_a_lost_disk(recover: Any) -> Any:
     """The incarnation is made of the node's number, so that an empty directory goes on under the old one."""
 
-    async def change(self: Any) -> Replica:
+    async def change(self: Any, max_counters: int) -> Replica:
         random = self._random
         self._random = _Fixed(bytes([self.settings.node_id]) * 16)
-        replica: Replica = await recover(self)
+        replica: Replica = await recover(self, max_counters)
         self._random = random
         return replica
 
@@ -218,12 +223,12 @@ class _Fixed:
 def hello_before_the_former_life_is_settled(welcome: Any) -> Any:
     """A hello is answered while what a former life pushed is on its way to the disk."""
 
-    async def change(self: Any, talk: Any, accepted: Any, hello: Any, *, twin: bool) -> None:
-        await self._local.adopt(hello.membership)
+    async def change(self: Any, channel: Any, accepted: Any, hello: Any, *, duplicate: bool) -> None:
+        await self._updates.adopt(hello.membership)
         self._peers.called(hello.node)
-        answer = self._local.hello(twin=twin)
-        accepted.greeted(answer)
-        await talk.send(answer)
+        answer = self._handshake.hello(duplicate=duplicate)
+        accepted.greeted(answer, None)
+        await channel.send(answer)
 
     return change
 

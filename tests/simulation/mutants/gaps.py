@@ -128,13 +128,13 @@ def taken_for_given_back_already(_: Any) -> Any:
 def closed_without_all_members(_: Any) -> Any:
     """A gap is closed when those members that are linked know no more."""
 
-    def change(local: Any, peers: Any) -> Any:
-        members = gap_closer._to_be_linked(local)
-        if not members and not local.replica.membership.actors:
+    def change(replica: Any, members: Any, peers: Any) -> Any:
+        wanted = gap_closer._to_be_linked(members)
+        if not wanted and not replica.membership.actors:
             return None
-        found = {address: peers.get(address) for address in members}
+        found = {address: peers.get(address) for address in wanted}
         linked = {address: (peer.pusher, peer.beats) for address, peer in found.items() if peer and peer.pusher}
-        return gap_closer._Watch(members, linked)
+        return gap_closer._Watch(wanted, linked)
 
     return change
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from gcount.cluster.consistent_reads import ConsistentReads
-from gcount.cluster.links import duplicates
+from gcount.cluster.heard_versions import HeardVersions
+from gcount.cluster.links.duplicates import Originals, Visit
 from gcount.cluster.links.peer import Peer
-from gcount.cluster.local import Local
 from gcount.cluster.members import Members
 from gcount.core.protocol.consistent_read import Round
 from gcount.core.protocol.messages import Hello
+from gcount.core.protocol.read_rounds import Ask, Effect, ReadRounds
 from gcount.core.state.identity import Identity
 from gcount.core.state.replica import Replica
 from tests.simulation.mutants.planted import mutant
@@ -36,15 +36,17 @@ def round_counts_addresses(_: Any) -> Any:
     return lambda self, address, node: None
 
 
-@mutant(ConsistentReads, "linked")
+@mutant(ReadRounds, "linked")
 def asked_again_in_the_same_round(_: Any) -> Any:
     """A member whose link returns is asked again in the round that it had not answered."""
 
-    def change(self: ConsistentReads, address: str) -> None:
-        for reading in self._readings.values():
-            for round_ in reading.rounds:
-                if address in round_.missing:
-                    self._ask(address, reading, round_)
+    def change(self: ReadRounds, address: str, node: bytes, now: float) -> list[Effect]:
+        return [
+            Ask(address, round_.number, pending.name, round_.hold)
+            for pending in self._pending.values()
+            for round_ in pending.rounds
+            if address in round_.missing
+        ]
 
     return change
 
@@ -55,18 +57,18 @@ def held_one_version_early(has: Any) -> Any:
     return lambda self, versions: has(self, {who: version - 1 for who, version in versions.items()})
 
 
-@mutant(duplicates, "_originals")
-def copy_named_by_its_own_config(originals: Any) -> Any:
+@mutant(Originals, "up")
+def copy_named_by_its_own_config(up: Any) -> Any:
     """A copy of a member's directory that only a config of its own names is let in with that."""
 
-    def change(local: Local, peers: Any, hello: Hello, since: float) -> list[str]:
-        told = local.replica.membership.merge(hello.membership).actors
-        return [] if hello.entry in told else originals(local, peers, hello, since)
+    def change(self: Originals, hello: Hello, since: float) -> list[str]:
+        told = self._replica.membership.merge(hello.membership).actors
+        return [] if hello.entry in told else up(self, hello, since)
 
     return change
 
 
-@mutant(duplicates.Visit, "counts")
+@mutant(Visit, "counts")
 def copy_let_in_for_good(_: Any) -> Any:
     """A copy that was let in while its original was down is never judged again."""
     return lambda self: True
@@ -75,7 +77,7 @@ def copy_let_in_for_good(_: Any) -> Any:
 # What an owner knows of its lives
 
 
-@mutant(Members, "hear_of")
+@mutant(HeardVersions, "hear")
 def seen_without_rumours(_: Any) -> Any:
     """A node that comes back is not told of what a third one said that it has."""
     return lambda self, digest: None

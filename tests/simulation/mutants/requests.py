@@ -20,7 +20,7 @@ from gcount.core.state.batch import Batch
 from gcount.core.state.columns import Column
 from gcount.core.state.counters import Delta
 from gcount.errors import Refusal
-from gcount.node.node import Node
+from gcount.node.reads import Reads
 from gcount.storage.group_commit import Committer
 from tests.simulation.mutants.planted import mutant
 
@@ -53,20 +53,20 @@ def held_when_its_first_parcel_is(acked: Any) -> Any:
 def held_as_the_former_link_said(linked: Any) -> Any:
     """What a member said on a link counts on the next one, too, though it may have lost its directory."""
 
-    def change(self: Peer, talk: Any, hello: Any, *rest: Any) -> None:
+    def change(self: Peer, channel: Any, hello: Any, *rest: Any) -> None:
         digest = dict(hello.digest)
         for who, version in (self._last_pusher.peer if self._last_pusher else {}).items():
             digest[who] = max(version, digest.get(who, 0))
-        linked(self, talk, msgspec.structs.replace(hello, digest=digest), *rest)
+        linked(self, channel, msgspec.structs.replace(hello, digest=digest), *rest)
 
     return change
 
 
-@mutant(Node, "_wait_to_be_known")
+@mutant(Reads, "_wait_to_be_known")
 def own_value_at_once(_: Any) -> Any:
     """A node without a config answers reads before anybody can have reached it."""
 
-    async def change(self: Node, name: str, deadline: float) -> None:
+    async def change(self: Reads, name: str, deadline: float) -> None:
         await trio.lowlevel.checkpoint()
 
     return change

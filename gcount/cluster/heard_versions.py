@@ -1,0 +1,46 @@
+"""Versions that members were heard to have: those exist, whatever becomes of the members."""
+
+from collections.abc import Collection
+
+from gcount.core.limits import MAX_INCARNATIONS
+from gcount.core.state.counters import Digest
+from gcount.core.state.replica import Replica
+
+MAX_SEEN = 1024  # incarnations of another node of which a hello tells what was seen beyond this node's disk
+
+
+class HeardVersions:
+    """What this node has heard of, and need not have.
+
+    Args:
+        replica: what it has.
+    """
+
+    def __init__(self, replica: Replica) -> None:
+        self._replica = replica
+        self._heard: Digest = {}
+
+    def hear(self, digest: Digest) -> None:
+        """A member told what it has on disk."""
+        heard = self._heard
+        for incarnation, version in digest.items():
+            if version > heard.get(incarnation, 0) and (incarnation in heard or len(heard) < MAX_INCARNATIONS):
+                heard[incarnation] = version
+
+    def seen(self, incarnations: Collection[bytes], arriving: Digest) -> Digest:
+        """The versions of some incarnations that were seen or heard of, where this node has less on disk.
+
+        Their owner may have forgotten them, and has to know before it makes them a second time. No claim to have them.
+
+        Args:
+            incarnations: the owner's, the most important ones first.
+            arriving: what parts of unfinished pushes would bring this node to.
+        """
+        counters, detached, seen = self._replica.counters, self._replica.salvage, dict[bytes, int]()
+        staged = self._replica.arriving(incarnations)
+        for incarnation in incarnations:
+            known = (self._heard, staged, arriving)
+            version = max(detached.reaches(incarnation), *(digest.get(incarnation, 0) for digest in known))
+            if version > counters.version(incarnation) and len(seen) < MAX_SEEN:
+                seen[incarnation] = version
+        return seen

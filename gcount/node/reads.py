@@ -1,0 +1,53 @@
+"""Consistent reads as clients ask for them."""
+
+import trio
+
+from gcount.cluster.consistent_reads import ConsistentReads, NodeStops
+from gcount.cluster.context import Context
+from gcount.errors import ReadUnavailable
+
+EMPTY_WAIT = 1.5  # seconds in which members who know this node can reach it, before it answers reads without a config
+
+
+class Reads:
+    """The consistent reads of a node that has recovered.
+
+    Args:
+        context: what is shared.
+        consistent: asks the members.
+        serving_since: when the node had recovered, in seconds as trio's clock counts them.
+    """
+
+    def __init__(self, context: Context, consistent: ConsistentReads, serving_since: float) -> None:
+        self._replica = context.replica
+        self._news = context.news
+        self._stopping = context.stopping
+        self._consistent = consistent
+        self._serving_since = serving_since
+
+    async def value(self, name: str, timeout: float) -> int:
+        """The exact value at some instant between call and return.
+
+        Args:
+            name: a valid name.
+            timeout: seconds to try.
+
+        Raises:
+            ReadUnavailable: it could not be known in time.
+        """
+        deadline = trio.current_time() + timeout
+        if not self._replica.membership.actors:
+            await self._wait_to_be_known(name, deadline)
+        return await self._consistent.read(name, max(0.0, deadline - trio.current_time()))
+
+    async def _wait_to_be_known(self, name: str, deadline: float) -> None:
+        """No config is known: members who know this node, whose disk may have forgotten them, get time to reach it."""
+        known_by = self._serving_since + EMPTY_WAIT
+        with trio.move_on_at(deadline):
+            while trio.current_time() < known_by and not self._replica.membership.actors:
+                if self._stopping.is_set:
+                    raise NodeStops(self._replica.counters.total(name), [])
+                with self._stopping.ends(known_by):
+                    await self._news.wait()
+            return
+        raise ReadUnavailable(self._replica.counters.total(name), [])

@@ -1,0 +1,98 @@
+"""A node's start: reads its directory, waits for room if the disk is full, and tells when it is over."""
+
+from random import Random
+
+import structlog
+import trio
+
+from gcount.core.limits import ID_BYTES
+from gcount.core.options import Options
+from gcount.core.state.identity import Identity
+from gcount.core.state.replica import Replica
+from gcount.errors import DiskFull, Recovering
+from gcount.events import Stopping
+from gcount.storage.checkpoints import Checkpoints
+from gcount.storage.disk import shortage
+from gcount.storage.log import Log
+from gcount.storage.recovery import recover
+
+ROOM_RETRY = 1.0  # seconds between two attempts to start on a full disk
+
+logger: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+
+class Startup:
+    """One start of a node.
+
+    Args:
+        log: the directory's.
+        checkpoints: the directory's.
+        random: where ids come from.
+        stopping: whether the process is about to end.
+
+    Attributes:
+        fresh: whether the directory was empty.
+        began: when, in seconds as trio's clock counts them.
+        over: set when the node has recovered and serves.
+    """
+
+    def __init__(self, log: Log, checkpoints: Checkpoints, random: Random, stopping: Stopping) -> None:
+        self.fresh = False
+        self.began = trio.current_time()
+        self.over = trio.Event()
+        self._log = log
+        self._checkpoints = checkpoints
+        self._random = random
+        self._stopping = stopping
+        self._no_room: str | None = None  # why the start waits
+
+    async def recover(self, max_counters: int, options: Options) -> Replica:
+        """What the directory holds; an empty one is begun.
+
+        Args:
+            max_counters: how many names clients may bring about.
+            options: the limits that the replica keeps.
+
+        Raises:
+            Fatal: the process has to end.
+        """
+        while True:
+            identity = Identity(self._random.randbytes(ID_BYTES), self._random.randbytes(ID_BYTES))
+            replica = Replica(identity, max_counters, options)
+            try:
+                header = await recover(replica, self._log, self._checkpoints)
+                if header is None:
+                    await self._log.begin(identity)
+                    self.fresh = True
+                elif replica.identity == identity:
+                    replica.identity = Identity(header.node, header.incarnation)
+                return replica
+            except DiskFull as error:
+                if self._no_room is None:
+                    self._no_room = f"{error}; the start waits"
+                    logger.error(shortage(str(error)), reason=str(error), effect="the start waits until there is room")
+                await trio.sleep(ROOM_RETRY)
+
+    @property
+    def not_over(self) -> str | None:
+        """Why the node does not serve yet; None when it does."""
+        return None if self.over.is_set() else self._no_room or "recovering"
+
+    def require_over(self) -> None:
+        """Raise `Recovering` until the start is over."""
+        if not self.over.is_set():
+            raise Recovering(self._no_room or "the node has not finished its start; try again in a moment")
+
+    async def wait_over(self, timeout: float) -> None:
+        """Return when the start is over.
+
+        Args:
+            timeout: how long to wait, in seconds.
+
+        Raises:
+            Recovering: it takes longer, the start waits for room on the disk, or the process is about to end.
+        """
+        if not self.over.is_set() and self._no_room is None:
+            with self._stopping.ends(trio.current_time() + timeout):
+                await self.over.wait()
+        self.require_over()
