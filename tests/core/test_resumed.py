@@ -10,11 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gcount.core.format.chunks import Assembly
-from gcount.core.limits import MAX_MEMBERS
 from gcount.core.options import Options
 from gcount.core.protocol.messages import Ack, Push
 from gcount.core.protocol.replication import DeltaReceiver, DeltaSender
-from gcount.core.protocol.suspended_transfers import KEEP, SuspendedTransfers
+from gcount.core.protocol.suspended_transfers import SuspendedTransfers
 from gcount.core.protocol.transfer import Transfer
 from gcount.core.state.counters import Delta, Digest, highest
 from gcount.core.state.identity import Identity
@@ -198,53 +197,6 @@ def test_a_link_tells_what_it_was_brought_until_that_is_acknowledged() -> None:
             intake.ack({})
     intake.ack({incarnation(1): 2})
     assert list(intake.deltas()) == []
-
-
-def assembly(transfer: int, cells: int = 1) -> Assembly:
-    made = Assembly(transfer)
-    made.add([Delta(incarnation(1), 0, transfer, {f"{transfer}-{n}": 1 for n in range(cells)})])
-    return made
-
-
-def test_what_is_kept_is_for_the_same_life_of_the_same_node_and_for_one_link() -> None:
-    kept, one = SuspendedTransfers(100), assembly(7)
-    kept.keep(NODE, BOOT, one, 0.0)
-    for node, boot, transfer in [(b"o" * 16, BOOT, 7), (NODE, b"o" * 16, 7), (NODE, BOOT, 8)]:
-        assert kept.take(node, boot, transfer, 0.0) is None
-    assert kept.take(NODE, BOOT, 7, 0.0) is one
-    assert kept.take(NODE, BOOT, 7, 0.0) is None
-
-
-def test_another_life_of_a_node_drops_what_its_lives_before_had_left() -> None:
-    kept = SuspendedTransfers(100)
-    for transfer, boot in enumerate([BOOT, b"1" * 16, b"2" * 16], 1):
-        kept.keep(NODE, boot, assembly(transfer), 0.0)
-    kept.keep(b"o" * 16, b"1" * 16, assembly(4), 0.0)
-    kept.met(NODE, BOOT)
-    assert [kept.take(NODE, boot, 2, 0.0) for boot in (BOOT, b"1" * 16)] == [None, None]
-    assert len(kept) == 2
-    assert highest(kept, {incarnation(1)}) == {incarnation(1): 4}
-
-
-def test_what_is_kept_is_bounded_in_time_number_and_cells_and_the_oldest_goes_first() -> None:
-    kept = SuspendedTransfers(100)
-    kept.keep(NODE, BOOT, assembly(1), 0.0)
-    kept.expire(KEEP - 0.1)
-    assert len(kept) == 1
-    assert kept.take(NODE, BOOT, 1, KEEP) is None
-    assert len(kept) == 0
-    for transfer in range(1, MAX_MEMBERS + 2):
-        kept.keep(NODE, BOOT, assembly(transfer, cells=0), 0.0)
-    assert len(kept) == MAX_MEMBERS
-    assert kept.take(NODE, BOOT, 1, 0.0) is None
-    for transfer in range(1000, 1012):
-        kept.keep(NODE, BOOT, assembly(transfer, cells=10), 0.0)
-    assert (len(kept), kept.cells) == (10, 100)
-    assert kept.take(NODE, BOOT, 1001, 0.0) is None
-    kept.keep(NODE, BOOT, assembly(1011, cells=20), 0.0)
-    assert kept.cells == 100
-    kept.clear()
-    assert (len(kept), kept.cells) == (0, 0)
 
 
 class Road:
