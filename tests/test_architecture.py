@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).resolve().parent.parent / "gcount"
+TESTS = Path(__file__).resolve().parent
+PACKAGE = TESTS.parent / "gcount"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 MAX_FILE_LINES = 350
+TESTED_BY_NAME = {"core", "storage"}  # packages of which each module has a file of tests of its own
 MAX_FUNCTION_LINES = 60
 
 # A package may import its own modules and those with a lower number, never one beside it or above.
@@ -133,7 +135,27 @@ def public(tree: ast.Module) -> Iterator[tuple[str, ast.ClassDef | ast.FunctionD
             yield node.name, node
 
 
+def named_after(module: str) -> Path | None:
+    """The file of tests that a module has to have; None where there is no rule."""
+    packages, name = module.split(".")[1:-1], module.split(".")[-1]
+    if packages and packages[0] in TESTED_BY_NAME and PACKAGE.joinpath(*packages, f"{name}.py").exists():
+        return TESTS / packages[0] / f"test_{name}.py"
+    return None
+
+
+def test_each_module_of_the_core_and_the_storage_has_tests_of_its_name(file: Path) -> None:
+    wanted = named_after(name_of(file))
+    if wanted is not None:
+        assert wanted.exists(), f"{wanted.relative_to(TESTS)} is missing"
+        assert "def test_" in wanted.read_text()
+
+
 def test_the_checks_can_fail() -> None:
     tree = ast.parse("import time\nfrom gcount.http import app\nfrom gcount import errors, __version__\ndef f(): pass")
     assert list(imports(tree, "m")) == ["time", "gcount.http.app", "gcount.errors", "gcount"]
     assert [name for name, node in public(tree) if ast.get_docstring(node) is None] == ["f"]
+    assert named_after("gcount.core.state.columns") == TESTS / "core" / "test_columns.py"
+    assert named_after("gcount.storage.inspect.survey") == TESTS / "storage" / "test_survey.py"
+    assert (
+        named_after("gcount.storage.inspect") is named_after("gcount.node.node") is named_after("gcount.errors") is None
+    )

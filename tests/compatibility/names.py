@@ -125,7 +125,7 @@ TODAY = Code(
         "Header": Header,
         "Batch": Batch,
     },
-    fields={},  # e.g. "Hello": {"twin": "duplicate"}
+    fields={"Hello": {"twin": "duplicate"}},
     protocol=messages.PROTOCOL,
     encode=messages.encode,
     decode=messages.decode,

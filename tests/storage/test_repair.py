@@ -25,42 +25,6 @@ async def damaged(count: int = 25) -> tuple[SimDisk, list[Batch]]:
     return disk, made
 
 
-async def test_each_kind_of_damage_is_told_with_its_file_its_offset_and_what_it_cost(autojump_clock: MockClock) -> None:
-    disk, made = await damaged()
-    first, second, *_ = good = contents(disk)
-    size = len(good[second])
-    begins = survey(disk).segments
-    in_second = begins[1].whole
-
-    def told(name: str, bad: bytes | None) -> tuple[str, int, str, int]:
-        other = sim_disk()
-        for file, data in good.items():
-            other.poke(file, data)
-        if bad is None:
-            other.remove(name)
-        else:
-            other.poke(name, bad)
-        found = survey(other)
-        assert found.whole + found.lost == len(made)
-        (flaw,) = found.flaws
-        return flaw.file, flaw.offset, flaw.reason, flaw.lost
-
-    flipped = bytearray(good[second])
-    flipped[HEADER_BYTES + 20] ^= 1
-    assert told(second, bytes(flipped))[:2] == (second, HEADER_BYTES)
-    assert told(second, bytes(flipped))[3] == 1
-    flipped[HEADER_BYTES + 20] ^= 1
-    flipped[40] ^= 1
-    assert told(second, bytes(flipped))[1:] == (0, "the segment's header does not match its checksum", 0)
-    assert told(second, None) == (second, 0, "the segment is missing", in_second)
-    assert told(first, None) == (first, 0, "the segment is missing", begins[0].whole)
-    assert told(second, b"") == (second, 0, "the segment's header is cut off after 0 bytes", in_second)
-    assert told(second, good[second][:-1])[3] == 1
-    boundary = size - len(encode_batch(made[begins[2].first - 2]))
-    assert told(second, good[second][:boundary]) == (second, boundary, "the segment is cut off", 1)
-    assert told("notes.log", b"")[:3] == ("notes.log", 0, "no segment of this log")
-
-
 @pytest.mark.parametrize("stranger", [0, 1, 2])
 async def test_batches_that_do_not_belong_into_a_damaged_segment_are_left_out(
     autojump_clock: MockClock, stranger: int
@@ -80,18 +44,6 @@ async def test_batches_that_do_not_belong_into_a_damaged_segment_are_left_out(
     assert replica.next_batch > len(made)
     if stranger == 1:  # the one that was damaged, after all
         assert replica.cells("n0") == {ME.incarnation: len(made)}
-
-
-async def test_a_torn_tail_is_no_damage(autojump_clock: MockClock) -> None:
-    disk = sim_disk()
-    await filled(disk, 3)
-    whole = disk.read(segment_name(1))
-    disk.poke(segment_name(1), whole[:-3])
-    found = survey(disk)
-    assert found.flaws == []
-    assert found.torn is not None
-    assert found.torn.offset < len(whole) - 3
-    assert (found.whole, found.next_batch) == (2, 3)
 
 
 async def test_a_torn_tail_behind_damage_is_cut_by_the_repair(autojump_clock: MockClock) -> None:
