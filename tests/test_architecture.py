@@ -135,6 +135,16 @@ def public(tree: ast.Module) -> Iterator[tuple[str, ast.ClassDef | ast.FunctionD
             yield node.name, node
 
 
+def test_fakes_rest_on_nothing_but_the_product_and_each_other() -> None:
+    for fake in sorted((TESTS / "fakes").glob("*.py")):
+        tree = ast.parse(fake.read_text())
+        mine = {imported for imported in imports(tree, fake.stem) if imported.split(".")[0] == "tests"}
+        assert all(imported.startswith("tests.fakes.") for imported in mine), f"{fake.name} imports {mine}"
+        silent = [name for name, node in public(tree) if ast.get_docstring(node) is None]
+        assert silent == []
+        assert "What it promises" in (ast.get_docstring(tree) or ""), f"{fake.name} does not say what it promises"
+
+
 def named_after(module: str) -> Path | None:
     """The file of tests that a module has to have; None where there is no rule."""
     packages, name = module.split(".")[1:-1], module.split(".")[-1]

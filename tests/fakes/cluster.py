@@ -1,4 +1,13 @@
-"""Whole nodes in memory: the real `open_node` over simulated disks and a simulated network."""
+"""Whole nodes in memory: the real `open_node` over simulated disks and a simulated network.
+
+What it promises:
+- Each machine runs the product's own code, from `open_node` down; only disk, network, clock and chance are simulated.
+- A node that is killed takes nothing with it but what its disk and the network have: no `finally` of it reaches either.
+- The same seed and the same calls give the same run.
+- Whoever leaves the context of `open_cluster` leaves no node behind.
+
+Every test of several nodes opens them here.
+"""
 
 from __future__ import annotations
 

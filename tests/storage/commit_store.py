@@ -1,13 +1,11 @@
 """A replica with its log on some disk: the least of a node that storage needs."""
 
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from random import Random
-from typing import TypeVar
 
 import trio
-from trio.testing import MockClock
 
 from gcount.core.format.log_records import Header
 from gcount.core.options import DEFAULTS, Options
@@ -20,8 +18,6 @@ from gcount.storage.disk import Disk
 from gcount.storage.group_commit import Commit, Committer
 from gcount.storage.log import Log
 from tests.fakes.disk import SimDisk
-
-T = TypeVar("T")
 
 ME = Identity(b"n" * 16, b"i" * 16)
 
@@ -113,8 +109,3 @@ class Ledger:
             assert self.acknowledged[name] <= total <= self.asked[name], name
             # From now on what was never acknowledged is either counted or gone for ever.
             self.asked[name] = self.acknowledged[name] = total
-
-
-def run_simulated(work: Callable[[], Awaitable[T]]) -> T:
-    """Run an async function in a trio run of its own, whose clock jumps."""
-    return trio.run(work, clock=MockClock(autojump_threshold=0))

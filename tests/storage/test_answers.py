@@ -12,7 +12,8 @@ import trio.testing
 from gcount.core.state.counters import Delta
 from gcount.errors import DiskFull, PartLimitReached, Refusal
 from tests.fakes.disk import SimDisk
-from tests.storage.commit_store import Store, replayed, run_simulated, running, sim_disk
+from tests.fakes.process import run_simulated
+from tests.storage.commit_store import Store, replayed, running, sim_disk
 
 BIG = 2**64 - 1
 

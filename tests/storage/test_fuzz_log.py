@@ -20,7 +20,8 @@ from gcount.core.state.counters import Delta
 from gcount.errors import LogDamaged
 from gcount.storage.log import segment_name
 from tests.fakes.disk import SimDisk
-from tests.storage.commit_store import ME, contents, filled, opened, replayed, run_simulated, sim_disk
+from tests.fakes.process import run_simulated
+from tests.storage.commit_store import ME, contents, filled, opened, replayed, sim_disk
 
 FUZZ = settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 MEGABYTE = 1 << 20

@@ -18,8 +18,8 @@ from gcount.storage import log as log_room
 from gcount.storage.disk import RealDisk
 from gcount.storage.group_commit import PROBE_AFTER, RIDE
 from tests.fakes.disk import SimDisk, SimulatedCrash
-from tests.fakes.process import until
-from tests.storage.commit_store import ME, Ledger, Store, replayed, run_simulated, running, sim_disk
+from tests.fakes.process import run_simulated, until
+from tests.storage.commit_store import ME, Ledger, Store, replayed, running, sim_disk
 
 PEER = b"p" * 16
 

@@ -15,8 +15,9 @@ from gcount.core.state.identity import Identity
 from gcount.errors import DiskFull, LogDamaged
 from gcount.storage.checkpoints import checkpoint_name
 from gcount.storage.log import segment_name
+from tests.fakes.process import run_simulated
 from tests.storage.checkpointed import NAMES, SMALL, Store, opened, segments, written
-from tests.storage.commit_store import ME, contents, run_simulated, sim_disk
+from tests.storage.commit_store import ME, contents, sim_disk
 
 steps = st.lists(
     st.one_of(

@@ -16,9 +16,10 @@ from gcount.storage.inspect.corruption import ASIDE
 from gcount.storage.inspect.survey import Survey, holds_log, survey
 from gcount.storage.log import segment_name
 from tests.fakes.disk import SimDisk
+from tests.fakes.process import run_simulated
 from tests.storage.checkpointed import opened as opened_store
 from tests.storage.checkpointed import writing, written
-from tests.storage.commit_store import contents, filled, run_simulated, sim_disk
+from tests.storage.commit_store import contents, filled, sim_disk
 from tests.storage.written import recovered, write
 
 SMALL = Options(segment_bytes=300)

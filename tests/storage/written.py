@@ -19,7 +19,8 @@ from gcount.storage.inspect.survey import survey
 from gcount.storage.log import Log
 from tests.core.histories import NAMES, History, knowing
 from tests.fakes.disk import SimDisk
-from tests.storage.commit_store import contents, run_simulated, sim_disk
+from tests.fakes.process import run_simulated
+from tests.storage.commit_store import contents, sim_disk
 
 BLANK = Identity(bytes(16), bytes(16))
 
