@@ -12,8 +12,8 @@ from gcount.core.protocol import messages
 from gcount.core.protocol.consistent_read import STALL
 from gcount.core.protocol.write_holds import MAX_HOLD
 from gcount.errors import ReadUnavailable
+from tests.cluster.books import Books
 from tests.fakes.cluster import Host, SimCluster, open_cluster
-from tests.simulation.campaign.checks import Books
 
 
 class Rounds:

@@ -12,8 +12,8 @@ from gcount.core.state.counters import Delta
 from gcount.core.state.membership import Membership
 from gcount.storage.group_commit import RIDE
 from tests.cluster.impostor import joined_by_impostor
+from tests.fakes.caller import HELLO, call, hello
 from tests.fakes.cluster import Host, open_cluster
-from tests.simulation.campaign.caller import HELLO, call, hello
 
 PUSH = messages.Push(1, True, [Delta(HELLO.incarnation, 0, 7, {"x": 7})])
 SETTLED = 100 * RIDE  # seconds after which a push that was taken is on disk

@@ -25,10 +25,10 @@ from gcount.core.protocol import messages
 from gcount.core.state.counters import Delta
 from gcount.core.state.membership import Membership
 from gcount.errors import LinkClosed
+from tests.cluster.books import all_equal
 from tests.cluster.impostor import joined_by_impostor
+from tests.fakes.caller import HELLO, Caller, call, hello
 from tests.fakes.cluster import Host, SimCluster, open_cluster
-from tests.simulation.campaign.caller import HELLO, Caller, call, hello
-from tests.simulation.campaign.checks import all_equal
 
 MINE = HELLO.incarnation
 HUGE = MAX_VERSION

@@ -12,10 +12,10 @@ from gcount.core.protocol import messages
 from gcount.core.state.membership import Membership
 from gcount.errors import DiskFull, LinkClosed, ReadUnavailable
 from gcount.node.node import CONFIRM_WITHIN
+from tests.cluster.books import all_equal
 from tests.cluster.impostor import joined_by_impostor
+from tests.fakes.caller import call, hello
 from tests.fakes.cluster import Host, SimCluster, address_of, open_cluster
-from tests.simulation.campaign.caller import call, hello
-from tests.simulation.campaign.checks import all_equal
 
 DIALLED = 0.1  # seconds after which a dial is on its way, and not yet given up
 

@@ -7,8 +7,8 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from tests.cluster.books import History
 from tests.fakes.cluster import Host, SimCluster, open_cluster
-from tests.simulation.campaign.checks import History
 from tests.simulation.mutants import planted
 
 

@@ -20,8 +20,8 @@ from gcount.core.state.counters import Delta
 from gcount.errors import LinkClosed, LinkRefused
 from gcount.storage import group_commit
 from gcount.storage.group_commit import RIDE
+from tests.fakes.caller import HELLO, Caller, call, hello
 from tests.fakes.cluster import Host, address_of, open_cluster
-from tests.simulation.campaign.caller import HELLO, Caller, call, hello
 
 
 def known(host: Host, incarnation: bytes) -> int:

@@ -19,10 +19,10 @@ from gcount.core.options import Options
 from gcount.core.protocol import messages
 from gcount.core.protocol.suspended_transfers import KEEP
 from gcount.core.state.counters import Delta
+from tests.cluster.books import all_equal
 from tests.cluster.impostor import Impostor, joined_by_impostor, linked
+from tests.fakes.caller import HELLO, Caller, call, hello
 from tests.fakes.cluster import Host, SimCluster, open_cluster
-from tests.simulation.campaign.caller import HELLO, Caller, call, hello
-from tests.simulation.campaign.checks import all_equal
 
 NAMES = [f"name-{number:03}" for number in range(200)]
 PARCELS = 40  # that all of them take, at least

@@ -19,10 +19,10 @@ from gcount.core.state.replica import Replica
 from gcount.storage.inspect.repair import repair
 from gcount.storage.inspect.survey import survey
 from gcount.storage.log import segment_name
+from tests.cluster.books import all_equal
 from tests.cluster.impostor import joined_by_impostor
 from tests.fakes.cluster import Host, SimCluster, address_of, open_cluster, replayed
 from tests.fakes.disk import SimDisk
-from tests.simulation.campaign.checks import all_equal
 
 FIRST = segment_name(1)
 REFILLED = 4.0  # seconds: others relay what they know of a node after one to two

@@ -12,8 +12,8 @@ from gcount.errors import DiskFull
 from gcount.node.node import CONFIRM_WITHIN
 from gcount.storage import group_commit
 from gcount.storage.group_commit import PROBE_AFTER
+from tests.cluster.books import Books, all_equal
 from tests.fakes.cluster import Host, SimCluster, address_of, open_cluster
-from tests.simulation.campaign.checks import Books, all_equal
 
 
 async def count(books: Books, host: Host, *, pause: float = 0.01) -> None:

@@ -7,8 +7,8 @@ from trio.testing import MockClock
 from gcount.core.protocol import messages
 from gcount.core.protocol.replication import LEFT_PAUSE
 from gcount.core.state.counters import Delta
+from tests.fakes.caller import HELLO, call, hello
 from tests.fakes.cluster import Host, open_cluster
-from tests.simulation.campaign.caller import HELLO, call, hello
 
 NAMES = [f"name-{number:03}" for number in range(200)]
 MINE = HELLO.incarnation

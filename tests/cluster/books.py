@@ -1,4 +1,4 @@
-"""Books and histories of simulated runs."""
+"""What tests of clusters keep: books of what was acknowledged, and histories of writes and reads."""
 
 from __future__ import annotations
 
