@@ -9,10 +9,11 @@ from pathlib import Path
 import trio
 
 from bench.client import Failed, get
-from bench.comparison.resp import IN_ONE_PIECE, command, connection
+from bench.comparison.resp import IN_ONE_PIECE, connection
 from bench.nodes import PROJECT, Node, cluster, data_folder, running
 from bench.processes import memory
 from bench.report import goal, run, table
+from tests.harness.resp import encoded
 
 GOAL = 350  # bytes a counter
 AGREE_WITHIN = 120.0  # seconds
@@ -55,7 +56,7 @@ async def _fill(node: Node, counters: int) -> None:
     async with connection(node.host, node.port) as conn:
         for first in range(0, counters, IN_ONE_PIECE):
             numbers = range(first, min(counters, first + IN_ONE_PIECE))
-            await conn.ask(b"".join(command("INCR", _name(number)) for number in numbers), len(numbers))
+            await conn.ask(b"".join(encoded("INCR", _name(number)) for number in numbers), len(numbers))
 
 
 async def _agrees(node: Node, counters: int) -> None:

@@ -28,6 +28,7 @@ from gcount.storage.checkpoints import Checkpoints
 from gcount.storage.disk import RealDisk
 from gcount.storage.log import Log, segment_name
 from gcount.storage.recovery import recover
+from tests.fakes.counting import stage
 
 START = 3.0  # seconds: the goal with 1,000,000 counters in a checkpoint
 HOLD = 0.010  # seconds: the goal
@@ -74,7 +75,7 @@ class Store:
         """One record, by which each of these counters grows by one."""
         replica = self.replica
         for name in names:
-            replica.stage_increment(name, 1)
+            stage(replica, name, 1)
         await self.log.append(replica.seal(), ME)
         replica.commit()
 

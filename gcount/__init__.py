@@ -1,3 +1,1 @@
 """A distributed database of grow-only counters."""
-
-__version__ = "0.1.0"

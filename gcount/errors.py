@@ -5,7 +5,9 @@ peer and is followed by another dial; a `Fatal` ends the process with one line t
 """
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import ClassVar
 
 
 class GcountError(Exception):
@@ -13,55 +15,109 @@ class GcountError(Exception):
 
 
 class Refusal(GcountError):
-    """A request that is answered with an error and changed nothing."""
+    """A request that is answered with an error and changed nothing.
+
+    Each kind knows how every protocol answers it. Its codes are promised to clients, listed in docs/api.md, and never
+    renamed.
+
+    Attributes:
+        status: the HTTP status.
+        code: a word for programs that speak HTTP.
+        redis_code: what an error of Redis' protocol begins with.
+    """
+
+    status: ClassVar[HTTPStatus]
+    code: ClassVar[str]
+    redis_code: ClassVar[str] = "ERR"
+
+    @property
+    def members(self) -> Mapping[str, object]:
+        """What programs may want to know, besides the code; ready for JSON."""
+        return {}
 
 
 class BadRequest(Refusal):
     """The request itself is wrong; which part of it, the classes below say."""
 
+    status = HTTPStatus.BAD_REQUEST
+    code = "bad_request"
+
 
 class BadName(BadRequest):
     """A counter can't be called that."""
+
+    code = "bad_name"
 
 
 class BadAmount(BadRequest):
     """What is to be counted is no amount."""
 
+    code = "bad_amount"
+
 
 class BadConfig(BadRequest):
     """No membership can be made of a posted config."""
+
+    code = "bad_config"
 
 
 class BadParameter(BadRequest):
     """A query parameter has a value that is not allowed."""
 
+    code = "bad_parameter"
+
 
 class UnknownParameter(BadRequest):
     """A query parameter means nothing to its route."""
+
+    code = "unknown_parameter"
 
 
 class ForeignOrigin(Refusal):
     """A page that is not the node's own made a browser ask for a change, or for a link."""
 
+    status = HTTPStatus.FORBIDDEN
+    code = "foreign_origin"
+
 
 class PartLimitReached(Refusal):
     """This node's own part of a counter would pass 2^64-1."""
+
+    status = HTTPStatus.CONFLICT
+    code = "part_limit"
+    redis_code = "ERR increment or decrement would overflow:"
 
 
 class CounterLimitReached(Refusal):
     """A new name would pass the limit of counters; names already known go on."""
 
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    code = "counter_limit"
+    redis_code = "OOM"
+
 
 class IncarnationLimitReached(Refusal):
     """The increment would need a new incarnation, and there are as many as the cluster can hold."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    code = "incarnation_limit"
+    redis_code = "OOM"
 
 
 class DiskFull(Refusal):
     """The increment could not be written for want of space, or of a file descriptor; nothing was changed."""
 
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    code = "disk_full"
+    redis_code = "MISCONF"
+
 
 class Recovering(Refusal):
     """The node has not finished its start yet."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    code = "recovering"
+    redis_code = "LOADING"
 
 
 class ReadUnavailable(Refusal):
@@ -73,6 +129,10 @@ class ReadUnavailable(Refusal):
         doubles: pairs of members' addresses for which one and the same node answered.
     """
 
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    code = "read_unavailable"
+    redis_code = "UNAVAILABLE"
+
     def __init__(self, value: int, missing: Sequence[str], doubles: Sequence[tuple[str, str]] = ()) -> None:
         why = [f"{one} and {other} lead to one node, each member has to be another one" for one, other in doubles]
         silent = [address for address in missing if not any(address in pair for pair in doubles)]
@@ -81,6 +141,11 @@ class ReadUnavailable(Refusal):
         super().__init__(f"the exact value could not be known in time; {'; '.join(why)}")
         self.value = value
         self.missing = list(missing)
+
+    @property
+    def members(self) -> Mapping[str, object]:
+        """The best lower bound, and the addresses of the members that did not answer."""
+        return {"value": self.value, "missing": self.missing}
 
 
 class LinkError(GcountError):

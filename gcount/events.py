@@ -1,8 +1,7 @@
 """What many tasks wait for: news, again and again, and once the end of the process."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from math import inf
+from types import TracebackType
 
 import trio
 
@@ -50,18 +49,38 @@ class Stopping:
         for scope in self._waits:
             scope.cancel()
 
-    @contextmanager
-    def ends(self, deadline: float = inf) -> Iterator[None]:
+    def ends(self, deadline: float = inf) -> "Wait":
         """A context that is left at a deadline, or as soon as this is set.
 
         Args:
             deadline: in seconds, as trio's clock counts them.
         """
-        with trio.CancelScope(deadline=deadline) as scope:
-            if self.event.is_set():
-                scope.cancel()
-            self._waits[scope] = None
-            try:
-                yield
-            finally:
-                del self._waits[scope]
+        scope = trio.CancelScope(deadline=deadline)
+        if self.event.is_set():
+            scope.cancel()
+        return Wait(scope, self._waits)
+
+
+class Wait:
+    """The context of one wait; a class, as each message of a consistent read is waited for in one.
+
+    Args:
+        scope: of the wait.
+        waits: all that are under way.
+    """
+
+    __slots__ = ("_scope", "_waits")
+
+    def __init__(self, scope: trio.CancelScope, waits: dict[trio.CancelScope, None]) -> None:
+        self._scope = scope
+        self._waits = waits
+
+    def __enter__(self) -> None:
+        self._waits[self._scope] = None
+        self._scope.__enter__()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        del self._waits[self._scope]
+        return self._scope.__exit__(kind, error, trace)

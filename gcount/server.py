@@ -1,8 +1,8 @@
-"""The server: an accept loop around hypercorn in which one connection can never take the node down.
+"""The server: an accept loop in which one connection can never take the node down.
 
-hypercorn's own `serve` ends when an error escapes from a single connection, and never ends while one peer
-does not read. Here every connection runs under a guard, in a scope of its own, and can be ended at any
-instant.
+Every connection runs under a guard, in a scope of its own, and can be ended at any instant. What it speaks, its first
+bytes tell. (hypercorn's own `serve` ends when an error escapes from a single connection, and never ends while one peer
+does not read.)
 """
 
 from __future__ import annotations
@@ -11,25 +11,11 @@ import errno
 import os
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, Final, cast
+from typing import Final
 
 import trio
-from hypercorn.app_wrappers import ASGIWrapper
-from hypercorn.config import Config
-from hypercorn.events import Closed, Event, RawData, Updated
-from hypercorn.protocol import ProtocolWrapper
-from hypercorn.trio.task_group import TaskGroup
-from hypercorn.trio.tcp_server import TCPServer
-from hypercorn.trio.worker_context import WorkerContext
-from hypercorn.typing import (
-    AppWrapper,
-    ASGIFramework,
-    ConnectionState,
-)
-from hypercorn.utils import parse_socket_addr
 
-from gcount.http.fast_path import FastPath
-from gcount.http.hypercorn import Http1Protocol, http_config
+from gcount.http.hypercorn import HttpService
 from gcount.net.connection import Connection
 from gcount.net.connection_pool import ConnectionPool
 from gcount.observe.throttle import Throttle
@@ -43,111 +29,19 @@ _ACCEPT_RETRY_SECONDS: Final = 0.1
 _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
 
 
-class HttpConnection(TCPServer):
-    """Serves one connection."""
-
-    def __init__(
-        self,
-        app: AppWrapper,
-        config: Config,
-        context: WorkerContext,
-        connection: Connection,
-        lane: FastPath | None,
-        first: bytes,
-    ) -> None:
-        # hypercorn hands a shallow copy of the state to each request: scope["state"]["connection"].
-        super().__init__(app, config, context, {"connection": connection}, cast(Any, connection))
-        self.connection = connection
-        self._lane = lane
-        self._first = first  # what the peer sent first
-
-    async def run(self) -> None:
-        """Serve until either side closes. Like the parent's, without TLS and HTTP/2, with our `Protocol`."""
-        socket = self.connection.socket
-        try:
-            client = parse_socket_addr(socket.family, socket.getpeername())
-            server = parse_socket_addr(socket.family, socket.getsockname())
-            async with TaskGroup() as task_group:
-                self._task_group = task_group
-                protocol = Http1Protocol(
-                    self.app,
-                    self.config,
-                    self.context,
-                    task_group,
-                    ConnectionState(self.state),
-                    False,
-                    client,
-                    server,
-                    self.protocol_send,
-                )
-                self.protocol = cast(ProtocolWrapper, protocol)
-                await self._read_data()
-        except OSError:
-            pass  # the peer left before its address could be asked for
-        finally:
-            await self._close()
-
-    async def _read_data(self) -> None:
-        """Give what the peer sends to the lane or, from the first request on that is not plain, to hypercorn.
-
-        A peer that has finished sending may still wait for its answer: hypercorn, which takes the end of the input
-        for the end of the peer, is told of it after that answer.
-        """
-        protocol = cast(Http1Protocol, self.protocol)
-        data = self._first
-        with suppress(trio.ClosedResourceError, trio.BrokenResourceError):
-            while data:
-                if protocol.has_whole_request:
-                    await self.connection.wait_idle()  # so that what follows may be plain again
-                if self._lane is not None and protocol.is_between_requests:
-                    data = await self._lane.answer(self.connection, data)
-                    if not data:
-                        break
-                await protocol.handle(RawData(data))
-                data = await self.connection.receive_for_server()
-            if protocol.has_whole_request:
-                await self.connection.wait_idle()
-            await protocol.handle(RawData(b""))
-        await protocol.handle(Closed())
-
-    async def protocol_send(self, event: Event) -> None:
-        """Send to the peer, close, or note when a request begins and ends.
-
-        The last two do not wait for anything: they may be called by a request's own task after quart-trio
-        has cancelled it, and would be cut short. (hypercorn's timers of idle connections are; `ConnectionPool`
-        knows the idle ones better anyway.)
-        """
-        if isinstance(event, Updated):
-            self.connection.set_busy(not event.idle)
-        elif isinstance(event, Closed):
-            self._task_group.spawn(self._finish)
-        else:
-            await super().protocol_send(event)
-
-    async def _finish(self) -> None:
-        """Close the connection after its last response, then end what still runs for it."""
-        await self._close()
-        self.connection.abort()
-
-
 class _Acceptor:
     """Accepts connections and serves each in a task of its own."""
 
     def __init__(
         self,
-        app: ASGIFramework,
-        lane: FastPath | None,
+        http: HttpService,
         redis: RedisService | None,
         connections: ConnectionPool,
-        context: WorkerContext,
         nursery: trio.Nursery,
     ) -> None:
-        self._app = ASGIWrapper(app)
-        self._lane = lane
+        self._http = http
         self._redis = redis
-        self._config = http_config()
         self._connections = connections
-        self._context = context
         self._nursery = nursery
         self._failed = Throttle("connection failed")
         self._exhausted = Throttle("cannot accept connections")
@@ -181,7 +75,7 @@ class _Acceptor:
                 if redis is not None:
                     await redis.serve(connection, first)
                 elif first:
-                    await HttpConnection(self._app, self._config, self._context, connection, self._lane, first)
+                    await self._http.serve(connection, first)
         except* Exception as group:
             if not connection.scope.cancel_called:  # what breaks in a connection that we ended is no news
                 self._failed.warn(error=_first(group))
@@ -214,28 +108,25 @@ async def _close_unused(connections: ConnectionPool, redis: RedisService | None)
 
 
 async def serve(
-    app: ASGIFramework,
+    http: HttpService,
     listeners: Sequence[trio.SocketListener],
     connections: ConnectionPool,
     *,
     shutdown: trio.Event,
-    lane: FastPath | None = None,
     redis: RedisService | None = None,
     grace: float = GRACE_SECONDS,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve the application until `shutdown` is set, then return with every connection closed.
+    """Serve clients until `shutdown` is set, then return with every connection closed.
 
     Requests in flight at that moment are finished if they can be within the grace. Links are not waited for.
     Cancelling this function ends everything at once.
 
     Args:
-        app: the ASGI application; requests find their `Connection` in `scope["state"]["connection"]`.
-            It gets no lifespan events.
+        http: answers those who speak HTTP, and all whose protocol nobody knows.
         listeners: listening sockets; they are closed when this function ends.
         connections: where connections are registered.
         shutdown: set by the caller to end the server.
-        lane: answers the plain requests; without one the application answers all.
         redis: answers those whose first byte tells that they speak Redis' protocol.
         grace: seconds for the requests in flight at the end.
         task_status: told when connections are being accepted.
@@ -243,9 +134,8 @@ async def serve(
     Raises:
         OSError: a listener broke.
     """
-    context = WorkerContext(None)
     async with trio.open_nursery() as serving:
-        acceptor = _Acceptor(app, lane, redis, connections, context, serving)
+        acceptor = _Acceptor(http, redis, connections, serving)
         serving.start_soon(connections.reactor.run)
         try:
             async with trio.open_nursery() as accepting:
@@ -255,7 +145,7 @@ async def serve(
                 task_status.started()
                 await shutdown.wait()
                 accepting.cancel_scope.cancel()
-            await context.terminated.set()  # hypercorn closes connections after their response from now on
+            await http.finish()
             connections.stopping = True
             connections.close_unused(0.0)
             with trio.move_on_after(grace):

@@ -9,8 +9,8 @@ from typing import Literal, TypeVar
 
 import click
 
-from gcount import __version__
 from gcount.errors import DiskFailed
+from gcount.version import VERSION
 
 PROGRAM = "gcount-node"
 
@@ -25,6 +25,8 @@ MAX_CONNECTIONS = 1_000_000
 MAX_NUMBER = 2**63 - 1
 MAX_CLUSTER_BYTES = 255
 MAX_HOST_NAME = 253
+
+FAST_PATH = "--fast-path --fast-lane", "GCOUNT_FAST_PATH GCOUNT_FAST_LANE"  # its flags, its variables
 
 Choice = TypeVar("Choice", bound=str)
 
@@ -47,7 +49,7 @@ class Settings:
         max_counters: With how many counter names clients can make no further ones; what members tell is always taken.
         log_format: How log lines are written.
         max_connections: Most connections held open at a time.
-        fast_lane: Whether plain requests are answered without the application server.
+        fast_path: Whether plain requests are answered without the application server.
     """
 
     node_id: int
@@ -59,7 +61,7 @@ class Settings:
     max_counters: int
     log_format: Literal["text", "json"]
     max_connections: int = DEFAULT_MAX_CONNECTIONS
-    fast_lane: bool = True
+    fast_path: bool = True
 
     @property
     def listen(self) -> str:
@@ -82,10 +84,19 @@ def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Settings:
     except click.ClickException as error:
         raise UsageError(_one_line(error.format_message())) from None
 
-    def pick(flag: str, variable: str, default: str) -> tuple[str, str]:
-        """The setting's text, and the name under which it was given, for the error message."""
-        text: str | None = given[flag.removeprefix("--").replace("-", "_")]
-        return (flag, text) if text is not None else (variable, environ.get(variable) or default)
+    def pick(flags: str, variables: str, default: str) -> tuple[str, str]:
+        """The setting's text, and the name under which it was given, for the error message.
+
+        Of several names the first is today's; the others are former ones, which go on working.
+        """
+        for flag in flags.split():
+            text: str | None = given[flag.removeprefix("--").replace("-", "_")]
+            if text is not None:
+                return flag, text
+        for variable in variables.split():
+            if environ.get(variable):
+                return variable, environ[variable]
+        return variables.split()[0], default
 
     node_id = _whole("ID", given["node_id"], 1, MAX_NUMBER)
     host, port = _listen(*pick("--listen", "GCOUNT_LISTEN", DEFAULT_LISTEN))
@@ -103,7 +114,7 @@ def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Settings:
         max_counters=_whole(*max_counters, 1, MAX_NUMBER),
         log_format=_choice(*pick("--log-format", "GCOUNT_LOG_FORMAT", "text"), "text", "json"),
         max_connections=_whole(*max_connections, 1, MAX_CONNECTIONS),
-        fast_lane=_choice(*pick("--fast-lane", "GCOUNT_FAST_LANE", "on"), "on", "off") == "on",
+        fast_path=_choice(*pick(*FAST_PATH, "on"), "on", "off") == "on",
     )
 
 
@@ -124,7 +135,7 @@ def _command() -> click.Command:
             f"  GCOUNT_MAX_COUNTERS     as --max-counters, default {DEFAULT_MAX_COUNTERS}",
             f"  GCOUNT_MAX_CONNECTIONS  as --max-connections, default {DEFAULT_MAX_CONNECTIONS}",
             "  GCOUNT_LOG_FORMAT       as --log-format, default text",
-            "  GCOUNT_FAST_LANE        as --fast-lane, default on",
+            "  GCOUNT_FAST_PATH        as --fast-path, default on; GCOUNT_FAST_LANE is its former name",
             "  CHALLENGE_TIMEOUT       whole seconds, 1 or more, that a request which depends on peers",
             f"                          may take, default {DEFAULT_TIMEOUT}",
             "  GCOUNT_PYTHON           the Python that bin/gcount-node makes its environment of",
@@ -148,7 +159,8 @@ def _command() -> click.Command:
             option("--max-counters", "NUMBER", f"Most counters that clients can make.  [{DEFAULT_MAX_COUNTERS}]"),
             option("--max-connections", "NUMBER", f"Most open connections.  [{DEFAULT_MAX_CONNECTIONS}]"),
             option("--log-format", "text|json", "How log lines are written.  [text]"),
-            option("--fast-lane", "on|off", "Answer plain requests without the application server.  [on]"),
+            option("--fast-path", "on|off", "Answer plain requests without the application server.  [on]"),
+            option("--fast-lane", "on|off", "The former name of --fast-path."),
             click.Option(
                 ["--version"],
                 is_flag=True,
@@ -163,7 +175,7 @@ def _command() -> click.Command:
 
 def _print_version(context: click.Context, _option: click.Parameter, wanted: bool) -> None:
     if wanted:
-        click.echo(f"gcount {__version__}")
+        click.echo(f"gcount {VERSION}")
         context.exit()
 
 

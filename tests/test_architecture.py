@@ -1,7 +1,8 @@
 """The rules of the architecture: what may import what, how long a module may be, what needs a docstring."""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ MAX_FUNCTION_LINES = 60
 LAYERS = {
     "gcount": 0,
     "gcount.errors": 0,
+    "gcount.version": 0,
     "gcount.core.limits": 1,
     "gcount.core.options": 2,
     "gcount.core.state": 3,
@@ -39,6 +41,9 @@ LAYERS = {
     "gcount.__main__": 14,
 }
 
+# Files that import each other in a circle, and shall not for long.
+KNOWN_CIRCLES = [{"gcount.net.connection", "gcount.net.connection_pool", "gcount.net.reactor"}]
+
 # What would let a clock, chance, the disk or the network below the line.
 IMPURE = {
     "datetime",
@@ -55,6 +60,16 @@ IMPURE = {
 }
 IMPURE |= {"anyio", "asyncio", "concurrent", "multiprocessing", "select", "selectors", "socket", "ssl", "threading"}
 IMPURE |= {"hypercorn", "logging", "quart", "quart_trio", "structlog", "trio", "trio_websocket"}
+
+# What only these may import, so that a library can be replaced in one place: modules, and all those inside them.
+CONFINED = {
+    "hypercorn": ("gcount.http.hypercorn",),
+    "h11": ("gcount.http.hypercorn",),
+    "quart": ("gcount.http.app",),
+    "quart_trio": ("gcount.http.app",),
+    "werkzeug": ("gcount.http.app",),
+    "msgspec": ("gcount.core", "gcount.storage"),
+}
 
 
 def name_of(file: Path) -> str:
@@ -101,6 +116,25 @@ def test_imports_run_downward(file: Path) -> None:
             assert LAYERS[package_of(imported)] < LAYERS[package], f"{module} must not import {imported}"
 
 
+def test_no_files_import_each_other_in_a_circle() -> None:
+    """Neither at run time nor for types alone: of two files that need each other, neither is read by itself."""
+    graph = {name_of(file): set(imports(ast.parse(file.read_text()), name_of(file))) & MODULES for file in FILES}
+    for circle in KNOWN_CIRCLES:
+        for module in circle:
+            graph[module] -= circle
+    assert circle_in(graph) == []
+
+
+def circle_in(graph: Mapping[str, Iterable[str]]) -> list[str]:
+    """The names along one circle, of which the last is the first again; none when there is no circle."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        found: list[str] = error.args[1]
+        return found
+    return []
+
+
 def test_the_core_is_pure(file: Path) -> None:
     module = name_of(file)
     if not package_of(module).startswith(("gcount.core", "gcount.errors")):
@@ -110,6 +144,17 @@ def test_the_core_is_pure(file: Path) -> None:
     names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
     assert not names & {"open", "print", "input", "__import__", "eval", "exec"}
     assert not [node for node in ast.walk(tree) if isinstance(node, ast.AsyncFunctionDef | ast.Await)]
+
+
+def test_libraries_are_imported_where_they_may_be(file: Path) -> None:
+    module = name_of(file)
+    for imported in imports(ast.parse(file.read_text()), module):
+        places = CONFINED.get(imported.split(".")[0], (module,))
+        assert is_inside(module, places), f"{module} must not import {imported}: only {' and '.join(places)} may"
+
+
+def is_inside(module: str, places: tuple[str, ...]) -> bool:
+    return any(f"{module}.".startswith(f"{place}.") for place in places)
 
 
 def test_modules_stay_small(file: Path) -> None:
@@ -169,3 +214,18 @@ def test_the_checks_can_fail() -> None:
     assert (
         named_after("gcount.storage.inspect") is named_after("gcount.node.node") is named_after("gcount.errors") is None
     )
+    assert is_inside("gcount.http.app", ("gcount.core", "gcount.http"))
+    assert not is_inside("gcount.http.application", ("gcount.http.app",))
+
+
+def test_the_check_for_circles_can_fail() -> None:
+    """With imports that are there for types only, and inside of functions."""
+    sources = {
+        "gcount.net.sockets": "if TYPE_CHECKING:\n    from gcount.net.listeners import open_listeners",
+        "gcount.net.listeners": "def f():\n    from gcount.net import descriptors",
+        "gcount.net.descriptors": "import gcount.net.sockets",
+    }
+    graph = {module: set(imports(ast.parse(source), module)) & MODULES for module, source in sources.items()}
+    assert sorted(set(circle_in(graph))) == sorted(sources)
+    graph["gcount.net.descriptors"] = set()
+    assert circle_in(graph) == []

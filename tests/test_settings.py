@@ -6,6 +6,7 @@ import pytest
 
 from gcount.errors import DiskFailed
 from gcount.settings import Settings, UsageError, parse
+from gcount.version import VERSION
 
 
 def test_defaults() -> None:
@@ -19,13 +20,13 @@ def test_defaults() -> None:
         max_counters=10_000_000,
         log_format="text",
         max_connections=10_000,
-        fast_lane=True,
+        fast_path=True,
     )
 
 
 def test_every_flag() -> None:
     argv = ["7", "--listen", "[::1]:0", "--data-dir", "/var/lib/g", "--cluster", "east"]
-    argv += ["--max-counters", "10", "--max-connections", "20", "--log-format", "json", "--fast-lane", "off"]
+    argv += ["--max-counters", "10", "--max-connections", "20", "--log-format", "json", "--fast-path", "off"]
     assert parse(argv, {}) == Settings(7, "::1", 0, Path("/var/lib/g"), 5.0, "east", 10, "json", 20, False)
 
 
@@ -37,7 +38,7 @@ ENVIRONMENT = {
     "GCOUNT_MAX_COUNTERS": "11",
     "GCOUNT_MAX_CONNECTIONS": "21",
     "GCOUNT_LOG_FORMAT": "json",
-    "GCOUNT_FAST_LANE": "off",
+    "GCOUNT_FAST_PATH": "off",
 }
 
 
@@ -50,6 +51,13 @@ def test_a_flag_beats_its_variable_even_a_wrong_one() -> None:
     assert parse(["--listen", "127.0.0.2:1"], ENVIRONMENT).host == "127.0.0.2"
     assert parse(["--cluster", ""], ENVIRONMENT).cluster == ""
     assert parse(["--max-counters", "5"], {"GCOUNT_MAX_COUNTERS": "many"}).max_counters == 5
+
+
+def test_the_former_names_of_the_fast_path_go_on_working() -> None:
+    assert not parse(["--fast-lane", "off"], {"GCOUNT_FAST_PATH": "on"}).fast_path
+    assert not parse([], {"GCOUNT_FAST_LANE": "off", "GCOUNT_FAST_PATH": ""}).fast_path
+    assert parse([], {"GCOUNT_FAST_LANE": "off", "GCOUNT_FAST_PATH": "on"}).fast_path
+    assert parse(["--fast-lane", "off", "--fast-path", "on"], {}).fast_path
 
 
 def test_an_empty_variable_counts_as_unset() -> None:
@@ -157,7 +165,9 @@ def test_bad_cluster_names(text: str) -> None:
 def test_other_mistakes() -> None:
     assert_refused(["--log-format", "xml"], {}, "--log-format", "text or json")
     assert_refused([], {"GCOUNT_LOG_FORMAT": "TEXT"}, "GCOUNT_LOG_FORMAT", "text or json")
+    assert_refused(["--fast-path", "yes"], {}, "--fast-path", "on or off")
     assert_refused(["--fast-lane", "yes"], {}, "--fast-lane", "on or off")
+    assert_refused([], {"GCOUNT_FAST_LANE": "yes"}, "GCOUNT_FAST_LANE", "on or off")
     assert_refused(["--data-dir", ""], {}, "--data-dir", "folder")
     assert_refused(["--wrong"], {}, "--wrong")
     assert_refused(["--listen"], {}, "--listen", "argument")
@@ -178,7 +188,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as done:
         parse(["--version"], {})
     assert done.value.code == 0
-    assert capsys.readouterr() == ("gcount 0.1.0\n", "")
+    assert capsys.readouterr() == (f"gcount {VERSION}\n", "")
 
 
 def test_help_lists_flags_variables_and_defaults(capsys: pytest.CaptureFixture[str]) -> None:
@@ -194,7 +204,9 @@ def test_help_lists_flags_variables_and_defaults(capsys: pytest.CaptureFixture[s
         "--max-counters",
         "--max-connections",
         "--log-format",
+        "--fast-path",
         "--fast-lane",
+        "GCOUNT_FAST_LANE",
     ]
     for word in [
         *flags,

@@ -1,4 +1,4 @@
-"""As much of Redis' protocol as filling a store takes, and what redis-benchmark cannot send: INCR and WAIT together."""
+"""Redis' protocol for a load generator: to fill a store, and what redis-benchmark cannot send, INCR with WAIT."""
 
 from __future__ import annotations
 
@@ -12,40 +12,27 @@ import trio
 from bench.client import Failed
 from bench.comparison.results import Reading
 from bench.report import percentile
+from tests.harness.resp import RespConnection, encoded
 
 IN_ONE_PIECE = 1000
 
 
-def command(*words: str) -> bytes:
-    parts = [f"*{len(words)}\r\n", *(f"${len(word)}\r\n{word}\r\n" for word in words)]
-    return "".join(parts).encode()
+class Connection(RespConnection):
+    """One connection of a load generator."""
 
-
-class Connection:
-    """One connection; its answers are lines: numbers, +OK, errors."""
-
-    def __init__(self, sock: trio.socket.SocketType) -> None:
-        self._sock = sock
-
-    async def ask(self, commands: bytes, answers: int) -> list[bytes]:
+    async def ask(self, commands: bytes, answers: int) -> list[object]:
         """Send commands and return so many answers.
 
         Raises:
             Failed: one of them is an error, or the connection was closed.
         """
-        rest = commands
-        while rest:
-            rest = rest[await self._sock.send(rest) :]
-        data = b""
-        while data.count(b"\r\n") < answers:
-            more = await self._sock.recv(65536)
-            if not more:
-                raise Failed("the connection was closed")
-            data += more
-        lines = data.split(b"\r\n")[:-1]
-        if wrong := next((line for line in lines if line.startswith(b"-")), None):
-            raise Failed(wrong.decode())
-        return lines
+        try:
+            replies = await self.exchange(commands, answers)
+        except EOFError as closed:
+            raise Failed(str(closed)) from None
+        if wrong := next((reply for reply in replies if isinstance(reply, Exception)), None):
+            raise Failed(str(wrong))
+        return replies
 
 
 @asynccontextmanager
@@ -66,19 +53,19 @@ async def fill(host: str, port: int, counters: int) -> None:
     async with connection(host, port) as conn:
         for first in range(0, counters, IN_ONE_PIECE):
             numbers = range(first, min(counters, first + IN_ONE_PIECE))
-            await conn.ask(b"".join(command("INCR", name(number)) for number in numbers), len(numbers))
+            await conn.ask(b"".join(encoded("INCR", name(number)) for number in numbers), len(numbers))
 
 
 async def increments_and_waits(host: str, port: int, connections: int, seconds: float) -> Reading:
     """Closed loop: each connection sends INCR and WAIT 1 in one piece, and again when both are answered."""
     latencies: list[float] = []
-    both = command("INCR", "hot") + command("WAIT", "1", "10000")
+    both = encoded("INCR", "hot") + encoded("WAIT", "1", "10000")
 
     async def client() -> None:
         async with connection(host, port) as conn:
             while (sent := time.perf_counter()) < end:
                 _, copies = await conn.ask(both, 2)
-                if copies == b":0":
+                if copies == 0:
                     raise Failed("WAIT: nobody else has it")
                 latencies.append(time.perf_counter() - sent)
 

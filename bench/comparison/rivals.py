@@ -18,9 +18,10 @@ import trio
 from bench import node_that_syncs
 from bench.client import Failed, get, once
 from bench.comparison.programs import output, path
-from bench.comparison.resp import command, connection, fill
+from bench.comparison.resp import connection, fill
 from bench.nodes import PRODUCT, START_WITHIN, cluster, running
 from bench.processes import free_port, process
+from tests.harness.resp import encoded
 
 HOST = "127.0.0.1"
 COUNTERS = 100_000  # that exist before anything is measured
@@ -91,7 +92,7 @@ async def redis(folder: Path, *more: str) -> AsyncIterator[Server]:
 
         async def ping() -> None:
             async with connection(HOST, port) as conn:
-                await conn.ask(command("PING"), 1)
+                await conn.ask(encoded("PING"), 1)
 
         await _ready("Redis", ping, folder / "log", started)
         yield Server(HOST, port, started.pid)
@@ -116,8 +117,8 @@ async def _redis_and_replica(folder: Path) -> AsyncIterator[Server]:
 
             async def copied() -> None:
                 async with connection(primary.host, primary.port) as conn:
-                    both = command("INCR", "hot") + command("WAIT", "1", "1000")
-                    if (await conn.ask(both, 2))[1] != b":1":
+                    both = encoded("INCR", "hot") + encoded("WAIT", "1", "1000")
+                    if (await conn.ask(both, 2))[1] != 1:
                         raise Failed("the replica has not come")
 
             await _ready("Redis' replica", copied, folders[1] / "log")

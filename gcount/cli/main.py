@@ -8,7 +8,6 @@ from secrets import token_bytes
 
 import click
 
-from gcount import __version__
 from gcount.core.limits import ID_BYTES
 from gcount.errors import Busy, DiskFailed, Fatal, Unreadable
 from gcount.storage.disk import RealDirectory, RealDisk
@@ -16,6 +15,7 @@ from gcount.storage.inspect.corruption import Corruption
 from gcount.storage.inspect.repair import repair, require_repairable
 from gcount.storage.inspect.survey import Survey, holds_log, survey
 from gcount.storage.locking import unused
+from gcount.version import VERSION
 
 PROGRAM = "gcount"
 WHOLE, DAMAGED, UNUSABLE = 0, 1, 2
@@ -79,7 +79,7 @@ def _command() -> click.Group:
             ),
         ],
     )
-    return click.version_option(__version__, message="%(prog)s %(version)s")(group)
+    return click.version_option(VERSION, message="%(prog)s %(version)s")(group)
 
 
 def _verify(directory: Path) -> int:

@@ -35,22 +35,25 @@ from random import SystemRandom
 import structlog
 import trio
 
-from gcount import __version__, settings
+from gcount import settings
 from gcount.cluster.links.dialer import WebsocketTransport
 from gcount.core.options import DEFAULTS, Options
 from gcount.errors import Fatal, leaves
 from gcount.events import Stopping
 from gcount.http.app import make_app
 from gcount.http.fast_path import FastPath
+from gcount.http.hypercorn import HttpService
 from gcount.net.connection_pool import ConnectionPool
 from gcount.net.descriptors import shares_of_process
 from gcount.net.listeners import open_listeners
 from gcount.node.node import Node, open_node
 from gcount.observe import logs
-from gcount.redis.commands.connection import make_redis
+from gcount.redis.commands import COMMANDS
+from gcount.redis.service import RedisService
 from gcount.server import serve
 from gcount.settings import Settings, UsageError
 from gcount.storage.disk import RealDisk
+from gcount.version import VERSION
 
 EXIT_WITHIN = 2.5  # seconds after a signal; whatever hangs then is left behind, as nothing acknowledged can be lost
 # Seconds after which a busy event loop lets the log's thread go on. With Python's default of 5 ms a sync that takes
@@ -129,15 +132,15 @@ async def _run(chosen: Settings, disk: RealDisk, options: Options) -> None:
         node.metrics.watch(connections.gauges)
         nursery.start_soon(_announce, node)
         nursery.start_soon(_heed_signals, stopping)
-        lane = FastPath(node) if chosen.fast_lane else None
-        await serve(make_app(node), listeners, connections, shutdown=stopping.event, lane=lane, redis=make_redis(node))
+        http = HttpService(make_app(node), FastPath(node) if chosen.fast_path else None)
+        await serve(http, listeners, connections, shutdown=stopping.event, redis=RedisService(node, COMMANDS))
         nursery.cancel_scope.cancel()
 
 
 async def _announce(node: Node) -> None:
     await node.wait_ready()
     gc.freeze()  # what a start made stays; to look through a million counters would hold the loop for 40 to 80 ms
-    logger.info(f"ready on http://{node.listens_on}", id=node.settings.node_id, version=__version__)
+    logger.info(f"ready on http://{node.listens_on}", id=node.settings.node_id, version=VERSION)
 
 
 async def _heed_signals(stopping: Stopping) -> None:

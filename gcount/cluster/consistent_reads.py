@@ -130,19 +130,21 @@ class ConsistentReads:
     def _carry_out(self, effects: Iterable[Effect]) -> None:
         """Do what the rounds ask for; no await stands between the call that they answer and this."""
         for effect in effects:
-            match effect:
-                case Ask(address, number, name, hold):
-                    peer = self._peers.get(address)
-                    if peer is not None:  # else the round begins anew when its link is up
-                        peer.post(messages.ReadCells(number, name, hold))
-                case Hold(name):
-                    self._gate.ask(name, self)
-                case Wake(name):
-                    self._woken[name].tell()
-                case Release(name):
-                    self._gate.release(name, self)
-                    for peer in self._peers:
-                        peer.post(messages.Release(name))
+            if isinstance(effect, Ask):
+                peer = self._peers.get(effect.address)
+                if peer is not None:  # else the round begins anew when its link is up
+                    peer.post(messages.ReadCells(effect.round, effect.name, effect.hold))
+            elif isinstance(effect, Wake):
+                self._woken[effect.name].tell()
+            elif isinstance(effect, Hold):
+                self._gate.ask(effect.name, self)
+            else:
+                self._release(effect)
+
+    def _release(self, release: Release) -> None:
+        self._gate.release(release.name, self)
+        for peer in self._peers:
+            peer.post(messages.Release(release.name))
 
 
 class _View:

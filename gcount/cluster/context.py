@@ -37,7 +37,7 @@ class Context:
 
     async def settle(self) -> None:
         """Return when all that is staged now is durable, or dropped."""
-        commit = self.committer.hurry()
+        commit = self.committer.flush()
         if commit is not None:
             with suppress(DiskFull):
                 await commit.wait()

@@ -2,8 +2,8 @@
 
 See `detached_deltas.py`. A closed gap hides from this node what anybody else knows of it, for good. So it is closed
 only when each member has been linked for a while and has then answered a heartbeat that was sent while all were so:
-none of them knew more, none had anything aside that is not on this node's disk, and none has come back with an emptied
-disk after it had told what it knew.
+none of them knew more, none had anything detached that is not on this node's disk, and none has come back with an
+emptied disk after it had told what it knew.
 """
 
 from dataclasses import dataclass

@@ -1,35 +1,32 @@
-"""The HTTP API: routes with one line of logic each, and the door for links of other nodes."""
+"""The application behind the fast path: all of HTTP, for every route of the table."""
 
-import json
-import re
-from collections.abc import Callable
-from functools import cache, partial
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
-from prometheus_client import CONTENT_TYPE_LATEST
 from quart import Request, Response, Websocket, has_request_context, request, websocket
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.routing import BaseConverter, WebsocketMismatch
 
-from gcount.cluster.links.transport import LINK_PATH
 from gcount.cluster.links.websocket import WebsocketLink
 from gcount.core.state.membership import split_address
 from gcount.errors import ForeignOrigin, Refusal
+from gcount.http.handlers import ServeLink
 from gcount.http.origins import comes_from_elsewhere
-from gcount.http.problems import code_of, problem, refusal_problem, unexpected_problem
+from gcount.http.parameters import check_parameters
+from gcount.http.problems import Problem, problem_of_error, problem_of_refusal, problem_of_status
+from gcount.http.routes import BY_KEY, EARLY_PATHS, LINK, OPTIONS, ROUTES, Route
 from gcount.http.targets import framed_path, split_target
 from gcount.node.node import Node
-from gcount.node.requests import check_parameters, parse_amount, parse_config, parse_name, parse_timeout
 from gcount.node.status import gauges
-from gcount.node.status import status as node_status
 
 MAX_BODY = 64 * 1024  # bytes: a config of 128 long host names
 BODY_TIMEOUT = 10  # seconds for a whole body to arrive
 
-_ALWAYS_ANSWERED = frozenset({"/ping", "/health/live", "/health/ready", "/metrics"})
-_PARAMETERS = {"/counter/<segment:name>/consistent_value": ["timeout"]}  # of each route that has some
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
 
 # The framework has texts of its own, which speak of browsers and proxies.
@@ -38,13 +35,16 @@ _DETAILS = {
     HTTPStatus.REQUEST_TIMEOUT: f"the body did not arrive within {BODY_TIMEOUT} s",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: f"the body is larger than the {MAX_BODY} bytes that are allowed",
 }
-_MISMATCH_HTTP = (
+_MISMATCH_HTTP = Problem(
+    HTTPStatus.BAD_REQUEST,
     "websocket_only",
-    f"{LINK_PATH} is for other nodes: only a websocket can be opened here (Upgrade: websocket)",
+    f"{LINK.template} is for other nodes: only a websocket can be opened here (Upgrade: websocket)",
 )
-_MISMATCH_WEBSOCKET = "no_websocket", f"no websocket can be opened here; other nodes open one at {LINK_PATH}"
-# What the framework has no answer to OPTIONS for: the whole server, also as `OPTIONS *`, and the door for links.
-_ALLOWED = {"/": "GET, HEAD, OPTIONS, POST", LINK_PATH: "GET, HEAD, OPTIONS"}
+_MISMATCH_WEBSOCKET = Problem(
+    HTTPStatus.BAD_REQUEST,
+    "no_websocket",
+    f"no websocket can be opened here; other nodes open one at {LINK.template}",
+)
 _FOREIGN = "gcount.foreign"  # in a request's scope: whether a page of another origin made it
 
 
@@ -60,21 +60,19 @@ def make_app(node: Node) -> QuartTrio:
     app.url_map.converters["segment"] = _Segment
     app.url_map.merge_slashes = False
     app.asgi_app = _Plainly(app.asgi_app, partial(_is_own_name, node))  # type: ignore[method-assign]
-    _add_counter_routes(app, node)
-    _add_operator_routes(app, node)
-    _add_link_route(app, node)
+    for route in ROUTES:
+        _add_route(app, node, route)
     _add_error_handlers(app)
 
     @app.before_request
     async def before_request() -> Response | None:
         if request.method not in ("GET", "HEAD"):
             _check_origin(request)
-        _check_parameters(request)
-        if request.path not in _ALWAYS_ANSWERED:
+        options = OPTIONS.get(request.path) if request.method == "OPTIONS" else None
+        _check_parameters(request, is_known=options is not None)
+        if request.path not in EARLY_PATHS:
             await node.wait_recovered()
-        if request.method == "OPTIONS" and request.path in _ALLOWED:
-            return Response("", headers={"Allow": _ALLOWED[request.path]}, content_type="text/plain")
-        return None
+        return Response("", headers={"Allow": options}, content_type="text/plain") if options is not None else None
 
     @app.before_websocket
     async def before_websocket() -> None:
@@ -89,9 +87,10 @@ def make_app(node: Node) -> QuartTrio:
 
     @app.after_request
     async def count(response: Response) -> Response:
-        route = _template(request.url_rule.rule) if request.url_rule else "none"
+        route = _route_of(request)
         method = request.method if request.method in _METHODS else "other"
-        node.metrics.requests.labels(route, method, str(response.status_code)).inc()
+        template = "none" if route is None else route.template
+        node.metrics.requests.labels(template, method, str(response.status_code)).inc()
         return response
 
     return app
@@ -133,6 +132,28 @@ class _Plainly:
         await self._app(scope, receive, send)
 
 
+class _QuartCall:
+    """A request, or an upgrade to a websocket, as a handler sees it; see `Call`."""
+
+    def __init__(self, segment: str) -> None:
+        self.segment = segment
+
+    def values(self, parameter: str) -> Sequence[str]:
+        return request.args.getlist(parameter)
+
+    async def body(self) -> bytes:
+        body: bytes = await request.get_data(cache=False, as_text=False)  # type: ignore[assignment]
+        return body
+
+    async def serve_link(self, serve: ServeLink) -> None:
+        connection = websocket.scope["state"]["connection"]
+        connection.take_over()
+        await websocket.accept()
+        accepted = WebsocketLink(connection, dialled=False)
+        await serve(accepted, websocket.remote_addr or "unknown", connection.become_link)
+        await websocket.close(1000)
+
+
 def _is_own_name(node: Node, name: str) -> bool:
     """Whether it is a name by which an operator called this node, or a member, so that it leads to one."""
     members = node.replica.membership.actors if node.recovered else ()
@@ -147,112 +168,63 @@ def _check_origin(asked: Request | Websocket) -> None:
         )
 
 
-def _check_parameters(asked: Request | Websocket) -> None:
-    if asked.query_string and asked.url_rule is not None:
-        check_parameters(asked.args, _PARAMETERS.get(asked.url_rule.rule, []))
+def _check_parameters(asked: Request | Websocket, *, is_known: bool = False) -> None:
+    """Refuse what the route does not know; `is_known`: there is an answer, though no route has it."""
+    route = _route_of(asked)
+    if asked.query_string and (route is not None or is_known):
+        check_parameters(asked.args, () if route is None else route.query)
 
 
-@cache  # there are as many as routes
-def _template(rule: str) -> str:
-    """A route as the documentation writes it, such as `/counter/{name}/value`."""
-    return re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule)
+def _route_of(asked: Request | Websocket) -> Route | None:
+    return None if asked.url_rule is None else BY_KEY[asked.url_rule.endpoint]
 
 
-def _text(value: object) -> Response:
-    return Response(f"{value}\n", content_type="text/plain")
+def _add_route(app: QuartTrio, node: Node, route: Route) -> None:
+    rule = route.template.replace("{", "<segment:").replace("}", ">")
 
+    async def view(name: str = "") -> Response:
+        answer = await route.handler(node, _QuartCall(name))
+        assert answer is not None, f"{route.key} opens no websocket, and has no answer"
+        return Response(answer.body, content_type=answer.content_type)
 
-def _json(document: object) -> Response:
-    return Response(json.dumps(document) + "\n", content_type="application/json")
+    async def serve_websocket() -> None:
+        await route.handler(node, _QuartCall(""))
 
-
-async def _body() -> bytes:
-    body: bytes = await request.get_data(cache=False, as_text=False)  # type: ignore[assignment]
-    return body
-
-
-def _add_counter_routes(app: QuartTrio, node: Node) -> None:
-    @app.post("/counter/<segment:name>")
-    async def increment(name: str) -> Response:
-        counter = parse_name(name)
-        return _text(await node.increment(counter, parse_amount(await _body())))
-
-    @app.get("/counter/<segment:name>/value")
-    async def value(name: str) -> Response:
-        return _text(node.value(parse_name(name)))
-
-    @app.get("/counter/<segment:name>/consistent_value")
-    async def consistent_value(name: str) -> Response:
-        counter, timeout = parse_name(name), parse_timeout(request.args.getlist("timeout"))
-        return _text(await node.consistent_value(counter, timeout))
-
-
-def _add_operator_routes(app: QuartTrio, node: Node) -> None:
-    @app.post("/config")
-    async def configure() -> Response:
-        return _json(await node.configure(parse_config(await _body())))
-
-    @app.get("/config")
-    async def config() -> Response:
-        return _json(node.config())
-
-    @app.get("/ping")
-    async def ping() -> Response:
-        return Response("pong", content_type="text/plain")
-
-    @app.get("/health/live")
-    async def live() -> Response:
-        return _text("live")
-
-    @app.get("/health/ready")
-    async def ready() -> Response:
-        if node.not_ready is not None:
-            return problem(
-                HTTPStatus.SERVICE_UNAVAILABLE, "disk_full" if node.recovered else "recovering", node.not_ready
-            )
-        return _text("ready")
-
-    @app.get("/status")
-    async def status() -> Response:
-        return _json(node_status(node))
-
-    @app.get("/metrics")
-    async def metrics() -> Response:
-        return Response(node.metrics.text(), content_type=CONTENT_TYPE_LATEST)
-
-
-def _add_link_route(app: QuartTrio, node: Node) -> None:
-    @app.websocket(LINK_PATH)
-    async def link() -> Response | None:
-        if not node.recovered:
-            return problem(HTTPStatus.SERVICE_UNAVAILABLE, "recovering", "the node has not finished its start")
-        connection = websocket.scope["state"]["connection"]
-        connection.take_over()
-        await websocket.accept()
-        accepted = WebsocketLink(connection, dialled=False)
-        await node.accept(accepted, websocket.remote_addr or "unknown", connection.become_link)
-        await websocket.close(1000)
-        return None
+    if route.websocket:
+        app.add_websocket(rule, route.key, serve_websocket)
+    else:
+        app.add_url_rule(rule, route.key, view, methods=[route.method])
 
 
 def _add_error_handlers(app: QuartTrio) -> None:
     @app.errorhandler(Refusal)
     async def refused(refusal: Refusal) -> Response:
-        return refusal_problem(refusal)
+        return _render(problem_of_refusal(refusal))
 
     @app.errorhandler(HTTPException)
     async def http_error(error: HTTPException) -> Response:
-        status, headers = HTTPStatus(error.code or 500), {}
-        code = code_of(status)
-        detail = _DETAILS.get(status, "the request can't be answered; the README lists those that can")
-        if isinstance(error, MethodNotAllowed):
-            headers["Allow"] = ", ".join(sorted(error.valid_methods or []))
-            detail = f"this method is not allowed here; allowed: {headers['Allow']}"
-        elif isinstance(error, WebsocketMismatch):
-            code, detail = _MISMATCH_HTTP if has_request_context() else _MISMATCH_WEBSOCKET
-        return problem(status, code, detail, headers)
+        return _render(_problem_of_framework(error))
 
     @app.errorhandler(Exception)
     async def unexpected(error: Exception) -> Response:
-        path = request.path if has_request_context() else websocket.path
-        return unexpected_problem(error, path)
+        return _render(problem_of_error(error, request.path if has_request_context() else websocket.path))
+
+
+def _problem_of_framework(error: HTTPException) -> Problem:
+    """What the framework refuses, in our words."""
+    if isinstance(error, WebsocketMismatch):
+        return _MISMATCH_HTTP if has_request_context() else _MISMATCH_WEBSOCKET
+    status = HTTPStatus(error.code or 500)
+    if isinstance(error, MethodNotAllowed):
+        allowed = ", ".join(sorted(error.valid_methods or []))
+        return problem_of_status(status, f"this method is not allowed here; allowed: {allowed}", {"Allow": allowed})
+    return problem_of_status(
+        status, _DETAILS.get(status, "the request can't be answered; the README lists those that can")
+    )
+
+
+def _render(problem: Problem) -> Response:
+    fields = dict(problem.fields)
+    response = Response(problem.body, problem.status, content_type=fields.pop("content-type"))
+    response.headers.update(fields)
+    return response

@@ -1,12 +1,11 @@
-"""The fast lane: plain requests for counters, answered without an application server.
+"""The fast path: plain requests for counters, answered without an application server.
 
 What a request for a counter asks of gcount takes some microseconds, the layers of a general application server take a
 hundred times as long. So the requests that a node is there for are answered here, when they come in their plain form.
-Whatever is unusual about a request leaves it, whole, to the application behind, on the same connection: the lane only
+Whatever is unusual about a request leaves it, whole, to the application behind, on the same connection: this only
 ever answers what both would answer alike, and can be switched off.
 """
 
-from collections.abc import Sequence
 from email.utils import formatdate
 from functools import cache, partial
 from http import HTTPStatus
@@ -15,16 +14,18 @@ from typing import Final
 
 import trio
 from prometheus_client import Counter
-from quart import Response
 
-from gcount.errors import BadRequest, DiskFull, Refusal
-from gcount.http.fast_parser import CONSISTENT_VALUE, INCREMENT, VALUE, PlainRequest, may_become_plain, parse
-from gcount.http.hypercorn import NO_STORE
-from gcount.http.problems import refusal_problem, unexpected_problem
+from gcount.core.state.increments import Add, Outcome, Repeat
+from gcount.errors import BadRequest, Refusal
+from gcount.http.answers import NO_STORE
+from gcount.http.fast_parser import PlainRequest, may_become_plain, parse
+from gcount.http.parameters import name_in_path
+from gcount.http.problems import Problem, problem_of_error, problem_of_refusal
+from gcount.http.routes import CONSISTENT_VALUE, INCREMENT, VALUE, Route
 from gcount.net.connection import Connection
 from gcount.net.responder import Responder
 from gcount.node.node import Node
-from gcount.node.requests import parse_amount, parse_name
+from gcount.node.requests import parse_amount
 
 # How much may come, and for how long, until a request that began like a plain one is whole. The application, which
 # gets what is longer or slower, has limits of its own.
@@ -41,7 +42,7 @@ class FastPath:
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        self._counters: dict[tuple[str, int], Counter] = {}
+        self._counters: dict[tuple[Route, int], Counter] = {}
         self._date = (0, b"")
 
     async def answer(self, connection: Connection, data: bytes) -> bytes:
@@ -55,7 +56,7 @@ class FastPath:
             The first input that begins with something else; nothing when the connection is to end.
         """
         start, deadline = 0, 0.0
-        desk = Responder(connection)
+        responder = Responder(connection)
         while self._node.recovered:
             request = parse(data, start)
             if request is not None and request.end <= len(data):
@@ -67,7 +68,7 @@ class FastPath:
                 if start < len(data):
                     await trio.lowlevel.checkpoint()  # however many came together, others get their turn
                     continue
-                data, start = await self._receive(connection, desk), 0
+                data, start = await self._receive(connection, responder), 0
                 if not data:
                     return b""
             elif request is not None or may_become_plain(data, start):
@@ -80,38 +81,38 @@ class FastPath:
                 break
         return data[start:]
 
-    async def _receive(self, connection: Connection, desk: Responder) -> bytes:
+    async def _receive(self, connection: Connection, responder: Responder) -> bytes:
         """Receive what can't be answered at once; nothing when the connection is to end."""
         data = None
         while data is None and not connection.stopping:
-            data = await desk.receive(partial(self._answer_at_once, connection, desk))
+            data = await responder.receive(partial(self._answer_at_once, connection, responder))
         return data or b""
 
-    def _answer_at_once(self, connection: Connection, desk: Responder, data: bytes) -> bool:
+    def _answer_at_once(self, connection: Connection, responder: Responder, data: bytes) -> bool:
         """Answer a plain request without waiting; False for anything else."""
-        request = parse(data) if desk.free and self._node.recovered else None
+        request = parse(data) if responder.free and self._node.recovered else None
         if request is None or request.end != len(data) or request.closes or request.route is CONSISTENT_VALUE:
             return False
         asked = _asked(request)
         if asked is None:
             return False
         name, amount = asked
-        if not amount:
-            desk.answer(self._accepted(connection, request, self._node.value(name)))
-        elif self._node.increment_each([name], amount, partial(self._counted, connection, desk, request)):
-            desk.expect()
-        else:
-            return False
-        return True
+        if amount is None:
+            responder.answer(self._accepted(connection, request, self._node.value(name)))
+            return True
+        responder.expect()
+        if self._node.submit(Repeat([name], amount), partial(self._counted, connection, responder, request)):
+            return True
+        responder.withdraw()
+        return False
 
-    def _counted(
-        self, connection: Connection, desk: Responder, request: PlainRequest, values: Sequence[int] | DiskFull
-    ) -> None:
+    def _counted(self, connection: Connection, responder: Responder, request: PlainRequest, outcome: Outcome) -> None:
         """Answer an increment in the instant in which it is counted."""
-        if isinstance(values, DiskFull):
-            desk.leave(partial(self._refused, connection, request, refusal_problem(values)))
+        value = outcome.values[0]
+        if isinstance(value, Refusal):
+            responder.leave(partial(self._refused_later, connection, request, problem_of_refusal(value)))
         else:
-            desk.answer(self._accepted(connection, request, values[0]))
+            responder.answer(self._accepted(connection, request, value))
 
     @staticmethod
     async def _more(connection: Connection, size: int, deadline: float) -> bytes:
@@ -129,18 +130,22 @@ class FastPath:
         if request.route is not VALUE:
             connection.set_busy(True)
         try:
-            if request.route is VALUE:
+            value: int | Refusal
+            if amount is not None:
+                value = (await node.count([Add(name, amount)])).values[0]
+            elif request.route is VALUE:
                 value = node.value(name)
-            elif request.route is INCREMENT:
-                value = await node.increment(name, amount)
             else:
                 value = await node.consistent_value(name)
-            answer = self._accepted(connection, request, value)
+            if isinstance(value, Refusal):
+                answer = self._refused(connection, request, problem_of_refusal(value))
+            else:
+                answer = self._accepted(connection, request, value)
         except Refusal as refusal:
-            answer = await self._refused(connection, request, refusal_problem(refusal))
+            answer = self._refused(connection, request, problem_of_refusal(refusal))
         except Exception as error:
-            path = request.route.replace("{name}", request.name.decode("ascii"))
-            answer = await self._refused(connection, request, unexpected_problem(error, path))
+            path = request.route.template.replace("{name}", request.name.decode("ascii"))
+            answer = self._refused(connection, request, problem_of_error(error, path))
         await connection.send_all(answer)
         connection.set_busy(False)
         return True
@@ -148,10 +153,12 @@ class FastPath:
     def _accepted(self, connection: Connection, request: PlainRequest, value: int) -> bytes:
         return self._render(connection, request, 200, b"content-type: text/plain\r\n", b"%d\n" % value)
 
-    async def _refused(self, connection: Connection, request: PlainRequest, problem: Response) -> bytes:
-        body = await problem.get_data(as_text=False)
-        fields = [f"{name.lower()}: {value}\r\n" for name, value in problem.headers if name.lower() != "content-length"]
-        return self._render(connection, request, problem.status_code, "".join(fields).encode("latin-1"), body)
+    def _refused(self, connection: Connection, request: PlainRequest, problem: Problem) -> bytes:
+        fields = "".join([f"{name}: {value}\r\n" for name, value in problem.fields.items()])
+        return self._render(connection, request, problem.status, fields.encode("latin-1"), problem.body)
+
+    async def _refused_later(self, connection: Connection, request: PlainRequest, problem: Problem) -> bytes:
+        return self._refused(connection, request, problem)
 
     def _render(self, connection: Connection, request: PlainRequest, status: int, fields: bytes, body: bytes) -> bytes:
         self._count(request, status)
@@ -167,11 +174,11 @@ class FastPath:
         return self._date[1]
 
     def _count(self, request: PlainRequest, status: int) -> None:
-        counter = self._counters.get((request.route, status))
+        route = request.route
+        counter = self._counters.get((route, status))
         if counter is None:
-            method = "POST" if request.route is INCREMENT else "GET"
-            counter = self._node.metrics.requests.labels(request.route, method, str(status))
-            self._counters[request.route, status] = counter
+            counter = self._node.metrics.requests.labels(route.template, route.method, str(status))
+            self._counters[route, status] = counter
         counter.inc()
 
 
@@ -181,10 +188,10 @@ def _begin(status: int) -> bytes:
     return b"HTTP/1.1 %d %b\r\n%b: %b\r\n" % (status, HTTPStatus(status).phrase.encode(), *NO_STORE)
 
 
-def _asked(request: PlainRequest) -> tuple[str, int] | None:
-    """The counter and what to add to it; None when the application is to say what is wrong with them."""
+def _asked(request: PlainRequest) -> tuple[str, int | None] | None:
+    """The counter, and what an increment adds to it; None when the application is to say what is wrong with them."""
     try:
-        name = parse_name(request.name.decode("ascii"))
-        return name, parse_amount(request.body) if request.route is INCREMENT else 0
+        name = name_in_path(request.name.decode("ascii"))
+        return name, parse_amount(request.body, "the body") if request.route is INCREMENT else None
     except BadRequest:
         return None

@@ -8,40 +8,38 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextlib import suppress
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import h11
+import trio
+from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
-from hypercorn.events import Closed, Event, RawData
+from hypercorn.events import Closed, Event, RawData, Updated
+from hypercorn.protocol import ProtocolWrapper
 from hypercorn.protocol.events import Body, EndBody, Response
 from hypercorn.protocol.events import Event as StreamEvent
 from hypercorn.protocol.h11 import STREAM_ID, H11Protocol, H11WSConnection
 from hypercorn.protocol.ws_stream import WSStream
-from hypercorn.typing import H11SendableEvent
+from hypercorn.trio.task_group import TaskGroup
+from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import ASGIFramework, ConnectionState, H11SendableEvent
+from hypercorn.utils import parse_socket_addr
 
-from gcount.http.problems import code_of, problem_body
-from gcount.http.request_line import can_be_no_request
-from gcount.http.targets import split_target
-from gcount.observe.throttle import Throttle
+from gcount.http.answers import NO_STORE
+from gcount.http.fast_path import FastPath
+from gcount.http.problems import problem_of_server
+from gcount.http.request_line import can_be_no_request, refused_as
+from gcount.net.connection import Connection
+from gcount.observe.throttle import ThrottledHandler
 
 # The most bytes that a request's body may take on the wire, whatever the application does with it.
 MAX_BODY_BYTES: Final = 512 * 1024
 # The headers by which an error that hypercorn makes itself is known: it has no body yet.
 _EMPTY_ERROR: Final = [(b"content-length", b"0"), (b"connection", b"close")]
-# No answer is worth keeping: values change, and a cache in between would serve an old one for an exact one.
-NO_STORE: Final = (b"cache-control", b"no-store")
 _UNKNOWN_METHOD: Final = b"UNKNOWN"
-_FRAMING: Final = {b"content-length", b"transfer-encoding"}
-# The headers that hypercorn decodes as ASCII in websocket upgrades.
-_TOKENS: Final = {b"connection", b"sec-websocket-protocol"}
-_DETAILS: Final = {
-    HTTPStatus.BAD_REQUEST: "The request is not well-formed HTTP/1, or not a websocket upgrade of version 13.",
-    HTTPStatus.NOT_IMPLEMENTED: "The only transfer coding that this server knows is chunked.",
-    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body is longer than this server takes.",
-    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: "The request line and headers are longer than 16 KiB.",
-    HTTPStatus.HTTP_VERSION_NOT_SUPPORTED: "This server speaks HTTP/1.1 and HTTP/1.0.",
-}
 
 
 def http_config() -> Config:
@@ -50,24 +48,12 @@ def http_config() -> Config:
     config.accesslog = None
     # A logger rather than a name: hypercorn would give a name a handler of its own.
     config.errorlog = logging.Logger("hypercorn.error", logging.WARNING)
-    config.errorlog.addHandler(_Throttled())
+    config.errorlog.addHandler(ThrottledHandler("application server failed"))
     config.h11_max_incomplete_size = 16 * 1024
     config.include_server_header = False
     config.keep_alive_max_requests = sys.maxsize
     config.websocket_ping_interval = None
     return config
-
-
-class _Throttled(logging.Handler):
-    """Logs errors of the application server, which clients may know how to cause, at most one a second."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._throttle = Throttle("application server failed")
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Log a record, unless another one was logged a moment ago."""
-        self._throttle.warn(reason=record.getMessage(), exc_info=record.exc_info)
 
 
 class _RefusedError(Exception):
@@ -204,14 +190,10 @@ class Http1Protocol(H11Protocol):
         await self._send_h11_event(h11.EndOfMessage())
 
     async def _send_problem(self, status_code: int) -> None:
-        status = HTTPStatus(status_code)
-        detail = _DETAILS.get(status, status.description or status.phrase)
-        body = problem_body(status, code_of(status), detail)
-        headers = [
-            (b"content-type", b"application/problem+json"),
-            (b"content-length", b"%d" % len(body)),
-            (b"connection", b"close"),
-        ]
+        problem = problem_of_server(HTTPStatus(status_code))
+        body = problem.body
+        headers = [(name.encode(), value.encode()) for name, value in problem.fields.items()]
+        headers += [(b"content-length", b"%d" % len(body)), (b"connection", b"close")]
         answers_head = self._method == b"HEAD" and self.connection.our_state is h11.SEND_RESPONSE
         await self._send_event(Response(stream_id=STREAM_ID, headers=headers, status_code=status_code))
         if not answers_head:
@@ -230,17 +212,11 @@ class Http1Protocol(H11Protocol):
         await super()._send_h11_event(event)
 
     async def _check_protocol(self, event: h11.Request) -> None:
-        """Refuse what is not HTTP/1, what is framed in two ways (RFC 9112, 6.1) and what nobody behind can read.
-
-        An offered h2c upgrade is ignored.
-        """
+        """Refuse what no application is to see. An offered h2c upgrade is ignored."""
         self._method = event.method
-        if not event.http_version.startswith(b"1."):
-            raise _RefusedError(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED)
-        framed_twice = {name for name, _ in event.headers} >= _FRAMING
-        tokens = b"".join([value for name, value in event.headers if name in _TOKENS])
-        if framed_twice or not tokens.isascii() or not _is_answered(event.method, event.target):
-            raise _RefusedError(HTTPStatus.BAD_REQUEST)
+        status = refused_as(event.method, event.target, event.http_version, event.headers)
+        if status is not None:
+            raise _RefusedError(status)
 
     async def _create_stream(self, request: h11.Request) -> None:
         """Start the application on a request, without the extensions that a websocket client offers.
@@ -268,7 +244,101 @@ def _head(status: int, headers: list[tuple[bytes, bytes]]) -> h11.Response | h11
     return kind(status_code=status, headers=[*headers, NO_STORE], reason=HTTPStatus(status).phrase.encode())
 
 
-def _is_answered(method: bytes, target: bytes) -> bool:
-    """Whether a request has a path, or asks about the whole server."""
-    found = split_target(target)
-    return found is not None and (found[1] != b"*" or method == b"OPTIONS")
+class HttpConnection(TCPServer):
+    """Serves one connection with hypercorn, which knows all of HTTP/1, behind the fast path."""
+
+    def __init__(self, service: HttpService, connection: Connection, first: bytes) -> None:
+        # hypercorn hands a shallow copy of the state to each request: scope["state"]["connection"].
+        state = {"connection": connection}
+        super().__init__(service.app, service.config, service.context, state, cast(Any, connection))
+        self.connection = connection
+        self._fast_path = service.fast_path
+        self._first = first  # what the peer sent first
+
+    async def run(self) -> None:
+        """Serve until either side closes. Like the parent's, without TLS and HTTP/2, with our `Http1Protocol`."""
+        socket = self.connection.socket
+        try:
+            client = parse_socket_addr(socket.family, socket.getpeername())
+            server = parse_socket_addr(socket.family, socket.getsockname())
+            async with TaskGroup() as tasks:
+                self._task_group = tasks
+                ours = self.app, self.config, self.context, tasks, ConnectionState(self.state)
+                protocol = Http1Protocol(*ours, False, client, server, self.protocol_send)
+                self.protocol = cast(ProtocolWrapper, protocol)
+                await self._read_data()
+        except OSError:
+            pass  # the peer left before its address could be asked for
+        finally:
+            await self._close()
+
+    async def _read_data(self) -> None:
+        """Give what the peer sends to the fast path or, from the first request on that is not plain, to hypercorn.
+
+        A peer that has finished sending may still wait for its answer: hypercorn, which takes the end of the input
+        for the end of the peer, is told of it after that answer.
+        """
+        protocol = cast(Http1Protocol, self.protocol)
+        data = self._first
+        with suppress(trio.ClosedResourceError, trio.BrokenResourceError):
+            while data:
+                if protocol.has_whole_request:
+                    await self.connection.wait_idle()  # so that what follows may be plain again
+                if self._fast_path is not None and protocol.is_between_requests:
+                    data = await self._fast_path.answer(self.connection, data)
+                    if not data:
+                        break
+                await protocol.handle(RawData(data))
+                data = await self.connection.receive_for_server()
+            if protocol.has_whole_request:
+                await self.connection.wait_idle()
+            await protocol.handle(RawData(b""))
+        await protocol.handle(Closed())
+
+    async def protocol_send(self, event: Event) -> None:
+        """Send to the peer, close, or note when a request begins and ends.
+
+        The last two do not wait for anything: they may be called by a request's own task after quart-trio
+        has cancelled it, and would be cut short. (hypercorn's timers of idle connections are; `ConnectionPool`
+        knows the idle ones better anyway.)
+        """
+        if isinstance(event, Updated):
+            self.connection.set_busy(not event.idle)
+        elif isinstance(event, Closed):
+            self._task_group.spawn(self._finish)
+        else:
+            await super().protocol_send(event)
+
+    async def _finish(self) -> None:
+        """Close the connection after its last response, then end what still runs for it."""
+        await self._close()
+        self.connection.abort()
+
+
+class HttpService:
+    """Answers the clients that speak HTTP.
+
+    Args:
+        app: the ASGI application; requests find their `Connection` in `scope["state"]["connection"]`. It gets no
+            lifespan events.
+        fast_path: answers the plain requests; without one the application answers all.
+    """
+
+    def __init__(self, app: ASGIFramework, fast_path: FastPath | None = None) -> None:
+        self.app = ASGIWrapper(app)
+        self.config = http_config()
+        self.context = WorkerContext(None)
+        self.fast_path = fast_path
+
+    async def serve(self, connection: Connection, data: bytes) -> None:
+        """Answer a client until either side ends the connection.
+
+        Args:
+            connection: the client's.
+            data: what it sent first.
+        """
+        await HttpConnection(self, connection, data).run()
+
+    async def finish(self) -> None:
+        """Close each connection after its response from now on."""
+        await self.context.terminated.set()

@@ -1,99 +1,103 @@
-"""Errors as RFC 9457 problems: one place that turns what went wrong into a status, a code and a body."""
+"""Errors as RFC 9457 problems: one value that says what went wrong, whichever way of HTTP renders it."""
+
+from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Final
 
 import structlog
-from quart import Response
 
-from gcount.errors import (
-    BadAmount,
-    BadConfig,
-    BadName,
-    BadParameter,
-    BadRequest,
-    CounterLimitReached,
-    DiskFull,
-    ForeignOrigin,
-    IncarnationLimitReached,
-    PartLimitReached,
-    ReadUnavailable,
-    Recovering,
-    Refusal,
-    UnknownParameter,
-)
+from gcount.errors import Refusal
 
 logger: structlog.stdlib.BoundLogger = structlog.get_logger()
 
-# The codes are promised to clients, and listed in docs/api.md.
-_KINDS: Final[dict[type[Refusal], tuple[HTTPStatus, str]]] = {
-    BadRequest: (HTTPStatus.BAD_REQUEST, "bad_request"),
-    BadName: (HTTPStatus.BAD_REQUEST, "bad_name"),
-    BadAmount: (HTTPStatus.BAD_REQUEST, "bad_amount"),
-    BadConfig: (HTTPStatus.BAD_REQUEST, "bad_config"),
-    BadParameter: (HTTPStatus.BAD_REQUEST, "bad_parameter"),
-    UnknownParameter: (HTTPStatus.BAD_REQUEST, "unknown_parameter"),
-    ForeignOrigin: (HTTPStatus.FORBIDDEN, "foreign_origin"),
-    PartLimitReached: (HTTPStatus.CONFLICT, "part_limit"),
-    CounterLimitReached: (HTTPStatus.SERVICE_UNAVAILABLE, "counter_limit"),
-    IncarnationLimitReached: (HTTPStatus.SERVICE_UNAVAILABLE, "incarnation_limit"),
-    DiskFull: (HTTPStatus.SERVICE_UNAVAILABLE, "disk_full"),
-    ReadUnavailable: (HTTPStatus.SERVICE_UNAVAILABLE, "read_unavailable"),
-    Recovering: (HTTPStatus.SERVICE_UNAVAILABLE, "recovering"),
-}
-# Of what is refused before anybody asks what it is about.
-_CODES: Final[dict[int, str]] = {
+CONTENT_TYPE: Final = "application/problem+json"
+# The codes of what is refused before a handler is asked. Those of all else, each `Refusal` knows.
+CODES: Final[Mapping[int, str]] = {
+    HTTPStatus.BAD_REQUEST: "bad_request",
     HTTPStatus.NOT_FOUND: "no_such_route",
     HTTPStatus.METHOD_NOT_ALLOWED: "method_not_allowed",
     HTTPStatus.REQUEST_TIMEOUT: "body_timeout",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "body_too_large",
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: "head_too_large",
+    HTTPStatus.INTERNAL_SERVER_ERROR: "unexpected",
     HTTPStatus.NOT_IMPLEMENTED: "unknown_transfer_coding",
     HTTPStatus.HTTP_VERSION_NOT_SUPPORTED: "unknown_http_version",
 }
+# What the server says of a request that never came to the application.
+_DETAILS: Final[Mapping[int, str]] = {
+    HTTPStatus.BAD_REQUEST: "The request is not well-formed HTTP/1, or not a websocket upgrade of version 13.",
+    HTTPStatus.NOT_IMPLEMENTED: "The only transfer coding that this server knows is chunked.",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body is longer than this server takes.",
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: "The request line and headers are longer than 16 KiB.",
+    HTTPStatus.HTTP_VERSION_NOT_SUPPORTED: "This server speaks HTTP/1.1 and HTTP/1.0.",
+}
 
 
-def code_of(status: int) -> str:
-    """The code of an error of which nothing but its status is known."""
-    return _CODES.get(status, "unexpected" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "bad_request")
+@dataclass(frozen=True)
+class Problem:
+    """What went wrong with a request.
+
+    Attributes:
+        status: the HTTP status.
+        code: a word for programs, which never changes; docs/api.md lists them all.
+        detail: what was wrong and what is allowed, or what to do.
+        members: further members of the document.
+        headers: further fields of the header, such as Allow.
+    """
+
+    status: int
+    code: str
+    detail: str
+    members: Mapping[str, object] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def body(self) -> bytes:
+        """The document, as JSON on one line."""
+        phrase = HTTPStatus(self.status).phrase
+        document = {"type": "about:blank", "title": phrase, "status": int(self.status), "detail": self.detail}
+        return json.dumps({**document, "code": self.code, **self.members}).encode() + b"\n"
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """The fields of the header, their names in lower case, without those that frame every answer."""
+        again = {"retry-after": "1"} if self.status == HTTPStatus.SERVICE_UNAVAILABLE else {}
+        return {"content-type": CONTENT_TYPE, **again, **{name.lower(): value for name, value in self.headers.items()}}
 
 
-def problem_body(status: int, code: str, detail: str, **members: object) -> bytes:
-    """A problem as JSON; args: as `problem`."""
-    phrase = HTTPStatus(status).phrase
-    document = {"type": "about:blank", "title": phrase, "status": int(status), "detail": detail, "code": code}
-    return json.dumps({**document, **members}).encode() + b"\n"
-
-
-def problem(status: int, code: str, detail: str, headers: dict[str, str] | None = None, **members: object) -> Response:
-    """A problem as a response.
+def problem_of_status(status: int, detail: str, headers: Mapping[str, str] | None = None) -> Problem:
+    """The problem of a request that was refused before a handler was asked.
 
     Args:
-        status: the HTTP status.
-        code: a word for programs, which never changes.
-        detail: what was wrong and what is allowed, or what to do.
-        headers: further header fields, such as Allow.
-        members: further members of the problem.
+        status: the HTTP status, all that is known of the kind of error.
+        detail: what was wrong and what is allowed.
+        headers: further fields of the header.
     """
-    response = Response(problem_body(status, code, detail, **members), status, content_type="application/problem+json")
-    if status == HTTPStatus.SERVICE_UNAVAILABLE:
-        response.headers["Retry-After"] = "1"
-    response.headers.update(headers or {})
-    return response
+    family = HTTPStatus.INTERNAL_SERVER_ERROR if status >= HTTPStatus.INTERNAL_SERVER_ERROR else HTTPStatus.BAD_REQUEST
+    return Problem(status, CODES.get(status, CODES[family]), detail, headers=headers or {})
 
 
-def refusal_problem(refusal: Refusal) -> Response:
+def problem_of_server(status: HTTPStatus) -> Problem:
+    """The problem of a request that never came to the application."""
+    return problem_of_status(status, _DETAILS.get(status, status.description or status.phrase))
+
+
+def problem_of_refusal(refusal: Refusal) -> Problem:
     """The problem that answers a refused request."""
-    kind = next(each for each in type(refusal).mro() if each in _KINDS)
-    status, code = _KINDS[kind]
-    if isinstance(refusal, ReadUnavailable):
-        return problem(status, code, str(refusal), value=refusal.value, missing=refusal.missing)
-    return problem(status, code, str(refusal))
+    return Problem(refusal.status, refusal.code, str(refusal), refusal.members)
 
 
-def unexpected_problem(error: Exception, path: str) -> Response:
-    """The problem that answers a request which nobody foresaw to fail; why, the log has."""
+def problem_of_error(error: Exception, path: str) -> Problem:
+    """The problem that answers a request which failed for a reason that nobody foresaw; the log has the reason.
+
+    Args:
+        error: the reason.
+        path: what was asked for.
+    """
     logger.error("request failed", path=path, exc_info=error)
     detail = "an unexpected error happened in this node; its log has the details"
-    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, code_of(HTTPStatus.INTERNAL_SERVER_ERROR), detail)
+    return problem_of_status(HTTPStatus.INTERNAL_SERVER_ERROR, detail)

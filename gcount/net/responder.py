@@ -38,6 +38,11 @@ class Responder:
         self._expected = True
         self._connection.set_busy(True)
 
+    def withdraw(self) -> None:
+        """What was expected was not taken after all: nothing will follow."""
+        self._expected = False
+        self._connection.set_busy(False)
+
     def answer(self, data: bytes) -> None:
         """Send the answer to a request; what the kernel does not take is sent by the task, which wakes for it."""
         done = self._put(data)

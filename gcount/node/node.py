@@ -4,7 +4,7 @@
 of the nursery in it, so that the crash of any part takes the whole node down, loudly; the next start recovers.
 """
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from random import Random
 
@@ -18,10 +18,11 @@ from gcount.cluster.operator_log import report_config, report_start
 from gcount.core.limits import ID_BYTES
 from gcount.core.options import DEFAULTS, Options
 from gcount.core.state.identity import IncarnationClaim
+from gcount.core.state.increments import Asked, Outcome, refused
 from gcount.core.state.membership import parse_actors
 from gcount.core.state.replica import Replica
-from gcount.errors import DiskFull, Refusal
 from gcount.events import News, Stopping
+from gcount.node.increments import Increments
 from gcount.node.parts import Parts, assemble
 from gcount.node.reads import Reads
 from gcount.node.startup import Startup
@@ -30,10 +31,9 @@ from gcount.observe.metrics import Metrics
 from gcount.settings import Settings
 from gcount.storage.checkpoints import Checkpoints
 from gcount.storage.disk import Disk
-from gcount.storage.group_commit import Amounts, Committer
+from gcount.storage.group_commit import Committer
 from gcount.storage.log import Log
 
-CONFIRM_WITHIN = 1.0  # seconds after the start in which increments wait for the members' confirmations
 MOST_LINGER = 60.0  # seconds for which removed members are still dialled, at most
 
 
@@ -75,59 +75,24 @@ class Node:
         self._transport = transport
         self._random = random
         self._wall_clock = wall_clock
-        self._serving_since = 0.0
         self.replica: Replica
         self.peers: Peers
         self.parts: Parts
         self._committer: Committer
+        self._increments: Increments
         self._reads: Reads
 
     # What clients ask
 
-    async def increment(self, name: str, amount: int) -> int:
-        """Count; when this returns, the increment is on disk.
+    def submit(self, asked: Asked, tell: Callable[[Outcome], None]) -> bool:
+        """Count, unless something has to be waited for but the disk; see `Increments.submit`."""
+        return self._startup.over.is_set() and self._increments.submit(asked, tell)
 
-        Args:
-            name: a valid name.
-            amount: 0 to 2^64-1; adding 0 changes nothing.
-
-        Returns:
-            The counter's value on this node afterwards.
-
-        Raises:
-            Refusal: nothing was changed: PartLimitReached, CounterLimitReached, DiskFull, Recovering.
-        """
-        self.require_ready()
-        if not amount:
-            return self.replica.counters.total(name)
-        [value] = await self.increment_many([(name, amount)])
-        if isinstance(value, Refusal):
-            raise value
-        return value
-
-    async def increment_many(self, amounts: Amounts, together: Sequence[range] = ()) -> list[int | Refusal]:
-        """Count many things with one commit; see `increment`, and `Committer.increment_many` for the rest."""
-        self.require_ready()
-        if self.parts.gate.holds:
-            await self.parts.gate.wait_unheld([name for name, amount in amounts if amount])
-        await self._confirm_identity()
-        # From the confirmation to here there is no await: nothing can have spoken against the incarnation meanwhile.
-        return await self._committer.increment_many(amounts, together)
-
-    def increment_each(
-        self, names: Sequence[str], amount: int, tell: Callable[[Sequence[int] | DiskFull], None]
-    ) -> bool:
-        """Count an amount for each of many names and wait for nothing; see `Committer.increment_each`.
-
-        Returns:
-            False when that can't be done at once: nothing was changed, and `increment_many` waits until it can.
-        """
+    async def count(self, asked: Asked) -> Outcome:
+        """Count; when this returns, it is on disk. See `Increments.run`: until the start is over, all is refused."""
         if not self._startup.over.is_set():
-            return False
-        holds = self.parts.gate.holds
-        if holds and holds.keep_any(names, trio.current_time()):
-            return False
-        return self.parts.guard.may_continue and self._committer.increment_each(names, amount, tell)
+            return refused(asked, self._startup.refusal())
+        return await self._increments.run(asked)
 
     def value(self, name: str) -> int:
         """What this node knows of a counter: at least all that it acknowledged itself."""
@@ -264,8 +229,9 @@ class Node:
             nursery.start_soon(report_config, context, parts.members, peers)
             nursery.start_soon(close_gaps, context, parts.members, peers)
             nursery.start_soon(parts.acceptor.run)
-            self._serving_since = trio.current_time()
-            self._reads = Reads(context, parts.reads, self._serving_since)
+            serving_since = trio.current_time()
+            self._increments = Increments(context, parts.guard, parts.minting, parts.gate, serving_since)
+            self._reads = Reads(context, parts.reads, serving_since)
             self._startup.over.set()
 
     def _report_start(self) -> None:
@@ -273,16 +239,6 @@ class Node:
         self.metrics.recovery_seconds.set(seconds)
         self.metrics.incarnations_minted.inc(fresh)
         report_start(self.replica, self.log.size, self.checkpoints.size, seconds, fresh=fresh)
-
-    async def _confirm_identity(self) -> None:
-        guard, stopping = self.parts.guard, self.stopping
-        if guard.may_continue:
-            return
-        with stopping.ends(self._serving_since + CONFIRM_WITHIN):
-            while not (stopping.is_set or guard.claim.reason or guard.may_continue):
-                await self.parts.context.news.wait()
-        guard.give_up()
-        await self.parts.minting.mint_if_due()
 
 
 @asynccontextmanager

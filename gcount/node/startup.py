@@ -78,10 +78,14 @@ class Startup:
         """Why the node does not serve yet; None when it does."""
         return None if self.over.is_set() else self._no_room or "recovering"
 
+    def refusal(self) -> Recovering:
+        """What is told until the start is over."""
+        return Recovering(self._no_room or "the node has not finished its start; try again in a moment")
+
     def require_over(self) -> None:
         """Raise `Recovering` until the start is over."""
         if not self.over.is_set():
-            raise Recovering(self._no_room or "the node has not finished its start; try again in a moment")
+            raise self.refusal()
 
     async def wait_over(self, timeout: float) -> None:
         """Return when the start is over.

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from gcount.node.node import Node
 from gcount.node.statistics import NodeStatistics
 from gcount.observe.metrics import Sample
+from gcount.version import VERSION
 
 
 def status(node: Node) -> dict[str, object]:
@@ -14,6 +15,7 @@ def status(node: Node) -> dict[str, object]:
     serving = found.serving
     assert serving is not None, "a node that is ready serves"
     return {
+        "gcount_version": VERSION,
         "id": node.settings.node_id,
         "node": serving.node.hex(),
         "incarnation": serving.incarnation.hex(),

@@ -1,5 +1,7 @@
 """Log lines that an outsider can cause, without letting the outsider fill the log."""
 
+import logging
+
 import structlog
 import trio
 
@@ -31,3 +33,19 @@ class Throttle:
         self._log.warning(self._event, **fields)
         self._quiet_until = trio.current_time() + self._quiet
         self._suppressed = 0
+
+
+class ThrottledHandler(logging.Handler):
+    """Logs what a library says through the standard logging, and clients may know how to cause.
+
+    Args:
+        event: what each such line is about, in a few words.
+    """
+
+    def __init__(self, event: str) -> None:
+        super().__init__()
+        self._throttle = Throttle(event)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Log a record, unless another one was logged a moment ago."""
+        self._throttle.warn(reason=record.getMessage(), exc_info=record.exc_info)

@@ -1,95 +1,14 @@
-"""What a command of a Redis client is, and what it is answered when it can't be executed."""
+"""What a command of a Redis client is, and which there are; the words that all commands read alike."""
 
-from __future__ import annotations
-
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import NamedTuple
 
 from gcount.core.limits import MAX_NAME_BYTES, valid_name
-from gcount.errors import (
-    CounterLimitReached,
-    DiskFull,
-    GcountError,
-    IncarnationLimitReached,
-    PartLimitReached,
-    ReadUnavailable,
-    Recovering,
-    Refusal,
-)
-from gcount.redis import resp
-
-if TYPE_CHECKING:
-    from gcount.redis.session import Session
-
-Refused = Callable[[Refusal], str]
-
-_CODES: Final[dict[type[Refusal], str]] = {
-    PartLimitReached: "ERR increment or decrement would overflow:",
-    CounterLimitReached: "OOM",
-    IncarnationLimitReached: "OOM",
-    DiskFull: "MISCONF",
-    ReadUnavailable: "UNAVAILABLE",
-    Recovering: "LOADING",
-}
-
-
-class CommandError(GcountError):
-    """A command that is answered with an error; the text begins with the error's code."""
-
-
-def refusal_text(refusal: Refusal) -> str:
-    """A refusal as an error of Redis: its code, then why."""
-    if isinstance(refusal, ReadUnavailable):
-        return f"{_CODES[ReadUnavailable]} {refusal}; it is at least {refusal.value}"
-    return f"{_CODES.get(type(refusal), 'ERR')} {refusal}"
-
-
-class Later(NamedTuple):
-    """A reply that is known after the commit.
-
-    Args:
-        first: the place of its first value in the turn.
-        values: how many values it needs.
-        render: makes the reply of them.
-        refused: makes the error, should one of them have been refused.
-    """
-
-    first: int
-    values: int
-    render: Callable[[Sequence[int]], bytes]
-    refused: Refused = refusal_text
-
-
-class Turn:
-    """Commands that are executed at one instant, in their order, and share one commit.
-
-    Attributes:
-        version: of RESP, 2 or 3.
-        amounts: counters and what to add to them; 0 is there to know the value at its place.
-    """
-
-    def __init__(self) -> None:
-        self.version = 2
-        self.amounts: list[tuple[str, int]] = []
-
-    def count(self, amount: int, name: str) -> Later:
-        """Stage an increment; its reply is the value after it."""
-        self.amounts.append((name, amount))
-        return Later(len(self.amounts) - 1, 1, _INTEGER[self.version])  # a HELLO may follow in the same turn
-
-    def read(self, names: Sequence[str], render: Callable[[Sequence[int]], bytes]) -> bytes | Later:
-        """Read counters as they are at this place in the turn."""
-        first = len(self.amounts)
-        self.amounts += [(name, 0) for name in names]
-        return Later(first, len(names), render)
-
-
-_INTEGER: Final[dict[int, Callable[[Sequence[int]], bytes]]] = {
-    2: lambda values: resp.integer(values[0], 2),
-    3: lambda values: resp.integer(values[0], 3),
-}
+from gcount.redis.context import Call
+from gcount.redis.resp import CommandError, Words
+from gcount.redis.turn import Ask, Pieces, Reply
 
 
 class Command(NamedTuple):
@@ -108,9 +27,9 @@ class Command(NamedTuple):
 
     name: str
     arity: int
-    ask: Callable[[Turn, list[bytes]], bytes | Later] | None = None
-    run: Callable[[Session, list[bytes]], bytes | Later] | None = None
-    later: Callable[[Session, list[bytes]], Awaitable[bytes]] | None = None
+    ask: Ask | None = None
+    run: Callable[[Call], Reply | Pieces] | None = None
+    later: Callable[[Call], Awaitable[bytes]] | None = None
     waits: bool = False
     queued: bool = True
     flags: tuple[str, ...] = ("fast",)
@@ -121,28 +40,33 @@ class Command(NamedTuple):
         return words == self.arity if self.arity > 0 else words >= -self.arity
 
 
-def error_text(error: CommandError | Refusal) -> str:
-    """What a command is answered that went wrong."""
-    return str(error) if isinstance(error, CommandError) else refusal_text(error)
-
-
-def unknown(command: list[bytes], verb: Command | None, refused: Mapping[bytes, str]) -> tuple[str, str]:
-    """The name under which a command counts that can't be executed, and the error.
+class Commands(NamedTuple):
+    """The commands that clients may use.
 
     Args:
-        command: its words.
-        verb: what it is; it has the wrong number of words.
+        known: by their names in capitals.
         refused: commands of Redis that make no sense here, and why.
     """
-    if verb is not None:
-        return verb.name, f"ERR wrong number of arguments for '{verb.name.lower()}' command"
-    reason = refused.get(command[0].upper())
-    if reason is not None:
-        name = command[0].upper().decode()
-        return name, f"ERR {name} is not possible: {reason}"
-    words = [*map(shown, command[:8])]
-    begins = "".join(f"'{word}' " for word in words[1:])
-    return "unknown", f"ERR unknown command '{words[0]}', with args beginning with: {begins}"
+
+    known: dict[bytes, Command]
+    refused: Mapping[bytes, str]
+
+    def unknown(self, words: Words, command: Command | None) -> tuple[str, str]:
+        """The name under which a command counts that can't be executed, and the error.
+
+        Args:
+            words: of it.
+            command: what it is; it has the wrong number of words.
+        """
+        if command is not None:
+            return command.name, f"ERR wrong number of arguments for '{command.name.lower()}' command"
+        reason = self.refused.get(words[0].upper())
+        if reason is not None:
+            name = words[0].upper().decode()
+            return name, f"ERR {name} is not possible: {reason}"
+        first, *more = map(shown, words[:8])
+        begins = "".join(f"'{word}' " for word in more)
+        return "unknown", f"ERR unknown command '{first}', with args beginning with: {begins}"
 
 
 @lru_cache(4096)

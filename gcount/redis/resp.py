@@ -42,8 +42,12 @@ class ProtocolFault(GcountError):
     """What a client sent is not RESP; its connection ends."""
 
 
+class CommandError(GcountError):
+    """A command that is answered with an error; the text begins with the error's code."""
+
+
 class Parser:
-    """Reads the commands of one connection.
+    """NodeView the commands of one connection.
 
     Attributes:
         fault: what is wrong with the input behind the last command that was read; nothing more will be read.

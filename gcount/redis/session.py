@@ -7,91 +7,99 @@ sees its own increments, and the answers to all increments of a counter on a nod
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import trio
 
-from gcount.core.state.counters import Digest
-from gcount.errors import DiskFull, IncarnationLimitReached, Recovering, Refusal
+from gcount.core.state.increments import Outcome, Repeat
+from gcount.errors import Recovering, Refusal
 from gcount.net.connection import Connection
-from gcount.net.reactor import RECEIVE_BYTES
 from gcount.net.responder import Responder
+from gcount.node.node import Node
+from gcount.node.view import NodeView
 from gcount.redis import resp
-from gcount.redis import transaction as transactions
-from gcount.redis.command import Command, CommandError, Later, Turn, error_text, parse_names, refusal_text, unknown
+from gcount.redis.command import Command, Commands, parse_names
+from gcount.redis.context import Call, Client, ClientStatistics, Shared
+from gcount.redis.inbox import Inbox
 from gcount.redis.outbox import Outbox
-from gcount.redis.transaction import Transaction
-from gcount.storage.group_commit import Amounts
-
-if TYPE_CHECKING:
-    from gcount.redis.service import RedisService
+from gcount.redis.resp import CommandError
+from gcount.redis.transaction import aborted
+from gcount.redis.turn import Pieces, Reply, SessionTurn, error_text, refusal_text
 
 _SEND_BYTES: Final = 64 * 1024  # answers are not kept beyond
-_MAX_AHEAD: Final = 64 * 1024  # input that is kept while a command waits
-# Memory for input that can't be executed yet: what each session may always take, and beyond it all of them together.
-_OWN_BYTES: Final = 4 * 1024
-_SHARED_BYTES: Final = 64 * 1024 * 1024
 _COMMANDS_A_TURN: Final = 1024
 _TRANSACTION_WITHIN: Final = 60.0  # seconds, for one that takes of the memory for all
 
 
-class Session(Turn):
-    """One client.
+class Session:
+    """One client, while it is connected.
+
+    Args:
+        node: what counts for it.
+        commands: what it may ask.
+        shared: what all clients share.
+        connection: the client's.
+        number: no other session of this start has it.
 
     Attributes:
-        id: no other session of this start has it.
-        name: what the client calls itself.
-        library: what it says that it was made with, and which version of that.
-        node: whom it asks.
-        acknowledged: this node's versions that hold all increments that the client was told of.
-        closing: whether nothing is answered any more.
-        kept: bytes of memory that its input takes beyond what each session may take.
-        transaction: what it has asked for since MULTI.
-        unguarded: whether a WATCH was refused, so that the next transaction can't be executed.
-        last: the command that it asked for last.
+        client: what is known of the client.
+        inbox: what it sent that is not executed yet.
+        outbox: the answers that it has not taken yet.
     """
 
-    def __init__(self, redis: RedisService, connection: Connection, number: int) -> None:
-        super().__init__()
-        self.id = number
-        self.name = b""
-        self.library = (b"", b"")
-        self.redis = redis
-        self.node = redis.node
+    def __init__(self, node: Node, commands: Commands, shared: Shared, connection: Connection, number: int) -> None:
         self.connection = connection
-        self.acknowledged: Digest = {}
-        self.closing = False
-        self.kept = 0
-        self.transaction: Transaction | None = None
-        self.unguarded = False
-        self.last = "none"
-        self.outbox = Outbox(connection, redis.unsent)
-        self._parser = resp.Parser()
-        self._ahead = bytearray()
-        self._ended = False
-        self._answers: list[bytes] = []
-        self._verbs: list[str] = []
-        self._size = 0
-        self._later: list[tuple[int, Later]] = []
-        self._together: list[range] = []
+        self.client = client = Client(number)
+        self.inbox = inbox = Inbox(connection, client, shared)
+        self.outbox = Outbox(connection, shared.unsent)
+        self._node = node
+        self._commands = commands
+        self._shared = shared
+        self._turn = turn = SessionTurn(node.value)
+        self._context = client, turn, NodeView(node), shared, inbox.while_connected  # of each call
         self._desk = Responder(connection, self.outbox.put)
+        self._last = "none"  # the command that it asked for last
 
     def refresh(self) -> None:
         """Count as used, unless a command is under way, or has begun and not all come.
 
         A transaction without an end would keep memory from all others for ever: its connection ends.
         """
-        transaction = self.transaction
-        if self.kept and transaction is not None and trio.current_time() >= transaction.begun + _TRANSACTION_WITHIN:
+        transaction = self.client.transaction
+        overdue = transaction is not None and trio.current_time() >= transaction.begun + _TRANSACTION_WITHIN
+        if self.inbox.kept and overdue:
             self.connection.abort()
-        elif not self.connection.busy and self._parser.between_commands:
+        elif not self.connection.busy and self.inbox.parser.between_commands:
             self.connection.set_busy(False)
 
+    def statistics(self) -> ClientStatistics:
+        """What CLIENT LIST tells of it."""
+        client, connection, now = self.client, self.connection, trio.current_time()
+        here = there = ""
+        with suppress(OSError):  # it is gone already
+            here, there = _address(connection.socket.getsockname()), _address(connection.socket.getpeername())
+        return ClientStatistics(
+            id=client.id,
+            name=client.name,
+            library=client.library,
+            address=there,
+            local_address=here,
+            descriptor=connection.socket.fileno(),
+            age=now - connection.opened,
+            idle=now - connection.last_used,
+            queued=None if client.transaction is None else len(client.transaction),
+            queued_bytes=0 if client.transaction is None else client.transaction.size,
+            kept=self.inbox.kept,
+            unsent=self.outbox.size,
+            last=self._last,
+            version=self._turn.version,
+        )
+
     async def run(self, data: bytes) -> None:
-        """Answer until either side ends the connection; see `Redis.serve`."""
+        """Answer until either side ends the connection; see `RedisService.serve`."""
         connection = self.connection
         with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
             while data:
@@ -104,244 +112,184 @@ class Session(Turn):
             await connection.send_eof()
         await connection.aclose()
 
+    def close(self) -> None:
+        """Keep nothing."""
+        self.inbox.close()
+        self.outbox.close()
+
     async def _receive(self) -> bytes:
         """Receive what this task has to answer; nothing when nothing is to be answered any more."""
         await self._desk.settle()
-        while not (self.closing or self.connection.stopping):
-            if self._ahead:
-                ahead = bytes(self._ahead[:RECEIVE_BYTES])
-                del self._ahead[:RECEIVE_BYTES]
-                self.may_keep()
-                return ahead
-            if self._ended:
+        while not (self.client.closing or self.connection.stopping):
+            if data := self.inbox.take():
+                return data
+            if self.inbox.ended:
                 break
             if self.outbox.waiting:
-                data = await self.outbox.receive()
+                received = await self.outbox.receive()
             else:
-                data = await self._desk.receive(self._answer_at_once)
-            if data is not None and not self.connection.stopping:
-                return data
+                received = await self._desk.receive(self._answer_at_once)
+            if received is not None and not self.connection.stopping:
+                return received
         return b""
 
     # The commands of a turn
 
-    def read(self, names: Sequence[str], render: Callable[[Sequence[int]], bytes]) -> bytes | Later:
-        """Read counters as they are at this place in the turn."""
-        if not self.amounts:
-            return render([self.node.value(name) for name in names])
-        return super().read(names, render)
-
-    def together(self, amounts: Amounts, render: Callable[[Sequence[int]], bytes], *, counts: bool) -> bytes | Later:
-        """Stage many increments of which all are taken or none.
-
-        Args:
-            amounts: see `Turn.amounts`.
-            render: makes the reply of their values.
-            counts: whether there is an increment among them.
-        """
-        if not (counts or self.amounts):
-            return render([self.node.value(name) for name, _ in amounts])
-        first = len(self.amounts)
-        self.amounts += amounts
-        if counts:
-            self._together.append(range(first, len(self.amounts)))
-        return Later(first, len(amounts), render, transactions.refused)
-
     async def _answer(self, data: bytes) -> bool:
         """Execute all commands that are whole with some input, and answer them; returns whether there was one."""
-        commands = self._parser.feed(data)
-        if not self.may_keep():
-            self._parser.refuse(resp.ProtocolFault("no memory is left for more unfinished commands"))
-            self.may_keep()
-        outbox = self.outbox
+        commands = self.inbox.feed(data)
+        outbox, turn, client = self.outbox, self._turn, self.client
         if outbox.refusing:
             outbox.refuse(len(data), 0)
-        for number, command in enumerate(commands, start=1):
+        for number, words in enumerate(commands, start=1):
             if outbox.refusing:
-                self._refuse(command)
+                self._refuse(words)
             else:
-                await self._execute(command)
-            if self.closing:
+                await self._execute(words)
+            if client.closing:
                 break
-            if self._size >= _SEND_BYTES or number % _COMMANDS_A_TURN == 0:
+            if turn.size >= _SEND_BYTES or number % _COMMANDS_A_TURN == 0:
                 await self._flush()
                 await trio.lowlevel.checkpoint()
-        if self._parser.fault is not None and not self.closing:
-            self._say("none", resp.error(f"ERR Protocol error: {self._parser.fault}"))
-            self.closing = True
+        fault = self.inbox.parser.fault
+        if fault is not None and not client.closing:
+            turn.say("none", resp.error(f"ERR Protocol error: {fault}"))
+            client.closing = True
         await self._flush()
-        if self.kept:
-            self.may_keep()  # a transaction may have ended
+        if self.inbox.kept:
+            self.inbox.may_keep()  # a transaction may have ended
         return bool(commands)
 
-    def may_keep(self) -> bool:
-        """Count what this session keeps of its input; returns whether it may, beside what all others keep."""
-        queued = 0 if self.transaction is None else self.transaction.size
-        kept = max(0, self._parser.held + len(self._ahead) + queued - _OWN_BYTES)
-        self.redis.kept += kept - self.kept
-        self.kept = kept
-        return not kept or self.redis.kept <= _SHARED_BYTES
-
-    async def _execute(self, command: resp.Words) -> None:
-        word, verbs = command[0], self.redis.verbs
-        verb = verbs.get(word) or verbs.get(word.upper())
-        if verb is None or not verb.takes(len(command)):
-            self._say(*self._unknown(command, verb))
+    async def _execute(self, words: resp.Words) -> None:
+        word, known = words[0], self._commands.known
+        command = known.get(word) or known.get(word.upper())
+        if command is None or not command.takes(len(words)):
+            self._turn.say(*_not_executed(self._commands, self.client, words, command))
             return
-        if self.transaction is not None and verb.queued:
-            self._say(verb.name, self.transaction.queue(verb, command, self.may_keep))
+        transaction = self.client.transaction
+        if transaction is not None and command.queued:
+            put = None if command.run is None else partial(command.run, Call(words, *self._context))
+            queued = transaction.queue(command.name, words, command.ask, put, self.inbox.may_keep)
+            self._turn.say(command.name, queued)
             return
-        if verb.waits and not self.node.recovered:
+        if command.waits and not self._node.recovered:
             await self._flush()
             with suppress(Recovering):
-                await self.node.wait_recovered()
-        self.last = verb.name
+                await self._node.wait_recovered()
+        self._last = command.name
         try:
-            if verb.ask is not None:
-                reply = verb.ask(self, command)
-            elif verb.run is not None:
-                reply = verb.run(self, command)
+            if command.ask is not None:
+                reply: Reply | Pieces = command.ask(self._turn, words)
+            elif command.run is not None:
+                reply = command.run(Call(words, *self._context))
             else:
-                reply = await self._wait_for(verb, command)
+                assert command.later is not None
+                reply = await self._wait_for(command, partial(command.later, Call(words, *self._context)))
+            if isinstance(reply, Pieces):
+                reply = await self._wait_for(command, partial(self._shared.join, reply))
         except (CommandError, Refusal) as error:
             reply = resp.error(error_text(error))
-        if isinstance(reply, bytes):
-            self._say(verb.name, reply)
-        else:
-            self._later.append((len(self._answers), reply))
-            self._say(verb.name, b"")
+        self._turn.say(command.name, reply)
 
-    def _refuse(self, command: resp.Words) -> None:
+    def _refuse(self, words: resp.Words) -> None:
         """Answer a command that is not executed."""
-        verb = self.redis.verbs.get(command[0].upper())
-        name = "unknown" if verb is None else verb.name
-        transactions.skip(self, name)
-        self.closing = name == "QUIT"
-        self.redis.commands[name, True] += 1
+        command = self._commands.known.get(words[0].upper())
+        name = "unknown" if command is None else command.name
+        self.client.skip(name, self._turn.version)
+        self.client.closing = name == "QUIT"
+        self._shared.commands[name, True] += 1
         self.outbox.refuse(0, 1)
 
-    async def _wait_for(self, verb: Command, command: resp.Words) -> bytes:
-        """Execute a command that may take its time, when everything before it was answered, and sent meanwhile."""
-        assert verb.later is not None
+    async def _wait_for(self, command: Command, work: Callable[[], Awaitable[bytes]]) -> bytes:
+        """Do what may take its time, when everything before the command was answered, and sent meanwhile."""
         await self._flush()
         self.connection.set_busy(True)
         await trio.lowlevel.checkpoint()  # however many came together, others get their turn
-        blocks = "blocking" in verb.flags
-        self.redis.blocked += blocks
+        blocks = "blocking" in command.flags
+        self._shared.blocked += blocks
         try:
-            if not self.outbox.waiting:
-                return await verb.later(self, command)
-            return await self.outbox.beside(partial(verb.later, self, command))
+            return await (self.outbox.beside(work) if self.outbox.waiting else work())
         finally:
-            self.redis.blocked -= blocks
-
-    def _say(self, name: str, reply: bytes) -> None:
-        self._verbs.append(name)
-        self._answers.append(reply)
-        self._size += len(reply)
-
-    def _unknown(self, command: resp.Words, verb: Command | None) -> tuple[str, bytes]:
-        """What to say to a command that can't be executed, and the name under which it is counted."""
-        transaction = self.transaction
-        if transaction is not None:
-            transaction.fail()
-        name, text = unknown(command, verb, self.redis.refused)
-        if name == "EXEC" and transaction is not None:
-            transactions.end(self)
-            text = transactions.aborted(text)
-        return name, resp.error(text)
+            self._shared.blocked -= blocks
 
     async def _flush(self) -> None:
         """Wait for what was staged, then send all answers."""
-        answers = self._answers
-        if not answers:
+        turn = self._turn
+        if not turn.answers:
             return
-        if self.amounts:
-            amounts, self.amounts = self.amounts, []
-            together, self._together = self._together, []
-            later, self._later = self._later, []
-            values = await self._commit(amounts, together)
-            for place, (first, number, render, refused) in later:
-                found = [value for value in values[first : first + number] if isinstance(value, int)]
-                refusal = next((value for value in values[first : first + number] if isinstance(value, Refusal)), None)
-                answers[place] = render(found) if refusal is None else resp.error(refused(refusal))
-        self.redis.commands.update(zip(self._verbs, [answer[:1] == b"-" for answer in answers], strict=True))
-        self._answers, self._verbs, self._size = [], [], 0
+        if turn.asked:
+            self.connection.set_busy(True)
+            outcome = await self._node.count(turn.asked)
+            self.client.acknowledged |= outcome.position
+            turn.settle(outcome)
+        names, answers = turn.take()
+        self._shared.commands.update(zip(names, [answer[:1] == b"-" for answer in answers], strict=True))
         self.outbox.put(b"".join(answers))
         if self.outbox.full:
             await self.outbox.wait_room()
-
-    async def _commit(self, amounts: Amounts, together: list[range]) -> Sequence[int | Refusal]:
-        """Count, and remember what was acknowledged."""
-        self.connection.set_busy(True)
-        node = self.node
-        try:
-            values = await node.increment_many(amounts, together)
-        except (DiskFull, IncarnationLimitReached) as refusal:
-            return [refusal if amount else node.value(name) for name, amount in amounts]
-        except Recovering as refusal:
-            return [refusal] * len(amounts)
-        replica = node.replica
-        self.acknowledged[replica.identity.incarnation] = replica.version
-        for incarnation in replica.identity.retired[-1:]:  # should a new one have come with the next batch already
-            self.acknowledged[incarnation] = replica.counters.version(incarnation)
-        return values
 
     # Pipelines of one command
 
     def _answer_at_once(self, data: bytes) -> bool:
         """Answer a pipeline of nothing but INCR, or GET, without waiting; False when the input is anything else."""
-        if self.transaction is not None or self.outbox.refusing:
+        if self.client.transaction is not None or self.outbox.refusing:
             return False
-        if not (self._desk.free and self._parser.between_commands):
+        if not (self._desk.free and self.inbox.parser.between_commands):
             return False
         column = resp.columns(data)
         if column is None:
             return False
         word, raw_names = column
-        verb = word.upper()
-        if verb not in (b"INCR", b"GET") or (names := parse_names(raw_names)) is None:
+        command = word.upper()
+        if command not in (b"INCR", b"GET") or (names := parse_names(raw_names)) is None:
             return False
-        if verb == b"INCR":
-            if not self.node.increment_each(names, 1, partial(self._counted, len(names))):
-                return False
-            self.last = "INCR"
+        if command == b"INCR":
             self._desk.expect()
+            if not self._node.submit(Repeat(names, 1), self._counted):
+                self._desk.withdraw()
+                return False
+            self._last = "INCR"
             return True
-        if not self.node.recovered:
+        if not self._node.recovered:
             return False
-        values = map(self.node.value, names)
-        self.last = "GET"
-        self.redis.commands["GET", False] += len(names)
-        self._desk.answer(b"".join([resp.bulk(b"%d" % n) if n else resp.NULL[self.version] for n in values]))
+        values, version = map(self._node.value, names), self._turn.version
+        self._last = "GET"
+        self._shared.commands["GET", False] += len(names)
+        self._desk.answer(b"".join([resp.bulk(b"%d" % n) if n else resp.NULL[version] for n in values]))
         return True
 
-    def _counted(self, times: int, values: Sequence[int] | DiskFull) -> None:
+    def _counted(self, outcome: Outcome) -> None:
         """Answer a pipeline of INCR in the instant in which it is counted."""
-        if isinstance(values, DiskFull):
-            answers = resp.error(refusal_text(values)) * times
-        else:
-            replica = self.node.replica
-            self.acknowledged[replica.identity.incarnation] = replica.version
-            answers = resp.integers(values, max(values), self.version)
-        self.redis.commands["INCR", isinstance(values, DiskFull)] += times
-        self._desk.answer(answers)
+        self.client.acknowledged |= outcome.position
+        numbers, commands = outcome.numbers, self._shared.commands
+        if numbers is not None:
+            commands["INCR", False] += len(numbers)
+            self._desk.answer(resp.integers(numbers, max(numbers), self._turn.version))
+            return
+        answers: list[bytes] = []
+        for value in outcome.values:
+            refused = isinstance(value, Refusal)
+            commands["INCR", refused] += 1
+            answers.append(
+                resp.error(refusal_text(value))
+                if isinstance(value, Refusal)
+                else resp.integer(value, self._turn.version)
+            )
+        self._desk.answer(b"".join(answers))
 
-    async def while_connected(self, wait: Callable[[], Awaitable[object]]) -> None:
-        """Wait for something for as long as the client stays; what it sends meanwhile is kept, up to a limit."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._listen, nursery.cancel_scope)
-            await wait()
-            nursery.cancel_scope.cancel()
 
-    async def _listen(self, waiting: trio.CancelScope) -> None:
-        """Keep what the client sends until it leaves; who sends too much has left, too: nobody would see it leave."""
-        while not self._ended and len(self._ahead) < _MAX_AHEAD and self.may_keep():
-            data = b""
-            with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-                data = await self.connection.receive_some()
-            if not data:
-                break
-            self._ahead += data
-        self._ended = True
-        waiting.cancel()
+def _not_executed(commands: Commands, client: Client, words: resp.Words, command: Command | None) -> tuple[str, bytes]:
+    """The name under which a command counts that can't be executed, and its answer; it fails its transaction."""
+    transaction = client.transaction
+    if transaction is not None:
+        transaction.fail()
+    name, text = commands.unknown(words, command)
+    if name == "EXEC" and transaction is not None:
+        client.end_transaction()
+        text = aborted(text)
+    return name, resp.error(text)
+
+
+def _address(name: tuple[str, int]) -> str:
+    host, port = name[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

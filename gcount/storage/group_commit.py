@@ -3,29 +3,31 @@
 Durability lives here and never in a request handler, which its client can cancel at any moment.
 """
 
-from collections.abc import Callable, Sequence
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
 from math import inf
-from operator import add, sub
+from operator import sub
 
 import structlog
 import trio
 
 from gcount.core.state.batch import Batch
-from gcount.core.state.counters import Delta
+from gcount.core.state.counters import Delta, Digest
 from gcount.core.state.identity import Identity
+from gcount.core.state.increments import Asked, Outcome, refused
 from gcount.core.state.membership import Membership
 from gcount.core.state.replica import Replica
-from gcount.errors import DiskFull, Refusal
+from gcount.core.state.staging import Before, Staged
+from gcount.errors import DiskFull
 from gcount.observe.metrics import Metrics
 from gcount.storage.disk import FULL, shortage
 from gcount.storage.log import Log
 
-RIDE = 0.005  # seconds that deltas of peers wait for the next commit before they start one
+PIGGYBACK_DELAY = 0.005  # seconds that deltas of peers wait for the next commit before they start one
 PROBE_AFTER = 1.0  # seconds between two attempts to write to a full disk
 LOOK_AFTER = 1.0  # seconds without a batch until it is seen whether the log is still in its place
-
-Amounts = Sequence[tuple[str, int]]
-"""Names, each with what to add."""
 
 logger: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -34,24 +36,27 @@ class Commit:
     """The fate of one batch, for those who wait for it.
 
     Attributes:
-        increments: how many of them are in the batch.
+        failure: why it was dropped; None when it was not, or is still under way.
+        before: known when it is settled: the values of all counters without this node's part of it.
+        position: known when it is settled: what a replica has to know to hold that part; empty if it was dropped.
     """
 
-    __slots__ = ("_done", "_failure", "_then", "increments")
+    __slots__ = ("_callbacks", "_done", "before", "failure", "position")
 
     def __init__(self) -> None:
-        self.increments = 0
+        self.failure: DiskFull | None = None
+        self.before: Before
+        self.position: Digest
         self._done = trio.Event()
-        self._failure: DiskFull | None = None
-        self._then: list[Callable[[DiskFull | None, dict[str, int]], None]] = []
+        self._callbacks: list[Callable[[Commit], None]] = []
 
-    def then(self, tell: Callable[[DiskFull | None, dict[str, int]], None]) -> None:
+    def add_done_callback(self, tell: Callable[[Commit], None]) -> None:
         """Have something called in the instant in which the batch becomes visible, or is dropped.
 
         Args:
-            tell: called with why it was dropped, and with `resolve`'s values. It must not raise.
+            tell: called with this commit, in the order in which they were added. It must not raise.
         """
-        self._then.append(tell)
+        self._callbacks.append(tell)
 
     async def wait(self) -> None:
         """Return when the batch is durable and visible.
@@ -60,24 +65,20 @@ class Commit:
             DiskFull: it was dropped.
         """
         await self._done.wait()
-        if self._failure is not None:
-            raise DiskFull(str(self._failure))
+        if self.failure is not None:
+            raise DiskFull(str(self.failure))
 
     @property
     def failed(self) -> bool:
         """Whether it was dropped."""
-        return self._failure is not None
+        return self.failure is not None
 
-    def resolve(self, failure: DiskFull | None, before: dict[str, int]) -> None:
-        """Tell and wake all who wait.
-
-        Args:
-            failure: why the batch was dropped.
-            before: the values of this node's counters in it, without what this node added.
-        """
-        self._failure = failure
-        for tell in self._then:
-            tell(failure, before)
+    def settle(self, failure: DiskFull | None, before: Before, position: Digest) -> None:
+        """Tell and wake all who wait; see the attributes."""
+        assert not self._done.is_set(), "a batch has one fate"
+        self.failure, self.before, self.position = failure, before, position
+        for tell in self._callbacks:
+            tell(self)
         self._done.set()
 
 
@@ -102,96 +103,22 @@ class Committer:
         self._waiting = trio.CancelScope()
         self._due = inf  # when what waits for company is committed without it
 
-    async def increment_many(self, amounts: Amounts, together: Sequence[range] = ()) -> list[int | Refusal]:
-        """Stage many increments for one batch, in order and without an await in between, then wait for it.
+    def stage(self, asked: Asked, tell: Callable[[Outcome], None]) -> None:
+        """Stage what was asked for one batch, in order and without an await in between, and wait for nothing.
 
         Args:
-            amounts: names, each with what to add; 0 is there to know the value at its place in the order.
-            together: places among them, in order, of which all are taken or none.
-
-        Returns:
-            For each the value after what was staged up to it, or why it was refused.
-
-        Raises:
-            DiskFull: the batch was dropped.
+            asked: see `gcount.core.state.increments`.
+            tell: called with what came of it in the instant in which the batch becomes visible, or is dropped. It must
+                not raise.
         """
-        replica = self._replica
-        staged: list[int | Refusal] = []
-        for places in together:
-            staged += self._stage(amounts[len(staged) : places.start])
-            staged += self._stage_together(amounts[places.start : places.stop])
-        staged += self._stage(amounts[len(staged) :] if together else amounts)
-        answers: list[int | Refusal] = []
+        self._next.add_done_callback(partial(_answer, asked, self._replica.stage(asked), tell))
+        self._wake.set()
 
-        def tell(failure: DiskFull | None, before: dict[str, int]) -> None:
-            if failure is None:
-                for n, (name, _) in zip(staged, amounts, strict=True):
-                    value = before[name] if name in before else replica.counters.total(name)
-                    answers.append(n if isinstance(n, Refusal) else n + value)
-
-        self._next.then(tell)
-        await self._soon().wait()
-        return answers
-
-    def _stage(self, amounts: Amounts) -> list[int | Refusal]:
-        replica = self._replica
-        staged: list[int | Refusal] = []
-        for name, amount in amounts:
-            try:
-                staged.append(replica.stage_increment(name, amount) if amount else replica.amounts.get(name, 0))
-                self._next.increments += 1 if amount else 0
-            except Refusal as refusal:
-                staged.append(refusal)
-        return staged
-
-    def _stage_together(self, amounts: Amounts) -> Sequence[int | Refusal]:
-        try:
-            staged = self._replica.stage_together(amounts)
-        except Refusal as refusal:
-            return [refusal] * len(amounts)
-        self._next.increments += sum(amount > 0 for _, amount in amounts)
-        return staged
-
-    def increment_each(
-        self, names: Sequence[str], amount: int, tell: Callable[[Sequence[int] | DiskFull], None]
-    ) -> bool:
-        """Stage an amount for each of many names for one batch, in a fraction of the time, and wait for nothing.
-
-        Args:
-            names: valid ones, in their order; at least one.
-            amount: at least 1.
-            tell: called with the value after each in the instant in which they become visible, or with why they did
-                not. It must not raise.
-
-        Returns:
-            False when a limit is so near that `increment_many` has to look at each: nothing was changed.
-        """
-        staged = self._replica.stage_each(names, amount)
-        if staged is None:
-            return False
-
-        def commit(failure: DiskFull | None, before: dict[str, int]) -> None:
-            if failure is not None:
-                tell(failure)
-                return
-            if isinstance(staged, range):  # of one counter only
-                value = before[names[0]]
-                tell(range(staged.start + value, staged.stop + value, amount))
-            else:
-                tell([*map(add, staged, map(before.__getitem__, names))])
-
-        self._next.increments += len(names)
-        self._next.then(commit)
-        self._soon()
-        return True
-
-    def _values_before(self, amounts: dict[str, int]) -> dict[str, int]:
-        """The values of counters before this node's part of the batch that became visible.
-
-        The order in which increments are staged is the order in which they count. So the answer to one is this and
-        what was staged up to it: no two get the same answer.
-        """
-        return dict(zip(amounts, map(sub, self._replica.counters.totals_of(amounts), amounts.values()), strict=True))
+    def _values_before(self, amounts: dict[str, int]) -> Before:
+        """The values of all counters before this node's part of the batch that became visible."""
+        counters = self._replica.counters
+        values = map(sub, counters.totals_of(amounts), amounts.values())
+        return Before(zip(amounts, values, strict=True), counters.total)
 
     def take(self, deltas: list[Delta], *, urgent: bool = False) -> Commit:
         """Stage deltas of a peer; those that can't be taken are left out.
@@ -203,7 +130,7 @@ class Committer:
             self._replica.stage_delta(delta)
         if urgent:
             return self._soon()
-        self._due = min(self._due, trio.current_time() + RIDE)
+        self._due = min(self._due, trio.current_time() + PIGGYBACK_DELAY)
         self._waiting.deadline = min(self._waiting.deadline, self._due)
         return self._next
 
@@ -217,7 +144,7 @@ class Committer:
         self._replica.stage_identity(identity)
         return self._soon()
 
-    def hurry(self) -> Commit | None:
+    def flush(self) -> Commit | None:
         """The newest batch that is on its way to the disk, which sets out at once; None when all is durable."""
         return self._soon() if self._replica.anything_staged else self._flying
 
@@ -246,15 +173,20 @@ class Committer:
         return self._next
 
     async def _commit_all(self, committed: Callable[[Batch], None]) -> None:
-        commit, self._next, amounts = self._next, Commit(), self._replica.amounts
+        assert self._flying is None, "one batch in flight"
+        commit, self._next, staging = self._next, Commit(), self._replica.staging
         self._flying = commit
         failure: DiskFull | None = None
         if self._replica.anything_staged or self.full:
             failure = await self._commit_batch(committed)
         # No await from here on: what the sync made durable becomes visible before anybody else runs.
         self._flying = None
-        self._metrics.increments.inc(0 if failure else commit.increments)
-        commit.resolve(failure, {} if failure else self._values_before(amounts))
+        if failure is not None:
+            commit.settle(failure, self._values_before({}), {})
+            return
+        self._metrics.increments.inc(staging.increments)
+        identity = self._replica.identity
+        commit.settle(None, self._values_before(staging.amounts), {identity.incarnation: self._replica.version})
 
     async def _commit_batch(self, committed: Callable[[Batch], None]) -> DiskFull | None:
         batch = self._replica.seal()
@@ -283,3 +215,10 @@ class Committer:
             event = "disk has room again" if self.full == FULL else "log writable again"
             logger.info(event, effect="increments are taken")
             self.full = None
+
+
+def _answer(asked: Asked, staged: Staged, tell: Callable[[Outcome], None], commit: Commit) -> None:
+    if commit.failure is not None:
+        tell(refused(asked, commit.failure, commit.before.__getitem__))
+    else:
+        tell(Outcome(staged.values(commit.before), commit.position, staged.refused))

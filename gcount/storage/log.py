@@ -97,6 +97,7 @@ class Log:
         self._live: File | None = None
         self._head = Header(b"", b"", 0, 0)
         self._live_size = 0
+        self._next_batch = 1
         self._closed: dict[int, int] = {}  # the sizes of all other segments
         self._another = trio.Event()
 
@@ -164,7 +165,7 @@ class Log:
             scan = Scan(data, next_batch)
             tell = partial(progress.tell, file=name, of=names[-1], size=len(data))
             await _replay(scan, apply, tell, self._options.replay_slice)
-            next_batch = scan.next_batch
+            next_batch = self._next_batch = scan.next_batch
             live = sequence == base.sequence + len(names) - 1
             if scan.damage:
                 _judge(self._disk.describe(name), len(data), scan.damage, live=live)
@@ -202,6 +203,7 @@ class Log:
             NotInPlace: the live segment is no longer the file at its path; the process has to end.
             DiskFailed: a sync failed, or a write for another reason, or cutting back; the process has to end.
         """
+        assert batch.number == self._next_batch, f"batch {batch.number} follows {self._next_batch - 1}"
         data = encode_batch(batch, self._options)
         sequence, size = self._head.sequence, self._live_size
         try:
@@ -212,6 +214,7 @@ class Log:
                 self._closed[sequence] = size
                 another, self._another = self._another, trio.Event()
                 another.set()
+        self._next_batch += 1
         return len(data)
 
     async def look(self) -> None:

@@ -9,6 +9,7 @@ import trio
 
 from gcount.errors import ReadUnavailable, Refusal
 from tests.fakes.cluster import Host, SimCluster, replayed
+from tests.fakes.counting import add
 from tests.harness.linearizable import Read, Write, violations
 
 
@@ -33,7 +34,7 @@ class Books:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(_cancel_after, life, scope)
                     try:
-                        await host.node.increment(name, amount)
+                        await add(host.node, name, amount)
                         ended = True
                     except* Refusal:
                         self.unanswered[name] -= amount
@@ -79,7 +80,7 @@ class History:
         amount, start, end = 1 << self._bits, trio.current_time(), None
         self._bits += 1
         try:
-            await host.node.increment(self.name, amount)
+            await add(host.node, self.name, amount)
             end = trio.current_time()
         finally:
             self.writes.append(Write(amount, start, end))

@@ -9,6 +9,7 @@ from trio.testing import MockClock
 from gcount.errors import ReadUnavailable
 from tests.cluster.test_identity import incarnation, retired
 from tests.fakes.cluster import Host, address_of, open_cluster
+from tests.fakes.counting import add
 
 
 async def takes_another_id(host: Host) -> None:
@@ -24,10 +25,10 @@ async def test_its_answers_to_a_read_are_those_of_one_node(autojump_clock: MockC
     """Also one that it gave before, at one entry, and one that it gave after, at the other."""
     async with open_cluster(3, seed=seed, delay=(0.001, 0.03)) as cluster:
         one, two, three = cluster.hosts
-        await one.node.increment("x", 1)
+        await add(one.node, "x", 1)
         await cluster.converged("x", 1)
         cluster.network.isolate(three.address)
-        await three.node.increment("x", 10)
+        await add(three.node, "x", 10)
         cluster.network.names.lead(three.address, two.address, observer=one.address, breaks=True)
         await cluster.eventually(lambda: cluster.linked(one), 5)
         exact: list[int] = []
@@ -51,7 +52,7 @@ async def test_its_answers_to_a_read_are_those_of_one_node(autojump_clock: MockC
 async def test_it_confirms_an_incarnation_once(autojump_clock: MockClock) -> None:
     async with open_cluster(3) as cluster:
         one, two, three = cluster.hosts
-        await one.node.increment("x", 1)
+        await add(one.node, "x", 1)
         await cluster.converged("x", 1)
         before = incarnation(one)
         cluster.network.isolate(three.address)
@@ -59,7 +60,7 @@ async def test_it_confirms_an_incarnation_once(autojump_clock: MockClock) -> Non
         await one.restart()
         await cluster.eventually(lambda: len(one.node.peers.nodes()) == 3)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(one.node.increment, "x", 1)
+            nursery.start_soon(add, one.node, "x", 1)
             await takes_another_id(two)
         assert retired(one) == (before,)  # nobody has asked the third node
 
@@ -70,7 +71,7 @@ async def test_it_holds_an_increment_once(autojump_clock: MockClock) -> None:
         third = address_of(3)
         cluster.network.names.lead(third, two.address)
         await one.node.configure({"actors": [*cluster.addresses, third]})
-        await one.node.increment("x", 1)
+        await add(one.node, "x", 1)
         known = one.node.replica.counters.digest()
         await cluster.eventually(lambda: sum(peer.has(known) for peer in one.node.peers) == 2, 5)
         cluster.network.names.lead(third, address_of(9), breaks=True)

@@ -14,6 +14,7 @@ from gcount.core.protocol.write_holds import MAX_HOLD
 from gcount.errors import ReadUnavailable
 from tests.cluster.books import Books
 from tests.fakes.cluster import Host, SimCluster, open_cluster
+from tests.fakes.counting import add
 
 
 class Rounds:
@@ -43,14 +44,14 @@ async def test_a_read_on_any_node_holds_what_was_just_acknowledged(autojump_cloc
         total = 0
         for amount in range(1, 13):
             writer, reader = cluster.random.choices(cluster.hosts, k=2)
-            await writer.node.increment("x", amount)
+            await add(writer.node, "x", amount)
             total += amount
             assert await reader.node.consistent_value("x") == total
 
 
 async def test_a_quiet_read_takes_one_round(autojump_clock: MockClock) -> None:
     async with open_cluster(3) as cluster:
-        await cluster[2].node.increment("x", 5)
+        await add(cluster[2].node, "x", 5)
         await cluster.converged("x", 5)
         rounds = Rounds(cluster, cluster[1])
         started = trio.current_time()
@@ -62,7 +63,7 @@ async def test_a_quiet_read_takes_one_round(autojump_clock: MockClock) -> None:
 async def test_a_read_that_lags_takes_two_rounds(autojump_clock: MockClock) -> None:
     async with open_cluster(3, delay=(0.01, 0.01)) as cluster:
         rounds = Rounds(cluster, cluster[1])
-        await cluster[2].node.increment("x", 5)
+        await add(cluster[2].node, "x", 5)
         assert await cluster[1].node.consistent_value("x") == 5
         assert rounds.count == 2
         assert rounds.holds == set()
@@ -74,7 +75,7 @@ async def test_reads_end_within_a_few_rounds_under_constant_writers(autojump_clo
 
         async def write(host: Host) -> None:
             while True:
-                await host.node.increment("x", 1)
+                await add(host.node, "x", 1)
 
         async with trio.open_nursery() as nursery:
             for host in cluster.hosts * 2:
@@ -121,7 +122,7 @@ async def test_a_hold_ends_though_its_coordinator_died(autojump_clock: MockClock
         cluster.network.isolate(cluster[1].address)
         await cluster[1].kill()
         started = trio.current_time()
-        await cluster[2].node.increment("x", 1)
+        await add(cluster[2].node, "x", 1)
         assert 0.1 < trio.current_time() - started < 0.25 + 0.01  # the disk takes its part
 
 
@@ -136,7 +137,7 @@ async def test_a_release_lets_increments_go_at_once(autojump_clock: MockClock) -
         await cluster.eventually(lambda: messages.Release("x") in arrived)
         assert cluster[2].node.parts.gate.holds, "there was a hold"
         started = trio.current_time()
-        await cluster[2].node.increment("x", 1)
+        await add(cluster[2].node, "x", 1)
         assert trio.current_time() - started < 0.02
 
 
@@ -147,7 +148,7 @@ async def test_a_silent_member_makes_a_read_unavailable_in_time(
 ) -> None:
     async with open_cluster(3) as cluster:
         one, two, three = cluster.hosts
-        await one.node.increment("x", 4)
+        await add(one.node, "x", 4)
         await cluster.converged("x", 4)
         if trouble == "cut":
             cluster.network.isolate(three.address)
@@ -158,7 +159,7 @@ async def test_a_silent_member_makes_a_read_unavailable_in_time(
         else:
             await three.kill()
             cluster.network.silent |= {three.address} if trouble == "gone" else set()
-        await two.node.increment("x", 8)
+        await add(two.node, "x", 8)
         started = trio.current_time()
         with pytest.raises(ReadUnavailable) as refusal:
             await one.node.consistent_value("x", timeout)
@@ -171,7 +172,7 @@ async def test_a_silent_member_makes_a_read_unavailable_in_time(
 
 async def test_when_a_member_returns_the_round_begins_anew(autojump_clock: MockClock) -> None:
     async with open_cluster(3) as cluster:
-        await cluster[3].node.increment("x", 4)
+        await add(cluster[3].node, "x", 4)
         await cluster.converged("x", 4)
         cluster.network.cut(cluster[1].address, cluster[3].address)
         await cluster.eventually(lambda: not cluster.linked(cluster[1]))
@@ -202,7 +203,7 @@ async def test_late_reads_share_the_next_round_and_not_the_running_one(autojump_
         async with trio.open_nursery() as nursery:
             nursery.start_soon(cluster[1].node.consistent_value, "x")
             await cluster.eventually(lambda: rounds.count == 1)
-            await cluster[1].node.increment("x", 3)
+            await add(cluster[1].node, "x", 3)
             for _ in range(20):
                 nursery.start_soon(read)
             await trio.sleep(delay / 2)  # the first round is still on its way
@@ -236,7 +237,7 @@ async def test_a_read_right_after_a_restart_is_answered(
     autojump_clock: MockClock, pause: float, knows_itself: bool
 ) -> None:
     async with open_cluster(3) as cluster:
-        await cluster[1].node.increment("x", 1)
+        await add(cluster[1].node, "x", 1)
         cluster[1].knows_itself = knows_itself
         await cluster[1].restart()
         await trio.sleep(pause)  # the node dials the others meanwhile
@@ -247,7 +248,7 @@ async def test_a_read_is_told_when_the_round_it_waited_for_is_let_go(autojump_cl
     """Its round was shared with a read that needed a removed member, and ended with that one."""
     async with open_cluster(4) as cluster, trio.open_nursery() as nursery:
         one, two, three, four = cluster.hosts
-        await one.node.increment("x", 1)
+        await add(one.node, "x", 1)
         await cluster.converged("x", 1)
         await four.kill()
         rounds = Rounds(cluster, one)
@@ -269,7 +270,7 @@ async def test_a_read_is_told_when_the_round_it_waited_for_is_let_go(autojump_cl
 async def test_a_read_that_found_no_place_for_a_round_gets_one_when_others_give_up(autojump_clock: MockClock) -> None:
     async with open_cluster(3) as cluster, trio.open_nursery() as nursery:
         one, three = cluster[1], cluster[3]
-        await one.node.increment("x", 1)
+        await add(one.node, "x", 1)
         await cluster.converged("x", 1)
         cluster.network.isolate(three.address)
         await cluster.eventually(lambda: not cluster.linked(one))

@@ -9,6 +9,7 @@ from gcount.core.options import Options
 from gcount.errors import IncarnationLimitReached, ReadUnavailable
 from tests.cluster.test_identity import incarnation, retired
 from tests.fakes.cluster import Host, SimCluster, address_of, open_cluster
+from tests.fakes.counting import add
 
 
 async def staging_copy(cluster: SimCluster, original: Host) -> Host:
@@ -38,17 +39,17 @@ async def test_a_copy_of_a_member_that_is_up_counts_nothing_into_the_cluster(
 ) -> None:
     async with open_cluster(3, seed=seed) as cluster:
         original = cluster[1]
-        await original.node.increment("x", 1)
+        await add(original.node, "x", 1)
         await cluster.converged("x", 1)
         await original.restart()  # so that its start does not vouch for its incarnation
         await cluster.configure(*cluster.hosts)
         copy = await staging_copy(cluster, original)
-        await copy.node.increment("x", 5000)
-        await copy.node.increment("y", 5000)
+        await add(copy.node, "x", 5000)
+        await add(copy.node, "y", 5000)
         await refused_by_all(cluster, copy)
-        await copy.node.increment("x", 5000)
+        await add(copy.node, "x", 5000)
         await trio.sleep(5)
-        await original.node.increment("x", 10)
+        await add(original.node, "x", 10)
         for host in cluster.hosts[:3]:
             await cluster.eventually(lambda host=host: host.node.value("x") == 11)  # type: ignore[misc]
             assert await host.node.consistent_value("x") == 11
@@ -88,7 +89,7 @@ async def test_two_of_one_id_that_began_an_incarnation_each_a_moment_ago_are_tol
         await copy.start()
         for host, amount in (copy, 1), (original, 2):
             host.node.parts.guard.heard(cluster[2].address, b"two".ljust(16), 2**62)
-            await host.node.increment("x", amount)
+            await add(host.node, "x", amount)
         before = [retired(host) for host in (copy, original)]
         cluster.network.heal()
         await ids_apart(cluster, copy, original)
@@ -102,7 +103,7 @@ async def test_two_of_one_id_are_told_apart_also_where_no_new_incarnation_can_be
 ) -> None:
     async with open_cluster(3, options=Options(reborn_below=1)) as cluster:
         original = cluster[1]
-        await original.node.increment("x", 1)
+        await add(original.node, "x", 1)
         await cluster.converged("x", 1)
         copy = cluster.add()
         copy.put_disk(original.copy_disk())
@@ -115,17 +116,17 @@ async def test_two_of_one_id_are_told_apart_also_where_no_new_incarnation_can_be
             assert await host.node.consistent_value("x") == 1
         for host in (copy, original):
             with pytest.raises(IncarnationLimitReached):
-                await host.node.increment("x", 1)
+                await add(host.node, "x", 1)
             assert retired(host) == ()
 
 
 async def test_a_copy_that_becomes_a_member_brings_what_it_counted(autojump_clock: MockClock) -> None:
     async with open_cluster(3) as cluster:
-        await cluster[1].node.increment("x", 1)
+        await add(cluster[1].node, "x", 1)
         await cluster.converged("x", 1)
         copy = await staging_copy(cluster, cluster[1])
         await refused_by_all(cluster, copy)
-        await copy.node.increment("x", 100)
+        await add(copy.node, "x", 100)
         await cluster.configure(*cluster.hosts)
         await cluster.converged("x", 101, 5)
 
@@ -136,7 +137,7 @@ async def test_a_copy_that_is_told_to_stand_alone_takes_no_member_with_it(
 ) -> None:
     async with open_cluster(3) as cluster:
         original, *members = cluster.hosts
-        await original.node.increment("x", 1)
+        await add(original.node, "x", 1)
         await cluster.converged("x", 1)
         copy = cluster.add()
         copy.put_disk(original.copy_disk())
@@ -146,7 +147,7 @@ async def test_a_copy_that_is_told_to_stand_alone_takes_no_member_with_it(
         await copy.start()
         if told_apart:
             await refused_by_all(cluster, copy)
-        await copy.node.increment("x", 5000)
+        await add(copy.node, "x", 5000)
         await copy.node.configure({"actors": [copy.address]})
         cluster.network.heal()
         await trio.sleep(8)
@@ -162,11 +163,11 @@ async def test_a_copy_becomes_a_member_by_a_config_posted_to_it_alone_only_besid
     autojump_clock: MockClock, *, beside: bool
 ) -> None:
     async with open_cluster(3) as cluster:
-        await cluster[1].node.increment("x", 1)
+        await add(cluster[1].node, "x", 1)
         await cluster.converged("x", 1)
         copy = await staging_copy(cluster, cluster[1])
         await refused_by_all(cluster, copy)
-        await copy.node.increment("x", 100)
+        await add(copy.node, "x", 100)
         before = cluster[2].node.config()
         await copy.node.configure({"actors": cluster.addresses[0 if beside else 1 :]})
         if beside:
@@ -195,7 +196,7 @@ async def test_a_copy_that_was_let_in_while_the_original_was_cut_off_is_refused_
 ) -> None:
     async with open_cluster(3) as cluster:
         original, two, _ = cluster.hosts
-        await original.node.increment("x", 1)
+        await add(original.node, "x", 1)
         await cluster.converged("x", 1)
         copy = await staging_copy(cluster, original)
         await refused_by_all(cluster, copy)
@@ -204,11 +205,11 @@ async def test_a_copy_that_was_let_in_while_the_original_was_cut_off_is_refused_
             await two.restart()
         linked = [peer for peer in copy.node.peers if peer.address == two.address]
         await cluster.eventually(lambda: linked[0].pusher is not None, 10)
-        await copy.node.increment("x", 10)
+        await add(copy.node, "x", 10)
         await cluster.eventually(lambda: two.node.value("x") == 11)
         cluster.network.heal()
         await heard_by(cluster, two, original)
-        await copy.node.increment("x", 5000)
+        await add(copy.node, "x", 5000)
         await refused_by_all(cluster, copy)
         await agreed(cluster, 11)
 
@@ -219,7 +220,7 @@ async def test_a_member_with_the_past_of_another_one_is_let_in_though_it_can_not
     """As behind an address translation that does not lead a node's own dial back to it."""
     async with open_cluster(2) as cluster:
         original = cluster[1]
-        await original.node.increment("x", 1)
+        await add(original.node, "x", 1)
         await cluster.converged("x", 1)
         member = cluster.add()
         member.put_disk(original.copy_disk())
@@ -228,7 +229,7 @@ async def test_a_member_with_the_past_of_another_one_is_let_in_though_it_can_not
         await member.start()
         await original.node.configure({"actors": cluster.addresses})
         await cluster.eventually(lambda: all(p.pusher for p in member.node.peers if p.address != member.address), 5)
-        await member.node.increment("x", 100)
+        await add(member.node, "x", 100)
         await cluster.eventually(lambda: all(host.node.value("x") == 101 for host in cluster.hosts))
 
 
@@ -238,11 +239,11 @@ async def test_a_config_that_names_a_copy_wins_over_the_newer_one_by_which_it_st
     """It is posted to the original, which the copy takes for a copy by then."""
     async with open_cluster(3) as cluster:
         original = cluster[1]
-        await original.node.increment("x", 1)
+        await add(original.node, "x", 1)
         await cluster.converged("x", 1)
         copy = await staging_copy(cluster, original)
         await refused_by_all(cluster, copy)
-        await copy.node.increment("x", 100)
+        await add(copy.node, "x", 100)
         copy.clock_skew = 3600
         await copy.node.configure({"actors": [copy.address]})
         await trio.sleep(copy.timeout + 1)  # it dials the former members no more
@@ -253,20 +254,20 @@ async def test_a_config_that_names_a_copy_wins_over_the_newer_one_by_which_it_st
 async def test_a_member_that_is_started_at_another_address_is_no_copy(autojump_clock: MockClock) -> None:
     """Nobody answers at its old one."""
     async with open_cluster(3) as cluster:
-        await cluster[3].node.increment("x", 1)
+        await add(cluster[3].node, "x", 1)
         await cluster.converged("x", 1)
         await cluster[3].kill()
         moved = cluster.add()
         moved.put_disk(cluster[3].disk.copy())
         await moved.start()
-        await moved.node.increment("x", 10)
+        await add(moved.node, "x", 10)
         await cluster.eventually(lambda: cluster[1].node.value("x") == cluster[2].node.value("x") == 11, 3)
 
 
 async def test_a_restart_beside_its_own_dead_connections_is_no_copy(autojump_clock: MockClock) -> None:
     """As after a loss of power: the others take their links to the former life for alive for up to a second."""
     async with open_cluster(3) as cluster:
-        await cluster[3].node.increment("x", 1)
+        await add(cluster[3].node, "x", 1)
         await cluster.converged("x", 1)
         before = incarnation(cluster[3])
         cluster.network.isolate(cluster[3].address)
@@ -274,6 +275,6 @@ async def test_a_restart_beside_its_own_dead_connections_is_no_copy(autojump_clo
         cluster.network.heal()
         await cluster[3].start()
         await cluster.converged("x", 1)
-        await cluster[3].node.increment("x", 1)
+        await add(cluster[3].node, "x", 1)
         await cluster.converged("x", 2)
         assert incarnation(cluster[3]) == before

@@ -15,6 +15,7 @@ from tests.cluster.impostor import joined_by_impostor, linked
 from tests.cluster.test_hostile_peer import HUGE, incarnation, push, unharmed
 from tests.fakes.caller import call
 from tests.fakes.cluster import open_cluster
+from tests.fakes.counting import add
 
 
 async def test_a_member_that_holds_one_counter_for_ever_lets_increments_go_on(autojump_clock: MockClock) -> None:
@@ -33,7 +34,7 @@ async def test_a_member_that_holds_one_counter_for_ever_lets_increments_go_on(au
             async def count() -> None:
                 while True:
                     started = trio.current_time()
-                    await cluster[1].node.increment("held", 1)
+                    await add(cluster[1].node, "held", 1)
                     waits.append((started, trio.current_time() - started))
                     await trio.sleep(0.001)  # a client's own pace
 
@@ -86,7 +87,7 @@ async def test_a_slow_peer_that_never_acknowledges_costs_one_push(autojump_clock
         peer = cluster[1].node.peers.get(impostor.address)
         assert peer
         for number in range(2000):
-            await cluster[1].node.increment(f"n{number % 50}", 1)
+            await add(cluster[1].node, f"n{number % 50}", 1)
         assert impostor.pushed_by.count(cluster[1].address) == 1
         assert peer._channel
         assert peer._channel.unsent == 0

@@ -10,13 +10,14 @@ from gcount.cluster.links.transport import Link
 from gcount.core.protocol import messages
 from gcount.core.state.counters import Delta
 from gcount.core.state.membership import Membership
-from gcount.storage.group_commit import RIDE
+from gcount.storage.group_commit import PIGGYBACK_DELAY
 from tests.cluster.impostor import joined_by_impostor
 from tests.fakes.caller import HELLO, call, hello
 from tests.fakes.cluster import Host, open_cluster
+from tests.fakes.counting import add
 
 PUSH = messages.Push(1, True, [Delta(HELLO.incarnation, 0, 7, {"x": 7})])
-SETTLED = 100 * RIDE  # seconds after which a push that was taken is on disk
+SETTLED = 100 * PIGGYBACK_DELAY  # seconds after which a push that was taken is on disk
 
 
 class Direct(Link):
@@ -102,7 +103,7 @@ async def test_what_came_on_a_link_that_was_lost_at_once_is_told_of_though_it_is
         async with call(cluster, cluster[1]) as relay:
             await relay.ask(HELLO)
             cluster[1].disk.latency = (0.1, 0.1)
-            nursery.start_soon(cluster[1].node.increment, "y", 1)
+            nursery.start_soon(add, cluster[1].node, "y", 1)
             await trio.sleep(0.02)
             await caller.send(hello(node=b"o" * 16, boot=b"2" * 16, incarnation=life))
             await trio.sleep(0.02)

@@ -20,6 +20,7 @@ from tests.cluster.books import all_equal
 from tests.cluster.impostor import joined_by_impostor
 from tests.fakes.caller import HELLO, Caller, call, hello
 from tests.fakes.cluster import Host, SimCluster, open_cluster, replayed
+from tests.fakes.counting import add
 from tests.fakes.process import run_simulated
 
 FUZZ = settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
@@ -117,7 +118,7 @@ class Attack:
         for host in self.cluster.hosts:
             assert host.running, host.failure
             started = trio.current_time()
-            await host.node.increment(self.counter, 1)
+            await add(host.node, self.counter, 1)
             assert trio.current_time() - started < 1.5
             self.counted[host.address] += 1
 

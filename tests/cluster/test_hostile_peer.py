@@ -29,6 +29,7 @@ from tests.cluster.books import all_equal
 from tests.cluster.impostor import joined_by_impostor
 from tests.fakes.caller import HELLO, Caller, call, hello
 from tests.fakes.cluster import Host, SimCluster, open_cluster
+from tests.fakes.counting import add, add_one_to_each
 
 MINE = HELLO.incarnation
 HUGE = MAX_VERSION
@@ -64,7 +65,7 @@ async def unharmed(cluster: SimCluster) -> AsyncIterator[None]:
         yield
         for host in cluster.hosts:
             assert host.running, host.failure
-            await host.node.increment("x", 1)
+            await add(host.node, "x", 1)
             assert own(host) == before[host.address] + 1
     honest = set(cluster.addresses)
     assert [line for line in logs if line["event"] == "link down" and line["peer"] in honest] == []
@@ -101,7 +102,7 @@ async def push(caller: Caller, deltas: list[Delta], number: int = 1) -> messages
 async def test_thousands_of_made_up_incarnations_leave_room_for_members(autojump_clock: MockClock) -> None:
     async with open_cluster(2) as cluster:
         names = made_up(2 * MAX_INCARNATIONS)
-        await cluster[1].node.increment_many([(f"n{n}", 1) for n in range(900)])
+        await add_one_to_each(cluster[1].node, [f"n{n}" for n in range(900)])
         await cluster.converged("n899", 1)  # so "spam" is a late name everywhere
         for part in (names[:MAX_INCARNATIONS], names[MAX_INCARNATIONS:]):
             async with call(cluster, cluster[1]) as caller:
@@ -114,7 +115,7 @@ async def test_thousands_of_made_up_incarnations_leave_room_for_members(autojump
         assert len(two.digest()) == MAX_INCARNATIONS / 2
         for _ in range(2):
             for host in cluster.hosts:
-                await host.node.increment("x", 1)
+                await add(host.node, "x", 1)
                 assert len(host.node.replica.counters.digest()) < MAX_INCARNATIONS
                 assert bytes_of_cells(host) < 500 * MAX_INCARNATIONS + 50_000
         await cluster.converged("x", 4)
@@ -171,7 +172,7 @@ async def test_a_push_that_never_ends_ends_its_link(autojump_clock: MockClock, m
                     await caller.ask(messages.Push(number, False, [Delta(MINE, 0, HUGE, cells)]))
                 except LinkClosed:
                     break
-                most = max(most, link.aside)
+                most = max(most, link.buffered)
             assert number < 999
             assert 1400 < most <= (cluster[1].node.replica.max_aside_cells if member else 1500)
 
@@ -230,7 +231,7 @@ async def test_a_caller_that_claims_to_be_the_node_makes_it_mint_once_a_minute(a
                 boot = number.to_bytes(16, "big")
                 await caller.ask(hello(node=replica.identity.node, boot=boot, incarnation=incarnation(cluster[1])))
                 await caller.send(messages.Heartbeat(), messages.Push(1, True, [Delta(mine, 0, HUGE, {"x": 9})]))
-                await cluster[1].node.increment("x", 1)
+                await add(cluster[1].node, "x", 1)
                 await trio.sleep(STAY)
             assert len(replica.identity.retired) - before == (number == 0)
             assert (replica.identity.node != node) == (number == 0)
@@ -251,7 +252,7 @@ async def test_a_caller_with_a_members_name_does_not_make_that_member_mint_again
                 await caller.ask(hello(node=answer.node, boot=number.to_bytes(16, "big"), incarnation=bytes(16)))
                 await caller.ask(messages.Heartbeat())
                 await trio.sleep(STAY)
-            await two.node.increment("x", 1)
+            await add(two.node, "x", 1)
         assert len(two.node.replica.identity.retired) <= 1
         assert own(two) == two.node.value("x") == CALLS
         await cluster.converged("x", CALLS)
@@ -264,7 +265,7 @@ async def test_what_a_stranger_leaves_unfinished_is_nothing_that_a_member_tells_
     """Whose word it would be that this node has forgotten some of what it counted."""
     async with open_cluster(2) as cluster, call(cluster, cluster[2]) as caller:
         one = cluster[1]
-        await one.node.increment("x", 1)
+        await add(one.node, "x", 1)
         await cluster.converged("x", 1)
         life = incarnation(one)
         await caller.ask(HELLO)
@@ -272,9 +273,9 @@ async def test_what_a_stranger_leaves_unfinished_is_nothing_that_a_member_tells_
         cluster.network.drop(one.address, cluster[2].address)
         await cluster.eventually(lambda: not cluster.linked(one))
         await cluster.eventually(lambda: cluster.linked(one))
-        await one.node.increment("x", 1)
+        await add(one.node, "x", 1)
         await one.restart()
-        await one.node.increment("x", 1)
+        await add(one.node, "x", 1)
         assert one.node.parts.forks.shown == {}
         assert one.node.replica.identity.retired == ()
         assert isinstance(await caller.ask(messages.Heartbeat()), messages.HeartbeatAck)  # it was there all the time
@@ -297,5 +298,5 @@ async def test_a_flood_of_memberships_dials_no_more_than_the_last_ones(autojump_
             most = max(most, len(list(cluster[1].node.peers)))
         assert cluster[1].node.config()["version"] == HUGE - 1
         assert most <= 2 * MAX_MEMBERS
-        await cluster[1].node.increment("x", 3)
+        await add(cluster[1].node, "x", 3)
         assert own(cluster[1]) == 3

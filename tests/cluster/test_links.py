@@ -19,9 +19,10 @@ from gcount.core.protocol.write_holds import MAX_HOLD
 from gcount.core.state.counters import Delta
 from gcount.errors import LinkClosed, LinkRefused
 from gcount.storage import group_commit
-from gcount.storage.group_commit import RIDE
+from gcount.storage.group_commit import PIGGYBACK_DELAY
 from tests.fakes.caller import HELLO, Caller, call, hello
 from tests.fakes.cluster import Host, address_of, open_cluster
+from tests.fakes.counting import add
 
 
 def known(host: Host, incarnation: bytes) -> int:
@@ -30,7 +31,7 @@ def known(host: Host, incarnation: bytes) -> int:
 
 async def test_a_stranger_is_not_urgent(autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
     """Or each of his round trips would cost a sync."""
-    monkeypatch.setattr(group_commit, "RIDE", 0.2)
+    monkeypatch.setattr(group_commit, "PIGGYBACK_DELAY", 0.2)
     async with open_cluster(1) as cluster, call(cluster, cluster[1]) as caller:
         await caller.ask(hello())
         began = trio.current_time()
@@ -61,7 +62,7 @@ async def test_nodes_of_two_clusters_never_share_counts(autojump_clock: MockCloc
         await cluster[2].restart()
         for host in cluster.hosts:
             await host.node.configure({"actors": cluster.addresses})
-            await host.node.increment("x", host.number)
+            await add(host.node, "x", host.number)
         others = [peer for host in cluster.hosts for peer in host.node.peers if peer.address != host.address]
         await cluster.eventually(lambda: all(other.failures >= 10 for other in others), 20 * BACKOFF_MOST)
         for host, other in zip(cluster.hosts, others, strict=True):
@@ -85,7 +86,7 @@ async def test_garbage_ends_its_link_only(autojump_clock: MockClock, garbage: by
         with structlog.testing.capture_logs() as logs:
             await caller.send(garbage)
             assert await caller.ends() < 0.1
-            await cluster[1].node.increment("x", 1)
+            await add(cluster[1].node, "x", 1)
             await cluster.converged("x", 1)
         assert [line["event"] for line in logs if line["log_level"] == "warning"] == ["link refused"]
 
@@ -125,7 +126,7 @@ async def test_a_push_before_the_last_ones_ack_ends_the_link(
 
 async def test_a_stranger_pushes_nothing_but_its_own_incarnations(autojump_clock: MockClock) -> None:
     async with open_cluster(2) as cluster, call(cluster, cluster[1]) as caller:
-        await cluster[2].node.increment("x", 1)
+        await add(cluster[2].node, "x", 1)
         await cluster.converged("x", 1)
         theirs = cluster[2].node.replica.identity.incarnation
         mine, retired, unheard = HELLO.incarnation, b"r" * 16, b"u" * 16
@@ -185,7 +186,7 @@ async def test_nothing_of_a_former_life_arrives_after_the_hello_was_answered(
             await caller.send(message)
         answer = await newer.receive()
         assert isinstance(answer, wire.Hello)
-        await trio.sleep(100 * RIDE)  # a push that was taken would be on disk
+        await trio.sleep(100 * PIGGYBACK_DELAY)  # a push that was taken would be on disk
         assert answer.digest.get(HELLO.incarnation, 0) == known(cluster[1], HELLO.incarnation)
 
 
@@ -245,7 +246,7 @@ async def test_what_a_slow_peer_lacks_costs_one_bounded_push_at_a_time(autojump_
         for _ in range(3):
             async with trio.open_nursery() as nursery:
                 for name in names:
-                    nursery.start_soon(one.node.increment, name, 1)
+                    nursery.start_soon(add, one.node, name, 1)
         cluster.network.heal()
         await cluster.eventually(lambda: all(two.node.value(name) == 3 for name in names), 3)
         assert len(sizes) > 2
@@ -259,7 +260,7 @@ async def test_many_held_reads_at_once_cost_no_link(autojump_clock: MockClock) -
 
         async def write(host: Host, name: str) -> None:
             while True:
-                await host.node.increment(name, 1)
+                await add(host.node, name, 1)
                 await trio.sleep(0.001)  # a client's own pace
 
         async def read(name: str) -> None:
@@ -288,7 +289,7 @@ async def test_links_to_and_from_a_node_whose_syncs_take_seconds_come_up_and_sta
 
         async def count() -> None:
             while True:
-                await host.node.increment("load", 1)
+                await add(host.node, "load", 1)
 
         async with trio.open_nursery() as nursery:
             for _ in range(3):

@@ -12,6 +12,7 @@ from gcount.core.protocol.replication import REFUSED_PAUSE
 from gcount.errors import DiskFull, ReadUnavailable
 from tests.cluster.impostor import linked
 from tests.fakes.cluster import Host, SimCluster, address_of, open_cluster
+from tests.fakes.counting import add
 
 
 def agreed(*hosts: Host) -> bool:
@@ -97,11 +98,11 @@ async def test_a_config_survives_the_death_of_all(autojump_clock: MockClock) -> 
 
 async def test_an_added_node_gets_all_and_counts(autojump_clock: MockClock) -> None:
     async with open_cluster(2) as cluster:
-        await cluster[1].node.increment("x", 1)
-        await cluster[2].node.increment("x", 2)
+        await add(cluster[1].node, "x", 1)
+        await add(cluster[2].node, "x", 2)
         await cluster.add().start()
         await cluster.configure()
-        await cluster[3].node.increment("x", 4)
+        await add(cluster[3].node, "x", 4)
         await cluster.converged("x", 7, 3)
 
 
@@ -112,7 +113,7 @@ async def test_a_removed_nodes_increments_still_arrive(autojump_clock: MockClock
         await cluster.eventually(lambda: agreed(*cluster.hosts))
         assert three.node.config()["self"] is None
         await left_alone(cluster, three)
-        await three.node.increment("x", 4)
+        await add(three.node, "x", 4)
         await cluster.converged("x", 4, 3)
 
 
@@ -133,7 +134,7 @@ async def test_a_node_removed_while_it_was_away_learns_of_it(autojump_clock: Moc
         await left_alone(cluster, three)
         await three.start()
         await cluster.eventually(lambda: agreed(*cluster.hosts))
-        await three.node.increment("x", 4)
+        await add(three.node, "x", 4)
         await cluster.converged("x", 4, 4)
 
 
@@ -145,7 +146,7 @@ async def test_a_node_that_was_removed_and_added_again_is_a_member(autojump_cloc
             if alone:
                 await left_alone(cluster, cluster[3])
             await cluster.configure()
-            await cluster[3].node.increment("x", 1)
+            await add(cluster[3].node, "x", 1)
             assert await cluster[1].node.consistent_value("x", 1) == cluster[3].node.value("x")
         await cluster.converged("x", 2)
 
@@ -153,7 +154,7 @@ async def test_a_node_that_was_removed_and_added_again_is_a_member(autojump_cloc
 async def test_a_read_under_way_also_asks_members_it_learns_of(autojump_clock: MockClock) -> None:
     async with open_cluster(4, configured=False) as cluster:
         await cluster.configure(*cluster.hosts[:3])
-        await cluster[4].node.increment("x", 4)
+        await add(cluster[4].node, "x", 4)
         cluster.network.cut(cluster[1].address, cluster[3].address)
         values: list[int] = []
 
@@ -178,7 +179,7 @@ async def test_a_read_under_way_still_asks_a_member_that_is_removed_meanwhile(au
     async with open_cluster(3) as cluster:
         one, two, three = cluster.hosts
         cluster.network.isolate(three.address)
-        await three.node.increment("x", 4)
+        await add(three.node, "x", 4)
 
         async def read() -> None:
             with pytest.raises(ReadUnavailable):
@@ -244,12 +245,12 @@ async def test_a_read_never_leaves_out_a_member_that_could_not_be_written_down(a
         await cluster.configure(one, two, three)
         one.disk.capacity = 0
         with pytest.raises(DiskFull):
-            await one.node.increment("x", 1)
+            await add(one.node, "x", 1)
         await post(two, *cluster.hosts)
         await cluster.eventually(lambda: agreed(two, three, four), 3)
         await cluster.eventually(lambda: four.address in one.node.parts.members.readable[-1], 3 * REFUSED_PAUSE)
         cluster.network.isolate(four.address)
-        await four.node.increment("x", 5)
+        await add(four.node, "x", 5)
         for _ in range(3):
             with pytest.raises(ReadUnavailable):
                 await one.node.consistent_value("x", 1)

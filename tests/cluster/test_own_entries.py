@@ -15,6 +15,7 @@ from gcount.cluster.members import SELF_VALID
 from gcount.core.protocol import messages
 from gcount.errors import LinkClosed, ReadUnavailable
 from tests.fakes.cluster import address_of, open_cluster
+from tests.fakes.counting import add
 
 
 class Busy:
@@ -71,7 +72,7 @@ async def test_a_read_under_way_asks_the_node_to_which_an_entry_leads_that_was_t
         await cluster.converged("x", 0)
         cluster.network.cut(one.address, three.address)
         cluster.network.names.lead(one.address, four.address, breaks=True)
-        await four.node.increment("x", 8)
+        await add(four.node, "x", 8)
         values: list[int] = []
 
         async def read() -> None:

@@ -23,6 +23,7 @@ from tests.cluster.books import all_equal
 from tests.cluster.impostor import Impostor, joined_by_impostor, linked
 from tests.fakes.caller import HELLO, Caller, call, hello
 from tests.fakes.cluster import Host, SimCluster, open_cluster
+from tests.fakes.counting import add, add_one_to_each
 
 NAMES = [f"name-{number:03}" for number in range(200)]
 PARCELS = 40  # that all of them take, at least
@@ -78,7 +79,7 @@ async def full_and_empty() -> AsyncIterator[tuple[SimCluster, Host, Host]]:
         await cluster.converged("none", 0)
         cluster.network.cut(one.address, two.address)
         await trio.sleep(2 * SILENCE)
-        await one.node.increment_many([(name, 1) for name in NAMES])
+        await add_one_to_each(one.node, NAMES)
         cluster.network.delay = (0.05, 0.05)
         yield cluster, one, two
 
@@ -113,7 +114,7 @@ async def test_what_is_counted_meanwhile_arrives_too(autojump_clock: MockClock) 
 
 async def count(host: Host) -> None:
     while True:
-        await host.node.increment(NAMES[0], 1)
+        await add(host.node, NAMES[0], 1)
         await trio.sleep(0.3)
 
 
@@ -202,7 +203,7 @@ async def test_a_sender_goes_on_only_where_the_same_life_says_that_it_is(autojum
                 sent.append(message)
 
         cluster.network.tap = tap
-        await cluster[1].node.increment_many([(name, 1) for name in NAMES])
+        await add_one_to_each(cluster[1].node, NAMES)
         await cluster.eventually(lambda: len(sent) == 5, 20)
         changes: dict[str, dict[str, Any]] = {
             "boot": {"boot": b"2" * 16, "kept": 4},
@@ -408,7 +409,7 @@ async def test_members_whose_pushes_are_too_much_together_fill_a_node_one_after_
         for number, host in enumerate(members):
             host.max_counters = 1000
             names = NAMES if number == 0 else NAMES[:120]
-            await host.node.increment_many([(name, 1) for name in names])
+            await add_one_to_each(host.node, names)
         await cluster.converged(NAMES[0], 3)
         await empty.kill()
         empty.wipe()
@@ -417,7 +418,7 @@ async def test_members_whose_pushes_are_too_much_together_fill_a_node_one_after_
         await empty.start()
         most, began = 0, trio.current_time()
         while empty.node.replica.counters != members[0].node.replica.counters:
-            most = max(most, sum(link.aside for link in empty.node.parts.acceptor._links))
+            most = max(most, sum(link.buffered for link in empty.node.parts.acceptor._links))
             assert trio.current_time() < began + 60
             await trio.sleep(0.01)
         assert 150 < most <= 200
@@ -437,6 +438,6 @@ async def test_what_is_kept_of_lost_links_counts_too_and_gives_way_only_to_what_
         refused = await caller.ask(push(1, 2))
         assert isinstance(refused, messages.Ack)
         assert refused.refused
-        assert (handover(cluster).kept.cells, handover(cluster).strangers_aside) == (4, 0)
+        assert (handover(cluster).kept.cells, handover(cluster).strangers_buffered) == (4, 0)
         assert await caller.ask(push(2, 5)) == messages.Ack(2, {})
-        assert (handover(cluster).kept.cells, handover(cluster).strangers_aside) == (0, 5)
+        assert (handover(cluster).kept.cells, handover(cluster).strangers_buffered) == (0, 5)

@@ -22,6 +22,7 @@ from gcount.storage.log import segment_name
 from tests.cluster.books import all_equal
 from tests.cluster.impostor import joined_by_impostor
 from tests.fakes.cluster import Host, SimCluster, address_of, open_cluster, replayed
+from tests.fakes.counting import add, add_one_to_each
 from tests.fakes.disk import SimDisk
 
 FIRST = segment_name(1)
@@ -68,7 +69,7 @@ def counts(incarnation: bytes, name: str, *values: int) -> Callable[[Batch], boo
 
 async def count(host: Host, *amounts: int) -> None:
     for amount in amounts:
-        await host.node.increment("x", amount)
+        await add(host.node, "x", amount)
 
 
 async def part(cluster: SimCluster, host: Host, *others: Host) -> None:
@@ -113,7 +114,7 @@ async def test_what_the_peers_know_comes_back_and_nothing_has_to_be_closed(autoj
         await cluster.converged("x", 31, REFILLED)
         assert replica(one).counters.version(before) == 5
         assert not replica(one).salvage
-        await one.node.increment("x", 32)
+        await add(one.node, "x", 32)
         await cluster.converged("x", 63)
         await all_equal(cluster)
 
@@ -128,8 +129,8 @@ async def test_what_nobody_else_knows_is_closed_and_counts_everywhere_once(
         await count(one, 1)
         await cluster.converged("x", 1)
         await apart(cluster, one, 2)
-        await one.node.increment("y", 5)
-        await one.node.increment("z", 7)
+        await add(one.node, "y", 5)
+        await add(one.node, "z", 7)
         await count(one, 4)
         before = await repaired(one, counts(replica(one).identity.incarnation, "y", 5))
         cluster.network.heal()
@@ -203,7 +204,7 @@ async def test_a_gap_stays_open_while_a_member_is_away_that_may_fill_it(
         await count(one, 1)
         await cluster.converged("x", 1)
         await part(cluster, two, one, three)
-        await one.node.increment("y", 5)
+        await add(one.node, "y", 5)
         await cluster.eventually(lambda: three.node.value("y") == 5)
         await apart(cluster, one, 2)
         if trouble == "stopped":
@@ -216,7 +217,7 @@ async def test_a_gap_stays_open_while_a_member_is_away_that_may_fill_it(
             for other in (one, two):
                 cluster.network.cut(other.address, three.address)
         await one.start()
-        await one.node.increment("x", 4)
+        await add(one.node, "x", 4)
         await cluster.eventually(lambda: two.node.value("x") == 5, REFILLED)
         await trio.sleep(FOR_GOOD)
         assert (one.node.value("x"), one.node.value("y")) == (5, 0)
@@ -239,7 +240,7 @@ async def test_a_lone_node_counts_what_is_behind_the_gap_as_soon_as_it_knows_tha
     async with open_cluster(1, configured=configured) as cluster:
         one = cluster[1]
         await count(one, 1, 2, 4)
-        await one.node.increment("y", 1)
+        await add(one.node, "y", 1)
         await repaired(one, counts(replica(one).identity.incarnation, "x", 3))
         await one.start()
         if not configured:
@@ -263,7 +264,7 @@ async def test_a_node_that_lost_its_config_closes_nothing_before_its_peers_have_
         await count(two, 100)
         await count(one, 1)
         await cluster.converged("x", 101)
-        await one.node.increment("y", 5)
+        await add(one.node, "y", 5)
         await cluster.converged("y", 5)
         await apart(cluster, one, 2)
         await two.kill()
@@ -294,7 +295,7 @@ async def test_a_disk_that_lost_its_identity_is_refilled_under_another(autojump_
         mend(one.disk)
         await one.start()
         assert replica(one).identity.node != node
-        await one.node.increment("x", 16)
+        await add(one.node, "x", 16)
         await cluster.converged("x", 31, REFILLED)
         await all_equal(cluster)
 
@@ -389,11 +390,11 @@ async def test_a_gap_stays_open_while_another_node_answers_for_the_member_that_c
     async with open_cluster(3) as cluster:
         one, two, three = cluster.hosts
         life = replica(one).identity.incarnation
-        await one.node.increment("x", 1)
+        await add(one.node, "x", 1)
         await cluster.converged("x", 1)
         await part(cluster, two, one, three)
         for name, amount in (("y", 2), ("x", 4)):
-            await one.node.increment(name, amount)
+            await add(one.node, name, amount)
             await cluster.eventually(lambda: three.node.value(name) == one.node.value(name))  # noqa: B023
         await three.kill()
         await repaired(one, counts(life, "y", 2))
@@ -418,10 +419,10 @@ async def test_a_gap_stays_open_while_a_member_can_be_asked_but_can_give_nothing
         one, two = cluster.hosts
         life = replica(one).identity.incarnation
         for name, amount in (("a", 1), ("b", 2), ("y", 4)):
-            await one.node.increment(name, amount)
+            await add(one.node, name, amount)
             await cluster.eventually(lambda: two.node.value(name) == one.node.value(name))  # noqa: B023
         await part(cluster, one, two)
-        await one.node.increment("a", 8)
+        await add(one.node, "a", 8)
         await repaired(two, counts(life, "a", 1))
         await one.kill()
         assert rot(one.disk, counts(life, "a", 1)) == rot(one.disk, counts(life, "y", 4)) == 1
@@ -449,12 +450,12 @@ async def test_a_gap_stays_open_until_all_that_a_member_keeps_aside_is_given_bac
         one, two = cluster.hosts
         life = replica(one).identity.incarnation
         for name in ("a", "b"):
-            await one.node.increment(name, 1)
+            await add(one.node, name, 1)
             await cluster.converged(name, 1)
-        await one.node.increment_many([(f"name-{number:03}", 1) for number in range(400)])
+        await add_one_to_each(one.node, [f"name-{number:03}" for number in range(400)])
         await cluster.converged("name-399", 1)
         await part(cluster, one, two)
-        await one.node.increment("c", 1)
+        await add(one.node, "c", 1)
         await repaired(two, counts(life, "b", 1))
         await one.kill()
         lost = counts(life, "b", 1), counts(life, "name-000", 1)
@@ -487,10 +488,10 @@ async def test_a_member_owes_what_it_keeps_aside_until_this_very_life_of_the_own
         life = replica(one).identity.incarnation
         await part(cluster, three, one, two)
         for name in ("a", "b", "c"):
-            await one.node.increment(name, 1)
+            await add(one.node, name, 1)
             await cluster.eventually(lambda: two.node.value(name) == 1)  # noqa: B023
         await part(cluster, one, two)
-        await one.node.increment("d", 1)
+        await add(one.node, "d", 1)
         await repaired(two, counts(life, "b", 1))
         await one.kill()
         assert rot(one.disk, lambda batch: any(counts(life, name, 1)(batch) for name in ("b", "c"))) == 2
@@ -553,7 +554,7 @@ async def test_a_gap_that_a_member_can_fill_stays_open_however_long_that_takes(a
     async with open_cluster(3, options=Options(relay_after=relay_after)) as cluster:
         one = cluster[1]
         await count(one, 1, 2, 4)
-        await one.node.increment("y", 5)
+        await add(one.node, "y", 5)
         await cluster.converged("y", 5)
         await repaired(one, counts(replica(one).identity.incarnation, "x", 3))
         await one.start()

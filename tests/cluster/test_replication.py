@@ -9,11 +9,12 @@ from gcount.cluster.links.peer import BACKOFF_MOST
 from gcount.core.options import Options
 from gcount.core.protocol.replication import REFUSED_PAUSE
 from gcount.errors import DiskFull
-from gcount.node.node import CONFIRM_WITHIN
+from gcount.node.increments import CONFIRM_WITHIN
 from gcount.storage import group_commit
 from gcount.storage.group_commit import PROBE_AFTER
 from tests.cluster.books import Books, all_equal
 from tests.fakes.cluster import Host, SimCluster, address_of, open_cluster
+from tests.fakes.counting import add
 
 
 async def count(books: Books, host: Host, *, pause: float = 0.01) -> None:
@@ -52,7 +53,7 @@ def same(cluster: SimCluster) -> bool:
 async def test_increments_reach_all_within_50_ms(autojump_clock: MockClock, size: int) -> None:
     async with open_cluster(size) as cluster:
         for host in cluster.hosts:
-            await host.node.increment("x", 2**60 + host.number)
+            await add(host.node, "x", 2**60 + host.number)
         total = size * 2**60 + sum(range(1, size + 1))
         assert await cluster.eventually(lambda: all(h.node.value("x") == total for h in cluster.hosts)) < 0.05
         await cluster.converged("x", total)
@@ -61,13 +62,13 @@ async def test_increments_reach_all_within_50_ms(autojump_clock: MockClock, size
 async def test_who_waits_for_others_disks_does_not_wait_for_company(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(group_commit, "RIDE", 60.0)
+    monkeypatch.setattr(group_commit, "PIGGYBACK_DELAY", 60.0)
     async with open_cluster(2, options=Options(push_interval=60.0)) as cluster:
         node = cluster[1].node
-        await node.increment("x", 1)
+        await add(node, "x", 1)
         await node.peers.wait_held(node.replica.counters.digest(), 1)  # that push may have set out already
         for number in range(1, 20):
-            await node.increment("x", 1)
+            await add(node, "x", 1)
             began = trio.current_time()
             assert await node.peers.wait_held(node.replica.counters.digest(), 1) == 1
             assert cluster[2].node.value("x") == number + 1
@@ -79,7 +80,7 @@ async def test_who_waits_for_more_members_than_there_are_or_for_none_that_lacks_
 ) -> None:
     async with open_cluster(2) as cluster:
         node = cluster[1].node
-        await node.increment("x", 1)
+        await add(node, "x", 1)
         known = node.replica.counters.digest()
         await cluster.eventually(lambda: node.peers.holders(known) == 1)
         for versions, members in [({}, 1), (known, 1), (known, 99), ({b"?" * 16: 1}, 2)]:
@@ -95,7 +96,7 @@ async def test_who_waits_for_a_member_whose_address_has_become_this_nodes_own_go
 ) -> None:
     async with open_cluster(2) as cluster:
         one, two = cluster.hosts
-        await one.node.increment("x", 1)
+        await add(one.node, "x", 1)
         known = one.node.replica.counters.digest()
         await cluster.eventually(lambda: one.node.peers.holders(known) == 1)
         await two.kill()
@@ -112,7 +113,7 @@ async def test_two_entries_that_lead_to_one_node_have_an_increment_once(autojump
         one, two = cluster.hosts
         cluster.network.names.lead(address_of(3), two.address)
         await one.node.configure({"actors": [*cluster.addresses, address_of(3)]})
-        await one.node.increment("x", 1)
+        await add(one.node, "x", 1)
         known = one.node.replica.counters.digest()
         await cluster.eventually(lambda: sum(peer.has(known) for peer in one.node.peers) == 2, 5)
         assert one.node.peers.holders(known) == 1
@@ -121,7 +122,7 @@ async def test_two_entries_that_lead_to_one_node_have_an_increment_once(autojump
 async def test_values_are_exact_beyond_64_bits(autojump_clock: MockClock) -> None:
     async with open_cluster(3) as cluster:
         for host in cluster.hosts:
-            await host.node.increment("x", 2**64 - 1)
+            await add(host.node, "x", 2**64 - 1)
         await cluster.converged("x", 3 * (2**64 - 1))
 
 
@@ -141,8 +142,8 @@ async def test_a_pair_that_is_cut_is_relayed_through_the_third(autojump_clock: M
     async with open_cluster(3) as cluster:
         one, two, three = cluster.hosts
         cluster.network.cut(one.address, two.address)
-        await one.node.increment("x", 1)
-        await two.node.increment("x", 10)
+        await add(one.node, "x", 1)
+        await add(two.node, "x", 10)
         assert three.node.value("x") in (0, 1, 10, 11)
         took = await cluster.eventually(lambda: one.node.value("x") == two.node.value("x") == 11, 4)
         assert took > 0.5, "only what its owner did not tell for a second is relayed"
@@ -151,7 +152,7 @@ async def test_a_pair_that_is_cut_is_relayed_through_the_third(autojump_clock: M
 async def test_a_one_way_cut_is_relayed_too(autojump_clock: MockClock) -> None:
     async with open_cluster(3) as cluster:
         cluster.network.cut(cluster[1].address, cluster[2].address, one_way=True)
-        await cluster[1].node.increment("x", 1)
+        await add(cluster[1].node, "x", 1)
         await cluster.eventually(lambda: cluster[2].node.value("x") == 1, 4)
 
 
@@ -191,7 +192,7 @@ async def test_a_paused_peer_catches_up(autojump_clock: MockClock, pause: float)
     async with open_cluster(3) as cluster:
         cluster.network.pause(cluster[3].address)
         for _ in range(10):
-            await cluster[1].node.increment("x", 1)
+            await add(cluster[1].node, "x", 1)
         await trio.sleep(pause)
         assert cluster[2].node.value("x") == 10
         assert cluster[3].node.value("x") == 0
@@ -203,7 +204,7 @@ async def test_a_heal_after_a_long_time_is_noticed_within_2_s(autojump_clock: Mo
     async with open_cluster(3) as cluster:
         cluster.network.isolate(cluster[3].address)
         await trio.sleep(60 * BACKOFF_MOST)  # for so many dials in vain
-        await cluster[3].node.increment("x", 1)
+        await add(cluster[3].node, "x", 1)
         cluster.network.heal()
         started = trio.current_time()
         await cluster.converged("x", 1, 2)
@@ -273,13 +274,13 @@ async def test_nobody_holds_more_of_a_node_than_its_disk(autojump_clock: MockClo
 async def test_a_node_with_a_full_disk_says_so_keeps_its_links_and_answers_reads(autojump_clock: MockClock) -> None:
     async with open_cluster(3) as cluster:
         one, two, _ = cluster.hosts
-        await one.node.increment("x", 1)
+        await add(one.node, "x", 1)
         await cluster.converged("x", 1)
         one.disk.capacity = 0
         with pytest.raises(DiskFull):
-            await one.node.increment("x", 10)
+            await add(one.node, "x", 10)
         assert one.node.not_ready is not None
-        await two.node.increment("x", 100)
+        await add(two.node, "x", 100)
         assert await two.node.consistent_value("x") == 101
         assert await one.node.consistent_value("x") == 101
         await trio.sleep(5 * REFUSED_PAUSE)  # the others offer theirs again and again
@@ -288,7 +289,7 @@ async def test_a_node_with_a_full_disk_says_so_keeps_its_links_and_answers_reads
         one.disk.capacity = 10**9
         await cluster.converged("x", 101, 3)
         await cluster.eventually(lambda: one.node.not_ready is None, 3)
-        await one.node.increment("x", 10)
+        await add(one.node, "x", 10)
         await cluster.converged("x", 111)
         await all_equal(cluster)
 

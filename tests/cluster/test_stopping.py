@@ -14,6 +14,7 @@ import trio
 from gcount.node.node import Node, open_node
 from gcount.settings import Settings
 from gcount.storage.disk import RealDisk
+from tests.fakes.counting import add
 from tests.fakes.network import SimNetwork
 
 T = TypeVar("T")
@@ -52,7 +53,7 @@ async def test_the_log_stays_open_until_the_batch_on_its_way_is_written(tmp_path
     async with open_one(tmp_path, disk) as node, trio.open_nursery() as nursery:
         await node.wait_ready()
         disk.gate.clear()
-        nursery.start_soon(node.increment, "x", 5)
+        nursery.start_soon(add, node, "x", 5)
         await disk.entered.wait()
         nursery.cancel_scope.cancel()
         disk_opens = threading.Timer(0.1, disk.gate.set)

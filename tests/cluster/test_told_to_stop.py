@@ -7,13 +7,14 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from gcount.cluster.consistent_reads import NodeStops
 from gcount.core.protocol.consistent_read import STALL
 from gcount.errors import Recovering
-from gcount.node.node import CONFIRM_WITHIN
+from gcount.node.increments import CONFIRM_WITHIN
 from tests.fakes.cluster import open_cluster
+from tests.fakes.counting import add
 
 
 async def test_a_consistent_read_in_flight_is_refused_with_what_is_known(autojump_clock: MockClock) -> None:
     async with open_cluster(3) as cluster:
-        await cluster[1].node.increment("x", 5)
+        await add(cluster[1].node, "x", 5)
         await cluster.converged("x", 5)
         await cluster[3].kill()
         refused = trio.Event()
@@ -39,7 +40,7 @@ async def test_a_consistent_read_in_flight_is_refused_with_what_is_known(autojum
 
 async def test_a_read_that_needs_nobody_is_still_answered(autojump_clock: MockClock) -> None:
     async with open_cluster(1) as cluster:
-        await cluster[1].node.increment("x", 5)
+        await add(cluster[1].node, "x", 5)
         cluster[1].node.stopping.set()
         assert await cluster[1].node.consistent_value("x") == 5
 
@@ -69,7 +70,7 @@ async def test_an_increment_that_waits_for_confirmations_is_finished(autojump_cl
         counted = trio.Event()
 
         async def count() -> None:
-            assert await cluster[1].node.increment("x", 5) == 5
+            assert await add(cluster[1].node, "x", 5) == 5
             counted.set()
 
         async with trio.open_nursery() as nursery:

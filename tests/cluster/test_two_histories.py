@@ -15,6 +15,7 @@ from tests.cluster.impostor import joined_by_impostor, linked
 from tests.cluster.test_identity import incarnation, retired
 from tests.fakes.caller import HELLO, call, hello
 from tests.fakes.cluster import open_cluster
+from tests.fakes.counting import add
 
 CLAIMED = ("warning", "two histories claimed")
 
@@ -23,7 +24,7 @@ async def test_a_former_life_that_asked_before_its_node_started_again_makes_no_t
     autojump_clock: MockClock,
 ) -> None:
     async with open_cluster(2) as cluster, call(cluster, cluster[2]) as caller:
-        await cluster[1].node.increment("x", 1)
+        await add(cluster[1].node, "x", 1)
         await cluster.converged("x", 1)
         identity = cluster[1].node.replica.identity
         await cluster[1].kill()
@@ -53,7 +54,7 @@ async def test_a_delta_that_tells_less_than_is_known_shows_two_histories_if_a_me
                 await caller.ask(messages.Push(1, True, [Delta(HELLO.incarnation, 0, 3, {"x": 5})]))
                 await caller.ask(messages.Push(2, True, [Delta(HELLO.incarnation, 2, 4, {"x": 4})]))
                 assert cluster[2].node.value("x") == 5
-                await cluster[2].node.increment("y", 1)
+                await add(cluster[2].node, "y", 1)
                 shown = status(cluster[2].node)["two_histories"]
                 assert shown == ([{"incarnation": HELLO.incarnation.hex(), "from_version": 4}] if member else [])
     assert said(logs)[:1] == [("error", "two histories of one incarnation") if member else CLAIMED]
@@ -64,7 +65,7 @@ async def test_a_caller_with_an_identity_made_of_what_status_shows_raises_no_ala
     with structlog.testing.capture_logs() as logs:
         async with open_cluster(2) as cluster:
             one = cluster[1]
-            await one.node.increment("x", 1)
+            await add(one.node, "x", 1)
             await cluster.converged("x", 1)
             for boot in (b"y" * 16, b"z" * 16):
                 identity = one.node.replica.identity
@@ -72,7 +73,7 @@ async def test_a_caller_with_an_identity_made_of_what_status_shows_raises_no_ala
                     await caller.ask(hello(node=identity.node, boot=boot, incarnation=identity.incarnation))
                     await caller.send(messages.Heartbeat())
                     await trio.sleep(1)
-                await one.node.increment("x", 1)
+                await add(one.node, "x", 1)
             assert status(one.node)["two_histories"] == []
     assert said(logs) == [CLAIMED]  # once a minute at most
 
@@ -85,7 +86,7 @@ async def test_a_caller_that_counts_under_a_nodes_incarnation_is_believed_if_it_
     async with open_cluster(1) as cluster:
         one = cluster[1]
         impostor = await joined_by_impostor(cluster)
-        await one.node.increment("x", 1)
+        await add(one.node, "x", 1)
         life = incarnation(one)
         impostor.hello = hello(retired=[life] if has_it else [])
         async with call(cluster, one) as caller:
@@ -100,7 +101,7 @@ async def test_a_caller_that_counts_under_a_nodes_incarnation_is_believed_if_it_
 async def test_a_refused_copy_makes_no_two_histories(autojump_clock: MockClock) -> None:
     with structlog.testing.capture_logs() as logs:
         async with open_cluster(2) as cluster, call(cluster, cluster[2]) as caller:
-            await cluster[1].node.increment("x", 1)
+            await add(cluster[1].node, "x", 1)
             await cluster.converged("x", 1)
             identity = cluster[1].node.replica.identity
             past = {"node": identity.node, "incarnation": identity.incarnation, "digest": {identity.incarnation: 9}}
@@ -115,10 +116,10 @@ async def test_a_directory_of_before_the_first_config_that_was_counted_on_has_tw
 ) -> None:
     async with open_cluster(3, configured=False) as cluster:
         one = cluster[1]
-        await one.node.increment("x", 1)
+        await add(one.node, "x", 1)
         copy, life = one.copy_disk(), incarnation(one)
         await cluster.configure()
-        await one.node.increment("x", 2)
+        await add(one.node, "x", 2)
         await cluster.converged("x", 3)
         await one.kill()
         one.put_disk(copy)
@@ -126,7 +127,7 @@ async def test_a_directory_of_before_the_first_config_that_was_counted_on_has_tw
             cluster.network.cut(one.address, host.address)
         await one.start()
         if counted:
-            await one.node.increment("y", 10)
+            await add(one.node, "y", 10)
         cluster.network.heal()
         await cluster.eventually(lambda: cluster.linked(one) and retired(one) == (life,))
         assert one.node.parts.forks.shown == ({life: 2} if counted else {})
@@ -135,9 +136,9 @@ async def test_a_directory_of_before_the_first_config_that_was_counted_on_has_tw
 async def test_a_caller_that_knows_a_node_without_a_config_raises_no_alarm(autojump_clock: MockClock) -> None:
     with structlog.testing.capture_logs() as logs:
         async with open_cluster(1, configured=False) as cluster:
-            await cluster[1].node.increment("x", 1)
+            await add(cluster[1].node, "x", 1)
             await cluster[1].restart()
-            await cluster[1].node.increment("x", 1)
+            await add(cluster[1].node, "x", 1)
             async with call(cluster, cluster[1]) as caller:
                 with suppress(LinkClosed):  # all links begin anew with the new incarnation
                     await caller.ask(hello(digest={incarnation(cluster[1]): 9}))
@@ -151,11 +152,11 @@ async def test_a_member_that_knows_more_of_an_incarnation_that_was_counted_under
     """As when a machine is set back with its memory: nothing is asked, as nothing was started."""
     async with open_cluster(2) as cluster:
         one, two = cluster.hosts
-        await one.node.increment("x", 1)
+        await add(one.node, "x", 1)
         await cluster.converged("x", 1)
         life = incarnation(one)
         one.node.parts.guard.heard(two.address, b"two".ljust(16), 7)
         assert one.node.parts.forks.shown == {life: 1}
         assert status(one.node)["two_histories"] == [{"incarnation": life.hex(), "from_version": 1}]
-        await one.node.increment("x", 1)
+        await add(one.node, "x", 1)
         assert retired(one) == (life,)

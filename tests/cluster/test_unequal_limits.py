@@ -9,6 +9,7 @@ from gcount.core.protocol.replication import LEFT_PAUSE
 from gcount.core.state.counters import Delta
 from tests.fakes.caller import HELLO, call, hello
 from tests.fakes.cluster import Host, open_cluster
+from tests.fakes.counting import add, add_one_to_each
 
 NAMES = [f"name-{number:03}" for number in range(200)]
 MINE = HELLO.incarnation
@@ -23,10 +24,10 @@ async def test_members_tell_more_names_than_clients_may_make(autojump_clock: Moc
         one, two = cluster.hosts
         two.max_counters = 5
         await two.restart()
-        await one.node.increment_many([(name, 1) for name in NAMES])
+        await add_one_to_each(one.node, NAMES)
         await cluster.eventually(lambda: filled(two), 20)
-        await two.node.increment(NAMES[-1], 1)
-        assert "--max-counters" in str((await two.node.increment_many([("new", 1), (NAMES[0], 1)]))[0])
+        await add(two.node, NAMES[-1], 1)
+        assert "--max-counters" in str((await add_one_to_each(two.node, ["new", NAMES[0]]))[0])
         await cluster.converged(NAMES[0], 2)
         assert await two.node.consistent_value(NAMES[-1]) == 2
         await two.restart()
@@ -40,7 +41,7 @@ async def test_a_node_with_more_names_than_its_limit_takes_known_ones_of_who_is_
         one, two = cluster.hosts
         two.max_counters = 5
         await two.restart()
-        await one.node.increment_many([(name, 1) for name in NAMES])
+        await add_one_to_each(one.node, NAMES)
         await cluster.eventually(lambda: filled(two), 20)
         async with call(cluster, two) as caller:
             await caller.ask(hello(retired=[b"r" * 16]))
@@ -62,7 +63,7 @@ async def test_what_was_not_taken_of_a_node_that_was_no_member_is_taken_soon_aft
         await two.node.configure({"actors": [one.address, two.address]})
         await trio.sleep(2)
         assert (one.node.peers.get(three.address) is not None) is known
-        await three.node.increment("new", 1)
+        await add(three.node, "new", 1)
         await trio.sleep(4 * LEFT_PAUSE)  # by now it is offered each eight seconds
         assert one.node.value("new") == 0
         await two.node.configure({"actors": cluster.addresses})

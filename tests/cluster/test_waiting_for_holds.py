@@ -16,6 +16,7 @@ from gcount.core.options import DEFAULTS
 from gcount.core.protocol.write_holds import MAX_HOLD
 from gcount.errors import ReadUnavailable
 from tests.fakes.cluster import open_cluster
+from tests.fakes.counting import add, add_one_to_each
 from tests.fakes.process import run_simulated
 
 NAMES = "abcd"
@@ -71,7 +72,7 @@ async def test_an_increment_of_many_counters_that_are_all_read_waits_for_one_hol
         async def write(name: str) -> None:
             while True:
                 await trio.sleep(random.uniform(0, 0.02))
-                await node.increment(name, 1)
+                await add(node, name, 1)
 
         async with trio.open_nursery() as nursery:
             for name in names:
@@ -80,7 +81,7 @@ async def test_an_increment_of_many_counters_that_are_all_read_waits_for_one_hol
             for _ in range(10):
                 await trio.sleep(random.uniform(0, 0.2))
                 started = trio.current_time()
-                await node.increment_many([(name, 1) for name in names])
+                await add_one_to_each(node, names)
                 waits.append(trio.current_time() - started)
             nursery.cancel_scope.cancel()
         assert 0.01 < max(waits) < MAX_HOLD + 0.02  # the disk takes its part
@@ -95,7 +96,7 @@ async def test_reads_end_while_batches_that_waited_go_on_under_their_holds(autoj
 
         async def count(number: int) -> None:
             while True:
-                await cluster[number].node.increment_many([(name, 1) for name in names])
+                await add_one_to_each(cluster[number].node, names)
 
         async def read(name: str) -> None:
             for _ in range(10):

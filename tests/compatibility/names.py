@@ -29,6 +29,7 @@ from gcount.node.node import Node, open_node
 from gcount.settings import Settings
 from gcount.storage.disk import RealDisk
 from tests.compatibility.samples import Code
+from tests.fakes.counting import add
 
 MAX_COUNTERS = 1_000_000
 WALL_CLOCK = 1_764_000_000.0  # seconds
@@ -100,7 +101,7 @@ async def open_seeded(folder: Path, seed: int) -> AsyncIterator[Node]:
 
 
 async def increment(node: Node, name: str, amount: int) -> None:
-    await node.increment(name, amount)
+    await add(node, name, amount)
 
 
 async def make_checkpoint(node: Node) -> None:

@@ -120,7 +120,7 @@ def test_whatever_records_are_lost_what_is_aside_can_be_given_back_to_its_owner(
     owners, records, options = written
     aside = mended([record for record in records if data.draw(st.booleans())], options).salvage.deltas()
     owner = Replica(Identity(ME.node, ME.incarnation, tuple(each.incarnation for each in owners)), 1000)
-    pusher = DeltaSender({}, 0.0, aside=aside)
+    pusher = DeltaSender({}, 0.0, detached=aside)
     for now in range(len(aside)):
         push = pusher.next_push(Counters(), ME, now)
         arrived = decode(encode(push)) if push else None

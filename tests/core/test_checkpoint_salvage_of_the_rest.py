@@ -99,7 +99,7 @@ def test_what_can_be_read_of_a_column_is_given_back_to_its_node_which_counts_it(
     _, data = next(each(Cells))
     one, now = repaired(data), Identity(b"o" * 16, incarnation(5), (incarnation(2),))
     aside = one.salvage.of(now.retired)
-    push = DeltaSender({}, 0.0, aside=aside).next_push(one.counters, one.identity, 0.0)
+    push = DeltaSender({}, 0.0, detached=aside).next_push(one.counters, one.identity, 0.0)
     assert push is not None
     assert decode(encode(push)) == push
     owner = Replica(now, 10**6)

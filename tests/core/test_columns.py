@@ -162,12 +162,12 @@ def test_the_cells_of_a_dense_column_are_counted_seldom_while_it_grows_also_afte
     with patch.object(Column, "_stays_dense", autospec=True, side_effect=Column._stays_dense) as counting:
         column = Column()
         for index in range(10_000):
-            column.join_one(index, 1, 1, None)
+            column.join_one(index, 1, index + 1, None)
         assert counting.call_count == 2  # at 256 and sixteen times as many
         again = Column()
-        again.restore(1, *column.freeze().read(10_000))
+        again.restore(10_000, *column.freeze().read(10_000))
         for index in range(10_000, 20_000):
-            again.join_one(index, 1, 2, None)
+            again.join_one(index, 1, index + 1, None)
         assert counting.call_count == 2
 
 
@@ -237,3 +237,14 @@ def test_sparse_cells_that_are_not_as_they_have_to_be_are_refused(wrong: str) ->
     counters.restore_cells(who, 1, 0, first, one, one)
     with pytest.raises(ValueError, match="incarnation"):
         counters.restore_cells(who, 1, 1, then, one, one)
+
+
+def test_a_column_is_never_brought_to_a_version_that_is_not_newer() -> None:
+    column = Column()
+    column.join([0], [5], 3, None)
+    for upto in (2, 3):
+        with pytest.raises(AssertionError, match="never falls"):
+            column.join([0], [6], upto, None)
+        with pytest.raises(AssertionError, match="never falls"):
+            column.join_one(0, 6, upto, None)
+    assert (column.version, column.get(0)) == (3, 5)

@@ -13,6 +13,7 @@ from gcount.core.state.detached_deltas import DetachedDeltas
 from gcount.core.state.identity import Identity, IdentityHistory
 from gcount.core.state.replica import Replica
 from tests.core.histories import NAMES, History, histories, incarnation, join, knowing
+from tests.fakes.counting import stage
 
 ME = Identity(incarnation(100), incarnation(101), (incarnation(1),))
 
@@ -138,7 +139,7 @@ def test_only_a_retired_incarnation_of_its_own_is_closed() -> None:
 def test_a_closing_gives_way_to_what_came_after_it_was_staged() -> None:
     one = replica()
     one.recover(Batch(1, [Delta(incarnation(1), 3, 4, {"a": 9})]))
-    one.stage_increment("b", 1)
+    stage(one, "b", 1)
     one.seal()
     assert one.stage_closing(incarnation(1))
     assert one.stage_delta(Delta(incarnation(1), 0, 2, {"c": 1}))

@@ -21,6 +21,7 @@ from gcount.core.state.membership import Membership
 from gcount.core.state.replica import Replica
 from gcount.errors import ProtocolError
 from tests.core.histories import NAMES, incarnation, newer_than
+from tests.fakes.counting import stage
 
 NOBODY = Membership()
 
@@ -31,7 +32,7 @@ def replica(number: int) -> Replica:
 
 def add(one: Replica, *names: str) -> None:
     for name in names:
-        one.stage_increment(name, 1)
+        stage(one, name, 1)
     one.seal()
     one.commit()
 

@@ -21,6 +21,7 @@ from gcount.core.state.membership import Membership
 from gcount.core.state.replica import Replica
 from gcount.errors import ProtocolError
 from tests.core.histories import incarnation
+from tests.fakes.counting import stage
 
 NOBODY = Membership()
 NODE, BOOT = b"n" * 16, b"b" * 16
@@ -33,7 +34,7 @@ def replica(number: int) -> Replica:
 
 def add(one: Replica, *names: str) -> None:
     for name in names:
-        one.stage_increment(name, 1)
+        stage(one, name, 1)
     one.seal()
     one.commit()
 
@@ -168,9 +169,9 @@ def test_what_comes_on_a_link_after_another_took_over_is_never_taken_for_the_who
     assert assembly is not None
     with pytest.raises(ProtocolError, match="taken over"):
         intake.pushed(Push(2, True, [Delta(incarnation(1), 0, 2, {"b": 1})], transfer=7))
-    assert (intake.aside, list(intake.deltas()), intake.leave()) == (0, [], None)
+    assert (intake.buffered, list(intake.deltas()), intake.leave()) == (0, [], None)
     over = DeltaReceiver(100, {}, NOBODY, assembly)
-    assert over.aside == 1
+    assert over.buffered == 1
     assert over.pushed(Push(1, True, [Delta(incarnation(1), 0, 2, {"b": 1})], transfer=7)) == [
         Delta(incarnation(1), 0, 2, {"a": 1, "b": 1})
     ]

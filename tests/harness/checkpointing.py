@@ -8,6 +8,7 @@ from pathlib import Path
 import trio
 
 from tests.harness.processes import REPOSITORY, Node
+from tests.harness.resp import RespConnection, encoded
 from tests.harness.waiting import eventually
 
 # The product, but for some sizes. It also tells of its start at once.
@@ -49,15 +50,9 @@ def made(node: Node) -> int:
 
 async def count_all(node: Node, names: Sequence[str]) -> None:
     """One for each of so many counters, so that a checkpoint takes a while."""
-    stream = await trio.open_tcp_stream(node.host, node.port)
-    async with stream:
-        commands = (b"*2\r\n$4\r\nINCR\r\n$%d\r\n%s\r\n" % (len(name), name.encode()) for name in names)
-        await stream.send_all(b"".join(commands))
-        answers = 0
-        while answers < len(names):
-            data = await stream.receive_some()
-            assert data, "the connection ended"
-            answers += data.count(b":1\r")
+    async with await trio.open_tcp_stream(node.host, node.port) as stream:
+        commands = b"".join(encoded("INCR", name) for name in names)
+        assert await RespConnection(stream.socket).exchange(commands, len(names)) == [1] * len(names)
 
 
 async def pause_in_the_midst(node: Node, folder: Path) -> None:

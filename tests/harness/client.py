@@ -1,8 +1,7 @@
-"""A small HTTP/1.1 client on trio sockets.
+"""An HTTP client that tells what became of a request.
 
-It exists because the tests must know exactly what left the machine: `NotSent` means that the request
-cannot have been counted, `NoAnswer` that it may have been. It also opens sockets inside a network namespace
-and sends targets and bodies byte for byte, however malformed.
+`NotSent` means that the request cannot have been counted, `NoAnswer` that it may have been. It also opens sockets
+inside a network namespace, and sends targets and bodies byte for byte, however malformed.
 """
 
 from __future__ import annotations
@@ -16,9 +15,10 @@ from typing import Any
 
 import trio
 
+from tests.harness.http_connection import Answer, Closed, HttpConnection
 from tests.harness.namespaces import inside
 
-TROUBLE = (OSError, trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError, ValueError)
+TROUBLE = (OSError, trio.ClosedResourceError, trio.TooSlowError, ValueError, Closed)
 
 
 class NotSent(Exception):
@@ -37,6 +37,13 @@ class Response:
     headers: Mapping[str, str]
     body: bytes
     elapsed: float
+
+    @classmethod
+    def of(cls, answer: Answer, elapsed: float) -> Response:
+        """Take an answer apart; it took so many seconds."""
+        rows = [row.partition(":") for row in answer.head.decode("latin-1").split("\r\n")[1:]]
+        headers = {key.strip().lower(): value.strip() for key, _, value in rows}
+        return cls(int(answer.status), headers, answer.content(), elapsed)
 
     def json(self) -> Any:
         return json.loads(self.body)
@@ -79,14 +86,13 @@ class Client:
     def __init__(self, address: Address) -> None:
         self.address = address
         self.stream: trio.SocketStream | None = None
-        self._buffer = bytearray()
+        self._connection: HttpConnection | None = None
 
     def drop(self) -> None:
         """Forget the connection; safe at any time, never waits."""
         if self.stream is not None:
             self.stream.socket.close()
-        self.stream = None
-        self._buffer.clear()
+        self.stream = self._connection = None
 
     async def request(
         self,
@@ -107,67 +113,25 @@ class Client:
         sent = False
         try:
             with trio.fail_after(timeout):
-                if self.stream is None:
-                    self.stream = await self.address.connect()
+                connection = self._connection or await self._connect()
                 sent = True
-                with contextlib.suppress(trio.BrokenResourceError):  # an early answer may still be readable
-                    await self.stream.send_all(head + (body or b""))
-                status, fields, content = await self._answer(method)
+                with contextlib.suppress(ConnectionError):  # an early answer may still be readable
+                    await connection.send(head + (body or b""))
+                answer = Response.of(await connection.answer(head=method == "HEAD"), time.monotonic() - began)
         except TROUBLE as error:
             self.drop()
             raise (NoAnswer if sent else NotSent)(f"{method} {target[:80]}: {error!r}") from error
         except BaseException:
             self.drop()
             raise
-        if fields.get("connection", "").lower() == "close":
+        if connection.ended or answer.headers.get("connection", "").lower() == "close":
             self.drop()
-        return Response(status, fields, content, time.monotonic() - began)
+        return answer
 
-    async def _answer(self, method: str) -> tuple[int, dict[str, str], bytes]:
-        while True:
-            head = (await self._until(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-            status = int(head[0].split(" ")[1])
-            fields = {key.strip().lower(): value.strip() for key, _, value in (row.partition(":") for row in head[1:])}
-            if status >= 200:
-                break
-        if method == "HEAD" or status in (204, 304):
-            return status, fields, b""
-        if "content-length" in fields:
-            return status, fields, await self._exactly(int(fields["content-length"]))
-        if fields.get("transfer-encoding", "").lower() == "chunked":
-            content = b""
-            while size := int(await self._until(b"\r\n"), 16):
-                content += await self._exactly(size)
-                await self._exactly(2)
-            await self._exactly(2)
-            return status, fields, content
-        with contextlib.suppress(ValueError):
-            while True:
-                await self._more()
-        content = bytes(self._buffer)
-        self.drop()
-        return status, fields, content
-
-    async def _more(self) -> None:
-        assert self.stream is not None
-        data = await self.stream.receive_some(65536)
-        if not data:
-            raise ValueError("the server closed the connection")
-        self._buffer += data
-
-    async def _until(self, mark: bytes) -> bytes:
-        while (at := self._buffer.find(mark)) < 0:
-            await self._more()
-        found = bytes(self._buffer[:at])
-        del self._buffer[: at + len(mark)]
-        return found
-
-    async def _exactly(self, size: int) -> bytes:
-        while len(self._buffer) < size:
-            await self._more()
-        found = bytes(self._buffer[:size])
-        del self._buffer[:size]
-        return found
+    async def _connect(self) -> HttpConnection:
+        self.stream = await self.address.connect()
+        self._connection = HttpConnection(self.stream.socket)
+        return self._connection
 
 
 async def once(

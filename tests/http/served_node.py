@@ -1,4 +1,4 @@
-"""A node behind the real server, with the fast lane or without it, and a client that sees every byte of its answers."""
+"""A node behind the real server, with the fast path or without it, and a client that sees every byte of its answers."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import trio
 
 from gcount.http.app import make_app
 from gcount.http.fast_path import FastPath
+from gcount.http.hypercorn import HttpService
 from gcount.net.connection import Connection
 from gcount.net.connection_pool import ConnectionPool
 from gcount.node.node import Node, open_node
@@ -20,12 +21,13 @@ from gcount.server import serve
 from gcount.settings import Settings
 from tests.fakes.disk import SimDisk
 from tests.fakes.network import SimNetwork
+from tests.harness.http_connection import Closed, HttpConnection
 
 T = TypeVar("T")
 
 ADDRESS = "10.0.0.1:7777"
 PATIENCE = 20.0  # seconds
-PATHS = ["lane", "application"]
+PATHS = ["fast path", "application"]
 
 
 class GatedDisk(SimDisk):
@@ -45,13 +47,13 @@ class GatedDisk(SimDisk):
 
 
 class Served:
-    """A node alone, behind the real server, with the lane or without it.
+    """A node alone, behind the real server, with the fast path or without it.
 
     Attributes:
         asked: how many requests and websockets came to the application.
     """
 
-    def __init__(self, node: Node, disk: GatedDisk, *, laned: bool, limit: int = 100) -> None:
+    def __init__(self, node: Node, disk: GatedDisk, *, fast: bool, limit: int = 100) -> None:
         self.node = node
         self.disk = disk
         self.app = make_app(node)
@@ -60,18 +62,17 @@ class Served:
         self.stopped = trio.Event()
         self.asked = 0
         self.sockets: list[trio.socket.SocketType] = []  # of the clients
-        self._lane = FastPath(node) if laned else None
+        self._fast_path = FastPath(node) if fast else None
         self._port = 0
 
     async def run(self, task_status: trio.TaskStatus[None]) -> None:
         listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
         self._port = listeners[0].socket.getsockname()[1]
         await serve(
-            self._application,
+            HttpService(self._application, self._fast_path),
             listeners,
             self.connections,
             shutdown=self.shutdown,
-            lane=self._lane,
             task_status=task_status,
         )
         self.stopped.set()
@@ -117,7 +118,7 @@ class Client:
         self.stream = stream
         self.connection = connection
         self._sent = 0
-        self._buffer = b""
+        self._http = HttpConnection(stream.socket)
 
     async def send(self, data: bytes) -> None:
         self._sent += len(data)
@@ -130,40 +131,16 @@ class Client:
 
     async def answer(self, *, head: bool = False) -> bytes:
         """The next answer, and interim ones before it; less when the server closes."""
-        found = b""
-        while True:
-            part = await self._until(b"\r\n\r\n")
-            found += part
-            if not part.startswith(b"HTTP/1.1 1"):
-                break
-        length = re.search(rb"content-length: ([0-9]+)", found.lower())
-        size = 0 if head or length is None else int(length[1])
-        while len(self._buffer) < size and await self._more():
-            pass
-        found += self._buffer[:size]
-        self._buffer = self._buffer[size:]
-        return undated(found)
+        with trio.fail_after(PATIENCE):
+            try:
+                return undated(b"".join(await self._http.answer(head=head)))
+            except Closed as closed:
+                return undated(closed.received)
 
     async def rest(self) -> bytes:
         """All that comes until the server closes."""
-        while await self._more():
-            pass
-        return undated(self._buffer)
-
-    async def _until(self, end: bytes) -> bytes:
-        while end not in self._buffer and await self._more():
-            pass
-        found, mark, self._buffer = self._buffer.partition(end)
-        return found + mark
-
-    async def _more(self) -> bool:
-        try:
-            with trio.fail_after(PATIENCE):
-                data = await self.stream.receive_some()
-        except trio.BrokenResourceError:
-            return False
-        self._buffer += data
-        return data != b""
+        with trio.fail_after(PATIENCE):
+            return undated(await self._http.rest())
 
 
 def undated(answers: bytes) -> bytes:
@@ -186,7 +163,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 @asynccontextmanager
 async def served(
-    path: str = "lane",
+    path: str = "fast path",
     *,
     actors: Sequence[str] = (ADDRESS,),
     max_counters: int = 1000,
@@ -204,7 +181,7 @@ async def served(
             open_node(settings, disk, transport, random=Random(0), wall_clock=lambda: 1.7e9) as node,
             trio.open_nursery() as nursery,
         ):
-            made = Served(node, disk, laned=path == "lane", limit=limit)
+            made = Served(node, disk, fast=path == "fast path", limit=limit)
             await nursery.start(made.run)
             if recovered:
                 await node.wait_ready()
@@ -222,11 +199,11 @@ async def served(
 
 @asynccontextmanager
 async def both(**options: Any) -> AsyncIterator[tuple[Served, Served]]:
-    """Two nodes alike, one behind the lane, one behind the application alone."""
+    """Two nodes alike, one behind the fast path, one behind the application alone."""
     async with AsyncExitStack() as stack:
-        lane = await stack.enter_async_context(served("lane", **options))
+        fast = await stack.enter_async_context(served("fast path", **options))
         application = await stack.enter_async_context(served("application", **options))
-        yield lane, application
+        yield fast, application
 
 
 def post(name: bytes, body: bytes, *fields: bytes) -> bytes:

@@ -13,6 +13,7 @@ import trio
 from werkzeug.routing import MapAdapter
 
 from gcount.http.app import make_app
+from gcount.http.hypercorn import HttpService
 from gcount.net.connection_pool import ConnectionPool
 from gcount.node.node import open_node
 from gcount.server import serve
@@ -46,7 +47,7 @@ async def client(tmp_path: Path) -> AsyncIterator[Client]:
         open_node(settings, disk, transport, random=Random(2), wall_clock=lambda: 0.0) as node,
         trio.open_nursery() as nursery,
     ):
-        run = partial(serve, make_app(node), listeners, ConnectionPool(100), shutdown=trio.Event())
+        run = partial(serve, HttpService(make_app(node)), listeners, ConnectionPool(100), shutdown=trio.Event())
         await nursery.start(run)
         made = Client(Address("127.0.0.1", listeners[0].socket.getsockname()[1]))
         yield made

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gcount.http.fast_parser import CONSISTENT_VALUE, INCREMENT, VALUE, PlainRequest, may_become_plain, parse
+from gcount.http.fast_parser import PlainRequest, may_become_plain, parse
 from gcount.http.hypercorn import _Connection, http_config
+from gcount.http.routes import CONSISTENT_VALUE, INCREMENT, VALUE
 
 SOME = settings(max_examples=100, derandomize=True, deadline=None, database=None)
 MANY = settings(SOME, max_examples=250)
@@ -74,7 +75,7 @@ def seen_by_h11(data: bytes) -> Seen | None:
 
 def target_of(request: PlainRequest) -> bytes:
     """The target that the client wrote."""
-    before, after = request.route.encode().split(b"{name}")
+    before, after = request.route.template.encode().split(b"{name}")
     return before + request.name + after
 
 
@@ -87,7 +88,7 @@ def check_against_h11(data: bytes) -> PlainRequest | None:
     assert seen is not None, "h11 refuses it"
     assert seen.version == b"1.1"
     assert not seen.expects
-    assert seen.method == (b"POST" if request.route is INCREMENT else b"GET")
+    assert seen.method == request.route.method.encode()
     assert seen.target == target_of(request)
     assert seen.body == request.body
     assert seen.complete == (request.end <= len(data))
@@ -336,7 +337,7 @@ def test_requests_in_a_row_end_where_the_next_one_begins() -> None:
 
 
 def test_a_head_that_ends_in_bare_line_feeds_is_not_waited_for() -> None:
-    """The application, which takes it, would be told of it only after the lane's patience is over."""
+    """The application, which takes it, would be told of it only after the fast path's patience is over."""
     for whole in (POST, GET, READ):
         bare = whole.replace(b"\r\n", b"\n")
         assert seen_by_h11(bare) is not None

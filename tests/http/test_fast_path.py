@@ -1,4 +1,4 @@
-"""The fast lane and the application: the same node, the same requests, and the same bytes in answer."""
+"""The fast path and the application: the same node, the same requests, and the same bytes in answer."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Case:
     Attributes:
         requests: one after the other.
         statuses: what is answered; fewer than there are requests when the connection ends before.
-        plain: how many requests the lane answers itself when each comes alone; the last one not counted.
+        plain: how many requests the fast path answers itself when each comes alone; the last one not counted.
         ways: in which the requests may be sent.
         options: of the node.
     """
@@ -263,19 +263,19 @@ CASES = {
 )
 async def test_the_same_requests_have_the_same_answers(tried: Case, way: Way) -> None:
     found = []
-    async with both(**tried.options) as (lane, application):
-        for server in (lane, application):
+    async with both(**tried.options) as (fast, application):
+        for server in (fast, application):
             client = await server.dial()
             found.append(await way(client, [*tried.requests, LAST]))
             await client.stream.aclose()
     assert found[0] == found[1]
     lasts = statuses(found[0]) == [*tried.statuses, 200]
     assert lasts or statuses(found[0]) == tried.statuses
-    assert lane.counts() == application.counts()
+    assert fast.counts() == application.counts()
     if way is one_by_one:
-        assert application.asked - lane.asked == tried.plain + lasts
+        assert application.asked - fast.asked == tried.plain + lasts
     if tried.plain == len(tried.requests):
-        assert lane.asked == 0
+        assert fast.asked == 0
 
 
 async def test_an_error_that_nobody_expects_is_answered_500(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -283,8 +283,8 @@ async def test_an_error_that_nobody_expects_is_answered_500(monkeypatch: pytest.
         raise RuntimeError(name)
 
     found = []
-    async with both() as (lane, application):
-        for server in (lane, application):
+    async with both() as (fast, application):
+        for server in (fast, application):
             monkeypatch.setattr(server.node, "value", fail)
             with capture_logs() as logs:
                 client = await server.dial()
@@ -292,10 +292,10 @@ async def test_an_error_that_nobody_expects_is_answered_500(monkeypatch: pytest.
             assert [entry["event"] for entry in logs if entry["log_level"] == "error"] == ["request failed"] * 2
     assert found[0] == found[1]
     assert statuses(found[0]) == [500, 500]
-    assert lane.counts() == application.counts()
+    assert fast.counts() == application.counts()
 
 
-async def test_the_metrics_count_what_the_lane_answers() -> None:
+async def test_the_metrics_count_what_the_fast_path_answers() -> None:
     async with served() as server:
         await server.exchange(b"".join([post(b"a", b"1"), post(b"a", b"2"), value(b"a"), consistent(b"a"), LAST]))
         assert server.asked == 0

@@ -1,4 +1,4 @@
-"""What becomes of a connection, on the fast lane and without it: pieces, silence, departures, the end of the node."""
+"""What becomes of a connection, on the fast path and without it: pieces, silence, departures, the end of the node."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ async def test_what_comes_too_slowly_is_left_to_the_application(
                 await handled.wait()
                 break
             await client.send(more)
-        assert handled.is_set(), "the lane waits for ever"
+        assert handled.is_set(), "the fast path waits for ever"
         await client.stream.aclose()
 
 
@@ -154,8 +154,8 @@ async def test_a_client_that_does_not_read_its_answers_is_aborted(path: str) -> 
 
 async def test_a_websocket_can_be_opened_after_plain_requests() -> None:
     found = []
-    async with both() as (lane, application):
-        for server in (lane, application):
+    async with both() as (fast, application):
+        for server in (fast, application):
             client = await server.dial()
             await client.send(value(b"a"))
             await client.answer()
@@ -166,7 +166,7 @@ async def test_a_websocket_can_be_opened_after_plain_requests() -> None:
             await until(lambda: len(server.connections) == 0)  # noqa: B023
     assert found[0] == found[1]
     assert found[0][1].startswith(b"HTTP/1.1 101 ")
-    assert (lane.asked, application.asked) == (1, 3)
+    assert (fast.asked, application.asked) == (1, 3)
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -219,7 +219,7 @@ async def test_before_the_node_has_recovered_requests_wait_for_it(path: str) -> 
         await until(lambda: not client.connection.busy)
         await client.send(value(b"a"))
         assert (await client.answer()).endswith(b"\r\n\r\n0\n")
-        assert server.asked == (1 if path == "lane" else 2)
+        assert server.asked == (1 if path == "fast path" else 2)
 
 
 @pytest.mark.parametrize("path", PATHS)

@@ -84,7 +84,7 @@ class Peer:
 
 
 @asynccontextmanager
-async def node(path: str = "lane", *, refused: str | None = "") -> AsyncIterator[Served]:
+async def node(path: str = "fast path", *, refused: str | None = "") -> AsyncIterator[Served]:
     """A node that serves on, has let go of every connection, and has logged one refusal or none (None: either)."""
     with capture_logs() as logs, trio.fail_after(2 * PATIENCE):
         async with served(path) as made:

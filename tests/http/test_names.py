@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gcount.redis.command import CommandError, parse_name, parse_names
+from gcount.redis.command import parse_name, parse_names
+from gcount.redis.resp import CommandError
 from tests.http.served_node import PATHS, get, post, served, statuses, value
 
 ODD = [b"a", b"/", b"/blog/2026/", b"a b", b"\xc3\xa9", b"a/", b"x" * 255]

@@ -19,7 +19,7 @@ from quart import request, websocket
 from quart_trio import QuartTrio
 from structlog.testing import capture_logs
 
-from gcount.http.hypercorn import Http1Protocol
+from gcount.http.hypercorn import Http1Protocol, HttpService
 from gcount.net.connection import Connection
 from gcount.net.connection_pool import ConnectionPool
 from gcount.server import serve
@@ -77,7 +77,7 @@ class Node:
     async def run(self, task_status: trio.TaskStatus[None]) -> None:
         listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
         self.port = listeners[0].socket.getsockname()[1]
-        await serve(self.app, listeners, self.connections, shutdown=self.shutdown, task_status=task_status)
+        await serve(HttpService(self.app), listeners, self.connections, shutdown=self.shutdown, task_status=task_status)
         self.stopped.set()
 
     async def dial(self, data: bytes = b"") -> trio.SocketStream:
@@ -425,6 +425,7 @@ EXHAUSTED = """
 import resource, socket, sys
 import trio
 from quart_trio import QuartTrio
+from gcount.http.hypercorn import HttpService
 from gcount.net.connection_pool import ConnectionPool
 from gcount.server import serve
 from gcount.observe.throttle import Throttle
@@ -457,7 +458,7 @@ async def main():
     shutdown = trio.Event()
     async with trio.open_nursery() as nursery:
         await nursery.start(lambda task_status: serve(
-            app, listeners, ConnectionPool(10_000), shutdown=shutdown, task_status=task_status))
+            HttpService(app), listeners, ConnectionPool(10_000), shutdown=shutdown, task_status=task_status))
         failed_thrice = fail_thrice(listeners[0])
         taken = []
         try:

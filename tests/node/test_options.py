@@ -14,6 +14,7 @@ from trio.testing import MockClock
 import gcount
 from gcount.core.options import DEFAULTS, Options
 from tests.fakes.cluster import Host, open_cluster
+from tests.fakes.counting import add
 
 PACKAGE = Path(gcount.__file__).parent
 HANDED_IN = replace(DEFAULTS, segment_bytes=2000, checkpoint_floor_bytes=0, push_bytes=1000)
@@ -43,7 +44,7 @@ def parts_of(node: object) -> Iterator[object]:
 
 async def filled(host: Host) -> None:
     for number in range(30):
-        await host.node.increment(f"n{number}", 1)
+        await add(host.node, f"n{number}", 1)
 
 
 async def test_no_part_of_a_node_works_with_other_options_than_those_it_was_opened_with(

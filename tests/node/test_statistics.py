@@ -10,12 +10,13 @@ from trio.testing import MockClock
 
 from gcount.node.status import gauges, status
 from tests.fakes.cluster import open_cluster
+from tests.fakes.counting import add
 
 
 async def test_all_is_of_one_instant_and_can_not_be_changed(autojump_clock: MockClock) -> None:
     async with open_cluster(2) as cluster:
         one, two = cluster[1].node, cluster[2]
-        await one.increment("x", 1)
+        await add(one, "x", 1)
         await cluster.converged("x", 1)
         await cluster.eventually(lambda: all(peer.lag == 0 for peer in one.peers.statistics() if peer.linked))
         before = one.statistics()
@@ -25,7 +26,7 @@ async def test_all_is_of_one_instant_and_can_not_be_changed(autojump_clock: Mock
         peers = {peer.address: peer for peer in before.serving.peers}
         assert (peers[two.address].state, peers[two.address].linked, peers[two.address].lag) == ("linked", True, 0)
         assert (peers[cluster[1].address].state, peers[cluster[1].address].linked) == ("self", False)
-        await one.increment("y", 1)
+        await add(one, "y", 1)
         assert before.serving.counters == 1
         with pytest.raises(dataclasses.FrozenInstanceError):
             before.serving.counters = 2  # type: ignore[misc]

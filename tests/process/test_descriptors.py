@@ -17,6 +17,7 @@ from gcount.core.protocol import messages
 from tests.fakes.caller import hello
 from tests.harness.cluster import free_port, loopback_nodes, running, still_serves
 from tests.harness.processes import Node
+from tests.harness.resp import RespConnection, encoded
 from tests.harness.waiting import eventually
 
 NAME = b"n" * 240
@@ -88,15 +89,11 @@ async def fill_a_segment(node: Node) -> None:
 async def count(node: Node, writer: int) -> None:
     stream = await node.address.connect()
     names = [b"%d" % writer + NAME + b"%04d" % number for number in range(TURN)]
-    turn = b"".join(b"*2\r\n$4\r\nINCR\r\n$%d\r\n%b\r\n" % (len(name), name) for name in names)
+    client = RespConnection(stream.socket)
+    turn = b"".join(encoded("INCR", name) for name in names)
     while len(segments(node)) == 1:
-        await stream.send_all(turn)
-        answers = b""
-        while answers.count(b"\r\n") < TURN:
-            more = await stream.receive_some(65536)
-            assert more, f"cut off:\n{node.stderr()}"
-            answers += more
-        assert b"-" not in answers
+        answers = await client.exchange(turn, TURN)
+        assert all(isinstance(answer, int) for answer in answers), answers
     await stream.aclose()
 
 

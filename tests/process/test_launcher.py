@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from gcount.version import NUMBER
+
 PROJECT = Path(__file__).resolve().parent.parent.parent
 PATIENCE = 240.0  # seconds that an installation may take on a slow machine or line
 
@@ -133,7 +135,7 @@ def test_later_starts_write_nothing_and_say_nothing(installed: Path) -> None:
 
     before = state()
     again = run(launcher, "--version")
-    assert (again.returncode, again.stdout, again.stderr) == (0, "gcount 0.1.0\n", "")
+    assert (again.returncode, again.stdout, again.stderr) == (0, f"gcount {NUMBER}\n", "")
     assert state() == before
 
 
@@ -142,7 +144,7 @@ def test_any_folder_and_a_link_will_do(installed: Path, tmp_path: Path) -> None:
     (tmp_path / "gcount").mkdir()
     (tmp_path / "link").symlink_to(installed / "bin" / "gcount-node")
     started = run("./link", "--version", cwd=tmp_path)
-    assert (started.returncode, started.stdout, started.stderr) == (0, "gcount 0.1.0\n", "")
+    assert (started.returncode, started.stdout, started.stderr) == (0, f"gcount {NUMBER}\n", "")
 
 
 def test_a_mistake_is_one_line_and_code_2(installed: Path) -> None:
@@ -194,7 +196,7 @@ def test_the_test_command_checks_all_or_runs_what_it_is_told(project: Path, tmp_
 
     assert calls("tests/core", "-k", "join") == ["pytest tests/core -k join"]
     whole = calls()
-    assert [line.split()[0] for line in whole] == ["ruff", "ruff", "mypy", "pytest"]
+    assert [line.split()[0] for line in whole] == ["ruff", "ruff", "mypy", "deptry", "deptry", "pytest"]
     assert whole[-1].strip() == "pytest -n auto --dist worksteal"
 
 
@@ -248,6 +250,15 @@ def test_an_environment_for_something_else_is_not_used(change: str, project: Pat
         (project / ".venv" / "bin" / "python").symlink_to("/no/such/python")
     path = tools(tmp_path / "some", python3='[ "$2" = -c ] || exit 7')
     assert run(project / "bin" / "gcount-node", PATH=path).returncode == 7
+
+
+def test_a_new_commit_needs_no_new_environment(project: Path, tmp_path: Path) -> None:
+    path = tools(tmp_path / "some", python3="exit 7")
+    for commit in ("1" * 40, "2" * 40):
+        (project / ".git").mkdir(exist_ok=True)
+        (project / ".git" / "HEAD").write_text(f"{commit}\n")
+        started = run(project / "bin" / "gcount-node", PATH=path)
+        assert (started.returncode, started.stderr) == (0, "")
 
 
 def test_a_failed_installation_is_told_and_leaves_nothing_that_looks_complete(project: Path) -> None:

@@ -11,7 +11,6 @@ from itertools import pairwise
 from pathlib import Path
 from random import Random
 
-import hiredis
 import pytest
 import trio
 import trio.testing
@@ -21,15 +20,19 @@ from hypothesis import strategies as st
 from gcount.core.options import Options
 from gcount.http.app import make_app
 from gcount.http.fast_path import FastPath
+from gcount.http.hypercorn import HttpService
 from gcount.net.connection_pool import ConnectionPool
 from gcount.node.node import Node, open_node
-from gcount.redis.commands.connection import make_redis
-from gcount.redis.commands.counters import MAX_SCAN, REFUSED
+from gcount.redis.commands import COMMANDS
+from gcount.redis.commands.counters import MAX_SCAN
+from gcount.redis.commands.refused import REFUSED
 from gcount.redis.service import RedisService
 from gcount.server import serve
 from gcount.settings import Settings
+from tests.fakes.counting import add
 from tests.fakes.disk import SimDisk
 from tests.fakes.network import SimNetwork
+from tests.harness.resp import RespConnection, encoded, line
 from tests.http.served_node import until
 
 PATIENCE = 20.0
@@ -37,32 +40,19 @@ BIG = 2**64 - 1
 GET_PING = b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
-def encoded(*words: bytes | str | int) -> bytes:
-    raw = [word if isinstance(word, bytes) else str(word).encode() for word in words]
-    return b"*%d\r\n" % len(raw) + b"".join(b"$%d\r\n%b\r\n" % (len(each), each) for each in raw)
-
-
-def line(text: str) -> bytes:
-    """A pipeline as one writes it: commands parted by semicolons."""
-    return b"".join(encoded(*command.split()) for command in text.split(";"))
-
-
-@dataclass
-class Client:
+class Client(RespConnection):
     """A connection, and what came on it."""
 
-    stream: trio.SocketStream
-    reader: hiredis.Reader
+    def __init__(self, stream: trio.SocketStream) -> None:
+        super().__init__(stream.socket)
+        self.stream = stream
 
     async def send(self, data: bytes) -> None:
         await self.stream.send_all(data)
 
     async def reply(self) -> object:
         with trio.fail_after(PATIENCE):
-            while (reply := self.reader.gets()) is False:
-                data = await self.stream.receive_some()
-                assert data, "closed"
-                self.reader.feed(data)
+            reply = await super().reply()
         return str(reply) if isinstance(reply, Exception) else reply
 
     async def ask(self, text: str) -> object:
@@ -103,7 +93,7 @@ class Running:
     async def connect(self) -> Client:
         """A client, whose end of the connection is closed with the test."""
         self.streams.append(await trio.open_tcp_stream("127.0.0.1", self.port))
-        return Client(self.streams[-1], hiredis.Reader(encoding="utf-8"))
+        return Client(self.streams[-1])
 
     async def once(self, data: bytes) -> bytes:
         """What comes back on a connection of its own until it ends."""
@@ -129,11 +119,12 @@ async def serving(
         open_node(config, disk, transport, random=Random(2), wall_clock=lambda: 0.0) as node,
         trio.open_nursery() as nursery,
     ):
-        redis = make_redis(node)
+        redis = RedisService(node, COMMANDS)
 
         async def run(task_status: trio.TaskStatus[None]) -> None:
-            work = partial(serve, make_app(node), listeners, connections, shutdown=shutdown, redis=redis)
-            await work(lane=FastPath(node) if lane else None, task_status=task_status)
+            http = HttpService(make_app(node), FastPath(node) if lane else None)
+            work = partial(serve, http, listeners, connections, shutdown=shutdown, redis=redis)
+            await work(task_status=task_status)
             stopped.set()
 
         await nursery.start(run)
@@ -208,7 +199,7 @@ async def test_answers_of_many_connections_at_once_are_serial(shape: str) -> Non
 
     async def http(node: Node) -> None:
         for _ in range(20):
-            answers.append(await node.increment("hot", 1))
+            answers.append(await add(node, "hot", 1))
 
     async with serving() as running:
         async with trio.open_nursery() as nursery:
@@ -540,7 +531,9 @@ async def test_idle_clients_stay_and_those_in_the_middle_of_a_command_do_not(mon
         whole, half = await running.connect(), await running.connect()
         assert await whole.ask("PING") == await half.ask("PING") == "PONG"
         await half.send(b"*2\r\n$4\r\n")
-        await until(lambda: any(not session._parser.between_commands for session in running.redis.sessions.values()))
+        await until(
+            lambda: any(not session.inbox.parser.between_commands for session in running.redis.sessions.values())
+        )
         for connection in running.connections._idle:
             connection.last_used -= 1000.0
         running.redis.refresh()
@@ -587,7 +580,7 @@ async def test_answers_are_sent_before_they_are_many() -> None:
 
 
 NAMES = st.sampled_from(["a", "", "c"])
-COMMANDS = st.one_of(
+ASKED = st.one_of(
     st.builds("INCR {}".format, NAMES),
     st.builds("INCRBY {} {}".format, NAMES, st.sampled_from([0, 1, 7, -1, "x", BIG])),
     st.builds("GET {}".format, NAMES),
@@ -599,7 +592,7 @@ COMMANDS = st.one_of(
 
 
 @settings(max_examples=25, derandomize=True, deadline=None, database=None)
-@given(st.lists(COMMANDS, min_size=1, max_size=12), st.lists(st.integers(0, 10_000), max_size=6))
+@given(st.lists(ASKED, min_size=1, max_size=12), st.lists(st.integers(0, 10_000), max_size=6))
 async def test_any_cut_of_any_pipeline_gives_the_same_answers(commands: list[str], cuts: list[int]) -> None:
     data = line(";".join(commands))
     places = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})

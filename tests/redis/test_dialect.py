@@ -7,8 +7,9 @@ import trio
 
 from gcount.http.request_line import can_be_no_request
 from gcount.redis.dialect import speaks_redis
+from tests.harness.resp import line
 from tests.http.served_node import until
-from tests.redis.test_commands import GET_PING, PATIENCE, line, serving
+from tests.redis.test_commands import GET_PING, PATIENCE, serving
 
 COMMANDS = {b"PING", b"GET", b"INCR", b"INFO", b"MOVE"}
 PREFIXES = {name[:size] for name in COMMANDS for size in range(len(name) + 1)}

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gcount.redis import resp
-from gcount.redis.commands.counters import glob
 from gcount.redis.resp import MAX_ARGUMENTS, Parser, columns
+from tests.harness.resp import encoded
 
 SOME = settings(max_examples=300, derandomize=True, deadline=None, database=None)
 
@@ -46,10 +46,6 @@ FAULTS = {
     b"*1\r\n$4\r\nPING\n\n": "a string is not followed by a line end",
     b"*1\r\n$4\r\nP\r\nPING\r\n": "a string is not followed by a line end",
 }
-
-
-def encoded(*words: bytes) -> bytes:
-    return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(each), each) for each in words)
 
 
 def fed(parser: Parser, data: bytes, cuts: list[int]) -> list[list[bytes]]:
@@ -271,28 +267,3 @@ def test_numbers_beyond_64_bits_are_big_numbers_or_strings() -> None:
     numbers = range(2**63 - 1, 2**63 + 1)
     assert resp.integers(numbers, 2**63, 3) == resp.integer(2**63 - 1, 3) + resp.integer(2**63, 3)
     assert resp.integers(range(3), 2, 3) == b":0\r\n:1\r\n:2\r\n"
-
-
-@pytest.mark.parametrize(
-    ("pattern", "matching", "other"),
-    [
-        (b"*", [b"", b"a\nb"], []),
-        (b"a*b*c", [b"abc", b"axbxbxc", b"abbcc"], [b"ab", b"acb"]),
-        (b"**a", [b"a", b"ba"], [b"ab"]),
-        (b"h?llo", [b"hello"], [b"hllo", b"heello"]),
-        (b"h[ae]llo", [b"hello", b"hallo"], [b"hillo"]),
-        (b"h[^e]llo", [b"hallo"], [b"hello"]),
-        (b"h[a-cz]", [b"hb", b"hz"], [b"hd"]),
-        (b"h[c-a]", [b"hb"], [b"hd"]),
-        (b"h[]", [], [b"h", b"h]"]),
-        (rb"a\*b", [b"a*b"], [b"axb"]),
-        (rb"[\]]", [b"]"], [b"\\"]),
-        (b"a.b", [b"a.b"], [b"axb"]),
-        (b"[ab", [b"a"], [b"[ab"]),
-        (b"\\", [b"\\"], [b""]),
-    ],
-)
-def test_patterns_are_those_of_redis(pattern: bytes, matching: list[bytes], other: list[bytes]) -> None:
-    compiled = glob(pattern)
-    assert [name for name in matching if not compiled.fullmatch(name)] == []
-    assert [name for name in other if compiled.fullmatch(name)] == []

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gcount.redis import transaction
+from tests.harness.resp import encoded, line
 from tests.http.served_node import until
-from tests.redis.test_at_once import asleep, pending, replies, stuck
-from tests.redis.test_commands import BIG, encoded, line, serving
+from tests.redis.test_commands import BIG, serving
+from tests.redis.test_session import asleep, pending, replies, stuck
 
 DISCARDED = "EXECABORT Transaction discarded because of previous errors."
 
@@ -162,7 +163,7 @@ async def test_who_leaves_in_the_midst_of_a_transaction_has_counted_nothing(how:
         else:
             await client.stream.send_eof()
         await until(lambda: not running.redis.sessions)
-        assert running.redis.kept == 0
+        assert running.redis.shared.kept == 0
         assert running.node.value("x") == 0
 
 
@@ -258,7 +259,7 @@ async def test_a_transaction_has_few_commands_that_are_not_about_counters(monkey
 
 
 async def test_what_all_transactions_keep_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gcount.redis.session._SHARED_BYTES", 60_000)
+    monkeypatch.setattr("gcount.redis.inbox._SHARED_BYTES", 60_000)
     async with serving() as running:
         first, second = await running.connect(), await running.connect()
         await first.ask(";".join(["MULTI", *["INCR x"] * 150]))
@@ -267,7 +268,7 @@ async def test_what_all_transactions_keep_is_limited(monkeypatch: pytest.MonkeyP
         assert "OOM no memory is left for more commands of transactions" in found
         assert found[-1] == DISCARDED
         assert await first.ask("EXEC") == list(range(1, 151))
-        assert running.redis.kept == 0
+        assert running.redis.shared.kept == 0
 
 
 async def test_a_transaction_keeps_no_memory_from_others_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -278,11 +279,11 @@ async def test_a_transaction_keeps_no_memory_from_others_for_ever(monkeypatch: p
         big, small = await running.connect(), await running.connect()
         await big.ask(";".join(["MULTI", *["INCR x"] * 150]))
         await small.ask("MULTI;INCR y")
-        assert running.redis.kept > 0
+        assert running.redis.shared.kept > 0
         running.redis.refresh()
         assert await big.rest() == b""
         assert await small.ask("EXEC") == [1]
-        await until(lambda: running.redis.kept == 0)
+        await until(lambda: running.redis.shared.kept == 0)
         assert running.node.value("x") == 0
 
 

@@ -11,6 +11,7 @@ import trio
 from trio.testing import MockClock
 
 from tests.fakes.cluster import open_cluster
+from tests.fakes.counting import add
 from tests.fakes.process import Processes, run_simulated, within
 from tests.simulation.campaign.run import run_seed
 
@@ -22,7 +23,7 @@ async def run(seed: int) -> list[tuple[str, str, bytes]]:
     async with open_cluster(3, seed=seed) as cluster:
         cluster.network.tap = lambda *message: messages.append(message)
         for host in cluster.hosts * 3:
-            await host.node.increment("x", host.number)
+            await add(host.node, "x", host.number)
             await host.restart()
         await cluster.converged("x", 18)
     return messages

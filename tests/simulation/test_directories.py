@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from tests.fakes.cluster import SimCluster, open_cluster, replayed
+from tests.fakes.counting import add
 from tests.fakes.disk import SimDisk
 from tests.simulation.faults.directories import only_outside
 
@@ -12,9 +13,9 @@ from tests.simulation.faults.directories import only_outside
 async def forgetful_cluster() -> AsyncIterator[tuple[SimCluster, SimDisk, SimDisk]]:
     """Three nodes that know all of each other; an older copy of the third one's disk, and a new one of the first's."""
     async with open_cluster(3) as cluster:
-        await cluster[3].node.increment("x", 1)
+        await add(cluster[3].node, "x", 1)
         older = cluster[3].copy_disk()
-        await cluster[3].node.increment("x", 2)
+        await add(cluster[3].node, "x", 2)
         await cluster.converged("x", 3)
         yield cluster, older, cluster[1].copy_disk()
 

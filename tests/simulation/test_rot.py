@@ -8,6 +8,7 @@ from gcount.core.format.log_records import HEADER_BYTES
 from gcount.storage.inspect.repair import repair
 from gcount.storage.inspect.survey import survey
 from tests.fakes.cluster import open_cluster
+from tests.fakes.counting import add
 from tests.fakes.disk import SimDisk
 from tests.simulation.campaign.history import Stored
 from tests.simulation.campaign.recorder import LogReader
@@ -21,7 +22,7 @@ async def some_disk() -> SimDisk:
     """A node's, with a log of some batches."""
     async with open_cluster(2) as cluster:
         for amount in range(1, 9):
-            await cluster[1].node.increment(f"x{amount % 3}", amount)
+            await add(cluster[1].node, f"x{amount % 3}", amount)
         await cluster.converged("x1", 12)
         return cluster[1].copy_disk()
 

@@ -16,6 +16,7 @@ from gcount.storage.disk import Disk
 from gcount.storage.log import SUFFIX as SEGMENT_SUFFIX
 from gcount.storage.log import UNFINISHED, Log
 from gcount.storage.recovery import recover
+from tests.fakes.counting import stage
 from tests.fakes.disk import SimDisk
 from tests.storage.commit_store import ME, sim_disk
 
@@ -54,7 +55,7 @@ class Store:
     async def add(self, *names: str) -> None:
         for name in names:
             self.asked[name] += 1
-            self.replica.stage_increment(name, 1)
+            stage(self.replica, name, 1)
         await self.log.append(self.replica.seal(), ME)
         self.replica.commit()
         for name in names:

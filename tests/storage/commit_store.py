@@ -12,11 +12,13 @@ from gcount.core.options import DEFAULTS, Options
 from gcount.core.state.batch import Batch
 from gcount.core.state.counters import Delta
 from gcount.core.state.identity import Identity
+from gcount.core.state.increments import Asked, Outcome
 from gcount.core.state.replica import Replica
 from gcount.observe.metrics import Metrics
 from gcount.storage.disk import Disk
 from gcount.storage.group_commit import Commit, Committer
 from gcount.storage.log import Log
+from tests.fakes.counting import stage
 from tests.fakes.disk import SimDisk
 
 ME = Identity(b"n" * 16, b"i" * 16)
@@ -70,10 +72,19 @@ class Store:
         self.committer = Committer(replica, log, self.metrics)
 
     def stage(self, name: str, amount: int = 1) -> Commit:
-        self.replica.stage_increment(name, amount)
-        commit = self.committer.hurry()
+        stage(self.replica, name, amount)
+        commit = self.committer.flush()
         assert commit is not None
         return commit
+
+    async def run(self, asked: Asked) -> Outcome:
+        """Stage what is asked, and wait for what comes of it."""
+        told: list[Outcome] = []
+        done = trio.Event()
+        self.committer.stage(asked, told.append)
+        self.committer.stage([], lambda outcome: done.set())
+        await done.wait()
+        return told[0]
 
     async def add(self, name: str, amount: int = 1) -> None:
         await self.stage(name, amount).wait()

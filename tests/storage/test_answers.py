@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Sequence
 
-import pytest
 import trio
 import trio.testing
 
 from gcount.core.state.counters import Delta
+from gcount.core.state.increments import Add, Asked, Outcome, Peek, Repeat, Together
 from gcount.errors import DiskFull, PartLimitReached, Refusal
+from tests.fakes.counting import accepted
 from tests.fakes.disk import SimDisk
 from tests.fakes.process import run_simulated
-from tests.storage.commit_store import Store, replayed, running, sim_disk
+from tests.storage.commit_store import ME, Store, replayed, running, sim_disk
 
 BIG = 2**64 - 1
 
 
 async def counted(store: Store, answers: list[int], name: str, amount: int) -> None:
-    [value] = await store.committer.increment_many([(name, amount)])
-    assert isinstance(value, int)
-    answers.append(value)
+    answers += map(accepted, (await store.run([Add(name, amount)])).values)
 
 
 def test_increments_that_share_a_commit_are_answered_with_the_values_in_their_order() -> None:
@@ -41,7 +39,8 @@ def test_what_peers_added_in_the_same_batch_counts_as_before() -> None:
     async def scenario() -> None:
         async with running(sim_disk()) as store:
             store.committer.take([Delta(b"p" * 16, 0, 1, {"x": 100})])
-            assert await store.committer.increment_many([("x", 1), ("y", 5), ("x", 2), ("x", 0)]) == [101, 5, 103, 103]
+            outcome = await store.run([Add("x", 1), Add("y", 5), Add("x", 2), Peek("x"), Peek("z")])
+            assert outcome == Outcome([101, 5, 103, 103, 0], {ME.incarnation: 1})
             assert len(store.commits) == 1
 
     run_simulated(scenario)
@@ -50,11 +49,11 @@ def test_what_peers_added_in_the_same_batch_counts_as_before() -> None:
 def test_many_are_staged_in_order_and_what_is_refused_changes_nothing() -> None:
     async def scenario() -> None:
         async with running(sim_disk()) as store:
-            amounts = [("x", BIG - 1), ("x", 0), ("x", 2), ("y", 0), ("x", 1)]
-            answers: list[int | Refusal] = await store.committer.increment_many(amounts)
-            assert isinstance(answers[2], PartLimitReached)
-            assert [*answers[:2], *answers[3:]] == [BIG - 1, BIG - 1, 0, BIG]
-            assert await store.committer.increment_many([("x", 0), ("y", 0)]) == [BIG, 0]
+            outcome = await store.run([Add("x", BIG - 1), Peek("x"), Add("x", 2), Peek("y"), Add("x", 0), Add("x", 1)])
+            assert isinstance(outcome.values[2], PartLimitReached)
+            assert [*outcome.values[:2], *outcome.values[3:]] == [BIG - 1, BIG - 1, 0, BIG - 1, BIG]
+            assert outcome.refused
+            assert (await store.run([Peek("x"), Add("y", 0)])).values == [BIG, 0]
             assert len(store.commits) == 1
 
     run_simulated(scenario)
@@ -67,7 +66,7 @@ def test_a_read_does_not_see_what_is_staged_behind_it() -> None:
             found: list[int | Refusal] = []
 
             async def read() -> None:
-                found.extend(await store.committer.increment_many([("y", 1), ("x", 0)]))
+                found.extend((await store.run([Add("y", 1), Peek("x")])).values)
 
             async with trio.open_nursery() as nursery:
                 await store.add("x", 7)
@@ -84,17 +83,28 @@ def test_a_full_disk_drops_them_all() -> None:
     async def scenario() -> None:
         disk = sim_disk()
         async with running(disk) as store:
+            await store.add("y", 7)
             disk.fail("write", 0, errno.ENOSPC)
-            with pytest.raises(DiskFull):
-                await store.committer.increment_many([("x", 1), ("y", 1)])
-            assert await store.committer.increment_many([("x", 1), ("y", 1)]) == [1, 1]
+            asked: Asked = [
+                Add("x", 1),
+                Peek("y"),
+                Add("y", 1),
+                Add("y", 0),
+                Together([Add("x", 1), Peek("y")]),
+                Peek("x"),
+            ]
+            refused = await store.run(asked)
+            full = [isinstance(value, DiskFull) or value for value in refused.values]
+            assert full == [True, 7, True, 7, True, True, 0]
+            assert (refused.position, refused.refused, refused.numbers) == ({}, True, None)
+            assert (await store.run([Add("x", 1), Add("y", 1)])).values == [1, 8]
 
     run_simulated(scenario)
 
 
 # Many at once, without waiting
 
-Told = list[Sequence[int] | DiskFull]
+Told = list[Outcome]
 
 
 def test_each_of_many_is_answered_with_the_value_after_it() -> None:
@@ -103,12 +113,13 @@ def test_each_of_many_is_answered_with_the_value_after_it() -> None:
             told: Told = []
             await store.add("x", 10)
             store.committer.take([Delta(b"p" * 16, 0, 1, {"x": 100, "z": 1000})])
-            assert store.committer.increment_each(["x", "y", "x"], 1, told.append)
-            assert store.committer.increment_each(["x", "x"], 5, told.append)
-            assert store.committer.increment_each(["z"], 7, told.append)
+            store.committer.stage(Repeat(["x", "y", "x"], 1), told.append)
+            store.committer.stage(Repeat(["x", "x"], 5), told.append)
+            store.committer.stage(Repeat(["z"], 7), told.append)
             assert told == []
-            assert await store.committer.increment_many([("x", 2), ("y", 0)]) == [124, 1]
-            assert told == [[111, 1, 112], range(117, 123, 5), range(1007, 1008, 7)]
+            assert (await store.run([Add("x", 2), Peek("y")])).values == [124, 1]
+            assert [outcome.numbers for outcome in told] == [[111, 1, 112], range(117, 123, 5), range(1007, 1008, 7)]
+            assert [outcome.position for outcome in told] == [{ME.incarnation: 2}] * 3
             assert len(store.commits) == 2
 
     run_simulated(scenario)
@@ -118,13 +129,13 @@ def test_many_callers_of_many_share_one_order() -> None:
     async def scenario() -> None:
         disk, told = sim_disk(), list[int]()
 
-        def tell(values: Sequence[int] | DiskFull) -> None:
-            assert not isinstance(values, DiskFull)
-            told.extend(values)
+        def tell(outcome: Outcome) -> None:
+            assert outcome.numbers is not None
+            told.extend(outcome.numbers)
 
         async with running(disk) as store:
             for number in range(60):
-                assert store.committer.increment_each(["x"] * (number % 3 + 1), 1, tell)
+                store.committer.stage(Repeat(["x"] * (number % 3 + 1), 1), tell)
                 await trio.sleep(disk.latency[1] / 20)  # a few of them share each batch
             await store.add("other")
             assert told == list(range(1, 121))
@@ -150,8 +161,8 @@ def test_they_are_told_in_the_instant_in_which_it_is_visible_and_it_is_durable_t
         async with running(disk) as store:
             turns = EachTurn(store, told)
             trio.lowlevel.add_instrument(turns)
-            assert store.committer.increment_each(["x", "x"], 1, lambda _: told.append(disk.copy()))
-            await store.committer.hurry().wait()  # type: ignore[union-attr]
+            store.committer.stage(Repeat(["x", "x"], 1), lambda _: told.append(disk.copy()))
+            await store.committer.flush().wait()  # type: ignore[union-attr]
             trio.lowlevel.remove_instrument(turns)
             assert turns.seen == {(0, 0), (2, 1)}
         replica, log = await replayed(told[0])
@@ -167,28 +178,27 @@ def test_a_full_disk_is_told_to_each_caller_and_nothing_is_counted() -> None:
         async with running(disk) as store:
             disk.fail("write", 0, errno.ENOSPC)
             for names in (["x", "y"], ["x", "x"]):
-                assert store.committer.increment_each(names, 1, told.append)
-            with pytest.raises(DiskFull):
-                await store.committer.increment_many([("x", 1)])
-            assert [type(each) for each in told] == [DiskFull, DiskFull]
-            assert store.committer.increment_each(["x", "y"], 1, told.append)
-            await store.committer.increment_many([("x", 0)])
-            assert told[2:] == [[1, 1]]
+                store.committer.stage(Repeat(names, 1), told.append)
+            assert (await store.run([Add("x", 1)])).refused
+            assert [[type(value) for value in outcome.values] for outcome in told] == [[DiskFull] * 2] * 2
+            store.committer.stage(Repeat(["x", "y"], 1), told.append)
+            await store.run([Peek("x")])
+            assert told[2:] == [Outcome([1, 1], {ME.incarnation: 1})]
 
     run_simulated(scenario)
 
 
-def test_near_a_limit_nobody_is_told_and_nothing_is_changed() -> None:
+def test_near_a_limit_each_of_many_is_taken_or_refused_as_if_it_came_alone() -> None:
     async def scenario() -> None:
         async with running(sim_disk()) as store:
             told: Told = []
             await store.add("x", BIG - 1)
-            assert not store.committer.increment_each(["y", "x", "x"], 1, told.append)
-            assert not store.replica.anything_staged
-            last: list[int | Refusal] = await store.committer.increment_many([("y", 1), ("x", 1), ("x", 1)])
-            assert last[:2] == [1, BIG]
-            assert isinstance(last[2], PartLimitReached)
-            assert told == []
+            store.committer.stage(Repeat(["y", "x", "x", "y"], 1), told.append)
+            await store.run([Peek("x")])
+            [outcome] = told
+            assert isinstance(outcome.values[2], PartLimitReached)
+            assert [*outcome.values[:2], outcome.values[3]] == [1, BIG, 2]
+            assert outcome.refused
 
     run_simulated(scenario)
 
@@ -198,13 +208,12 @@ def test_each_acknowledged_increment_is_counted_once_and_neither_reads_nor_what_
         disk = sim_disk()
         async with running(disk) as store:
             assert b"\ngcount_increments_total 0.0\n" in store.metrics.text()
-            assert store.committer.increment_each(["x", "y", "x"], 1, lambda _: None)
-            await store.committer.increment_many([("x", 2), ("y", 0), ("x", BIG), ("z", 1)])
+            store.committer.stage(Repeat(["x", "y", "x"], 1), lambda _: None)
+            await store.run([Add("x", 2), Peek("y"), Add("y", 0), Add("x", BIG), Add("z", 1)])
             assert b"\ngcount_increments_total 5.0\n" in store.metrics.text()
             disk.fail("write", 0, errno.ENOSPC)
-            store.committer.increment_each(["x", "y"], 1, lambda _: None)
-            with pytest.raises(DiskFull):
-                await store.committer.increment_many([("x", 1)])
+            store.committer.stage(Repeat(["x", "y"], 1), lambda _: None)
+            assert (await store.run([Add("x", 1)])).refused
             assert b"\ngcount_increments_total 5.0\n" in store.metrics.text()
 
     run_simulated(scenario)
@@ -213,11 +222,20 @@ def test_each_acknowledged_increment_is_counted_once_and_neither_reads_nor_what_
 def test_places_that_belong_together_are_taken_all_or_not_at_all() -> None:
     async def scenario() -> None:
         async with running(sim_disk()) as store:
-            amounts = [("x", 1), ("y", 1), ("x", BIG), ("y", 0), ("x", 2), ("y", 3), ("x", BIG), ("z", 4), ("y", 0)]
-            together = [range(1, 4), range(4, 6), range(7, 9)]
-            answers: list[int | Refusal] = await store.committer.increment_many(amounts, together)
-            assert all(isinstance(answer, PartLimitReached) for answer in [*answers[1:4], answers[6]])
-            assert [answers[place] for place in (0, 4, 5, 7, 8)] == [1, 3, 3, 4, 3]
+            asked: Asked = [
+                Add("x", 1),
+                Together([Add("y", 1), Add("x", BIG), Peek("y")]),
+                Together([Add("x", 2), Add("y", 3)]),
+                Add("x", BIG),
+                Together([Add("z", 4), Peek("y")]),
+            ]
+            outcome = await store.run(asked)
+            refused, values = outcome.part(1, 3), outcome.values
+            assert isinstance(refused, PartLimitReached)
+            assert [*values[1:4]] == [refused] * 3
+            assert isinstance(values[6], PartLimitReached)
+            assert [values[place] for place in (0, 4, 5, 7, 8)] == [1, 3, 3, 4, 3]
+            assert (outcome.part(4, 2), outcome.part(7, 2)) == ([3, 3], [4, 3])
             assert len(store.commits) == 1
             assert store.metrics.text().count(b"gcount_increments_total 4.0") == 1
 

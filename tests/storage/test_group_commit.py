@@ -16,7 +16,7 @@ from gcount.core.state.membership import Membership
 from gcount.errors import DiskFailed, DiskFull, leaves
 from gcount.storage import log as log_room
 from gcount.storage.disk import RealDisk
-from gcount.storage.group_commit import PROBE_AFTER, RIDE
+from gcount.storage.group_commit import PIGGYBACK_DELAY, PROBE_AFTER
 from tests.fakes.disk import SimDisk, SimulatedCrash
 from tests.fakes.process import run_simulated, until
 from tests.storage.commit_store import ME, Ledger, Store, replayed, running, sim_disk
@@ -46,7 +46,7 @@ async def test_concurrent_increments_and_deltas_share_a_sync(autojump_clock: Moc
     assert (await replayed(disk))[0].counters == store.replica.counters
 
 
-@pytest.mark.parametrize(("urgent", "waits"), [(False, RIDE), (True, 0.0)])
+@pytest.mark.parametrize(("urgent", "waits"), [(False, PIGGYBACK_DELAY), (True, 0.0)])
 async def test_a_delta_waits_a_moment_for_company_unless_somebody_waits_for_it(
     autojump_clock: MockClock, *, urgent: bool, waits: float
 ) -> None:
@@ -64,10 +64,10 @@ async def test_company_that_comes_does_not_make_a_delta_wait_longer(autojump_clo
         began = trio.current_time()
         commit = store.committer.take([Delta(PEER, 0, 1, {"a": 5})])
         for number in range(more):
-            await trio.sleep(RIDE / (more + 1))
+            await trio.sleep(PIGGYBACK_DELAY / (more + 1))
             assert store.committer.take([Delta(PEER, 0, 1, {f"b{number}": 5})]) is commit
         await commit.wait()
-        assert trio.current_time() - began == pytest.approx(RIDE, abs=1e-6)
+        assert trio.current_time() - began == pytest.approx(PIGGYBACK_DELAY, abs=1e-6)
 
 
 async def test_when_all_is_committed_the_committer_sleeps(autojump_clock: MockClock) -> None:
@@ -118,11 +118,11 @@ async def test_nothing_is_visible_before_it_is_durable(autojump_clock: MockClock
             await trio.sleep(latency / 10)
             assert (store.replica.counters.total("a"), store.replica.counters.digest()) == (0, {})
             assert (store.replica.membership, store.commits) == (Membership(), [])
-            assert store.committer.hurry() is commit
+            assert store.committer.flush() is commit
         await commit.wait()
         assert store.replica.counters.cells("a") == {ME.incarnation: 7, PEER: 5}
         assert store.replica.membership.version == 1
-        assert store.committer.hurry() is None
+        assert store.committer.flush() is None
 
 
 async def test_a_waiter_that_is_cancelled_does_not_stop_its_increment(autojump_clock: MockClock) -> None:

@@ -138,7 +138,7 @@ async def test_a_waiter_is_never_answered_once_the_log_is_not_in_its_place(
         async with running(disk) as store:
             await store.add("b")
             take(disk)
-            store.stage("a").then(lambda failure, before: answered.append(failure))
+            store.stage("a").add_done_callback(lambda commit: answered.append(commit.failure))
             await trio.sleep(60)
 
     with pytest.raises(BaseExceptionGroup) as caught:

@@ -18,6 +18,7 @@ from gcount.storage.inspect.repair import repair
 from gcount.storage.inspect.survey import survey
 from gcount.storage.log import Log
 from tests.core.histories import NAMES, History, knowing
+from tests.fakes.counting import stage
 from tests.fakes.disk import SimDisk
 from tests.fakes.process import run_simulated
 from tests.storage.commit_store import contents, sim_disk
@@ -108,7 +109,7 @@ async def _write(seed: int, steps: int, options: Options) -> Written:
             replica.stage_membership(Membership(random.randint(1, 99), ("h:1",)))
         if kind in ("add", "mint"):
             amount = random.randint(1, 9)
-            replica.stage_increment(name, amount)
+            stage(replica, name, amount)
         batch = replica.seal()
         if kind in ("add", "mint"):
             written.add((batch.identity or replica.identity).incarnation, {name: amount})

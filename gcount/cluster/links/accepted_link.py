@@ -128,9 +128,9 @@ class AcceptedLink:
         return self._members.is_member(self.hello.node)
 
     @property
-    def aside(self) -> int:
-        """How many cells of an unfinished push are kept for it."""
-        return self.intake.aside
+    def buffered(self) -> int:
+        """How many cells of an unfinished push are buffered for it."""
+        return self.intake.buffered
 
     def greeted(self, answer: wire.Hello, left: Assembly | None) -> None:
         """This node's hello is about to be sent; the caller may go on with what another link has left."""
@@ -180,7 +180,7 @@ class AcceptedLink:
         counts = self.visit.counts()
         deltas = self.intake.pushed(push)
         most = self._options.max_stranger_cells
-        if deltas is None and not self.is_member and self._handover.strangers_aside > most:
+        if deltas is None and not self.is_member and self._handover.strangers_buffered > most:
             raise ProtocolError(f"nodes that are no members left more than {most} cells in unfinished pushes")
         if deltas is None:
             self._answers.post(self.intake.ack({}, "" if self._handover.admits(self) else TOO_MUCH))

@@ -26,8 +26,8 @@ class Accepted(Protocol):
     scope: trio.CancelScope
 
     @property
-    def aside(self) -> int:
-        """How many cells of an unfinished push are kept for it."""
+    def buffered(self) -> int:
+        """How many cells of an unfinished push are buffered for it."""
 
     @property
     def is_member(self) -> bool:
@@ -57,9 +57,9 @@ class Handover:
         return highest(chain(self.kept, *pushed), incarnations)
 
     @property
-    def strangers_aside(self) -> int:
+    def strangers_buffered(self) -> int:
         """How many cells are kept of unfinished pushes of nodes that are no members."""
-        return sum(link.aside for link in self._links if not link.is_member)
+        return sum(link.buffered for link in self._links if not link.is_member)
 
     def admits(self, link: Accepted) -> bool:
         """Whether what has come on a link, and is not whole, may be kept.
@@ -69,11 +69,11 @@ class Handover:
         """
         if link.intake.given_up:
             return False
-        others = sorted((other for other in self._links if other is not link and other.aside), key=_size)
-        left = self._max_cells - link.aside  # for all others
+        others = sorted((other for other in self._links if other is not link and other.buffered), key=_size)
+        left = self._max_cells - link.buffered  # for all others
         if self.kept.cells + sum(map(_size, others)) <= left:
             return True
-        if link.aside < max(self.kept.biggest, *map(_size, others[-1:]), 0):
+        if link.buffered < max(self.kept.biggest, *map(_size, others[-1:]), 0):
             return False
         self.kept.shrink(left - sum(map(_size, others)))
         while others and sum(map(_size, others)) > left:
@@ -102,4 +102,4 @@ class Handover:
 
 
 def _size(link: Accepted) -> int:
-    return link.aside
+    return link.buffered

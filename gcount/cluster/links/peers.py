@@ -99,19 +99,19 @@ class Peers:
                     return False
         return True
 
-    def holders(self, versions: Digest) -> int:
-        """How many other members have said that they have these versions, or newer ones, on their disks."""
+    def holders(self, position: Digest) -> int:
+        """How many other members have said that they hold a position on their disks."""
         others = [peer for address in self._members.others if (peer := self._peers.get(address)) is not None]
-        lives = [peer.life for peer in others if peer.life is not None and peer.has(versions)]
+        lives = [peer.life for peer in others if peer.life is not None and peer.has(position)]
         nodes, boots = {node for node, _ in lives}, {boot for _, boot in lives}
         return min(len(nodes), len(boots))  # a node at two entries may have taken another id since it was met at one
 
-    async def wait_held(self, versions: Digest, members: int) -> int:
+    async def wait_held(self, position: Digest, members: int) -> int:
         """Return `holders` as soon as it is so many, or the node stops; no push waits for company meanwhile."""
-        while (found := self.holders(versions)) < members and not self._stopping.is_set:
+        while (found := self.holders(position)) < members and not self._stopping.is_set:
             if members <= len(self._members.others):
                 for peer in self:
-                    if not peer.has(versions):
+                    if not peer.has(position):
                         peer.hasten(trio.current_time())
             with self._stopping.ends():
                 await self._progress.wait()

@@ -110,7 +110,7 @@ class Ack(msgspec.Struct, frozen=True, array_like=True, tag=4):
         number: the push's.
         digest: the versions that changed since the last message on this link.
         refused: why the push was not taken; empty when it was.
-        kept: all that was given back of the answering node's former lives is on its disk, if only aside.
+        kept: all that was given back of the answering node's former lives is on its disk, if only detached.
     """
 
     number: int
@@ -129,8 +129,8 @@ class HeartbeatAck(msgspec.Struct, frozen=True, array_like=True, tag=6):
     Args:
         digest: those versions.
         membership: the answering node's, if the other one may not know it (nobody dials who is no member).
-        owes: the answering node keeps something of the other one's former lives aside, and has not heard that it is on
-            the other one's disk.
+        owes: the answering node has something of the other one's former lives detached, and has not heard that it is
+            on the other one's disk.
     """
 
     digest: Digest

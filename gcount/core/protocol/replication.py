@@ -40,7 +40,7 @@ class DeltaSender:
         now: the current time, in seconds.
         draw: gives ids to transfers; 0: another link can't go on with them.
         transfer: to go on with, if there is one.
-        aside: what this node keeps aside of the peer's former lives, to be given back.
+        detached: what this node has of the peer's former lives behind gaps, to be given back.
         options: sizes of pushes, and pauses between them.
     """
 
@@ -50,7 +50,7 @@ class DeltaSender:
         now: float,
         draw: Callable[[], int] = lambda: 0,
         transfer: Transfer | None = None,
-        aside: Iterable[Delta] = (),
+        detached: Iterable[Delta] = (),
         options: Options = DEFAULTS,
     ) -> None:
         self._options = options
@@ -58,7 +58,7 @@ class DeltaSender:
         self._number = 0
         self._draw = draw
         self._transfer = transfer
-        self._aside = Owed(aside, now)
+        self._owed = Owed(detached, now)
         self._gave_back = False  # with the transfer before
         self._waiting = False
         self._left: dict[bytes, tuple[int, float]] = {}  # what the peer did not take: how often, and until when to wait
@@ -116,13 +116,13 @@ class DeltaSender:
         elif transfer.acked():
             self._transfer = None
             if transfer.given_back is not None:
-                self._aside.answered(transfer.given_back, now, kept=ack.kept)
+                self._owed.answered(transfer.given_back, now, kept=ack.kept)
             for incarnation, upto in transfer.promised.items():
                 self._note(incarnation, now, taken=self.peer.get(incarnation, 0) >= upto)
 
     def offer_again(self) -> None:
         """The peer may take now what it did not take when this node was no member yet, or it had not met it."""
-        self._aside.offer_again()
+        self._owed.offer_again()
         self._left.clear()
 
     def interrupted(self) -> Transfer | None:
@@ -132,12 +132,12 @@ class DeltaSender:
 
     @property
     def owes(self) -> bool:
-        """Whether something that is kept aside of the peer's former lives may not be on its disk yet."""
-        return bool(self._aside)
+        """Whether something that is detached of the peer's former lives may not be on its disk yet."""
+        return bool(self._owed)
 
     def _next_transfer(self, counters: Counters, own: Identity, now: float) -> Transfer | None:
-        """What is aside is given back one delta at a time, in turn with what else is to be pushed."""
-        delta = self._aside.next(now)
+        """What is owed is given back one delta at a time, in turn with what else is to be pushed."""
+        delta = self._owed.next(now)
         if self._gave_back or delta is None:
             promised, pieces = self._lacking(counters, own, now)
             self._gave_back = False
@@ -182,7 +182,7 @@ class DeltaSender:
         room = self._options.push_cells
         for incarnation, version in digest.items():
             if room <= 0:
-                break  # the rest with the next push: each of them has to fit into what the peer keeps aside
+                break  # the rest with the next push: each of them has to fit into what the peer buffers
             has = self.peer.get(incarnation, 0)
             if incarnation in self._left and now < self._left[incarnation][1]:
                 continue
@@ -198,7 +198,7 @@ class DeltaReceiver:
     """The end that accepted: puts parcels together and remembers what the peer was told.
 
     Args:
-        max_cells: how many cells may be kept aside.
+        max_cells: how many cells of an unfinished push may be buffered.
         digest: what the peer was told in the hello.
         membership: the newest that the peer is known to know.
         assembly: what another link left of a transfer; the peer goes on with it or begins anew.
@@ -218,8 +218,8 @@ class DeltaReceiver:
         self.given_up = False  # the rest of the transfer under way is to be refused
 
     @property
-    def aside(self) -> int:
-        """How many cells are kept aside."""
+    def buffered(self) -> int:
+        """How many cells of an unfinished push are buffered."""
         return self._assembly.cells
 
     @property
@@ -247,8 +247,8 @@ class DeltaReceiver:
             The whole deltas with the last parcel, else None: acknowledge it at once, or refuse it if it was given up.
 
         Raises:
-            ProtocolError: a push is under way already, a number is skipped, another link took over, or more is kept
-                aside than allowed.
+            ProtocolError: a push is under way already, a number is skipped, another link took over, or more is
+                buffered than allowed.
         """
         if self._busy or push.number != self._number + 1:
             raise ProtocolError(f"push {push.number} arrived while push {self._number} was the newest one")
@@ -282,7 +282,7 @@ class DeltaReceiver:
 
         Args:
             digest: what is on disk now.
-            refused: why the push was not taken; then nothing is kept aside of its transfer, which begins anew.
+            refused: why the push was not taken; then nothing is buffered of its transfer, which begins anew.
             kept: whether what was given back is on disk.
         """
         self._busy, self._taken = False, []

@@ -1,6 +1,6 @@
 """Unfinished transfers whose link was lost, kept for another link of the same life of their sender.
 
-What is kept is as invisible as what a link keeps aside: nothing of it is joined, claimed or told before the last
+What is kept is as invisible as what a link buffers: nothing of it is joined, claimed or told before the last
 parcel has come. It is bounded in number, in cells and in time.
 """
 

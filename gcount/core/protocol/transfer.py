@@ -16,7 +16,7 @@ class Transfer:
     Args:
         promised: the versions that the peer has when it has taken all of them.
         parcels: of all the deltas.
-        given_back: the delta, if it was kept aside and is given back; then nothing is promised.
+        given_back: the delta, if it was detached and is given back; then nothing is promised.
     """
 
     def __init__(self, promised: Digest, parcels: Iterator[list[Delta]], given_back: Delta | None = None) -> None:
@@ -51,7 +51,7 @@ class Transfer:
 
         Args:
             digest: what the peer has on disk by now.
-            kept: how many parcels it says it has kept aside.
+            kept: how many parcels it says it has buffered.
         """
         there = [digest.get(who, 0) >= version for who, version in self.promised.items()]
         if kept == 0 or (there and all(there)):
@@ -62,7 +62,7 @@ class Transfer:
 
 
 class Owed:
-    """What is kept aside of a peer's former lives, until the peer has all of it on its disk.
+    """What this node has detached of a peer's former lives, until the peer has all of it on its disk.
 
     Args:
         deltas: each of them is given back by itself, so that nothing else waits for all of them.

@@ -81,6 +81,7 @@ class Column:
             upto: the version that they bring the column to.
             totals: what grows with each cell, if that is wanted: it costs as much as all the rest.
         """
+        assert upto > self.version, "a version never falls"
         places = self._places(indexes)
         if self.frozen is not None:
             self.frozen.keep(places)
@@ -107,6 +108,7 @@ class Column:
 
     def join_one(self, index: int, n: int, upto: int, totals: list[int] | None) -> None:
         """The same for one cell, in a fraction of the time."""
+        assert upto > self.version, "a version never falls"
         cells, place = self.cells, index
         if self.slots is not None or index >= len(cells):
             (place,) = self._places((index,))

@@ -169,6 +169,7 @@ class Counters:
                 column.join_one(self._add(name) if index is None else index, n, upto, totals)
         else:
             column.join(self._intern(new), new.values(), upto, totals)
+        assert column.version == upto, "a join brings a column to exactly the delta's version"
         if column.forked:
             self.forks[delta.incarnation] = column.forked
         return True

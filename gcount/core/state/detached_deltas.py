@@ -11,6 +11,7 @@ is kept aside of another node's former life is given back to that node, which ke
 """
 
 from collections.abc import Collection, Iterator
+from itertools import pairwise
 
 from gcount.core.state.counters import Counters, Delta
 from gcount.core.state.identity import Identity
@@ -90,6 +91,7 @@ class DetachedDeltas:
         runs = self._runs.get(incarnation, [])
         while runs and counters.fits(runs[0]):
             counters.join(runs.pop(0))
+        assert all(one.upto < other.after for one, other in pairwise(runs)), "a gap is before each run"
         if not runs:
             self._runs.pop(incarnation, None)
 

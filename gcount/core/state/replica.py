@@ -17,7 +17,9 @@ from gcount.core.state.batch import Batch
 from gcount.core.state.counters import Counters, Delta, Digest, Gap, highest
 from gcount.core.state.detached_deltas import DetachedDeltas
 from gcount.core.state.identity import Identity
+from gcount.core.state.increments import Add, Asked, Peek, Repeat, Together
 from gcount.core.state.membership import Membership
+from gcount.core.state.staging import Staged, Staging
 from gcount.errors import CounterLimitReached, PartLimitReached, Refusal
 
 
@@ -29,7 +31,7 @@ class Replica:
         max_counters: with so many names, clients and nodes that are no members can't add further ones; members can.
         options: the limits that it keeps.
 
-    `amounts` is what was staged of this node's own increments since the last seal.
+    `staging` is what waits for the next batch, `sealed` what is in the batch in flight, or nothing.
 
     `counters`, `identity` and `membership` are durable; everything that leaves the node is read from them. `salvage` is
     durable, too, but claimed by nobody; a repaired log brings it about, or a member that gives back what its own held.
@@ -43,20 +45,10 @@ class Replica:
         self.salvage = DetachedDeltas()
         self.next_batch = 1
         self.max_counters = max_counters
-        self.amounts: dict[str, int] = {}
-        self._staged = 0  # the sum of the amounts
+        self.staging = Staging()
+        self.sealed = self._nothing = Staging()
+        self._batch: Batch | None = None  # in flight
         self._greatest: int | None = None  # of the own cells that are durable; None: to be looked up
-        self._deltas: list[Delta] = []
-        self._new: set[bytes] = set()  # the incarnations among them of which nothing is known yet
-        self._new_names = 0
-        self._closings: list[Delta] = []
-        self._identity: Identity | None = None
-        self._membership: Membership | None = None
-        self._sealed: Batch | None = None
-        self._sealed_amounts: dict[str, int] = {}
-        self._sealed_sum = self._sealed_greatest = 0
-        self._sealed_new: set[bytes] = set()
-        self._sealed_names = 0
 
     @property
     def version(self) -> int:
@@ -78,8 +70,7 @@ class Replica:
 
     def arriving(self, incarnations: Collection[bytes]) -> Digest:
         """The versions of some incarnations to which deltas of peers that are staged would bring this node."""
-        deltas = [*self._deltas, *(self._sealed.deltas if self._sealed else ())]
-        return highest(deltas, incarnations)
+        return highest([*self.staging.deltas, *(self._batch.deltas if self._batch else ())], incarnations)
 
     @property
     def max_aside_cells(self) -> int:
@@ -92,17 +83,17 @@ class Replica:
     @property
     def anything_staged(self) -> bool:
         """Whether there is something to seal."""
-        return bool(self.amounts or self._deltas or self._closings or self._identity or self._membership)
+        return bool(self.staging)
 
     @property
     def room_for_names(self) -> int:
         """How many new names nodes that are no members can add, when all that deltas have staged is durable."""
-        return max(0, self.max_counters - len(self.counters) - self._new_names - self._sealed_names)
+        return max(0, self.max_counters - len(self.counters) - self.staging.new_names - self.sealed.new_names)
 
     @property
     def incarnations(self) -> int:
         """How many are known, or will be when all that is staged is durable; some may be counted twice until then."""
-        return self.counters.incarnations + len(self._new) + len(self._sealed_new)
+        return self.counters.incarnations + len(self.staging.new) + len(self.sealed.new)
 
     @property
     def lives(self) -> int:
@@ -117,90 +108,70 @@ class Replica:
 
     def is_pending(self, name: str) -> bool:
         """Whether increments of that counter wait for the disk."""
-        return name in self.amounts or name in self._sealed_amounts
+        return name in self.staging.amounts or name in self.sealed.amounts
 
-    def stage_increment(self, name: str, amount: int) -> int:
-        """Let an amount wait for the next batch.
+    def stage(self, asked: Asked) -> Staged:
+        """Let what was asked wait for the next batch, in its order; see `gcount.core.state.increments`."""
+        if isinstance(asked, Repeat):
+            each = self._stage_each(asked.names, asked.amount)
+            if each is not None:
+                return Staged(asked.names, each)
+            asked = [Add(name, asked.amount) for name in asked.names]
+        names: list[str] = []
+        waiting: list[int | Refusal] = []
+        refused = False
+        for one in asked:
+            if isinstance(one, Together):
+                names += [each.name for each in one.items]
+                waiting += self._stage_together(one.items)
+                refused = refused or any(isinstance(each, Refusal) for each in waiting[-1:])
+            else:
+                names.append(one.name)
+                waiting.append(now := self._stage_one(one))
+                refused = refused or isinstance(now, Refusal)
+        return Staged(names, waiting, refused)
 
-        Args:
-            name: a valid name.
-            amount: at least 1.
+    def _stage_one(self, one: Add | Peek) -> int | Refusal:
+        """What waits for a counter in the batch being gathered, this included; or why it can't be taken."""
+        if isinstance(one, Peek) or not one.amount:
+            return self.staging.amounts.get(one.name, 0)
+        refusal = self._refusal(one.name, one.amount)
+        return self.staging.add(one.name, one.amount) if refusal is None else refusal
 
-        Returns:
-            What waits for that counter in the batch being gathered, this amount included.
+    def _stage_together(self, items: Sequence[Add | Peek]) -> Sequence[int | Refusal]:
+        """As `_stage_one` for each, or the refusal of one of them for all: then nothing was changed."""
+        staged: list[int | Refusal] = []
+        for one in items:
+            now = self._stage_one(one)
+            if isinstance(now, Refusal):
+                for taken in items[: len(staged)]:
+                    if isinstance(taken, Add) and taken.amount:
+                        self.staging.take_back(taken.name, taken.amount)
+                return [now] * len(items)
+            staged.append(now)
+        return staged
 
-        Raises:
-            PartLimitReached: this node's part of the counter would pass 2^64-1.
-            CounterLimitReached: the name is new and the limit of counters is reached.
-        """
-        pending = self.amounts.get(name, 0) + self._sealed_amounts.get(name, 0)
+    def _stage_each(self, names: Sequence[str], amount: int) -> Sequence[int] | None:
+        """As `_stage_one` for each; None when a limit is so near that each has to be looked at: nothing was changed."""
+        times = len(names)
+        most_names = len(self.counters) + len(self.staging.amounts) + len(self.sealed.amounts) + times
+        if not amount or self._highest() + amount * times > MAX_CELL or most_names > self.max_counters:
+            return None
+        return self.staging.add_each(names, amount)
+
+    def _refusal(self, name: str, amount: int) -> Refusal | None:
+        """Why an amount of at least 1 can't be taken; None when it can."""
+        pending = self.staging.amounts.get(name, 0) + self.sealed.amounts.get(name, 0)
         own = self.counters.cell(name, self.identity.incarnation)
         if own + pending + amount > MAX_CELL:
-            raise PartLimitReached(
+            return PartLimitReached(
                 f"this node's part of the counter is {own + pending}; with {amount} it would pass 2^64-1"
             )
         if pending == 0 and name not in self.counters and not self._has_room():
-            raise CounterLimitReached(
+            return CounterLimitReached(
                 f"this node takes new counters up to {self.max_counters} (--max-counters); names already known go on"
             )
-        self._staged += amount
-        self.amounts[name] = waiting = self.amounts.get(name, 0) + amount
-        return waiting
-
-    def stage_together(self, amounts: Sequence[tuple[str, int]]) -> list[int]:
-        """Let many amounts wait for the next batch, all of them or none.
-
-        Args:
-            amounts: valid names, each with what to add; 0 is there to know what waits at its place in the order.
-
-        Returns:
-            For each what waits for that counter then, itself included.
-
-        Raises:
-            PartLimitReached, CounterLimitReached: one of them can't be taken; nothing was changed.
-        """
-        staged: list[int] = []
-        try:
-            for name, amount in amounts:
-                staged.append(self.stage_increment(name, amount) if amount else self.amounts.get(name, 0))
-        except Refusal:
-            for name, amount in amounts[: len(staged)]:
-                self._unstage(name, amount)
-            raise
-        return staged
-
-    def _unstage(self, name: str, amount: int) -> None:
-        if amount:
-            self._staged -= amount
-            self.amounts[name] -= amount
-            if not self.amounts[name]:
-                del self.amounts[name]
-
-    def stage_each(self, names: Sequence[str], amount: int) -> Sequence[int] | None:
-        """Let an amount for each of many names wait for the next batch, in a fraction of the time.
-
-        Args:
-            names: valid ones, in their order; at least one.
-            amount: at least 1.
-
-        Returns:
-            What waits for each then; None when a limit is so near that each has to be looked at: nothing was changed.
-        """
-        times, amounts = len(names), self.amounts
-        most_names = len(self.counters) + len(amounts) + len(self._sealed_amounts) + times
-        if self._highest() + amount * times > MAX_CELL or most_names > self.max_counters:
-            return None
-        self._staged += amount * times
-        first = names[0]
-        if names.count(first) == times:
-            before = amounts.get(first, 0)
-            amounts[first] = last = before + amount * times
-            return range(before + amount, last + 1, amount)
-        staged, waiting = [], amounts.get
-        for name in names:
-            amounts[name] = now = waiting(name, 0) + amount
-            staged.append(now)
-        return staged
+        return None
 
     def stage_delta(self, delta: Delta) -> bool:
         """Let a peer's delta wait for the next batch.
@@ -217,10 +188,10 @@ class Replica:
             return False
         if known == 0 and not self._has_room_for(delta.incarnation):
             return False
-        self._deltas.append(delta)
+        self.staging.deltas.append(delta)
         if known == 0:
-            self._new.add(delta.incarnation)
-        self._new_names += sum(name not in self.counters for name in delta.cells)
+            self.staging.new.add(delta.incarnation)
+        self.staging.new_names += sum(name not in self.counters for name in delta.cells)
         return True
 
     def has_back(self, delta: Delta) -> bool:
@@ -238,55 +209,52 @@ class Replica:
         closing = self.salvage.closing(self.counters, self.identity, incarnation)
         if closing is None or not (closing.after or self._has_room_for(incarnation)):
             return False
-        self._closings.append(closing)
+        self.staging.closings.append(closing)
         return True
 
     def stage_membership(self, membership: Membership) -> bool:
         """Let a membership wait for the next batch, if it wins over what is known and staged already."""
-        newest = self._membership or (self._sealed and self._sealed.membership) or self.membership
+        newest = self.staging.membership or self.sealed.membership or self.membership
         if newest.merge(membership) == newest:
             return False
-        self._membership = newest.merge(membership)
+        self.staging.membership = newest.merge(membership)
         return True
 
     def stage_identity(self, identity: Identity) -> None:
         """Let a new identity wait for the next batch, which counts under it already."""
-        self._identity = identity
+        self.staging.identity = identity
 
     def seal(self) -> Batch:
-        """Make one batch of all that is staged.
-
-        Raises:
-            RuntimeError: a batch is sealed already.
-        """
-        if self._sealed is not None:
-            raise RuntimeError("one batch in flight")
-        incarnation = (self._identity or self.identity).incarnation
-        deltas = [*self._deltas, *self._closing_still()]
-        if self.amounts:
+        """Make one batch of all that is staged; no other may be in flight."""
+        assert self._batch is None, "one batch in flight"
+        staged, self.staging = self.staging, Staging()
+        assert staged.total == sum(staged.amounts.values()), "the sum of what is staged is wrong"
+        incarnation = (staged.identity or self.identity).incarnation
+        deltas = [*staged.deltas, *self._closing_still(staged)]
+        if staged.amounts:
             version = self.counters.version(incarnation)
-            own = map(add, self.counters.cells_of(self.amounts, incarnation), self.amounts.values())
-            cells = dict(zip(self.amounts, own, strict=True))
+            own = map(add, self.counters.cells_of(staged.amounts, incarnation), staged.amounts.values())
+            cells = dict(zip(staged.amounts, own, strict=True))
             deltas = [Delta(incarnation, version, version + 1, cells), *deltas]
-            self._sealed_greatest = max(cells.values())
-        self._sealed_sum, self._staged = self._staged, 0
-        self._sealed = Batch(self.next_batch, deltas, self._identity, self._membership)
-        self._sealed_amounts, self._sealed_new, self._sealed_names = self.amounts, self._new, self._new_names
-        self._new, self._new_names = set(), 0
-        self.amounts, self._deltas, self._closings, self._identity, self._membership = {}, [], [], None, None
-        return self._sealed
+            staged.greatest = max(cells.values())
+        self.sealed = staged
+        self._batch = Batch(self.next_batch, deltas, staged.identity, staged.membership)
+        return self._batch
 
     def commit(self) -> Batch:
         """The sealed batch is on disk: make it visible."""
-        batch = self._unseal()
+        batch, sealed = self._unseal()
+        assert batch.number == self.next_batch, f"batch {batch.number} follows {self.next_batch - 1}"
+        if sealed.amounts:
+            self._check_own(batch.deltas[0], sealed)
         self._apply(batch)
         if self._greatest is not None:
-            self._greatest = max(self._greatest, self._sealed_greatest)
+            self._greatest = max(self._greatest, sealed.greatest)
         return batch
 
     def abort(self) -> Batch:
         """The sealed batch could not be written: drop it all."""
-        return self._unseal()
+        return self._unseal()[0]
 
     def recover(self, batch: Batch) -> None:
         """Join a batch that the log holds; batches come in their order, and again does no harm."""
@@ -303,33 +271,40 @@ class Replica:
         """What no own cell can exceed when all that is staged is durable."""
         if self._greatest is None:
             self._greatest = self.counters.greatest_cell(self.identity.incarnation)
-        return self._greatest + self._sealed_sum + self._staged
+        return self._greatest + self.sealed.total + self.staging.total
 
-    def _unseal(self) -> Batch:
-        if self._sealed is None:
-            raise RuntimeError("no batch in flight")
-        batch, self._sealed = self._sealed, None
-        self._sealed_amounts, self._sealed_new, self._sealed_names, self._sealed_sum = {}, set(), 0, 0
-        return batch
+    def _unseal(self) -> tuple[Batch, Staging]:
+        batch, sealed = self._batch, self.sealed
+        assert batch is not None, "no batch in flight"
+        self._batch, self.sealed = None, self._nothing
+        return batch, sealed
 
-    def _closing_still(self) -> list[Delta]:
+    def _check_own(self, own: Delta, sealed: Staging) -> None:
+        """What the seal computed still holds, as nothing else changed own cells since; one of them stands for all."""
+        assert own.after == self.counters.version(own.incarnation), "one writer per incarnation"
+        name, amount = next(reversed(sealed.amounts.items()))
+        durable = self.counters.cell(name, own.incarnation)
+        assert own.cells[name] == durable + amount, f"{durable} + {amount} became {own.cells[name]}"
+
+    def _closing_still(self, staged: Staging) -> list[Delta]:
         """More may have come since a closing was staged, to be joined or to be kept aside: then it is dropped."""
-        staged = {delta.incarnation for delta in self._deltas}
+        coming = {delta.incarnation for delta in staged.deltas}
         return [
             closing
-            for closing in self._closings
-            if closing.incarnation not in staged
+            for closing in staged.closings
+            if closing.incarnation not in coming
             and closing == self.salvage.closing(self.counters, self.identity, closing.incarnation)
         ]
 
     def _has_room(self) -> bool:
-        if len(self.counters) + len(self.amounts) + len(self._sealed_amounts) < self.max_counters:
+        staged, sealed = self.staging.amounts, self.sealed.amounts
+        if len(self.counters) + len(staged) + len(sealed) < self.max_counters:
             return True  # the usual case, without looking at what waits
-        waiting = {name for name in (*self.amounts, *self._sealed_amounts) if name not in self.counters}
+        waiting = {name for name in (*staged, *sealed) if name not in self.counters}
         return len(self.counters) + len(waiting) < self.max_counters
 
     def _has_room_for(self, incarnation: bytes) -> bool:
-        if incarnation in self._new or incarnation in self._sealed_new:
+        if incarnation in self.staging.new or incarnation in self.sealed.new:
             return True
         return self.incarnations + 1 < self.options.max_incarnations  # one is kept for this node's own, if it is blank
 

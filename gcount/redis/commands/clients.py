@@ -1,14 +1,13 @@
 """CLIENT: what Redis clients tell and ask about themselves and each other."""
 
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Collection, Iterator, Mapping
 from typing import Final
 
-import trio
-
 from gcount.redis import resp
-from gcount.redis.command import Command, CommandError, shown
-from gcount.redis.session import Session
+from gcount.redis.command import Command, shown
+from gcount.redis.context import Call, Client, ClientStatistics, Connected
+from gcount.redis.resp import CommandError, Words
+from gcount.redis.turn import Pieces
 
 _MAX_NAME: Final = 255
 _MAX_IDS: Final = 1024
@@ -21,97 +20,94 @@ def client_name(name: bytes) -> bytes:
     return name
 
 
-def _client(session: Session, words: list[bytes]) -> bytes:
-    asked, given = words[1].upper(), words[2:]
+def _client(call: Call) -> bytes | Pieces:
+    client, asked, given = call.client, call.words[1].upper(), call.words[2:]
     match asked, len(given):
         case b"SETNAME", 1:
-            session.name = client_name(given[0])
+            client.name = client_name(given[0])
             return resp.OK
         case b"GETNAME", 0:
-            return resp.bulk(session.name) if session.name else resp.NULL[session.version]
+            return resp.bulk(client.name) if client.name else resp.NULL[call.turn.version]
         case b"ID", 0:
-            return b":%d\r\n" % session.id
+            return b":%d\r\n" % client.id
         case b"INFO", 0:
-            return resp.bulk(_line(session))
+            return resp.bulk(_line(call.shared.clients[client.id].statistics()))
         case b"LIST", _:
-            return resp.bulk(b"".join(map(_line, _listed(session, given))))
+            clients = call.shared.clients
+            return Pieces(_lines(_listed(clients, given), clients), resp.bulk)
         case b"GETREDIR", 0:
             return b":-1\r\n"
         case b"SETINFO", 2:
-            return _setinfo(session, given)
+            return _setinfo(client, given)
         case ((b"NO-EVICT" | b"NO-TOUCH"), 1) if given[0].upper() in (b"ON", b"OFF"):
             return resp.OK
         case b"REPLY", 1 if given[0].upper() == b"ON":
             return resp.OK
         case b"REPLY", _:
             raise CommandError("ERR CLIENT REPLY is not possible: an increment that is not answered may not be counted")
-    raise CommandError(f"ERR unknown subcommand or wrong number of arguments for '{shown(words[1])}'.")
+    raise CommandError(f"ERR unknown subcommand or wrong number of arguments for '{shown(call.words[1])}'.")
 
 
-def _setinfo(session: Session, given: list[bytes]) -> bytes:
+def _setinfo(client: Client, given: Words) -> bytes:
     names = {b"LIB-NAME": 0, b"LIB-VER": 1}
     if given[0].upper() not in names:
         raise CommandError(f"ERR Unrecognized option '{shown(given[0])}'")
-    library = list(session.library)
+    library = list(client.library)
     library[names[given[0].upper()]] = client_name(given[1])
-    session.library = (library[0], library[1])
+    client.library = (library[0], library[1])
     return resp.OK
 
 
-def _listed(session: Session, given: list[bytes]) -> Iterable[Session]:
-    """Those that CLIENT LIST is to tell of."""
-    sessions = session.redis.sessions
+def _listed(clients: Collection[int], given: Words) -> list[int]:
+    """The ids of those that CLIENT LIST is to tell of."""
     match [word.upper() for word in given[:2]]:
         case []:
-            return sessions.values()
+            return [*clients]
         case [b"TYPE", kind] if len(given) == 2:
             if kind not in (b"NORMAL", b"MASTER", b"REPLICA", b"SLAVE", b"PUBSUB"):
                 raise CommandError(f"ERR Unknown client type '{shown(given[1])}'")
-            return sessions.values() if kind == b"NORMAL" else []
+            return [*clients] if kind == b"NORMAL" else []
         case [b"ID", _]:
             if len(given) > 1 + _MAX_IDS or not all(word.isdigit() and len(word) < 19 for word in given[1:]):
                 raise CommandError("ERR Invalid client ID")
-            return [sessions[number] for number in map(int, given[1:]) if number in sessions]
+            return [*map(int, given[1:])]
     raise CommandError("ERR syntax error")
 
 
-def _line(session: Session) -> bytes:
+def _lines(ids: list[int], clients: Mapping[int, Connected]) -> Iterator[bytes]:
+    """A line for each of those that are still there when it is made."""
+    return (_line(clients[number].statistics()) for number in ids if number in clients)
+
+
+_LINE: Final = (
+    "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db=0 sub=0 psub=0 ssub=0 multi={} qbuf={} "
+    "qbuf-free=0 argv-mem=0 multi-mem={} rbs=0 rbp=0 obl=0 oll=0 omem={} tot-mem={} events=r cmd={} user=default "
+    "redir=-1 resp={} lib-name={} lib-ver={}\n"
+).format
+
+
+def _line(client: ClientStatistics) -> bytes:
     """One client as CLIENT LIST shows it; what gcount has nothing of is 0, as in a Redis without it."""
-    connection, transaction, now = session.connection, session.transaction, trio.current_time()
-    here = there = ""
-    with suppress(OSError):  # it is gone already
-        here, there = _address(connection.socket.getsockname()), _address(connection.socket.getpeername())
-    fields = {
-        "id": session.id,
-        "addr": there,
-        "laddr": here,
-        "fd": connection.socket.fileno(),
-        "name": session.name.decode("ascii"),
-        "age": int(now - connection.opened),
-        "idle": int(now - connection.last_used),
-        "flags": "N" if transaction is None else "x",
-        **dict.fromkeys(("db", "sub", "psub", "ssub"), 0),
-        "multi": -1 if transaction is None else len(transaction),
-        "qbuf": session.kept,
-        **dict.fromkeys(("qbuf-free", "argv-mem"), 0),
-        "multi-mem": 0 if transaction is None else transaction.size,
-        **dict.fromkeys(("rbs", "rbp", "obl", "oll"), 0),
-        "omem": session.outbox.size,
-        "tot-mem": session.kept + session.outbox.size,
-        "events": "r",
-        "cmd": session.last.lower(),
-        "user": "default",
-        "redir": -1,
-        "resp": session.version,
-        "lib-name": session.library[0].decode("ascii"),
-        "lib-ver": session.library[1].decode("ascii"),
-    }
-    return " ".join([f"{key}={value}" for key, value in fields.items()]).encode() + b"\n"
-
-
-def _address(name: tuple[str, int]) -> str:
-    host, port = name[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    library, version = client.library
+    return _LINE(
+        client.id,
+        client.address,
+        client.local_address,
+        client.descriptor,
+        client.name.decode("ascii"),
+        int(client.age),
+        int(client.idle),
+        "N" if client.queued is None else "x",
+        -1 if client.queued is None else client.queued,
+        client.kept,
+        client.queued_bytes,
+        client.unsent,
+        client.kept + client.unsent,
+        client.last.lower(),
+        client.version,
+        library.decode("ascii"),
+        version.decode("ascii"),
+    ).encode()
 
 
 CLIENT: Final = Command("CLIENT", -2, run=_client)

@@ -2,15 +2,12 @@
 
 from typing import Final
 
-from gcount.node.node import Node
 from gcount.redis import resp
-from gcount.redis.command import Command, CommandError, shown
-from gcount.redis.commands.clients import CLIENT, client_name
-from gcount.redis.commands.counters import COUNTING, REFUSED
-from gcount.redis.commands.server import ABOUT, REDIS_VERSION
-from gcount.redis.service import RedisService
-from gcount.redis.session import Session
-from gcount.redis.transaction import TRANSACTIONS, end
+from gcount.redis.command import Command, shown
+from gcount.redis.commands.clients import client_name
+from gcount.redis.commands.server import REDIS_VERSION
+from gcount.redis.context import Call
+from gcount.redis.resp import CommandError
 
 _WRONG_PASSWORD = "WRONGPASS invalid username-password pair or user is disabled."
 _NO_PASSWORD = (
@@ -19,38 +16,32 @@ _NO_PASSWORD = (
 )
 
 
-def make_redis(node: Node) -> RedisService:
-    """What answers the Redis clients of a node."""
-    return RedisService(
-        node, {verb.name.encode(): verb for verb in (*COUNTING, *TRANSACTIONS, *ABOUT, CLIENT, *_GREETING)}, REFUSED
-    )
-
-
-def _ping(_session: Session, words: list[bytes]) -> bytes:
-    if len(words) > 2:
+def _ping(call: Call) -> bytes:
+    if len(call.words) > 2:
         raise CommandError("ERR wrong number of arguments for 'ping' command")
-    return resp.bulk(words[1]) if len(words) == 2 else b"+PONG\r\n"
+    return resp.bulk(call.words[1]) if len(call.words) == 2 else b"+PONG\r\n"
 
 
-def _echo(_session: Session, words: list[bytes]) -> bytes:
-    return resp.bulk(words[1])
+def _echo(call: Call) -> bytes:
+    return resp.bulk(call.words[1])
 
 
-def _quit(session: Session, _words: list[bytes]) -> bytes:
-    session.closing = True
+def _quit(call: Call) -> bytes:
+    call.client.closing = True
     return resp.OK
 
 
-def _reset(session: Session, _words: list[bytes]) -> bytes:
-    session.version, session.name = 2, b""
-    end(session)
+def _reset(call: Call) -> bytes:
+    call.turn.version, call.client.name = 2, b""
+    call.client.end_transaction()
     return b"+RESET\r\n"
 
 
-def _select(_session: Session, words: list[bytes]) -> bytes:
-    if not words[1].isdigit() or len(words[1]) > 9:
+def _select(call: Call) -> bytes:
+    index = call.words[1]
+    if not index.isdigit() or len(index) > 9:
         raise CommandError("ERR value is not an integer or out of range")
-    if int(words[1]) != 0:
+    if int(index) != 0:
         raise CommandError("ERR DB index is out of range; there is only 0")
     return resp.OK
 
@@ -61,17 +52,18 @@ def _check_password(user: bytes) -> None:
         raise CommandError(_WRONG_PASSWORD)
 
 
-def _auth(_session: Session, words: list[bytes]) -> bytes:
-    if len(words) == 2:
+def _auth(call: Call) -> bytes:
+    if len(call.words) == 2:
         raise CommandError(_NO_PASSWORD)
-    if len(words) > 3:
+    if len(call.words) > 3:
         raise CommandError("ERR syntax error")
-    _check_password(words[1])
+    _check_password(call.words[1])
     return resp.OK
 
 
-def _hello(session: Session, words: list[bytes]) -> bytes:
-    version, name = session.version, session.name
+def _hello(call: Call) -> bytes:
+    words, client = call.words, call.client
+    version, name = call.turn.version, client.name
     if len(words) > 1:
         if words[1] not in (b"2", b"3"):
             raise CommandError("NOPROTO unsupported protocol version")
@@ -87,12 +79,12 @@ def _hello(session: Session, words: list[bytes]) -> bytes:
             at += 2
         else:
             raise CommandError(f"ERR Syntax error in HELLO option '{shown(words[at])}'")
-    session.version, session.name = version, name
+    call.turn.version, client.name = version, name
     fields = [
         ("server", resp.bulk(b"gcount")),
         ("version", resp.bulk(REDIS_VERSION.encode())),
         ("proto", b":%d\r\n" % version),
-        ("id", b":%d\r\n" % session.id),
+        ("id", b":%d\r\n" % client.id),
         ("mode", resp.bulk(b"standalone")),
         ("role", resp.bulk(b"master")),
         ("modules", resp.array([])),
@@ -100,7 +92,7 @@ def _hello(session: Session, words: list[bytes]) -> bytes:
     return resp.mapping([(resp.bulk(key.encode()), value) for key, value in fields], version)
 
 
-_GREETING: Final = [
+CONNECTION: Final = [
     Command("PING", -1, run=_ping),
     Command("ECHO", 2, run=_echo),
     Command("HELLO", -1, run=_hello),

@@ -2,20 +2,20 @@
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from time import time_ns
 from typing import Final
 
-import trio
-
-from gcount import __version__
-from gcount.node.node import Node
+from gcount.node.view import Overview
 from gcount.redis import resp
-from gcount.redis.command import Command, CommandError, Later, Turn, parse_name, shown
-from gcount.redis.session import Session
+from gcount.redis.command import Command, parse_name, shown
+from gcount.redis.context import Call, Shared
+from gcount.redis.resp import CommandError, Words
+from gcount.redis.turn import Reply, Turn
+from gcount.version import VERSION
 
 # Clients choose by it what they may send.
 REDIS_VERSION: Final = "7.0.0"
@@ -23,87 +23,97 @@ _MAX_CONFIG_NAMES: Final = 64
 _COUNTER_BYTES: Final = 288  # of memory that a counter of three nodes takes beside its name, see bench/memory.py
 
 
-def _command(session: Session, words: list[bytes]) -> bytes:
-    verbs = session.redis.verbs
+def describing(commands: Mapping[bytes, Command]) -> Command:
+    """COMMAND, which describes all commands.
+
+    Args:
+        commands: by their names in capitals; may be filled later, also with this one.
+    """
+    return Command("COMMAND", -1, run=partial(_command, commands))
+
+
+def _command(commands: Mapping[bytes, Command], call: Call) -> bytes:
+    words = call.words
     asked = words[1].upper() if len(words) > 1 else b""
     if not asked:
-        return resp.array([_described(verb) for verb in verbs.values()])
+        return resp.array([_described(command) for command in commands.values()])
     if asked == b"COUNT" and len(words) == 2:
-        return b":%d\r\n" % len(verbs)
+        return b":%d\r\n" % len(commands)
     if asked == b"LIST" and len(words) == 2:
-        return resp.array([resp.bulk(name.lower()) for name in verbs])
+        return resp.array([resp.bulk(name.lower()) for name in commands])
     if asked == b"DOCS":
-        return resp.mapping([], session.version)
+        return resp.mapping([], call.turn.version)
     if asked == b"GETKEYS" and len(words) > 2:
-        return resp.array(map(resp.bulk, _keys_of(verbs.get(words[2].upper()), words[2:])))
+        return resp.array(map(resp.bulk, _keys_of(commands.get(words[2].upper()), words[2:])))
     if asked == b"INFO":
-        found = [verbs.get(word.upper()) for word in words[2:]] if len(words) > 2 else list(verbs.values())
-        return resp.array([_described(verb) if verb else b"*-1\r\n" for verb in found])
+        found = [commands.get(word.upper()) for word in words[2:]] if len(words) > 2 else list(commands.values())
+        return resp.array([_described(command) if command else b"*-1\r\n" for command in found])
     raise CommandError(f"ERR unknown subcommand or wrong number of arguments for '{shown(words[1])}'.")
 
 
-def _keys_of(verb: Command | None, words: list[bytes]) -> list[bytes]:
-    if verb is None:
+def _keys_of(command: Command | None, words: Words) -> list[bytes]:
+    if command is None:
         raise CommandError("ERR Invalid command specified")
-    if not verb.takes(len(words)):
+    if not command.takes(len(words)):
         raise CommandError("ERR Invalid number of arguments specified for command")
-    first, last = verb.keys
+    first, last = command.keys
     if not first:
         raise CommandError("ERR The command has no key arguments")
     return words[first : last + 1 if last > 0 else len(words)]
 
 
 @cache  # there are as many as commands; one COMMAND INFO may ask for thousands
-def _described(verb: Command) -> bytes:
-    first, last = verb.keys
-    flags = resp.array([b"+%b\r\n" % flag.encode() for flag in verb.flags])
+def _described(command: Command) -> bytes:
+    first, last = command.keys
+    flags = resp.array([b"+%b\r\n" % flag.encode() for flag in command.flags])
     numbers = b":%d\r\n:%d\r\n:%d\r\n" % (first, last, 1 if first else 0)
-    head = b"*10\r\n" + resp.bulk(verb.name.lower().encode()) + b":%d\r\n" % verb.arity + flags + numbers
+    head = b"*10\r\n" + resp.bulk(command.name.lower().encode()) + b":%d\r\n" % command.arity + flags + numbers
     return head + b"*0\r\n" * 4
 
 
-def _config(session: Session, words: list[bytes]) -> bytes:
-    asked = words[1].upper()
-    if asked != b"GET" or len(words) < 3:
+def _config(call: Call) -> bytes:
+    words = call.words
+    if words[1].upper() != b"GET" or len(words) < 3:
         raise CommandError("ERR only CONFIG GET is possible: settings are given when the node starts")
     if len(words) > 2 + _MAX_CONFIG_NAMES:
         raise CommandError(f"ERR CONFIG GET takes {_MAX_CONFIG_NAMES} names at most")
     names = {word.lower() for word in words[2:]}  # `*` is the only pattern: to compile others takes too long
     found = [
         (resp.bulk(key.encode()), resp.bulk(value.encode()))
-        for key, value in _settings(session.node)
+        for key, value in _settings(call.node.overview())
         if key.encode() in names or b"*" in names
     ]
-    return resp.mapping(found, session.version)
+    return resp.mapping(found, call.turn.version)
 
 
-def _settings(node: Node) -> list[tuple[str, str]]:
+def _settings(node: Overview) -> list[tuple[str, str]]:
     """What Redis calls what gcount is."""
     return [
         ("appendfsync", "always"),
         ("appendonly", "yes"),
         ("databases", "1"),
-        ("maxclients", str(node.settings.max_connections)),
+        ("maxclients", str(node.max_connections)),
         ("maxmemory", "0"),
         ("maxmemory-policy", "noeviction"),
-        ("port", str(node.settings.port)),
+        ("port", str(node.port)),
         ("save", ""),
         ("timeout", "0"),
     ]
 
 
-def _role(_session: Session, _words: list[bytes]) -> bytes:
+def _role(_call: Call) -> bytes:
     """All members are equal: each takes increments, and none is another one's replica."""
     return resp.array([resp.bulk(b"master"), b":0\r\n", resp.array([])])
 
 
-def _time(_session: Session, _words: list[bytes]) -> bytes:
+def _time(_call: Call) -> bytes:
     seconds, microseconds = divmod(time_ns() // 1000, 1_000_000)
     return resp.array([resp.bulk(b"%d" % seconds), resp.bulk(b"%d" % microseconds)])
 
 
-def _slowlog(_session: Session, words: list[bytes]) -> bytes:
+def _slowlog(call: Call) -> bytes:
     """Nothing is logged: what takes long is in the metrics."""
+    words = call.words
     match words[1].upper(), len(words):
         case b"GET", 2 | 3:
             if len(words) == 3 and not re.fullmatch(rb"-1|[0-9]{1,18}", words[2]):
@@ -116,7 +126,7 @@ def _slowlog(_session: Session, words: list[bytes]) -> bytes:
     raise CommandError(f"ERR unknown subcommand or wrong number of arguments for '{shown(words[1])}'.")
 
 
-def _memory(turn: Turn, words: list[bytes]) -> bytes | Later:
+def _memory(turn: Turn, words: Words) -> Reply:
     sampled = len(words) == 5 and words[3].upper() == b"SAMPLES" and words[4].isdigit()
     if words[1].upper() != b"USAGE" or not (len(words) == 3 or sampled):
         raise CommandError(f"ERR unknown subcommand or wrong number of arguments for '{shown(words[1])}'.")
@@ -124,11 +134,13 @@ def _memory(turn: Turn, words: list[bytes]) -> bytes | Later:
     return turn.read([parse_name(words[2])], lambda values: b":%d\r\n" % size if values[0] else resp.NULL[version])
 
 
-def _info(session: Session, words: list[bytes]) -> bytes:
-    asked = {word.lower() for word in words[1:]}
+def _info(call: Call) -> bytes:
+    asked = {word.lower() for word in call.words[1:]}
     everything = not asked or asked & {b"default", b"all", b"everything"}
+    node = call.node.overview()
     parts = [
-        "\r\n".join([f"# {title.capitalize()}", *(f"{key}:{value}" for key, value in fields(session))]) + "\r\n"
+        "\r\n".join([f"# {title.capitalize()}", *(f"{key}:{value}" for key, value in fields(node, call.shared))])
+        + "\r\n"
         for title, fields in _SECTIONS.items()
         if everything or title.encode() in asked
     ]
@@ -138,25 +150,23 @@ def _info(session: Session, words: list[bytes]) -> bytes:
 _Fields = Iterator[tuple[str, object]]
 
 
-def _about_server(session: Session) -> _Fields:
-    node = session.node
-    seconds = int(trio.current_time() - node.started)
+def _about_server(node: Overview, _shared: Shared) -> _Fields:
     yield "redis_version", REDIS_VERSION
-    yield "gcount_version", __version__
+    yield "gcount_version", VERSION
     yield "redis_mode", "standalone"
     yield "process_id", os.getpid()
-    yield "tcp_port", node.settings.port
-    yield "uptime_in_seconds", seconds
-    yield "uptime_in_days", seconds // 86_400
+    yield "tcp_port", node.port
+    yield "uptime_in_seconds", int(node.uptime)
+    yield "uptime_in_days", int(node.uptime) // 86_400
 
 
-def _about_clients(session: Session) -> _Fields:
-    yield "connected_clients", len(session.redis.sessions)
-    yield "maxclients", session.node.settings.max_connections
-    yield "blocked_clients", session.redis.blocked
+def _about_clients(node: Overview, shared: Shared) -> _Fields:
+    yield "connected_clients", len(shared.clients)
+    yield "maxclients", node.max_connections
+    yield "blocked_clients", shared.blocked
 
 
-def _about_memory(_session: Session) -> _Fields:
+def _about_memory(_node: Overview, _shared: Shared) -> _Fields:
     used = 0
     with suppress(OSError):
         used = int(Path("/proc/self/statm").read_bytes().split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -167,48 +177,44 @@ def _about_memory(_session: Session) -> _Fields:
     yield "maxmemory_policy", "noeviction"
 
 
-def _about_persistence(session: Session) -> _Fields:
-    yield "loading", int(not session.node.recovered)
+def _about_persistence(node: Overview, _shared: Shared) -> _Fields:
+    yield "loading", int(not node.recovered)
     yield "rdb_bgsave_in_progress", 0
     yield "aof_enabled", 1
     yield "aof_rewrite_in_progress", 0
-    yield "aof_last_write_status", "err" if session.node.not_ready else "ok"
-    yield "aof_current_size", session.node.log.size
+    yield "aof_last_write_status", "err" if node.not_ready else "ok"
+    yield "aof_current_size", node.log_bytes
 
 
-def _about_stats(session: Session) -> _Fields:
-    yield "total_connections_received", session.redis.received
-    yield "total_commands_processed", sum(session.redis.commands.values())
+def _about_stats(_node: Overview, shared: Shared) -> _Fields:
+    yield "total_connections_received", shared.received
+    yield "total_commands_processed", sum(shared.commands.values())
     yield "expired_keys", 0
     yield "evicted_keys", 0
 
 
-def _about_replication(session: Session) -> _Fields:
+def _about_replication(node: Overview, _shared: Shared) -> _Fields:
     yield "role", "master"
     yield "master_repl_offset", 0
-    yield "connected_slaves", session.node.peers.linked if _ready(session) else 0
+    yield "connected_slaves", node.linked
 
 
-def _about_cpu(_session: Session) -> _Fields:
+def _about_cpu(_node: Overview, _shared: Shared) -> _Fields:
     used = os.times()
     yield "used_cpu_sys", used.system
     yield "used_cpu_user", used.user
 
 
-def _about_cluster(_session: Session) -> _Fields:
+def _about_cluster(_node: Overview, _shared: Shared) -> _Fields:
     yield "cluster_enabled", 0
 
 
-def _about_keyspace(session: Session) -> _Fields:
-    if _ready(session) and (counters := len(session.node.replica.counters)):
-        yield "db0", f"keys={counters},expires=0,avg_ttl=0"
+def _about_keyspace(node: Overview, _shared: Shared) -> _Fields:
+    if node.counters:
+        yield "db0", f"keys={node.counters},expires=0,avg_ttl=0"
 
 
-def _ready(session: Session) -> bool:
-    return session.node.recovered
-
-
-_SECTIONS: Final[dict[str, Callable[[Session], _Fields]]] = {
+_SECTIONS: Final[dict[str, Callable[[Overview, Shared], _Fields]]] = {
     "server": _about_server,
     "clients": _about_clients,
     "memory": _about_memory,
@@ -220,8 +226,7 @@ _SECTIONS: Final[dict[str, Callable[[Session], _Fields]]] = {
     "keyspace": _about_keyspace,
 }
 
-ABOUT: Final = [
-    Command("COMMAND", -1, run=_command),
+SERVER: Final = [
     Command("CONFIG", -2, run=_config),
     Command("INFO", -1, run=_info),
     Command("MEMORY", -2, ask=_memory, waits=True, flags=("readonly",), keys=(2, 2)),

@@ -9,7 +9,8 @@ from random import Random
 import trio
 
 from gcount.core.state.counters import Digest
-from gcount.errors import DiskFull, ReadUnavailable, Refusal
+from gcount.core.state.increments import Add, Outcome, Peek, Repeat
+from gcount.errors import ReadUnavailable, Refusal
 from gcount.node.node import Node
 from tests.fakes.cluster import Host, SimCluster
 from tests.fakes.process import until, within
@@ -150,14 +151,11 @@ class Clients:
         self._film.add("client", f"asks {host.address}: {shown}")
         with self._request(host) as life:
             node = host.node
-            try:
-                answers = await through(door, node, amounts)
-            except Refusal as refusal:
-                answers = [refusal] * len(amounts)
+            outcome = await through(door, node, amounts)
             if life == host.lives and host.running:
-                self._answered(host, records, answers, shown)
-                if wait:
-                    await self._wait_held(host, versions_of(node), wait)
+                self._answered(host, records, outcome.values, shown)
+                if wait and not outcome.refused:
+                    await self._wait_held(host, outcome.position, wait)
 
     def _answered(self, host: Host, records: list[Increment], answers: Sequence[int | Refusal], shown: str) -> None:
         refused = {str(answer) for answer in answers if isinstance(answer, Refusal)}
@@ -172,15 +170,15 @@ class Clients:
             self._history.looks.append(Look(record.start, record.end, record.line, record.name, answer))
         self._recorder.sample(host)
 
-    async def _wait_held(self, host: Host, versions: Digest, timeout: float) -> None:
+    async def _wait_held(self, host: Host, position: Digest, timeout: float) -> None:
         """As WAIT does."""
         peers, members = host.node.peers, self._random.randint(1, self._scenario.nodes)
         life = host.lives
         with trio.move_on_after(timeout):
-            await peers.wait_held(versions, members)
+            await peers.wait_held(position, members)
         if life == host.lives and host.running:
             line = self._recorder.line(host.address)
-            self._history.journal.append(Waited(trio.current_time(), line, versions, peers.holders(versions)))
+            self._history.journal.append(Waited(trio.current_time(), line, position, peers.holders(position)))
 
     async def write(self, host: Host, *, plain: bool = False) -> None:
         """Count something there now.
@@ -250,31 +248,22 @@ class Clients:
             self._busy -= 1
 
 
-async def through(door: str, node: Node, amounts: Amounts) -> Sequence[int | Refusal]:
+async def through(door: str, node: Node, amounts: Amounts) -> Outcome:
     """Count by one of the doors that increments have: one, many at once, or as many as can be counted at once."""
-    told: list[Sequence[int] | DiskFull] = []
+    told: list[Outcome] = []
     done = trio.Event()
 
-    def tell(values: Sequence[int] | DiskFull) -> None:
-        told.append(values)
+    def tell(outcome: Outcome) -> None:
+        told.append(outcome)
         done.set()
 
-    names = [name for name, _ in amounts]
-    if door == "one":
-        return [await node.increment(*amounts[0])]
-    if door == "many" or not node.increment_each(names, amounts[0][1], tell):
-        return await node.increment_many(amounts)
+    if door != "each":
+        return await node.count([Add(name, amount) if amount else Peek(name) for name, amount in amounts])
+    asked = Repeat([name for name, _ in amounts], amounts[0][1])
+    if not node.submit(asked, tell):
+        return await node.count(asked)
     await done.wait()
-    if isinstance(told[0], DiskFull):
-        raise told[0]
     return told[0]
-
-
-def versions_of(node: Node) -> Digest:
-    """Those that hold what was acknowledged just now; also if a new incarnation came with the next batch already."""
-    replica = node.replica
-    lives = (replica.identity.incarnation, *replica.identity.retired[-1:])
-    return {life: replica.counters.version(life) for life in lives}
 
 
 def _shown(name: str, amount: int) -> str:

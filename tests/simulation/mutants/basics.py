@@ -16,8 +16,11 @@ from gcount.core.protocol.write_holds import MAX_HOLD, Hold, Holds
 from gcount.core.state.batch import Batch
 from gcount.core.state.counters import Counters, Delta, Digest
 from gcount.core.state.identity import Identity, IncarnationClaim
+from gcount.core.state.increments import Add, Peek
 from gcount.core.state.membership import Membership
 from gcount.core.state.replica import Replica
+from gcount.core.state.staging import Before
+from gcount.errors import Refusal
 from gcount.node.startup import Startup
 from gcount.storage import log
 from gcount.storage.group_commit import Commit, Committer
@@ -40,10 +43,16 @@ def visible_before_durable(seal: Any) -> Any:
     return change
 
 
-@mutant(Commit, "then")
+@mutant(Commit, "add_done_callback")
 def acknowledged_before_own_sync(_: Any) -> Any:
     """An increment that need not wait for anything else is answered when it is staged."""
-    return lambda self, tell: tell(None, {})
+
+    def change(self: Commit, tell: Any) -> None:
+        early = Commit()
+        early.before, early.position = Before((), lambda name: 0), {}
+        tell(early)
+
+    return change
 
 
 @mutant(AcceptedLink, "_push")
@@ -111,16 +120,19 @@ def totals_merged(seal: Any) -> Any:
     return change
 
 
-@mutant(Replica, "stage_increment")
+@mutant(Replica, "_stage_one")
 def absolute_values_of_the_staging(stage: Any) -> Any:
     """The new value is computed when an increment is staged, not when it is sealed."""
 
-    def change(self: Replica, name: str, amount: int) -> int:
-        stage(self, name, amount)
-        sealed = self._sealed_amounts.get(name, 0)
-        if sealed:  # which the value of now does not contain yet
-            self.amounts[name] = max(1, self.amounts[name] - sealed)
-        return self.amounts[name]
+    def change(self: Replica, one: Add | Peek) -> int | Refusal:
+        waiting: int | Refusal = stage(self, one)
+        sealed, staged = self.sealed.amounts.get(one.name, 0), self.staging
+        if not sealed or isinstance(waiting, Refusal) or one.name not in staged.amounts:
+            return waiting
+        lost = waiting - max(1, waiting - sealed)  # the value of now does not contain what is sealed yet
+        staged.amounts[one.name] -= lost
+        staged.total -= lost
+        return waiting - lost
 
     return change
 
@@ -254,7 +266,7 @@ def membership_by_order_of_arrival(merge: Any) -> Any:
 @mutant(Committer, "_values_before")
 def answered_with_the_batchs_total(_: Any) -> Any:
     """All increments of a batch are answered as if they were the last."""
-    return lambda self, amounts: dict(zip(amounts, self._replica.counters.totals_of(amounts), strict=True))
+    return lambda self, amounts: Before((), self._replica.counters.total)
 
 
 @mutant(Round, "confirmed")

@@ -43,7 +43,7 @@ def staged_cells_captured(init: Any) -> Any:
 
     def change(self: Capture, replica: Replica, live: Header) -> None:
         ahead = deepcopy(replica)
-        for delta in ahead._sealed.deltas if ahead._sealed else ():
+        for delta in ahead._batch.deltas if ahead._batch else ():
             if ahead.counters.fits(delta):
                 ahead.counters.join(delta)
         init(self, ahead, live)

@@ -175,7 +175,7 @@ def known_counters_refused_at_the_limit(has_room: Any) -> Any:
     """Names that wait for the disk count twice."""
 
     def change(self: Replica) -> bool:
-        waiting = (*self.amounts, *self._sealed_amounts)
+        waiting = (*self.staging.amounts, *self.sealed.amounts)
         return len(self.counters) + len(waiting) < self.max_counters
 
     return change

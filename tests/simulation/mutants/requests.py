@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -19,20 +19,22 @@ from gcount.core.protocol.replication import DeltaReceiver, DeltaSender
 from gcount.core.state.batch import Batch
 from gcount.core.state.columns import Column
 from gcount.core.state.counters import Delta
-from gcount.errors import Refusal
+from gcount.core.state.increments import Asked, Outcome, flat
+from gcount.node.increments import Increments
 from gcount.node.reads import Reads
-from gcount.storage.group_commit import Committer
 from tests.simulation.mutants.planted import mutant
 
 
-@mutant(Committer, "increment_many")
-def request_in_two_commits(increment_many: Any) -> Any:
+@mutant(Increments, "run")
+def request_in_two_commits(run: Any) -> Any:
     """The first half of many increments is committed before the rest is staged."""
 
-    async def change(self: Committer, amounts: Sequence[tuple[str, int]]) -> list[int | Refusal]:
-        half = len(amounts) // 2
-        first: list[int | Refusal] = await increment_many(self, amounts[:half]) if half else []
-        return first + list(await increment_many(self, amounts[half:]))
+    async def change(self: Increments, asked: Asked) -> Outcome:
+        items = list(flat(asked))
+        half = len(items) // 2
+        first: Outcome = await run(self, items[:half])
+        rest: Outcome = await run(self, items[half:])
+        return Outcome([*first.values, *rest.values], rest.position, first.refused or rest.refused)
 
     return change
 

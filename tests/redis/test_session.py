@@ -12,17 +12,20 @@ from unittest.mock import patch
 import pytest
 import trio
 
+from gcount.core.state.increments import Repeat
 from gcount.http.app import make_app
+from gcount.http.hypercorn import HttpService
 from gcount.net.connection import Connection
 from gcount.net.connection_pool import ConnectionPool
 from gcount.node.node import Node
-from gcount.redis.commands.connection import make_redis
+from gcount.redis.commands import COMMANDS
 from gcount.redis.service import RedisService
 from gcount.redis.session import Session
 from gcount.server import serve
 from tests.fakes.disk import SimDisk
+from tests.harness.resp import line
 from tests.http.served_node import until
-from tests.redis.test_commands import BIG, PATIENCE, Client, Running, line, serving
+from tests.redis.test_commands import BIG, PATIENCE, Client, Running, serving
 
 T = TypeVar("T")
 
@@ -152,8 +155,8 @@ async def test_what_came_while_a_command_waited_takes_its_bytes_and_is_answered_
         for piece in WHILE_ONE_WAITS[title]:
             await client.send(piece)
             sent += piece
-            await until(lambda: len(session._ahead) == len(sent))  # noqa: B023
-        assert session._ahead == sent
+            await until(lambda: len(session.inbox._ahead) == len(sent))  # noqa: B023
+        assert session.inbox._ahead == sent
         await client.stream.send_eof()
         assert await client.rest() == b":0\r\n:1\r\n:2\r\n:3\r\n:4\r\n"
 
@@ -214,7 +217,9 @@ async def test_a_server_that_is_cancelled_ends_in_peace_whoever_sleeps() -> None
         listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
         connections, shutdown = ConnectionPool(100), trio.Event()
         async with trio.open_nursery() as nursery:
-            await nursery.start(partial(serve, make_app(node), listeners, connections, shutdown=shutdown, redis=redis))
+            await nursery.start(
+                partial(serve, HttpService(make_app(node)), listeners, connections, shutdown=shutdown, redis=redis)
+            )
             async with await trio.open_tcp_stream(*listeners[0].socket.getsockname()) as stream:
                 await stream.send_all(line("GET x"))
                 assert await stream.receive_some() == b"$-1\r\n"
@@ -224,7 +229,7 @@ async def test_a_server_that_is_cancelled_ends_in_peace_whoever_sleeps() -> None
     async with serving() as running:
         with trio.fail_after(PATIENCE), patch.object(running.node.metrics, "watch"):
             for _ in range(10):  # the order in which all learn of it is random
-                await server(running.node, make_redis(running.node))
+                await server(running.node, RedisService(running.node, COMMANDS))
 
 
 # What makes increments wait, or refuses them
@@ -246,7 +251,7 @@ async def test_increments_of_a_held_counter_wait_for_the_hold(monkeypatch: pytes
 
 
 async def test_increments_of_a_node_that_is_not_confirmed_wait_for_that(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gcount.node.node.CONFIRM_WITHIN", 1000.0)
+    monkeypatch.setattr("gcount.node.increments.CONFIRM_WITHIN", 1000.0)
     async with serving() as running:
         client, parts = await asleep(running), running.node.parts
         await running.node.configure({"actors": ["127.0.0.1:7777", "10.9.9.9:7777"]})
@@ -318,7 +323,7 @@ async def test_a_wait_behind_a_pipeline_is_for_its_increments(together: bool) ->
             assert await replies(client, 3) == [1, 2, 0]
             with stuck(running.disk):
                 if together:
-                    assert committer.increment_each(["other"], 1, lambda _: None)
+                    committer.stage(Repeat(["other"], 1), lambda outcome: None)
                     await until(lambda: not replica.anything_staged)
                 await client.send(incr(2))
                 await pending(running)

@@ -8,9 +8,11 @@ import pytest
 import trio
 
 from gcount.redis.command import Command
-from gcount.redis.session import Session
+from gcount.redis.commands import COMMANDS
+from gcount.redis.context import Call
+from tests.harness.resp import line
 from tests.http.served_node import until
-from tests.redis.test_commands import PATIENCE, Client, Running, line, serving
+from tests.redis.test_commands import PATIENCE, Client, Running, serving
 
 NO_ROOM = "ERR Protocol error: no memory is left for more unfinished commands"
 
@@ -70,7 +72,7 @@ async def test_config_get_takes_names_and_no_patterns() -> None:
         assert await client.ask("CONFIG GET" + " x" * 65) == "ERR CONFIG GET takes 64 names at most"
 
 
-async def test_between_two_commands_that_wait_others_get_their_turn() -> None:
+async def test_between_two_commands_that_wait_others_get_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     turns = 0
     seen: list[int] = []
 
@@ -80,12 +82,12 @@ async def test_between_two_commands_that_wait_others_get_their_turn() -> None:
             turns += 1
             await trio.lowlevel.checkpoint()
 
-    async def look(_session: Session, _words: list[bytes]) -> bytes:
+    async def look(_call: Call) -> bytes:
         seen.append(turns)
         return b"+OK\r\n"
 
+    monkeypatch.setitem(COMMANDS.known, b"LOOK", Command("LOOK", 1, later=look))
     async with serving() as running, trio.open_nursery() as nursery:
-        running.redis.verbs[b"LOOK"] = Command("LOOK", 1, later=look)
         nursery.start_soon(others)
         assert await (await running.connect()).ask(";".join(["LOOK"] * 50)) == ["OK"] * 50
         nursery.cancel_scope.cancel()
@@ -98,13 +100,13 @@ async def test_bytes_of_a_command_that_does_not_come_to_an_end_are_no_use_of_a_c
         [session] = running.redis.sessions.values()
         session.connection.last_used -= 1000.0
         await client.send(b"y")
-        await until(lambda: session._parser._tail.endswith(b"y"))
+        await until(lambda: session.inbox.parser._tail.endswith(b"y"))
         running.connections.close_unused(500.0)
         assert await client.rest() == b""
 
 
 async def test_what_all_sessions_keep_of_unfinished_commands_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gcount.redis.session._SHARED_BYTES", 60_000)
+    monkeypatch.setattr("gcount.redis.inbox._SHARED_BYTES", 60_000)
     async with serving() as running:
         first = await unfinished(running, 40_000)
         small = await unfinished(running, 1_000)  # there is always room for that
@@ -115,16 +117,16 @@ async def test_what_all_sessions_keep_of_unfinished_commands_is_limited(monkeypa
         assert await second.rest() == await small.rest() == b""
         await first.send(b"x" * 20_000 + b"\r\n")
         assert await first.reply() == "x" * 60_000
-        assert running.redis.kept == 0
+        assert running.redis.shared.kept == 0
         await (await unfinished(running, 40_000)).stream.aclose()
-        await until(lambda: running.redis.kept == 0)
+        await until(lambda: running.redis.shared.kept == 0)
 
 
 async def test_what_is_sent_ahead_of_answers_counts_as_kept_until_it_is_executed() -> None:
     async with serving() as running:
         client = await waiting(running)
         await client.send(line("INCR x") * 1_000)
-        await until(lambda: running.redis.kept > 10_000)
+        await until(lambda: running.redis.shared.kept > 10_000)
         await client.stream.send_eof()
         assert await client.rest() == b":0\r\n" + b"".join(b":%d\r\n" % n for n in range(1, 1001))
-        assert running.redis.kept == 0
+        assert running.redis.shared.kept == 0

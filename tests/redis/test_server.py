@@ -1,4 +1,4 @@
-"""What Redis clients and tools ask about the server, its clients, and counters' other properties."""
+"""What Redis clients and tools ask about the server, and counters' other properties."""
 
 from __future__ import annotations
 
@@ -9,14 +9,9 @@ import pytest
 
 from gcount.redis import resp
 from gcount.redis.commands import counters as commands
+from tests.harness.resp import encoded, line
 from tests.http.served_node import until
-from tests.redis.test_commands import encoded, line, serving
-
-
-def fields(text: object) -> dict[str, str]:
-    """A line of CLIENT LIST."""
-    assert isinstance(text, str)
-    return dict(field.split("=", 1) for field in text.split())
+from tests.redis.test_commands import serving
 
 
 async def test_a_counter_has_no_time_to_live() -> None:
@@ -102,9 +97,9 @@ async def test_one_client_at_a_time_collects_all_names() -> None:
     async with serving() as running:
         first, second = await running.connect(), await running.connect()
         assert await second.ask("INCR x") == 1
-        async with running.redis.listing:
+        async with running.redis.shared.listing:
             await first.send(line("KEYS *"))
-            await until(lambda: running.redis.listing.statistics().tasks_waiting == 1)
+            await until(lambda: running.redis.shared.listing.statistics().tasks_waiting == 1)
             assert await second.ask("INCR x;GET x") == [2, "2"]
         assert await first.reply() == ["x"]
 
@@ -126,45 +121,6 @@ async def test_very_many_names_are_read_at_once() -> None:
         assert await client.reply() == [None] * 16_384
 
 
-async def test_a_client_is_told_of_itself() -> None:
-    async with serving() as running:
-        client = await running.connect()
-        await client.ask("CLIENT SETNAME me;CLIENT SETINFO LIB-NAME lib;CLIENT SETINFO LIB-VER 1.2;INCR x")
-        found = fields(await client.ask("CLIENT INFO"))
-        host, port = client.stream.socket.getsockname()
-        assert found["addr"] == f"{host}:{port}"
-        assert found["laddr"] == f"127.0.0.1:{running.port}"
-        shown = [found[key] for key in ("name", "lib-name", "lib-ver", "resp", "multi", "flags", "user", "db", "cmd")]
-        assert shown == ["me", "lib", "1.2", "2", "-1", "N", "default", "0", "client"]
-        assert found["id"] == str(await client.ask("CLIENT ID"))
-        replies = await client.ask("MULTI;INCR x;CLIENT INFO;EXEC")
-        assert isinstance(replies, list)
-        assert fields(replies[-1][1])["multi"] == "-1"  # by then the transaction is over
-        assert str(await client.ask("CLIENT SETINFO LIB-NAME a\tb")) != "OK"
-
-
-async def test_all_clients_are_listed() -> None:
-    async with serving() as running:
-        first, second = await running.connect(), await running.connect()
-        await second.ask("CLIENT SETNAME second;MULTI;INCR x;INCR y")
-        await first.ask("INCR x")
-        listed = str(await first.ask("CLIENT LIST")).splitlines()
-        shown = [(fields(each)["name"], fields(each)["multi"], fields(each)["flags"]) for each in listed]
-        assert sorted(shown) == [("", "-1", "N"), ("second", "2", "x")]
-        assert len(str(await first.ask("CLIENT LIST TYPE normal")).splitlines()) == 2
-        assert await first.ask("CLIENT LIST TYPE pubsub") == ""
-        number = await first.ask("CLIENT ID")
-        assert fields(await first.ask(f"CLIENT LIST ID {number} 999"))["id"] == str(number)
-        for wrong in (
-            "CLIENT LIST TYPE nope",
-            "CLIENT LIST ID x",
-            "CLIENT LIST ID",
-            "CLIENT LIST FOO",
-            "CLIENT KILL x",
-        ):
-            assert str(await first.ask(wrong)).startswith("ERR ")
-
-
 async def test_info_has_what_tools_read() -> None:
     async with serving() as running:
         client = await running.connect()
@@ -183,7 +139,7 @@ async def test_info_has_what_tools_read() -> None:
         assert await client.ask("INFO nothing") == ""
         waits = await running.connect()
         await waits.send(line("WAIT 1 0"))
-        await until(lambda: running.redis.blocked == 1)
+        await until(lambda: running.redis.shared.blocked == 1)
         assert "blocked_clients:1" in str(await client.ask("INFO clients"))
         await waits.stream.send_eof()
         assert await waits.reply() == 0

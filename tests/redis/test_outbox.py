@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-import hiredis
 import pytest
 import trio
 
 from gcount.net.connection import Connection
 from gcount.redis import outbox
+from tests.harness.resp import line
 from tests.http.served_node import until
-from tests.redis.test_at_once import only, replies
-from tests.redis.test_commands import PATIENCE, Client, Running, line, serving
+from tests.redis.test_commands import PATIENCE, Client, Running, serving
+from tests.redis.test_session import only, replies
 
 COUNT = 20_000
 NOT_EXECUTED = "ERR not executed: too many answers wait; read them while you send commands"
@@ -24,7 +24,7 @@ async def narrow(running: Running) -> tuple[Client, Connection]:
     socket.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_RCVBUF, 4096)
     await socket.connect(("127.0.0.1", running.port))
     running.streams.append(trio.SocketStream(socket))
-    client = Client(running.streams[-1], hiredis.Reader(encoding="utf-8"))
+    client = Client(running.streams[-1])
     before = [*running.redis.sessions]
     assert await client.ask("PING") == "PONG"
     [session] = [session for number, session in running.redis.sessions.items() if number not in before]
@@ -60,7 +60,7 @@ async def test_who_writes_a_whole_pipeline_before_it_reads_gets_every_answer_in_
             expected["INCR"] = ["QUEUED"] * COUNT
         for place, command in enumerate(commands):
             assert found[place :: len(commands)] == expected[command.split()[0]]
-        assert running.redis.unsent.used == 0
+        assert running.redis.shared.unsent.used == 0
         assert await client.ask("PING") == "PONG"
 
 
@@ -122,7 +122,7 @@ async def test_who_never_reads_is_cut_off(monkeypatch: pytest.MonkeyPatch, asked
         await until(lambda: running.connections.clients == 0)
         assert connection.socket.fileno() == -1
         await until(lambda: not running.redis.sessions)
-        assert running.redis.unsent.used == 0
+        assert running.redis.shared.unsent.used == 0
 
 
 async def test_who_neither_reads_nor_writes_is_cut_off() -> None:
@@ -233,7 +233,7 @@ async def test_what_waits_for_all_clients_together_is_bounded(monkeypatch: pytes
             with trio.fail_after(PATIENCE):
                 await client.send(line("INCR x") * COUNT)
         await until(lambda: all(session.outbox.refusing for session in running.redis.sessions.values()))
-        assert running.redis.unsent.used < 200_000
+        assert running.redis.shared.unsent.used < 200_000
         assert await (await running.connect()).ask("INCR y;GET y") == [1, "1"]  # there is always room for that
         counted = 0
         for client in (first, second):
@@ -241,7 +241,7 @@ async def test_what_waits_for_all_clients_together_is_bounded(monkeypatch: pytes
             counted += sum(isinstance(each, int) for each in found)
             assert found[-1] == NOT_EXECUTED
         assert counted == running.node.value("x")
-        assert running.redis.unsent.used == 0
+        assert running.redis.shared.unsent.used == 0
 
 
 async def test_beyond_the_utmost_nothing_follows_an_answer_of_which_a_part_was_sent(
@@ -269,4 +269,4 @@ async def test_beyond_the_utmost_who_takes_nothing_is_cut_off_at_once(monkeypatc
         with trio.fail_after(PATIENCE), suppress(trio.BrokenResourceError):
             await client.send(line("ECHO " + "x" * 60_000) * 10)
         await until(lambda: not running.redis.sessions)
-        assert running.redis.unsent.used == 0
+        assert running.redis.shared.unsent.used == 0

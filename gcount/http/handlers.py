@@ -1,0 +1,102 @@
+"""What each route does: one line of logic, which knows no framework."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
+
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from gcount.cluster.links.transport import Link
+from gcount.core.state.increments import Add
+from gcount.errors import DiskFull, Recovering, Refusal
+from gcount.http.answers import TEXT, Answer, json_document, text
+from gcount.http.parameters import name_in_path, parse_config, timeout_parameter
+from gcount.node import status as node_status
+from gcount.node.node import Node
+from gcount.node.requests import parse_amount
+
+# Serves a link until it is over: the link, the address of its other end, and what makes its connection a link.
+ServeLink = Callable[[Link, str, Callable[[], bool]], Awaitable[None]]
+
+
+class Call(Protocol):
+    """A request, as a handler sees it.
+
+    Attributes:
+        segment: the part of its path that names a counter, percent-encoded; empty where the route has none.
+    """
+
+    @property
+    def segment(self) -> str: ...
+
+    def values(self, parameter: str) -> Sequence[str]:
+        """The values of a query parameter, in their order."""
+
+    async def body(self) -> bytes:
+        """The whole body; it is received now."""
+
+    async def serve_link(self, serve: ServeLink) -> None:
+        """Open the websocket that the request asks for, serve it as a link, and close it."""
+
+
+async def increment(node: Node, call: Call) -> Answer:
+    """Count."""
+    name = name_in_path(call.segment)
+    [value] = (await node.count([Add(name, parse_amount(await call.body(), "the body"))])).values
+    if isinstance(value, Refusal):
+        raise value
+    return text(value)
+
+
+async def value(node: Node, call: Call) -> Answer:
+    """Read what this node knows of a counter."""
+    return text(node.value(name_in_path(call.segment)))
+
+
+async def consistent_value(node: Node, call: Call) -> Answer:
+    """Read what a counter is in the whole cluster."""
+    name = name_in_path(call.segment)
+    return text(await node.consistent_value(name, timeout_parameter(call.values("timeout"))))
+
+
+async def configure(node: Node, call: Call) -> Answer:
+    """Put a membership in force."""
+    return json_document(await node.configure(parse_config(await call.body())))
+
+
+async def config(node: Node, _call: Call) -> Answer:
+    """Show the membership in force."""
+    return json_document(node.config())
+
+
+async def ping(_node: Node, _call: Call) -> Answer:
+    """Answer, without a newline."""
+    return Answer(b"pong", TEXT)
+
+
+async def live(_node: Node, _call: Call) -> Answer:
+    """Say that the process works."""
+    return text("live")
+
+
+async def ready(node: Node, _call: Call) -> Answer:
+    """Say whether the node takes increments."""
+    if node.not_ready is not None:
+        raise (DiskFull if node.recovered else Recovering)(node.not_ready)
+    return text("ready")
+
+
+async def status(node: Node, _call: Call) -> Answer:
+    """Show the state of the node to people."""
+    return json_document(node_status.status(node))
+
+
+async def metrics(node: Node, _call: Call) -> Answer:
+    """Show the state of the node to Prometheus."""
+    return Answer(node.metrics.text(), CONTENT_TYPE_LATEST)
+
+
+async def link(node: Node, call: Call) -> None:
+    """Serve a link that another node dialled."""
+    if not node.recovered:
+        raise Recovering("the node has not finished its start")
+    await call.serve_link(node.accept)

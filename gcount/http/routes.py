@@ -1,0 +1,160 @@
+"""The one table of routes: what it says is registered, parsed, counted, allowed and documented.
+
+A new route is a line here, a handler, and its words in docs/api.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final, Literal
+
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from gcount.cluster.links.transport import LINK_PATH
+from gcount.errors import (
+    BadAmount,
+    BadConfig,
+    BadName,
+    BadParameter,
+    CounterLimitReached,
+    DiskFull,
+    IncarnationLimitReached,
+    PartLimitReached,
+    ReadUnavailable,
+    Recovering,
+    Refusal,
+)
+from gcount.http import handlers
+from gcount.http.answers import JSON, TEXT, Answer
+from gcount.http.handlers import Call
+from gcount.node.node import Node
+
+Handler = Callable[[Node, Call], Awaitable[Answer | None]]
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A part of a request that its client chooses.
+
+    Attributes:
+        name: as the template or the query has it; a body's is only for people.
+        place: where it is in the request.
+        about: what it means, and what it may be.
+    """
+
+    name: str
+    place: Literal["path", "query", "body"]
+    about: str
+
+
+@dataclass(frozen=True)
+class Success:
+    """What a request is answered when all went well.
+
+    Attributes:
+        content_type: of the body; empty where there is none.
+        about: what is in it.
+        status: the HTTP status.
+    """
+
+    content_type: str
+    about: str
+    status: HTTPStatus = HTTPStatus.OK
+
+
+@dataclass(frozen=True, eq=False)  # each is one of a kind, and looked up for each request
+class Route:
+    """A route, declared once for everything that has to know it.
+
+    Attributes:
+        method: which it is for; GET answers HEAD, too.
+        template: its path, as the documentation and the metrics write it; a part in braces is a parameter.
+        parameters: what its clients choose. It knows no other query parameters.
+        answers: what it answers, and its own refusals. Any route may refuse a page of another origin, an unknown
+            query parameter, and all but the early ones a node that has not recovered.
+        handler: does what it is for; None is what a websocket's returns.
+        fast: whether the fast path answers its plain requests.
+        early: whether it is answered before the node has recovered.
+        websocket: whether it opens a websocket.
+    """
+
+    method: str
+    template: str
+    parameters: tuple[Parameter, ...]
+    answers: tuple[Success | type[Refusal], ...]
+    handler: Handler
+    fast: bool = False
+    early: bool = False
+    websocket: bool = False
+
+    @property
+    def key(self) -> str:
+        """What tells it from all others."""
+        return f"{self.method} {self.template}"
+
+    @property
+    def query(self) -> tuple[str, ...]:
+        """The names of its query parameters."""
+        return tuple(parameter.name for parameter in self.parameters if parameter.place == "query")
+
+
+_NAME: Final = Parameter("name", "path", "the counter: 1 to 255 bytes of UTF-8, no control characters, percent-encoded")
+_AMOUNT: Final = Parameter("amount", "body", "what to add: a whole number from 0 to 2^64-1 in ASCII digits")
+_TIMEOUT: Final = Parameter("timeout", "query", "seconds to try, above 0, 60 at most; by default CHALLENGE_TIMEOUT")
+_MEMBERS: Final = Parameter("members", "body", 'JSON, {"actors": ["HOST[:PORT]", ...]}: all members of the cluster')
+_VALUE: Final = Success(TEXT, "the counter's value")
+_MEMBERSHIP: Final = Success(JSON, "the membership in force, and which entry this node is")
+
+INCREMENT: Final = Route(
+    "POST",
+    "/counter/{name}",
+    (_NAME, _AMOUNT),
+    (_VALUE, BadName, BadAmount, PartLimitReached, CounterLimitReached, IncarnationLimitReached, DiskFull),
+    handlers.increment,
+    fast=True,
+)
+VALUE: Final = Route("GET", "/counter/{name}/value", (_NAME,), (_VALUE, BadName), handlers.value, fast=True)
+CONSISTENT_VALUE: Final = Route(
+    "GET",
+    "/counter/{name}/consistent_value",
+    (_NAME, _TIMEOUT),
+    (_VALUE, BadName, BadParameter, ReadUnavailable),
+    handlers.consistent_value,
+    fast=True,
+)
+LINK: Final = Route(
+    "GET",
+    LINK_PATH,
+    (),
+    (Success("", "a websocket, for other nodes", HTTPStatus.SWITCHING_PROTOCOLS),),
+    handlers.link,
+    websocket=True,
+)
+
+ROUTES: Final = (
+    INCREMENT,
+    VALUE,
+    CONSISTENT_VALUE,
+    Route("POST", "/config", (_MEMBERS,), (_MEMBERSHIP, BadConfig, DiskFull), handlers.configure),
+    Route("GET", "/config", (), (_MEMBERSHIP,), handlers.config),
+    Route("GET", "/ping", (), (Success(TEXT, "pong"),), handlers.ping, early=True),
+    Route("GET", "/health/live", (), (Success(TEXT, "live"),), handlers.live, early=True),
+    Route("GET", "/health/ready", (), (Success(TEXT, "ready"), Recovering, DiskFull), handlers.ready, early=True),
+    Route("GET", "/status", (), (Success(JSON, "the state of the node"),), handlers.status),
+    Route("GET", "/metrics", (), (Success(CONTENT_TYPE_LATEST, "metrics"),), handlers.metrics, early=True),
+    LINK,
+)
+BY_KEY: Final[Mapping[str, Route]] = {route.key: route for route in ROUTES}
+EARLY_PATHS: Final = frozenset(route.template for route in ROUTES if route.early)
+
+
+def allow(*routes: Route) -> str:
+    """What `Allow` says where these routes are."""
+    methods = {route.method for route in routes}
+    return ", ".join(sorted({"OPTIONS", *methods, *(["HEAD"] if "GET" in methods else [])}))
+
+
+# What OPTIONS is answered where no framework does it: for the whole server, also as `OPTIONS *`, and for links.
+OPTIONS: Final[Mapping[str, str]] = {"/": allow(*ROUTES), LINK.template: allow(LINK)}

@@ -1,0 +1,101 @@
+"""What a node can be read for beside the values of counters: their names, who holds a position, how the node is."""
+
+from dataclasses import dataclass
+
+import trio
+
+from gcount.core.state.counters import Digest
+from gcount.node.node import Node
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """How a node is, at one instant.
+
+    Args:
+        port: that it listens on.
+        max_connections: as the operator set it.
+        uptime: seconds since its start.
+        recovered: whether the start is over.
+        not_ready: why it can't take increments now; None when it can.
+        log_bytes: the size of its log.
+        counters: how many it knows; 0 until the start is over.
+        linked: members to which it has a link now.
+    """
+
+    port: int
+    max_connections: int
+    uptime: float
+    recovered: bool
+    not_ready: str | None
+    log_bytes: int
+    counters: int
+    linked: int
+
+
+class NodeView:
+    """What a door may read off a node.
+
+    Args:
+        node: may still be recovering; until it has, most of this raises `Recovering`.
+    """
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    def require_ready(self) -> None:
+        """Raise `Recovering` until the start is over."""
+        self._node.require_ready()
+
+    @property
+    def start_id(self) -> bytes:
+        """16 random bytes, drawn anew at each start of the node."""
+        self._node.require_ready()
+        return self._node.parts.context.boot
+
+    @property
+    def counters(self) -> int:
+        """How many counters the node knows; each has a name."""
+        self._node.require_ready()
+        return len(self._node.replica.counters)
+
+    def names(self, start: int, end: int) -> list[str]:
+        """Some of the counters' names, in the order in which the node got to know them; none ever goes."""
+        self._node.require_ready()
+        return self._node.replica.counters.names(start, end)
+
+    async def consistent_value(self, name: str, timeout: float | None) -> int:
+        """The exact value at some instant between call and return; see `Node.consistent_value`."""
+        return await self._node.consistent_value(name, timeout)
+
+    def holders(self, position: Digest) -> int:
+        """How many other members have said that they have all of a position on their disks."""
+        self._node.require_ready()
+        return self._node.peers.holders(position)
+
+    async def wait_for_holders(self, position: Digest, members: int, timeout: float) -> None:
+        """Return when so many other members hold a position, the time is over, or the node stops.
+
+        Args:
+            position: of increments that were counted on this node.
+            members: how many other members.
+            timeout: in seconds.
+        """
+        self._node.require_ready()
+        with trio.move_on_after(timeout):
+            await self._node.peers.wait_held(position, members)
+
+    def overview(self) -> Overview:
+        """How the node is now."""
+        node = self._node
+        recovered = node.recovered
+        return Overview(
+            port=node.settings.port,
+            max_connections=node.settings.max_connections,
+            uptime=trio.current_time() - node.started,
+            recovered=recovered,
+            not_ready=node.not_ready,
+            log_bytes=node.log.size,
+            counters=self.counters if recovered else 0,
+            linked=node.peers.linked if recovered else 0,
+        )

@@ -1,0 +1,91 @@
+"""What a client has sent that is not executed yet: bounded for each client, and for all of them together."""
+
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Final
+
+import trio
+
+from gcount.net.connection import Connection
+from gcount.net.reactor import RECEIVE_BYTES
+from gcount.redis import resp
+from gcount.redis.context import Client, Shared
+
+_MAX_AHEAD: Final = 64 * 1024  # input that is kept while a command waits
+# Memory for input that can't be executed yet: what each client may always take, and beyond it all of them together.
+_OWN_BYTES: Final = 4 * 1024
+_SHARED_BYTES: Final = 64 * 1024 * 1024
+
+
+class Inbox:
+    """The input of one client.
+
+    Args:
+        connection: the client's.
+        client: whose transaction is a part of it.
+        shared: what all clients' input takes.
+
+    Attributes:
+        parser: reads it.
+        ended: whether the client has finished sending, or is to be taken as if it had.
+        kept: bytes of memory that it takes beyond what each client may take.
+    """
+
+    def __init__(self, connection: Connection, client: Client, shared: Shared) -> None:
+        self.parser = resp.Parser()
+        self.ended = False
+        self.kept = 0
+        self._connection = connection
+        self._client = client
+        self._shared = shared
+        self._ahead = bytearray()
+
+    def feed(self, data: bytes) -> list[resp.Words]:
+        """Read some input; returns the commands that are whole with it."""
+        commands = self.parser.feed(data)
+        if not self.may_keep():
+            self.parser.refuse(resp.ProtocolFault("no memory is left for more unfinished commands"))
+            self.may_keep()
+        return commands
+
+    def may_keep(self) -> bool:
+        """Count what this keeps; returns whether it may, beside what all others keep."""
+        transaction = self._client.transaction
+        queued = 0 if transaction is None else transaction.size
+        kept = max(0, self.parser.held + len(self._ahead) + queued - _OWN_BYTES)
+        self._shared.kept += kept - self.kept
+        self.kept = kept
+        return not kept or self._shared.kept <= _SHARED_BYTES
+
+    def take(self) -> bytes:
+        """Some of what came while a command waited; nothing when there is no more of it."""
+        if not self._ahead:
+            return b""
+        ahead = bytes(self._ahead[:RECEIVE_BYTES])
+        del self._ahead[:RECEIVE_BYTES]
+        self.may_keep()
+        return ahead
+
+    async def while_connected(self, wait: Callable[[], Awaitable[object]]) -> None:
+        """Wait for something for as long as the client stays; what it sends meanwhile is kept, up to a limit."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._listen, nursery.cancel_scope)
+            await wait()
+            nursery.cancel_scope.cancel()
+
+    async def _listen(self, waiting: trio.CancelScope) -> None:
+        """Keep what the client sends until it leaves, or sends too much: whether it leaves after that is not seen."""
+        while not self.ended and len(self._ahead) < _MAX_AHEAD and self.may_keep():
+            data = b""
+            with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                data = await self._connection.receive_some()
+            if not data:
+                break
+            self._ahead += data
+        self.ended = True
+        waiting.cancel()
+
+    def close(self) -> None:
+        """Keep nothing."""
+        self._shared.kept -= self.kept
+        self.kept = 0

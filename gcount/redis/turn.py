@@ -1,0 +1,173 @@
+"""A turn: commands that are executed at one instant, in their order, and share one commit.
+
+Increments are staged in it; what else they ask is read at its place among them. So a command sees exactly those before
+it, and the answers that need the commit are made when it is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, NamedTuple
+
+from gcount.core.state.increments import Add, Outcome, Peek, Together, changes
+from gcount.errors import (
+    ReadUnavailable,
+    Refusal,
+)
+from gcount.redis import resp
+from gcount.redis.resp import CommandError, Words
+
+Refused = Callable[[Refusal], str]
+Render = Callable[[Sequence[int]], bytes]
+
+
+def refusal_text(refusal: Refusal) -> str:
+    """A refusal as an error of Redis: its code, then why."""
+    least = f"; it is at least {refusal.value}" if isinstance(refusal, ReadUnavailable) else ""
+    return f"{refusal.redis_code} {refusal}{least}"
+
+
+def error_text(error: CommandError | Refusal) -> str:
+    """What a command is answered that went wrong."""
+    return str(error) if isinstance(error, CommandError) else refusal_text(error)
+
+
+class Later(NamedTuple):
+    """A reply that is known after the commit.
+
+    Args:
+        first: the place of its first value in the turn.
+        values: how many values it needs.
+        render: makes the reply of them.
+        refused: makes the error, should one of them have been refused.
+    """
+
+    first: int
+    values: int
+    render: Render
+    refused: Refused = refusal_text
+
+
+Reply = bytes | Later
+
+
+class Pieces(NamedTuple):
+    """A reply that takes long to make: others get their turn between its pieces.
+
+    Args:
+        pieces: makes them, one after the other.
+        render: makes the reply of all of them, joined.
+    """
+
+    pieces: Iterator[bytes]
+    render: Callable[[bytes], bytes]
+
+
+class Turn:
+    """What commands count and read at one instant.
+
+    Attributes:
+        version: of RESP, 2 or 3.
+        asked: what they count, and what they read of it, in order.
+        values: how many values that will have.
+    """
+
+    def __init__(self) -> None:
+        self.version = 2
+        self.asked: list[Add | Peek | Together] = []
+        self.values = 0
+
+    def count(self, amount: int, name: str) -> Later:
+        """Stage an increment; its reply is the value after it."""
+        self.asked.append(Add(name, amount))
+        self.values += 1
+        return Later(self.values - 1, 1, _INTEGER[self.version])  # a HELLO may follow in the same turn
+
+    def read(self, names: Sequence[str], render: Render) -> Reply:
+        """Read counters as they are at this place in the turn."""
+        first = self.values
+        self.asked += map(Peek, names)
+        self.values += len(names)
+        return Later(first, len(names), render)
+
+
+_INTEGER: Final[dict[int, Render]] = {
+    2: lambda values: resp.integer(values[0], 2),
+    3: lambda values: resp.integer(values[0], 3),
+}
+
+Ask = Callable[[Turn, Words], Reply]
+"""Executes a command that counts or reads counters, and gets nothing else to do it with."""
+
+
+class SessionTurn(Turn):
+    """The turn of a session: its commands are executed as they come, and answered together.
+
+    Args:
+        value: what a counter is now.
+
+    Attributes:
+        answers: to its commands; those that wait for the commit are empty until then.
+        size: bytes of them.
+    """
+
+    def __init__(self, value: Callable[[str], int]) -> None:
+        super().__init__()
+        self.answers: list[bytes] = []
+        self.size = 0
+        self._value = value
+        self._names: list[str] = []
+        self._later: list[tuple[int, Later]] = []
+
+    def read(self, names: Sequence[str], render: Render) -> Reply:
+        """Read counters as they are at this place in the turn."""
+        if not self.asked:
+            return render([self._value(name) for name in names])
+        return super().read(names, render)
+
+    def together(self, items: Sequence[Add | Peek], render: Render, refused: Refused) -> Reply:
+        """Stage increments of which all are taken or none, and what is read among them.
+
+        Args:
+            items: in their order.
+            render: makes the reply of their values.
+            refused: makes the error, should they be refused.
+        """
+        if not (self.asked or changes(items)):
+            return render([self._value(one.name) for one in items])
+        first = self.values
+        self.asked.append(Together(items))
+        self.values += len(items)
+        return Later(first, len(items), render, refused)
+
+    def say(self, name: str, reply: Reply) -> None:
+        """Answer a command.
+
+        Args:
+            name: under which it counts.
+            reply: to it.
+        """
+        if not isinstance(reply, bytes):
+            self._later.append((len(self.answers), reply))
+            reply = b""
+        self._names.append(name)
+        self.answers.append(reply)
+        self.size += len(reply)
+
+    def settle(self, outcome: Outcome) -> None:
+        """Make the answers that waited for the commit.
+
+        Args:
+            outcome: of all that was asked.
+        """
+        later, self._later = self._later, []
+        self.asked, self.values = [], 0
+        for place, (first, number, render, refused) in later:
+            found = outcome.part(first, number)
+            self.answers[place] = resp.error(refused(found)) if isinstance(found, Refusal) else render(found)
+
+    def take(self) -> tuple[list[str], list[bytes]]:
+        """The names of the commands that were answered, and the answers; the turn begins anew."""
+        names, answers = self._names, self.answers
+        self._names, self.answers, self.size = [], [], 0
+        return names, answers

@@ -1,0 +1,75 @@
+"""Planted bugs that break a law which the product asserts: the node ends at that very step, before any harm is done."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import trio
+
+from gcount.core.state.batch import Batch
+from gcount.core.state.columns import Column
+from gcount.core.state.replica import Replica
+from gcount.storage.group_commit import Committer
+from tests.simulation.mutants.planted import mutant
+
+STOPPED_BY = {
+    "visible-before-durable": "one writer per incarnation",
+    "totals-merged": "[0-9]+ [+] [0-9]+ became [0-9]+",
+    "number-of-a-refused-batch-left-out": "batch [0-9]+ follows [0-9]+",
+    "sum-of-a-refused-batch-kept": "the sum of what is staged",
+    "two-who-commit": "one batch in flight",
+    "own-cells-not-read-again": "a round expects less of its own node than that has on disk",
+    "round-under-way-joined": "a round answers a read that arrived after it was sent",
+    "majority-is-enough": "a round is concluded before all members have answered",
+    "round-counts-addresses": "a round takes the answers of one node for those of two members",
+    "version-behind-the-join": "a join brings a column to exactly the delta's version",
+}
+"""Planted bugs, here and elsewhere, that end a node; and the words with which it does (a regular expression)."""
+
+
+@mutant(Replica, "abort")
+def number_of_a_refused_batch_left_out(abort: Any) -> Any:
+    """The number of a batch that a full disk refused is not used again."""
+
+    def change(self: Replica) -> Batch:
+        batch: Batch = abort(self)
+        self.next_batch += 1
+        return batch
+
+    return change
+
+
+@mutant(Replica, "abort")
+def sum_of_a_refused_batch_kept(abort: Any) -> Any:
+    """What a full disk refused still counts towards the sum of what waits."""
+
+    def change(self: Replica) -> Batch:
+        self.staging.total += self.sealed.total
+        batch: Batch = abort(self)
+        return batch
+
+    return change
+
+
+@mutant(Committer, "run")
+def two_who_commit(run: Any) -> Any:
+    """Two tasks commit what waits, as if that were faster."""
+
+    async def change(self: Committer, committed: Any) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run, self, committed)
+            nursery.start_soon(run, self, committed)
+
+    return change
+
+
+@mutant(Column, "join_one")
+def version_behind_the_join(join_one: Any) -> Any:
+    """A column that learns one cell of several versions at once is brought to the last but one of them."""
+
+    def change(self: Column, index: int, n: int, upto: int, totals: list[int] | None) -> None:
+        before = self.version
+        join_one(self, index, n, upto, totals)
+        self.version = max(before + 1, upto - 1)
+
+    return change
