@@ -18,6 +18,7 @@ import trio
 from gcount.http.hypercorn import HttpService
 from gcount.net.connection import Connection
 from gcount.net.connection_pool import ConnectionPool
+from gcount.net.stream import PlainStream, Wrap
 from gcount.observe.throttle import Throttle
 from gcount.redis.service import RedisService
 
@@ -38,11 +39,13 @@ class _Acceptor:
         redis: RedisService | None,
         connections: ConnectionPool,
         nursery: trio.Nursery,
+        wrap: Wrap,
     ) -> None:
         self._http = http
         self._redis = redis
         self._connections = connections
         self._nursery = nursery
+        self._wrap = wrap
         self._failed = Throttle("connection failed")
         self._exhausted = Throttle("cannot accept connections")
 
@@ -63,7 +66,7 @@ class _Acceptor:
                     await trio.sleep(_ACCEPT_RETRY_SECONDS)
                     continue
                 burst = False
-                connection = self._connections.admit(stream)
+                connection = self._connections.admit(self._wrap(stream))
                 if connection is not None:
                     self._nursery.start_soon(self._guard, connection)
 
@@ -115,6 +118,7 @@ async def serve(
     shutdown: trio.Event,
     redis: RedisService | None = None,
     grace: float = GRACE_SECONDS,
+    wrap: Wrap = PlainStream,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve clients until `shutdown` is set, then return with every connection closed.
@@ -129,13 +133,14 @@ async def serve(
         shutdown: set by the caller to end the server.
         redis: answers those whose first byte tells that they speak Redis' protocol.
         grace: seconds for the requests in flight at the end.
+        wrap: makes the stream of what was accepted.
         task_status: told when connections are being accepted.
 
     Raises:
         OSError: a listener broke.
     """
     async with trio.open_nursery() as serving:
-        acceptor = _Acceptor(http, redis, connections, serving)
+        acceptor = _Acceptor(http, redis, connections, serving, wrap)
         serving.start_soon(connections.reactor.run)
         try:
             async with trio.open_nursery() as accepting:

@@ -66,6 +66,7 @@ class Options:
         checkpoint_write_bytes: of a checkpoint that are written in one go.
         checkpoint_sync_bytes: written between two syncs: one of them all would keep the log's own syncs waiting.
         checkpoint_read_bytes: of a checkpoint that are read in one go.
+        piggyback_delay: seconds that deltas of peers wait for the next commit before they start one.
         push_bytes: of a parcel; by default half a second at 1 Mbit/s.
         push_cells: after which a push takes no further delta.
         push_interval: seconds between two pushes on a link.
@@ -83,6 +84,7 @@ class Options:
         max_held_names: counters whose increments can be made to wait for consistent reads at a time.
         max_boot_nodes: nodes whose starts are remembered.
         max_boots: starts that are remembered of each.
+        confirm_within: seconds after the start in which increments wait for the members' confirmations.
 
     Raises:
         ValueError: two of them contradict each other, or a limit of the protocol or of the files.
@@ -119,6 +121,8 @@ class Options:
     checkpoint_sync_bytes: int = 8 * 1024 * 1024
     checkpoint_read_bytes: int = 8 * 1024 * 1024
 
+    piggyback_delay: float = 0.005
+
     push_bytes: int = 64 * 1024
     push_cells: int = _PUSH_CELLS
     push_interval: float = 0.01
@@ -134,6 +138,7 @@ class Options:
     max_held_names: int = 1024
     max_boot_nodes: int = 1024
     max_boots: int = 64
+    confirm_within: float = 1.0
 
     def __post_init__(self) -> None:
         problems = "; ".join(self._problems())

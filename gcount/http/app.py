@@ -147,9 +147,9 @@ class _QuartCall:
 
     async def serve_link(self, serve: ServeLink) -> None:
         connection = websocket.scope["state"]["connection"]
-        connection.take_over()
+        stream = connection.take_over()
         await websocket.accept()
-        accepted = WebsocketLink(connection, dialled=False)
+        accepted = WebsocketLink(stream, dialled=False)
         await serve(accepted, websocket.remote_addr or "unknown", connection.become_link)
         await websocket.close(1000)
 

@@ -26,7 +26,6 @@ from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ASGIFramework, ConnectionState, H11SendableEvent
-from hypercorn.utils import parse_socket_addr
 
 from gcount.http.answers import NO_STORE
 from gcount.http.fast_path import FastPath
@@ -257,10 +256,9 @@ class HttpConnection(TCPServer):
 
     async def run(self) -> None:
         """Serve until either side closes. Like the parent's, without TLS and HTTP/2, with our `Http1Protocol`."""
-        socket = self.connection.socket
+        stream = self.connection.stream
         try:
-            client = parse_socket_addr(socket.family, socket.getpeername())
-            server = parse_socket_addr(socket.family, socket.getsockname())
+            client, server = stream.remote(), stream.local()
             async with TaskGroup() as tasks:
                 self._task_group = tasks
                 ours = self.app, self.config, self.context, tasks, ConnectionState(self.state)

@@ -2,119 +2,224 @@
 
 from __future__ import annotations
 
-import contextlib
-import struct
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from contextlib import suppress
+from typing import Protocol
 
 import trio
 
-from gcount.net import sockets
-from gcount.net.reactor import RECEIVE_BYTES, Reactor
+from gcount.net.connection_state import (
+    PHASES,
+    RECEPTION,
+    SENDING,
+    Inbound,
+    Outbound,
+    Phase,
+    Reception,
+    Sending,
+    Use,
+    after,
+)
+from gcount.net.options import ConnectionOptions
+from gcount.net.reactor import Reactor, Watch
+from gcount.net.stream import Bytes, Stream
 
-if TYPE_CHECKING:
-    from gcount.net.connection_pool import ConnectionPool
+# Looked up with each request.
+_ON_REQUEST, _ON_RESPONSE = PHASES[Use.REQUEST], PHASES[Use.RESPONSE]
+_IDLE_LINK, _BUSY, _BUSY_LINK, _CLOSING, _CLOSED = (
+    Phase.IDLE_LINK,
+    Phase.BUSY,
+    Phase.BUSY_LINK,
+    Phase.CLOSING,
+    Phase.CLOSED,
+)
+_ENDED = Outbound.ENDED
 
-# How long, and for how many bytes, input is thrown away after the last answer of a connection.
-LINGER_SECONDS: Final = 1.0
-LINGER_BYTES: Final = 1024 * 1024
-# l_onoff = 1, l_linger = 0: close() resets the connection and frees what the kernel still had to send.
-_RESET: Final = struct.pack("ii", 1, 0)
+
+class Registry(Protocol):
+    """What a connection needs to know, and what it tells, of all connections."""
+
+    @property
+    def options(self) -> ConnectionOptions:
+        """What each may take."""
+
+    @property
+    def reactor(self) -> Reactor:
+        """Receives for those whose tasks sleep."""
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the server ends."""
+
+    def place(self, connection: Connection, *, busy: bool) -> None:
+        """Note that a request begins, or that its response is complete."""
+
+    def promote(self, connection: Connection) -> bool:
+        """Keep it as a link, unless there are too many or it was forgotten; returns whether that was done."""
+
+    def forget(self, connection: Connection) -> None:
+        """It is closed."""
 
 
 class Connection(trio.abc.HalfCloseableStream):
     """One accepted connection: a stream with a deadline on sending, and a way to end it at once.
 
     hypercorn sends under a shield, out of reach of any timeout or cancellation of ours. So the deadline lives
-    inside `send_all`, and `abort` closes the socket itself, which wakes the task that waits on it.
+    inside `send_all`, and `abort` closes the stream itself, which wakes the task that waits on it.
+
+    Its states and what may happen in which of them are the tables of `connection_state`. (More methods than other
+    classes have, as it is trio's stream for hypercorn and what Redis' sessions and the fast path work on.)
+
+    Args:
+        stream: what was accepted.
+        registry: knows all connections.
 
     Attributes:
-        socket: the socket (hypercorn asks it for the addresses of both ends).
+        stream: its bytes.
         opened: when it was accepted, in seconds of `trio.current_time()`.
         last_used: when it was accepted or last completed a response; dribbling bytes is no use.
-        busy: whether a request or a websocket is in progress.
-        is_link: whether it is a link of another node, see `become_link`.
-        bytes_in, bytes_out: bytes received from the peer, and sent to it.
+        phase: what it is in use for.
+        inbound: who receives.
+        outbound: whether anything more is sent.
         scope: what the task that serves the connection runs in; `abort` cancels it.
-        wake: ends what waits for input outside that task; see `Reactor.receive`.
     """
 
-    def __init__(self, stream: trio.SocketStream, owner: ConnectionPool) -> None:
-        self.socket = stream.socket
+    __slots__ = (
+        "_drained",
+        "_idle",
+        "_options",
+        "_registry",
+        "_sending",
+        "_served",
+        "_watch",
+        "inbound",
+        "last_used",
+        "opened",
+        "outbound",
+        "phase",
+        "scope",
+        "stream",
+    )
+
+    def __init__(self, stream: Stream, registry: Registry) -> None:
+        self.stream = stream
         self.opened = self.last_used = trio.current_time()
-        self.busy = False
-        self.is_link = False
-        self.bytes_in = 0
-        self.bytes_out = 0
+        self.phase = Phase.IDLE
+        self.inbound = Inbound.FREE
+        self.outbound = Outbound.OPEN
         self.scope = trio.CancelScope()
-        self.wake: Callable[[], None] = lambda: None
-        self._stream = stream
+        self._registry = registry
+        self._options = registry.options
         self._sending = trio.Lock()
-        self._owner = owner
-        self._receiving = False
-        self._served = trio.CancelScope()
-        self._taken_over = trio.Event()
-        self._half_closed = False
-        self._peer_finished = False
-        self._closing = trio.Event()
+        self._served = trio.CancelScope()  # what receives for the application server
+        self._watch: Watch | None = None
         self._drained = trio.Event()
         self._idle: trio.Event | None = None  # set when no request is in progress any more, should somebody wait
 
     @property
-    def closing(self) -> bool:
-        """Whether it is closed, or about to be."""
-        return self._closing.is_set()
+    def busy(self) -> bool:
+        """Whether a request or a websocket is in progress."""
+        return self.phase is _BUSY or self.phase is _BUSY_LINK
 
     @property
-    def reactor(self) -> Reactor:
-        """What may receive for it."""
-        return self._owner.reactor
+    def is_link(self) -> bool:
+        """Whether it is a link of another node, see `become_link`."""
+        return self.phase is _BUSY_LINK or self.phase is _IDLE_LINK
+
+    @property
+    def closing(self) -> bool:
+        """Whether it is closed, or about to be."""
+        return self.phase is _CLOSING or self.phase is _CLOSED
 
     @property
     def stopping(self) -> bool:
         """Whether the server ends: nothing is to follow the response that is under way."""
-        return self._owner.stopping
+        return self._registry.stopping
 
     @property
     def send_timeout(self) -> float:
         """Seconds that the peer may take to read what is sent to it."""
-        return self._owner.link_send_timeout if self.is_link else self._owner.send_timeout
+        return self._options.link_send_timeout if self.is_link else self._options.send_timeout
 
     def become_link(self) -> bool:
         """Make this a link, never closed to make room; False if there are too many or it is closed."""
-        return self._owner._promote(self)
+        if self.is_link:
+            return True
+        if self.closing or not self._registry.promote(self):
+            return False
+        self.phase = after(PHASES, Use.PROMOTE, self.phase)
+        return True
 
-    def take_over(self) -> None:
-        """Whoever calls this is the only one to receive from now on: `receive_for_server` does not return any more."""
-        self._taken_over.set()
+    def take_over(self) -> Stream:
+        """From now on only the caller receives, from the stream: `receive_for_server` does not return any more."""
+        self._receives(Reception.TAKE_OVER)
         self._served.cancel()
-        if self._closing.is_set():
+        if self.closing:
             self.abort()  # the application server drains it already
+        return self.stream
 
     async def receive_for_server(self) -> bytes:
         """Receive some bytes for the application server; see `receive_some`."""
-        if not self._taken_over.is_set():
+        if self.inbound is not Inbound.TAKEN_OVER:
             with trio.CancelScope() as self._served:
                 data = await self.receive_some()
-                if not self._taken_over.is_set():
+                if not self._served.cancel_called:
                     return data
                 self.abort()  # it was sent before the handshake was answered, when nothing may be
         await trio.sleep_forever()
         raise AssertionError("unreachable")
 
+    async def receive_unanswered(self, answer: Callable[[bytes], bool]) -> bytes | None:
+        """Receive what can't be answered at once, by the reactor.
+
+        Args:
+            answer: see `Reactor.watch`; what it raises is raised here.
+
+        Returns:
+            What came, nothing when the peer has finished sending; None when `wake` was called.
+
+        Raises:
+            trio.BrokenResourceError: the connection broke.
+            trio.ClosedResourceError: the connection is closed.
+        """
+        self._check_open()
+        self._receives(Reception.WATCH)
+        try:
+            watch = self._watch = self._registry.reactor.watch(self.stream, answer)
+            if self.stream.pending:
+                watch.receive()
+            await watch.woken.wait()
+        finally:
+            self.wake()
+        self._check_open()
+        if watch.error is not None:
+            raise watch.error
+        if watch.data == b"":
+            self._receives(Reception.END)
+        return watch.data
+
+    def wake(self) -> None:
+        """End `receive_unanswered`, should its task be there."""
+        if self._watch is not None:
+            self._watch.end()
+            self._watch = None
+        self._receives(Reception.WAKE)
+
     def set_busy(self, busy: bool) -> None:
         """Note that a request begins (True) or that its response is complete (False)."""
-        self.busy = busy
-        if not busy:
+        if busy:
+            self.phase = _ON_REQUEST[self.phase]
+        else:
+            self.phase = _ON_RESPONSE[self.phase]
             self.last_used = trio.current_time()
             if self._idle is not None:
                 self._idle.set()
                 self._idle = None
-        self._owner._place(self)
+        self._registry.place(self, busy=busy)
 
     async def wait_idle(self) -> None:
-        """Return when no request is in progress."""
-        while self.busy:
+        """Return when no request is in progress; never when the connection was aborted, and its task cancelled."""
+        while self.busy or self.phase is _CLOSED:
             self._idle = self._idle or trio.Event()
             await self._idle.wait()
 
@@ -126,16 +231,23 @@ class Connection(trio.abc.HalfCloseableStream):
         Args:
             reset: whether the peer of an idle one does, too.
         """
-        self._closing.set()
-        self._owner._forget(self)
+        reset = reset or self.busy
+        self.phase = after(PHASES, Use.ABORT, self.phase)
+        self._registry.forget(self)
         self.wake()
-        with contextlib.suppress(OSError):
-            if self.busy or reset:
-                self.socket.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_LINGER, _RESET)
-        self.socket.close()
+        self.stream.close(reset=reset)
         self.scope.cancel()
 
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+    def send_now(self, data: Bytes) -> int:
+        """Send what is taken at once; returns how many bytes that is. What is left is to be sent next.
+
+        Raises:
+            OSError: the connection is broken or closed.
+        """
+        assert self.outbound is not _ENDED, "nothing is sent after the end"
+        return self.stream.write_now(data)
+
+    async def send_all(self, data: Bytes) -> None:
         """Send all the bytes, or abort the connection when the peer does not take them in time; maybe no checkpoint.
 
         Raises:
@@ -143,17 +255,19 @@ class Connection(trio.abc.HalfCloseableStream):
             trio.ClosedResourceError: the connection was closed, perhaps while this call waited.
         """
         sent = 0
-        if not self._sending.locked() and not self._half_closed:
-            with contextlib.suppress(OSError):  # the stream finds out what is wrong
-                sent = sockets.send_now(self.socket, data)
-        self.bytes_out += sent
-        if sent == len(data):
-            return
+        if self.outbound is Outbound.OPEN and not self._sending.locked():
+            try:
+                sent = self.stream.write_now(data)
+            except OSError:
+                sent = 0  # what follows finds out what is wrong
+            if sent == len(data):
+                return
         try:
             with trio.move_on_after(self.send_timeout):
                 async with self._sending:  # a refusal of what follows may meet an answer under way
-                    await self._stream.send_all(memoryview(data)[sent:])
-                self.bytes_out += len(data) - sent
+                    if self.outbound is _ENDED:
+                        raise trio.ClosedResourceError("nothing is sent after the end")
+                    await self.stream.send_all(memoryview(data)[sent:])
                 return
         except trio.BrokenResourceError:
             self.abort()  # or what it asked for before it left would still be answered, one after the other
@@ -163,34 +277,35 @@ class Connection(trio.abc.HalfCloseableStream):
         raise trio.BrokenResourceError("the peer does not read")
 
     async def wait_send_all_might_not_block(self) -> None:
-        """Wait until the socket takes bytes."""
-        await self._stream.wait_send_all_might_not_block()
+        """Wait until the stream takes bytes."""
+        await self.stream.wait_send_all_might_not_block()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Receive some bytes; none means that the peer has finished sending. Raises as `send_all` does."""
-        if self._closing.is_set():
-            raise trio.ClosedResourceError("the connection is being closed")
-        self._receiving = True
+        self._check_open()
+        self._receives(Reception.RECEIVE)
         try:
-            data = await sockets.receive(self.socket, max_bytes or RECEIVE_BYTES)
-            self.bytes_in += len(data)
-            self._peer_finished = not data
-            if self._closing.is_set():
+            data = await self.stream.receive_some(max_bytes)
+            if not data:
+                self._receives(Reception.END)
+            if self.closing:
                 await self._drain()
                 raise trio.ClosedResourceError("the connection was closed")
             return data
         finally:
-            self._receiving = False
-            if self._closing.is_set():
+            self._receives(Reception.RECEIVED)
+            if self.closing:
                 self._drained.set()
 
     async def send_eof(self) -> None:
         """Tell the peer that nothing more will be sent."""
-        self._half_closed = True
+        self.outbound = after(SENDING, Sending.END, self.outbound)
         if self._sending.locked():
             raise trio.BusyResourceError("the last answer is still being sent")
         async with self._sending:
-            await self._stream.send_eof()
+            with trio.move_on_after(self.send_timeout):  # an encrypted stream has to send that
+                await self.stream.send_eof()
+            self.outbound = after(SENDING, Sending.ENDED, self.outbound)
 
     async def aclose(self) -> None:
         """Close the connection, leaving the peer a moment to read the last response.
@@ -199,21 +314,27 @@ class Connection(trio.abc.HalfCloseableStream):
         a client that is still sending its body would never see the 413. So input is thrown away for a while,
         but only for a while and only so much of it. Not when somebody else receives: who closes wakes him.
         """
-        if not self._closing.is_set():
-            self._closing.set()
+        if not self.closing:
+            self.phase = after(PHASES, Use.CLOSE, self.phase)
             self.wake()
             self.set_busy(False)
-            if self._half_closed and not self._peer_finished and not self._taken_over.is_set():
-                with trio.move_on_after(0.0 if self.stopping else LINGER_SECONDS):
+            if self.outbound is not Outbound.OPEN and self.inbound in (Inbound.FREE, Inbound.RECEIVING):
+                with trio.move_on_after(0.0 if self.stopping else self._options.linger_seconds):
                     # Only one task may wait for input; if one does already, it drains.
-                    await (self._drained.wait() if self._receiving else self._drain())
-        await self._stream.aclose()
+                    await (self._drained.wait() if self.inbound is Inbound.RECEIVING else self._drain())
+        await self.stream.aclose()
 
     async def _drain(self) -> None:
-        """Throw input away until the peer finishes or `LINGER_BYTES` have come."""
-        most = self.bytes_in + LINGER_BYTES
-        with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-            while not self._peer_finished and self.bytes_in < most:
-                data = await self._stream.receive_some()
-                self.bytes_in += len(data)
-                self._peer_finished = not data
+        """Throw input away until the peer finishes or `linger_bytes` have come."""
+        most = self.stream.bytes_in + self._options.linger_bytes
+        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            while self.inbound is not Inbound.FINISHED and self.stream.bytes_in < most:
+                if not await self.stream.receive_some():
+                    self._receives(Reception.END)
+
+    def _check_open(self) -> None:
+        if self.closing:
+            raise trio.ClosedResourceError("the connection is being closed")
+
+    def _receives(self, event: Reception) -> None:
+        self.inbound = after(RECEPTION, event, self.inbound)

@@ -15,11 +15,12 @@ import trio
 
 from gcount.net.connection import Connection
 from gcount.net.descriptors import MAX_LINKS
+from gcount.net.options import ConnectionOptions
 from gcount.net.reactor import Reactor
+from gcount.net.stream import Stream
 from gcount.observe.metrics import Sample
 
-SEND_TIMEOUT: Final = 10.0
-LINK_SEND_TIMEOUT: Final = 1.0
+_DEFAULTS: Final = ConnectionOptions()
 
 
 class ConnectionPool:
@@ -31,8 +32,7 @@ class ConnectionPool:
     Args:
         limit: the most connections at a time, links included.
         max_links: the most links among them.
-        send_timeout: seconds that a client may take to read what is sent to it.
-        link_send_timeout: the same for a link.
+        options: what each may take.
 
     Attributes:
         reactor: receives for them; the server runs it.
@@ -41,18 +41,10 @@ class ConnectionPool:
         refused: how many newcomers found no room.
     """
 
-    def __init__(
-        self,
-        limit: int,
-        *,
-        max_links: int = MAX_LINKS,
-        send_timeout: float = SEND_TIMEOUT,
-        link_send_timeout: float = LINK_SEND_TIMEOUT,
-    ) -> None:
+    def __init__(self, limit: int, *, max_links: int = MAX_LINKS, options: ConnectionOptions = _DEFAULTS) -> None:
         self.limit = limit
         self.max_links = max_links
-        self.send_timeout = send_timeout
-        self.link_send_timeout = link_send_timeout
+        self.options = options
         self.reactor = Reactor()
         self.stopping = False
         self.displaced = 0
@@ -84,7 +76,7 @@ class ConnectionPool:
         yield "gcount_connections_displaced_total", "Clients closed to make room.", {}, self.displaced
         yield "gcount_connections_refused_total", "Newcomers for whom no room could be made.", {}, self.refused
 
-    def admit(self, stream: trio.SocketStream) -> Connection | None:
+    def admit(self, stream: Stream) -> Connection | None:
         """Register an accepted stream; without room for it, None is returned and the stream is closed."""
         connection = Connection(stream, self)
         if len(self) >= self.limit and not self.make_room():
@@ -103,6 +95,7 @@ class ConnectionPool:
         victim = next(iter(self._idle), None) or next(iter(self._busy), None)
         if victim is None:
             return False
+        assert not victim.is_link, "a link is never displaced"
         self.displaced += 1
         victim.abort()
         return True
@@ -124,27 +117,27 @@ class ConnectionPool:
             self._one_left = trio.Event()
             await self._one_left.wait()
 
-    def _place(self, connection: Connection) -> None:
+    # What a connection tells; see `Registry`.
+
+    def place(self, connection: Connection, *, busy: bool) -> None:
         """Move a registered client to the end of the queue that it now belongs to."""
-        queue, other = (self._busy, self._idle) if connection.busy else (self._idle, self._busy)
+        queue, other = (self._busy, self._idle) if busy else (self._idle, self._busy)
         if connection in other:
             del other[connection]
             queue[connection] = None
         elif connection in queue:
             queue.move_to_end(connection)
 
-    def _promote(self, connection: Connection) -> bool:
+    def promote(self, connection: Connection) -> bool:
         """Make a registered client a link, if there is room for one more."""
-        if connection.is_link:
-            return True
         if len(self._links) >= self.max_links or not (connection in self._idle or connection in self._busy):
             return False
-        self._forget(connection)
+        self.forget(connection)  # from here on `make_room` does not find it
         self._links[connection] = None
-        connection.is_link = True
         return True
 
-    def _forget(self, connection: Connection) -> None:
+    def forget(self, connection: Connection) -> None:
+        """Register it no longer."""
         for queue in (self._idle, self._busy, self._links):
             queue.pop(connection, None)
         self._one_left.set()

@@ -7,17 +7,14 @@ is woken by anything else, with that, and goes on as if it had received it itsel
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from selectors import EVENT_READ, DefaultSelector
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import trio
 
-if TYPE_CHECKING:
-    from gcount.net.connection import Connection
+from gcount.net.stream import RECEIVE_BYTES, Stream
 
-RECEIVE_BYTES: Final = 32 * 1024  # at once: some 1,000 pipelined commands, a few milliseconds of work
 _A_VISIT: Final = 512  # what looking at a connection costs, in bytes of input
 
 
@@ -49,74 +46,69 @@ class Reactor:
                         await trio.lowlevel.checkpoint()
                 await trio.lowlevel.wait_readable(self._selector)
 
-    async def receive(self, connection: Connection, answer: Callable[[bytes], bool]) -> bytes | None:
-        """Receive what can't be answered at once.
+    def watch(self, stream: Stream, answer: Callable[[bytes], bool]) -> Watch:
+        """Receive from a stream until something comes that can't be answered at once.
 
         Args:
-            connection: whose task this is; nobody else receives.
+            stream: open; nobody else receives from it, nor waits to write, which may take a read that the reactor would
+                not see.
             answer: called with any input; returns whether that was all it takes. It may not wait for anything. What it
-                raises is raised here.
+                raises wakes the task, which finds it in the watch.
 
         Returns:
-            What came, nothing when the peer has finished sending; None when `connection.wake` was called.
-
-        Raises:
-            trio.BrokenResourceError: the connection broke.
-            trio.ClosedResourceError: the connection is closed.
+            What the task has to wait for, and to end.
         """
-        watch = _Watch(self._selector, connection, answer)
-        try:
-            await watch.woken.wait()
-        finally:
-            watch.end()
-        if connection.closing:
-            raise trio.ClosedResourceError
-        if watch.error is not None:
-            raise watch.error
-        return watch.data
+        return Watch(self._selector, stream, answer)
 
 
-class _Watch:
-    """One connection whose task sleeps."""
+class Watch:
+    """One stream whose task sleeps.
 
-    def __init__(self, selector: DefaultSelector, connection: Connection, answer: Callable[[bytes], bool]) -> None:
+    Attributes:
+        woken: set when the task has to go on.
+        data: what came that was not answered, nothing when the peer has finished sending; None when nothing came.
+        error: why nothing can come any more, or what `answer` raised.
+    """
+
+    __slots__ = ("_answer", "_descriptor", "_selector", "_stream", "data", "error", "woken")
+
+    def __init__(self, selector: DefaultSelector, stream: Stream, answer: Callable[[bytes], bool]) -> None:
         self.woken = trio.Event()
         self.data: bytes | None = None
         self.error: Exception | None = None
-        self._selector: DefaultSelector | None = selector
-        self._connection = connection
+        self._stream = stream
         self._answer = answer
-        self._descriptor = connection.socket.fileno()
-        if connection.closing:
-            raise trio.ClosedResourceError
-        selector.register(self._descriptor, EVENT_READ, self)
-        connection.wake = self.end
+        self._descriptor = stream.descriptor
+        selector.register(self._descriptor, EVENT_READ, self)  # which refuses a second receiver
+        self._selector: DefaultSelector | None = selector
 
     def end(self) -> None:
-        """Wake the task; receive nothing more. To be called before the socket is closed: its number may come again."""
+        """Wake the task; receive nothing more. To be called before the stream is closed: its number may come again."""
         if self._selector is not None:
             self._selector.unregister(self._descriptor)
             self._selector = None
             self.woken.set()
 
     def receive(self) -> int:
-        """Receive once, and answer that or leave it to the task; returns how many bytes came."""
-        if self._selector is None:
-            return 0  # it ended after it was found readable
-        data = None
-        try:
-            data = os.read(self._descriptor, RECEIVE_BYTES)
-        except BlockingIOError:
-            return 0
-        except OSError as error:
-            self.error = trio.BrokenResourceError(error.strerror)
-        size = len(data or b"")
-        self._connection.bytes_in += size
-        try:
-            if data and self._answer(data):
-                return size
-        except Exception as error:
-            self.error = error  # of one connection, not of all
-        self.data = data
-        self.end()
+        """Receive what has come, and answer that or leave it to the task; returns how many bytes came."""
+        size, stream = 0, self._stream
+        while self._selector is not None:  # else it ended, perhaps after it was found readable
+            try:
+                data = stream.read_now(RECEIVE_BYTES)
+            except OSError as error:
+                self.error = trio.BrokenResourceError(error.strerror)
+                self.end()
+                break
+            if data is None:
+                break
+            size += len(data)
+            try:
+                if data and self._answer(data):
+                    if stream.pending:  # the descriptor does not show that
+                        continue
+                    break
+            except Exception as error:
+                self.error = error  # of one connection, not of all
+            self.data = data
+            self.end()
         return size

@@ -1,11 +1,9 @@
 """What stands between a connection, its task, and those who bring answers to what it asked."""
 
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 
 import trio
 
-from gcount.net import sockets
 from gcount.net.connection import Connection
 
 
@@ -49,11 +47,10 @@ class Responder:
         self._end(done=done and not self._connection.stopping)
 
     def _send(self, data: bytes) -> bool:
-        connection = self._connection
-        sent = 0
-        with suppress(OSError):  # the task finds out what is wrong
-            sent = sockets.send_now(connection.socket, data)
-            connection.bytes_out += sent
+        try:
+            sent = self._connection.send_now(data)
+        except OSError:
+            sent = 0  # the task finds out what is wrong
         self._unsent = data[sent:]
         return sent == len(data)
 
@@ -65,9 +62,9 @@ class Responder:
     async def receive(self, answer: Callable[[bytes], bool]) -> bytes | None:
         """Receive what can't be answered at once; when this returns, all that came before is answered.
 
-        Args, returns, raises: as `Reactor.receive`.
+        Args, returns, raises: as `Connection.receive_unanswered`.
         """
-        data = await self._connection.reactor.receive(self._connection, answer)
+        data = await self._connection.receive_unanswered(answer)
         await self.settle()
         return data
 

@@ -7,7 +7,7 @@ from typing import Final
 import trio
 
 from gcount.net.connection import Connection
-from gcount.net.reactor import RECEIVE_BYTES
+from gcount.net.stream import RECEIVE_BYTES
 from gcount.redis import resp
 from gcount.redis.context import Client, Shared
 

@@ -13,7 +13,6 @@ from typing import Final
 import trio
 
 from gcount.errors import GcountError
-from gcount.net import sockets
 from gcount.net.connection import Connection
 from gcount.redis import resp
 
@@ -86,10 +85,10 @@ class Outbox:
             self._last += data
             return False
         if not self.waiting:
-            sent = 0
-            with suppress(OSError):  # who drains finds out what is wrong
-                sent = sockets.send_now(connection.socket, data)
-                connection.bytes_out += sent
+            try:
+                sent = connection.send_now(data)
+            except OSError:
+                sent = 0  # who drains finds out what is wrong
             if sent == len(data):
                 return True
             data = data[sent:]
@@ -111,7 +110,7 @@ class Outbox:
         """Return when more may be executed, or when the client is found to take nothing: then refuse what it sends."""
         while self.full and not self.refusing:
             with trio.move_on_after(TAKES_WITHIN) as waiting:
-                await sockets.wait_writable(self._connection.socket)
+                await self._connection.stream.wait_writable()
             if waiting.cancelled_caught:
                 self.refusing = True
             else:
@@ -129,7 +128,7 @@ class Outbox:
             since = max(since, self._taken)
             with trio.move_on_at(since + self._connection.send_timeout):
                 if not self.broken:
-                    await sockets.wait_writable(self._connection.socket)
+                    await self._connection.stream.wait_writable()
                 self._push()
                 continue
             self._connection.abort(reset=True)
@@ -208,11 +207,10 @@ class Outbox:
             if self.broken:
                 raise OSError
             with memoryview(self._unsent)[:_AT_ONCE] as piece:
-                sent = sockets.send_now(connection.socket, piece)
+                sent = connection.send_now(piece)
         except OSError as error:
             connection.abort(reset=True)
             raise trio.BrokenResourceError from error
-        connection.bytes_out += sent
         del self._unsent[:sent]
         self._pool.used -= sent
         if sent:

@@ -80,14 +80,14 @@ class Session:
         client, connection, now = self.client, self.connection, trio.current_time()
         here = there = ""
         with suppress(OSError):  # it is gone already
-            here, there = _address(connection.socket.getsockname()), _address(connection.socket.getpeername())
+            here, there = _address(connection.stream.local()), _address(connection.stream.remote())
         return ClientStatistics(
             id=client.id,
             name=client.name,
             library=client.library,
             address=there,
             local_address=here,
-            descriptor=connection.socket.fileno(),
+            descriptor=connection.stream.descriptor,
             age=now - connection.opened,
             idle=now - connection.last_used,
             queued=None if client.transaction is None else len(client.transaction),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -19,16 +18,16 @@ from gcount.core.limits import MAX_MESSAGE_BYTES
 from gcount.core.protocol import messages as wire
 from gcount.core.protocol.websocket_frames import BINARY, CLOSE, PING, PONG, Frames
 from gcount.errors import LinkClosed, ProtocolError
-from gcount.net import sockets
+from gcount.net.stream import Stream
+from tests.fakes.streams import chosen
 from tests.harness.websocket import TEXT, frame
 
 PATIENCE = 30.0  # seconds
-RESET = struct.pack("ii", 1, 0)
 KIB = 1024
 
 
 @asynccontextmanager
-async def streams() -> AsyncIterator[tuple[trio.SocketStream, trio.SocketStream]]:
+async def streams() -> AsyncIterator[tuple[Stream, Stream]]:
     """The dialled end and the accepted end of a connection."""
     with trio.fail_after(PATIENCE):
         async with (
@@ -39,7 +38,17 @@ async def streams() -> AsyncIterator[tuple[trio.SocketStream, trio.SocketStream]
             for stream in (dialled, accepted):  # little room, so that it is soon full
                 stream.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_SNDBUF, 128 * KIB)
                 stream.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_RCVBUF, 128 * KIB)
-            yield dialled, accepted
+            both = chosen.wrap(dialled), chosen.wrap(accepted)
+            await shake_hands(*both)
+            yield both
+
+
+async def shake_hands(*both: Stream) -> None:
+    """Each end has sent something and received something, as when a link is opened."""
+    async with trio.open_nursery() as nursery:
+        for stream in both:
+            nursery.start_soon(stream.send_all, b"x")
+            nursery.start_soon(stream.receive_some, 1)
 
 
 @asynccontextmanager
@@ -50,7 +59,7 @@ async def links() -> AsyncIterator[tuple[WebsocketLink, WebsocketLink]]:
 
 
 @asynccontextmanager
-async def accepted_link() -> AsyncIterator[tuple[WebsocketLink, trio.SocketStream]]:
+async def accepted_link() -> AsyncIterator[tuple[WebsocketLink, Stream]]:
     """An accepted end, and the stream of somebody who may send it any bytes."""
     async with streams() as (dialled, accepted):
         yield WebsocketLink(accepted, dialled=False), dialled
@@ -227,7 +236,7 @@ async def test_a_ping_inside_a_message_is_answered_and_a_pong_says_nothing() -> 
         assert await spoken(caller, 1) == [(PONG, b"now")]
 
 
-async def spoken(caller: trio.SocketStream, count: int) -> list[tuple[int, bytes]]:
+async def spoken(caller: Stream, count: int) -> list[tuple[int, bytes]]:
     """The next frames of the accepting end."""
     frames = Frames(masked=False)
     found: list[tuple[int, bytes]] = []
@@ -363,8 +372,7 @@ async def test_a_reset_wakes_whoever_waits() -> None:
 
 
 def reset(link: WebsocketLink) -> None:
-    link._stream.socket.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_LINGER, RESET)
-    link._stream.socket.close()
+    link._stream.close(reset=True)
 
 
 async def test_closing_the_own_socket_wakes_whoever_receives_and_whoever_flushes() -> None:
@@ -379,14 +387,14 @@ async def test_closing_the_own_socket_wakes_whoever_receives_and_whoever_flushes
                 await here.flush()
 
         await trio.testing.wait_all_tasks_blocked()
-        here._stream.socket.close()
+        here._stream.close()
 
 
 async def test_after_the_own_socket_was_closed_everything_says_so() -> None:
     """And no other connection that got the same descriptor meanwhile notices anything."""
     async with links() as (here, _):
         fill(here, 50 * KIB)
-        here._stream.socket.close()
+        here._stream.close()
         async with links() as (other, other_end):
             for _ in range(2):  # an earlier call leaves nothing behind
                 with pytest.raises(LinkClosed):
@@ -397,7 +405,7 @@ async def test_after_the_own_socket_was_closed_everything_says_so() -> None:
             here.close()
             other.post(b"hello")
             assert await other_end.receive() == b"hello"
-        assert here._stream.socket.fileno() == -1
+        assert here._stream.descriptor == -1
 
 
 async def test_a_socket_that_the_kernel_cannot_watch_is_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -415,9 +423,9 @@ async def test_a_socket_that_is_closed_when_it_has_just_become_readable_is_the_e
         nursery.start_soon(end_of, there)
         await trio.testing.wait_all_tasks_blocked()
         here.post(b"x")
-        with os.fdopen(os.dup(there._stream.socket.fileno())) as twin:
+        with os.fdopen(os.dup(there._stream.descriptor)) as twin:
             await trio.lowlevel.wait_readable(twin)
-        there._stream.socket.close()
+        there._stream.close()
 
 
 @pytest.mark.parametrize(
@@ -444,14 +452,14 @@ async def test_a_dialled_end_does_not_take_what_another_dialled_end_sends() -> N
 async def test_sending_now_takes_what_fits_and_waiting_for_room_ends_with_the_socket() -> None:
     async with streams() as (here, _):
         data = bytes(64 * KIB)
-        while sockets.send_now(here.socket, data) == len(data):
+        while here.write_now(data) == len(data):
             pass
-        assert sockets.send_now(here.socket, data) == 0
-        here.socket.close()
+        assert here.write_now(data) == 0
+        here.close()
         with pytest.raises(OSError, match="descriptor"):
-            sockets.send_now(here.socket, data)
+            here.write_now(data)
         for _ in range(2):
             with pytest.raises(trio.ClosedResourceError):
-                await sockets.wait_writable(here.socket)
+                await here.wait_writable()
             with pytest.raises(trio.ClosedResourceError):
-                await sockets.receive(here.socket, 1)
+                await here.receive_some(1)

@@ -6,13 +6,14 @@ What it promises:
 - The same seed and the same calls give the same run.
 - Whoever leaves the context of `open_cluster` leaves no node behind.
 
-Every test of several nodes opens them here.
+Every test of whole nodes in memory opens them here: `open_cluster` for those that talk to each other, `open_alone` for
+one by itself.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from random import Random
 
@@ -26,6 +27,7 @@ from gcount.node.node import Node, open_node
 from gcount.observe.metrics import Metrics
 from gcount.settings import Settings
 from gcount.storage.checkpoints import Checkpoints
+from gcount.storage.disk import Disk
 from gcount.storage.log import Log
 from gcount.storage.recovery import recover
 from tests.fakes.disk import SimDisk, SimulatedCrash
@@ -291,6 +293,32 @@ async def open_cluster(
                 await cluster.configure()
             yield cluster
         nursery.cancel_scope.cancel()
+
+
+def open_alone(
+    disk: Disk,
+    *,
+    address: str = f"127.0.0.1:{PORT}",
+    timeout: float = 5.0,
+    max_counters: int = 1000,
+    seed: int = 1,
+    options: Options = DEFAULTS,
+) -> AbstractAsyncContextManager[Node]:
+    """A node on any disk that no other node reaches, for tests of what it does by itself.
+
+    Args:
+        disk: its data directory.
+        address: where it listens, as other nodes would dial it.
+        timeout: the operator's, in seconds.
+        max_counters: the operator's.
+        seed: of all its chance.
+        options: what it works with.
+    """
+    host, _, port = address.rpartition(":")
+    settings = Settings(1, host, int(port), Path("/data"), timeout, "", max_counters, "text")
+    random = Random(seed)
+    transport = SimNetwork(random, (0.0, 0.0)).transport(address)
+    return open_node(settings, disk, transport, random=random, wall_clock=lambda: WALL_CLOCK, options=options)
 
 
 async def replayed(disk: SimDisk, options: Options = DEFAULTS) -> Replica:

@@ -8,7 +8,8 @@ than a node does.
 from __future__ import annotations
 
 import hiredis
-import trio
+
+from tests.harness.http_connection import Socket
 
 
 def encoded(*words: bytes | str | int) -> bytes:
@@ -25,7 +26,7 @@ def line(text: str) -> bytes:
 class RespConnection:
     """One connection, of one task at a time."""
 
-    def __init__(self, socket: trio.socket.SocketType) -> None:
+    def __init__(self, socket: Socket) -> None:
         self._socket = socket
         self._reader = hiredis.Reader(encoding="utf-8")
 

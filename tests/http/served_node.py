@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
 from random import Random
 from typing import Any, TypeVar
 
@@ -16,11 +15,13 @@ from gcount.http.fast_path import FastPath
 from gcount.http.hypercorn import HttpService
 from gcount.net.connection import Connection
 from gcount.net.connection_pool import ConnectionPool
-from gcount.node.node import Node, open_node
+from gcount.net.options import ConnectionOptions
+from gcount.net.stream import Stream
+from gcount.node.node import Node
 from gcount.server import serve
-from gcount.settings import Settings
+from tests.fakes.cluster import open_alone
 from tests.fakes.disk import SimDisk
-from tests.fakes.network import SimNetwork
+from tests.fakes.streams import StreamSocket, chosen, open_stream
 from tests.harness.http_connection import Closed, HttpConnection
 
 T = TypeVar("T")
@@ -53,26 +54,27 @@ class Served:
         asked: how many requests and websockets came to the application.
     """
 
-    def __init__(self, node: Node, disk: GatedDisk, *, fast: bool, limit: int = 100) -> None:
+    def __init__(self, node: Node, disk: GatedDisk, *, fast: bool, connections: ConnectionPool) -> None:
         self.node = node
         self.disk = disk
         self.app = make_app(node)
-        self.connections = ConnectionPool(limit)
+        self.connections = connections
         self.shutdown = trio.Event()
         self.stopped = trio.Event()
         self.asked = 0
-        self.sockets: list[trio.socket.SocketType] = []  # of the clients
+        self.streams: list[Stream] = []  # of the clients
         self._fast_path = FastPath(node) if fast else None
-        self._port = 0
+        self.port = 0
 
     async def run(self, task_status: trio.TaskStatus[None]) -> None:
         listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
-        self._port = listeners[0].socket.getsockname()[1]
+        self.port = listeners[0].socket.getsockname()[1]
         await serve(
             HttpService(self._application, self._fast_path),
             listeners,
             self.connections,
             shutdown=self.shutdown,
+            wrap=chosen.wrap,
             task_status=task_status,
         )
         self.stopped.set()
@@ -81,10 +83,9 @@ class Served:
         self.asked += 1
         await self.app(scope, receive, send)
 
-    async def connect(self) -> trio.SocketStream:
-        stream = await trio.open_tcp_stream("127.0.0.1", self._port)
-        self.sockets.append(stream.socket)
-        return stream
+    async def connect(self) -> Stream:
+        self.streams.append(await open_stream(self.port))
+        return self.streams[-1]
 
     async def dial(self) -> Client:
         known = set(self.all())
@@ -114,11 +115,11 @@ class Client:
         connection: the server's end.
     """
 
-    def __init__(self, stream: trio.SocketStream, connection: Connection) -> None:
+    def __init__(self, stream: Stream, connection: Connection) -> None:
         self.stream = stream
         self.connection = connection
         self._sent = 0
-        self._http = HttpConnection(stream.socket)
+        self._http = HttpConnection(StreamSocket(stream))
 
     async def send(self, data: bytes) -> None:
         self._sent += len(data)
@@ -127,7 +128,8 @@ class Client:
     async def send_alone(self, data: bytes) -> None:
         """Send a segment that the server takes before anything else comes, unless it has hung up."""
         await self.send(data)
-        await until(lambda: self.connection.bytes_in == self._sent or self.connection.socket.fileno() == -1)
+        stream = self.connection.stream
+        await until(lambda: stream.bytes_in == self._sent or stream.descriptor == -1)
 
     async def answer(self, *, head: bool = False) -> bytes:
         """The next answer, and interim ones before it; less when the server closes."""
@@ -169,19 +171,19 @@ async def served(
     max_counters: int = 1000,
     limit: int = 100,
     recovered: bool = True,
+    options: ConnectionOptions | None = None,
 ) -> AsyncIterator[Served]:
     """A node that serves, on either path, for as long as the context lasts, and lets go of every connection then."""
     disk = GatedDisk()
     if not recovered:
         disk.shut()
-    settings = Settings(1, "10.0.0.1", 7777, Path("/data"), 0.3, "", max_counters, "text")
-    transport = SimNetwork(Random(0), delay=(0.0, 0.0)).transport(ADDRESS)
     with trio.fail_after(60):
         async with (
-            open_node(settings, disk, transport, random=Random(0), wall_clock=lambda: 1.7e9) as node,
+            open_alone(disk, address=ADDRESS, timeout=0.3, max_counters=max_counters) as node,
             trio.open_nursery() as nursery,
         ):
-            made = Served(node, disk, fast=path == "fast path", limit=limit)
+            connections = ConnectionPool(limit, options=options or ConnectionOptions())
+            made = Served(node, disk, fast=path == "fast path", connections=connections)
             await nursery.start(made.run)
             if recovered:
                 await node.wait_ready()
@@ -189,8 +191,8 @@ async def served(
             try:
                 yield made
             finally:
-                for socket in made.sockets:
-                    socket.close()
+                for stream in made.streams:
+                    stream.close()
             disk.gate.set()
             made.shutdown.set()
             await made.stopped.wait()

@@ -11,6 +11,8 @@ import trio.testing
 from hypercorn.events import Event
 
 from gcount.http.hypercorn import Http1Protocol
+from gcount.net.options import ConnectionOptions
+from tests.fakes.streams import narrow_buffers
 from tests.http.served_node import CHUNKED, LAST, PATHS, both, consistent, get, post, served, statuses, until, value
 
 UPGRADE = get(
@@ -139,12 +141,10 @@ async def test_an_increment_under_way_outlives_the_client_that_sent_it(path: str
 @pytest.mark.parametrize("path", PATHS)
 async def test_a_client_that_does_not_read_its_answers_is_aborted(path: str) -> None:
     """Hazard 3."""
-    async with served(path) as server:
-        server.connections.send_timeout = 0.2
+    async with served(path, options=ConnectionOptions(send_timeout=0.2)) as server:
         client = await server.dial()
-        for socket in (client.stream.socket, client.connection.socket):
-            for option in (trio.socket.SO_RCVBUF, trio.socket.SO_SNDBUF):
-                socket.setsockopt(trio.socket.SOL_SOCKET, option, 4096)
+        for descriptor in (client.stream.descriptor, client.connection.stream.descriptor):
+            narrow_buffers(descriptor, trio.socket.SO_RCVBUF, trio.socket.SO_SNDBUF)
         with contextlib.suppress(trio.BrokenResourceError):
             while True:
                 await client.send(value(b"a") * 100)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import struct
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -16,6 +15,7 @@ from gcount.core.limits import MAX_MESSAGE_BYTES
 from gcount.core.protocol import messages
 from gcount.core.protocol.websocket_frames import BINARY, CLOSE, NORMAL_CLOSURE, PART, PING, Frames
 from gcount.core.state.counters import Delta
+from gcount.net.stream import Stream
 from tests.fakes.caller import HELLO
 from tests.harness.websocket import TEXT, frame, upgrade
 from tests.http.served_node import PATHS, PATIENCE, Served, get, served, statuses, until
@@ -29,7 +29,7 @@ KIB = 1024
 class Peer:
     """Whoever opened a connection: it sees the answer to its upgrade, then frames."""
 
-    def __init__(self, stream: trio.SocketStream) -> None:
+    def __init__(self, stream: Stream) -> None:
         self.stream = stream
         self._frames = Frames(masked=False)
 
@@ -211,8 +211,7 @@ async def test_who_leaves_during_the_handshake_is_let_go() -> None:
     async with node() as server:
         for wait in WAITS:
             peer = await asking(server, wait)
-            peer.stream.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_LINGER, struct.pack("ii", wait % 2, 0))
-            peer.stream.socket.close()
+            peer.stream.close(reset=wait % 2 == 1)
 
 
 # After it
@@ -304,8 +303,7 @@ async def test_a_link_ends_without_a_line_when_either_side_closes(how: str, gree
                 await peer.stream.send_eof()
                 assert await peer.end() == [GOODBYE]
             case "reset":
-                peer.stream.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_LINGER, struct.pack("ii", 1, 0))
-                peer.stream.socket.close()
+                peer.stream.close(reset=True)
             case "abort":
                 server.connections.abort_all()
                 assert await peer.end() == []

@@ -22,6 +22,8 @@ from structlog.testing import capture_logs
 from gcount.http.hypercorn import Http1Protocol, HttpService
 from gcount.net.connection import Connection
 from gcount.net.connection_pool import ConnectionPool
+from gcount.net.connection_state import Inbound
+from gcount.net.options import ConnectionOptions
 from gcount.server import serve
 from tests.http.served_node import PATIENCE, until
 
@@ -105,9 +107,9 @@ class Node:
 
 
 @asynccontextmanager
-async def node(limit: int = 100, **timeouts: float) -> AsyncIterator[Node]:
+async def node(limit: int = 100, options: ConnectionOptions | None = None) -> AsyncIterator[Node]:
     """A node that must still serve, and must let go of every connection, when the test is over."""
-    made = Node(ConnectionPool(limit, **timeouts))  # type: ignore[arg-type]
+    made = Node(ConnectionPool(limit, options=options or ConnectionOptions()))
     with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             await nursery.start(made.run)
@@ -337,7 +339,7 @@ async def test_a_huge_announced_body_is_answered_413_before_it_comes() -> None:
 
 async def test_a_client_that_pipelines_and_never_reads_is_aborted() -> None:
     """Hazard 3: the answers are sent under a shield."""
-    async with node(send_timeout=0.2) as server:
+    async with node(options=ConnectionOptions(send_timeout=0.2)) as server:
         stream = await server.dial()
         sent = await send_until_cut(stream, PING * 1000, 100_000 * len(PING))
         assert sent < 100_000 * len(PING)
@@ -527,7 +529,7 @@ async def test_shutdown_does_not_wait_for_a_websocket_peer_that_does_not_read(by
         stream = await server.dial(UPGRADE.replace(b"/link", b"/flood") + b"\r\n")
         assert (await stream.receive_some(5)) == b"HTTP/"
         (connection,) = server.connections._busy
-        await until(lambda: connection._stream._send_conflict_detector._held)
+        await until(lambda: connection._sending.locked())
         begun = trio.current_time()
         if by == "event":
             server.shutdown.set()
@@ -568,7 +570,7 @@ async def test_a_client_that_has_finished_sending_gets_its_answer(head: bytes) -
         await server.started.wait()
         (connection,) = server.connections._busy
         await stream.send_eof()
-        await until(lambda: connection._peer_finished)
+        await until(lambda: connection.inbound is Inbound.FINISHED)
         await trio.testing.wait_all_tasks_blocked(0.01)
         server.go_on.set()
         await read_until(stream, b"\r\n\r\ndone\n")

@@ -12,9 +12,12 @@ import pytest
 import trio
 import trio.testing
 
-from gcount.net import sockets
 from gcount.net.connection import Connection
 from gcount.net.connection_pool import ConnectionPool
+from gcount.net.connection_state import Inbound
+from gcount.net.options import ConnectionOptions
+from gcount.net.stream import PlainStream
+from tests.http.served_node import until
 
 
 @asynccontextmanager
@@ -30,7 +33,7 @@ async def pair() -> AsyncIterator[tuple[trio.SocketStream, trio.SocketStream]]:
 @asynccontextmanager
 async def connected(connections: ConnectionPool) -> AsyncIterator[tuple[Connection, trio.SocketStream]]:
     async with pair() as (accepted, dialled):
-        connection = connections.admit(accepted)
+        connection = connections.admit(PlainStream(accepted))
         assert connection is not None
         yield connection, dialled
 
@@ -41,7 +44,7 @@ async def receive_all(stream: trio.SocketStream) -> None:
 
 
 def is_open(connection: Connection) -> bool:
-    return connection.socket.fileno() != -1
+    return connection.stream.descriptor != -1
 
 
 async def test_a_newcomer_at_the_limit_displaces_the_client_idle_for_longest() -> None:
@@ -60,7 +63,7 @@ async def test_bytes_that_dribble_in_are_no_use_of_a_connection() -> None:
     async with connected(connections) as (first, dribbler), connected(connections) as (second, _):
         await dribbler.send_all(b"G")
         assert await first.receive_some() == b"G"
-        assert first.bytes_in == 1
+        assert first.stream.bytes_in == 1
         async with connected(connections):
             assert not is_open(first)
             assert is_open(second)
@@ -84,7 +87,7 @@ async def test_a_link_is_never_displaced_and_a_newcomer_is_refused_when_there_ar
     async with connected(connections) as (link, _):
         assert link.become_link()
         async with pair() as (accepted, _):
-            assert connections.admit(accepted) is None
+            assert connections.admit(PlainStream(accepted)) is None
             assert accepted.socket.fileno() == -1
         assert is_open(link)
         assert connections.refused == 1
@@ -126,7 +129,7 @@ async def test_only_clients_without_a_request_are_closed_when_unused() -> None:
 
 async def test_a_peer_that_does_not_read_is_aborted_even_under_a_shield() -> None:
     """Hazard 3."""
-    connections = ConnectionPool(5, send_timeout=0.05)
+    connections = ConnectionPool(5, options=ConnectionOptions(send_timeout=0.05))
     async with connected(connections) as (connection, _):
         with trio.fail_after(10), trio.CancelScope(shield=True), pytest.raises(trio.BrokenResourceError):
             await connection.send_all(b"x" * 50_000_000)
@@ -136,7 +139,7 @@ async def test_a_peer_that_does_not_read_is_aborted_even_under_a_shield() -> Non
 
 
 async def test_a_link_has_its_own_send_timeout() -> None:
-    connections = ConnectionPool(5, send_timeout=1000.0, link_send_timeout=0.05)
+    connections = ConnectionPool(5, options=ConnectionOptions(send_timeout=1000.0, link_send_timeout=0.05))
     async with connected(connections) as (connection, _):
         connection.become_link()
         with trio.fail_after(10), pytest.raises(trio.BrokenResourceError):
@@ -185,7 +188,7 @@ async def test_a_peer_that_sends_for_ever_is_cut_off_after_the_last_response() -
             while True:
                 await peer.send_all(b"x" * 65536)
         assert not is_open(connection)
-        assert connection.bytes_in < 4 * 1024 * 1024
+        assert connection.stream.bytes_in < 4 * 1024 * 1024
 
 
 async def test_waiting_for_an_idle_connection_ends_with_its_request() -> None:
@@ -232,7 +235,7 @@ async def test_waiting_for_an_idle_connection_ends_when_nothing_can_be_sent_any_
 @pytest.mark.parametrize("busy", [False, True])
 async def test_a_peer_that_does_not_read_sees_a_reset(busy: bool) -> None:
     """The kernel is not to keep what could not be sent, whether anybody called the connection busy or not."""
-    connections = ConnectionPool(5, send_timeout=0.05)
+    connections = ConnectionPool(5, options=ConnectionOptions(send_timeout=0.05))
     async with connected(connections) as (connection, peer):
         connection.set_busy(busy)
         with pytest.raises(trio.BrokenResourceError):
@@ -241,11 +244,8 @@ async def test_a_peer_that_does_not_read_sees_a_reset(busy: bool) -> None:
             await receive_all(peer)
 
 
-async def test_a_connection_knows_that_the_server_ends_and_does_not_linger_then(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("gcount.net.connection.LINGER_SECONDS", 3600.0)
-    connections = ConnectionPool(5)
+async def test_a_connection_knows_that_the_server_ends_and_does_not_linger_then() -> None:
+    connections = ConnectionPool(5, options=ConnectionOptions(linger_seconds=3600.0))
     async with connected(connections) as (connection, _):
         found = [connection.stopping]
         connections.stopping = True
@@ -272,9 +272,9 @@ async def test_whoever_takes_over_gets_all_that_comes_and_the_server_nothing(whe
         await trio.testing.wait_all_tasks_blocked()
         connection.take_over()
         await dialled.send_all(b"first")
-        assert await sockets.receive(connection.socket, 100) == b"first"
+        assert await connection.stream.receive_some(100) == b"first"
         await dialled.send_eof()
-        assert await sockets.receive(connection.socket, 100) == b""
+        assert await connection.stream.receive_some(100) == b""
         assert is_open(connection)
         nursery.cancel_scope.cancel()
 
@@ -286,7 +286,7 @@ async def test_a_server_that_is_at_work_when_it_is_taken_over_does_not_receive_a
         connection.take_over()
         await dialled.send_all(b"first")
         nursery.start_soon(refused_to_server, connection)
-        assert await sockets.receive(connection.socket, 100) == b"first"
+        assert await connection.stream.receive_some(100) == b"first"
         nursery.cancel_scope.cancel()
 
 
@@ -299,10 +299,10 @@ async def test_input_from_before_the_taking_over_is_never_skipped() -> None:
             nursery.start_soon(take_over_when_readable, connection)
             await trio.testing.wait_all_tasks_blocked()
             await dialled.send_all(b"early")
-            await connection._taken_over.wait()
+            await until(lambda: connection.inbound is Inbound.TAKEN_OVER)
             await trio.testing.wait_all_tasks_blocked()
             if is_open(connection) and not received:
-                received.append(await sockets.receive(connection.socket, 100))
+                received.append(await connection.stream.receive_some(100))
             assert received == ([b"early"] if is_open(connection) else [])
             nursery.cancel_scope.cancel()
 
@@ -312,7 +312,7 @@ async def serve_once(connection: Connection, received: list[bytes]) -> None:
 
 
 async def take_over_when_readable(connection: Connection) -> None:
-    with os.fdopen(os.dup(connection.socket.fileno())) as twin:
+    with os.fdopen(os.dup(connection.stream.descriptor)) as twin:
         await trio.lowlevel.wait_readable(twin)
     connection.take_over()
 
@@ -326,7 +326,7 @@ async def test_the_end_of_the_connection_wakes_whoever_took_over(end: str) -> No
         @nursery.start_soon
         async def receive() -> None:
             with pytest.raises(trio.ClosedResourceError):
-                await sockets.receive(connection.socket, 100)
+                await connection.stream.receive_some(100)
 
         await trio.testing.wait_all_tasks_blocked()
         if end == "abort":
@@ -346,4 +346,4 @@ async def test_a_connection_that_is_being_closed_is_closed_at_once_by_whoever_ta
         connection.take_over()
         assert not is_open(connection)
         with pytest.raises(trio.ClosedResourceError):
-            await sockets.receive(connection.socket, 100)
+            await connection.stream.receive_some(100)

@@ -13,7 +13,7 @@ import trio
 
 from gcount.net.connection import Connection
 from gcount.net.connection_pool import ConnectionPool
-from gcount.net.reactor import Reactor
+from gcount.net.stream import PlainStream
 from tests.http.served_node import until
 from tests.net.test_connection_pool import connected
 
@@ -42,11 +42,11 @@ class Sleeper:
         self.answered.append(data)
         return True
 
-    async def sleep(self, reactor: Reactor, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    async def sleep(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         with trio.CancelScope() as self.scope:
             task_status.started()
             try:
-                self.woken.append(await reactor.receive(self.connection, self.answer))
+                self.woken.append(await self.connection.receive_unanswered(self.answer))
             except Exception as error:
                 self.woken.append(error)
 
@@ -67,9 +67,9 @@ class Bench:
     """A reactor, and who sleeps there."""
 
     def __init__(self, nursery: trio.Nursery) -> None:
-        self.reactor = Reactor()
         self.ended = trio.Event()
         self.connections = ConnectionPool(1000)
+        self.reactor = self.connections.reactor
         self.nursery = nursery
         self.peers: list[trio.SocketStream] = []
 
@@ -82,7 +82,7 @@ class Bench:
         accepted, dialled = trio.socket.socketpair()
         if dialled.fileno() == number:
             accepted, dialled = dialled, accepted
-        connection = self.connections.admit(trio.SocketStream(accepted))
+        connection = self.connections.admit(PlainStream(trio.SocketStream(accepted)))
         assert connection is not None
         self.peers.append(trio.SocketStream(dialled))
         return Sleeper(connection, self.peers[-1])
@@ -95,8 +95,8 @@ class Bench:
 
     async def asleep(self, sleeper: Sleeper | None = None) -> Sleeper:
         sleeper = sleeper or self.pair()
-        await self.nursery.start(sleeper.sleep, self.reactor)
-        await until(lambda: sleeper.connection.socket.fileno() in self.reactor._selector.get_map())
+        await self.nursery.start(sleeper.sleep)
+        await until(lambda: sleeper.connection.stream.descriptor in self.reactor._selector.get_map())
         return sleeper
 
 
@@ -121,7 +121,7 @@ async def test_usual_input_wakes_nobody_and_the_first_unusual_one_does_with_just
         assert sleeper.woken == []
         await sleeper.peer.send_all(b"?three")
         assert await sleeper.wakes() == b"?three"
-        assert sleeper.connection.bytes_in == 1012
+        assert sleeper.connection.stream.bytes_in == 1012
 
 
 async def test_who_was_woken_receives_alone_until_it_sleeps_again() -> None:
@@ -145,7 +145,7 @@ async def test_the_end_of_the_input_wakes() -> None:
 
 
 async def test_a_reset_wakes_with_what_is_wrong() -> None:
-    async with bench() as made, connected(ConnectionPool(5)) as (connection, peer):
+    async with bench() as made, connected(made.connections) as (connection, peer):
         sleeper = await made.asleep(Sleeper(connection, peer))
         peer.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_LINGER, bytes([1, 0, 0, 0, 0, 0, 0, 0]))
         peer.socket.close()
@@ -177,7 +177,7 @@ async def test_a_connection_that_is_closed_elsewhere_wakes_and_can_be_slept_on_n
         sleeper.connection.abort()
         assert isinstance(await sleeper.wakes(), trio.ClosedResourceError)
         with pytest.raises(trio.ClosedResourceError):
-            await made.reactor.receive(sleeper.connection, sleeper.answer)
+            await sleeper.connection.receive_unanswered(sleeper.answer)
 
 
 async def test_who_fails_to_answer_is_woken_alone() -> None:
@@ -203,11 +203,11 @@ async def test_a_number_that_is_used_again_gets_its_own_input_only() -> None:
         closed, closer, followers = await made.asleep(), made.pair(), list[Sleeper]()
 
         def replace(data: bytes) -> None:
-            number = closed.connection.socket.fileno()
+            number = closed.connection.stream.descriptor
             closed.connection.abort()
             pairs = (made.pair(number) for _ in range(100))  # others may have closed something with a lower number
-            followers.append(next(pair for pair in pairs if pair.connection.socket.fileno() == number))
-            made.nursery.start_soon(followers[0].sleep, made.reactor)
+            followers.append(next(pair for pair in pairs if pair.connection.stream.descriptor == number))
+            made.nursery.start_soon(followers[0].sleep)
 
         closer.on_input = replace
         await made.asleep(closer)
@@ -272,7 +272,7 @@ async def test_input_that_comes_with_the_order_to_stop_harms_nobody() -> None:
             sleeper, stopper = await made.asleep(), made.pair()
             for pair in (sleeper, stopper):  # no await in between
                 os.write(pair.peer.socket.fileno(), b"usual")
-            await trio.lowlevel.wait_readable(stopper.connection.socket)
+            await trio.lowlevel.wait_readable(stopper.connection.stream.descriptor)
             made.reactor.stop()
             await made.ended.wait()
 

@@ -31,7 +31,7 @@ async def test_a_client_is_told_of_itself() -> None:
         client = await running.connect()
         await client.ask("CLIENT SETNAME me;CLIENT SETINFO LIB-NAME lib;CLIENT SETINFO LIB-VER 1.2;INCR x")
         found = fields(await client.ask("CLIENT INFO"))
-        host, port = client.stream.socket.getsockname()
+        host, port = client.stream.local()
         assert found["addr"] == f"{host}:{port}"
         assert found["laddr"] == f"127.0.0.1:{running.port}"
         shown = [found[key] for key in ("name", "lib-name", "lib-ver", "resp", "multi", "flags", "user", "db", "cmd")]

@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
-from pathlib import Path
 from random import Random
 
 import pytest
@@ -17,21 +16,23 @@ import trio.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gcount.core.options import Options
+from gcount.core.options import DEFAULTS, Options
 from gcount.http.app import make_app
 from gcount.http.fast_path import FastPath
 from gcount.http.hypercorn import HttpService
 from gcount.net.connection_pool import ConnectionPool
-from gcount.node.node import Node, open_node
+from gcount.net.options import ConnectionOptions
+from gcount.net.stream import Stream
+from gcount.node.node import Node
 from gcount.redis.commands import COMMANDS
 from gcount.redis.commands.counters import MAX_SCAN
 from gcount.redis.commands.refused import REFUSED
 from gcount.redis.service import RedisService
 from gcount.server import serve
-from gcount.settings import Settings
+from tests.fakes.cluster import open_alone
 from tests.fakes.counting import add
 from tests.fakes.disk import SimDisk
-from tests.fakes.network import SimNetwork
+from tests.fakes.streams import StreamSocket, chosen, open_stream
 from tests.harness.resp import RespConnection, encoded, line
 from tests.http.served_node import until
 
@@ -43,8 +44,8 @@ GET_PING = b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n"
 class Client(RespConnection):
     """A connection, and what came on it."""
 
-    def __init__(self, stream: trio.SocketStream) -> None:
-        super().__init__(stream.socket)
+    def __init__(self, stream: Stream) -> None:
+        super().__init__(StreamSocket(stream))
         self.stream = stream
 
     async def send(self, data: bytes) -> None:
@@ -88,11 +89,11 @@ class Running:
     port: int
     shutdown: trio.Event
     connections: ConnectionPool
-    streams: list[trio.SocketStream] = field(default_factory=list)
+    streams: list[Stream] = field(default_factory=list)
 
     async def connect(self) -> Client:
         """A client, whose end of the connection is closed with the test."""
-        self.streams.append(await trio.open_tcp_stream("127.0.0.1", self.port))
+        self.streams.append(await open_stream(self.port))
         return Client(self.streams[-1])
 
     async def once(self, data: bytes) -> bytes:
@@ -107,23 +108,30 @@ class Running:
 
 @asynccontextmanager
 async def serving(
-    *, max_counters: int = 100_000, lane: bool = True, latency: float | None = None
+    *,
+    max_counters: int = 100_000,
+    lane: bool = True,
+    latency: float | None = None,
+    options: ConnectionOptions | None = None,
+    node_options: Options = DEFAULTS,
 ) -> AsyncIterator[Running]:
     """A node that runs alone, and still answers both protocols when the test is over, unless it was told to stop."""
-    config = Settings(1, "127.0.0.1", 7777, Path("unused"), 5.0, "", max_counters, "text")
-    transport = SimNetwork(Random(1), (0.0, 0.0)).transport("127.0.0.1:7777")
     disk = SimDisk(Random(3), (0.0, 0.001) if latency is None else (latency, latency))
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    shutdown, stopped, connections = trio.Event(), trio.Event(), ConnectionPool(100)
+    shutdown, stopped, connections = (
+        trio.Event(),
+        trio.Event(),
+        ConnectionPool(100, options=options or ConnectionOptions()),
+    )
     async with (
-        open_node(config, disk, transport, random=Random(2), wall_clock=lambda: 0.0) as node,
+        open_alone(disk, max_counters=max_counters, options=node_options) as node,
         trio.open_nursery() as nursery,
     ):
         redis = RedisService(node, COMMANDS)
 
         async def run(task_status: trio.TaskStatus[None]) -> None:
             http = HttpService(make_app(node), FastPath(node) if lane else None)
-            work = partial(serve, http, listeners, connections, shutdown=shutdown, redis=redis)
+            work = partial(serve, http, listeners, connections, shutdown=shutdown, redis=redis, wrap=chosen.wrap)
             await work(task_status=task_status)
             stopped.set()
 
@@ -135,7 +143,7 @@ async def serving(
             yield made
         finally:
             for stream in made.streams:
-                stream.socket.close()
+                stream.close()
         if not shutdown.is_set():
             assert await made.once(line("PING")) == b"+PONG\r\n"
             assert (await made.once(GET_PING)).endswith(b"pong")
@@ -255,14 +263,10 @@ async def test_a_full_disk_refuses_increments_and_answers_reads() -> None:
         assert await client.ask("INCR x;INCR x") == [2, 3]
 
 
-async def test_at_the_limit_of_incarnations_increments_are_refused_and_reads_are_answered(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    async with serving() as running:
+async def test_at_the_limit_of_incarnations_increments_are_refused_and_reads_are_answered() -> None:
+    async with serving(node_options=Options(reborn_below=1)) as running:
         client = await running.connect()
         assert await client.ask("INCR x") == 1
-        replica = running.node.replica
-        monkeypatch.setattr(replica, "options", Options(reborn_below=1))
         running.node.parts.guard.claim.doubt("somebody knows more")
         replies = await client.ask("INCR x;GET x;PING")
         assert isinstance(replies, list)
@@ -567,8 +571,7 @@ async def test_a_great_pipeline_of_one_client_lets_others_in() -> None:
 
 async def test_answers_are_sent_before_they_are_many() -> None:
     """A client that asks for much and reads nothing does not make the node keep what it asked for."""
-    async with serving() as running:
-        running.connections.send_timeout = 0.1
+    async with serving(options=ConnectionOptions(send_timeout=0.1)) as running:
         client = await running.connect()
         with trio.fail_after(PATIENCE), suppress(trio.BrokenResourceError):
             while True:

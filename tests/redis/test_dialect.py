@@ -132,7 +132,7 @@ async def test_what_can_become_no_request_is_refused_however_it_comes(before: by
     async with serving(lane=lane) as running:
         client = await running.connect()
         await client.send(before + b"FOO")
-        await until(lambda: any(each.bytes_in == len(before) + 3 for each in running.connections._idle))
+        await until(lambda: any(each.stream.bytes_in == len(before) + 3 for each in running.connections._idle))
         await client.send(b" bar\r\n")
         assert b"HTTP/1.1 400" in await client.rest()
 
@@ -154,7 +154,7 @@ async def test_who_says_too_little_is_closed_as_an_idle_client() -> None:
     async with serving() as running:
         client = await running.connect()
         await client.send(b"PIN")
-        await until(lambda: [connection.bytes_in for connection in running.connections._idle] == [3])
+        await until(lambda: [connection.stream.bytes_in for connection in running.connections._idle] == [3])
         running.connections.close_unused(0.0)
         assert await client.rest() == b""
 

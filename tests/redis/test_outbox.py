@@ -8,13 +8,16 @@ import pytest
 import trio
 
 from gcount.net.connection import Connection
+from gcount.net.options import ConnectionOptions
 from gcount.redis import outbox
+from tests.fakes.streams import chosen, narrow_buffers
 from tests.harness.resp import line
 from tests.http.served_node import until
 from tests.redis.test_commands import PATIENCE, Client, Running, serving
 from tests.redis.test_session import only, replies
 
 COUNT = 20_000
+IMPATIENT = ConnectionOptions(send_timeout=0.05)
 NOT_EXECUTED = "ERR not executed: too many answers wait; read them while you send commands"
 
 
@@ -23,12 +26,12 @@ async def narrow(running: Running) -> tuple[Client, Connection]:
     socket = trio.socket.socket()
     socket.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_RCVBUF, 4096)
     await socket.connect(("127.0.0.1", running.port))
-    running.streams.append(trio.SocketStream(socket))
+    running.streams.append(chosen.wrap(trio.SocketStream(socket)))
     client = Client(running.streams[-1])
     before = [*running.redis.sessions]
     assert await client.ask("PING") == "PONG"
     [session] = [session for number, session in running.redis.sessions.items() if number not in before]
-    session.connection.socket.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_SNDBUF, 4096)
+    narrow_buffers(session.connection.stream.descriptor, trio.socket.SO_SNDBUF)
     return client, session.connection
 
 
@@ -105,7 +108,7 @@ async def test_beyond_the_bound_who_reads_is_waited_for(monkeypatch: pytest.Monk
             nursery.start_soon(client.send, line("INCR x") * COUNT)
             await until(lambda: session.outbox.full)
             assert await (await running.connect()).ask("PING") == "PONG"
-            assert connection.bytes_in < len(line("INCR x")) * COUNT * 0.8
+            assert connection.stream.bytes_in < len(line("INCR x")) * COUNT * 0.8
             assert await replies(client, COUNT) == list(range(1, COUNT + 1))
 
 
@@ -113,22 +116,20 @@ async def test_beyond_the_bound_who_reads_is_waited_for(monkeypatch: pytest.Monk
 @pytest.mark.usefixtures("small")
 async def test_who_never_reads_is_cut_off(monkeypatch: pytest.MonkeyPatch, asked: str) -> None:
     monkeypatch.setattr(outbox, "MAX_REFUSED_BYTES", 100_000)
-    async with serving() as running:
+    async with serving(options=IMPATIENT) as running:
         client, connection = await narrow(running)
-        running.connections.send_timeout = 0.05
         with trio.fail_after(PATIENCE), suppress(trio.BrokenResourceError):
             while True:
                 await client.send(line(asked) * 1000)
         await until(lambda: running.connections.clients == 0)
-        assert connection.socket.fileno() == -1
+        assert connection.stream.descriptor == -1
         await until(lambda: not running.redis.sessions)
         assert running.redis.shared.unsent.used == 0
 
 
 async def test_who_neither_reads_nor_writes_is_cut_off() -> None:
-    async with serving() as running:
+    async with serving(options=IMPATIENT) as running:
         client, _ = await narrow(running)
-        running.connections.send_timeout = 0.05
         with trio.fail_after(PATIENCE):
             await client.send(line("INCR x") * COUNT)
         await until(lambda: running.connections.clients == 0)
@@ -140,12 +141,12 @@ async def test_what_comes_while_a_client_is_refused_is_not_executed_in_whatever_
     async with serving() as running:
         client, connection = await narrow(running)
         session, _ = only(running)
-        sent = connection.bytes_in
+        sent = connection.stream.bytes_in
         for pipeline in (line("INCR x") * COUNT, *[line("INCR y")] * 3):
             with trio.fail_after(PATIENCE):
                 await client.send(pipeline)
             sent += len(pipeline)
-            await until(lambda: connection.bytes_in == sent and session.outbox.refusing)  # noqa: B023
+            await until(lambda: connection.stream.bytes_in == sent and session.outbox.refusing)  # noqa: B023
         found = await replies(client, COUNT + 3)
         assert found[-3:] == [NOT_EXECUTED] * 3
         assert running.node.value("y") == 0

@@ -12,6 +12,7 @@ from unittest.mock import patch
 import pytest
 import trio
 
+from gcount.core.options import Options
 from gcount.core.state.increments import Repeat
 from gcount.http.app import make_app
 from gcount.http.hypercorn import HttpService
@@ -108,7 +109,7 @@ async def test_what_comes_before_a_pipeline_is_answered_is_answered_after_it(
             await pending(running)
             await client.send(line(following))
             await awake(running)
-            assert only(running)[1].bytes_out == len(b"+PONG\r\n")
+            assert only(running)[1].stream.bytes_out == len(b"+PONG\r\n")
         assert await replies(client, 4) == [1, 1, *answers]
 
 
@@ -184,12 +185,11 @@ async def test_who_is_cut_off_before_the_answer_has_counted_all_the_same(how: st
             await client.send(incr(3))
             await pending(running)
             if how == "the client":
-                client.stream.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_LINGER, bytes([1, 0, 0, 0] + [0] * 4))
-                client.stream.socket.close()
+                client.stream.close(reset=True)
                 await awake(running)
             else:
                 connection.abort()
-            await until(lambda: connection.socket.fileno() == -1)
+            await until(lambda: connection.stream.descriptor == -1)
         assert await other.ask("INCR x") == 4
         await until(lambda: len(running.redis.sessions) == 1)
 
@@ -250,9 +250,8 @@ async def test_increments_of_a_held_counter_wait_for_the_hold(monkeypatch: pytes
         assert await replies(client, 3) == [1, 1, 2]
 
 
-async def test_increments_of_a_node_that_is_not_confirmed_wait_for_that(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gcount.node.increments.CONFIRM_WITHIN", 1000.0)
-    async with serving() as running:
+async def test_increments_of_a_node_that_is_not_confirmed_wait_for_that() -> None:
+    async with serving(node_options=Options(confirm_within=1000.0)) as running:
         client, parts = await asleep(running), running.node.parts
         await running.node.configure({"actors": ["127.0.0.1:7777", "10.9.9.9:7777"]})
         parts.updates.found_self("127.0.0.1:7777")

@@ -158,8 +158,7 @@ async def test_who_leaves_in_the_midst_of_a_transaction_has_counted_nothing(how:
         if how == "QUIT":
             assert await client.ask("QUIT") == "OK"
         elif how == "a reset":
-            client.stream.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_LINGER, bytes([1, 0, 0, 0] + [0] * 4))
-            client.stream.socket.close()
+            client.stream.close(reset=True)
         else:
             await client.stream.send_eof()
         await until(lambda: not running.redis.sessions)

@@ -16,7 +16,7 @@ from gcount.core.state.membership import Membership
 from gcount.errors import DiskFailed, DiskFull, leaves
 from gcount.storage import log as log_room
 from gcount.storage.disk import RealDisk
-from gcount.storage.group_commit import PIGGYBACK_DELAY, PROBE_AFTER
+from gcount.storage.group_commit import PROBE_AFTER
 from tests.fakes.disk import SimDisk, SimulatedCrash
 from tests.fakes.process import run_simulated, until
 from tests.storage.commit_store import ME, Ledger, Store, replayed, running, sim_disk
@@ -46,7 +46,7 @@ async def test_concurrent_increments_and_deltas_share_a_sync(autojump_clock: Moc
     assert (await replayed(disk))[0].counters == store.replica.counters
 
 
-@pytest.mark.parametrize(("urgent", "waits"), [(False, PIGGYBACK_DELAY), (True, 0.0)])
+@pytest.mark.parametrize(("urgent", "waits"), [(False, DEFAULTS.piggyback_delay), (True, 0.0)])
 async def test_a_delta_waits_a_moment_for_company_unless_somebody_waits_for_it(
     autojump_clock: MockClock, *, urgent: bool, waits: float
 ) -> None:
@@ -64,10 +64,10 @@ async def test_company_that_comes_does_not_make_a_delta_wait_longer(autojump_clo
         began = trio.current_time()
         commit = store.committer.take([Delta(PEER, 0, 1, {"a": 5})])
         for number in range(more):
-            await trio.sleep(PIGGYBACK_DELAY / (more + 1))
+            await trio.sleep(DEFAULTS.piggyback_delay / (more + 1))
             assert store.committer.take([Delta(PEER, 0, 1, {f"b{number}": 5})]) is commit
         await commit.wait()
-        assert trio.current_time() - began == pytest.approx(PIGGYBACK_DELAY, abs=1e-6)
+        assert trio.current_time() - began == pytest.approx(DEFAULTS.piggyback_delay, abs=1e-6)
 
 
 async def test_when_all_is_committed_the_committer_sleeps(autojump_clock: MockClock) -> None:
@@ -341,3 +341,29 @@ def test_the_crash_test_shows_a_log_that_does_not_sync(monkeypatch: pytest.Monke
         run_simulated(partial(crash_everywhere, 0))
     errors = leaves(caught.value) if isinstance(caught.value, ExceptionGroup) else [caught.value]
     assert [type(error) for error in errors] == [AssertionError]
+
+
+async def test_a_commit_tells_in_the_order_in_which_it_was_asked_and_has_one_fate(autojump_clock: MockClock) -> None:
+    async with running(sim_disk()) as store:
+        told: list[tuple[str, dict[bytes, int]]] = []
+        commit = store.stage("a", 3)
+        for name in "xyz":
+            commit.add_done_callback(lambda done, name=name: told.append((name, done.position)))  # type: ignore[misc]
+        await commit.wait()
+        assert told == [(name, {ME.incarnation: 1}) for name in "xyz"]
+        assert (commit.failed, commit.before["a"], commit.before["b"]) == (False, 0, 0)
+        with pytest.raises(AssertionError, match="one fate"):
+            commit.settle(None, commit.before, {})
+
+
+async def test_two_who_commit_are_stopped(autojump_clock: MockClock) -> None:
+    async def work() -> None:
+        async with running(SimDisk(Random(0), latency=(1.0, 1.0))) as store:
+            store.stage("a", 1)
+            await trio.sleep(0.5)
+            store.stage("a", 1)
+            await store.committer._commit_all(lambda batch: None)
+
+    with pytest.raises(BaseExceptionGroup) as caught:
+        await work()
+    assert [str(error).splitlines()[0] for error in leaves(caught.value)] == ["one batch in flight"]

@@ -277,3 +277,16 @@ async def test_a_long_start_says_how_far_it_has_come_and_how_far_it_has_to_go(
     assert {entry["of"] for entry in told} == {last}
     assert all(entry["size"] == len(disk.read(entry["file"])) for entry in told)
     assert (told[-1]["file"], told[-1]["offset"]) == (last, told[-1]["size"])
+
+
+async def test_a_batch_of_another_number_than_the_next_is_never_written(autojump_clock: MockClock) -> None:
+    disk = sim_disk()
+    await filled(disk, 2)
+    log, _, _ = await opened(disk)
+    before = contents(disk)
+    for number in (1, 2, 4):
+        with pytest.raises(AssertionError, match=f"batch {number} follows 2"):
+            await log.append(batch(number), ME)
+    assert contents(disk) == before
+    await log.append(batch(3), ME)
+    log.close()

@@ -18,6 +18,7 @@ from gcount.cluster.links.websocket import WebsocketLink
 from gcount.core.limits import MAX_MEMBERS
 from gcount.core.state.membership import split_address
 from gcount.errors import LinkClosed
+from gcount.net.stream import PlainStream, Stream, Wrap
 
 _Places = list[tuple[int, tuple[Any, ...]]]
 MAX_NAMES = 2 * MAX_MEMBERS  # whose places are remembered: those of members, and of as many that were members
@@ -31,9 +32,13 @@ class WebsocketTransport(Transport):
         listen_host: the host that this node listens on, maybe a wildcard.
         listen_port: the port that it really has.
         most: dials and links at a time, each of which takes one descriptor.
+        wrap: makes the stream of what was dialled.
     """
 
-    def __init__(self, listen_host: str, listen_port: int, most: int = 2 * MAX_MEMBERS) -> None:
+    def __init__(
+        self, listen_host: str, listen_port: int, most: int = 2 * MAX_MEMBERS, *, wrap: Wrap = PlainStream
+    ) -> None:
+        self._wrap = wrap
         self._listen_host = listen_host
         self._listen_port = listen_port
         self._last_known: dict[str, _Places] = {}  # of names: what a name server that is silent said last
@@ -45,7 +50,7 @@ class WebsocketTransport(Transport):
         host, port = split_address(address)
         deadline = trio.current_time() + CONNECT_TIMEOUT
         with self._place():
-            async with await _open_stream(host, port, deadline) as stream:
+            async with self._wrap(await _open_stream(host, port, deadline)) as stream:
                 await _shake_hands(stream, f"{host}:{port}", deadline)
                 link = WebsocketLink(stream, dialled=True, remote=_remote(stream))
                 try:
@@ -123,9 +128,9 @@ def _without_scope(host: str) -> str:
     return host.partition("%")[0]
 
 
-def _remote(stream: trio.SocketStream) -> str:
+def _remote(stream: Stream) -> str:
     try:
-        return _without_scope(stream.socket.getpeername()[0])
+        return _without_scope(stream.remote()[0])
     except OSError:
         raise LinkClosed("the connection was lost") from None
 
@@ -200,13 +205,15 @@ async def _connect(family: int, protocol: int, sockaddr: tuple[Any, ...]) -> tri
     return trio.SocketStream(connection)
 
 
-async def _shake_hands(stream: trio.SocketStream, host: str, deadline: float) -> None:
+async def _shake_hands(stream: Stream, host: str, deadline: float) -> None:
     """Upgrade the connection to a websocket; nothing reads from it any more when this returns."""
     shaken = False
     async with trio.open_nursery() as nursery:
         guard = _Guard(nursery)
         with trio.move_on_at(deadline), guard.dialling:
-            await trio_websocket.wrap_client_stream(cast(trio.Nursery, guard), stream, host, LINK_PATH)
+            await trio_websocket.wrap_client_stream(
+                cast(trio.Nursery, guard), cast(trio.SocketStream, stream), host, LINK_PATH
+            )
             shaken = True
         nursery.cancel_scope.cancel()  # the accepting end says nothing before it is spoken to: no message is lost
     if not shaken:

@@ -6,24 +6,16 @@ consistent read waits for two messages of each member, and costs what they do.
 """
 
 import os
-from typing import Final, Protocol
+from typing import Final
 
 import trio
 
 from gcount.cluster.links.transport import Link
 from gcount.core.protocol.websocket_frames import BINARY, CLOSE, MASK_BYTES, NORMAL_CLOSURE, PING, PONG, Frames, frame
 from gcount.errors import LinkClosed
-from gcount.net import sockets
+from gcount.net.stream import Stream
 
 RECEIVE_BYTES: Final = 64 * 1024
-
-
-class Stream(Protocol):
-    """Whatever has a socket."""
-
-    @property
-    def socket(self) -> trio.socket.SocketType:
-        """The connection."""
 
 
 class WebsocketLink(Link):
@@ -56,8 +48,8 @@ class WebsocketLink(Link):
         left = len(self._unsent)  # what is posted from here on is the next call's
         try:
             while left > 0:
-                await sockets.wait_writable(self._stream.socket)
-                sent = sockets.send_now(self._stream.socket, self._unsent)
+                await self._stream.wait_writable()
+                sent = self._stream.write_now(self._unsent)
                 del self._unsent[:sent]
                 left -= sent
         except (OSError, trio.ClosedResourceError):
@@ -91,14 +83,14 @@ class WebsocketLink(Link):
         sent = 0
         if not self._unsent:
             try:
-                sent = sockets.send_now(self._stream.socket, data)
+                sent = self._stream.write_now(data)
             except OSError:
                 return  # whoever receives learns of it
         self._unsent += data[sent:]
 
     async def _read(self) -> bytes:
         try:
-            if data := await sockets.receive(self._stream.socket, RECEIVE_BYTES):
+            if data := await self._stream.receive_some(RECEIVE_BYTES):
                 return data
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass

@@ -1,0 +1,235 @@
+"""Streams for tests: one that keeps bytes back in records as an encrypted one does, and small buffers of the kernel."""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import dataclass
+
+import trio
+
+from gcount.net.stream import Bytes, PlainStream, Stream, Wrap
+
+HELLO, DATA, KEY_UPDATE, KEY_UPDATED, END = range(5)
+_KEY = 0x5A
+_HEAD = 4  # bytes: the kind, and the length of what follows
+RECORD_BYTES = 8000
+_READ_BYTES = 64 * 1024
+_SCRAMBLED = bytes(byte ^ _KEY for byte in range(256))
+
+
+def narrow_buffers(descriptor: int, *options: int) -> None:
+    """Let the kernel keep little.
+
+    Args:
+        descriptor: a socket's.
+        options: SO_SNDBUF for what is sent, SO_RCVBUF for what is received.
+    """
+    with socket.socket(fileno=os.dup(descriptor)) as twin:
+        for option in options:
+            twin.setsockopt(socket.SOL_SOCKET, option, 4096)
+
+
+class RecordStream(Stream):
+    """Scrambles bytes in records over a plain stream, and does to its users whatever TLS may do to them.
+
+    Half a record makes the descriptor readable and gives nothing. One read takes all the records that have come. A
+    record that the kernel took in part can't be taken back. Both ends have to greet each other before anything is
+    written, and after some records the keys are changed, which the peer has to confirm: writes that need a read.
+
+    Args:
+        inner: carries the records; the other end does as this one.
+        update_after: records after which the keys are changed.
+    """
+
+    def __init__(self, inner: Stream, update_after: int = 1_000_000) -> None:
+        self.descriptor = inner.descriptor
+        self.bytes_in = self.bytes_out = 0
+        self._inner = inner
+        self._greeted = False  # the peer
+        self._heard = False  # of the peer
+        self._update = update_after
+        self._records = 0  # since the keys were changed; more than `update_after` while that is not confirmed
+        self._came = bytearray()
+        self._decoded = bytearray()
+        self._ended = False  # by the peer
+        self._unsent = bytearray()  # of records that were begun
+        self._begun = b""  # bytes of the application in the record that was begun
+        self._finished = False
+        self._reading = trio.CancelScope()  # what waits for bytes of the application
+        self._read = trio.CancelScope()  # what waits for a read that a write needs
+
+    @property
+    def pending(self) -> bool:
+        return bool(self._decoded)
+
+    def read_now(self, most: int) -> bytes | None:
+        if not self._decoded:
+            self._pull()
+        if not self._decoded:
+            return b"" if self._ended else None
+        data = bytes(self._decoded[:most])
+        del self._decoded[:most]
+        self.bytes_in += len(data)
+        return data
+
+    def write_now(self, data: Bytes) -> int:
+        assert not self._finished or self.descriptor < 0, "nothing is sent after the end"
+        self._greet()
+        sent, begun = 0, self._begun
+        assert data[: len(begun)] == begun, "a write that was taken in part is gone on with"
+        while self._push():
+            sent, self._begun = sent + len(self._begun), b""
+            part = bytes(data[sent : sent + RECORD_BYTES])
+            if not part or self._waits:
+                break
+            self._begun = part
+            self._add(DATA, part)
+            self._records += 1
+            if self._records == self._update:
+                self._add(KEY_UPDATE)
+                self._records += 1
+        self.bytes_out += sent
+        return sent
+
+    async def wait_readable(self) -> None:
+        if self._decoded:
+            await trio.lowlevel.checkpoint()
+            return
+        with trio.CancelScope() as self._reading:  # what somebody else's write has read does not show any more
+            await self._inner.wait_readable()
+        self._check_open()
+
+    async def wait_writable(self) -> None:
+        if self._unsent or not self._waits:
+            await self._inner.wait_writable()
+            return
+        with trio.CancelScope() as self._read:
+            # Somebody else may wait for that descriptor, for which there is one place only.
+            twin = os.dup(self.descriptor)
+            try:
+                await trio.lowlevel.wait_readable(twin)
+            finally:
+                os.close(twin)
+            self._pull()
+        self._check_open()
+
+    def finish_now(self) -> bool:
+        if not self._finished:
+            self._finished = True
+            self._add(END)
+        if self._unsent and not self._push():
+            return False
+        return self._inner.finish_now()
+
+    def close(self, *, reset: bool = False) -> None:
+        self.descriptor = -1
+        self._read.cancel()
+        self._inner.close(reset=reset)
+
+    def local(self) -> tuple[str, int]:
+        return self._inner.local()
+
+    def remote(self) -> tuple[str, int]:
+        return self._inner.remote()
+
+    @property
+    def _waits(self) -> bool:
+        """Whether a write needs a read."""
+        return not self._heard or self._records > self._update
+
+    def _greet(self) -> None:
+        if not self._greeted:
+            self._greeted = True
+            self._add(HELLO)
+
+    def _add(self, kind: int, data: bytes = b"") -> None:
+        self._unsent += (kind << 24 | len(data)).to_bytes(_HEAD) + data.translate(_SCRAMBLED)
+
+    def _push(self) -> bool:
+        """Send what was begun; returns whether the kernel took all of it."""
+        sent = self._inner.write_now(self._unsent)
+        del self._unsent[:sent]
+        return not self._unsent
+
+    def _pull(self) -> None:
+        """Take what has come, and whatever is whole of it."""
+        came = self._inner.read_now(_READ_BYTES)
+        if came is None:
+            return
+        self._ended = self._ended or not came
+        self._came += came
+        while len(self._came) >= _HEAD:
+            head = int.from_bytes(self._came[:_HEAD])
+            end = _HEAD + (head & 0xFFFFFF)
+            if len(self._came) < end:
+                break
+            self._take(head >> 24, bytes(self._came[_HEAD:end]))
+            del self._came[:end]
+
+    def _take(self, kind: int, data: bytes) -> None:
+        if kind == HELLO:
+            self._greet()
+            self._push()
+            self._heard = True
+            self._read.cancel()
+        elif kind == DATA:
+            self._decoded += data.translate(_SCRAMBLED)
+            self._reading.cancel()
+        elif kind == KEY_UPDATE:
+            self._add(KEY_UPDATED)
+            self._push()
+        elif kind == KEY_UPDATED:
+            self._records = 0
+            self._read.cancel()
+        else:
+            self._ended = True
+            self._reading.cancel()
+
+    def _check_open(self) -> None:
+        if self.descriptor < 0:
+            raise trio.ClosedResourceError
+
+
+def record_stream(connected: trio.SocketStream) -> Stream:
+    """A stream of records over what was accepted or dialled."""
+    return RecordStream(PlainStream(connected))
+
+
+@dataclass
+class Chosen:
+    """What carries the bytes of tests that use a real server: `tests/net/test_records.py` changes it for some of them.
+
+    Attributes:
+        wrap: makes the stream of what was accepted or dialled, at both ends.
+    """
+
+    wrap: Wrap = PlainStream
+
+
+chosen = Chosen()
+
+
+async def open_stream(port: int) -> Stream:
+    """A client's stream to a server on this machine."""
+    return chosen.wrap(await trio.open_tcp_stream("127.0.0.1", port))
+
+
+class StreamSocket:
+    """A stream in the place of a socket, for the raw clients of tests/harness."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+
+    async def send(self, data: bytes, /) -> int:
+        try:
+            await self._stream.send_all(data)
+        except trio.BrokenResourceError as error:
+            raise ConnectionResetError(str(error)) from error
+        return len(data)
+
+    async def recv(self, most: int, /) -> bytes:
+        try:
+            return await self._stream.receive_some(most)
+        except trio.BrokenResourceError as error:
+            raise ConnectionResetError(str(error)) from error
