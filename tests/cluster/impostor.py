@@ -7,8 +7,8 @@ from collections.abc import Callable
 from gcount.cluster.links.transport import Link
 from gcount.core.protocol import messages as wire
 from gcount.errors import LinkClosed
+from tests.fakes.caller import hello
 from tests.fakes.cluster import Host, SimCluster, address_of
-from tests.simulation.campaign.caller import hello
 
 NUMBER = 9
 """Of its address, from which `call` dials, too."""

@@ -5,7 +5,7 @@ import trio
 import trio.lowlevel
 from trio.testing import MockClock
 
-from gcount.core.state import replica as replicas
+from gcount.core.options import Options
 from gcount.errors import IncarnationLimitReached, ReadUnavailable
 from tests.cluster.test_identity import incarnation, retired
 from tests.fakes.cluster import Host, SimCluster, address_of, open_cluster
@@ -99,15 +99,14 @@ async def test_two_of_one_id_that_began_an_incarnation_each_a_moment_ago_are_tol
 
 
 async def test_two_of_one_id_are_told_apart_also_where_no_new_incarnation_can_begin(
-    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+    autojump_clock: MockClock,
 ) -> None:
-    async with open_cluster(3) as cluster:
+    async with open_cluster(3, options=Options(reborn_below=1)) as cluster:
         original = cluster[1]
         await add(original.node, "x", 1)
         await cluster.converged("x", 1)
         copy = cluster.add()
         copy.put_disk(original.copy_disk())
-        monkeypatch.setattr(replicas, "REBORN_BELOW", 1)
         for host in cluster.hosts[:3]:
             cluster.network.cut(copy.address, host.address)
         await copy.start()

@@ -13,9 +13,9 @@ from gcount.core.protocol import messages
 from gcount.core.state.counters import Delta
 from tests.cluster.impostor import joined_by_impostor, linked
 from tests.cluster.test_hostile_peer import HUGE, incarnation, push, unharmed
+from tests.fakes.caller import call
 from tests.fakes.cluster import open_cluster
 from tests.fakes.counting import add
-from tests.simulation.campaign.caller import call
 
 
 async def test_a_member_that_holds_one_counter_for_ever_lets_increments_go_on(autojump_clock: MockClock) -> None:

@@ -6,15 +6,13 @@ from trio.testing import MockClock
 
 from gcount.cluster.links.channel import SILENCE
 from gcount.cluster.links.peer import BACKOFF_MOST
-from gcount.core.protocol import replication
+from gcount.core.options import DEFAULTS, Options
 from gcount.core.protocol.replication import REFUSED_PAUSE
 from gcount.errors import DiskFull
-from gcount.node.increments import CONFIRM_WITHIN
-from gcount.storage import group_commit
 from gcount.storage.group_commit import PROBE_AFTER
+from tests.cluster.books import Books, all_equal
 from tests.fakes.cluster import Host, SimCluster, address_of, open_cluster
 from tests.fakes.counting import add
-from tests.simulation.campaign.checks import Books, all_equal
 
 
 async def count(books: Books, host: Host, *, pause: float = 0.01) -> None:
@@ -59,12 +57,8 @@ async def test_increments_reach_all_within_50_ms(autojump_clock: MockClock, size
         await cluster.converged("x", total)
 
 
-async def test_who_waits_for_others_disks_does_not_wait_for_company(
-    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(replication, "PUSH_INTERVAL", 60.0)
-    monkeypatch.setattr(group_commit, "PIGGYBACK_DELAY", 60.0)
-    async with open_cluster(2) as cluster:
+async def test_who_waits_for_others_disks_does_not_wait_for_company(autojump_clock: MockClock) -> None:
+    async with open_cluster(2, options=Options(push_interval=60.0, piggyback_delay=60.0)) as cluster:
         node = cluster[1].node
         await add(node, "x", 1)
         await node.peers.wait_held(node.replica.counters.digest(), 1)  # that push may have set out already
@@ -226,7 +220,7 @@ async def test_crashes_with_torn_disks_lose_nothing_that_was_acknowledged(autoju
                 await host.kill()
                 await trio.sleep(random.choice((0, 0.2, 1.5)))  # how long it is away
                 await host.start()
-            await trio.sleep(CONFIRM_WITHIN)  # after which increments go on in any case
+            await trio.sleep(DEFAULTS.confirm_within)  # after which increments go on in any case
             nursery.cancel_scope.cancel()
         assert sum(books.answers.values()) > 200
         await settled(cluster, books, 4)

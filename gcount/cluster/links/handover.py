@@ -11,6 +11,7 @@ from typing import Protocol
 import trio
 
 from gcount.core.format.chunks import Assembly
+from gcount.core.options import Options
 from gcount.core.protocol import messages
 from gcount.core.protocol.replication import DeltaReceiver
 from gcount.core.protocol.suspended_transfers import SuspendedTransfers
@@ -39,10 +40,11 @@ class Handover:
     Args:
         links: all that are open.
         max_cells: how many cells may be kept of all links, those that are over included.
+        options: how much is kept of links that are over.
     """
 
-    def __init__(self, links: Collection[Accepted], max_cells: int) -> None:
-        self.kept = SuspendedTransfers(max_cells)
+    def __init__(self, links: Collection[Accepted], max_cells: int, options: Options) -> None:
+        self.kept = SuspendedTransfers(max_cells, options)
         self._max_cells = max_cells
         self._links = links
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 import trio
 
 from gcount.cluster.links.channel import Channel
+from gcount.core.options import Options
 from gcount.core.protocol import messages as wire
 from gcount.core.protocol.replication import DeltaSender
 from gcount.core.protocol.suspended_transfers import KEEP
@@ -13,7 +14,6 @@ from gcount.core.state.counters import Counters, Delta, Digest
 
 BACKOFF_FIRST = 0.05  # seconds
 BACKOFF_MOST = 0.5  # with the dial itself, less than what a node with an empty directory waits for its members
-MAX_UNSENT = 4 * 1024 * 1024  # bytes of messages that wait to be sent on one link
 
 
 class Peer:
@@ -21,10 +21,13 @@ class Peer:
 
     Args:
         address: its entry in the membership.
+        options: how much is sent to it.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, options: Options) -> None:
         self.address = address
+        self._options = options
+        self._max_unsent = options.max_unsent_pushes
         self.state = "connecting"
         self.reason = ""  # why there is no link
         self.last_contact: float | None = None
@@ -48,7 +51,7 @@ class Peer:
 
     def post(self, message: wire.Message) -> None:
         """Send a message; it is dropped when there is no link, or when too much waits there already."""
-        if self._channel is not None and self._channel.unsent < MAX_UNSENT:
+        if self._channel is not None and self._channel.unsent < self._max_unsent:
             self._channel.post(message)
             if self._channel.unsent:
                 self.wake()
@@ -103,7 +106,7 @@ class Peer:
         if left is not None and (life != self.life or not left.goes_on(hello.digest, hello.kept)):
             left = None
         self._left, self.life = None, life
-        self.pusher = self._last_pusher = DeltaSender(hello.digest, now, draw, left, detached)
+        self.pusher = self._last_pusher = DeltaSender(hello.digest, now, draw, left, detached, self._options)
         self._channel, self.state, self.reason, self.last_contact = channel, "linked", "", now
 
     def lag(self, counters: Counters) -> int | None:

@@ -63,7 +63,7 @@ class Peers:
 
     def add(self, address: str) -> Peer:
         """An address is being dialled from now on."""
-        peer = self._peers[address] = Peer(address)
+        peer = self._peers[address] = Peer(address, self._replica.options)
         return peer
 
     def remove(self, address: str) -> None:
