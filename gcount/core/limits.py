@@ -20,10 +20,10 @@ ID_BYTES = 16  # node, boot and incarnation: 128 random bits
 
 PUSH_BYTES = 64 * 1024  # what a sender puts in one message: half a second at 1 Mbit/s
 PUSH_CELLS = 65_536  # after which a push takes no further delta
-# What is kept aside of all unfinished pushes, or more where --max-counters asks for more: one delta of all the counters
+# What is buffered of all unfinished pushes, or more where --max-counters asks for more: one delta of all the counters
 # that nodes with the default of that flag hold, with others before it. It takes about 3 GB.
-MAX_ASIDE_CELLS = 2 * 10_000_000 + PUSH_CELLS
-MAX_RUNS = 4096  # kept aside behind gaps, beyond which a node takes nothing back that a member has kept for it
+MAX_UNCOUNTED_CELLS = 2 * 10_000_000 + PUSH_CELLS
+MAX_RUNS = 4096  # detached behind gaps, beyond which a node takes nothing back that a member has kept for it
 MAX_MESSAGE_BYTES = 256 * 1024  # what a receiver takes
 FRAME_BYTES = 256 * 1024  # what the log aims at for one frame of a big batch
 MAX_FRAME_BYTES = 1024 * 1024

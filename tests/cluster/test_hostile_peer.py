@@ -162,7 +162,7 @@ async def test_a_push_that_never_ends_ends_its_link(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, member: bool
 ) -> None:
     monkeypatch.setattr(accepted_link, "MAX_STRANGER_CELLS", 1500)
-    monkeypatch.setattr("gcount.core.state.replica.MAX_ASIDE_CELLS", 50_000)
+    monkeypatch.setattr("gcount.core.state.replica.MAX_UNCOUNTED_CELLS", 50_000)
     async with open_cluster(2) as cluster:
         if member:
             await joined_by_impostor(cluster)
@@ -177,7 +177,7 @@ async def test_a_push_that_never_ends_ends_its_link(
                     break
                 most = max(most, link.buffered)
             assert number < 999
-            assert 1400 < most <= (cluster[1].node.replica.max_aside_cells if member else 1500)
+            assert 1400 < most <= (cluster[1].node.replica.max_uncounted_cells if member else 1500)
 
 
 # A stranger's questions and its names

@@ -407,7 +407,7 @@ async def test_members_whose_pushes_are_too_much_together_fill_a_node_one_after_
 ) -> None:
     """A pushes as much as the node keeps of all, B and C each more than half of it."""
     monkeypatch.setattr("gcount.core.state.replica.PUSH_CELLS", 0)
-    monkeypatch.setattr("gcount.core.state.replica.MAX_ASIDE_CELLS", 200)
+    monkeypatch.setattr("gcount.core.state.replica.MAX_UNCOUNTED_CELLS", 200)
     async with open_cluster(4, seed=seed) as cluster:
         *members, empty = cluster.hosts
         for number, host in enumerate(members):

@@ -7,6 +7,7 @@ from unittest.mock import patch
 
 import pytest
 
+from gcount.core.protocol.consistent_read import Answer, Round
 from gcount.core.state.replica import Replica
 from tests.simulation.campaign.run import run_seed
 from tests.simulation.mutants import MUTANTS, planted
@@ -128,8 +129,18 @@ def test_a_law_that_the_product_asserts_ends_the_run_at_the_step_that_breaks_it(
     assert re.search(f"AssertionError: {STOPPED_BY[name]}", first[0])
 
 
-@pytest.mark.parametrize("name", ["visible-before-durable", "totals-merged"])
-def test_the_laws_see_what_no_assertion_stops(name: str) -> None:
-    with planted(name), patch.object(Replica, "_check_own"):
+@pytest.mark.parametrize(
+    ("name", "holder", "check"),
+    [
+        ("visible-before-durable", Replica, "_check_own"),
+        ("totals-merged", Replica, "_check_own"),
+        ("own-cells-not-read-again", Round, "check_expectation"),
+        ("round-under-way-joined", Answer, "check_order"),
+        ("majority-is-enough", Round, "check_answers"),
+        ("round-counts-addresses", Round, "check_answers"),
+    ],
+)
+def test_the_laws_see_what_no_assertion_stops(name: str, holder: type, check: str) -> None:
+    with planted(name), patch.object(holder, check):
         first = next(filter(None, violations(name)))
     assert not any("AssertionError" in violation for violation in first)

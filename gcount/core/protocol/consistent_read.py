@@ -54,6 +54,14 @@ class Answer(NamedTuple):
     value: int
     round: int
 
+    def check_order(self, rounds: int) -> None:
+        """Assert that the round began after the read had arrived.
+
+        Args:
+            rounds: the number of the newest round at the read's arrival.
+        """
+        assert self.round > rounds, "a round answers a read that arrived after it was sent"
+
 
 class Round:
     """One question to all members.
@@ -123,11 +131,17 @@ class Round:
                         return other
         return None
 
-    @property
-    def answered_by_different_nodes(self) -> bool:
-        """Whether each membership was answered for by as many nodes as it has entries."""
+    def check_expectation(self, own: Cells) -> None:
+        """Assert that the round expects all that its own node has on disk in this instant; without that most break."""
+        assert covers(self.prev, own), "a round expects less of its own node than that has on disk"
+
+    def check_answers(self) -> None:
+        """Assert that each membership was answered for by as many nodes as it has entries."""
+        assert not self.missing, "a round is concluded before all members have answered"
         node_of = self._node_of.get
-        return all(len(set(map(node_of, actors))) == len(actors) for actors in self._memberships)
+        for actors in self._memberships:
+            nodes = set(map(node_of, actors))
+            assert len(nodes) == len(actors), "a round takes the answers of one node for those of two members"
 
     @property
     def confirmed(self) -> bool:
@@ -200,12 +214,12 @@ class PendingRead:
             return None
         self._arrivals += 1
         self.known = join_cells(self.known, own)
-        assert covers(self.known, own), "a round is to expect what this node has on disk as it is now"
         hold = self._unconfirmed >= HOLD_AFTER
         self.held = self.held or hold
         extra = self._extra.keys() - set(members)
         self.begun += 1
         begun = Round(number, self._arrivals, now, self.known, members, extra, hold=hold)
+        begun.check_expectation(own)
         self.rounds.append(begun)
         for address in sorted(begun.missing.intersection(here)):
             begun.answer(address, node, own)
@@ -276,9 +290,7 @@ class PendingRead:
         if not round_.confirmed:
             self._unconfirmed += 1
             return
-        # Both are the same law, seen from the end: an answer of each node, and no two of them from one.
-        assert not round_.missing, "a round is concluded before all members have answered"
-        assert round_.answered_by_different_nodes, "a round takes the answers of one node for those of two members"
+        round_.check_answers()
         self._unconfirmed = 0
         answer = Answer(sum(round_.cells.values()), round_.number)
         for arrival, known in self._waiting.items():

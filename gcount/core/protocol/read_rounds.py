@@ -16,7 +16,7 @@ a round leave in the instant in which its expectation was fixed.
 from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple, Protocol
 
-from gcount.core.protocol.consistent_read import Actors, Cells, PendingRead, covers
+from gcount.core.protocol.consistent_read import Actors, Cells, PendingRead
 
 
 class Ask(NamedTuple):
@@ -131,8 +131,7 @@ class ReadRounds:
         begun = pending.start(self._rounds, own, view.memberships, view.here, view.node, now)
         if begun is None:
             return []
-        # The pair of the assertion in `PendingRead.start`: without this most histories break.
-        assert covers(begun.prev, own), "a round expects less of its own node than that has on disk"
+        begun.check_expectation(own)  # as `start` does: here against what the view says, there against what it was told
         effects: list[Effect] = []
         if not begun.missing:  # there are no other members: it was concluded at once
             effects.append(Wake(name))
@@ -148,8 +147,9 @@ class ReadRounds:
         answer = self._pending[arrival.name].answer_to(arrival.place)
         if answer is None:
             return None
-        # The pair of the assertion in `PendingRead._conclude`, by the numbers of the rounds.
-        assert answer.round > arrival.rounds, "a round answers a read that arrived after it was sent"
+        answer.check_order(
+            arrival.rounds
+        )  # by numbers of rounds; `PendingRead` goes by places in the order of arrivals
         return answer.value
 
     def taken(self, arrival: Arrival) -> int:
