@@ -49,6 +49,7 @@ class Node:
 
     Attributes:
         replica: what it holds; once it has recovered, as those that follow.
+        boot: this start's id.
         peers: the members that it dials.
         parts: all that it consists of.
     """
@@ -72,6 +73,7 @@ class Node:
         self._random = random
         self._wall_clock = wall_clock
         self.replica: Replica
+        self.boot: bytes
         self.peers: Peers
         self.parts: Parts
         self._committer: Committer
@@ -209,7 +211,7 @@ class Node:
         """
         replica = self.replica = await self._startup.recover(self.settings.max_counters)
         committer = self._committer = Committer(replica, self.log, self.metrics)
-        boot = self._random.randbytes(ID_BYTES)
+        boot = self.boot = self._random.randbytes(ID_BYTES)
         context = Context(
             self.settings.cluster, boot, replica, committer, self._random, self.metrics, News(), self.stopping
         )
