@@ -51,6 +51,7 @@ class Node:
 
     Attributes:
         replica: what it holds; once it has recovered, as those that follow.
+        boot: this start's id.
         peers: the members that it dials.
         parts: all that it consists of.
     """
@@ -76,6 +77,7 @@ class Node:
         self._random = random
         self._wall_clock = wall_clock
         self.replica: Replica
+        self.boot: bytes
         self.peers: Peers
         self.parts: Parts
         self._committer: Committer
@@ -214,7 +216,7 @@ class Node:
         """
         replica = self.replica = await self._startup.recover(self.settings.max_counters, self._options)
         committer = self._committer = Committer(replica, self.log, self.metrics)
-        boot = self._random.randbytes(ID_BYTES)
+        boot = self.boot = self._random.randbytes(ID_BYTES)
         context = Context(
             self.settings.cluster, boot, replica, committer, self._random, self.metrics, News(), self.stopping
         )

@@ -73,4 +73,4 @@ async def joined_by_impostor(cluster: SimCluster, *, acks: bool = True) -> Impos
 def linked(host: Host, address: str) -> bool:
     """Whether a node has a link to an address."""
     peer = host.node.peers.get(address)
-    return peer is not None and peer.pusher is not None
+    return peer is not None and peer.sender is not None

@@ -187,7 +187,7 @@ async def agreed(cluster: SimCluster, value: int) -> None:
 
 async def heard_by(cluster: SimCluster, host: Host, original: Host) -> None:
     """Return when a node has a link to the original."""
-    await cluster.eventually(lambda: any(p.address == original.address and p.pusher for p in host.node.peers), 5)
+    await cluster.eventually(lambda: any(p.address == original.address and p.sender for p in host.node.peers), 5)
 
 
 @pytest.mark.parametrize("met", [True, False])
@@ -204,7 +204,7 @@ async def test_a_copy_that_was_let_in_while_the_original_was_cut_off_is_refused_
         if not met:
             await two.restart()
         linked = [peer for peer in copy.node.peers if peer.address == two.address]
-        await cluster.eventually(lambda: linked[0].pusher is not None, 10)
+        await cluster.eventually(lambda: linked[0].sender is not None, 10)
         await add(copy.node, "x", 10)
         await cluster.eventually(lambda: two.node.value("x") == 11)
         cluster.network.heal()
@@ -228,7 +228,7 @@ async def test_a_member_with_the_past_of_another_one_is_let_in_though_it_can_not
         cluster.network.names.lead(member.address, address_of(99), observer=member.address)
         await member.start()
         await original.node.configure({"actors": cluster.addresses})
-        await cluster.eventually(lambda: all(p.pusher for p in member.node.peers if p.address != member.address), 5)
+        await cluster.eventually(lambda: all(p.sender for p in member.node.peers if p.address != member.address), 5)
         await add(member.node, "x", 100)
         await cluster.eventually(lambda: all(host.node.value("x") == 101 for host in cluster.hosts))
 

@@ -67,12 +67,12 @@ async def test_a_member_that_claims_new_incarnations_for_ever_is_cut_off(autojum
             assert peer
             for number in range(8):
                 await cluster.eventually(lambda: linked(cluster[1], impostor.address))
-                link = peer.pusher
+                link = peer.sender
                 assert link
                 claims = [f"claim {number}-{index:05}".ljust(16).encode() for index in range(1500)]
                 await impostor.say(cluster[1], messages.HeartbeatAck(dict.fromkeys(claims, HUGE)))
                 await cluster.eventually(partial(link.peer.__contains__, claims[-1]))
-                if peer.pusher is link:
+                if peer.sender is link:
                     most = max(most, len(link.peer))
                 else:
                     cut_off += 1
@@ -91,9 +91,9 @@ async def test_a_slow_peer_that_never_acknowledges_costs_one_push(autojump_clock
         assert impostor.pushed_by.count(cluster[1].address) == 1
         assert peer._channel
         assert peer._channel.unsent == 0
-        assert peer.pusher
-        assert peer.pusher._transfer
-        assert peer.pusher._transfer._last
-        assert len(peer.pusher._transfer.promised) == 1
-        assert peer.pusher.peer == {}
+        assert peer.sender
+        assert peer.sender._transfer
+        assert peer.sender._transfer._last
+        assert len(peer.sender._transfer.promised) == 1
+        assert peer.sender.peer == {}
         assert peer.lag(cluster[1].node.replica.counters) == sum(cluster[1].node.replica.counters.digest().values())

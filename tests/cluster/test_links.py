@@ -64,7 +64,7 @@ async def test_nodes_of_two_clusters_never_share_counts(autojump_clock: MockCloc
         await cluster.eventually(lambda: all(other.failures >= 10 for other in others), 20 * BACKOFF_MOST)
         for host, other in zip(cluster.hosts, others, strict=True):
             assert host.node.value("x") == host.number
-            assert other.pusher is None
+            assert other.sender is None
             assert "cluster" in other.reason
 
 

@@ -79,7 +79,7 @@ async def part(cluster: SimCluster, host: Host, *others: Host) -> None:
 
     def parted() -> bool:
         ends = [(host, other) for other in others] + [(other, host) for other in others]
-        return not any(peer.pusher for one, other in ends for peer in one.node.peers if peer.address == other.address)
+        return not any(peer.sender for one, other in ends for peer in one.node.peers if peer.address == other.address)
 
     await cluster.eventually(parted)
 
@@ -508,7 +508,7 @@ async def test_a_member_owes_what_it_keeps_aside_until_this_very_life_of_the_own
         assert two.node.peers.owes(msgspec.structs.replace(told, retired=[*told.retired, bytes(16)]))
         assert not two.node.peers.owes(msgspec.structs.replace(told, boot=bytes(16), retired=[bytes(16)]))
         cluster.network.cut(one.address, two.address)
-        await cluster.eventually(lambda: not any(peer.pusher for peer in two.node.peers), REFILLED)
+        await cluster.eventually(lambda: not any(peer.sender for peer in two.node.peers), REFILLED)
         assert two.node.peers.owes(told)
 
 

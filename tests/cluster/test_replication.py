@@ -39,7 +39,7 @@ async def settled(cluster: SimCluster, books: Books, within: float) -> None:
 
 def linked_to_none(cluster: SimCluster, alone: Host) -> bool:
     dialled = [(host, peer) for host in cluster.hosts for peer in host.node.peers]
-    return not any(peer.pusher for host, peer in dialled if host is alone or peer.address == alone.address)
+    return not any(peer.sender for host, peer in dialled if host is alone or peer.address == alone.address)
 
 
 def same(cluster: SimCluster) -> bool:
@@ -79,11 +79,11 @@ async def test_who_waits_for_more_members_than_there_are_or_for_none_that_lacks_
         known = node.replica.counters.digest()
         await cluster.eventually(lambda: node.peers.holders(known) == 1)
         for versions, members in [({}, 1), (known, 1), (known, 99), ({b"?" * 16: 1}, 2)]:
-            [pusher] = [peer.pusher for peer in node.peers if peer.pusher is not None]
-            before = pusher._urgent_until
+            [sender] = [peer.sender for peer in node.peers if peer.sender is not None]
+            before = sender._urgent_until
             with trio.move_on_after(0.5):
                 await node.peers.wait_held(versions, members)
-            assert pusher._urgent_until == before
+            assert sender._urgent_until == before
 
 
 async def test_who_waits_for_a_member_whose_address_has_become_this_nodes_own_goes_on_waiting(

@@ -235,7 +235,7 @@ class SimCluster:
 
     def linked(self, host: Host) -> bool:
         """Whether a node has links to all other members."""
-        return all(peer.pusher is not None for peer in host.node.peers if peer.address != host.address)
+        return all(peer.sender is not None for peer in host.node.peers if peer.address != host.address)
 
     async def uptime(self, host: Host) -> None:
         """Wait until a node runs there that has recovered."""

@@ -92,7 +92,7 @@ class AcceptedLink:
 
     Attributes:
         scope: to be cancelled to end the link.
-        intake: what has come of the push under way.
+        receiver: what has come of the push under way.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class AcceptedLink:
         self.hello = hello
         self.visit = visit
         self.scope = trio.CancelScope()
-        self.intake = DeltaReceiver(0, {}, hello.membership)
+        self.receiver = DeltaReceiver(0, {}, hello.membership)
         self._own = {hello.incarnation, *hello.retired}
         self._context = shared.context
         self._options = shared.context.replica.options
@@ -130,12 +130,12 @@ class AcceptedLink:
     @property
     def buffered(self) -> int:
         """How many cells of an unfinished push are buffered for it."""
-        return self.intake.buffered
+        return self.receiver.buffered
 
     def greeted(self, answer: wire.Hello, left: Assembly | None) -> None:
         """This node's hello is about to be sent; the caller may go on with what another link has left."""
         known = self.hello.membership.merge(answer.membership)
-        self.intake = DeltaReceiver(self._replica.max_uncounted_cells, answer.digest, known, left)
+        self.receiver = DeltaReceiver(self._replica.max_uncounted_cells, answer.digest, known, left)
 
     async def run(self) -> None:
         """Answer until the link is over."""
@@ -161,7 +161,7 @@ class AcceptedLink:
                         self._unsettled = [collect for collect in self._unsettled if collect.name != name]
                         self._gate.release(name, self)
                     case wire.Members(membership=membership):
-                        self.intake.membership = self.intake.membership.merge(membership)
+                        self.receiver.membership = self.receiver.membership.merge(membership)
                         if self.visit.counts():
                             self._errand(nursery, self._updates.adopt, membership)
                     case _:
@@ -172,18 +172,18 @@ class AcceptedLink:
         if not self._promoted and self.is_member:
             self._promoted = self._promote()
         replica = self._replica
-        newer = self.intake.newer_membership(replica.membership)
+        newer = self.receiver.newer_membership(replica.membership)
         owes = bool(replica.detached) and self._peers.owes(self.hello)
-        self._answers.post(wire.HeartbeatAck(self.intake.news(replica.counters.digest()), newer, owes))
+        self._answers.post(wire.HeartbeatAck(self.receiver.news(replica.counters.digest()), newer, owes))
 
     def _push(self, nursery: trio.Nursery, push: wire.Push) -> None:
         counts = self.visit.counts()
-        deltas = self.intake.pushed(push)
+        deltas = self.receiver.pushed(push)
         most = self._options.max_stranger_cells
         if deltas is None and not self.is_member and self._handover.strangers_buffered > most:
             raise ProtocolError(f"nodes that are no members left more than {most} cells in unfinished pushes")
         if deltas is None:
-            self._answers.post(self.intake.ack({}, "" if self._handover.admits(self) else TOO_MUCH))
+            self._answers.post(self.receiver.ack({}, "" if self._handover.admits(self) else TOO_MUCH))
         else:
             # Staged at once, not by the errand: what another boot's hello has to wait for must be seen waiting.
             permitted = self._permitted(deltas) if counts else []
@@ -200,7 +200,7 @@ class AcceptedLink:
         replica = self._replica
         given_back = [delta for delta in deltas if delta.incarnation in replica.identity.retired]
         kept = bool(given_back) and not refused and all(map(replica.has_back, given_back))
-        self._answers.post(self.intake.ack(replica.counters.digest(), refused, kept=kept))
+        self._answers.post(self.receiver.ack(replica.counters.digest(), refused, kept=kept))
 
     def _permitted(self, deltas: list[Delta]) -> list[Delta]:
         """From a node that is no member only its own incarnations are accepted, and nobody else's under that name.
@@ -259,7 +259,7 @@ class AcceptedLink:
 
     def _collected(self, collect: wire.ReadCells) -> None:
         replica = self._replica
-        news = self.intake.newer_membership(replica.membership)
+        news = self.receiver.newer_membership(replica.membership)
         self._answers.post(wire.CellsReply(collect.round, replica.cells(collect.name), news))
 
     def _errand(self, nursery: trio.Nursery, errand: Callable[[T], Awaitable[object]], subject: T) -> None:

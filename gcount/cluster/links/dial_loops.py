@@ -122,7 +122,7 @@ class DialLoops:
                 await peer.wait_redial(SELF_CHECK)
                 continue
             self._updates.lost_self(peer.address)
-            if peer.pusher is not None:
+            if peer.sender is not None:
                 log.warning("link down", reason=reason)
             elif peer.reason == "" or (refused and reason != peer.reason):
                 log.warning("peer not reached", reason=reason)

@@ -22,7 +22,7 @@ class Accepted(Protocol):
     """What has to be known of an accepted link."""
 
     hello: messages.Hello
-    intake: DeltaReceiver
+    receiver: DeltaReceiver
     scope: trio.CancelScope
 
     @property
@@ -53,7 +53,7 @@ class Handover:
 
         What others push may be anything, and who asks would take it for this node's word.
         """
-        pushed = (link.intake.deltas() for link in self._links if link.is_member)
+        pushed = (link.receiver.deltas() for link in self._links if link.is_member)
         return highest(chain(self.kept, *pushed), incarnations)
 
     @property
@@ -67,7 +67,7 @@ class Handover:
         When all together are too much the biggest transfer goes on, so that one after the other comes to its end. What
         else there is begins anew.
         """
-        if link.intake.given_up:
+        if link.receiver.given_up:
             return False
         others = sorted((other for other in self._links if other is not link and other.buffered), key=_size)
         left = self._max_cells - link.buffered  # for all others
@@ -77,12 +77,12 @@ class Handover:
             return False
         self.kept.shrink(left - sum(map(_size, others)))
         while others and sum(map(_size, others)) > left:
-            others.pop(0).intake.give_up()
+            others.pop(0).receiver.give_up()
         return True
 
     def left_by(self, link: Accepted) -> None:
         """A link is over. Of one that this node ended on purpose nothing may come back."""
-        left = link.intake.leave()
+        left = link.receiver.leave()
         if left is not None and link.is_member and not link.scope.cancel_called:
             self.kept.keep(link.hello.node, link.hello.boot, left, trio.current_time())
 
@@ -95,9 +95,12 @@ class Handover:
         if not hello.resumes or not caller.is_member:
             return None
         for link in self._links:
-            if link.intake.transfer == hello.resumes and (link.hello.node, link.hello.boot) == (hello.node, hello.boot):
+            if link.receiver.transfer == hello.resumes and (link.hello.node, link.hello.boot) == (
+                hello.node,
+                hello.boot,
+            ):
                 link.scope.cancel()
-                return link.intake.leave()
+                return link.receiver.leave()
         return self.kept.take(hello.node, hello.boot, hello.resumes, trio.current_time())
 
 

@@ -31,8 +31,8 @@ class Peer:
         self.state = "connecting"
         self.reason = ""  # why there is no link
         self.last_contact: float | None = None
-        self.pusher: DeltaSender | None = None
-        self._last_pusher: DeltaSender | None = None  # of this link or the one before
+        self.sender: DeltaSender | None = None
+        self._last_sender: DeltaSender | None = None  # of this link or the one before
         self.life: tuple[bytes, bytes] | None = None  # node and boot at the other end of that link
         self._left: Transfer | None = None  # what the link before left unfinished
         self._left_until = 0.0
@@ -75,8 +75,8 @@ class Peer:
 
     def hasten(self, now: float) -> None:
         """Somebody waits for this member to have all that this node has."""
-        if self.pusher is not None:
-            self.pusher.hasten(now)
+        if self.sender is not None:
+            self.sender.hasten(now)
             self.wake()
 
     async def wait_awake(self, deadline: float) -> None:
@@ -106,30 +106,30 @@ class Peer:
         if left is not None and (life != self.life or not left.goes_on(hello.digest, hello.kept)):
             left = None
         self._left, self.life = None, life
-        self.pusher = self._last_pusher = DeltaSender(hello.digest, now, draw, left, detached, self._options)
+        self.sender = self._last_sender = DeltaSender(hello.digest, now, draw, left, detached, self._options)
         self._channel, self.state, self.reason, self.last_contact = channel, "linked", "", now
 
     def lag(self, counters: Counters) -> int | None:
         """How many versions it has not acknowledged, as far as is known; None when it was never reached."""
-        return self._last_pusher.lag(counters) if self._last_pusher else None
+        return self._last_sender.lag(counters) if self._last_sender else None
 
     def has(self, versions: Digest) -> bool:
         """Whether it has said, on the link that it has or had last, that all of some versions are on its disk."""
-        told = self._last_pusher.peer if self._last_pusher else None
+        told = self._last_sender.peer if self._last_sender else None
         return told is not None and all(told.get(who, 0) >= version for who, version in versions.items())
 
     def unlinked(self, reason: str, now: float) -> None:
         """The link is over, or there was none: what it left unfinished waits for the next one, for a while."""
-        if self.pusher is not None:
-            self._left, self._left_until = self.pusher.interrupted(), now + KEEP
+        if self.sender is not None:
+            self._left, self._left_until = self.sender.interrupted(), now + KEEP
         if now >= self._left_until or self.scope.cancel_called:
             self._left = None
-        self._channel, self.pusher, self.state, self.reason = None, None, "connecting", reason
+        self._channel, self.sender, self.state, self.reason = None, None, "connecting", reason
 
     def here(self) -> None:
         """It was proven that the address is this node's own: what another one said there counts no more."""
-        self._channel, self.pusher, self.state, self.reason, self.failures = None, None, "self", "", 0
-        self._last_pusher = self.life = self._left = None
+        self._channel, self.sender, self.state, self.reason, self.failures = None, None, "self", "", 0
+        self._last_sender = self.life = self._left = None
 
     async def wait_redial(self, seconds: float) -> None:
         """Return when it is time to dial again, or somebody has a reason to."""

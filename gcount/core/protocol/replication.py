@@ -3,7 +3,7 @@
 State is only ever pushed by the end that dialled, one unacknowledged push at a time, and nothing is queued: what a slow
 peer lacks is computed from the state when it can take it, so that a link costs O(counters), never O(history).
 
-    Pusher (dialled)                          Intake (accepted)
+    DeltaSender (dialled)                     DeltaReceiver (accepted)
     idle --next_push--> waiting               collecting --last parcel--> the deltas, whole
     waiting --acked--> idle                   (joined and synced by the node, then acknowledged)
     waiting --acked, refused--> idle, and quiet for a second

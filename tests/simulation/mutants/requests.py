@@ -57,7 +57,7 @@ def held_as_the_former_link_said(linked: Any) -> Any:
 
     def change(self: Peer, channel: Any, hello: Any, *rest: Any) -> None:
         digest = dict(hello.digest)
-        for who, version in (self._last_pusher.peer if self._last_pusher else {}).items():
+        for who, version in (self._last_sender.peer if self._last_sender else {}).items():
             digest[who] = max(version, digest.get(who, 0))
         linked(self, channel, msgspec.structs.replace(hello, digest=digest), *rest)
 
