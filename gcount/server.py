@@ -23,8 +23,6 @@ from gcount.observe.throttle import Throttle
 from gcount.redis.service import RedisService
 
 GRACE_SECONDS: Final = 1.0
-# How long a connection may be without a request, also one that sends its headers byte by byte.
-KEEP_ALIVE_SECONDS: Final = 75.0
 _ACCEPT_RETRY_SECONDS: Final = 0.1
 # What accept(2) fails with when the process or the machine has run out of something.
 _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
@@ -106,7 +104,7 @@ async def _close_unused(connections: ConnectionPool, redis: RedisService | None)
     while True:
         if redis is not None:
             redis.refresh()
-        connections.close_unused(KEEP_ALIVE_SECONDS)
+        connections.close_unused(connections.options.keep_alive)
         await trio.sleep(1.0)
 
 

@@ -167,8 +167,8 @@ def _print_contents(found: Survey) -> None:
     print(f"  bytes         {found.size}")
     if found.checkpoint is not None:
         print(f"  checkpoint    {found.checkpoint.source}, {found.checkpoint.size} bytes")
-    if found.replica.salvage:
-        print(f"  kept aside    increments of {len(found.replica.salvage.names())} counters from behind damage")
+    if found.replica.detached:
+        print(f"  kept aside    increments of {len(found.replica.detached.names())} counters from behind damage")
 
 
 def _print_flaws(found: Survey) -> None:
@@ -185,7 +185,7 @@ def _print_flaws(found: Survey) -> None:
 
 def _print_next(found: Survey) -> None:
     print("  what is lost comes back from the members that have it; until then values may be lower than they were")
-    if found.replica.salvage:
+    if found.replica.detached:
         print("  what is kept aside counts as soon as the members have filled the gap, or are all there and can't")
     if not found.replica.membership.actors:
         print("  no config is left: if this node had peers and they do not reach it, post the config again;")

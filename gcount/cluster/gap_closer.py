@@ -40,7 +40,7 @@ async def close_gaps(context: Context, members: Members, peers: Peers) -> None:
         peers: the links that this node dialled.
     """
     replica = context.replica
-    if replica.salvage:
+    if replica.detached:
         _say_what_is_detached(replica)
     while True:
         while not _has_gaps(replica):
@@ -52,14 +52,14 @@ async def close_gaps(context: Context, members: Members, peers: Peers) -> None:
 
 
 def _has_gaps(replica: Replica) -> bool:
-    return any(incarnation in replica.identity.retired for incarnation in replica.salvage.incarnations())
+    return any(incarnation in replica.identity.retired for incarnation in replica.detached.incarnations())
 
 
 def _say_what_is_detached(replica: Replica) -> None:
     effect = "counts when the gap before it is filled or closed"
     if not replica.membership.actors:
         effect += ", for which a config has to be known: if this node has no members, post one with itself alone"
-    logger.warning("kept aside", cells=replica.salvage.cells, effect=effect)
+    logger.warning("kept aside", cells=replica.detached.cells, effect=effect)
 
 
 def _watch(replica: Replica, members: Members, peers: Peers) -> _Watch | None:
@@ -92,10 +92,10 @@ async def _nothing_changed(members: Members, peers: Peers, watch: _Watch) -> boo
 async def _close(context: Context, peers: Peers) -> None:
     """Close what no member knows more of; called without an await after it was found that nothing has changed."""
     replica = context.replica
-    closing = [gap for gap in replica.salvage.incarnations() if _at_most_own(replica, peers, gap)]
+    closing = [gap for gap in replica.detached.incarnations() if _at_most_own(replica, peers, gap)]
     closing = [incarnation for incarnation in closing if replica.stage_closing(incarnation)]
     await context.settle()
-    for incarnation in set(closing) - set(replica.salvage.incarnations()):
+    for incarnation in set(closing) - set(replica.detached.incarnations()):
         logger.warning("gap closed", incarnation=incarnation.hex(), version=replica.counters.version(incarnation))
 
 

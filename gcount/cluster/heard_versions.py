@@ -36,7 +36,7 @@ class HeardVersions:
             incarnations: the owner's, the most important ones first.
             arriving: what parts of unfinished pushes would bring this node to.
         """
-        counters, detached, seen = self._replica.counters, self._replica.salvage, dict[bytes, int]()
+        counters, detached, seen = self._replica.counters, self._replica.detached, dict[bytes, int]()
         staged = self._replica.arriving(incarnations)
         for incarnation in incarnations:
             known = (self._heard, staged, arriving)

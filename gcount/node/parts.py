@@ -85,7 +85,7 @@ class Parts:
             self.guard.unheard = False
             self.hang_up()
         # 5. There may be more behind a gap, or less: the closer of gaps looks again.
-        if replica.salvage:
+        if replica.detached:
             news.tell()
         # 6. Deltas in the batch may have told a second history of an incarnation.
         self.forks.look()

@@ -159,7 +159,7 @@ async def test_many_incarnations_in_one_push_pass_the_limit_of_counters_no_furth
 
 @pytest.mark.parametrize("member", [False, True])
 async def test_a_push_that_never_ends_ends_its_link(autojump_clock: MockClock, member: bool) -> None:
-    options = Options(max_stranger_cells=1500, max_aside_cells=50_000, push_cells=1000)
+    options = Options(max_stranger_cells=1500, max_uncounted_cells=50_000, push_cells=1000)
     async with open_cluster(2, options=options) as cluster:
         if member:
             await joined_by_impostor(cluster)
@@ -174,7 +174,7 @@ async def test_a_push_that_never_ends_ends_its_link(autojump_clock: MockClock, m
                     break
                 most = max(most, link.buffered)
             assert number < 999
-            assert 1400 < most <= (cluster[1].node.replica.max_aside_cells if member else 1500)
+            assert 1400 < most <= (cluster[1].node.replica.max_uncounted_cells if member else 1500)
 
 
 # A stranger's questions and its names

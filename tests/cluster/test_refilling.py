@@ -403,7 +403,7 @@ async def test_members_whose_pushes_are_too_much_together_fill_a_node_one_after_
     autojump_clock: MockClock, seed: int
 ) -> None:
     """A pushes as much as the node keeps of all, B and C each more than half of it."""
-    options = replace(SMALL, max_aside_cells=200, push_cells=100)
+    options = replace(SMALL, max_uncounted_cells=200, push_cells=100)
     async with open_cluster(4, seed=seed, options=options) as cluster:
         *members, empty = cluster.hosts
         for number, host in enumerate(members):

@@ -110,10 +110,10 @@ async def test_what_the_peers_know_comes_back_and_nothing_has_to_be_closed(autoj
         assert replica(one).identity.incarnation != before
         assert before in replica(one).identity.retired
         assert one.node.value("x") == 1
-        assert replica(one).salvage.cell("x", before) == 31
+        assert replica(one).detached.cell("x", before) == 31
         await cluster.converged("x", 31, REFILLED)
         assert replica(one).counters.version(before) == 5
-        assert not replica(one).salvage
+        assert not replica(one).detached
         await add(one.node, "x", 32)
         await cluster.converged("x", 63)
         await all_equal(cluster)
@@ -140,7 +140,7 @@ async def test_what_nobody_else_knows_is_closed_and_counts_everywhere_once(
         assert [line["version"] for line in logs if line["event"] == "gap closed"] == [6]
         await cluster.converged("z", 7)
         await cluster.converged("y", 0)
-        assert not replica(one).salvage
+        assert not replica(one).detached
         assert [cell(host, before) for host in cluster.hosts] == [7, 7, 7]
         await all_equal(cluster)
         await one.restart()
@@ -158,7 +158,7 @@ async def test_consistent_reads_count_what_is_aside_of_own_former_lives_at_once(
         cluster.network.heal()
         await one.start()
         assert [await host.node.consistent_value("x") for host in cluster.hosts] == [7, 7, 7]
-        assert replica(one).salvage
+        assert replica(one).detached
         assert one.node.value("x") == 1
 
 
@@ -173,7 +173,7 @@ async def test_consistent_reads_do_not_count_what_is_aside_of_another_nodes_life
         await repaired(one, counts(before, "x", 3))
         cluster.network.isolate(one.address)
         await one.start()
-        assert replica(one).salvage.cell("x", before) == 7
+        assert replica(one).detached.cell("x", before) == 7
         assert replica(one).cells("x")[before] == 1
 
 
@@ -221,7 +221,7 @@ async def test_a_gap_stays_open_while_a_member_is_away_that_may_fill_it(
         await cluster.eventually(lambda: two.node.value("x") == 5, REFILLED)
         await trio.sleep(FOR_GOOD)
         assert (one.node.value("x"), one.node.value("y")) == (5, 0)
-        assert replica(one).salvage.cell("x", before) == 3
+        assert replica(one).detached.cell("x", before) == 3
         three.resume()
         cluster.network.heal()
         if trouble == "stopped":
@@ -252,7 +252,7 @@ async def test_a_lone_node_counts_what_is_behind_the_gap_as_soon_as_it_knows_tha
         assert one.node.value("y") == 1
         await one.restart()
         assert (one.node.value("x"), one.node.value("y")) == (7, 1)
-        assert not replica(one).salvage
+        assert not replica(one).detached
 
 
 async def test_a_node_that_lost_its_config_closes_nothing_before_its_peers_have_found_it(
@@ -314,10 +314,10 @@ async def test_what_is_kept_aside_of_another_node_is_never_claimed_and_given_bac
         await one.start()
         await trio.sleep(FOR_GOOD)
         assert (one.node.value("x"), replica(one).counters.version(theirs)) == (1, 1)
-        assert replica(one).salvage.cell("x", theirs) == 7
+        assert replica(one).detached.cell("x", theirs) == 7
         await two.start()
         await cluster.converged("x", 7, REFILLED)
-        assert not replica(one).salvage
+        assert not replica(one).detached
         await all_equal(cluster)
 
 
@@ -343,13 +343,13 @@ async def test_what_is_kept_aside_of_a_node_that_has_forgotten_it_is_told_and_gi
         else:
             three.wipe()
         await two.start()
-        assert replica(two).salvage.cell("x", life) == 7
+        assert replica(two).detached.cell("x", life) == 7
         await three.start()
         await count(three, 8)
         assert replica(three).identity.incarnation != life
         if disk_is == "older":
             await cluster.converged("x", 15, REFILLED + 3 * QUIET)
-            assert not any(replica(host).salvage for host in cluster.hosts)
+            assert not any(replica(host).detached for host in cluster.hosts)
             await all_equal(cluster)
         else:  # whose life it was nobody can tell who has lost all memory of it
             await cluster.converged("x", 9, REFILLED)
@@ -377,7 +377,7 @@ async def test_what_is_kept_aside_is_given_back_though_its_owner_meets_the_membe
         await three.start()
         await count(three, 8)
         await trio.sleep(10)
-        assert not replica(three).salvage
+        assert not replica(three).detached
         cluster.network.names.mend(two.address)
         await cluster.converged("x", 15, REFILLED + 3 * QUIET)
         await all_equal(cluster)
@@ -431,7 +431,7 @@ async def test_a_gap_stays_open_while_a_member_can_be_asked_but_can_give_nothing
         cluster.network.names.lead(one.address, address_of(8), observer=two.address)
         await two.start()
         await one.start()
-        assert (replica(one).salvage.cell("a", life), replica(two).salvage.cell("y", life)) == (9, 4)
+        assert (replica(one).detached.cell("a", life), replica(two).detached.cell("y", life)) == (9, 4)
         await cluster.eventually(lambda: cluster.linked(one), 4)
         await trio.sleep(FOR_GOOD)
         assert replica(one).counters.version(life) == 0
@@ -465,7 +465,7 @@ async def test_a_gap_stays_open_until_all_that_a_member_keeps_aside_is_given_bac
         cluster.network.heal()
         await two.start()
         await one.start()
-        assert (replica(one).salvage.reaches(life), replica(two).salvage.reaches(life)) == (4, 3)
+        assert (replica(one).detached.reaches(life), replica(two).detached.reaches(life)) == (4, 3)
         if trouble == "full disk":
             one.disk.capacity = 0
         for _ in range(3):
@@ -477,7 +477,7 @@ async def test_a_gap_stays_open_until_all_that_a_member_keeps_aside_is_given_bac
         for name, value in (("a", 1), ("b", 0), ("name-000", 1), ("name-399", 1)):
             await cluster.converged(name, value)
         await all_equal(cluster)
-        assert not any(replica(host).salvage for host in cluster.hosts)
+        assert not any(replica(host).detached for host in cluster.hosts)
 
 
 async def test_a_member_owes_what_it_keeps_aside_until_this_very_life_of_the_owner_has_said_that_it_has_it(
@@ -501,7 +501,7 @@ async def test_a_member_owes_what_it_keeps_aside_until_this_very_life_of_the_own
         told = one.node.parts.handshake.hello()
         assert two.node.peers.owes(told)
         cluster.network.heal(one.address, two.address)
-        await cluster.eventually(lambda: replica(one).salvage.cell("c", life) == 1, REFILLED)
+        await cluster.eventually(lambda: replica(one).detached.cell("c", life) == 1, REFILLED)
         await trio.sleep(1)
         assert not two.node.peers.owes(told)
         assert two.node.peers.owes(msgspec.structs.replace(told, boot=bytes(16)))

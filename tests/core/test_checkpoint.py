@@ -57,7 +57,7 @@ def sample(options: Options = DEFAULTS, counters: int = 30) -> Replica:
 def same(one: Replica, other: Replica) -> bool:
     return (
         one.counters == other.counters
-        and one.salvage.deltas() == other.salvage.deltas()
+        and one.detached.deltas() == other.detached.deltas()
         and (one.identity, one.membership) == (other.identity, other.membership)
         and one.next_batch == other.next_batch
     )
@@ -126,7 +126,7 @@ def test_what_is_given_back_during_a_checkpoint_changes_nothing_in_it(forms: Opt
             one.seal()
             one.commit()
     assert same(restored(encoded(capture, records)), sample())
-    assert one.salvage.deltas() == [Delta(incarnation(8), 6, 8, {"n1": 5, "aside": 9, "new": 1})]
+    assert one.detached.deltas() == [Delta(incarnation(8), 6, 8, {"n1": 5, "aside": 9, "new": 1})]
 
 
 def test_only_cells_that_change_meanwhile_cost_anything(forms: Options) -> None:
@@ -247,7 +247,7 @@ def test_what_is_left_of_a_damaged_checkpoint_is_true_and_claims_no_more_than_it
             for name in [*truth.counters.names(0, 99), "aside"]:
                 n = truth.counters.cell(name, who)
                 assert replica.counters.cell(name, who) == (n if claimed else 0)
-                aside = replica.salvage.cell(name, who)
+                aside = replica.detached.cell(name, who)
                 assert aside in (0, n)
                 missing += max(aside, replica.counters.cell(name, who)) != n
             kept_whole += claimed > 0
@@ -267,8 +267,8 @@ def test_what_is_left_is_joined_once_others_have_filled_the_gap(forms: Options) 
     list(again.counters.sum_up())
     assert again.counters.digest() == {}
     again.recover(Batch(3, [history.delta(2, 3)]))
-    assert again.salvage.cell("a", incarnation(2)) == 4
+    assert again.detached.cell("a", incarnation(2)) == 4
     assert again.counters == Counters()
     again.recover(Batch(4, [history.delta(0, 2)]))
     assert again.counters == knowing([(history, 3)])
-    assert not again.salvage
+    assert not again.detached

@@ -84,7 +84,7 @@ def test_whatever_records_are_lost_each_version_that_is_ever_claimed_is_what_its
     replica = mended(as_formerly(left) if former else left, options)
     for owner in owners:
         for name in NAMES:
-            assert replica.salvage.cell(name, owner.incarnation) <= owner.state(99).get(name, 0)
+            assert replica.detached.cell(name, owner.incarnation) <= owner.state(99).get(name, 0)
     while True:
         assert replica.counters == knowing(
             (owner, version) for owner in owners if (version := replica.counters.version(owner.incarnation))
@@ -94,7 +94,7 @@ def test_whatever_records_are_lost_each_version_that_is_ever_claimed_is_what_its
             break
         version = replica.counters.version(behind[0].incarnation)
         replica.recover(Batch(100, [behind[0].delta(version, version + 1)]))
-    assert not replica.salvage
+    assert not replica.detached
 
 
 @given(checkpoints(), st.data())
@@ -109,7 +109,7 @@ def test_no_cell_is_lost_that_is_in_a_record_which_is_left(
         for piece in record.deltas if isinstance(record, Aside) else ():
             for name, n in piece.cells.items():
                 known = replica.counters.cell(name, piece.incarnation)
-                assert max(known, replica.salvage.cell(name, piece.incarnation)) >= n
+                assert max(known, replica.detached.cell(name, piece.incarnation)) >= n
 
 
 @given(checkpoints(), st.data())
@@ -118,7 +118,7 @@ def test_whatever_records_are_lost_what_is_aside_can_be_given_back_to_its_owner(
     written: tuple[list[History], list[Record], Options], data: st.DataObject
 ) -> None:
     owners, records, options = written
-    aside = mended([record for record in records if data.draw(st.booleans())], options).salvage.deltas()
+    aside = mended([record for record in records if data.draw(st.booleans())], options).detached.deltas()
     owner = Replica(Identity(ME.node, ME.incarnation, tuple(each.incarnation for each in owners)), 1000)
     pusher = DeltaSender({}, 0.0, detached=aside)
     for now in range(len(aside)):
@@ -144,7 +144,7 @@ def aside_of_many(options: Options) -> list[Record]:
 
 
 def spans(replica: Replica) -> list[tuple[int, int, int]]:
-    return [(delta.after, delta.upto, len(delta.cells)) for delta in replica.salvage.deltas()]
+    return [(delta.after, delta.upto, len(delta.cells)) for delta in replica.detached.deltas()]
 
 
 def test_a_delta_of_which_all_pieces_are_left_is_as_good_as_before(forms: Options) -> None:

@@ -64,7 +64,7 @@ def test_without_damage_it_is_what_it_was() -> None:
     one, truth = repaired(written(records())), sample()
     assert (one.identity, one.membership, one.next_batch) == (ME, MEMBERS, 3)
     assert one.counters == truth.counters
-    assert one.salvage.deltas() == ASIDE
+    assert one.detached.deltas() == ASIDE
 
 
 @pytest.mark.parametrize("kind", [Names, Cells])
@@ -72,7 +72,7 @@ def test_damage_to_names_or_cells_costs_nothing_else(kind: type[Record]) -> None
     for _, data in each(kind):
         one = repaired(data)
         assert (one.identity, one.membership, one.next_batch) == (ME, MEMBERS, 3)
-        assert [delta for delta in one.salvage.deltas() if delta.incarnation == incarnation(8)] == ASIDE
+        assert [delta for delta in one.detached.deltas() if delta.incarnation == incarnation(8)] == ASIDE
 
 
 @pytest.mark.parametrize("kind", [Names, Cells])
@@ -84,7 +84,7 @@ def test_what_can_be_read_of_a_damaged_column_is_kept_aside(kind: type[Record]) 
         lost: set[str] = set(damaged.names) if isinstance(damaged, Names) else set()
         if isinstance(damaged, Cells) and damaged.incarnation == incarnation(2):
             lost = set(list(CELLS)[damaged.first : damaged.first + damaged.count])
-        of_two = [delta for delta in one.salvage.deltas() if delta.incarnation == incarnation(2)]
+        of_two = [delta for delta in one.detached.deltas() if delta.incarnation == incarnation(2)]
         if lost & CELLS.keys():
             cost_something += 1
             left = {name: n for name, n in CELLS.items() if name not in lost}
@@ -98,7 +98,7 @@ def test_what_can_be_read_of_a_damaged_column_is_kept_aside(kind: type[Record]) 
 def test_what_can_be_read_of_a_column_is_given_back_to_its_node_which_counts_it() -> None:
     _, data = next(each(Cells))
     one, now = repaired(data), Identity(b"o" * 16, incarnation(5), (incarnation(2),))
-    aside = one.salvage.of(now.retired)
+    aside = one.detached.of(now.retired)
     push = DeltaSender({}, 0.0, detached=aside).next_push(one.counters, one.identity, 0.0)
     assert push is not None
     assert decode(encode(push)) == push
@@ -112,14 +112,14 @@ def test_what_can_be_read_of_a_column_is_given_back_to_its_node_which_counts_it(
     owner.commit()
     left = {name: n for delta in aside for name, n in delta.cells.items()}
     assert {name: owner.counters.total(name) for name in left} == left
-    assert not owner.salvage
+    assert not owner.detached
 
 
 def test_damage_to_what_was_aside_costs_only_that() -> None:
     for _, data in each(Aside):
         one, truth = repaired(data), sample()
         assert one.counters == truth.counters
-        assert not one.salvage
+        assert not one.detached
 
 
 def test_without_its_first_record_nothing_is_claimed() -> None:
@@ -127,7 +127,7 @@ def test_without_its_first_record_nothing_is_claimed() -> None:
     ((_, data),) = each(Head)
     one = repaired(data)
     assert one.counters.digest() == {}
-    assert {delta.incarnation for delta in one.salvage.deltas()} == {incarnation(2), incarnation(3), incarnation(8)}
+    assert {delta.incarnation for delta in one.detached.deltas()} == {incarnation(2), incarnation(3), incarnation(8)}
     assert (one.identity.node, one.identity.incarnation, one.next_batch) == (ME.node, ME.incarnation, 3)
 
 

@@ -59,7 +59,7 @@ def test_reads_see_the_most_that_any_delta_holds(cut: tuple[History, list[Delta]
 def test_reads_count_what_is_aside_of_this_nodes_own_former_lives_only() -> None:
     """Another node may go on with its life from before that, and then the two would hide each other."""
     one = replayed([Delta(who, 3, 4, {"a": 7}) for who in (incarnation(1), incarnation(2), ME.incarnation)])
-    assert len(one.salvage) == 3
+    assert len(one.detached) == 3
     assert one.cells("a") == {incarnation(1): 7}
 
 
@@ -76,7 +76,7 @@ def test_when_others_fill_the_gaps_all_is_joined_and_nothing_stays_aside(
         one.commit()
         version = one.counters.version(history.incarnation)
         assert one.counters == knowing([(history, version)])
-    assert (len(one.salvage), one.salvage.cells) == (0, 0)
+    assert (len(one.detached), one.detached.cells) == (0, 0)
 
 
 @given(cut_logs())
@@ -85,7 +85,7 @@ def test_runs_are_as_many_as_gaps(cut: tuple[History, list[Delta]]) -> None:
     one = replayed(deltas)
     covered = {version for delta in deltas for version in range(delta.after + 1, delta.upto + 1)}
     covered |= set(range(one.counters.version(history.incarnation) + 1))
-    assert len(one.salvage) == sum(version - 1 not in covered for version in covered if version)
+    assert len(one.detached) == sum(version - 1 not in covered for version in covered if version)
 
 
 @given(cut_logs(), st.integers(0, 10))
@@ -99,7 +99,7 @@ def test_a_closed_gap_reaches_all_who_know_less_or_as_much(cut: tuple[History, l
     assert closes == (version < top)
     one.seal()
     one.commit()
-    assert not one.salvage
+    assert not one.detached
     assert {name: one.counters.cells(name) for name in NAMES} == before
     if closes:
         assert one.counters.version(history.incarnation) == top + 1
@@ -121,7 +121,7 @@ def test_replaying_the_log_with_its_closing_gives_the_same_again(cut: tuple[Hist
     again.recover(closing)
     again.recover(closing)
     assert again.counters == one.counters
-    assert not again.salvage
+    assert not again.detached
 
 
 def test_only_a_retired_incarnation_of_its_own_is_closed() -> None:
@@ -129,7 +129,7 @@ def test_only_a_retired_incarnation_of_its_own_is_closed() -> None:
     one = replica()
     one.recover(Batch(1, [Delta(incarnation(7), 3, 4, {"a": 1})]))
     one.recover(Batch(2, [Delta(ME.incarnation, 3, 4, {"a": 1})]))
-    assert len(one.salvage) == 2
+    assert len(one.detached) == 2
     assert not one.stage_closing(incarnation(7))
     assert not one.stage_closing(ME.incarnation)
     assert not one.stage_closing(incarnation(1))
@@ -182,33 +182,33 @@ def test_a_closing_that_was_staged_before_more_was_kept_aside_is_dropped() -> No
 @pytest.mark.parametrize("order", list(permutations(range(3))))
 def test_what_is_kept_is_one_delta_in_whatever_order_its_pieces_come(order: tuple[int, ...]) -> None:
     """The middle one ends before the first does, and tells less of a counter."""
-    who, salvage = incarnation(1), DetachedDeltas()
+    who, detached = incarnation(1), DetachedDeltas()
     pieces = Delta(who, 2, 5, {"a": 2, "c": 5}), Delta(who, 3, 4, {"b": 1, "c": 4}), Delta(who, 5, 6, {"a": 3})
     for number in order:
-        salvage.keep(pieces[number])
-    assert salvage.deltas() == [Delta(who, 2, 6, {"a": 3, "b": 1, "c": 5})]
+        detached.keep(pieces[number])
+    assert detached.deltas() == [Delta(who, 2, 6, {"a": 3, "b": 1, "c": 5})]
 
 
 def test_gaps_of_a_life_that_goes_on_are_never_closed() -> None:
     """Its next commits take the versions that a closing would claim."""
-    who, salvage = incarnation(1), DetachedDeltas()
-    salvage.keep(Delta(who, 3, 4, {"a": 1}))
-    assert salvage.closing(Counters(), Identity(ME.node, who, (incarnation(2),)), who) is None
-    assert salvage.closing(Counters(), Identity(ME.node, who, (who,)), who) is None
-    assert salvage.closing(Counters(), ME, who) == Delta(who, 0, 5, {"a": 1})
+    who, detached = incarnation(1), DetachedDeltas()
+    detached.keep(Delta(who, 3, 4, {"a": 1}))
+    assert detached.closing(Counters(), Identity(ME.node, who, (incarnation(2),)), who) is None
+    assert detached.closing(Counters(), Identity(ME.node, who, (who,)), who) is None
+    assert detached.closing(Counters(), ME, who) == Delta(who, 0, 5, {"a": 1})
 
 
 def test_a_delta_that_is_kept_is_not_shared_with_its_batch() -> None:
-    salvage, first = DetachedDeltas(), Delta(incarnation(1), 3, 4, {"a": 1})
-    salvage.keep(first)
-    salvage.keep(Delta(incarnation(1), 4, 5, {"a": 2, "b": 1}))
+    detached, first = DetachedDeltas(), Delta(incarnation(1), 3, 4, {"a": 1})
+    detached.keep(first)
+    detached.keep(Delta(incarnation(1), 4, 5, {"a": 2, "b": 1}))
     assert first.cells == {"a": 1}
-    assert (len(salvage), salvage.cells, salvage.cell("a", incarnation(1))) == (1, 2, 2)
+    assert (len(detached), detached.cells, detached.cell("a", incarnation(1))) == (1, 2, 2)
 
 
 def test_no_more_is_taken_back_than_so_many_runs_and_cells() -> None:
     """A member that lies may make up any number of them."""
-    one = Replica(ME, 0, Options(max_runs=3, max_aside_cells=50, push_cells=0))
+    one = Replica(ME, 0, Options(max_runs=3, max_uncounted_cells=50, push_cells=0))
 
     def takes(number: int, cells: int) -> bool:
         taken = one.stage_delta(Delta(incarnation(1), 10 * number, 10 * number + 1, {f"{n}": 1 for n in range(cells)}))
@@ -218,18 +218,18 @@ def test_no_more_is_taken_back_than_so_many_runs_and_cells() -> None:
 
     assert [takes(1, 30), takes(2, 21), takes(3, 20)] == [True, False, True]
     assert [takes(4, 0), takes(5, 0)] == [True, False]
-    assert (len(one.salvage), one.salvage.cells) == (3, 50)
+    assert (len(one.detached), one.detached.cells) == (3, 50)
 
 
 def test_what_somebody_reads_of_it_is_not_changed_by_what_is_kept_later() -> None:
     """A checkpoint, or a link that gives it back, is in the midst of it."""
-    salvage, who = DetachedDeltas(), incarnation(1)
-    for read in (salvage.deltas, lambda: salvage.of([who])):
-        salvage.keep(Delta(who, 3, 4, {"a": 1}))
+    detached, who = DetachedDeltas(), incarnation(1)
+    for read in (detached.deltas, lambda: detached.of([who])):
+        detached.keep(Delta(who, 3, 4, {"a": 1}))
         shown, cells = read(), dict(read()[0].cells)
-        salvage.keep(Delta(who, 4, 5, {"a": 2, f"b{len(cells)}": 1}))
+        detached.keep(Delta(who, 4, 5, {"a": 2, f"b{len(cells)}": 1}))
         assert shown[0].cells == cells
-        assert salvage.cell("a", who) == 2
+        assert detached.cell("a", who) == 2
 
 
 def test_the_newest_identity_goes_on_and_remembers_all_lives_seen() -> None:

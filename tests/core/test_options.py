@@ -18,7 +18,7 @@ CONTRADICTIONS = [
     ({"reborn_below": MAX_INCARNATIONS}, "reborn_below <"),
     ({"max_incarnations": MAX_INCARNATIONS + 1}, f"max_incarnations <= {MAX_INCARNATIONS}"),
     ({"max_unclaimed": MAX_INCARNATIONS + 1}, "max_unclaimed <="),
-    ({"push_cells": DEFAULTS.max_aside_cells + 1}, "push_cells <="),
+    ({"push_cells": DEFAULTS.max_uncounted_cells + 1}, "push_cells <="),
     ({"push_bytes": MAX_MESSAGE_BYTES}, "push_bytes fit into a message"),
     ({"frame_bytes": MAX_FRAME_BYTES}, "frame_bytes fit into a frame"),
     ({"record_names": MAX_FRAME_BYTES // 256}, "record_names fit into a frame"),

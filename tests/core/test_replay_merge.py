@@ -56,7 +56,7 @@ def test_merged_batches_bring_a_replica_to_the_same_state(
     _, batches = log
     (one, _), other = merged(batches, most_cells), replayed(batches)
     assert one.counters == other.counters
-    assert one.salvage.deltas() == other.salvage.deltas()
+    assert one.detached.deltas() == other.detached.deltas()
     assert (one.identity, one.membership, one.next_batch) == (other.identity, other.membership, other.next_batch)
     assert [one.counters.total(name) for name in NAMES] == [other.counters.total(name) for name in NAMES]
 
@@ -112,4 +112,4 @@ def test_a_delta_that_fills_the_gap_before_what_was_merged_is_joined_with_it() -
     one, _ = merged([Batch(1, [behind]), Batch(2, [whole])], 1000)
     assert one.counters.digest() == {incarnation(1): 7}
     assert one.cells("a") == {incarnation(1): 2}
-    assert not one.salvage
+    assert not one.detached

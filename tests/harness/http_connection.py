@@ -8,22 +8,13 @@ sockets in network namespaces, and a load generator that took heads apart would 
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
+
+from tests.harness.socket import Socket
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+)\r\n", re.IGNORECASE)
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding: *chunked\r\n", re.IGNORECASE)
 _BODYLESS = (b"204", b"304")
-
-
-class Socket(Protocol):
-    """What carries the bytes: trio's sockets, and what tests put in their place."""
-
-    def send(self, data: bytes, /) -> Awaitable[int]:
-        """Send some of the bytes; returns how many."""
-
-    def recv(self, most: int, /) -> Awaitable[bytes]:
-        """Receive some bytes; none when the other end has finished."""
 
 
 class Closed(Exception):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hiredis
 
-from tests.harness.http_connection import Socket
+from tests.harness.socket import Socket
 
 
 def encoded(*words: bytes | str | int) -> bytes:

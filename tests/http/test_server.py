@@ -382,10 +382,9 @@ async def test_a_client_that_dribbles_its_headers_is_displaced_like_an_idle_one(
         await used.aclose()
 
 
-async def test_unused_connections_are_closed_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_unused_connections_are_closed_after_a_while() -> None:
     """Also those that have had a request, whose timer in hypercorn quart-trio would cancel."""
-    monkeypatch.setattr("gcount.server.KEEP_ALIVE_SECONDS", 0.3)
-    async with node() as server:
+    async with node(options=ConnectionOptions(keep_alive=0.3)) as server:
         fresh = await server.dial(b"GET /pi")
         used = await server.dial(PING)
         await read_until(used, b"pong\n")

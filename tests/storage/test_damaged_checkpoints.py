@@ -106,7 +106,7 @@ async def test_a_repair_of_a_checkpoint_can_be_interrupted_anywhere(autojump_clo
             mend(disk, seed=2)
         done += 1
         start = await opened(disk)
-        kept = sum(start.replica.salvage.cell(name, ME.incarnation) == 2 for name in NAMES)
+        kept = sum(start.replica.detached.cell(name, ME.incarnation) == 2 for name in NAMES)
         assert kept == len(NAMES) - SMALL.record_names
         assert start.replica.identity.incarnation != ME.incarnation
         assert any(name.endswith(ASIDE) for name in disk.names())
@@ -167,7 +167,7 @@ async def test_a_repair_loses_nothing_while_all_that_the_checkpoint_covers_is_st
     start = await opened(disk)
     assert start.replica.counters == store.replica.counters
     assert start.replica.identity == ME
-    assert not start.replica.salvage
+    assert not start.replica.detached
     await start.fill(3)
     await start.make()
     assert survey(disk).flaws == []

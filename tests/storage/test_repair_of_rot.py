@@ -96,7 +96,7 @@ def test_whatever_rots_a_start_refuses_it_or_it_is_whole_and_a_repair_keeps_what
     assert replica.identity.node == before.node or not found.lives.node
     replica.recover(Batch(replica.next_batch, []))
     written.refill(replica)
-    assert not replica.salvage
+    assert not replica.detached
     assert replica.counters == knowing([(each, len(each.commits)) for each in written.histories.values()])
 
 

@@ -79,7 +79,7 @@ class Written:
         for number in intact:
             for delta in self.batches[number - 1].deltas:
                 for name, n in delta.cells.items():
-                    aside = replica.salvage.cell(name, delta.incarnation)
+                    aside = replica.detached.cell(name, delta.incarnation)
                     assert max(replica.counters.cell(name, delta.incarnation), aside) >= n
 
     def refill(self, replica: Replica) -> None:

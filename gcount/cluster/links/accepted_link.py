@@ -135,7 +135,7 @@ class AcceptedLink:
     def greeted(self, answer: wire.Hello, left: Assembly | None) -> None:
         """This node's hello is about to be sent; the caller may go on with what another link has left."""
         known = self.hello.membership.merge(answer.membership)
-        self.intake = DeltaReceiver(self._replica.max_aside_cells, answer.digest, known, left)
+        self.intake = DeltaReceiver(self._replica.max_uncounted_cells, answer.digest, known, left)
 
     async def run(self) -> None:
         """Answer until the link is over."""
@@ -173,7 +173,7 @@ class AcceptedLink:
             self._promoted = self._promote()
         replica = self._replica
         newer = self.intake.newer_membership(replica.membership)
-        owes = bool(replica.salvage) and self._peers.owes(self.hello)
+        owes = bool(replica.detached) and self._peers.owes(self.hello)
         self._answers.post(wire.HeartbeatAck(self.intake.news(replica.counters.digest()), newer, owes))
 
     def _push(self, nursery: trio.Nursery, push: wire.Push) -> None:

@@ -82,7 +82,7 @@ class DialledLinks:
         await self._heed(peer, channel, said, answer)
         self._guard.tells_others()
         # A node of before challenges, which repeats none, takes nothing that is behind a gap.
-        detached = self._replica.salvage.of(frozenset(answer.retired)) if answer.challenge else ()
+        detached = self._replica.detached.of(frozenset(answer.retired)) if answer.challenge else ()
         peer.linked(channel, answer, trio.current_time(), self._draw_transfer, detached)
         logger.info("link up", peer=peer.address, node=answer.node.hex()[:8])
         self._linked(peer.address)

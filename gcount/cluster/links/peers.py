@@ -89,7 +89,7 @@ class Peers:
 
     def owes(self, hello: messages.Hello) -> bool:
         """Whether something that this node has detached of a caller's former lives may not be on the caller's disk."""
-        if not any(map(self._replica.salvage.reaches, hello.retired)):
+        if not any(map(self._replica.detached.reaches, hello.retired)):
             return False
         asked = hello.node, hello.boot, hello.retired
         for peer in self:

@@ -94,7 +94,7 @@ class Cells(msgspec.Struct, frozen=True, array_like=True, tag=3):
 
 
 class Aside(msgspec.Struct, frozen=True, array_like=True, tag=4):
-    """Pieces of what is kept aside (see salvage.py).
+    """Pieces of what is detached (see `detached_deltas.py`).
 
     Args:
         deltas: the next pieces; a delta may be cut into several, of records that follow each other.
@@ -161,7 +161,7 @@ class Capture:
         self._options = replica.options
         self._counters = replica.counters
         self._columns = replica.counters.freeze()
-        self._aside = replica.salvage.deltas()
+        self._aside = replica.detached.deltas()
         self.header = Header(replica.identity.node, replica.identity.incarnation, live.sequence, live.first_batch)
         self.head = Head(
             replica.next_batch,
@@ -213,7 +213,7 @@ class Capture:
 
 
 def span(delta: Delta) -> tuple[bytes, int, int]:
-    """What tells a delta that is kept aside from all others, and is the same for all its pieces."""
+    """What tells a delta that is detached from all others, and is the same for all its pieces."""
     return delta.incarnation, delta.after, delta.upto
 
 

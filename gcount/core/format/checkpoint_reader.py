@@ -83,7 +83,7 @@ class Restore:
                 self._cells += record.count
             case Aside():
                 for delta in record.deltas:
-                    self.replica.salvage.keep(delta)
+                    self.replica.detached.keep(delta)
             case End():
                 self._ended = True
                 self._check(record)

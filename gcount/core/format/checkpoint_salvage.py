@@ -2,8 +2,8 @@
 
 An incarnation's column is as good as before if all of it is whole, names included. Of any other one the cells that can
 be read are true, each was once durable; but to claim the column's version would hide what can't be read. So they are
-kept aside (see salvage.py): behind a gap that reaches up to that version. Likewise a delta that was kept aside already,
-of which not all pieces are there: nothing says any more what had changed up to its version.
+detached (see `detached_deltas.py`): behind a gap that reaches up to that version. Likewise a delta that was detached
+already, of which not all pieces are there: nothing says any more what had changed up to its version.
 
 A crash may have left some of what the checkpoint covers, older checkpoints and segments. What is whole there is joined,
 too: after the repair nothing reads it, and the next start removes it.
@@ -94,7 +94,7 @@ class CheckpointSalvage:
 
 
 class _Kept:
-    """What is there of a delta that was kept aside.
+    """What is there of a delta that was detached.
 
     Args:
         piece: any of it.

@@ -2,7 +2,7 @@
 
 A message or a log frame is bounded, a delta is not. A piece of a delta must never be joined by itself: it carries its
 whole delta's versions, and cells that run ahead of or behind the digest make a later life vanish under a maximum. So
-the pieces of a parcel are kept aside and joined in one step with the last one. (Cutting along versions instead would
+the pieces of a parcel are buffered and joined in one step with the last one. (Cutting along versions instead would
 let a piece claim a version whose cells, changed again since, come only with a later piece: if the sender died in
 between, another node that holds them would never offer them.)
 """
@@ -55,8 +55,8 @@ class Assembly:
         transfer: names the parcels, so that another link can go on with them; 0: none can.
 
     Attributes:
-        cells: how many are kept aside, for the caller's limit.
-        parcels: how many are kept aside.
+        cells: how many are buffered, for the caller's limit.
+        parcels: how many are buffered.
     """
 
     def __init__(self, transfer: int = 0) -> None:
@@ -72,7 +72,7 @@ class Assembly:
         return iter(self._whole)
 
     def add(self, parcel: Iterable[Delta]) -> None:
-        """Keep one parcel aside."""
+        """Buffer one parcel."""
         self.parcels += 1
         for piece in parcel:
             self.cells += len(piece.cells)

@@ -2,12 +2,12 @@
 
 Rot takes batches out of the middle of a log. A delta from behind the gap is whole, but it says what changed after a
 version that is no longer known: joined, it would let the digest run ahead of the cells (see `Counters`), and nobody
-would ever offer what the gap held. So it is kept aside, durable where it is, in the log. It is joined as soon as
+would ever offer what the gap held. So it is detached, durable where it is, in the log. It is joined as soon as
 others have filled the gap.
 
-Only a gap that nobody can fill may be *closed*: the incarnation's own node, when it is retired, commits what was kept
-aside under a version that the incarnation never reached, so that everybody takes it, whatever they know of it. So what
-is kept aside of another node's former life is given back to that node, which keeps it aside in turn.
+Only a gap that nobody can fill may be *closed*: the incarnation's own node, when it is retired, commits what was
+detached under a version that the incarnation never reached, so that everybody takes it, whatever they know of it. So
+what is detached of another node's former life is given back to that node, which detaches it in turn.
 """
 
 from collections.abc import Collection, Iterator
@@ -18,7 +18,7 @@ from gcount.core.state.identity import Identity
 
 
 class DetachedDeltas:
-    """Deltas kept aside, by incarnation; those that follow each other, or overlap, are one."""
+    """Detached deltas, by incarnation; those that follow each other, or overlap, are one."""
 
     def __init__(self) -> None:
         self._runs: dict[bytes, list[Delta]] = {}  # each in order, with a gap before every one of them
@@ -32,32 +32,32 @@ class DetachedDeltas:
 
     @property
     def cells(self) -> int:
-        """How many cells are kept aside; never more than the log's whole state."""
+        """How many cells are detached; never more than the log's whole state."""
         return sum(len(run.cells) for runs in self._runs.values() for run in runs)
 
     def deltas(self) -> list[Delta]:
-        """All that is kept aside, as it is now: whatever is kept later changes none of them."""
+        """All that is detached, as it is now: whatever is kept later changes none of them."""
         return self.of(self._runs)
 
     def incarnations(self) -> Iterator[bytes]:
-        """Whose deltas are kept aside."""
+        """Whose deltas are detached."""
         return iter(tuple(self._runs))
 
     def names(self) -> set[str]:
-        """The counters that are kept aside."""
+        """The counters that are detached."""
         return {name for runs in self._runs.values() for run in runs for name in run.cells}
 
     def cell(self, name: str, incarnation: bytes) -> int:
-        """The most that is known aside of what an incarnation has added to a counter."""
+        """The most that is known, detached, of what an incarnation has added to a counter."""
         return max((run.cells.get(name, 0) for run in self._runs.get(incarnation, ())), default=0)
 
     def of(self, incarnations: Collection[bytes]) -> list[Delta]:
-        """What is kept aside of some incarnations, as it is now."""
+        """What is detached of some incarnations, as it is now."""
         self._shown.update(self._runs.keys() & set(incarnations))
         return [run for incarnation, runs in self._runs.items() if incarnation in incarnations for run in runs]
 
     def holds(self, delta: Delta) -> bool:
-        """Whether all of a delta is kept aside already."""
+        """Whether all of a delta is detached already."""
         return any(
             run.after <= delta.after
             and delta.upto <= run.upto
@@ -66,12 +66,12 @@ class DetachedDeltas:
         )
 
     def reaches(self, incarnation: bytes) -> int:
-        """The newest version of an incarnation of which anything is kept aside; 0 when nothing is."""
+        """The newest version of an incarnation of which anything is detached; 0 when nothing is."""
         runs = self._runs.get(incarnation)
         return runs[-1].upto if runs else 0
 
     def keep(self, delta: Delta) -> None:
-        """Keep a delta aside that does not fit."""
+        """Keep a delta that does not fit."""
         runs = self._runs.setdefault(delta.incarnation, [])
         if delta.incarnation in self._shown:  # a checkpoint or a link is in the midst of them
             self._shown.discard(delta.incarnation)

@@ -33,8 +33,9 @@ class Replica:
 
     `staging` is what waits for the next batch, `sealed` what is in the batch in flight, or nothing.
 
-    `counters`, `identity` and `membership` are durable; everything that leaves the node is read from them. `salvage` is
-    durable, too, but claimed by nobody; a repaired log brings it about, or a member that gives back what its own held.
+    `counters`, `identity` and `membership` are durable; everything that leaves the node is read from them. `detached`
+    is durable, too, but claimed by nobody; a repaired log brings it about, or a member that gives back what its own
+    held.
     """
 
     def __init__(self, identity: Identity, max_counters: int, options: Options = DEFAULTS) -> None:
@@ -42,7 +43,7 @@ class Replica:
         self.identity = identity
         self.membership = Membership()
         self.counters = Counters(options)
-        self.salvage = DetachedDeltas()
+        self.detached = DetachedDeltas()
         self.next_batch = 1
         self.max_counters = max_counters
         self.staging = Staging()
@@ -56,16 +57,16 @@ class Replica:
         return self.counters.version(self.identity.incarnation)
 
     def cells(self, name: str) -> dict[bytes, int]:
-        """A counter's cells by incarnation, what is kept aside of this node's own former lives included.
+        """A counter's cells by incarnation, what is detached of this node's own former lives included.
 
-        For reads, which only add up; never to be joined. What is aside of another node's life does not count: its owner
-        may go on with it from before that, as nobody claims to know more, and would be hidden by it.
+        For reads, which only add up; never to be joined. What is detached of another node's life does not count: its
+        owner may go on with it from before that, as nobody claims to know more, and would be hidden by it.
         """
         cells = self.counters.cells(name)
-        for incarnation in self.salvage.incarnations():
-            aside = self.salvage.cell(name, incarnation)
-            if incarnation in self.identity.retired and aside > cells.get(incarnation, 0):
-                cells[incarnation] = aside
+        for incarnation in self.detached.incarnations():
+            behind = self.detached.cell(name, incarnation)
+            if incarnation in self.identity.retired and behind > cells.get(incarnation, 0):
+                cells[incarnation] = behind
         return cells
 
     def arriving(self, incarnations: Collection[bytes]) -> Digest:
@@ -73,12 +74,12 @@ class Replica:
         return highest([*self.staging.deltas, *(self._batch.deltas if self._batch else ())], incarnations)
 
     @property
-    def max_aside_cells(self) -> int:
-        """How many cells may be kept aside; what clients may make here never bounds what members tell.
+    def max_uncounted_cells(self) -> int:
+        """How many cells may be held that do not count yet; what clients may make here never bounds what members tell.
 
         So many of all unfinished pushes together, and as many of what members give back.
         """
-        return max(self.options.max_aside_cells, 2 * self.max_counters + self.options.push_cells)
+        return max(self.options.max_uncounted_cells, 2 * self.max_counters + self.options.push_cells)
 
     @property
     def anything_staged(self) -> bool:
@@ -179,7 +180,7 @@ class Replica:
         Returns:
             False when it can't be taken: it is this node's own incarnation (one writer per incarnation), it leaves a
             gap after what is durable, or a limit is reached. The sender then starts from what is known. Of a former
-            life of this node itself it is kept aside behind its gap, as a member has given it back.
+            life of this node itself it is detached behind its gap, as a member has given it back.
         """
         known = self.counters.version(delta.incarnation)
         if delta.incarnation == self.identity.incarnation:
@@ -195,8 +196,8 @@ class Replica:
         return True
 
     def has_back(self, delta: Delta) -> bool:
-        """Whether a delta of a former life of this node is on disk, joined or kept aside."""
-        return delta.upto <= self.counters.version(delta.incarnation) or self.salvage.holds(delta)
+        """Whether a delta of a former life of this node is on disk, joined or detached."""
+        return delta.upto <= self.counters.version(delta.incarnation) or self.detached.holds(delta)
 
     def stage_closing(self, incarnation: bytes) -> bool:
         """Let what closes the gaps of a retired incarnation of this node wait for the next batch.
@@ -206,7 +207,7 @@ class Replica:
         Returns:
             Whether there is anything to close.
         """
-        closing = self.salvage.closing(self.counters, self.identity, incarnation)
+        closing = self.detached.closing(self.counters, self.identity, incarnation)
         if closing is None or not (closing.after or self._has_room_for(incarnation)):
             return False
         self.staging.closings.append(closing)
@@ -261,11 +262,11 @@ class Replica:
         self._apply(batch)
 
     def _takes_back(self, delta: Delta) -> bool:
-        """Whether a delta behind a gap is to be kept aside; a member that lies may make up any number of them."""
-        salvage = self.salvage
-        if delta.incarnation not in self.identity.retired or salvage.holds(delta):
+        """Whether a delta behind a gap is to be detached; a member that lies may make up any number of them."""
+        detached = self.detached
+        if delta.incarnation not in self.identity.retired or detached.holds(delta):
             return False
-        return len(salvage) < self.options.max_runs and salvage.cells + len(delta.cells) <= self.max_aside_cells
+        return len(detached) < self.options.max_runs and detached.cells + len(delta.cells) <= self.max_uncounted_cells
 
     def _highest(self) -> int:
         """What no own cell can exceed when all that is staged is durable."""
@@ -287,13 +288,13 @@ class Replica:
         assert own.cells[name] == durable + amount, f"{durable} + {amount} became {own.cells[name]}"
 
     def _closing_still(self, staged: Staging) -> list[Delta]:
-        """More may have come since a closing was staged, to be joined or to be kept aside: then it is dropped."""
+        """More may have come since a closing was staged, to be joined or to be detached: then it is dropped."""
         coming = {delta.incarnation for delta in staged.deltas}
         return [
             closing
             for closing in staged.closings
             if closing.incarnation not in coming
-            and closing == self.salvage.closing(self.counters, self.identity, closing.incarnation)
+            and closing == self.detached.closing(self.counters, self.identity, closing.incarnation)
         ]
 
     def _has_room(self) -> bool:
@@ -318,8 +319,8 @@ class Replica:
             try:
                 news = join(delta)
             except Gap:
-                self.salvage.keep(delta)  # of a repaired log, or given back
+                self.detached.keep(delta)  # of a repaired log, or given back
             else:
-                if news and self.salvage:
-                    self.salvage.absorb(self.counters, delta.incarnation)
+                if news and self.detached:
+                    self.detached.absorb(self.counters, delta.incarnation)
         self.next_batch = batch.number + 1

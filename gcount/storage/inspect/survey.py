@@ -107,14 +107,14 @@ class Survey:
 
     @property
     def counters(self) -> int:
-        """How many counters there are, those that are kept aside included."""
+        """How many counters there are, those that are detached included."""
         joined = self.replica.counters
-        return len(joined) + sum(name not in joined for name in self.replica.salvage.names())
+        return len(joined) + sum(name not in joined for name in self.replica.detached.names())
 
     @property
     def incarnations(self) -> int:
-        """How many incarnations are known, those that are kept aside included."""
-        return len({*self.replica.counters.digest(), *self.replica.salvage.incarnations()})
+        """How many incarnations are known, those that are detached included."""
+        return len({*self.replica.counters.digest(), *self.replica.detached.incarnations()})
 
     @property
     def whole(self) -> int:

@@ -61,7 +61,7 @@ class LogReader:
         made_with = self.later_checkpoint() if first else None
         batches: list[Batch] = []
         if made_with is not None:
-            deltas = [*newer_than(made_with.counters, {}), *made_with.salvage.deltas()]
+            deltas = [*newer_than(made_with.counters, {}), *made_with.detached.deltas()]
             batches.append(Batch(0, deltas, made_with.identity, made_with.membership))
         for name in read_by_a_start(files) if first else sorted(files):
             if name.endswith(SUFFIX):
@@ -162,7 +162,7 @@ class Recorder:
         checkpoint = reader.later_checkpoint()
         if checkpoint is not None:
             now, line = trio.current_time(), self.line(host.address)
-            deltas, aside = tuple(newer_than(checkpoint.counters, {})), tuple(checkpoint.salvage.deltas())
+            deltas, aside = tuple(newer_than(checkpoint.counters, {})), tuple(checkpoint.detached.deltas())
             claim = Claimed(now, line, "checkpoint", {}, deltas, aside=aside, next_batch=checkpoint.next_batch)
             self.history.journal.append(claim)
 

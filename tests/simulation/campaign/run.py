@@ -281,7 +281,7 @@ def _agree(cluster: SimCluster, *, membership_only: bool) -> bool:
     if any(list(replica.membership.actors) != sorted(cluster.addresses) for replica in replicas):
         return False
     return membership_only or all(
-        not any(who in replica.identity.retired for who in replica.salvage.incarnations())
+        not any(who in replica.identity.retired for who in replica.detached.incarnations())
         and versions(replica) == versions(first)
         and replica.membership == first.membership
         and not replica.anything_staged
@@ -307,6 +307,6 @@ async def _final(host: Host, line: str) -> Final:
         again.identity,
         damage,
         line,
-        tuple(replica.salvage.deltas()),
+        tuple(replica.detached.deltas()),
         host.node.parts.forks.shown,
     )

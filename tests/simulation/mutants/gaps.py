@@ -83,7 +83,7 @@ def never_looked_behind_a_gap(apply: Any) -> Any:
     """What is aside stays there when its gap is filled."""
 
     def change(self: Replica, batch: Batch) -> None:
-        with patch.object(DetachedDeltas, "absorb", lambda salvage, counters, incarnation: None):
+        with patch.object(DetachedDeltas, "absorb", lambda detached, counters, incarnation: None):
             apply(self, batch)
 
     return change

@@ -82,8 +82,8 @@ def aside_of_others_counts(cells: Any) -> Any:
 
     def change(self: Replica, name: str) -> dict[bytes, int]:
         found = self.counters.cells(name)
-        for who in self.salvage.incarnations():
-            if n := max(self.salvage.cell(name, who), found.get(who, 0)):
+        for who in self.detached.incarnations():
+            if n := max(self.detached.cell(name, who), found.get(who, 0)):
                 found[who] = n
         return found
 
