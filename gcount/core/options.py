@@ -44,12 +44,12 @@ class Options:
             were begun by nodes cut off from each other still reach everybody.
         max_unclaimed: incarnations beyond which none is taken that no member says is its own: anybody can make some
             up.
-        max_uncounted_cells: cells kept aside of all unfinished pushes, or more where --max-counters asks for more. By
+        max_uncounted_cells: cells buffered of all unfinished pushes, or more where --max-counters asks for more. By
             default that is one delta of all the counters that nodes with the default of that flag hold, with others
             before it; it takes about 3 GB.
-        max_runs: deltas kept aside behind gaps, beyond which a node takes nothing back that a member has kept for it.
+        max_runs: deltas detached behind gaps, beyond which a node takes nothing back that a member has kept for it.
         parcel_deltas: in one parcel: pieces that had to be searched for may be small, or empty.
-        frame_bytes: what the log aims at for one frame of a big batch, and a checkpoint for one of what is kept aside.
+        frame_bytes: what the log aims at for one frame of a big batch, and a checkpoint for one of what is detached.
         record_names: names in one record of a checkpoint.
         record_cells: cells in one record of a checkpoint.
         record_bytes: the largest record of a checkpoint with its head; so much has to be read to be sure of a whole
@@ -77,7 +77,7 @@ class Options:
             read from it meanwhile.
         max_unsettled: questions that wait for the disk, on one link.
         max_errands: pushes and memberships that wait for the disk, on one link.
-        max_stranger_cells: cells kept aside for all nodes that are no members; by default about 150 MB.
+        max_stranger_cells: cells buffered for all nodes that are no members; by default about 150 MB.
         max_suspended: unfinished transfers whose links were lost that are kept for other links.
         max_removed: members that were removed and are still dialled.
         max_rounds: of consistent reads of one counter in flight.
