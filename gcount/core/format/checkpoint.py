@@ -208,7 +208,7 @@ class Capture:
                 first += max(1, count)
         if self._aside:
             sizes = {span(delta): len(delta.cells) for delta in self._aside}
-            for parcel in pack(self._aside, options.frame_bytes, options.parcel_deltas):
+            for parcel in pack(self._aside, options.frame_bytes, options.chunk_deltas):
                 yield Aside(parcel, [sizes[span(piece)] for piece in parcel])
 
 
