@@ -18,6 +18,7 @@ import trio
 from bench.nodes import PROJECT, data_folder, processor_time, running
 from bench.report import goal, ms, run, table
 from gcount.core.format.log_records import Header, encode_batch
+from gcount.core.options import DEFAULTS
 from gcount.core.state.batch import Batch
 from gcount.core.state.counters import Delta
 from gcount.core.state.identity import Identity
@@ -25,7 +26,7 @@ from gcount.core.state.replica import Replica
 from gcount.observe.metrics import Metrics
 from gcount.storage.checkpoints import Checkpoints
 from gcount.storage.disk import RealDisk
-from gcount.storage.log import SEGMENT_BYTES, Log, segment_name
+from gcount.storage.log import Log, segment_name
 from gcount.storage.recovery import recover
 from tests.fakes.counting import stage
 
@@ -194,7 +195,7 @@ def fill(folder: Path, names: list[str], together: int) -> None:
             segment += Header(ME.node, ME.incarnation, sequence, version).encode()
         cells = dict.fromkeys(random.choices(names, k=together), version)
         segment += encode_batch(Batch(version, [Delta(ME.incarnation, version - 1, version, cells)]))
-        if len(segment) >= SEGMENT_BYTES:
+        if len(segment) >= DEFAULTS.segment_bytes:
             (folder / segment_name(sequence)).write_bytes(segment)
             segment.clear()
     if segment:

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).resolve().parent.parent / "gcount"
+TESTS = Path(__file__).resolve().parent
+PACKAGE = TESTS.parent / "gcount"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 MAX_FILE_LINES = 350
+TESTED_BY_NAME = {"core", "storage"}  # packages of which each module has a file of tests of its own
 MAX_FUNCTION_LINES = 60
 
 # A package may import its own modules and those with a lower number, never one beside it or above.
@@ -20,22 +22,23 @@ LAYERS = {
     "gcount.errors": 0,
     "gcount.version": 0,
     "gcount.core.limits": 1,
-    "gcount.core.state": 2,
-    "gcount.core.format": 3,
-    "gcount.core.protocol": 4,
-    "gcount.core": 5,
-    "gcount.events": 6,
-    "gcount.settings": 6,
-    "gcount.observe": 6,
-    "gcount.net": 7,
-    "gcount.storage": 7,
-    "gcount.cluster": 8,
-    "gcount.node": 9,
-    "gcount.http": 10,
-    "gcount.redis": 10,
-    "gcount.server": 11,
-    "gcount.cli": 12,
-    "gcount.__main__": 13,
+    "gcount.core.options": 2,
+    "gcount.core.state": 3,
+    "gcount.core.format": 4,
+    "gcount.core.protocol": 5,
+    "gcount.core": 6,
+    "gcount.events": 7,
+    "gcount.settings": 7,
+    "gcount.observe": 7,
+    "gcount.net": 8,
+    "gcount.storage": 8,
+    "gcount.cluster": 9,
+    "gcount.node": 10,
+    "gcount.http": 11,
+    "gcount.redis": 11,
+    "gcount.server": 12,
+    "gcount.cli": 13,
+    "gcount.__main__": 14,
 }
 
 # What would let a clock, chance, the disk or the network below the line.
@@ -171,10 +174,40 @@ def public(tree: ast.Module) -> Iterator[tuple[str, ast.ClassDef | ast.FunctionD
             yield node.name, node
 
 
+def test_fakes_rest_on_nothing_but_the_product_and_each_other() -> None:
+    for fake in sorted((TESTS / "fakes").glob("*.py")):
+        tree = ast.parse(fake.read_text())
+        mine = {imported for imported in imports(tree, fake.stem) if imported.split(".")[0] == "tests"}
+        assert all(imported.startswith("tests.fakes.") for imported in mine), f"{fake.name} imports {mine}"
+        silent = [name for name, node in public(tree) if ast.get_docstring(node) is None]
+        assert silent == []
+        assert ast.get_docstring(tree), f"{fake.name} does not say what it is"
+
+
+def named_after(module: str) -> Path | None:
+    """The file of tests that a module has to have; None where there is no rule."""
+    packages, name = module.split(".")[1:-1], module.split(".")[-1]
+    if packages and packages[0] in TESTED_BY_NAME and PACKAGE.joinpath(*packages, f"{name}.py").exists():
+        return TESTS / packages[0] / f"test_{name}.py"
+    return None
+
+
+def test_each_module_of_the_core_and_the_storage_has_tests_of_its_name(file: Path) -> None:
+    wanted = named_after(name_of(file))
+    if wanted is not None:
+        assert wanted.exists(), f"{wanted.relative_to(TESTS)} is missing"
+        assert "def test_" in wanted.read_text()
+
+
 def test_the_checks_can_fail() -> None:
     tree = ast.parse("import time\nfrom gcount.http import app\nfrom gcount import errors, __version__\ndef f(): pass")
     assert list(imports(tree, "m")) == ["time", "gcount.http.app", "gcount.errors", "gcount"]
     assert [name for name, node in public(tree) if ast.get_docstring(node) is None] == ["f"]
+    assert named_after("gcount.core.state.columns") == TESTS / "core" / "test_columns.py"
+    assert named_after("gcount.storage.inspect.survey") == TESTS / "storage" / "test_survey.py"
+    assert (
+        named_after("gcount.storage.inspect") is named_after("gcount.node.node") is named_after("gcount.errors") is None
+    )
     assert is_inside("gcount.http.app", ("gcount.core", "gcount.http"))
     assert not is_inside("gcount.http.application", ("gcount.http.app",))
 

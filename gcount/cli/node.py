@@ -26,9 +26,10 @@ import gc
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from random import SystemRandom
 
 import structlog
@@ -36,6 +37,7 @@ import trio
 
 from gcount import settings
 from gcount.cluster.links.dialer import WebsocketTransport
+from gcount.core.options import DEFAULTS, Options
 from gcount.errors import Fatal, leaves
 from gcount.events import Stopping
 from gcount.http.app import make_app
@@ -61,11 +63,13 @@ SWITCH_INTERVAL = 0.0001
 logger: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
-def main(argv: Sequence[str]) -> int:
+def main(argv: Sequence[str], *, options: Options = DEFAULTS, open_disk: Callable[[Path], RealDisk] = RealDisk) -> int:
     """Run a node until it is told to stop.
 
     Args:
         argv: the arguments after the program's name.
+        options: sizes, limits and pauses; benchmarks and tests make some of them small.
+        open_disk: opens the data directory; benchmarks put something of their own between it and the node.
 
     Returns:
         The exit code: 0 after SIGTERM, SIGINT or SIGQUIT, 1 when the node can't go on, 2 for bad settings.
@@ -80,9 +84,9 @@ def main(argv: Sequence[str]) -> int:
     logs.configure(chosen.log_format)
     sys.setswitchinterval(SWITCH_INTERVAL)
     try:
-        disk = RealDisk(chosen.data_dir)
+        disk = open_disk(chosen.data_dir)
         try:
-            trio.run(_run, chosen, disk)
+            trio.run(_run, chosen, disk, options)
         finally:
             disk.close()
     except Fatal as error:
@@ -110,7 +114,7 @@ def _say(line: str, code: int) -> int:
     return code
 
 
-async def _run(chosen: Settings, disk: RealDisk) -> None:
+async def _run(chosen: Settings, disk: RealDisk, options: Options) -> None:
     listeners = await open_listeners(chosen)
     port = int(listeners[0].socket.getsockname()[1])
     chosen = replace(chosen, port=port)
@@ -120,7 +124,9 @@ async def _run(chosen: Settings, disk: RealDisk) -> None:
     transport = WebsocketTransport(chosen.host, port, shares.dials)
     trio.to_thread.current_default_thread_limiter().total_tokens = shares.lookups  # the log has threads of its own
     async with (
-        open_node(chosen, disk, transport, random=SystemRandom(), wall_clock=time.time, stopping=stopping) as node,
+        open_node(
+            chosen, disk, transport, random=SystemRandom(), wall_clock=time.time, options=options, stopping=stopping
+        ) as node,
         trio.open_nursery() as nursery,
     ):
         node.metrics.watch(connections.gauges)

@@ -6,6 +6,7 @@ effects are carried out: questions are posted, holds asked for, reads woken.
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import trio
 
@@ -15,7 +16,7 @@ from gcount.cluster.identity_guard import IdentityGuard
 from gcount.cluster.links.peers import Peers
 from gcount.cluster.members import Members
 from gcount.core.protocol import messages
-from gcount.core.protocol.consistent_read import Actors, Cells
+from gcount.core.protocol.consistent_read import Actors, Cells, PendingRead
 from gcount.core.protocol.read_rounds import Ask, Effect, Hold, ReadRounds, Release, Wake
 from gcount.core.state.membership import Membership
 from gcount.core.state.replica import Replica
@@ -61,7 +62,9 @@ class ConsistentReads:
         self._gate = gate
         self._guard = guard
         self._peers = peers
-        self._rounds = ReadRounds(_View(context.replica, members))
+        self._rounds = ReadRounds(
+            _View(context.replica, members), partial(PendingRead, options=context.replica.options)
+        )
         self._woken: dict[str, News] = {}  # by counter that is being read
         self._exact = context.metrics.read_rounds.labels("exact")
         self._unavailable = context.metrics.read_rounds.labels("unavailable")

@@ -66,7 +66,7 @@ def _watch(replica: Replica, members: Members, peers: Peers) -> _Watch | None:
     wanted = _to_be_linked(members)
     if not wanted and not replica.membership.actors:
         return None  # it may be among what was lost: those who know this node bring it, or its operator does
-    linked = {address: (peer.pusher, peer.beats) for address in wanted if (peer := peers.get(address)) and peer.pusher}
+    linked = {address: (peer.sender, peer.beats) for address in wanted if (peer := peers.get(address)) and peer.sender}
     nodes = {members.hellos[address].node for address in linked}
     return _Watch(wanted, linked) if len(nodes) == len(wanted) else None
 
@@ -81,7 +81,7 @@ async def _nothing_changed(members: Members, peers: Peers, watch: _Watch) -> boo
     """Whether all have answered a later heartbeat on the same links, have nothing to give back, and none came."""
     while _to_be_linked(members) == watch.members:
         links = [(peers.get(address), *link) for address, link in watch.links.items()]
-        if any(peer is None or peer.pusher is not pusher for peer, pusher, _ in links):
+        if any(peer is None or peer.sender is not sender for peer, sender, _ in links):
             return False
         if all(peer is not None and peer.beaten > beats for peer, _, beats in links):
             return not any(peer is not None and peer.owes for peer, _, _ in links)
@@ -101,4 +101,4 @@ async def _close(context: Context, peers: Peers) -> None:
 
 def _at_most_own(replica: Replica, peers: Peers, incarnation: bytes) -> bool:
     known = replica.counters.version(incarnation)
-    return all(peer.pusher.peer.get(incarnation, 0) <= known for peer in peers if peer.pusher is not None)
+    return all(peer.sender.peer.get(incarnation, 0) <= known for peer in peers if peer.sender is not None)

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import trio
 
+from gcount.core.options import Options
 from gcount.core.protocol.write_holds import Holds
 from gcount.events import News
 
@@ -13,12 +14,15 @@ class HoldGate:
 
     A *sharer* is a link, or this node's own reads: each of them ends its own share only.
 
+    Args:
+        options: how many counters may be held.
+
     Attributes:
         holds: those that there are; what counts increments looks there first, as there are none nearly always.
     """
 
-    def __init__(self) -> None:
-        self.holds = Holds()
+    def __init__(self, options: Options) -> None:
+        self.holds = Holds(options)
         self._released = News()
 
     def ask(self, name: str, sharer: object) -> bool:

@@ -11,13 +11,13 @@ import structlog
 import trio
 
 from gcount.cluster.context import Context
-from gcount.core.limits import ID_BYTES, REBORN_BELOW
+from gcount.core.limits import ID_BYTES
 from gcount.core.state.identity import IncarnationClaim
 from gcount.errors import DiskFull, IncarnationLimitReached
 from gcount.observe.throttle import Throttle
 from gcount.storage.group_commit import Commit
 
-NEAR_LIMIT = REBORN_BELOW * 3 // 4  # from which on each new incarnation is said to bring the limit nearer
+NEAR_LIMIT = 0.75  # of the limit, from which on each new incarnation is said to bring it nearer
 CLAIM_PAUSE = 60.0  # seconds between two new incarnations, or ids, that others can bring about by what they say
 
 logger: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -111,9 +111,10 @@ class Minting:
             IncarnationLimitReached: with that reason.
         """
         if not self._replica.may_be_reborn:
+            limit, lives = self._replica.options.reborn_below, self._replica.lives
             raise IncarnationLimitReached(
                 f"this node can't count under its present incarnation ({reason}), and no node begins a new one when "
-                f"{REBORN_BELOW} are known, and here are {self._replica.lives}; reads and other nodes go on"
+                f"{limit} are known, and here are {lives}; reads and other nodes go on"
             )
 
     def committed(self) -> bool:
@@ -131,11 +132,12 @@ class Minting:
             incarnation=identity.incarnation.hex(),
             retired=identity.retired[-1].hex(),
         )
-        if self._replica.lives >= NEAR_LIMIT:
+        limit = self._replica.options.reborn_below
+        if self._replica.lives >= limit * NEAR_LIMIT:
             logger.warning(
                 "incarnations run out",
                 known=self._replica.lives,
-                limit=REBORN_BELOW,
+                limit=limit,
                 effect="at the limit a node that would need a new one takes no increments",
             )
         self._mint = None

@@ -9,24 +9,13 @@ MAX_NAME_BYTES = 255
 MAX_CELL = 2**64 - 1  # one node's own part of one counter
 MAX_VERSION = 2**62  # versions and epochs; leaves room to add to a hostile one
 MAX_INCARNATIONS = 4096  # all of a cluster's lives; keeps a whole digest under MAX_MESSAGE_BYTES
-# No node begins a new incarnation when so many are known. All nodes take more, so that those which were begun by
-# nodes cut off from each other still reach everybody.
-REBORN_BELOW = MAX_INCARNATIONS - 256
-MAX_UNCLAIMED = MAX_INCARNATIONS // 2  # of those that no member says are its own: anybody can make some up
 MAX_MEMBERS = 128
 MAX_HOST_BYTES = 253
 MAX_CLUSTER_BYTES = 255
 ID_BYTES = 16  # node, boot and incarnation: 128 random bits
 
-PUSH_BYTES = 64 * 1024  # what a sender puts in one message: half a second at 1 Mbit/s
-PUSH_CELLS = 65_536  # after which a push takes no further delta
-# What is buffered of all unfinished pushes, or more where --max-counters asks for more: one delta of all the counters
-# that nodes with the default of that flag hold, with others before it. It takes about 3 GB.
-MAX_UNCOUNTED_CELLS = 2 * 10_000_000 + PUSH_CELLS
-MAX_RUNS = 4096  # detached behind gaps, beyond which a node takes nothing back that a member has kept for it
 MAX_MESSAGE_BYTES = 256 * 1024  # what a receiver takes
-FRAME_BYTES = 256 * 1024  # what the log aims at for one frame of a big batch
-MAX_FRAME_BYTES = 1024 * 1024
+MAX_FRAME_BYTES = 1024 * 1024  # of a log or a checkpoint
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 

@@ -11,8 +11,6 @@ from gcount.cluster.minting import Minting
 from gcount.core.state.increments import Asked, Outcome, changes, grown, refused, unchanged
 from gcount.errors import DiskFull, IncarnationLimitReached
 
-CONFIRM_WITHIN = 1.0  # seconds after the start in which increments wait for the members' confirmations
-
 
 class Increments:
     """Counts on a node that has recovered.
@@ -36,7 +34,7 @@ class Increments:
         self._minting = minting
         self._gate = gate
         self._holds = gate.holds
-        self._serving_since = serving_since
+        self._confirm_until = serving_since + context.replica.options.confirm_within
 
     def submit(self, asked: Asked, tell: Callable[[Outcome], None]) -> bool:
         """Count, unless something has to be waited for but the disk.
@@ -94,7 +92,7 @@ class Increments:
         guard, stopping = self._guard, self._stopping
         if guard.may_continue:
             return
-        with stopping.ends(self._serving_since + CONFIRM_WITHIN):
+        with stopping.ends(self._confirm_until):
             while not (stopping.is_set or guard.claim.reason or guard.may_continue):
                 await self._news.wait()
         guard.give_up()

@@ -16,6 +16,7 @@ from gcount.cluster.links.peers import Peers
 from gcount.cluster.links.transport import Link, Transport
 from gcount.cluster.operator_log import report_config, report_start
 from gcount.core.limits import ID_BYTES
+from gcount.core.options import DEFAULTS, Options
 from gcount.core.state.identity import IncarnationClaim
 from gcount.core.state.increments import Asked, Outcome, refused
 from gcount.core.state.membership import parse_actors
@@ -45,10 +46,12 @@ class Node:
         transport: how it reaches others.
         random: where ids and jitter come from.
         wall_clock: seconds since the epoch; only decides between conflicting configs.
+        options: sizes, limits and pauses.
         stopping: whether the process is about to end; what waits for other nodes is answered then.
 
     Attributes:
         replica: what it holds; once it has recovered, as those that follow.
+        boot: this start's id.
         peers: the members that it dials.
         parts: all that it consists of.
     """
@@ -60,18 +63,21 @@ class Node:
         transport: Transport,
         random: Random,
         wall_clock: Callable[[], float],
+        options: Options,
         stopping: Stopping,
     ) -> None:
         self.settings = settings
+        self._options = options
         self.metrics = Metrics()
-        self.log = Log(disk)
-        self.checkpoints = Checkpoints(disk, self.log, self.metrics)
+        self.log = Log(disk, options)
+        self.checkpoints = Checkpoints(disk, self.log, self.metrics, options)
         self.stopping = stopping
         self._startup = Startup(self.log, self.checkpoints, random, stopping)
         self._transport = transport
         self._random = random
         self._wall_clock = wall_clock
         self.replica: Replica
+        self.boot: bytes
         self.peers: Peers
         self.parts: Parts
         self._committer: Committer
@@ -194,6 +200,7 @@ class Node:
             replica.version,
             len(replica.counters),
             len(replica.counters.digest()),
+            replica.options.reborn_below,
             dict(self.parts.forks.shown),
             self.peers.statistics(),
             self.parts.reads.statistics(),
@@ -207,9 +214,9 @@ class Node:
         Raises:
             Fatal: the process has to end.
         """
-        replica = self.replica = await self._startup.recover(self.settings.max_counters)
+        replica = self.replica = await self._startup.recover(self.settings.max_counters, self._options)
         committer = self._committer = Committer(replica, self.log, self.metrics)
-        boot = self._random.randbytes(ID_BYTES)
+        boot = self.boot = self._random.randbytes(ID_BYTES)
         context = Context(
             self.settings.cluster, boot, replica, committer, self._random, self.metrics, News(), self.stopping
         )
@@ -244,6 +251,7 @@ async def open_node(
     *,
     random: Random,
     wall_clock: Callable[[], float],
+    options: Options = DEFAULTS,
     stopping: Stopping | None = None,
 ) -> AsyncIterator[Node]:
     """Run a node for as long as the context lasts; it may still be recovering when the context begins.
@@ -254,12 +262,13 @@ async def open_node(
         transport: how it reaches others.
         random: where ids and jitter come from.
         wall_clock: seconds since the epoch.
+        options: sizes, limits and pauses; in production the defaults.
         stopping: set when the process is about to end; by default never.
 
     Raises:
         Fatal: in a group, out of the context: the node can't go on.
     """
-    node = Node(settings, disk, transport, random, wall_clock, Stopping() if stopping is None else stopping)
+    node = Node(settings, disk, transport, random, wall_clock, options, stopping or Stopping())
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(node.run)

@@ -111,7 +111,7 @@ def assemble(context: Context, claim: IncarnationClaim, transport: Transport, no
     minting = Minting(context, claim)
     guard = IdentityGuard(context, claim, members, minting, forks)
     # Reads
-    gate = HoldGate()
+    gate = HoldGate(context.replica.options)
     peers = Peers(context, members)
     reads = ConsistentReads(context, members, gate, guard, peers)
     # Links

@@ -6,6 +6,7 @@ import structlog
 import trio
 
 from gcount.core.limits import ID_BYTES
+from gcount.core.options import Options
 from gcount.core.state.identity import Identity
 from gcount.core.state.replica import Replica
 from gcount.errors import DiskFull, Recovering
@@ -45,18 +46,19 @@ class Startup:
         self._stopping = stopping
         self._no_room: str | None = None  # why the start waits
 
-    async def recover(self, max_counters: int) -> Replica:
+    async def recover(self, max_counters: int, options: Options) -> Replica:
         """What the directory holds; an empty one is begun.
 
         Args:
             max_counters: how many names clients may bring about.
+            options: the limits that the replica keeps.
 
         Raises:
             Fatal: the process has to end.
         """
         while True:
             identity = Identity(self._random.randbytes(ID_BYTES), self._random.randbytes(ID_BYTES))
-            replica = Replica(identity, max_counters)
+            replica = Replica(identity, max_counters, options)
             try:
                 header = await recover(replica, self._log, self._checkpoints)
                 if header is None:

@@ -19,6 +19,7 @@ class ServingStatistics:
         version: how often it committed increments under that.
         counters: how many it holds.
         incarnations: how many it knows.
+        incarnations_limit: no node begins a new one when so many are known.
         forks: incarnations of which two histories showed, each with the version from which on.
         peers: the members that it dials, its own entries included.
         reads: consistent reads.
@@ -29,6 +30,7 @@ class ServingStatistics:
     version: int
     counters: int
     incarnations: int
+    incarnations_limit: int
     forks: Mapping[bytes, int]
     peers: tuple[PeerStatistics, ...]
     reads: ReadStatistics

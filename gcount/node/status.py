@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 
-from gcount.core.limits import REBORN_BELOW
 from gcount.node.node import Node
 from gcount.node.statistics import NodeStatistics
 from gcount.observe.metrics import Sample
@@ -21,7 +20,7 @@ def status(node: Node) -> dict[str, object]:
         "node": serving.node.hex(),
         "incarnation": serving.incarnation.hex(),
         "incarnations_known": serving.incarnations,
-        "incarnations_limit": REBORN_BELOW,
+        "incarnations_limit": serving.incarnations_limit,
         "two_histories": [
             {"incarnation": incarnation.hex(), "from_version": version}
             for incarnation, version in serving.forks.items()
@@ -71,7 +70,8 @@ def gauges(node: Node) -> Iterable[Sample]:
         return
     yield "gcount_counters", "Counters held.", {}, serving.counters
     yield "gcount_incarnations", "Incarnations known.", {}, serving.incarnations
-    yield "gcount_incarnations_limit", "Incarnations beyond which no node begins a new one.", {}, REBORN_BELOW
+    limit = serving.incarnations_limit
+    yield "gcount_incarnations_limit", "Incarnations beyond which no node begins a new one.", {}, limit
     forks = len(serving.forks)
     yield "gcount_incarnations_with_two_histories", "Incarnations of which two histories showed.", {}, forks
     peers = [peer for peer in serving.peers if peer.state != "self"]

@@ -3,20 +3,23 @@
 import structlog
 import trio
 
-EVERY = 1.0  # seconds
-
 logger: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
 class Progress:
-    """Says how far a start has come, but not too often."""
+    """Says how far a start has come, but not too often.
 
-    def __init__(self) -> None:
-        self._next = trio.current_time() + EVERY
+    Args:
+        every: seconds between two lines, at least.
+    """
+
+    def __init__(self, every: float) -> None:
+        self._every = every
+        self._next = trio.current_time() + every
 
     def tell(self, **where: object) -> None:
         """Say it if the last time is long enough ago."""
         now = trio.current_time()
         if now >= self._next:
-            self._next = now + EVERY
+            self._next = now + self._every
             logger.info("recovering", **where)

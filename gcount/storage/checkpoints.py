@@ -28,23 +28,15 @@ import trio
 from gcount.core.format.checkpoint import Capture, encode_record
 from gcount.core.format.checkpoint_reader import Reader, Restore
 from gcount.core.format.log_records import CHECKPOINT_MAGIC
+from gcount.core.options import DEFAULTS, Options
 from gcount.core.state.replica import Replica
 from gcount.errors import DiskFailed, DiskFull, LogDamaged
 from gcount.observe.metrics import Metrics
 from gcount.observe.progress import Progress
-from gcount.storage import log as log_room
 from gcount.storage.disk import Disk, File, sync_or_fail
 from gcount.storage.log import UNFINISHED, Base, Log, sequence_of
 
 SUFFIX = ".checkpoint"
-# The next one is made when the closed segments that none covers are larger than this, and than the last one was times
-# FACTOR: so the log stays within a small factor of the state, and each byte of it costs about one of a checkpoint.
-FLOOR_BYTES = 64 * 1024 * 1024
-FACTOR = 1.0
-RETRY = 60.0  # seconds after the disk had no room for one
-_PIECE_BYTES = 1024 * 1024  # written in one go
-_SYNC_BYTES = 8 * 1024 * 1024  # written between two syncs: one of them all would keep the log's own syncs waiting
-_READ_BYTES = 8 * 1024 * 1024  # read in one go
 
 logger: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -74,6 +66,7 @@ class Checkpoints:
         disk: the directory.
         log: what they keep short.
         metrics: what is counted.
+        options: when one is made, and how much of it in one go.
 
     Attributes:
         size: of the newest one, in bytes; 0 when there is none.
@@ -81,13 +74,14 @@ class Checkpoints:
         made: when this start made it; None when it did not.
     """
 
-    def __init__(self, disk: Disk, log: Log, metrics: Metrics) -> None:
+    def __init__(self, disk: Disk, log: Log, metrics: Metrics, options: Options = DEFAULTS) -> None:
         self.size = 0
         self.sequence = 1
         self.made: float | None = None
         self._disk = disk
         self._log = log
         self._metrics = metrics
+        self._options = options
         self._refused = False
         self._measured = 0  # what the last one that found no room would have taken, in bytes
 
@@ -109,13 +103,13 @@ class Checkpoints:
         if size is None:
             return Base()
         name = checkpoint_name(self.sequence)
-        reader, restore = Reader(), Restore(replica)
-        tell = partial(Progress().tell, file=name, of=newest, size=size)
+        reader, restore, piece = Reader(self._options), Restore(replica), self._options.checkpoint_read_bytes
+        tell = partial(Progress(self._options.progress_interval).tell, file=name, of=newest, size=size)
         self.size, last = 0, False
         try:
             while not last:
-                data = await self._disk.attempt(partial(self._disk.fetch, name, self.size, _READ_BYTES))
-                self.size, last = self.size + len(data), len(data) < _READ_BYTES
+                data = await self._disk.attempt(partial(self._disk.fetch, name, self.size, piece))
+                self.size, last = self.size + len(data), len(data) < piece
                 for record in reader.feed(data, last=last):
                     restore.take(record)
                     tell(offset=reader.offset, counters=len(replica.counters))
@@ -152,8 +146,9 @@ class Checkpoints:
         Raises:
             DiskFailed: the process has to end.
         """
+        floor, factor = self._options.checkpoint_floor_bytes, self._options.checkpoint_factor
         while True:
-            while self._log.closed_bytes(self.sequence) <= max(FLOOR_BYTES, FACTOR * self.size):
+            while self._log.closed_bytes(self.sequence) <= max(floor, factor * self.size):
                 await self._log.wait_closed()
             try:
                 await self.make(replica)
@@ -163,7 +158,7 @@ class Checkpoints:
                 if not self._refused:
                     logger.warning("no checkpoint", reason=str(error), effect="the log grows; it is tried again")
                 self._refused = True
-                await trio.sleep(RETRY)
+                await trio.sleep(self._options.checkpoint_retry)
 
     async def make(self, replica: Replica) -> None:
         """Make one now.
@@ -195,7 +190,7 @@ class Checkpoints:
     async def _require_room(self, guess: int) -> None:
         needed = max(guess, self.size, self._measured)
         free = await self._disk.attempt(self._disk.free_bytes, aside=True)
-        if free < needed + log_room.SEGMENT_BYTES:
+        if free < needed + self._options.segment_bytes:
             raise DiskFull(f"it takes about {needed} bytes beside the log, and the disk is nearly full")
 
     async def _write(self, name: str, encoded: "_Encoded") -> None:
@@ -216,13 +211,13 @@ class Checkpoints:
         piece, unsynced = bytearray(), 0
         for data in encoded.chunks:
             piece += data
-            if len(piece) >= _PIECE_BYTES:
+            if len(piece) >= self._options.checkpoint_write_bytes:
                 unsynced += len(piece)
                 await self._disk.attempt(partial(file.write, bytes(piece)), aside=True)
                 piece.clear()
             else:
                 await trio.lowlevel.checkpoint()
-            if unsynced >= _SYNC_BYTES:
+            if unsynced >= self._options.checkpoint_sync_bytes:
                 unsynced = 0
                 await self._disk.attempt(partial(sync_or_fail, file.sync), aside=True)
         await self._disk.attempt(partial(file.write, bytes(piece)), aside=True)

@@ -235,18 +235,19 @@ class RealDisk(RealDirectory, Disk):
 
     Args:
         path: made when it is missing.
+        pacing: decides which writes are done in the event loop.
 
     Raises:
         DirectoryInUse: another process holds it.
         DiskFailed: it can't be made, opened or locked.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, pacing: SyncPacing | None = None) -> None:
         super().__init__(path)
         # Of its own: name look-ups that hang must not keep the log from a worker thread, nor a long sync aside.
         self._limiter = trio.CapacityLimiter(1)
         self._limiter_aside = trio.CapacityLimiter(1)
-        self._pace = SyncPacing()
+        self._pacing = SyncPacing() if pacing is None else pacing
         self._held = Held(path, make=True)
         self._fd = self._held.fd
 
@@ -266,11 +267,11 @@ class RealDisk(RealDirectory, Disk):
         return os.stat(name, dir_fd=self._fd).st_size
 
     async def run(self, operation: Callable[[], T], *, brief: bool = False, aside: bool = False) -> T:
-        if brief and self._pace.in_loop(started := perf_counter()):
+        if brief and self._pacing.in_loop(started := perf_counter()):
             try:
                 return operation()
             finally:
-                self._pace.took((now := perf_counter()) - started, now)
+                self._pacing.took((now := perf_counter()) - started, now)
         return await trio.to_thread.run_sync(operation, limiter=self._limiter_aside if aside else self._limiter)
 
     def create(self, name: str) -> File:

@@ -25,7 +25,6 @@ from gcount.observe.metrics import Metrics
 from gcount.storage.disk import FULL, shortage
 from gcount.storage.log import Log
 
-PIGGYBACK_DELAY = 0.005  # seconds that deltas of peers wait for the next commit before they start one
 PROBE_AFTER = 1.0  # seconds between two attempts to write to a full disk
 LOOK_AFTER = 1.0  # seconds without a batch until it is seen whether the log is still in its place
 
@@ -97,6 +96,7 @@ class Committer:
         self._replica = replica
         self._log = log
         self._metrics = metrics
+        self._piggyback_delay = replica.options.piggyback_delay
         self._next = Commit()
         self._flying: Commit | None = None
         self._wake = trio.Event()
@@ -130,7 +130,7 @@ class Committer:
             self._replica.stage_delta(delta)
         if urgent:
             return self._soon()
-        self._due = min(self._due, trio.current_time() + PIGGYBACK_DELAY)
+        self._due = min(self._due, trio.current_time() + self._piggyback_delay)
         self._waiting.deadline = min(self._waiting.deadline, self._due)
         return self._next
 

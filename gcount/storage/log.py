@@ -26,17 +26,15 @@ import structlog
 import trio
 
 from gcount.core.format.log_records import Damage, Header, Scan, decode_header, encode_batch
+from gcount.core.options import DEFAULTS, Options
 from gcount.core.state.batch import Batch
 from gcount.core.state.identity import Identity
 from gcount.errors import DiskFailed, LogDamaged, NotInPlace
 from gcount.observe.progress import Progress
 from gcount.storage.disk import SHORTAGES, Disk, File, sync_or_fail
 
-SEGMENT_BYTES = 16 * 1024 * 1024  # the next segment begins when the live one has passed this
 SUFFIX = ".log"
 UNFINISHED = ".new"
-_BRIEF_BYTES = 64 * 1024  # appended in a moment
-_CELLS_A_SLICE = 5_000  # replayed between two looks at the event loop
 
 logger: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -88,10 +86,14 @@ class Log:
 
     Args:
         disk: the directory.
+        options: sizes of segments, and of what is done in one go.
     """
 
-    def __init__(self, disk: Disk) -> None:
+    def __init__(self, disk: Disk, options: Options = DEFAULTS) -> None:
         self._disk = disk
+        self._options = options
+        self._segment_bytes = options.segment_bytes
+        self._brief_bytes = options.brief_bytes
         self._live: File | None = None
         self._head = Header(b"", b"", 0, 0)
         self._live_size = 0
@@ -145,7 +147,7 @@ class Log:
             DiskFull: there is no room to write the live segment anew; nothing was changed.
             DiskFailed: the disk fails.
         """
-        base, progress = base or Base(), Progress()
+        base, progress = base or Base(), Progress(self._options.progress_interval)
         names = [name for name in await self._disk.attempt(self._disk.names) if name.endswith(SUFFIX)]
         names = [name for name in names if (sequence_of(name) or base.sequence) >= base.sequence]
         if not names and base.sequence > 1:
@@ -161,7 +163,8 @@ class Log:
             header = _check_header(self._disk.describe(name), data, sequence, next_batch)
             first = first or header
             scan = Scan(data, next_batch)
-            await _replay(scan, apply, partial(progress.tell, file=name, of=names[-1], size=len(data)))
+            tell = partial(progress.tell, file=name, of=names[-1], size=len(data))
+            await _replay(scan, apply, tell, self._options.replay_slice)
             next_batch = self._next_batch = scan.next_batch
             live = sequence == base.sequence + len(names) - 1
             if scan.damage:
@@ -201,10 +204,10 @@ class Log:
             DiskFailed: a sync failed, or a write for another reason, or cutting back; the process has to end.
         """
         assert batch.number == self._next_batch, f"batch {batch.number} follows {self._next_batch - 1}"
-        data = encode_batch(batch)
+        data = encode_batch(batch, self._options)
         sequence, size = self._head.sequence, self._live_size
         try:
-            brief = size < SEGMENT_BYTES and len(data) <= _BRIEF_BYTES
+            brief = size < self._segment_bytes and len(data) <= self._brief_bytes
             await self._disk.attempt(partial(self._append, batch.number, identity, data), brief=brief)
         finally:
             if self._head.sequence > sequence:
@@ -230,7 +233,7 @@ class Log:
             self._live = None
 
     def _append(self, number: int, identity: Identity, data: bytes) -> None:
-        if self._live_size >= SEGMENT_BYTES:
+        if self._live_size >= self._segment_bytes:
             header = Header(identity.node, identity.incarnation, self._head.sequence + 1, number)
             self._put_live(header.sequence, header.encode())
         live = self._live
@@ -290,14 +293,14 @@ class Log:
         self._live_size = len(data)
 
 
-async def _replay(scan: Scan, apply: Callable[[Batch], None], tell: Callable[..., None]) -> None:
+async def _replay(scan: Scan, apply: Callable[[Batch], None], tell: Callable[..., None], slice_: int) -> None:
     cells = 0
     for batch in scan:
         apply(batch)
         cells += 5
         for delta in batch.deltas:
             cells += len(delta.cells)
-        if cells > _CELLS_A_SLICE:  # /ping is answered meanwhile
+        if cells > slice_:  # /ping is answered meanwhile
             cells = 0
             tell(offset=scan.end)
             await trio.lowlevel.checkpoint()

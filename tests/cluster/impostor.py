@@ -7,8 +7,8 @@ from collections.abc import Callable
 from gcount.cluster.links.transport import Link
 from gcount.core.protocol import messages as wire
 from gcount.errors import LinkClosed
+from tests.fakes.caller import hello
 from tests.fakes.cluster import Host, SimCluster, address_of
-from tests.simulation.campaign.caller import hello
 
 NUMBER = 9
 """Of its address, from which `call` dials, too."""
@@ -73,4 +73,4 @@ async def joined_by_impostor(cluster: SimCluster, *, acks: bool = True) -> Impos
 def linked(host: Host, address: str) -> bool:
     """Whether a node has a link to an address."""
     peer = host.node.peers.get(address)
-    return peer is not None and peer.pusher is not None
+    return peer is not None and peer.sender is not None

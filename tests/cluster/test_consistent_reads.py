@@ -7,13 +7,14 @@ import trio
 from trio.testing import MockClock
 
 from gcount.cluster.links.channel import SILENCE
+from gcount.core.options import DEFAULTS
 from gcount.core.protocol import messages
-from gcount.core.protocol.consistent_read import MAX_ROUNDS, STALL
+from gcount.core.protocol.consistent_read import STALL
 from gcount.core.protocol.write_holds import MAX_HOLD
 from gcount.errors import ReadUnavailable
+from tests.cluster.books import Books
 from tests.fakes.cluster import Host, SimCluster, open_cluster
 from tests.fakes.counting import add
-from tests.simulation.campaign.checks import Books
 
 
 class Rounds:
@@ -283,7 +284,7 @@ async def test_a_read_that_found_no_place_for_a_round_gets_one_when_others_give_
             await trio.sleep(3 * patience)  # long after the others gave up
             cluster.network.heal()
 
-        for _ in range(MAX_ROUNDS):
+        for _ in range(DEFAULTS.max_rounds):
             nursery.start_soon(give_up)
             await trio.sleep(1.2 * STALL)  # its round has stalled: the next read gets one of its own
         nursery.start_soon(heal)

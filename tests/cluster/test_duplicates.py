@@ -5,7 +5,7 @@ import trio
 import trio.lowlevel
 from trio.testing import MockClock
 
-from gcount.core.state import replica as replicas
+from gcount.core.options import Options
 from gcount.errors import IncarnationLimitReached, ReadUnavailable
 from tests.cluster.test_identity import incarnation, retired
 from tests.fakes.cluster import Host, SimCluster, address_of, open_cluster
@@ -99,15 +99,14 @@ async def test_two_of_one_id_that_began_an_incarnation_each_a_moment_ago_are_tol
 
 
 async def test_two_of_one_id_are_told_apart_also_where_no_new_incarnation_can_begin(
-    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+    autojump_clock: MockClock,
 ) -> None:
-    async with open_cluster(3) as cluster:
+    async with open_cluster(3, options=Options(reborn_below=1)) as cluster:
         original = cluster[1]
         await add(original.node, "x", 1)
         await cluster.converged("x", 1)
         copy = cluster.add()
         copy.put_disk(original.copy_disk())
-        monkeypatch.setattr(replicas, "REBORN_BELOW", 1)
         for host in cluster.hosts[:3]:
             cluster.network.cut(copy.address, host.address)
         await copy.start()
@@ -188,7 +187,7 @@ async def agreed(cluster: SimCluster, value: int) -> None:
 
 async def heard_by(cluster: SimCluster, host: Host, original: Host) -> None:
     """Return when a node has a link to the original."""
-    await cluster.eventually(lambda: any(p.address == original.address and p.pusher for p in host.node.peers), 5)
+    await cluster.eventually(lambda: any(p.address == original.address and p.sender for p in host.node.peers), 5)
 
 
 @pytest.mark.parametrize("met", [True, False])
@@ -205,7 +204,7 @@ async def test_a_copy_that_was_let_in_while_the_original_was_cut_off_is_refused_
         if not met:
             await two.restart()
         linked = [peer for peer in copy.node.peers if peer.address == two.address]
-        await cluster.eventually(lambda: linked[0].pusher is not None, 10)
+        await cluster.eventually(lambda: linked[0].sender is not None, 10)
         await add(copy.node, "x", 10)
         await cluster.eventually(lambda: two.node.value("x") == 11)
         cluster.network.heal()
@@ -229,7 +228,7 @@ async def test_a_member_with_the_past_of_another_one_is_let_in_though_it_can_not
         cluster.network.names.lead(member.address, address_of(99), observer=member.address)
         await member.start()
         await original.node.configure({"actors": cluster.addresses})
-        await cluster.eventually(lambda: all(p.pusher for p in member.node.peers if p.address != member.address), 5)
+        await cluster.eventually(lambda: all(p.sender for p in member.node.peers if p.address != member.address), 5)
         await add(member.node, "x", 100)
         await cluster.eventually(lambda: all(host.node.value("x") == 101 for host in cluster.hosts))
 

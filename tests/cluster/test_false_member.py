@@ -13,9 +13,9 @@ from gcount.core.protocol import messages
 from gcount.core.state.counters import Delta
 from tests.cluster.impostor import joined_by_impostor, linked
 from tests.cluster.test_hostile_peer import HUGE, incarnation, push, unharmed
+from tests.fakes.caller import call
 from tests.fakes.cluster import open_cluster
 from tests.fakes.counting import add
-from tests.simulation.campaign.caller import call
 
 
 async def test_a_member_that_holds_one_counter_for_ever_lets_increments_go_on(autojump_clock: MockClock) -> None:
@@ -67,12 +67,12 @@ async def test_a_member_that_claims_new_incarnations_for_ever_is_cut_off(autojum
             assert peer
             for number in range(8):
                 await cluster.eventually(lambda: linked(cluster[1], impostor.address))
-                link = peer.pusher
+                link = peer.sender
                 assert link
                 claims = [f"claim {number}-{index:05}".ljust(16).encode() for index in range(1500)]
                 await impostor.say(cluster[1], messages.HeartbeatAck(dict.fromkeys(claims, HUGE)))
                 await cluster.eventually(partial(link.peer.__contains__, claims[-1]))
-                if peer.pusher is link:
+                if peer.sender is link:
                     most = max(most, len(link.peer))
                 else:
                     cut_off += 1
@@ -91,9 +91,9 @@ async def test_a_slow_peer_that_never_acknowledges_costs_one_push(autojump_clock
         assert impostor.pushed_by.count(cluster[1].address) == 1
         assert peer._channel
         assert peer._channel.unsent == 0
-        assert peer.pusher
-        assert peer.pusher._transfer
-        assert peer.pusher._transfer._last
-        assert len(peer.pusher._transfer.promised) == 1
-        assert peer.pusher.peer == {}
+        assert peer.sender
+        assert peer.sender._transfer
+        assert peer.sender._transfer._last
+        assert len(peer.sender._transfer.promised) == 1
+        assert peer.sender.peer == {}
         assert peer.lag(cluster[1].node.replica.counters) == sum(cluster[1].node.replica.counters.digest().values())

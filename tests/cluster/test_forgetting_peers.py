@@ -11,8 +11,8 @@ from trio.testing import MockClock
 
 from gcount.core.limits import ID_BYTES
 from tests.cluster.impostor import Impostor, linked
+from tests.fakes.caller import hello
 from tests.fakes.cluster import Host, SimCluster, open_cluster
-from tests.simulation.campaign.caller import hello
 
 FEW = 10  # what local variables refer to until the next one comes
 LINGER = 5.0  # seconds: the simulated nodes' timeout

@@ -7,17 +7,17 @@ import trio
 from trio.testing import MockClock
 
 from gcount.cluster.links.transport import Link
+from gcount.core.options import DEFAULTS
 from gcount.core.protocol import messages
 from gcount.core.state.counters import Delta
 from gcount.core.state.membership import Membership
-from gcount.storage.group_commit import PIGGYBACK_DELAY
 from tests.cluster.impostor import joined_by_impostor
+from tests.fakes.caller import HELLO, call, hello
 from tests.fakes.cluster import Host, open_cluster
 from tests.fakes.counting import add
-from tests.simulation.campaign.caller import HELLO, call, hello
 
 PUSH = messages.Push(1, True, [Delta(HELLO.incarnation, 0, 7, {"x": 7})])
-SETTLED = 100 * PIGGYBACK_DELAY  # seconds after which a push that was taken is on disk
+SETTLED = 100 * DEFAULTS.piggyback_delay  # seconds after which a push that was taken is on disk
 
 
 class Direct(Link):

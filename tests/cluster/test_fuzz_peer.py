@@ -16,12 +16,12 @@ from gcount.core.limits import MAX_INCARNATIONS, MAX_VERSION
 from gcount.core.protocol import messages as wire
 from gcount.core.state.membership import Membership
 from gcount.errors import LinkError, ReadUnavailable
+from tests.cluster.books import all_equal
 from tests.cluster.impostor import joined_by_impostor
+from tests.fakes.caller import HELLO, Caller, call, hello
 from tests.fakes.cluster import Host, SimCluster, open_cluster, replayed
 from tests.fakes.counting import add
-from tests.simulation.campaign.caller import HELLO, Caller, call, hello
-from tests.simulation.campaign.checks import all_equal
-from tests.storage.commit_store import run_simulated
+from tests.fakes.process import run_simulated
 
 FUZZ = settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 COUNTERS = ["x", "y"]

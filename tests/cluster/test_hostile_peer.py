@@ -20,16 +20,16 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from gcount.cluster.links import accepted_link
 from gcount.cluster.minting import CLAIM_PAUSE
 from gcount.core.limits import MAX_INCARNATIONS, MAX_MEMBERS, MAX_VERSION
+from gcount.core.options import DEFAULTS, Options
 from gcount.core.protocol import messages
-from gcount.core.protocol.replication import RELAY_AFTER
 from gcount.core.state.counters import Delta
 from gcount.core.state.membership import Membership
 from gcount.errors import LinkClosed
+from tests.cluster.books import all_equal
 from tests.cluster.impostor import joined_by_impostor
+from tests.fakes.caller import HELLO, Caller, call, hello
 from tests.fakes.cluster import Host, SimCluster, open_cluster
 from tests.fakes.counting import add, add_one_to_each
-from tests.simulation.campaign.caller import HELLO, Caller, call, hello
-from tests.simulation.campaign.checks import all_equal
 
 MINE = HELLO.incarnation
 HUGE = MAX_VERSION
@@ -111,7 +111,7 @@ async def test_thousands_of_made_up_incarnations_leave_room_for_members(autojump
                     deltas = [Delta(who, 0, HUGE, {"spam": 1}) for who in part[number : number + 1024]]
                     await push(caller, deltas, number // 1024 + 1)
         one, two = (host.node.replica.counters for host in cluster.hosts)
-        await cluster.eventually(lambda: two.digest() == one.digest(), 5 * RELAY_AFTER)
+        await cluster.eventually(lambda: two.digest() == one.digest(), 5 * DEFAULTS.relay_after)
         assert len(two.digest()) == MAX_INCARNATIONS / 2
         for _ in range(2):
             for host in cluster.hosts:
@@ -158,12 +158,9 @@ async def test_many_incarnations_in_one_push_pass_the_limit_of_counters_no_furth
 
 
 @pytest.mark.parametrize("member", [False, True])
-async def test_a_push_that_never_ends_ends_its_link(
-    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, member: bool
-) -> None:
-    monkeypatch.setattr(accepted_link, "MAX_STRANGER_CELLS", 1500)
-    monkeypatch.setattr("gcount.core.state.replica.MAX_UNCOUNTED_CELLS", 50_000)
-    async with open_cluster(2) as cluster:
+async def test_a_push_that_never_ends_ends_its_link(autojump_clock: MockClock, member: bool) -> None:
+    options = Options(max_stranger_cells=1500, max_uncounted_cells=50_000, push_cells=1000)
+    async with open_cluster(2, options=options) as cluster:
         if member:
             await joined_by_impostor(cluster)
         async with unharmed(cluster), call(cluster, cluster[1]) as caller:
@@ -205,7 +202,7 @@ async def test_questions_without_end_whose_answers_nobody_reads_end_the_link(aut
             if link not in cluster[1].node.parts.acceptor._links:
                 break
         assert number < 19_000
-        assert 100_000 < most <= accepted_link.MAX_UNSENT + 10_000
+        assert 100_000 < most <= DEFAULTS.max_unsent_answers + 10_000
 
 
 async def test_many_boots_under_one_node_id_leave_one_link(autojump_clock: MockClock) -> None:

@@ -8,15 +8,15 @@ import trio
 from trio.testing import MockClock
 
 from gcount.cluster.links.channel import SILENCE
+from gcount.core.options import DEFAULTS
 from gcount.core.protocol import messages
 from gcount.core.state.membership import Membership
 from gcount.errors import DiskFull, LinkClosed, ReadUnavailable
-from gcount.node.increments import CONFIRM_WITHIN
+from tests.cluster.books import all_equal
 from tests.cluster.impostor import joined_by_impostor
+from tests.fakes.caller import call, hello
 from tests.fakes.cluster import Host, SimCluster, address_of, open_cluster
 from tests.fakes.counting import add
-from tests.simulation.campaign.caller import call, hello
-from tests.simulation.campaign.checks import all_equal
 
 DIALLED = 0.1  # seconds after which a dial is on its way, and not yet given up
 
@@ -69,7 +69,7 @@ async def test_a_node_that_knows_nobody_keeps_its_incarnation(autojump_clock: Mo
         assert await keeps_its_incarnation(cluster[1]) < 0.02
 
 
-@pytest.mark.parametrize("wait", [0.0, 5 * CONFIRM_WITHIN])
+@pytest.mark.parametrize("wait", [0.0, 5 * DEFAULTS.confirm_within])
 @pytest.mark.parametrize("trouble", ["stopped", "paused", "cut"])
 async def test_without_every_peers_word_the_first_increment_after_1_s_mints(
     autojump_clock: MockClock, trouble: str, wait: float
@@ -107,7 +107,7 @@ async def test_peers_that_come_before_the_first_increment_confirm_in_time(autoju
         for host in cluster.hosts:
             await host.kill()
         await cluster[1].start()
-        await trio.sleep(5 * CONFIRM_WITHIN)  # long after the first increment would have minted
+        await trio.sleep(5 * DEFAULTS.confirm_within)  # long after the first increment would have minted
         await cluster[2].start()
         await cluster[3].start()
         await cluster.eventually(lambda: cluster.linked(cluster[1]), 4)
@@ -352,7 +352,7 @@ async def test_a_confirmation_counts_only_once_the_config_that_came_with_it_is_o
         impostor.hello = hello(membership=more)
         await one.restart()
         one.disk.capacity = 0
-        await trio.sleep(2 * CONFIRM_WITHIN)
+        await trio.sleep(2 * DEFAULTS.confirm_within)
         one.disk.capacity = 10**9
         await add(one.node, "x", 2)
         assert retired(one) == (before,)

@@ -12,7 +12,7 @@ from gcount.cluster.forks import Forks
 from gcount.cluster.identity_guard import IdentityGuard
 from gcount.cluster.members import Members
 from gcount.cluster.minting import Minting
-from gcount.core.state import replica as replicas
+from gcount.core.options import DEFAULTS, Options
 from gcount.core.state.identity import Identity, IncarnationClaim
 from gcount.core.state.membership import Membership
 from gcount.core.state.replica import Replica
@@ -22,8 +22,8 @@ from gcount.observe.metrics import Metrics
 from gcount.storage.group_commit import Committer
 
 
-def make_guard(*actors: str) -> IdentityGuard:
-    replica = Replica(Identity(b"n" * 16, b"i" * 16), 1000)
+def make_guard(*actors: str, options: Options = DEFAULTS) -> IdentityGuard:
+    replica = Replica(Identity(b"n" * 16, b"i" * 16), 1000, options)
     replica.membership = Membership(1, actors)
     committer = cast(Committer, None)  # nothing is minted here
     context = Context("", b"b" * 16, replica, committer, Random(0), Metrics(), News(), Stopping())
@@ -54,9 +54,8 @@ async def test_a_reason_that_there_is_already_stays() -> None:
     assert guard.claim.reason == "two of me"
 
 
-async def test_without_room_for_a_new_incarnation_members_may_still_confirm(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replicas, "REBORN_BELOW", 1)
-    guard = make_guard("a:1")
+async def test_without_room_for_a_new_incarnation_members_may_still_confirm() -> None:
+    guard = make_guard("a:1", options=Options(reborn_below=1))
     with pytest.raises(IncarnationLimitReached, match="not confirmed by a:1"):
         guard.give_up()
     assert guard.claim.reason is None

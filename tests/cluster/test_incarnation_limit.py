@@ -5,9 +5,8 @@ import structlog
 import trio
 from trio.testing import MockClock
 
-from gcount.cluster import minting
 from gcount.cluster.minting import CLAIM_PAUSE
-from gcount.core.state import replica as replicas
+from gcount.core.options import Options
 from gcount.core.state.increments import Repeat
 from gcount.errors import IncarnationLimitReached
 from gcount.node.status import status
@@ -16,12 +15,7 @@ from tests.fakes.cluster import SimCluster, open_cluster
 from tests.fakes.counting import add, add_one_to_each
 
 LIMIT = 4
-
-
-@pytest.fixture(autouse=True)
-def _few_incarnations(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replicas, "REBORN_BELOW", LIMIT)
-    monkeypatch.setattr(minting, "NEAR_LIMIT", LIMIT - 1)
+FEW = Options(reborn_below=LIMIT)
 
 
 async def crash_loop(cluster: SimCluster) -> int:
@@ -42,7 +36,7 @@ async def crash_loop(cluster: SimCluster) -> int:
 async def test_a_crash_loop_beside_a_dead_member_ends_in_a_refusal_and_goes_on_when_the_member_is_back(
     autojump_clock: MockClock,
 ) -> None:
-    async with open_cluster(2) as cluster:
+    async with open_cluster(2, options=FEW) as cluster:
         await add(cluster[1].node, "x", 1)
         await cluster.converged("x", 1)
         counted = 1 + await crash_loop(cluster)
@@ -59,7 +53,7 @@ async def test_a_crash_loop_beside_a_dead_member_ends_in_a_refusal_and_goes_on_w
 
 
 async def test_a_batch_is_refused_as_a_whole(autojump_clock: MockClock) -> None:
-    async with open_cluster(2) as cluster:
+    async with open_cluster(2, options=FEW) as cluster:
         await crash_loop(cluster)
         before = cluster[1].node.value("x")
         refusals = await add_one_to_each(cluster[1].node, ["x", "y"])
@@ -72,7 +66,7 @@ async def test_at_the_limit_a_claim_keeps_a_node_from_counting_until_the_claiman
     autojump_clock: MockClock,
 ) -> None:
     """A member may lie, as anybody can post a config; a true claim of a node outside of it nothing is promised of."""
-    async with open_cluster(3) as cluster:
+    async with open_cluster(3, options=FEW) as cluster:
         one = cluster[1]
         while one.node.replica.may_be_reborn:
             one.node.parts.guard.heard(cluster[3].address, b"three".ljust(16), 2**62)
@@ -86,7 +80,7 @@ async def test_at_the_limit_a_claim_keeps_a_node_from_counting_until_the_claiman
 
 
 async def test_what_members_claim_makes_a_node_mint_once_a_minute_at_most(autojump_clock: MockClock) -> None:
-    async with open_cluster(2) as cluster:
+    async with open_cluster(2, options=FEW) as cluster:
         one, two = cluster.hosts
         first = incarnation(one)
         for _ in range(20):
@@ -102,7 +96,7 @@ async def test_what_members_claim_makes_a_node_mint_once_a_minute_at_most(autoju
 
 async def test_operators_see_how_near_the_limit_is(autojump_clock: MockClock) -> None:
     with structlog.testing.capture_logs() as logs:
-        async with open_cluster(2) as cluster:
+        async with open_cluster(2, options=FEW) as cluster:
             await crash_loop(cluster)
             shown = status(cluster[1].node)
     assert isinstance(shown["incarnations_known"], int)
@@ -113,7 +107,7 @@ async def test_operators_see_how_near_the_limit_is(autojump_clock: MockClock) ->
 async def test_at_the_limit_a_node_on_an_older_copy_refuses_increments_and_one_with_an_empty_directory_counts(
     autojump_clock: MockClock,
 ) -> None:
-    async with open_cluster(2) as cluster:
+    async with open_cluster(2, options=FEW) as cluster:
         one, two = cluster.hosts
         await crash_loop(cluster)
         await two.start()

@@ -12,26 +12,24 @@ from gcount.cluster.links.channel import LOOKS, SILENCE
 from gcount.cluster.links.handshake import SETTLE_TIMEOUT
 from gcount.cluster.links.peer import BACKOFF_MOST
 from gcount.cluster.links.transport import Link
-from gcount.core.limits import MAX_MESSAGE_BYTES, PUSH_BYTES
+from gcount.core.limits import MAX_MESSAGE_BYTES
+from gcount.core.options import DEFAULTS, Options
 from gcount.core.protocol import messages as wire
 from gcount.core.protocol.write_holds import MAX_HOLD
 from gcount.core.state.counters import Delta
 from gcount.errors import LinkClosed, LinkRefused
-from gcount.storage import group_commit
-from gcount.storage.group_commit import PIGGYBACK_DELAY
+from tests.fakes.caller import HELLO, Caller, call, hello
 from tests.fakes.cluster import Host, address_of, open_cluster
 from tests.fakes.counting import add
-from tests.simulation.campaign.caller import HELLO, Caller, call, hello
 
 
 def known(host: Host, incarnation: bytes) -> int:
     return host.node.replica.counters.version(incarnation)
 
 
-async def test_a_stranger_is_not_urgent(autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_stranger_is_not_urgent(autojump_clock: MockClock) -> None:
     """Or each of his round trips would cost a sync."""
-    monkeypatch.setattr(group_commit, "PIGGYBACK_DELAY", 0.2)
-    async with open_cluster(1) as cluster, call(cluster, cluster[1]) as caller:
+    async with open_cluster(1, options=Options(piggyback_delay=0.2)) as cluster, call(cluster, cluster[1]) as caller:
         await caller.ask(hello())
         began = trio.current_time()
         answer = await caller.ask(wire.Push(1, True, [Delta(HELLO.incarnation, 0, 1, {"x": 7})], urgent=True))
@@ -66,7 +64,7 @@ async def test_nodes_of_two_clusters_never_share_counts(autojump_clock: MockCloc
         await cluster.eventually(lambda: all(other.failures >= 10 for other in others), 20 * BACKOFF_MOST)
         for host, other in zip(cluster.hosts, others, strict=True):
             assert host.node.value("x") == host.number
-            assert other.pusher is None
+            assert other.sender is None
             assert "cluster" in other.reason
 
 
@@ -185,7 +183,7 @@ async def test_nothing_of_a_former_life_arrives_after_the_hello_was_answered(
             await caller.send(message)
         answer = await newer.receive()
         assert isinstance(answer, wire.Hello)
-        await trio.sleep(100 * PIGGYBACK_DELAY)  # a push that was taken would be on disk
+        await trio.sleep(100 * DEFAULTS.piggyback_delay)  # a push that was taken would be on disk
         assert answer.digest.get(HELLO.incarnation, 0) == known(cluster[1], HELLO.incarnation)
 
 
@@ -249,7 +247,7 @@ async def test_what_a_slow_peer_lacks_costs_one_bounded_push_at_a_time(autojump_
         cluster.network.heal()
         await cluster.eventually(lambda: all(two.node.value(name) == 3 for name in names), 3)
         assert len(sizes) > 2
-        assert max(sizes) < PUSH_BYTES * 1.1
+        assert max(sizes) < DEFAULTS.push_bytes * 1.1
         assert sum(sizes) < 2 * 1000 * 220
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,24 +15,21 @@ from gcount.cluster.links.channel import SILENCE
 from gcount.cluster.links.handover import Handover
 from gcount.cluster.links.peer import Peer
 from gcount.core.limits import MAX_VERSION
-from gcount.core.protocol import messages, replication, suspended_transfers
+from gcount.core.options import Options
+from gcount.core.protocol import messages
 from gcount.core.protocol.suspended_transfers import KEEP
 from gcount.core.state.counters import Delta
+from tests.cluster.books import all_equal
 from tests.cluster.impostor import Impostor, joined_by_impostor, linked
+from tests.fakes.caller import HELLO, Caller, call, hello
 from tests.fakes.cluster import Host, SimCluster, open_cluster
 from tests.fakes.counting import add, add_one_to_each
-from tests.simulation.campaign.caller import HELLO, Caller, call, hello
-from tests.simulation.campaign.checks import all_equal
 
 NAMES = [f"name-{number:03}" for number in range(200)]
 PARCELS = 40  # that all of them take, at least
 MINE = HELLO.incarnation
+SMALL = Options(push_bytes=160)
 WHOLE = dict.fromkeys(NAMES[:6], 1)
-
-
-@pytest.fixture(autouse=True)
-def small_parcels(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replication, "PUSH_BYTES", 160)
 
 
 class Watch:
@@ -76,7 +74,7 @@ async def break_links(cluster: SimCluster, one: Host, other: Host, every: float)
 @asynccontextmanager
 async def full_and_empty() -> AsyncIterator[tuple[SimCluster, Host, Host]]:
     """A node with all names and a member without any, over a road of round trips of 100 ms, which is cut."""
-    async with open_cluster(2) as cluster:
+    async with open_cluster(2, options=SMALL) as cluster:
         one, two = cluster.hosts
         await cluster.converged("none", 0)
         cluster.network.cut(one.address, two.address)
@@ -196,7 +194,7 @@ async def test_nothing_is_left_for_an_address_that_turns_out_to_be_the_nodes_own
 
 @pytest.mark.parametrize("what", ["boot", "node", "nothing kept", "too much", "too little"])
 async def test_a_sender_goes_on_only_where_the_same_life_says_that_it_is(autojump_clock: MockClock, what: str) -> None:
-    async with open_cluster(1) as cluster:
+    async with open_cluster(1, options=SMALL) as cluster:
         impostor = await joined_by_impostor(cluster)
         sent: list[messages.Push] = []
 
@@ -263,7 +261,7 @@ async def joined_by_silent_impostor(cluster: SimCluster) -> None:
 @asynccontextmanager
 async def two_parcels_left() -> AsyncIterator[SimCluster]:
     """A member's link was lost after two of three parcels."""
-    async with open_cluster(1) as cluster:
+    async with open_cluster(1, options=SMALL) as cluster:
         await joined_by_silent_impostor(cluster)
         async with call(cluster, cluster[1]) as caller:
             await answer_to(caller)
@@ -300,7 +298,7 @@ async def test_a_hello_hears_what_was_seen_of_its_lives_in_what_is_kept(autojump
 async def test_a_link_that_is_open_by_half_gives_up_its_transfer_and_ends(
     autojump_clock: MockClock, late: bool
 ) -> None:
-    async with open_cluster(1) as cluster:
+    async with open_cluster(1, options=SMALL) as cluster:
         await joined_by_impostor(cluster)
         async with call(cluster, cluster[1]) as first, call(cluster, cluster[1]) as second:
             await answer_to(first)
@@ -341,7 +339,7 @@ async def test_another_boot_drops_what_was_kept_of_the_one_before(autojump_clock
 
 
 async def test_another_boot_drops_what_is_on_an_open_link_too(autojump_clock: MockClock) -> None:
-    async with open_cluster(1) as cluster:
+    async with open_cluster(1, options=SMALL) as cluster:
         await joined_by_silent_impostor(cluster)
         async with call(cluster, cluster[1]) as first, call(cluster, cluster[1]) as second:
             await answer_to(first)
@@ -353,7 +351,7 @@ async def test_another_boot_drops_what_is_on_an_open_link_too(autojump_clock: Mo
 
 
 async def test_nothing_is_kept_of_a_node_that_is_no_member_nor_given_to_one(autojump_clock: MockClock) -> None:
-    async with open_cluster(1) as cluster:
+    async with open_cluster(1, options=SMALL) as cluster:
         async with call(cluster, cluster[1]) as caller:
             await answer_to(caller)
             await caller.ask(parcel(0))
@@ -389,9 +387,8 @@ async def test_a_sender_that_begins_anew_after_all_is_taken_at_its_word(autojump
         assert cluster[1].node.value("x") == 5
 
 
-async def test_so_much_is_kept_at_most(autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(suspended_transfers, "MAX_MEMBERS", 3)
-    async with open_cluster(1) as cluster:
+async def test_so_much_is_kept_at_most(autojump_clock: MockClock) -> None:
+    async with open_cluster(1, options=replace(SMALL, max_suspended=3)) as cluster:
         await joined_by_impostor(cluster)
         for transfer in range(1, 9):
             async with call(cluster, cluster[1]) as caller:
@@ -403,12 +400,11 @@ async def test_so_much_is_kept_at_most(autojump_clock: MockClock, monkeypatch: p
 
 @pytest.mark.parametrize("seed", range(4))
 async def test_members_whose_pushes_are_too_much_together_fill_a_node_one_after_the_other(
-    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, seed: int
+    autojump_clock: MockClock, seed: int
 ) -> None:
     """A pushes as much as the node keeps of all, B and C each more than half of it."""
-    monkeypatch.setattr("gcount.core.state.replica.PUSH_CELLS", 0)
-    monkeypatch.setattr("gcount.core.state.replica.MAX_UNCOUNTED_CELLS", 200)
-    async with open_cluster(4, seed=seed) as cluster:
+    options = replace(SMALL, max_uncounted_cells=200, push_cells=100)
+    async with open_cluster(4, seed=seed, options=options) as cluster:
         *members, empty = cluster.hosts
         for number, host in enumerate(members):
             host.max_counters = 1000
@@ -417,7 +413,7 @@ async def test_members_whose_pushes_are_too_much_together_fill_a_node_one_after_
         await cluster.converged(NAMES[0], 3)
         await empty.kill()
         empty.wipe()
-        empty.max_counters = 100
+        empty.max_counters = 50  # 200 cells are kept aside for so many, too
         cluster.network.delay = (0.02, 0.03)
         await empty.start()
         most, began = 0, trio.current_time()

@@ -13,17 +13,17 @@ from gcount.cluster import gap_closer
 from gcount.cluster.gap_closer import QUIET
 from gcount.core.format.frames import MARK
 from gcount.core.format.log_records import HEADER_BYTES, encode_batch, find_batches
-from gcount.core.protocol import replication
+from gcount.core.options import Options
 from gcount.core.state.batch import Batch
 from gcount.core.state.replica import Replica
 from gcount.storage.inspect.repair import repair
 from gcount.storage.inspect.survey import survey
 from gcount.storage.log import segment_name
+from tests.cluster.books import all_equal
 from tests.cluster.impostor import joined_by_impostor
 from tests.fakes.cluster import Host, SimCluster, address_of, open_cluster, replayed
 from tests.fakes.counting import add, add_one_to_each
 from tests.fakes.disk import SimDisk
-from tests.simulation.campaign.checks import all_equal
 
 FIRST = segment_name(1)
 REFILLED = 4.0  # seconds: others relay what they know of a node after one to two
@@ -79,7 +79,7 @@ async def part(cluster: SimCluster, host: Host, *others: Host) -> None:
 
     def parted() -> bool:
         ends = [(host, other) for other in others] + [(other, host) for other in others]
-        return not any(peer.pusher for one, other in ends for peer in one.node.peers if peer.address == other.address)
+        return not any(peer.sender for one, other in ends for peer in one.node.peers if peer.address == other.address)
 
     await cluster.eventually(parted)
 
@@ -443,11 +443,10 @@ async def test_a_gap_stays_open_while_a_member_can_be_asked_but_can_give_nothing
 
 @pytest.mark.parametrize("trouble", ["", "lost links", "full disk"])
 async def test_a_gap_stays_open_until_all_that_a_member_keeps_aside_is_given_back(
-    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, trouble: str
+    autojump_clock: MockClock, trouble: str
 ) -> None:
     """The owner keeps something aside that is newer, and the give-back takes much longer than the watch."""
-    monkeypatch.setattr(replication, "PUSH_BYTES", 200)
-    async with open_cluster(2) as cluster:
+    async with open_cluster(2, options=Options(push_bytes=200)) as cluster:
         one, two = cluster.hosts
         life = replica(one).identity.incarnation
         for name in ("a", "b"):
@@ -509,7 +508,7 @@ async def test_a_member_owes_what_it_keeps_aside_until_this_very_life_of_the_own
         assert two.node.peers.owes(msgspec.structs.replace(told, retired=[*told.retired, bytes(16)]))
         assert not two.node.peers.owes(msgspec.structs.replace(told, boot=bytes(16), retired=[bytes(16)]))
         cluster.network.cut(one.address, two.address)
-        await cluster.eventually(lambda: not any(peer.pusher for peer in two.node.peers), REFILLED)
+        await cluster.eventually(lambda: not any(peer.sender for peer in two.node.peers), REFILLED)
         assert two.node.peers.owes(told)
 
 
@@ -550,12 +549,9 @@ async def test_a_member_that_lost_its_disk_while_the_gap_was_watched_starts_the_
         await all_equal(cluster)
 
 
-async def test_a_gap_that_a_member_can_fill_stays_open_however_long_that_takes(
-    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_gap_that_a_member_can_fill_stays_open_however_long_that_takes(autojump_clock: MockClock) -> None:
     relay_after = 10 * QUIET
-    monkeypatch.setattr(replication, "RELAY_AFTER", relay_after)
-    async with open_cluster(3) as cluster:
+    async with open_cluster(3, options=Options(relay_after=relay_after)) as cluster:
         one = cluster[1]
         await count(one, 1, 2, 4)
         await add(one.node, "y", 5)

@@ -6,15 +6,13 @@ from trio.testing import MockClock
 
 from gcount.cluster.links.channel import SILENCE
 from gcount.cluster.links.peer import BACKOFF_MOST
-from gcount.core.protocol import replication
+from gcount.core.options import DEFAULTS, Options
 from gcount.core.protocol.replication import REFUSED_PAUSE
 from gcount.errors import DiskFull
-from gcount.node.increments import CONFIRM_WITHIN
-from gcount.storage import group_commit
 from gcount.storage.group_commit import PROBE_AFTER
+from tests.cluster.books import Books, all_equal
 from tests.fakes.cluster import Host, SimCluster, address_of, open_cluster
 from tests.fakes.counting import add
-from tests.simulation.campaign.checks import Books, all_equal
 
 
 async def count(books: Books, host: Host, *, pause: float = 0.01) -> None:
@@ -41,7 +39,7 @@ async def settled(cluster: SimCluster, books: Books, within: float) -> None:
 
 def linked_to_none(cluster: SimCluster, alone: Host) -> bool:
     dialled = [(host, peer) for host in cluster.hosts for peer in host.node.peers]
-    return not any(peer.pusher for host, peer in dialled if host is alone or peer.address == alone.address)
+    return not any(peer.sender for host, peer in dialled if host is alone or peer.address == alone.address)
 
 
 def same(cluster: SimCluster) -> bool:
@@ -59,12 +57,8 @@ async def test_increments_reach_all_within_50_ms(autojump_clock: MockClock, size
         await cluster.converged("x", total)
 
 
-async def test_who_waits_for_others_disks_does_not_wait_for_company(
-    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(replication, "PUSH_INTERVAL", 60.0)
-    monkeypatch.setattr(group_commit, "PIGGYBACK_DELAY", 60.0)
-    async with open_cluster(2) as cluster:
+async def test_who_waits_for_others_disks_does_not_wait_for_company(autojump_clock: MockClock) -> None:
+    async with open_cluster(2, options=Options(push_interval=60.0, piggyback_delay=60.0)) as cluster:
         node = cluster[1].node
         await add(node, "x", 1)
         await node.peers.wait_held(node.replica.counters.digest(), 1)  # that push may have set out already
@@ -85,11 +79,11 @@ async def test_who_waits_for_more_members_than_there_are_or_for_none_that_lacks_
         known = node.replica.counters.digest()
         await cluster.eventually(lambda: node.peers.holders(known) == 1)
         for versions, members in [({}, 1), (known, 1), (known, 99), ({b"?" * 16: 1}, 2)]:
-            [pusher] = [peer.pusher for peer in node.peers if peer.pusher is not None]
-            before = pusher._urgent_until
+            [sender] = [peer.sender for peer in node.peers if peer.sender is not None]
+            before = sender._urgent_until
             with trio.move_on_after(0.5):
                 await node.peers.wait_held(versions, members)
-            assert pusher._urgent_until == before
+            assert sender._urgent_until == before
 
 
 async def test_who_waits_for_a_member_whose_address_has_become_this_nodes_own_goes_on_waiting(
@@ -226,7 +220,7 @@ async def test_crashes_with_torn_disks_lose_nothing_that_was_acknowledged(autoju
                 await host.kill()
                 await trio.sleep(random.choice((0, 0.2, 1.5)))  # how long it is away
                 await host.start()
-            await trio.sleep(CONFIRM_WITHIN)  # after which increments go on in any case
+            await trio.sleep(DEFAULTS.confirm_within)  # after which increments go on in any case
             nursery.cancel_scope.cancel()
         assert sum(books.answers.values()) > 200
         await settled(cluster, books, 4)

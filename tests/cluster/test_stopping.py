@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from random import Random
 from typing import TypeVar
 
 import trio
 
-from gcount.node.node import Node, open_node
-from gcount.settings import Settings
 from gcount.storage.disk import RealDisk
+from tests.fakes.cluster import open_alone
 from tests.fakes.counting import add
-from tests.fakes.network import SimNetwork
 
 T = TypeVar("T")
 
@@ -41,16 +37,10 @@ class GatedDisk(RealDisk):
         return await super().run(gated, brief=False, aside=aside)
 
 
-def open_one(tmp_path: Path, disk: RealDisk) -> AbstractAsyncContextManager[Node]:
-    settings = Settings(1, "10.0.0.1", 7777, tmp_path, 5.0, "", 1000, "text")
-    transport = SimNetwork(Random(1), (0.0, 0.0)).transport("10.0.0.1:7777")
-    return open_node(settings, disk, transport, random=Random(2), wall_clock=lambda: 0.0)
-
-
 async def test_the_log_stays_open_until_the_batch_on_its_way_is_written(tmp_path: Path) -> None:
     """Nobody is answered, but a file that is closed under the writing thread would be an error, or another file."""
     disk = GatedDisk(tmp_path / "data")
-    async with open_one(tmp_path, disk) as node, trio.open_nursery() as nursery:
+    async with open_alone(disk) as node, trio.open_nursery() as nursery:
         await node.wait_ready()
         disk.gate.clear()
         nursery.start_soon(add, node, "x", 5)
@@ -60,7 +50,7 @@ async def test_the_log_stays_open_until_the_batch_on_its_way_is_written(tmp_path
         disk_opens.start()
     disk.close()
     again = RealDisk(tmp_path / "data")
-    async with open_one(tmp_path, again) as node:
+    async with open_alone(again) as node:
         await node.wait_ready()
         assert node.value("x") == 5
     again.close()

@@ -5,9 +5,9 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from gcount.cluster.consistent_reads import NodeStops
+from gcount.core.options import DEFAULTS
 from gcount.core.protocol.consistent_read import STALL
 from gcount.errors import Recovering
-from gcount.node.increments import CONFIRM_WITHIN
 from tests.fakes.cluster import open_cluster
 from tests.fakes.counting import add
 
@@ -75,7 +75,7 @@ async def test_an_increment_that_waits_for_confirmations_is_finished(autojump_cl
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(count)
-            await trio.sleep(0.1 * CONFIRM_WITHIN)  # not yet time to mint without the other's word
+            await trio.sleep(0.1 * DEFAULTS.confirm_within)  # not yet time to mint without the other's word
             assert not counted.is_set()
             told = trio.current_time()
             cluster[1].node.stopping.set()

@@ -13,9 +13,9 @@ from gcount.errors import LinkClosed
 from gcount.node.status import status
 from tests.cluster.impostor import joined_by_impostor, linked
 from tests.cluster.test_identity import incarnation, retired
+from tests.fakes.caller import HELLO, call, hello
 from tests.fakes.cluster import open_cluster
 from tests.fakes.counting import add
-from tests.simulation.campaign.caller import HELLO, call, hello
 
 CLAIMED = ("warning", "two histories claimed")
 

@@ -7,9 +7,9 @@ from trio.testing import MockClock
 from gcount.core.protocol import messages
 from gcount.core.protocol.replication import LEFT_PAUSE
 from gcount.core.state.counters import Delta
+from tests.fakes.caller import HELLO, call, hello
 from tests.fakes.cluster import Host, open_cluster
 from tests.fakes.counting import add, add_one_to_each
-from tests.simulation.campaign.caller import HELLO, call, hello
 
 NAMES = [f"name-{number:03}" for number in range(200)]
 MINE = HELLO.incarnation
@@ -19,10 +19,7 @@ def filled(host: Host) -> bool:
     return len(host.node.replica.counters) == len(NAMES)
 
 
-async def test_members_tell_more_names_than_clients_may_make(
-    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("gcount.core.state.replica.PUSH_CELLS", 0)
+async def test_members_tell_more_names_than_clients_may_make(autojump_clock: MockClock) -> None:
     async with open_cluster(2) as cluster:
         one, two = cluster.hosts
         two.max_counters = 5

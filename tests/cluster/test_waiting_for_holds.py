@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from random import Random
 
 import pytest
@@ -11,10 +12,12 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from gcount.cluster.hold_gate import HoldGate
+from gcount.core.options import DEFAULTS
 from gcount.core.protocol.write_holds import MAX_HOLD
 from gcount.errors import ReadUnavailable
 from tests.fakes.cluster import open_cluster
 from tests.fakes.counting import add, add_one_to_each
+from tests.fakes.process import run_simulated
 
 NAMES = "abcd"
 TICK = 0.02  # seconds
@@ -27,11 +30,11 @@ steps = st.lists(st.tuples(st.sampled_from(["ask", "release"]), st.sampled_from(
 @given(steps, st.sets(st.sampled_from(NAMES), min_size=1), st.integers(1, 60))
 def test_an_increment_waits_for_the_holds_in_force_when_it_came(changes: list[Step], names: set[str], at: int) -> None:
     """Whatever holds come and go meanwhile: when the last of those is over, it goes on."""
-    trio.run(come_and_go, changes, names, at * TICK, clock=MockClock(autojump_threshold=0))
+    run_simulated(partial(come_and_go, changes, names, at * TICK))
 
 
 async def come_and_go(changes: list[Step], names: set[str], at: float) -> None:
-    gate = HoldGate()
+    gate = HoldGate(DEFAULTS)
 
     async def hold() -> None:
         for action, name, ticks in changes:

@@ -1,16 +1,13 @@
 """What the tests of the core share."""
 
-from collections.abc import Iterator
-from unittest.mock import patch
-
 import pytest
 
-from gcount.core.state import columns
+from gcount.core.options import Options
+from tests.core.histories import FORMS
 
 
-@pytest.fixture(scope="module", params=["dense", "either form"])
-def forms(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Small columns are dense; so that all of it is proved of the other form, too, a few cells give it here."""
-    small = 0 if request.param == "either form" else columns.SMALL
-    with patch.object(columns, "SMALL", small), patch.object(columns, "SPAN", 1):
-        yield
+@pytest.fixture(params=FORMS, ids=["dense", "either form"])
+def forms(request: pytest.FixtureRequest) -> Options:
+    """What makes small columns dense, and what gives them either form."""
+    options: Options = request.param
+    return options

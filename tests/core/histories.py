@@ -5,7 +5,12 @@ from dataclasses import dataclass
 
 from hypothesis import strategies as st
 
+from gcount.core.options import DEFAULTS, Options
 from gcount.core.state.counters import Counters, Delta, Digest
+
+# Small columns are dense; so that all of it is proved of the other form, too, a few cells give it in the second one.
+FORMS = (Options(column_span=1), Options(column_small=0, column_span=1))
+forms_of_columns = st.sampled_from(FORMS)
 
 NAMES = ("a", "b", "c", "d", "é" * 9, "f")
 
@@ -46,9 +51,9 @@ def histories(number: int, max_commits: int = 8) -> st.SearchStrategy[History]:
 three_histories = st.tuples(histories(1), histories(2), histories(3))
 
 
-def knowing(known: Iterable[tuple[History, int]]) -> Counters:
+def knowing(known: Iterable[tuple[History, int]], options: Options = DEFAULTS) -> Counters:
     """A replica that knows each history up to a version, commit by commit."""
-    counters = Counters()
+    counters = Counters(options)
     for history, upto in known:
         for version in range(upto):
             counters.join(history.delta(version, version + 1))

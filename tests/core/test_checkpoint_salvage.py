@@ -1,11 +1,10 @@
 """What is left of a checkpoint claims a version only with all that its owner had at that version, whatever is lost."""
 
-from collections.abc import Iterator
-from unittest.mock import patch
+from dataclasses import replace
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gcount.core.format import checkpoint as room
@@ -13,42 +12,35 @@ from gcount.core.format.checkpoint import Aside, Capture, Record, encode_record
 from gcount.core.format.checkpoint_reader import Reader, Restore
 from gcount.core.format.checkpoint_salvage import CheckpointSalvage, rebuilt
 from gcount.core.format.log_records import CHECKPOINT_MAGIC, Header
+from gcount.core.options import Options
 from gcount.core.protocol.messages import Ack, Push, decode, encode
 from gcount.core.protocol.replication import DeltaSender
 from gcount.core.state.batch import Batch
 from gcount.core.state.counters import Counters, Delta
 from gcount.core.state.identity import Identity
 from gcount.core.state.replica import Replica
-from tests.core.histories import NAMES, History, histories, incarnation, knowing
+from tests.core.histories import NAMES, History, forms_of_columns, histories, incarnation, knowing
 
 ME = Identity(b"n" * 16, incarnation(9))
 LIVE = Header(ME.node, ME.incarnation, 7, 1)
 OTHER = incarnation(1)
 
-pytestmark = pytest.mark.usefixtures("forms")
 
-
-@pytest.fixture(autouse=True, scope="module")
-def small_records() -> Iterator[None]:
+def small(form: Options) -> Options:
     """So that a few counters take several records, and a delta several pieces."""
-    with (
-        patch.object(room, "FRAME_BYTES", 100),
-        patch.object(room, "NAMES_A_RECORD", 2),
-        patch.object(room, "CELLS_A_RECORD", 2),
-    ):
-        yield
+    return replace(form, frame_bytes=100, record_names=2, record_cells=2)
 
 
-def blank() -> Replica:
-    return Replica(Identity(bytes(16), bytes(16)), 0)
+def blank(options: Options) -> Replica:
+    return Replica(Identity(bytes(16), bytes(16)), 0, options)
 
 
 def file_of(records: list[Record]) -> bytes:
     return LIVE.encode(CHECKPOINT_MAGIC) + b"".join(map(encode_record, records))
 
 
-def loaded(data: bytes) -> Replica:
-    replica, reader = blank(), Reader()
+def loaded(data: bytes, options: Options) -> Replica:
+    replica, reader = blank(options), Reader()
     restore = Restore(replica)
     for record in reader.feed(data, last=True):
         restore.take(record)
@@ -57,9 +49,9 @@ def loaded(data: bytes) -> Replica:
     return replica
 
 
-def mended(records: list[Record]) -> Replica:
+def mended(records: list[Record], options: Options) -> Replica:
     """What a start makes of it after a repair."""
-    return loaded(rebuilt(CheckpointSalvage(file_of(records)), LIVE, 99))
+    return loaded(rebuilt(CheckpointSalvage(file_of(records)), LIVE, 99, options), options)
 
 
 def as_formerly(records: list[Record]) -> list[Record]:
@@ -68,26 +60,28 @@ def as_formerly(records: list[Record]) -> list[Record]:
 
 
 @st.composite
-def checkpoints(draw: st.DrawFn) -> tuple[list[History], list[Record]]:
+def checkpoints(draw: st.DrawFn) -> tuple[list[History], list[Record], Options]:
     """Some histories, and a checkpoint that holds a part of each, behind gaps or not."""
     owners = [draw(histories(number, max_commits=9)) for number in (1, 2)]
-    replica, batch = Replica(ME, 1000), 0
+    options = small(draw(forms_of_columns))
+    replica, batch = Replica(ME, 1000, options), 0
     for owner in owners:
         size = len(owner.commits)
         for after, length in draw(st.lists(st.tuples(st.integers(0, size - 1), st.integers(1, 4)), max_size=4)):
             batch += 1
             replica.recover(Batch(batch, [owner.delta(after, min(size, after + length))]))
-    return owners, list(Capture(replica, LIVE).records())
+    return owners, list(Capture(replica, LIVE).records()), options
 
 
 @given(checkpoints(), st.data(), st.booleans())
+@settings(max_examples=120)
 def test_whatever_records_are_lost_each_version_that_is_ever_claimed_is_what_its_owner_had(
-    written: tuple[list[History], list[Record]], data: st.DataObject, former: bool
+    written: tuple[list[History], list[Record], Options], data: st.DataObject, former: bool
 ) -> None:
-    owners, records = written
+    owners, records, options = written
     lost = data.draw(st.sets(st.integers(0, len(records) - 1)))
     left = [record for at, record in enumerate(records) if at not in lost]
-    replica = mended(as_formerly(left) if former else left)
+    replica = mended(as_formerly(left) if former else left, options)
     for owner in owners:
         for name in NAMES:
             assert replica.detached.cell(name, owner.incarnation) <= owner.state(99).get(name, 0)
@@ -104,12 +98,13 @@ def test_whatever_records_are_lost_each_version_that_is_ever_claimed_is_what_its
 
 
 @given(checkpoints(), st.data())
+@settings(max_examples=120)
 def test_no_cell_is_lost_that_is_in_a_record_which_is_left(
-    written: tuple[list[History], list[Record]], data: st.DataObject
+    written: tuple[list[History], list[Record], Options], data: st.DataObject
 ) -> None:
-    _, records = written
+    _, records, options = written
     left = [record for record in records if data.draw(st.booleans())]
-    replica = mended(left)
+    replica = mended(left, options)
     for record in left:
         for piece in record.deltas if isinstance(record, Aside) else ():
             for name, n in piece.cells.items():
@@ -118,11 +113,12 @@ def test_no_cell_is_lost_that_is_in_a_record_which_is_left(
 
 
 @given(checkpoints(), st.data())
+@settings(max_examples=120)
 def test_whatever_records_are_lost_what_is_aside_can_be_given_back_to_its_owner(
-    written: tuple[list[History], list[Record]], data: st.DataObject
+    written: tuple[list[History], list[Record], Options], data: st.DataObject
 ) -> None:
-    owners, records = written
-    aside = mended([record for record in records if data.draw(st.booleans())]).detached.deltas()
+    owners, records, options = written
+    aside = mended([record for record in records if data.draw(st.booleans())], options).detached.deltas()
     owner = Replica(Identity(ME.node, ME.incarnation, tuple(each.incarnation for each in owners)), 1000)
     pusher = DeltaSender({}, 0.0, detached=aside)
     for now in range(len(aside)):
@@ -138,9 +134,9 @@ def test_whatever_records_are_lost_what_is_aside_can_be_given_back_to_its_owner(
     assert all(map(owner.has_back, aside))
 
 
-def aside_of_many() -> list[Record]:
+def aside_of_many(options: Options) -> list[Record]:
     """A checkpoint that holds a delta behind a gap, in several records."""
-    replica = Replica(ME, 1000)
+    replica = Replica(ME, 1000, options)
     replica.recover(Batch(1, [Delta(OTHER, 2, 3, {f"counter {n}": n for n in range(1, 7)})]))
     records = list(Capture(replica, LIVE).records())
     assert sum(isinstance(record, Aside) for record in records) > 2
@@ -151,23 +147,23 @@ def spans(replica: Replica) -> list[tuple[int, int, int]]:
     return [(delta.after, delta.upto, len(delta.cells)) for delta in replica.detached.deltas()]
 
 
-def test_a_delta_of_which_all_pieces_are_left_is_as_good_as_before() -> None:
-    records = aside_of_many()
-    assert spans(mended(records[1:-1])) == [(2, 3, 6)]
+def test_a_delta_of_which_all_pieces_are_left_is_as_good_as_before(forms: Options) -> None:
+    records = aside_of_many(small(forms))
+    assert spans(mended(records[1:-1], small(forms))) == [(2, 3, 6)]
 
 
-def test_a_delta_of_which_a_piece_is_lost_begins_where_it_ends() -> None:
-    records = aside_of_many()
+def test_a_delta_of_which_a_piece_is_lost_begins_where_it_ends(forms: Options) -> None:
+    records = aside_of_many(small(forms))
     for at, record in enumerate(records):
         if isinstance(record, Aside):
             cells = sum(len(piece.cells) for piece in record.deltas)
-            assert spans(mended(records[:at] + records[at + 1 :])) == [(3, 3, 6 - cells)]
+            assert spans(mended(records[:at] + records[at + 1 :], small(forms))) == [(3, 3, 6 - cells)]
 
 
-def test_a_former_checkpoint_does_not_tell_whether_all_pieces_are_left() -> None:
-    records = as_formerly(aside_of_many())
-    assert spans(loaded(file_of(records))) == [(2, 3, 6)]  # nothing of it is damaged
-    assert spans(mended(records[:-1])) == [(3, 3, 6)]
+def test_a_former_checkpoint_does_not_tell_whether_all_pieces_are_left(forms: Options) -> None:
+    records = as_formerly(aside_of_many(small(forms)))
+    assert spans(loaded(file_of(records), forms)) == [(2, 3, 6)]  # nothing of it is damaged
+    assert spans(mended(records[:-1], small(forms))) == [(3, 3, 6)]
 
 
 class FormerAside(msgspec.Struct, array_like=True, tag=4):

@@ -1,15 +1,14 @@
 """What is left of a damaged checkpoint beside its cells: whose it was, who belongs to the cluster, what was aside."""
 
 from collections.abc import Iterator
-from unittest.mock import patch
 
 import pytest
 
-from gcount.core.format import checkpoint as room
 from gcount.core.format.checkpoint import Aside, Capture, Cells, Head, Names, Record, encode_record
 from gcount.core.format.checkpoint_reader import Reader, Restore
 from gcount.core.format.checkpoint_salvage import CheckpointSalvage, rebuilt
 from gcount.core.format.log_records import CHECKPOINT_MAGIC, Header
+from gcount.core.options import Options
 from gcount.core.protocol.messages import decode, encode
 from gcount.core.protocol.replication import DeltaSender
 from gcount.core.state.batch import Batch
@@ -27,15 +26,14 @@ CELLS = {f"n{n}": n + 1 for n in range(20)}
 
 
 def sample() -> Replica:
-    replica = Replica(ME, 10**6)
+    replica = Replica(ME, 10**6, Options(record_cells=8, record_names=8))
     replica.recover(Batch(1, [Delta(incarnation(2), 0, 4, CELLS), Delta(incarnation(3), 0, 1, {"n3": 1})]))
     replica.recover(Batch(2, ASIDE, None, MEMBERS))
     return replica
 
 
 def records() -> list[Record]:
-    with patch.object(room, "CELLS_A_RECORD", 8), patch.object(room, "NAMES_A_RECORD", 8):
-        return list(Capture(sample(), LIVE).records())
+    return list(Capture(sample(), LIVE).records())
 
 
 def written(all_of_it: list[Record], damaged: int | None = None) -> bytes:

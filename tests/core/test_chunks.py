@@ -4,7 +4,8 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gcount.core.format.chunks import MOST_DELTAS, Assembly, pack
+from gcount.core.format.chunks import Assembly, pack
+from gcount.core.options import DEFAULTS
 from gcount.core.state.counters import Delta
 from tests.core.histories import incarnation
 
@@ -24,7 +25,7 @@ def deltas(draw: st.DrawFn) -> list[Delta]:
 @given(deltas(), st.integers(1, 400))
 def test_an_assembly_gives_back_the_whole_deltas(made: list[Delta], size: int) -> None:
     assembly = Assembly()
-    parcels = list(pack(made, size))
+    parcels = list(pack(made, size, DEFAULTS.parcel_deltas))
     for parcel in parcels:
         assembly.add(parcel)
     assert assembly.cells == sum(len(delta.cells) for delta in made)
@@ -34,14 +35,14 @@ def test_an_assembly_gives_back_the_whole_deltas(made: list[Delta], size: int) -
 
 @given(deltas(), st.integers(200, 500))
 def test_a_parcel_is_never_bigger_than_asked_for(made: list[Delta], size: int) -> None:
-    for parcel in pack(made, size):
+    for parcel in pack(made, size, DEFAULTS.parcel_deltas):
         assert len(msgspec.msgpack.encode(parcel)) <= size  # one cell and its delta's head need less than 200 bytes
 
 
 @given(deltas(), st.integers(1, 400))
 def test_each_piece_carries_the_versions_of_its_whole_delta(made: list[Delta], size: int) -> None:
     wholes = {delta.incarnation: delta for delta in made}
-    for parcel in pack(made, size):
+    for parcel in pack(made, size, DEFAULTS.parcel_deltas):
         for piece in parcel:
             whole = wholes[piece.incarnation]
             assert (piece.after, piece.upto) == (whole.after, whole.upto)
@@ -49,22 +50,25 @@ def test_each_piece_carries_the_versions_of_its_whole_delta(made: list[Delta], s
 
 
 def test_nothing_makes_one_empty_parcel() -> None:
-    assert list(pack([], 100)) == [[]]
+    assert list(pack([], 100, 16)) == [[]]
 
 
 def test_a_parcel_has_so_many_deltas_at_most_however_small_they_are() -> None:
-    pieces = [Delta(incarnation(1), 0, 1, {}) for _ in range(3 * MOST_DELTAS)]
-    assert [len(parcel) for parcel in pack(pieces, 10**6)] == [MOST_DELTAS] * 3
+    pieces = [Delta(incarnation(1), 0, 1, {}) for _ in range(3 * 16)]
+    assert [len(parcel) for parcel in pack(pieces, 10**6, 16)] == [16] * 3
 
 
 def test_what_fits_is_not_cut() -> None:
     made = [Delta(incarnation(1), 0, 1, {"a": 1}), Delta(incarnation(2), 0, 1, {"a": 1})]
-    assert list(pack(made, 1000)) == [made]
+    assert list(pack(made, 1000, 16)) == [made]
 
 
 def test_a_cell_that_is_bigger_than_a_parcel_goes_alone() -> None:
     big = Delta(incarnation(1), 0, 1, {"x" * 250: 1, "y" * 250: 1})
-    assert [[list(piece.cells) for piece in parcel] for parcel in pack([big], 100)] == [[["x" * 250]], [["y" * 250]]]
+    assert [[list(piece.cells) for piece in parcel] for parcel in pack([big], 100, 16)] == [
+        [["x" * 250]],
+        [["y" * 250]],
+    ]
 
 
 def test_an_assembly_does_not_change_the_parcels_that_it_was_given() -> None:

@@ -1,8 +1,6 @@
 """The two forms of a column: what it holds is the same in both, and what it costs follows what it holds."""
 
 from array import array
-from collections.abc import Iterator
-from contextlib import contextmanager
 from sys import getsizeof
 from unittest.mock import patch
 
@@ -11,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gcount.core.format.checkpoint import Capture, Cells, encode_record
-from gcount.core.state import columns as room
+from gcount.core.options import DEFAULTS, Options
 from gcount.core.state.batch import Batch
-from gcount.core.state.columns import SMALL, Column, Frozen
+from gcount.core.state.columns import Column, Frozen
 from gcount.core.state.counters import Counters, Delta
 from gcount.core.state.replica import Replica
 from tests.core.histories import incarnation
@@ -26,11 +24,10 @@ INDEXES = st.one_of(st.integers(0, 15), st.integers(0, 400))
 SOME_CELLS = st.dictionaries(INDEXES, st.integers(0, 2**64 - 1), max_size=25)
 
 
-@contextmanager
-def small_columns() -> Iterator[None]:
+def small_columns(recent: int) -> Options:
     """So that a few cells turn a column from one form to the other."""
-    with patch.object(room, "SMALL", 8), patch.object(room, "SPAN", 2), patch.object(room, "PIECE", 5):
-        yield
+    least = min(recent, DEFAULTS.column_recent_least)
+    return Options(column_small=8, column_span=2, column_piece=5, column_recent_least=least, column_recent_most=recent)
 
 
 def read(frozen: Frozen, size: int, into: Model) -> bool:
@@ -51,8 +48,9 @@ def words(column: Column) -> int:
 class Pair:
     """A column and the plain dict that it has to equal."""
 
-    def __init__(self) -> None:
-        self.column = Column()
+    def __init__(self, options: Options = DEFAULTS) -> None:
+        self.options = options
+        self.column = Column(options)
         self.model: Model = {}
         self.totals = [0] * 10_000
 
@@ -80,42 +78,40 @@ class Pair:
             changed = [cell for piece in pieces for cell in piece]
             assert len(changed) == len(dict(changed)) <= most
             assert dict(changed) == {index: n for index, (n, stamp) in model.items() if stamp > version}
-        assert words(column) <= 2 * max(room.SMALL, 2 * room.SPAN * len(model))
+        assert words(column) <= 2 * max(self.options.column_small, 2 * self.options.column_span * len(model))
 
 
 @given(st.data())
 def test_a_column_that_changes_its_form_is_a_dict_and_what_was_frozen_stays_as_it_was(data: st.DataObject) -> None:
-    with small_columns(), patch.object(room, "MAX_RECENT", data.draw(st.integers(1, 40))):
-        pair = Pair()
-        frozen, model, found = pair.column.freeze(), dict[int, tuple[int, int]](), dict[int, tuple[int, int]]()
-        for _ in range(data.draw(st.integers(0, 12))):
-            pair.join(data.draw(SOME_CELLS), one_by_one=data.draw(st.booleans()), summed=data.draw(st.booleans()))
-            read(frozen, data.draw(st.integers(0, 20)), found)
-            if data.draw(st.integers(0, 2)) == 0:
-                while read(frozen, 7, found):
-                    pass
-                assert found == model
-                frozen, model, found = pair.column.freeze(), pair.model.copy(), {}
-            pair.check()
-        while read(frozen, 7, found):
-            pass
-        assert found == model
-        assert frozen._before == {}
+    pair = Pair(small_columns(data.draw(st.integers(1, 40))))
+    frozen, model, found = pair.column.freeze(), dict[int, tuple[int, int]](), dict[int, tuple[int, int]]()
+    for _ in range(data.draw(st.integers(0, 12))):
+        pair.join(data.draw(SOME_CELLS), one_by_one=data.draw(st.booleans()), summed=data.draw(st.booleans()))
+        read(frozen, data.draw(st.integers(0, 20)), found)
+        if data.draw(st.integers(0, 2)) == 0:
+            while read(frozen, 7, found):
+                pass
+            assert found == model
+            frozen, model, found = pair.column.freeze(), pair.model.copy(), {}
+        pair.check()
+    while read(frozen, 7, found):
+        pass
+    assert found == model
+    assert frozen._before == {}
 
 
 @given(st.data())
 def test_what_is_newer_stays_as_it_was_when_it_was_asked_for(data: st.DataObject) -> None:
-    with small_columns(), patch.object(room, "MAX_RECENT", data.draw(st.integers(1, 40))):
-        pair = Pair()
-        for _ in range(data.draw(st.integers(1, 6))):
-            pair.join(data.draw(SOME_CELLS), one_by_one=data.draw(st.booleans()), summed=True)
-        version, then = data.draw(st.integers(0, pair.column.version)), pair.model.copy()
-        _, pieces = pair.column.newer(version)
-        told = dict(next(pieces))
-        for piece in pieces:
-            pair.join(data.draw(SOME_CELLS), one_by_one=data.draw(st.booleans()), summed=True)
-            told.update(piece)
-        assert told == {index: n for index, (n, stamp) in then.items() if stamp > version}
+    pair = Pair(small_columns(data.draw(st.integers(1, 40))))
+    for _ in range(data.draw(st.integers(1, 6))):
+        pair.join(data.draw(SOME_CELLS), one_by_one=data.draw(st.booleans()), summed=True)
+    version, then = data.draw(st.integers(0, pair.column.version)), pair.model.copy()
+    _, pieces = pair.column.newer(version)
+    told = dict(next(pieces))
+    for piece in pieces:
+        pair.join(data.draw(SOME_CELLS), one_by_one=data.draw(st.booleans()), summed=True)
+        told.update(piece)
+    assert told == {index: n for index, (n, stamp) in then.items() if stamp > version}
 
 
 def test_what_is_newer_comes_in_pieces_of_a_bounded_size() -> None:
@@ -123,7 +119,7 @@ def test_what_is_newer_comes_in_pieces_of_a_bounded_size() -> None:
     column.join(range(100_000), range(100_000), 1, None)
     most, pieces = column.newer(0)
     assert most == 100_000
-    assert [len(piece) for piece in pieces] == [room.PIECE] * 12 + [100_000 - 12 * room.PIECE]
+    assert [len(piece) for piece in pieces] == [DEFAULTS.column_piece] * 12 + [100_000 - 12 * DEFAULTS.column_piece]
 
 
 @pytest.mark.parametrize("becomes", ["dense", "sparse"])
@@ -153,7 +149,7 @@ def test_a_column_that_counts_most_names_is_dense_in_whatever_order_it_counts_th
         assert len(pair.column.cells) == max(indexes) + 1
 
 
-@pytest.mark.parametrize("before", [0, 1, SMALL, 5000])
+@pytest.mark.parametrize("before", [0, 1, DEFAULTS.column_small, 5000])
 def test_a_cell_costs_the_same_whatever_its_name_and_whatever_was_counted_before(before: int) -> None:
     column = Column()
     column.join(range(before), range(before), 1, None)

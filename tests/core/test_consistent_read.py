@@ -2,7 +2,8 @@
 
 import pytest
 
-from gcount.core.protocol.consistent_read import HOLD_AFTER, MAX_ROUNDS, STALL, Cells, PendingRead, Round, join_cells
+from gcount.core.options import DEFAULTS
+from gcount.core.protocol.consistent_read import HOLD_AFTER, STALL, Cells, PendingRead, Round, join_cells
 from tests.core.histories import incarnation
 
 ME, A, B = incarnation(1), incarnation(2), incarnation(3)
@@ -153,7 +154,7 @@ def test_rounds_in_flight_are_limited() -> None:
     for number in range(20):
         reading.arrive()
         begun += begin(reading, number, {}, MEMBERS, float(number)) is not None
-    assert begun == len(reading.rounds) == MAX_ROUNDS
+    assert begun == len(reading.rounds) == DEFAULTS.max_rounds
 
 
 def test_a_hold_is_asked_for_only_after_two_rounds_in_a_row_were_not_confirmed() -> None:

@@ -5,17 +5,17 @@ The address of a member may lead to another one for a while, as names can be wro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import product
 from random import Random
 
 import pytest
 
-from gcount.core.protocol import consistent_read
-from gcount.core.protocol.consistent_read import STALL, Actors, Answer, Cells, PendingRead, Round, join_cells
+from gcount.core.protocol.consistent_read import STALL, Actors, Answer, Cells, Round, join_cells
 from gcount.core.protocol.read_rounds import Arrival, Ask, Effect, ReadRounds
 from tests.core.histories import incarnation
 from tests.harness.linearizable import Read, Write, violations
+from tests.simulation.mutants import planted
 
 ME, A, B = incarnation(1), incarnation(2), incarnation(3)
 NAME = "n"
@@ -48,11 +48,11 @@ class Member:
 class Model:
     """Three members; writes, gossip, reads and messages happen one at a time in a random order."""
 
-    def __init__(self, random: Random, make: Callable[[str], PendingRead]) -> None:
+    def __init__(self, random: Random) -> None:
         self.random = random
         self.ids = [ME, A, B]
         self.views: list[Cells] = [{}, {}, {}]
-        self.rounds = [ReadRounds(Member(self, number), make) for number in range(3)]
+        self.rounds = [ReadRounds(Member(self, number)) for number in range(3)]
         self.open: list[dict[Arrival, int]] = [{}, {}, {}]  # since when, by node
         self.messages: list[tuple[int, str, int, int, Cells | None]] = []  # reader, address, node there, round, answer
         self.leads = [{str(address): address for address in range(3)} for _ in self.ids]  # as seen by each node
@@ -139,71 +139,38 @@ class Model:
             rounds.leave(arrival)
 
 
-class Naive(PendingRead):
-    """Gathers once and adds up."""
-
-    def _conclude(self, round_: Round) -> None:
-        round_.prev = round_.cells
-        super()._conclude(round_)
-
-
-class JoinsLate(PendingRead):
-    """Lets a read join a round under way."""
-
-    def _conclude(self, round_: Round) -> None:
-        round_.began = self._arrivals + 1
-        super()._conclude(round_)
-
-
-class TrustsOldOwnCells(PendingRead):
-    """Expects in a later round what the earlier one saw, without a look at its own cells."""
-
-    def start(
-        self, number: int, own: Cells, members: Collection[Actors], here: Collection[str], node: bytes, now: float
-    ) -> Round | None:
-        return super().start(number, {} if self.known else own, members, here, node, now)
-
-
-class CountsAddresses(PendingRead):
-    """Takes each address for a node of its own."""
-
-    def answer(self, number: int, address: str, node: bytes, cells: Cells) -> bool:
-        return super().answer(number, address, address.encode(), cells)
-
-
-def broken_histories(make: Callable[[str], PendingRead], runs: int) -> int:
-    return sum(bool(Model(Random(seed), make).run(60)) for seed in range(runs))
+def broken_histories(runs: int) -> int:
+    return sum(bool(Model(Random(seed)).run(60)) for seed in range(runs))
 
 
 def test_consistent_reads_of_a_model_are_linearizable_and_all_end() -> None:
-    assert broken_histories(PendingRead, 1500) == 0
+    assert broken_histories(1500) == 0
 
 
-@pytest.mark.parametrize("mutant", [Naive, JoinsLate, TrustsOldOwnCells, CountsAddresses])
-def test_the_model_shows_a_planted_bug(mutant: type[PendingRead], monkeypatch: pytest.MonkeyPatch) -> None:
+BUGS = [
+    "view-taken-after-the-gather",
+    "round-under-way-joined",
+    "own-cells-not-read-again",
+    "round-counts-addresses",
+]
+
+
+@pytest.mark.parametrize("bug", BUGS)
+def test_the_model_shows_a_planted_bug(bug: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the values of the reads alone, without the assertions that stop at the step that goes wrong."""
     for holder, check in CHECKS:
         monkeypatch.setattr(holder, check, lambda *_: None)
-    assert broken_histories(mutant, 200) > 5
+    with planted(bug):
+        assert broken_histories(200) > 5
 
 
-class TakesOneNodeForTwo(Round):
-    """Counts addresses, and not the nodes that answered there."""
-
-    def _other_entry(self, address: str, node: bytes) -> str | None:
-        return None
-
-
-@pytest.mark.parametrize("mutant", [JoinsLate, TrustsOldOwnCells, PendingRead])
-def test_an_assertion_stops_at_the_step_that_breaks_a_law(
-    mutant: type[PendingRead], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if mutant is PendingRead:
-        monkeypatch.setattr(consistent_read, "Round", TakesOneNodeForTwo)
+@pytest.mark.parametrize("bug", BUGS[1:])
+def test_an_assertion_stops_at_the_step_that_breaks_a_law(bug: str) -> None:
     stopped = 0
-    for seed in range(100):
-        try:
-            Model(Random(seed), mutant).run(60)
-        except AssertionError:
-            stopped += 1
+    with planted(bug):
+        for seed in range(100):
+            try:
+                Model(Random(seed)).run(60)
+            except AssertionError:
+                stopped += 1
     assert stopped > 5

@@ -2,7 +2,8 @@
 
 from math import inf
 
-from gcount.core.protocol.consistent_read import HOLD_AFTER, MAX_ROUNDS, STALL, Cells, PendingRead, Round
+from gcount.core.options import DEFAULTS
+from gcount.core.protocol.consistent_read import HOLD_AFTER, STALL, Cells, PendingRead, Round
 from tests.core.histories import incarnation
 
 ME, A = incarnation(1), incarnation(2)
@@ -37,13 +38,13 @@ def test_a_read_looks_again_when_the_round_before_it_has_stalled() -> None:
 
 def test_with_all_rounds_in_flight_nobody_looks_again() -> None:
     reading = PendingRead("n")
-    for number in range(MAX_ROUNDS):
+    for number in range(DEFAULTS.max_rounds):
         reading.arrive()
         assert begin(reading, number, {ME: 1}, float(number)) is not None
     late = reading.arrive()
     assert reading.stalls(late) == inf
     assert not reading.needs_round(99.0)
-    assert reading.let_go("a:1", b"a:1") == list(range(MAX_ROUNDS))
+    assert reading.let_go("a:1", b"a:1") == list(range(DEFAULTS.max_rounds))
     assert reading.needs_round(99.0)
 
 

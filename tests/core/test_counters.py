@@ -1,18 +1,19 @@
 """The laws of the counters: join, totals, versions, and what is newer than a digest."""
 
 from copy import deepcopy
-from unittest.mock import patch
+from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gcount.core.state import columns as room
+from gcount.core.options import Options
 from gcount.core.state.counters import Counters, Delta
 from tests.core.histories import (
     NAMES,
     History,
     a_commit,
+    forms_of_columns,
     histories,
     incarnation,
     join,
@@ -24,14 +25,12 @@ from tests.core.histories import (
 
 Histories = tuple[History, History, History]
 
-pytestmark = pytest.mark.usefixtures("forms")
-
 
 @st.composite
 def three_replicas(draw: st.DrawFn) -> list[Counters]:
     """Three replicas, each of which knows some of the same three histories."""
-    made = draw(three_histories)
-    return [knowing([(one, draw(st.integers(0, len(one.commits)))) for one in made]) for _ in range(3)]
+    made, options = draw(three_histories), draw(forms_of_columns)
+    return [knowing([(one, draw(st.integers(0, len(one.commits)))) for one in made], options) for _ in range(3)]
 
 
 def sums(counters: Counters) -> dict[str, int]:
@@ -43,6 +42,7 @@ def totals(counters: Counters) -> dict[str, int]:
 
 
 @given(three_replicas())
+@settings(max_examples=120)
 def test_join_is_commutative_and_associative(replicas: list[Counters]) -> None:
     x, y, z = replicas
     assert join(deepcopy(x), y) == join(deepcopy(y), x)
@@ -52,6 +52,7 @@ def test_join_is_commutative_and_associative(replicas: list[Counters]) -> None:
 
 
 @given(three_replicas())
+@settings(max_examples=120)
 def test_join_is_idempotent(replicas: list[Counters]) -> None:
     x, y, _ = replicas
     assert join(deepcopy(x), deepcopy(x)) == x
@@ -62,6 +63,7 @@ def test_join_is_idempotent(replicas: list[Counters]) -> None:
 
 
 @given(three_replicas())
+@settings(max_examples=120)
 def test_join_is_an_inflation(replicas: list[Counters]) -> None:
     x, y, _ = replicas
     before, totals_before = deepcopy(x), totals(x)
@@ -72,6 +74,7 @@ def test_join_is_an_inflation(replicas: list[Counters]) -> None:
 
 
 @given(three_replicas())
+@settings(max_examples=120)
 def test_totals_are_the_sums_of_the_cells(replicas: list[Counters]) -> None:
     x, y, z = replicas
     for counters in (x, join(y, x), join(z, y)):
@@ -79,6 +82,7 @@ def test_totals_are_the_sums_of_the_cells(replicas: list[Counters]) -> None:
 
 
 @given(three_replicas(), st.lists(st.sampled_from([*NAMES, "never counted"])))
+@settings(max_examples=120)
 def test_to_ask_for_many_is_to_ask_for_each(replicas: list[Counters], names: list[str]) -> None:
     for counters in replicas:
         assert counters.totals_of(names) == [counters.total(name) for name in names]
@@ -87,9 +91,12 @@ def test_to_ask_for_many_is_to_ask_for_each(replicas: list[Counters], names: lis
             assert counters.greatest_cell(who) == max(counters.cell(name, who) for name in NAMES)
 
 
-@given(three_histories, st.data())
-def test_cells_are_exactly_those_of_the_digest_whatever_deltas_arrive(made: Histories, data: st.DataObject) -> None:
-    counters = Counters()
+@given(three_histories, forms_of_columns, st.data())
+@settings(max_examples=120)
+def test_cells_are_exactly_those_of_the_digest_whatever_deltas_arrive(
+    made: Histories, options: Options, data: st.DataObject
+) -> None:
+    counters = Counters(options)
     for _ in range(data.draw(st.integers(0, 25))):
         history = data.draw(st.sampled_from(made))
         after = data.draw(st.integers(0, len(history.commits) - 1))
@@ -108,38 +115,39 @@ def test_cells_are_exactly_those_of_the_digest_whatever_deltas_arrive(made: Hist
     assert totals(counters) == sums(counters)
 
 
-@given(histories(1, max_commits=30), st.integers(1, 6), st.data())
+@given(histories(1, max_commits=30), forms_of_columns, st.integers(1, 6), st.data())
+@settings(max_examples=120)
 def test_newer_is_what_changed_also_beyond_the_order_that_is_kept(
-    history: History, kept: int, data: st.DataObject
+    history: History, options: Options, kept: int, data: st.DataObject
 ) -> None:
     who = history.incarnation
-    with patch.object(room, "MAX_RECENT", kept):
-        counters = Counters()
-        while (known := counters.version(who)) < len(history.commits):
-            upto = data.draw(st.integers(known + 1, len(history.commits)))
-            counters.join(history.delta(data.draw(st.integers(0, known)), upto))
-            # The receiver of a delta that began earlier saw all its cells change at its end.
-            for after in range(upto + 1):
-                told = newer(counters, who, after)
-                if after == upto:
-                    assert told is None
-                    continue
-                assert told is not None
-                assert (told.after, told.upto) == (after, upto)
-                exact = history.delta(after, upto).cells
-                assert exact.items() <= told.cells.items() <= history.state(upto).items()
+    counters = Counters(replace(options, column_recent_least=kept, column_recent_most=kept))
+    while (known := counters.version(who)) < len(history.commits):
+        upto = data.draw(st.integers(known + 1, len(history.commits)))
+        counters.join(history.delta(data.draw(st.integers(0, known)), upto))
+        # The receiver of a delta that began earlier saw all its cells change at its end.
+        for after in range(upto + 1):
+            told = newer(counters, who, after)
+            if after == upto:
+                assert told is None
+                continue
+            assert told is not None
+            assert (told.after, told.upto) == (after, upto)
+            exact = history.delta(after, upto).cells
+            assert exact.items() <= told.cells.items() <= history.state(upto).items()
 
 
-@given(st.lists(a_commit(), min_size=1, max_size=30), st.integers(1, 6))
-def test_newer_is_exactly_what_a_naive_model_says(commits: list[dict[str, int]], kept: int) -> None:
+@given(st.lists(a_commit(), min_size=1, max_size=30), forms_of_columns, st.integers(1, 6))
+@settings(max_examples=120)
+def test_newer_is_exactly_what_a_naive_model_says(commits: list[dict[str, int]], options: Options, kept: int) -> None:
     history = History(incarnation(1), commits)
-    with patch.object(room, "MAX_RECENT", kept):
-        counters = knowing([(history, len(commits))])
-        for after in range(len(commits)):
-            assert newer(counters, history.incarnation, after) == history.delta(after, len(commits))
+    counters = knowing([(history, len(commits))], replace(options, column_recent_least=kept, column_recent_most=kept))
+    for after in range(len(commits)):
+        assert newer(counters, history.incarnation, after) == history.delta(after, len(commits))
 
 
 @given(three_replicas())
+@settings(max_examples=120)
 def test_newer_than_a_digest_brings_its_owner_up_to_date(replicas: list[Counters]) -> None:
     x, y, _ = replicas
     deltas = newer_than(y, x.digest())
@@ -152,6 +160,7 @@ def test_newer_than_a_digest_brings_its_owner_up_to_date(replicas: list[Counters
 
 
 @given(three_replicas())
+@settings(max_examples=120)
 def test_equality_is_of_cells_and_digest_not_of_the_order_of_arrival(replicas: list[Counters]) -> None:
     x, y, _ = replicas
     assert (x == y) == (x.digest() == y.digest() and sums(x) == sums(y) and dict(x.items()) == dict(y.items()))
@@ -161,8 +170,8 @@ def test_equality_is_of_cells_and_digest_not_of_the_order_of_arrival(replicas: l
     assert x != "counters"
 
 
-def test_a_delta_after_a_gap_is_refused_and_changes_nothing() -> None:
-    counters = knowing([(History(incarnation(1), [{"a": 1}]), 1)])
+def test_a_delta_after_a_gap_is_refused_and_changes_nothing(forms: Options) -> None:
+    counters = knowing([(History(incarnation(1), [{"a": 1}]), 1)], forms)
     before = deepcopy(counters)
     gap = Delta(incarnation(1), 2, 3, {"b": 9})
     assert not counters.fits(gap)
@@ -172,22 +181,22 @@ def test_a_delta_after_a_gap_is_refused_and_changes_nothing() -> None:
     assert "b" not in counters
 
 
-def test_what_was_never_counted_is_zero() -> None:
-    counters = knowing([(History(incarnation(1), [{"a": 5}]), 1)])
+def test_what_was_never_counted_is_zero(forms: Options) -> None:
+    counters = knowing([(History(incarnation(1), [{"a": 5}]), 1)], forms)
     assert (counters.total("b"), counters.cell("b", incarnation(1)), counters.cells("b")) == (0, 0, {})
     assert (counters.cell("a", incarnation(2)), counters.version(incarnation(2))) == (0, 0)
     assert newer(counters, incarnation(2), 0) is None
     assert (len(counters), "a" in counters, "b" in counters) == (1, True, False)
 
 
-def test_a_total_has_no_upper_limit() -> None:
+def test_a_total_has_no_upper_limit(forms: Options) -> None:
     greatest = 2**64 - 1
-    counters = knowing([(History(incarnation(n), [{"a": greatest}]), 1) for n in range(40)])
+    counters = knowing([(History(incarnation(n), [{"a": greatest}]), 1) for n in range(40)], forms)
     assert counters.total("a") == 40 * greatest
 
 
-def test_an_incarnation_that_counts_late_names_has_its_own_columns() -> None:
-    counters = Counters()
+def test_an_incarnation_that_counts_late_names_has_its_own_columns(forms: Options) -> None:
+    counters = Counters(forms)
     counters.join(Delta(incarnation(1), 0, 1, {f"n{n}": n + 1 for n in range(100)}))
     counters.join(Delta(incarnation(2), 0, 1, {"n99": 5}))
     assert counters.cells("n99") == {incarnation(1): 100, incarnation(2): 5}

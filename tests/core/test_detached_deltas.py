@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gcount.core.state import replica as replicas
+from gcount.core.options import Options
 from gcount.core.state.batch import Batch
 from gcount.core.state.counters import Counters, Delta
 from gcount.core.state.detached_deltas import DetachedDeltas
@@ -206,12 +206,9 @@ def test_a_delta_that_is_kept_is_not_shared_with_its_batch() -> None:
     assert (len(detached), detached.cells, detached.cell("a", incarnation(1))) == (1, 2, 2)
 
 
-def test_no_more_is_taken_back_than_so_many_runs_and_cells(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_more_is_taken_back_than_so_many_runs_and_cells() -> None:
     """A member that lies may make up any number of them."""
-    monkeypatch.setattr(replicas, "MAX_RUNS", 3)
-    monkeypatch.setattr(replicas, "MAX_UNCOUNTED_CELLS", 50)
-    monkeypatch.setattr(replicas, "PUSH_CELLS", 0)
-    one = Replica(ME, 0)
+    one = Replica(ME, 0, Options(max_runs=3, max_uncounted_cells=50, push_cells=0))
 
     def takes(number: int, cells: int) -> bool:
         taken = one.stage_delta(Delta(incarnation(1), 10 * number, 10 * number + 1, {f"{n}": 1 for n in range(cells)}))

@@ -1,11 +1,10 @@
 """A node gives back what it keeps aside of a peer's former lives: bit by bit, over lost links, until it is kept."""
 
 from itertools import count, pairwise
-from unittest.mock import patch
 
 import pytest
 
-from gcount.core.protocol import replication
+from gcount.core.options import Options
 from gcount.core.protocol.messages import Ack, Push
 from gcount.core.protocol.replication import DeltaSender
 from gcount.core.protocol.transfer import OFFER_PAUSE_MOST, Transfer
@@ -14,6 +13,7 @@ from gcount.core.state.identity import Identity
 from tests.core.histories import History, incarnation, knowing
 
 ME = Identity(b"n" * 16, incarnation(1))
+SMALL = Options(push_bytes=120)  # three names each
 RUNS = [Delta(incarnation(9), 10 * n, 10 * n + 5, {f"name-{n}": n}) for n in range(1, 4)]
 
 
@@ -24,7 +24,7 @@ class Giver:
         self.counters = (
             knowing([(History(ME.incarnation, [{"own": n} for n in range(own)]), own)]) if own else Counters()
         )
-        self.pusher = DeltaSender({}, 0.0, count(7).__next__, transfer, runs)
+        self.pusher = DeltaSender({}, 0.0, count(7).__next__, transfer, runs, SMALL)
         self.now = 0.0
 
     def push(self) -> Push | None:
@@ -81,18 +81,17 @@ def test_a_run_that_the_peer_does_not_keep_is_offered_again_ever_more_rarely_and
 
 def test_what_is_given_back_goes_on_over_the_next_link() -> None:
     run = Delta(incarnation(9), 10, 20, {f"name-{n}": 1 for n in range(12)})
-    with patch.object(replication, "PUSH_BYTES", 120):  # three names each
-        giver, sent = Giver([run]), dict[str, int]()
-        for _ in range(2):
-            push = giver.push()
-            assert push is not None
-            sent |= push.deltas[0].cells
-            giver.ack(push)
-        left = giver.pusher.interrupted()
-        assert left is not None
-        assert left.goes_on({}, 2)
-        after = Giver([run], transfer=left)
-        rest = after.pushes()
+    giver, sent = Giver([run]), dict[str, int]()
+    for _ in range(2):
+        push = giver.push()
+        assert push is not None
+        sent |= push.deltas[0].cells
+        giver.ack(push)
+    left = giver.pusher.interrupted()
+    assert left is not None
+    assert left.goes_on({}, 2)
+    after = Giver([run], transfer=left)
+    rest = after.pushes()
     assert [len(push.deltas[0].cells) for push in rest] == [3, 3]
     assert {**sent, **{name: n for push in rest for name, n in push.deltas[0].cells.items()}} == run.cells
     assert not after.pusher.owes
@@ -101,12 +100,11 @@ def test_what_is_given_back_goes_on_over_the_next_link() -> None:
 @pytest.mark.parametrize("kept", [0, 2, 4])
 def test_what_is_given_back_begins_anew_where_the_peer_has_more_or_less_than_was_sent(kept: int) -> None:
     run = Delta(incarnation(9), 10, 20, {f"name-{n}": 1 for n in range(12)})
-    with patch.object(replication, "PUSH_BYTES", 120):
-        giver = Giver([run])
-        for _ in range(3):
-            push = giver.push()
-            assert push is not None
-            giver.ack(push)
-        left = giver.pusher.interrupted()
+    giver = Giver([run])
+    for _ in range(3):
+        push = giver.push()
+        assert push is not None
+        giver.ack(push)
+    left = giver.pusher.interrupted()
     assert left is not None
     assert not left.goes_on({}, kept)

@@ -5,7 +5,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gcount.core.limits import (
-    FRAME_BYTES,
     MAX_CLUSTER_BYTES,
     MAX_FRAME_BYTES,
     MAX_HOST_BYTES,
@@ -13,9 +12,9 @@ from gcount.core.limits import (
     MAX_MEMBERS,
     MAX_MESSAGE_BYTES,
     MAX_VERSION,
-    PUSH_BYTES,
     valid_name,
 )
+from gcount.core.options import DEFAULTS
 from gcount.core.protocol.messages import Hello, Push, encode
 from gcount.core.state.counters import Delta
 from gcount.core.state.membership import Membership
@@ -77,7 +76,7 @@ def test_a_name_is_valid_exactly_by_the_rule(name: str) -> None:
 
 def test_the_biggest_push_and_hello_that_a_node_makes_fit_in_a_message() -> None:
     full = Push(MAX_VERSION, True, [Delta(bytes(16), 0, MAX_VERSION, {"x" * 255: 2**64 - 1})])
-    assert PUSH_BYTES + len(encode(full)) < MAX_MESSAGE_BYTES
+    assert DEFAULTS.push_bytes + len(encode(full)) < MAX_MESSAGE_BYTES
     ids = [number.to_bytes(16, "big") for number in range(MAX_INCARNATIONS)]
     actor = "x" * MAX_HOST_BYTES + ":65535"
     hello = Hello(
@@ -94,4 +93,4 @@ def test_the_biggest_push_and_hello_that_a_node_makes_fit_in_a_message() -> None
 
 
 def test_a_frame_of_the_log_is_never_bigger_than_a_reader_takes() -> None:
-    assert 2 * FRAME_BYTES < MAX_FRAME_BYTES
+    assert 2 * DEFAULTS.frame_bytes < MAX_FRAME_BYTES

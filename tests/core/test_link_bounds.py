@@ -1,12 +1,11 @@
 """What bounds a link: how much a push brings, how much is kept of what a peer claims, and how long it is left alone."""
 
 from itertools import pairwise
-from unittest.mock import patch
 
 import pytest
 
 from gcount.core.limits import MAX_INCARNATIONS
-from gcount.core.protocol import replication as room
+from gcount.core.options import Options
 from gcount.core.protocol.messages import Ack, Push
 from gcount.core.protocol.replication import LEFT_PAUSE, LEFT_PAUSE_MOST, DeltaReceiver, DeltaSender
 from gcount.core.state.counters import Delta
@@ -34,13 +33,13 @@ def of_many_lives() -> Replica:
 @pytest.mark.parametrize(("cells", "lives"), [(1, 1), (2, 1), (3, 2), (4, 2), (100, LIVES)])
 def test_what_one_push_brings_in_all_is_bounded_and_the_next_one_brings_the_rest(cells: int, lives: int) -> None:
     """The peer keeps all of it aside until the last parcel."""
-    one, pusher, brought, now = of_many_lives(), DeltaSender({}, 0.0), list[int](), 0.0
-    with patch.object(room, "PUSH_CELLS", cells):
-        while push := pusher.next_push(one.counters, one.identity, now):
-            assert push.last
-            brought.append(len(push.deltas))
-            pusher.acked(Ack(push.number, {delta.incarnation: delta.upto for delta in push.deltas}), now)
-            now += 1.0
+    pusher = DeltaSender({}, 0.0, options=Options(push_cells=cells))
+    one, brought, now = of_many_lives(), list[int](), 0.0
+    while push := pusher.next_push(one.counters, one.identity, now):
+        assert push.last
+        brought.append(len(push.deltas))
+        pusher.acked(Ack(push.number, {delta.incarnation: delta.upto for delta in push.deltas}), now)
+        now += 1.0
     assert max(brought) == lives
     assert sum(brought) == LIVES
 

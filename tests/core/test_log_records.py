@@ -10,7 +10,7 @@ from gcount.core.format import frames as framing
 from gcount.core.format import log_records as room
 from gcount.core.format.frames import MARK
 from gcount.core.format.log_records import HEADER_BYTES, Header, Scan, decode_header, encode_batch, find_batches
-from gcount.core.limits import FRAME_BYTES
+from gcount.core.options import DEFAULTS, Options
 from gcount.core.state.batch import Batch
 from gcount.core.state.counters import Delta
 from gcount.core.state.identity import Identity
@@ -40,13 +40,12 @@ def logs(draw: st.DrawFn) -> list[Batch]:
     return [draw(batches(number)) for number in range(1, draw(st.integers(1, 4)) + 1)]
 
 
-def written(made: list[Batch], frame: int = FRAME_BYTES) -> tuple[bytes, list[int]]:
+def written(made: list[Batch], frame: int = DEFAULTS.frame_bytes) -> tuple[bytes, list[int]]:
     """A whole segment, and the offsets at which its batches begin and end."""
     data, offsets = HEAD.encode(), [HEADER_BYTES]
-    with patch.object(room, "FRAME_BYTES", frame):
-        for batch in made:
-            data += encode_batch(batch)
-            offsets.append(len(data))
+    for batch in made:
+        data += encode_batch(batch, Options(frame_bytes=frame))
+        offsets.append(len(data))
     return data, offsets
 
 
@@ -143,7 +142,7 @@ def test_any_prefix_yields_the_whole_batches_in_it_and_is_torn(
         assert (scan.damage.offset, scan.damage.torn) == (offsets[count], True)
 
 
-@pytest.mark.parametrize("frame", [40, FRAME_BYTES])
+@pytest.mark.parametrize("frame", [40, DEFAULTS.frame_bytes])
 def test_any_flipped_bit_hides_its_batch_and_is_rot_unless_in_the_newest(frame: int) -> None:
     whole, offsets = written(SMALL, frame)
     for at in range(HEADER_BYTES, len(whole)):

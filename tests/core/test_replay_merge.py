@@ -1,12 +1,10 @@
 """Merged batches bring a replica to where the batches themselves do."""
 
-from unittest.mock import patch
-
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gcount.core.format import replay_merge
 from gcount.core.format.replay_merge import Coalescer
+from gcount.core.options import Options
 from gcount.core.state.batch import Batch
 from gcount.core.state.counters import Delta
 from gcount.core.state.identity import Identity
@@ -44,11 +42,10 @@ def replayed(batches: list[Batch]) -> Replica:
 
 def merged(batches: list[Batch], most_cells: int) -> tuple[Replica, list[Batch]]:
     applied: list[Batch] = []
-    with patch.object(replay_merge, "MOST_CELLS", most_cells):
-        coalescer = Coalescer(applied.append)
-        for batch in batches:
-            coalescer.add(batch)
-        coalescer.flush()
+    coalescer = Coalescer(applied.append, Options(merge_cells=most_cells))
+    for batch in batches:
+        coalescer.add(batch)
+    coalescer.flush()
     return replayed(applied), applied
 
 

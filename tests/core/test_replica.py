@@ -1,14 +1,12 @@
 """The replica: staged and sealed are invisible, what is replayed equals what was durable."""
 
-from unittest.mock import patch
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gcount.core.format import log_records
 from gcount.core.format.log_records import Header, Scan, encode_batch
 from gcount.core.limits import MAX_CELL, MAX_INCARNATIONS
+from gcount.core.options import Options
 from gcount.core.state.counters import Delta
 from gcount.core.state.identity import Identity
 from gcount.core.state.membership import Membership
@@ -267,8 +265,7 @@ def test_replaying_the_log_gives_the_durable_state(made: list[Step], peer: Histo
             one.abort()
             sealed = None
         elif kind == "commit" and sealed is not None:
-            with patch.object(log_records, "FRAME_BYTES", frame):
-                log += encode_batch(sealed)
+            log += encode_batch(sealed, Options(frame_bytes=frame))
             one.commit()
             sealed = None
     scan, again = Scan(log, 1), replica()

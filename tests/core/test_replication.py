@@ -1,19 +1,16 @@
 """The two ends of a link, alone and with each other: whatever the network does to them, replicas converge."""
 
 from random import Random
-from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gcount.core.protocol import replication as room
+from gcount.core.options import DEFAULTS, Options
 from gcount.core.protocol.messages import Ack, Push
 from gcount.core.protocol.replication import (
     LEFT_PAUSE,
-    PUSH_INTERVAL,
     REFUSED_PAUSE,
-    RELAY_AFTER,
     URGENT_FOR,
     DeltaReceiver,
     DeltaSender,
@@ -89,7 +86,7 @@ def test_news_of_others_are_relayed_only_when_they_are_overdue() -> None:
     take(one, [Delta(incarnation(2), 0, 1, {"a": 1})])
     pushes = {beat * beats: next_push(pusher, one, beat * beats) for beat in range(12)}
     relayed_at = next(at for at, push in pushes.items() if push is not None)
-    assert RELAY_AFTER <= relayed_at <= 2 * RELAY_AFTER
+    assert DEFAULTS.relay_after <= relayed_at <= 2 * DEFAULTS.relay_after
     assert pushes[relayed_at] == Push(1, True, [Delta(incarnation(2), 0, 1, {"a": 1})])
 
 
@@ -157,25 +154,25 @@ def test_what_a_peer_left_is_offered_at_once_when_it_may_take_it_now() -> None:
 
 
 def test_a_big_push_goes_in_parcels_that_each_wait_for_an_ack() -> None:
-    one, pusher, intake = replica(1), DeltaSender({}, 0.0), DeltaReceiver(1000, {}, NOBODY)
+    pusher = DeltaSender({}, 0.0, options=Options(push_bytes=150))
+    one, intake = replica(1), DeltaReceiver(1000, {}, NOBODY)
     add(one, *(f"name-{n}" for n in range(20)))
-    with patch.object(room, "PUSH_BYTES", 150):
-        for number in range(1, 100):
-            push = next_push(pusher, one, 0.0)
-            assert push is not None
-            assert next_push(pusher, one, 0.0) is None
-            assert push.number == number
-            whole = intake.pushed(push)
-            assert (whole is not None) == push.last
-            if whole is not None:
-                break
-            add(one, "name-0")  # what changes meanwhile is not mixed into the push under way
-            pusher.acked(intake.ack({}), 0.0)
+    for number in range(1, 100):
+        push = next_push(pusher, one, 0.0)
+        assert push is not None
+        assert next_push(pusher, one, 0.0) is None
+        assert push.number == number
+        whole = intake.pushed(push)
+        assert (whole is not None) == push.last
+        if whole is not None:
+            break
+        add(one, "name-0")  # what changes meanwhile is not mixed into the push under way
+        pusher.acked(intake.ack({}), 0.0)
     assert number > 3
     assert whole == [Delta(incarnation(1), 0, 1, {f"name-{n}": 1 for n in range(20)})]
     pusher.acked(intake.ack({incarnation(1): 1}), 0.0)
-    assert next_push(pusher, one, PUSH_INTERVAL / 2) is None
-    assert next_push(pusher, one, PUSH_INTERVAL) == Push(
+    assert next_push(pusher, one, DEFAULTS.push_interval / 2) is None
+    assert next_push(pusher, one, DEFAULTS.push_interval) == Push(
         number + 1, True, [Delta(incarnation(1), 1, one.version, {"name-0": number})]
     )
 
@@ -262,10 +259,11 @@ def test_the_membership_is_told_once_and_only_if_it_wins() -> None:
 class Wire:
     """One link of a simulated cluster, whose messages can be lost only together with the link."""
 
-    def __init__(self, sender: Replica, receiver: Replica, now: float) -> None:
+    def __init__(self, sender: Replica, receiver: Replica, now: float, options: Options) -> None:
         self.sender, self.receiver = sender, receiver
         told = receiver.counters.digest()
-        self.pusher, self.intake = DeltaSender(told, now), DeltaReceiver(10_000, told, NOBODY)
+        self.pusher = DeltaSender(told, now, options=options)
+        self.intake = DeltaReceiver(10_000, told, NOBODY)
         self.push: Push | None = None
         self.ack: Ack | None = None
 
@@ -296,40 +294,39 @@ def whole_of_their_owners(replicas: list[Replica], histories: dict[bytes, list[d
 @given(st.integers(0, 2**32), st.sampled_from([1, 60, 150, 64 * 1024]), st.integers(3, 4))
 @settings(max_examples=60)
 def test_replicas_converge_whatever_order_loss_and_duplication(seed: int, size: int, count: int) -> None:
-    random, now = Random(seed), 0.0
+    random, now, options = Random(seed), 0.0, Options(push_bytes=size)
     replicas = [replica(number) for number in range(1, count + 1)]
     histories: dict[bytes, list[dict[str, int]]] = {one.identity.incarnation: [{}] for one in replicas}
     pairs = [(x, y) for x in range(count) for y in range(count) if x != y]
     cut = random.choice(pairs)
     usable = [pair for pair in pairs if pair not in (cut, cut[::-1])]
-    links = {(x, y): Wire(replicas[x], replicas[y], now) for x, y in usable}
+    links = {(x, y): Wire(replicas[x], replicas[y], now, options) for x, y in usable}
     seen: list[Delta] = []
-    with patch.object(room, "PUSH_BYTES", size):
-        for _ in range(150):
-            now += random.choice((0.0, 0.1, 0.5))
-            x, y = random.choice(usable)
-            dice = random.random()
-            if dice < 0.2:
-                add(replicas[x], *random.sample(NAMES, random.randint(1, 4)))
-                who = replicas[x].identity.incarnation
-                histories[who].append({name: n for name in NAMES if (n := replicas[x].counters.cell(name, who))})
-            elif dice < 0.3:
-                links[x, y] = Wire(replicas[x], replicas[y], now)
-            elif dice < 0.4:
-                seen += newer_than(replicas[x].counters, {})
-                seen += newer_than(replicas[x].counters, replicas[y].counters.digest())
-                take(replicas[y], random.sample(seen, min(3, len(seen))))
-            else:
-                links[x, y].step(now)
-        assert whole_of_their_owners(replicas, histories)
-        links = {(x, y): Wire(replicas[x], replicas[y], now) for x, y in usable}
-        for _ in range(600):
-            now += 0.25
-            for one in links.values():
-                for _ in range(10):
-                    one.step(now)
-            if all(one.counters == replicas[0].counters for one in replicas):
-                break
+    for _ in range(150):
+        now += random.choice((0.0, 0.1, 0.5))
+        x, y = random.choice(usable)
+        dice = random.random()
+        if dice < 0.2:
+            add(replicas[x], *random.sample(NAMES, random.randint(1, 4)))
+            who = replicas[x].identity.incarnation
+            histories[who].append({name: n for name in NAMES if (n := replicas[x].counters.cell(name, who))})
+        elif dice < 0.3:
+            links[x, y] = Wire(replicas[x], replicas[y], now, options)
+        elif dice < 0.4:
+            seen += newer_than(replicas[x].counters, {})
+            seen += newer_than(replicas[x].counters, replicas[y].counters.digest())
+            take(replicas[y], random.sample(seen, min(3, len(seen))))
+        else:
+            links[x, y].step(now)
+    assert whole_of_their_owners(replicas, histories)
+    links = {(x, y): Wire(replicas[x], replicas[y], now, options) for x, y in usable}
+    for _ in range(600):
+        now += 0.25
+        for one in links.values():
+            for _ in range(10):
+                one.step(now)
+        if all(one.counters == replicas[0].counters for one in replicas):
+            break
     assert all(one.counters == replicas[0].counters for one in replicas)
     assert replicas[0].counters.digest() == {who: len(states) - 1 for who, states in histories.items() if states[1:]}
     assert whole_of_their_owners(replicas, histories)

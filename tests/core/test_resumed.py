@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import count
 from random import Random
-from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gcount.core.format.chunks import Assembly
-from gcount.core.limits import MAX_MEMBERS
-from gcount.core.protocol import replication as links
+from gcount.core.options import Options
 from gcount.core.protocol.messages import Ack, Push
 from gcount.core.protocol.replication import DeltaReceiver, DeltaSender
-from gcount.core.protocol.suspended_transfers import KEEP, SuspendedTransfers
+from gcount.core.protocol.suspended_transfers import SuspendedTransfers
 from gcount.core.protocol.transfer import Transfer
 from gcount.core.state.counters import Delta, Digest, highest
 from gcount.core.state.identity import Identity
@@ -49,10 +46,7 @@ def take(one: Replica, deltas: list[Delta]) -> None:
     one.commit()
 
 
-@pytest.fixture
-def small_parcels() -> Iterator[None]:
-    with patch.object(links, "PUSH_BYTES", 120):  # two names each
-        yield
+SMALL = Options(push_bytes=120)  # two names each
 
 
 class Under:
@@ -69,7 +63,7 @@ class Under:
             self.sent.append(self.push(self.pusher))
 
     def over(self, digest: Digest, transfer: Transfer | None = None) -> DeltaSender:
-        return DeltaSender(digest, 0.0, lambda: next(self.ids), transfer)
+        return DeltaSender(digest, 0.0, lambda: next(self.ids), transfer, options=SMALL)
 
     def push(self, pusher: DeltaSender) -> Push:
         push = pusher.next_push(self.sender.counters, self.sender.identity, 0.0)
@@ -89,9 +83,7 @@ def test_a_push_of_one_parcel_has_no_id_and_nothing_is_left_of_it() -> None:
 
 @pytest.mark.parametrize("arrived", [False, True])
 @pytest.mark.parametrize("acknowledged", [1, 3, 4])
-def test_a_transfer_goes_on_behind_what_the_peer_has_kept(
-    small_parcels: None, acknowledged: int, arrived: bool
-) -> None:
+def test_a_transfer_goes_on_behind_what_the_peer_has_kept(acknowledged: int, arrived: bool) -> None:
     under = Under(acknowledged)
     transfer = under.pusher.interrupted()
     assert transfer is not None
@@ -102,7 +94,7 @@ def test_a_transfer_goes_on_behind_what_the_peer_has_kept(
     assert push.deltas not in [sent.deltas for sent in under.sent[:-1]]
 
 
-def test_what_changes_while_there_is_no_link_is_not_mixed_into_the_transfer(small_parcels: None) -> None:
+def test_what_changes_while_there_is_no_link_is_not_mixed_into_the_transfer() -> None:
     under = Under(1)
     transfer = under.pusher.interrupted()
     add(under.sender, *NAMES)
@@ -119,26 +111,26 @@ def test_what_changes_while_there_is_no_link_is_not_mixed_into_the_transfer(smal
     assert rest == [1] * 8
 
 
-def test_a_lost_link_hands_its_transfer_over_and_holds_no_copy_of_the_state_any_more(small_parcels: None) -> None:
+def test_a_lost_link_hands_its_transfer_over_and_holds_no_copy_of_the_state_any_more() -> None:
     pusher = Under(3).pusher
     assert pusher.interrupted() is not None
     assert pusher.interrupted() is None
 
 
-def test_a_transfer_of_which_nothing_arrived_gives_way_to_the_state_as_it_is_now(small_parcels: None) -> None:
+def test_a_transfer_of_which_nothing_arrived_gives_way_to_the_state_as_it_is_now() -> None:
     transfer = Under(0).pusher.interrupted()
     assert transfer is not None
     assert not transfer.goes_on({}, 0)
 
 
 @pytest.mark.parametrize("kept", [0, 1, 2, 5, 2**62])
-def test_a_peer_that_kept_anything_else_is_sent_the_state_anew(small_parcels: None, kept: int) -> None:
+def test_a_peer_that_kept_anything_else_is_sent_the_state_anew(kept: int) -> None:
     transfer = Under(3).pusher.interrupted()
     assert transfer is not None
     assert not transfer.goes_on({}, kept)
 
 
-def test_a_peer_can_not_have_kept_the_last_parcel_and_wait_for_more(small_parcels: None) -> None:
+def test_a_peer_can_not_have_kept_the_last_parcel_and_wait_for_more() -> None:
     under = Under(5)
     assert under.sent[-1].last
     transfer = under.pusher.interrupted()
@@ -148,13 +140,13 @@ def test_a_peer_can_not_have_kept_the_last_parcel_and_wait_for_more(small_parcel
     assert under.push(under.over({}, transfer)).last
 
 
-def test_a_transfer_of_what_the_peer_has_by_now_is_given_up(small_parcels: None) -> None:
+def test_a_transfer_of_what_the_peer_has_by_now_is_given_up() -> None:
     transfer = Under(3).pusher.interrupted()
     assert transfer is not None
     assert not transfer.goes_on({incarnation(1): 1}, 3)
 
 
-def test_nothing_is_left_of_a_transfer_that_the_peer_refused(small_parcels: None) -> None:
+def test_nothing_is_left_of_a_transfer_that_the_peer_refused() -> None:
     under = Under(5)
     under.pusher.acked(Ack(6, {}, "disk full"), 0.0)
     assert under.pusher.interrupted() is None
@@ -208,58 +200,11 @@ def test_a_link_tells_what_it_was_brought_until_that_is_acknowledged() -> None:
     assert list(intake.deltas()) == []
 
 
-def assembly(transfer: int, cells: int = 1) -> Assembly:
-    made = Assembly(transfer)
-    made.add([Delta(incarnation(1), 0, transfer, {f"{transfer}-{n}": 1 for n in range(cells)})])
-    return made
-
-
-def test_what_is_kept_is_for_the_same_life_of_the_same_node_and_for_one_link() -> None:
-    kept, one = SuspendedTransfers(100), assembly(7)
-    kept.keep(NODE, BOOT, one, 0.0)
-    for node, boot, transfer in [(b"o" * 16, BOOT, 7), (NODE, b"o" * 16, 7), (NODE, BOOT, 8)]:
-        assert kept.take(node, boot, transfer, 0.0) is None
-    assert kept.take(NODE, BOOT, 7, 0.0) is one
-    assert kept.take(NODE, BOOT, 7, 0.0) is None
-
-
-def test_another_life_of_a_node_drops_what_its_lives_before_had_left() -> None:
-    kept = SuspendedTransfers(100)
-    for transfer, boot in enumerate([BOOT, b"1" * 16, b"2" * 16], 1):
-        kept.keep(NODE, boot, assembly(transfer), 0.0)
-    kept.keep(b"o" * 16, b"1" * 16, assembly(4), 0.0)
-    kept.met(NODE, BOOT)
-    assert [kept.take(NODE, boot, 2, 0.0) for boot in (BOOT, b"1" * 16)] == [None, None]
-    assert len(kept) == 2
-    assert highest(kept, {incarnation(1)}) == {incarnation(1): 4}
-
-
-def test_what_is_kept_is_bounded_in_time_number_and_cells_and_the_oldest_goes_first() -> None:
-    kept = SuspendedTransfers(100)
-    kept.keep(NODE, BOOT, assembly(1), 0.0)
-    kept.expire(KEEP - 0.1)
-    assert len(kept) == 1
-    assert kept.take(NODE, BOOT, 1, KEEP) is None
-    assert len(kept) == 0
-    for transfer in range(1, MAX_MEMBERS + 2):
-        kept.keep(NODE, BOOT, assembly(transfer, cells=0), 0.0)
-    assert len(kept) == MAX_MEMBERS
-    assert kept.take(NODE, BOOT, 1, 0.0) is None
-    for transfer in range(1000, 1012):
-        kept.keep(NODE, BOOT, assembly(transfer, cells=10), 0.0)
-    assert (len(kept), kept.cells) == (10, 100)
-    assert kept.take(NODE, BOOT, 1001, 0.0) is None
-    kept.keep(NODE, BOOT, assembly(1011, cells=20), 0.0)
-    assert kept.cells == 100
-    kept.clear()
-    assert (len(kept), kept.cells) == (0, 0)
-
-
 class Road:
     """Two nodes, the link between them, and what both ends keep when it is lost."""
 
-    def __init__(self, sender: Replica, receiver: Replica, random: Random) -> None:
-        self.sender, self.receiver, self.random = sender, receiver, random
+    def __init__(self, sender: Replica, receiver: Replica, random: Random, options: Options) -> None:
+        self.sender, self.receiver, self.random, self.options = sender, receiver, random, options
         self.kept, self.ids = SuspendedTransfers(1000), count(1)
         self.left: Transfer | None = None
         self.half_open: DeltaReceiver | None = None
@@ -291,7 +236,7 @@ class Road:
             self.left = None
         if self.left is None:
             self.parcels = 0
-        self.pusher = DeltaSender(told, 0.0, lambda: next(self.ids), self.left)
+        self.pusher = DeltaSender(told, 0.0, lambda: next(self.ids), self.left, options=self.options)
         self.left, self.push, self.ack = None, None, None
 
     def step(self, now: float) -> None:
@@ -352,25 +297,24 @@ def test_whatever_is_lost_the_receiver_has_whole_states_and_hardly_anything_is_s
     random, now = Random(seed), 0.0
     sender, receiver, third = replica(1), replica(2), replica(3)
     histories: Histories = {one.identity.incarnation: [{}] for one in (sender, receiver, third)}
-    road = Road(sender, receiver, random)
-    with patch.object(links, "PUSH_BYTES", size):
-        for _ in range(300):
-            now += random.choice((0.0, 0.1, 0.5))
-            dice = random.random()
-            if dice < 0.04:
-                count_on(sender, random, histories)
-            elif dice < 0.08 and others:
-                count_on(third, random, histories)
-                news = [delta for who in [incarnation(3)] for delta in third.counters.newer(who, 0)[1]]
-                take(random.choice((sender, receiver)), news)
-            elif dice < 0.2:
-                road.lose()
-            else:
-                road.step(now)
-            assert whole(receiver, histories)
-        for _ in range(3000):
-            now += 0.1
+    road = Road(sender, receiver, random, Options(push_bytes=size))
+    for _ in range(300):
+        now += random.choice((0.0, 0.1, 0.5))
+        dice = random.random()
+        if dice < 0.04:
+            count_on(sender, random, histories)
+        elif dice < 0.08 and others:
+            count_on(third, random, histories)
+            news = [delta for who in [incarnation(3)] for delta in third.counters.newer(who, 0)[1]]
+            take(random.choice((sender, receiver)), news)
+        elif dice < 0.2:
+            road.lose()
+        else:
             road.step(now)
+        assert whole(receiver, histories)
+    for _ in range(3000):
+        now += 0.1
+        road.step(now)
     assert receiver.counters.version(incarnation(1)) == sender.version
     assert receiver.counters.version(incarnation(3)) >= sender.counters.version(incarnation(3))
     assert whole(receiver, histories)

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gcount.core.protocol.write_holds import MAX_HELD_NAMES, MAX_HOLD, Holds
+from gcount.core.options import DEFAULTS
+from gcount.core.protocol.write_holds import MAX_HOLD, Holds
 
 NOTHING = 1e-9
 
@@ -76,7 +77,7 @@ def test_a_release_after_the_end_is_not_news() -> None:
 
 def test_the_number_of_held_counters_is_limited_and_those_that_rested_make_room() -> None:
     holds = Holds()
-    assert all(holds.ask(f"n{number}", "one", 10.0) for number in range(MAX_HELD_NAMES))
+    assert all(holds.ask(f"n{number}", "one", 10.0) for number in range(DEFAULTS.max_held_names))
     assert not holds.ask("one more", "one", 10.0)
     assert holds.ask("n0", "two", 10.1)
     assert not holds.ask("one more", "one", 10.4)

@@ -1,14 +1,25 @@
-"""Whole nodes in memory: the real `open_node` over simulated disks and a simulated network."""
+"""Whole nodes in memory: the real `open_node` over simulated disks and a simulated network.
+
+What it promises:
+- Each machine runs the product's own code, from `open_node` down; only disk, network, clock and chance are simulated.
+- A node that is killed takes nothing with it but what its disk and the network have: no `finally` of it reaches either.
+- The same seed and the same calls give the same run.
+- Whoever leaves the context of `open_cluster` leaves no node behind.
+
+Every test of whole nodes in memory opens them here: `open_cluster` for those that talk to each other, `open_alone` for
+one by itself.
+"""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from random import Random
 
 import trio
 
+from gcount.core.options import DEFAULTS, Options
 from gcount.core.state.identity import Identity
 from gcount.core.state.replica import Replica
 from gcount.errors import Fatal, leaves
@@ -16,6 +27,7 @@ from gcount.node.node import Node, open_node
 from gcount.observe.metrics import Metrics
 from gcount.settings import Settings
 from gcount.storage.checkpoints import Checkpoints
+from gcount.storage.disk import Disk
 from gcount.storage.log import Log
 from gcount.storage.recovery import recover
 from tests.fakes.disk import SimDisk, SimulatedCrash
@@ -153,6 +165,7 @@ class Host:
                         transport,
                         random=Random(random.random()),
                         wall_clock=lambda: WALL_CLOCK + trio.current_time() + self.clock_skew,
+                        options=self.cluster.options,
                     ) as self._node,
                     trio.open_nursery() as nursery,
                 ):
@@ -176,10 +189,14 @@ class SimCluster:
         nursery: the nodes are its children.
         random: where all chance comes from.
         delay: least and most seconds that a message travels.
+        options: what all nodes work with; those that start later have it as it is then.
     """
 
-    def __init__(self, nursery: trio.Nursery, random: Random, delay: tuple[float, float]) -> None:
+    def __init__(
+        self, nursery: trio.Nursery, random: Random, delay: tuple[float, float], options: Options = DEFAULTS
+    ) -> None:
         self.nursery = nursery
+        self.options = options
         self.random = random
         self.network = SimNetwork(Random(random.random()), delay)
         self.processes = Processes()
@@ -218,7 +235,7 @@ class SimCluster:
 
     def linked(self, host: Host) -> bool:
         """Whether a node has links to all other members."""
-        return all(peer.pusher is not None for peer in host.node.peers if peer.address != host.address)
+        return all(peer.sender is not None for peer in host.node.peers if peer.address != host.address)
 
     async def uptime(self, host: Host) -> None:
         """Wait until a node runs there that has recovered."""
@@ -250,7 +267,12 @@ class SimCluster:
 
 @asynccontextmanager
 async def open_cluster(
-    size: int = 3, *, seed: int = 0, delay: tuple[float, float] = (0.001, 0.01), configured: bool = True
+    size: int = 3,
+    *,
+    seed: int = 0,
+    delay: tuple[float, float] = (0.001, 0.01),
+    configured: bool = True,
+    options: Options = DEFAULTS,
 ) -> AsyncIterator[SimCluster]:
     """A cluster of nodes that all run, for as long as the context lasts.
 
@@ -259,10 +281,11 @@ async def open_cluster(
         seed: of all chance.
         delay: least and most seconds that a message travels.
         configured: whether they know of each other already.
+        options: what they work with.
     """
     seed_scheduler(seed)
     async with trio.open_nursery() as nursery:
-        cluster = SimCluster(nursery, Random(seed), delay)
+        cluster = SimCluster(nursery, Random(seed), delay, options)
         with cluster.processes.watching():
             for _ in range(size):
                 await cluster.add().start()
@@ -272,13 +295,39 @@ async def open_cluster(
         nursery.cancel_scope.cancel()
 
 
-async def replayed(disk: SimDisk) -> Replica:
+def open_alone(
+    disk: Disk,
+    *,
+    address: str = f"127.0.0.1:{PORT}",
+    timeout: float = 5.0,
+    max_counters: int = 1000,
+    seed: int = 1,
+    options: Options = DEFAULTS,
+) -> AbstractAsyncContextManager[Node]:
+    """A node on any disk that no other node reaches, for tests of what it does by itself.
+
+    Args:
+        disk: its data directory.
+        address: where it listens, as other nodes would dial it.
+        timeout: the operator's, in seconds.
+        max_counters: the operator's.
+        seed: of all its chance.
+        options: what it works with.
+    """
+    host, _, port = address.rpartition(":")
+    settings = Settings(1, host, int(port), Path("/data"), timeout, "", max_counters, "text")
+    random = Random(seed)
+    transport = SimNetwork(random, (0.0, 0.0)).transport(address)
+    return open_node(settings, disk, transport, random=random, wall_clock=lambda: WALL_CLOCK, options=options)
+
+
+async def replayed(disk: SimDisk, options: Options = DEFAULTS) -> Replica:
     """What a start would make of a disk's content."""
     blank = Identity(bytes(16), bytes(16))
-    replica = Replica(blank, 1000)
+    replica = Replica(blank, 1000, options)
     copy = disk.copy()
-    log = Log(copy)
-    header = await recover(replica, log, Checkpoints(copy, log, Metrics()))
+    log = Log(copy, options)
+    header = await recover(replica, log, Checkpoints(copy, log, Metrics(), options))
     log.close()
     if header is not None and replica.identity == blank:
         replica.identity = Identity(header.node, header.incarnation)

@@ -1,4 +1,13 @@
-"""A disk in memory that does at a crash all that a real one may: lose, tear or keep what was not synced."""
+"""A disk in memory that does at a crash all that a real one may: lose, tear or keep what was not synced.
+
+What it promises:
+- It is a `Disk` as the product's own: the same operations, which raise the errors of the operating system.
+- What was synced survives every crash, but for a file or name that is changed again. Of all else chance decides at a
+  crash, bit for bit (see `inode.py`) and name for name; the same seed decides the same.
+- A sync that failed once may have lost what it was to write, although a later one succeeds (fsyncgate).
+- Each operation takes simulated time only; before each one `stepped` is called, and a crash or an error may be due.
+- Two lives of one disk never share a file: what a former life has open can't be written any more.
+"""
 
 from __future__ import annotations
 

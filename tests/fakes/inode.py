@@ -1,4 +1,8 @@
-"""A file's bytes in memory, and what becomes of them at a crash."""
+"""A file's bytes in memory, and what becomes of them at a crash.
+
+What it promises: a crash leaves what was synced, but for the part of it that changed again. Of that and of what follows
+it chance leaves all, nothing, a first part, some pages, or some pages with garbage between them.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""What the addresses and names of a config lead to: each to its own machine, until one moves or a name is stale."""
+"""What the addresses and names of a config lead to: each to its own machine, until one moves or a name is stale.
+
+What it promises: an entry leads to one machine for each observer at any instant. All see the same, but for those whose
+table of names is said to be stale.
+"""
 
 from __future__ import annotations
 

@@ -1,11 +1,13 @@
 """A simulated network: delays, cuts, pauses and lost connections, on the mock clock, without threads or sockets.
 
-A connection behaves as one over TCP: whole messages in order without gaps, a bounded buffer for each direction. What
-was sent into a cut waits and moves on when it heals, unless the connection was given up meanwhile; the end of a
-connection travels like a message. A paused node's connections stand still, as those of a stopped process do.
-
-What is dialled is an entry of a config; to which machine it leads may change (see names.py). All else goes by the
-machines' own addresses.
+What it promises:
+- A connection behaves as one over TCP: whole messages in order without gaps, a bounded buffer for each direction.
+- What was sent into a cut waits and moves on when the cut heals, unless the connection was given up meanwhile.
+- The end of a connection travels like a message. The connections of a paused node stand still, as those of a stopped
+  process do.
+- Each delay comes from the one source of chance that it is given: the same seed gives the same delays.
+- What is dialled is an entry of a config; the machine that it leads to may change (see `names.py`). All else goes by
+  the machines' own addresses.
 """
 
 from __future__ import annotations

@@ -1,17 +1,25 @@
 """Processes inside one trio run: which task belongs to which node, so that a node can be stopped between two steps.
 
+What it promises:
+- A task belongs to the process of the task that started it, unless it says otherwise (`PROCESS`, `within`).
+- No task of a stopped process takes a step, as after SIGSTOP, until it is resumed; then they go on in their order.
+- With a seeded scheduler the same tasks take the same steps in the same order.
+- `run_simulated` gives a run a clock of its own that jumps to whatever is waited for, so that nothing really waits.
+
 It rests on private parts of trio (`Runner.reschedule` and its queue); a test guards them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, TypeVar
 
 import trio
+from trio.testing import MockClock
 
+T = TypeVar("T")
 MOST_STEPS = 300_000  # of all tasks together; a long run takes a tenth
 
 PROCESS: ContextVar[str] = ContextVar("PROCESS", default="")
@@ -22,6 +30,14 @@ def seed_scheduler(seed: int) -> None:
     """Let the same seed run the same tasks in the same order."""
     trio._core._run._ALLOW_DETERMINISTIC_SCHEDULING = True  # type: ignore[misc]
     trio._core._run._r.seed(seed)
+
+
+def run_simulated(work: Callable[[], Awaitable[T]]) -> T:
+    """Run an async function in a trio run of its own, whose clock jumps: for tests of many runs, or of many examples.
+
+    A test that is itself one run takes the fixture `autojump_clock` instead.
+    """
+    return trio.run(work, clock=MockClock(autojump_threshold=0))
 
 
 @contextmanager

@@ -16,13 +16,16 @@ _LAUNCHER = """#!{python} -P
 import sys
 sys.path.insert(0, {repository!r})
 from gcount.cli.node import main
-from gcount.core.format import checkpoint
-from gcount.observe import progress
-from gcount.storage import checkpoints, log
-log.SEGMENT_BYTES, checkpoints.FLOOR_BYTES, checkpoints.FACTOR = 8_000, 16_000, 0.0
-checkpoint.CELLS_A_RECORD = checkpoint.NAMES_A_RECORD = 64
-progress.EVERY = 0.0
-sys.exit(main(sys.argv[1:]))
+from gcount.core.options import Options
+options = Options(
+    segment_bytes=8_000,
+    checkpoint_floor_bytes=16_000,
+    checkpoint_factor=0.0,
+    record_cells=64,
+    record_names=64,
+    progress_interval=0.0,
+)
+sys.exit(main(sys.argv[1:], options=options))
 """
 _MADE = re.compile(r" checkpoint +counters=")
 

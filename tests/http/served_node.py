@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
 from random import Random
 from typing import Any, TypeVar
 
@@ -18,11 +17,10 @@ from gcount.net.connection import Connection
 from gcount.net.connection_pool import ConnectionPool
 from gcount.net.options import ConnectionOptions
 from gcount.net.stream import Stream
-from gcount.node.node import Node, open_node
+from gcount.node.node import Node
 from gcount.server import serve
-from gcount.settings import Settings
+from tests.fakes.cluster import open_alone
 from tests.fakes.disk import SimDisk
-from tests.fakes.network import SimNetwork
 from tests.fakes.streams import StreamSocket, chosen, open_stream
 from tests.harness.http_connection import Closed, HttpConnection
 
@@ -179,11 +177,9 @@ async def served(
     disk = GatedDisk()
     if not recovered:
         disk.shut()
-    settings = Settings(1, "10.0.0.1", 7777, Path("/data"), 0.3, "", max_counters, "text")
-    transport = SimNetwork(Random(0), delay=(0.0, 0.0)).transport(ADDRESS)
     with trio.fail_after(60):
         async with (
-            open_node(settings, disk, transport, random=Random(0), wall_clock=lambda: 1.7e9) as node,
+            open_alone(disk, address=ADDRESS, timeout=0.3, max_counters=max_counters) as node,
             trio.open_nursery() as nursery,
         ):
             connections = ConnectionPool(limit, options=options or ConnectionOptions())

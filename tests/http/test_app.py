@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from random import Random
 
 import pytest
 import trio
@@ -15,11 +14,9 @@ from werkzeug.routing import MapAdapter
 from gcount.http.app import make_app
 from gcount.http.hypercorn import HttpService
 from gcount.net.connection_pool import ConnectionPool
-from gcount.node.node import open_node
 from gcount.server import serve
-from gcount.settings import Settings
 from gcount.storage.disk import RealDisk
-from tests.fakes.network import SimNetwork
+from tests.fakes.cluster import open_alone
 from tests.harness.client import Address, Client, Response
 
 UPGRADE = {
@@ -40,11 +37,9 @@ CONFIGS = {
 async def client(tmp_path: Path) -> AsyncIterator[Client]:
     """A client of a node that runs alone, and still answers when the test is over."""
     disk = RealDisk(tmp_path / "data")
-    settings = Settings(1, "127.0.0.1", 7777, tmp_path / "data", 5.0, "", 1000, "text")
-    transport = SimNetwork(Random(1), (0.0, 0.0)).transport("127.0.0.1:7777")
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
     async with (
-        open_node(settings, disk, transport, random=Random(2), wall_clock=lambda: 0.0) as node,
+        open_alone(disk) as node,
         trio.open_nursery() as nursery,
     ):
         run = partial(serve, HttpService(make_app(node)), listeners, ConnectionPool(100), shutdown=trio.Event())

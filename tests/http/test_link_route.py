@@ -16,9 +16,9 @@ from gcount.core.protocol import messages
 from gcount.core.protocol.websocket_frames import BINARY, CLOSE, NORMAL_CLOSURE, PART, PING, Frames
 from gcount.core.state.counters import Delta
 from gcount.net.stream import Stream
+from tests.fakes.caller import HELLO
 from tests.harness.websocket import TEXT, frame, upgrade
 from tests.http.served_node import PATHS, PATIENCE, Served, get, served, statuses, until
-from tests.simulation.campaign.caller import HELLO
 
 UPGRADE = upgrade("/link", "h")
 HELLO_FRAME = frame(BINARY, messages.encode(HELLO))

@@ -25,6 +25,7 @@ from tests.cluster.test_websocket import (  # noqa: F401
     test_the_end_of_the_stream_is_the_end_even_inside_a_frame,
     test_what_the_kernel_does_not_take_keeps_its_order_and_is_sent_by_flush,
 )
+from tests.fakes.caller import HELLO
 from tests.fakes.streams import chosen, record_stream
 from tests.http.served_node import PATIENCE, served, until
 from tests.http.test_fast_path_connections import (  # noqa: F401
@@ -46,7 +47,6 @@ from tests.redis.test_outbox import (  # noqa: F401
     test_who_writes_a_whole_pipeline_before_it_reads_gets_every_answer_in_order,
     test_whoever_ends_the_session_what_was_asked_before_is_answered,
 )
-from tests.simulation.campaign.caller import HELLO
 
 
 @pytest.fixture(autouse=True)

@@ -10,11 +10,11 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from gcount.core.limits import MAX_CELL
+from gcount.core.options import DEFAULTS
 from gcount.core.protocol.write_holds import MAX_HOLD
 from gcount.core.state.increments import Add, Asked, Outcome, Peek, Repeat, Together
 from gcount.core.state.replica import Replica
 from gcount.errors import DiskFull, IncarnationLimitReached, PartLimitReached, Recovering
-from gcount.node.increments import CONFIRM_WITHIN
 from gcount.node.node import Node
 from tests.fakes.cluster import open_cluster
 from tests.fakes.counting import add
@@ -122,7 +122,7 @@ async def test_in_a_start_the_members_confirmations_are_waited_for(autojump_cloc
         started = trio.current_time()
         assert not node.submit([Add("x", 1)], lambda outcome: None)
         outcome = await node.count([Add("x", 1)])
-        assert trio.current_time() - started >= 0.9 * CONFIRM_WITHIN
+        assert trio.current_time() - started >= 0.9 * DEFAULTS.confirm_within
         minted = node.replica.identity.incarnation
         assert minted != before
         assert outcome == Outcome([1], {minted: 1})

@@ -14,11 +14,11 @@ from trio_websocket import ConnectionClosed, WebSocketRequest, serve_websocket
 
 from gcount.core.limits import ID_BYTES
 from gcount.core.protocol import messages
+from tests.fakes.caller import hello
 from tests.harness.cluster import free_port, loopback_nodes, running, still_serves
 from tests.harness.processes import Node
 from tests.harness.resp import RespConnection, encoded
 from tests.harness.waiting import eventually
-from tests.simulation.campaign.caller import hello
 
 NAME = b"n" * 240
 LIMIT = 256  # open files of the node

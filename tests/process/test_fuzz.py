@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from gcount.core.protocol import messages
 from gcount.core.state.counters import Delta
 from gcount.core.state.membership import Membership
+from tests.fakes.caller import HELLO
 from tests.harness.cluster import loopback_nodes, revive, running, serving, still_serves
 from tests.harness.processes import Node
 from tests.harness.websocket import BINARY, frame, open_link
-from tests.simulation.campaign.caller import HELLO
 
 FUZZ = settings(
     max_examples=300,

@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
-from pathlib import Path
 from random import Random
 
 import pytest
@@ -17,23 +16,22 @@ import trio.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gcount.core.state import replica as replicas
+from gcount.core.options import DEFAULTS, Options
 from gcount.http.app import make_app
 from gcount.http.fast_path import FastPath
 from gcount.http.hypercorn import HttpService
 from gcount.net.connection_pool import ConnectionPool
 from gcount.net.options import ConnectionOptions
 from gcount.net.stream import Stream
-from gcount.node.node import Node, open_node
+from gcount.node.node import Node
 from gcount.redis.commands import COMMANDS
 from gcount.redis.commands.counters import MAX_SCAN
 from gcount.redis.commands.refused import REFUSED
 from gcount.redis.service import RedisService
 from gcount.server import serve
-from gcount.settings import Settings
+from tests.fakes.cluster import open_alone
 from tests.fakes.counting import add
 from tests.fakes.disk import SimDisk
-from tests.fakes.network import SimNetwork
 from tests.fakes.streams import StreamSocket, chosen, open_stream
 from tests.harness.resp import RespConnection, encoded, line
 from tests.http.served_node import until
@@ -115,10 +113,9 @@ async def serving(
     lane: bool = True,
     latency: float | None = None,
     options: ConnectionOptions | None = None,
+    node_options: Options = DEFAULTS,
 ) -> AsyncIterator[Running]:
     """A node that runs alone, and still answers both protocols when the test is over, unless it was told to stop."""
-    config = Settings(1, "127.0.0.1", 7777, Path("unused"), 5.0, "", max_counters, "text")
-    transport = SimNetwork(Random(1), (0.0, 0.0)).transport("127.0.0.1:7777")
     disk = SimDisk(Random(3), (0.0, 0.001) if latency is None else (latency, latency))
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
     shutdown, stopped, connections = (
@@ -127,7 +124,7 @@ async def serving(
         ConnectionPool(100, options=options or ConnectionOptions()),
     )
     async with (
-        open_node(config, disk, transport, random=Random(2), wall_clock=lambda: 0.0) as node,
+        open_alone(disk, max_counters=max_counters, options=node_options) as node,
         trio.open_nursery() as nursery,
     ):
         redis = RedisService(node, COMMANDS)
@@ -266,13 +263,10 @@ async def test_a_full_disk_refuses_increments_and_answers_reads() -> None:
         assert await client.ask("INCR x;INCR x") == [2, 3]
 
 
-async def test_at_the_limit_of_incarnations_increments_are_refused_and_reads_are_answered(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    async with serving() as running:
+async def test_at_the_limit_of_incarnations_increments_are_refused_and_reads_are_answered() -> None:
+    async with serving(node_options=Options(reborn_below=1)) as running:
         client = await running.connect()
         assert await client.ask("INCR x") == 1
-        monkeypatch.setattr(replicas, "REBORN_BELOW", 1)
         running.node.parts.guard.claim.doubt("somebody knows more")
         replies = await client.ask("INCR x;GET x;PING")
         assert isinstance(replies, list)

@@ -12,6 +12,7 @@ from unittest.mock import patch
 import pytest
 import trio
 
+from gcount.core.options import Options
 from gcount.core.state.increments import Repeat
 from gcount.http.app import make_app
 from gcount.http.hypercorn import HttpService
@@ -249,9 +250,8 @@ async def test_increments_of_a_held_counter_wait_for_the_hold(monkeypatch: pytes
         assert await replies(client, 3) == [1, 1, 2]
 
 
-async def test_increments_of_a_node_that_is_not_confirmed_wait_for_that(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gcount.node.increments.CONFIRM_WITHIN", 1000.0)
-    async with serving() as running:
+async def test_increments_of_a_node_that_is_not_confirmed_wait_for_that() -> None:
+    async with serving(node_options=Options(confirm_within=1000.0)) as running:
         client, parts = await asleep(running), running.node.parts
         await running.node.configure({"actors": ["127.0.0.1:7777", "10.9.9.9:7777"]})
         parts.updates.found_self("127.0.0.1:7777")

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from trio.testing import MockClock
 
 from tests.fakes.cluster import open_cluster
 from tests.fakes.counting import add
-from tests.fakes.process import Processes, within
+from tests.fakes.process import Processes, run_simulated, within
 from tests.simulation.campaign.run import run_seed
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,7 +30,7 @@ async def run(seed: int) -> list[tuple[str, str, bytes]]:
 
 
 def wire_of(seed: int) -> list[tuple[str, str, bytes]]:
-    return trio.run(run, seed, clock=MockClock(autojump_threshold=0))
+    return run_simulated(partial(run, seed))
 
 
 def test_the_same_seed_replays_the_same_run() -> None:

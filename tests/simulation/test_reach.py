@@ -11,13 +11,12 @@ from unittest.mock import patch
 
 import pytest
 
-from gcount.cluster.links import accepted_link, peer
 from gcount.cluster.links.accepted_link import _Answers
 from gcount.cluster.links.peer import Peer
-from gcount.core.format import replay_merge
 from gcount.core.format.checkpoint_reader import Reader
 from gcount.core.format.frames import MARK
 from gcount.core.format.replay_merge import Coalescer
+from gcount.core.options import Options
 from gcount.core.protocol.replication import DeltaSender
 from gcount.core.state import columns
 from gcount.storage import log
@@ -65,22 +64,22 @@ def counted(reached: Counter[str]) -> Iterator[None]:
         reached["a push of several parcels"] += push is not None and not push.last
         reached["a push of several deltas"] += push is not None and len(push.deltas) > 1
 
-    def encoded(data: bytes, *_: object) -> None:
+    def encoded(data: bytes, _: object, options: Options) -> None:
         reached["a batch of several frames"] += data.count(MARK) > 1
-        reached["an append that is not brief"] += len(data) > log._BRIEF_BYTES
+        reached["an append that is not brief"] += len(data) > options.brief_bytes
 
-    def searched(_: object, __: object, ___: object, ____: object, version: int) -> None:
+    def searched(_: object, __: object, ___: object, ____: object, version: int, _____: int) -> None:
         reached["a whole pass over a column"] += version > 0
 
     def flushed(coalescer: Coalescer) -> None:
-        reached["a flush in the midst of a replay"] += coalescer._cells > replay_merge.MOST_CELLS
+        reached["a flush in the midst of a replay"] += coalescer._cells > coalescer._most_cells
 
     def posted(member: Peer) -> None:
         waiting = member._channel.unsent if member._channel is not None else 0
-        reached["a question dropped, as too much waits"] += waiting >= peer.MAX_UNSENT
+        reached["a question dropped, as too much waits"] += waiting >= member._max_unsent
 
     def waits(answers: Any) -> None:
-        reached["a reader that waits for its answers to be sent"] += answers._channel.unsent > accepted_link.MAX_UNSENT
+        reached["a reader that waits for its answers to be sent"] += answers._channel.unsent > answers.max_unsent
 
     def before(target: Any, name: str, look: Callable[[Any], None]) -> Any:
         original = getattr(target, name)

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import pytest
 import trio
 
-from gcount.core.format import checkpoint as core_room
+from gcount.core.options import Options
 from gcount.core.state.counters import Counters
 from gcount.core.state.replica import Replica
 from gcount.observe.metrics import Metrics
-from gcount.storage import checkpoints as room
-from gcount.storage import log as log_room
 from gcount.storage.checkpoints import SUFFIX, Checkpoints
 from gcount.storage.disk import Disk
+from gcount.storage.log import SUFFIX as SEGMENT_SUFFIX
 from gcount.storage.log import UNFINISHED, Log
 from gcount.storage.recovery import recover
 from tests.fakes.counting import stage
@@ -25,25 +23,26 @@ from tests.storage.commit_store import ME, sim_disk
 NAMES = [f"n{number}" for number in range(40)]
 
 
-def make_small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that a few increments fill segments, and a checkpoint takes many operations of the disk."""
-    monkeypatch.setattr(log_room, "SEGMENT_BYTES", 300)
-    monkeypatch.setattr(room, "FLOOR_BYTES", 300)
-    monkeypatch.setattr(room, "FACTOR", 0.1)
-    monkeypatch.setattr(room, "_PIECE_BYTES", 300)
-    monkeypatch.setattr(room, "_SYNC_BYTES", 600)
-    monkeypatch.setattr(core_room, "CELLS_A_RECORD", 8)
-    monkeypatch.setattr(core_room, "NAMES_A_RECORD", 8)
+SMALL = Options(
+    segment_bytes=300,
+    checkpoint_floor_bytes=300,
+    checkpoint_factor=0.1,
+    checkpoint_write_bytes=300,
+    checkpoint_sync_bytes=600,
+    record_cells=8,
+    record_names=8,
+)
+"""So that a few increments fill segments, and a checkpoint takes many operations of the disk."""
 
 
 class Store:
     """What a start makes of a directory; like a node it writes one batch after the other."""
 
-    def __init__(self, disk: Disk) -> None:
-        self.replica = Replica(ME, 1000)
-        self.log = Log(disk)
+    def __init__(self, disk: Disk, options: Options = SMALL) -> None:
+        self.replica = Replica(ME, 1000, options)
+        self.log = Log(disk, options)
         self.metrics = Metrics()
-        self.checkpoints = Checkpoints(disk, self.log, self.metrics)
+        self.checkpoints = Checkpoints(disk, self.log, self.metrics, options)
         self.acknowledged: dict[str, int] = {}
         self.asked: dict[str, int] = {}
 
@@ -75,16 +74,16 @@ class Store:
             assert self.acknowledged[name] <= counters.total(name) <= self.asked[name], name
 
 
-async def opened(disk: SimDisk) -> Store:
-    store = Store(disk)
+async def opened(disk: SimDisk, options: Options = SMALL) -> Store:
+    store = Store(disk, options)
     await store.open()
     return store
 
 
-async def written(seed: int = 0) -> tuple[SimDisk, Store]:
+async def written(seed: int = 0, options: Options = SMALL) -> tuple[SimDisk, Store]:
     """A directory with an older checkpoint, and some segments behind it."""
     disk = sim_disk(seed)
-    store = await opened(disk)
+    store = await opened(disk, options)
     await store.fill()
     await store.make()
     await store.fill()
@@ -112,4 +111,4 @@ def files(disk: SimDisk) -> list[str]:
 
 
 def segments(disk: SimDisk) -> list[str]:
-    return [name for name in disk.names() if name.endswith(log_room.SUFFIX)]
+    return [name for name in disk.names() if name.endswith(SEGMENT_SUFFIX)]

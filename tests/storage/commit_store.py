@@ -1,15 +1,14 @@
 """A replica with its log on some disk: the least of a node that storage needs."""
 
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from random import Random
-from typing import TypeVar
 
 import trio
-from trio.testing import MockClock
 
 from gcount.core.format.log_records import Header
+from gcount.core.options import DEFAULTS, Options
 from gcount.core.state.batch import Batch
 from gcount.core.state.counters import Delta
 from gcount.core.state.identity import Identity
@@ -22,8 +21,6 @@ from gcount.storage.log import Log
 from tests.fakes.counting import stage
 from tests.fakes.disk import SimDisk
 
-T = TypeVar("T")
-
 ME = Identity(b"n" * 16, b"i" * 16)
 
 
@@ -35,16 +32,16 @@ def batch(number: int, size: int = 1) -> Batch:
     return Batch(number, [Delta(ME.incarnation, number - 1, number, {f"n{n}": number for n in range(size)})])
 
 
-async def opened(disk: Disk) -> tuple[Log, list[Batch], Header | None]:
-    log, found = Log(disk), list[Batch]()
+async def opened(disk: Disk, options: Options = DEFAULTS) -> tuple[Log, list[Batch], Header | None]:
+    log, found = Log(disk, options), list[Batch]()
     header = await log.recover(found.append)
     if header is None:
         await log.begin(ME)
     return log, found, header
 
 
-async def filled(disk: Disk, count: int, size: int = 1) -> list[Batch]:
-    log, _, _ = await opened(disk)
+async def filled(disk: Disk, count: int, size: int = 1, options: Options = DEFAULTS) -> list[Batch]:
+    log, _, _ = await opened(disk, options)
     made = [batch(number, size) for number in range(1, count + 1)]
     for one in made:
         await log.append(one, ME)
@@ -56,9 +53,9 @@ def contents(disk: Disk) -> dict[str, bytes]:
     return {name: disk.read(name) for name in disk.names()}
 
 
-async def replayed(disk: Disk) -> tuple[Replica, Log]:
+async def replayed(disk: Disk, options: Options = DEFAULTS) -> tuple[Replica, Log]:
     """What a start makes of a directory, the log open for appending."""
-    replica, log = Replica(ME, 1000), Log(disk)
+    replica, log = Replica(ME, 1000, options), Log(disk, options)
     if await log.recover(replica.recover) is None:
         await log.begin(ME)
     return replica, log
@@ -94,9 +91,9 @@ class Store:
 
 
 @asynccontextmanager
-async def running(disk: Disk) -> AsyncIterator[Store]:
+async def running(disk: Disk, options: Options = DEFAULTS) -> AsyncIterator[Store]:
     """A store whose committer runs in the background."""
-    replica, log = await replayed(disk)
+    replica, log = await replayed(disk, options)
     store = Store(replica, log)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(store.committer.run, store.commits.append)
@@ -123,8 +120,3 @@ class Ledger:
             assert self.acknowledged[name] <= total <= self.asked[name], name
             # From now on what was never acknowledged is either counted or gone for ever.
             self.asked[name] = self.acknowledged[name] = total
-
-
-def run_simulated(work: Callable[[], Awaitable[T]]) -> T:
-    """Run an async function in a trio run of its own, whose clock jumps."""
-    return trio.run(work, clock=MockClock(autojump_threshold=0))

@@ -12,7 +12,8 @@ from gcount.core.state.increments import Add, Asked, Outcome, Peek, Repeat, Toge
 from gcount.errors import DiskFull, PartLimitReached, Refusal
 from tests.fakes.counting import accepted
 from tests.fakes.disk import SimDisk
-from tests.storage.commit_store import ME, Store, replayed, run_simulated, running, sim_disk
+from tests.fakes.process import run_simulated
+from tests.storage.commit_store import ME, Store, replayed, running, sim_disk
 
 BIG = 2**64 - 1
 

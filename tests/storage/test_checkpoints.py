@@ -4,32 +4,25 @@ from __future__ import annotations
 
 import errno
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 import trio
 from structlog.testing import capture_logs
 from trio.testing import MockClock
 
-from gcount.core.format import checkpoint as core_room
+from gcount.core.format.checkpoint import Capture
 from gcount.core.state.columns import Frozen
 from gcount.core.state.counters import Counters
 from gcount.core.state.replica import Replica
 from gcount.errors import DiskFailed, DiskFull
-from gcount.observe import progress
-from gcount.storage import checkpoints as room
-from gcount.storage import log as log_room
 from gcount.storage.checkpoints import checkpoint_name
 from gcount.storage.inspect.survey import survey
-from gcount.storage.log import segment_name
+from gcount.storage.log import SUFFIX, segment_name
 from tests.fakes.disk import SimulatedCrash
 from tests.fakes.process import until
-from tests.storage.checkpointed import NAMES, Store, files, make_small, opened, segments, writing, written
+from tests.storage.checkpointed import NAMES, SMALL, Store, files, opened, segments, writing, written
 from tests.storage.commit_store import ME, contents, sim_disk
-
-
-@pytest.fixture(autouse=True)
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    make_small(monkeypatch)
 
 
 async def test_a_start_goes_on_from_the_checkpoint_and_the_segments_before_it_are_gone(
@@ -136,7 +129,7 @@ async def test_a_checkpoint_is_synced_piece_by_piece(autojump_clock: MockClock) 
     kinds = [step.split()[0] for step in disk.history if step.endswith(f" {name}.new")]
     unsynced = "".join("w" if kind == "write" else " " for kind in kinds).split()
     assert len(unsynced) > 1
-    assert max(map(len, unsynced)) <= room._SYNC_BYTES // room._PIECE_BYTES
+    assert max(map(len, unsynced)) <= SMALL.checkpoint_sync_bytes // SMALL.checkpoint_write_bytes
 
 
 async def test_want_of_room_is_told_once_each_time(autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,7 +145,7 @@ async def test_want_of_room_is_told_once_each_time(autojump_clock: MockClock, mo
         await trio.lowlevel.checkpoint()
 
     monkeypatch.setattr(store.checkpoints, "make", make)
-    with capture_logs() as logs, trio.move_on_after(9 * room.RETRY):
+    with capture_logs() as logs, trio.move_on_after(9 * SMALL.checkpoint_retry):
         await store.checkpoints.run(store.replica)
     assert [line["event"] for line in logs] == ["no checkpoint"] * 3
     assert b"gcount_checkpoints_failed_total 5.0" in store.metrics.text()
@@ -163,12 +156,10 @@ async def test_without_room_there_is_none_and_all_goes_on(
 ) -> None:
     """Whether the disk says so before, or in the midst of it. It is tried again."""
     disk, store = await written()
-    monkeypatch.setattr(log_room, "SEGMENT_BYTES", 10**9)
-    disk.capacity = 10**9
-    with pytest.raises(DiskFull):
+    names, used = disk.names(), disk.capacity - disk.free_bytes()
+    disk.capacity = used + SMALL.segment_bytes
+    with pytest.raises(DiskFull, match="it takes about"):
         await store.make()
-    monkeypatch.setattr(log_room, "SEGMENT_BYTES", 300)
-    names, used = disk.names(), 10**9 - disk.free_bytes()
     disk.capacity = used + 700
     guess_nothing(monkeypatch, store)
     with pytest.raises(DiskFull):
@@ -178,10 +169,10 @@ async def test_without_room_there_is_none_and_all_goes_on(
     await store.add("n1")
     async with trio.open_nursery() as nursery:
         nursery.start_soon(store.checkpoints.run, store.replica)
-        await trio.sleep(room.RETRY / 2)  # it has failed, and is not tried again yet
+        await trio.sleep(SMALL.checkpoint_retry / 2)  # it has failed, and is not tried again yet
         disk.capacity = 10**9
         await store.add("n1")
-        with trio.fail_after(room.RETRY):
+        with trio.fail_after(SMALL.checkpoint_retry):
             await until(lambda: store.checkpoints.sequence == store.log.live.sequence)
         nursery.cancel_scope.cancel()
     assert b"gcount_checkpoints_failed_total 1.0" in store.metrics.text()
@@ -190,7 +181,7 @@ async def test_without_room_there_is_none_and_all_goes_on(
 
 def guess_nothing(monkeypatch: pytest.MonkeyPatch, store: Store) -> None:
     """So that a disk without room says so in the midst of it."""
-    monkeypatch.setattr(core_room.Capture, "guess", 0)
+    monkeypatch.setattr(Capture, "guess", 0)
     store.checkpoints.size = 0
 
 
@@ -208,7 +199,7 @@ async def test_one_that_failed_in_the_midst_takes_no_room_again_before_there_is_
     with pytest.raises(DiskFull, match=f"it takes about {last} bytes"):
         await store.make()
     assert disk.operations == operations
-    disk.capacity += 50 + log_room.SEGMENT_BYTES
+    disk.capacity += 50 + SMALL.segment_bytes
     await store.make()
     assert store.checkpoints.size == last
 
@@ -217,16 +208,16 @@ async def test_the_next_one_is_taken_to_be_at_least_as_large_as_the_last_one(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     disk, store = await written()
-    monkeypatch.setattr(core_room.Capture, "guess", 0)
+    monkeypatch.setattr(Capture, "guess", 0)
     for each in (store, await opened(disk)):
-        disk.capacity -= disk.free_bytes() - log_room.SEGMENT_BYTES - store.checkpoints.size + 1
+        disk.capacity -= disk.free_bytes() - SMALL.segment_bytes - store.checkpoints.size + 1
         with pytest.raises(DiskFull, match=f"it takes about {store.checkpoints.size} bytes"):
             await each.make()
 
 
 @pytest.mark.parametrize("kill", [True, False])
 async def test_an_unfinished_one_never_keeps_the_room_that_a_start_needs(
-    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, *, kill: bool
+    autojump_clock: MockClock, *, kill: bool
 ) -> None:
     """Whether its process was killed in the midst of it, or ended it in order."""
     disk, store = await written()
@@ -252,9 +243,8 @@ async def test_a_start_says_how_much_of_a_checkpoint_it_has_read(
     disk, store = await written()
     await store.make()
     store.log.close()
-    monkeypatch.setattr(progress, "EVERY", 0.0)
     with capture_logs() as logged:
-        start = await opened(disk)
+        start = await opened(disk, replace(SMALL, progress_interval=0.0))
     told = [entry for entry in logged if entry["event"] == "recovering" and entry["file"] == files(disk)[0]]
     size = start.checkpoints.size
     assert len(told) > 5
@@ -286,11 +276,8 @@ async def test_nothing_of_a_checkpoint_keeps_the_logs_own_writes_waiting(autojum
     assert 5.0 < trio.current_time() - started < 1000.0
 
 
-async def test_a_log_below_the_floor_is_kept_however_small_the_state_is(
-    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(room, "FLOOR_BYTES", 3000)
-    disk, store = await written()
+async def test_a_log_below_the_floor_is_kept_however_small_the_state_is(autojump_clock: MockClock) -> None:
+    disk, store = await written(options=replace(SMALL, checkpoint_floor_bytes=3000))
     first, most = store.checkpoints.sequence, 0
     async with trio.open_nursery() as nursery:
         nursery.start_soon(store.checkpoints.run, store.replica)
@@ -300,15 +287,12 @@ async def test_a_log_below_the_floor_is_kept_however_small_the_state_is(
             await trio.sleep(1000 * disk.aside[1])  # any checkpoint that is due has been made
         nursery.cancel_scope.cancel()
     assert store.checkpoints.sequence > first
-    assert room.FACTOR * store.checkpoints.size < 3000 - 2 * log_room.SEGMENT_BYTES < most <= 3000
+    assert SMALL.checkpoint_factor * store.checkpoints.size < 3000 - 2 * SMALL.segment_bytes < most <= 3000
 
 
-async def test_a_log_smaller_than_the_last_checkpoint_is_kept(
-    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_log_smaller_than_the_last_checkpoint_is_kept(autojump_clock: MockClock) -> None:
     """Else each byte of a large state's log would cost many of a checkpoint."""
-    disk, store = await written()
-    monkeypatch.setattr(room, "FACTOR", 1.0)
+    disk, store = await written(options=replace(SMALL, checkpoint_factor=1.0))
     store.checkpoints.size, first, most = 5000, store.checkpoints.sequence, 0
     async with trio.open_nursery() as nursery:
         nursery.start_soon(store.checkpoints.run, store.replica)
@@ -318,7 +302,7 @@ async def test_a_log_smaller_than_the_last_checkpoint_is_kept(
             await trio.sleep(1000 * disk.aside[1])  # any checkpoint that is due has been made
         nursery.cancel_scope.cancel()
     assert store.checkpoints.sequence > first
-    assert room.FLOOR_BYTES < 5000 - 2 * log_room.SEGMENT_BYTES < most <= 5000
+    assert SMALL.checkpoint_floor_bytes < 5000 - 2 * SMALL.segment_bytes < most <= 5000
 
 
 BATCH_BYTES = 100  # about, in the log
@@ -335,8 +319,8 @@ async def test_the_log_stays_within_a_small_factor_of_the_state(autojump_clock: 
             most = max(most, store.log.size)
         nursery.cancel_scope.cancel()
     assert most < store.replica.counters.version(ME.incarnation) * BATCH_BYTES / 4
-    assert most < room.FLOOR_BYTES + 3 * store.checkpoints.size + 4 * log_room.SEGMENT_BYTES
-    assert store.log.size == sum(len(data) for name, data in contents(disk).items() if name.endswith(log_room.SUFFIX))
+    assert most < SMALL.checkpoint_floor_bytes + 3 * store.checkpoints.size + 4 * SMALL.segment_bytes
+    assert store.log.size == sum(len(data) for name, data in contents(disk).items() if name.endswith(SUFFIX))
     store.check((await opened(disk)).replica.counters)
 
 
@@ -367,8 +351,8 @@ class Steps(trio.abc.Instrument):
 async def test_a_checkpoint_lets_others_run_after_each_few_cells_and_they_commit_meanwhile(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    disk, store = await written()
-    monkeypatch.setattr(room, "_PIECE_BYTES", 10**6)  # it never waits for the disk
+    never_waits = replace(SMALL, checkpoint_write_bytes=10**6, checkpoint_sync_bytes=10**6)  # for the disk
+    disk, store = await written(options=never_waits)
     version = store.replica.counters.version(ME.incarnation)
     steps = Steps(monkeypatch)
     trio.lowlevel.add_instrument(steps)
@@ -376,7 +360,7 @@ async def test_a_checkpoint_lets_others_run_after_each_few_cells_and_they_commit
         await store.make()
     trio.lowlevel.remove_instrument(steps)
     assert steps.all == 2 * len(NAMES)
-    assert 0 < steps.most <= core_room.CELLS_A_RECORD
+    assert 0 < steps.most <= SMALL.record_cells
     assert store.replica.counters.version(ME.incarnation) > version
     assert not any(column.frozen for column in store.replica.counters._columns.values())
     store.log.close()

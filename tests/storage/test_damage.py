@@ -4,9 +4,9 @@ import pytest
 from trio.testing import MockClock
 
 from gcount.core.format.log_records import HEADER_BYTES, decode_header, encode_batch
+from gcount.core.options import Options
 from gcount.core.state.batch import Batch
 from gcount.errors import LogDamaged
-from gcount.storage import log as room
 from gcount.storage.inspect.survey import survey
 from gcount.storage.log import segment_name
 from tests.fakes.disk import SimDisk
@@ -15,10 +15,9 @@ from tests.storage.commit_store import contents, filled, opened, sim_disk
 FIRST = segment_name(1)
 
 
-async def three_segments(monkeypatch: pytest.MonkeyPatch) -> tuple[SimDisk, list[Batch]]:
+async def three_segments() -> tuple[SimDisk, list[Batch]]:
     disk = sim_disk()
-    monkeypatch.setattr(room, "SEGMENT_BYTES", 300)
-    made = await filled(disk, 25)
+    made = await filled(disk, 25, options=Options(segment_bytes=300))
     assert len(disk.names()) >= 3
     return disk, made
 
@@ -37,19 +36,15 @@ async def refused(disk: SimDisk, file: str) -> LogDamaged:
     return caught.value
 
 
-async def test_a_torn_tail_of_any_other_segment_stops_the_start(
-    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    disk, _ = await three_segments(monkeypatch)
+async def test_a_torn_tail_of_any_other_segment_stops_the_start(autojump_clock: MockClock) -> None:
+    disk, _ = await three_segments()
     disk.poke(FIRST, disk.read(FIRST)[:-1])
     assert (await refused(disk, FIRST)).offset > HEADER_BYTES
 
 
-async def test_batches_that_are_gone_before_a_segment_without_any_stop_the_start(
-    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_batches_that_are_gone_before_a_segment_without_any_stop_the_start(autojump_clock: MockClock) -> None:
     """Only the header of the last segment still tells that there were more."""
-    disk, made = await three_segments(monkeypatch)
+    disk, made = await three_segments()
     *_, closed, live = disk.names()
     header = disk.read(live)[:HEADER_BYTES]
     last = made[decode_header(header).first_batch - 2]
@@ -58,10 +53,8 @@ async def test_batches_that_are_gone_before_a_segment_without_any_stop_the_start
     assert f"at batch {last.number} is due" in str(await refused(disk, live))
 
 
-async def test_a_bad_record_before_others_stops_the_start_in_any_segment(
-    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    disk, _ = await three_segments(monkeypatch)
+async def test_a_bad_record_before_others_stops_the_start_in_any_segment(autojump_clock: MockClock) -> None:
+    disk, _ = await three_segments()
     for name in disk.names()[:-1]:
         good = disk.read(name)
         for at in range(0, len(good), 7):
@@ -92,17 +85,13 @@ async def test_a_damaged_or_cut_header_stops_the_start_even_of_the_last_segment(
 
 
 @pytest.mark.parametrize("missing", [1, 2])
-async def test_a_missing_segment_stops_the_start(
-    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, missing: int
-) -> None:
-    disk, _ = await three_segments(monkeypatch)
+async def test_a_missing_segment_stops_the_start(autojump_clock: MockClock, missing: int) -> None:
+    disk, _ = await three_segments()
     disk.remove(segment_name(missing))
     assert "missing" in str(await refused(disk, segment_name(missing)))
 
 
-async def test_a_segment_in_the_place_of_another_stops_the_start(
-    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    disk, _ = await three_segments(monkeypatch)
+async def test_a_segment_in_the_place_of_another_stops_the_start(autojump_clock: MockClock) -> None:
+    disk, _ = await three_segments()
     disk.poke(segment_name(2), disk.read(segment_name(3)))
     assert "segment 2" in str(await refused(disk, segment_name(2)))

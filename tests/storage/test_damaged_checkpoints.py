@@ -8,7 +8,6 @@ from contextlib import suppress
 import pytest
 from trio.testing import MockClock
 
-from gcount.core.format import checkpoint as core_room
 from gcount.core.format.frames import FRAME_HEAD_BYTES, read_frame
 from gcount.core.format.log_records import HEADER_BYTES
 from gcount.errors import Busy, LogDamaged, Unreadable
@@ -17,14 +16,13 @@ from gcount.storage.inspect.corruption import ASIDE
 from gcount.storage.inspect.survey import LOOKS, survey
 from gcount.storage.log import segment_name, sequence_of
 from tests.fakes.disk import SimDisk, SimulatedCrash
-from tests.storage.checkpointed import NAMES, Store, files, make_small, opened, segments, written
+from tests.storage import written as written_log
+from tests.storage.checkpointed import NAMES, SMALL, Store, files, opened, segments, written
 from tests.storage.commit_store import ME, contents, sim_disk
-from tests.storage.written import mend
 
 
-@pytest.fixture(autouse=True)
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    make_small(monkeypatch)
+def mend(disk: SimDisk, seed: int = 1) -> list[str]:
+    return written_log.mend(disk, seed, SMALL)
 
 
 async def test_damage_stops_the_start_with_file_and_offset_and_changes_nothing(autojump_clock: MockClock) -> None:
@@ -109,7 +107,7 @@ async def test_a_repair_of_a_checkpoint_can_be_interrupted_anywhere(autojump_clo
         done += 1
         start = await opened(disk)
         kept = sum(start.replica.detached.cell(name, ME.incarnation) == 2 for name in NAMES)
-        assert kept == len(NAMES) - core_room.NAMES_A_RECORD
+        assert kept == len(NAMES) - SMALL.record_names
         assert start.replica.identity.incarnation != ME.incarnation
         assert any(name.endswith(ASIDE) for name in disk.names())
         if complete:

@@ -14,13 +14,14 @@ from hypothesis import strategies as st
 
 from gcount.core.format.frames import MARK
 from gcount.core.format.log_records import Header, encode_batch
+from gcount.core.options import Options
 from gcount.core.state.batch import Batch
 from gcount.core.state.counters import Delta
 from gcount.errors import LogDamaged
-from gcount.storage import log as room
 from gcount.storage.log import segment_name
 from tests.fakes.disk import SimDisk
-from tests.storage.commit_store import ME, contents, filled, opened, replayed, run_simulated, sim_disk
+from tests.fakes.process import run_simulated
+from tests.storage.commit_store import ME, contents, filled, opened, replayed, sim_disk
 
 FUZZ = settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 MEGABYTE = 1 << 20
@@ -118,7 +119,7 @@ def test_a_mutated_log_is_refused_or_yields_a_first_part_of_what_was_written(
 ) -> None:
     async def run() -> None:
         disk = sim_disk()
-        made = await filled(disk, count, size)
+        made = await filled(disk, count, size, Options(segment_bytes=segment))
         files = contents(disk)
         for change in changed:
             change(files)
@@ -130,9 +131,7 @@ def test_a_mutated_log_is_refused_or_yields_a_first_part_of_what_was_written(
             assert again is not None
             assert normal(again) == normal(found)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(room, "SEGMENT_BYTES", segment)
-        run_simulated(run)
+    run_simulated(run)
 
 
 @given(st.dictionaries(odd_names, st.binary(max_size=300) | junk, max_size=4))

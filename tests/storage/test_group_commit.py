@@ -10,15 +10,16 @@ import trio
 from structlog.testing import capture_logs
 from trio.testing import MockClock
 
+from gcount.core.options import DEFAULTS, Options
 from gcount.core.state.counters import Delta
 from gcount.core.state.membership import Membership
 from gcount.errors import DiskFailed, DiskFull, leaves
 from gcount.storage import log as log_room
 from gcount.storage.disk import RealDisk
-from gcount.storage.group_commit import PIGGYBACK_DELAY, PROBE_AFTER
+from gcount.storage.group_commit import PROBE_AFTER
 from tests.fakes.disk import SimDisk, SimulatedCrash
-from tests.fakes.process import until
-from tests.storage.commit_store import ME, Ledger, Store, replayed, run_simulated, running, sim_disk
+from tests.fakes.process import run_simulated, until
+from tests.storage.commit_store import ME, Ledger, Store, replayed, running, sim_disk
 
 PEER = b"p" * 16
 
@@ -45,7 +46,7 @@ async def test_concurrent_increments_and_deltas_share_a_sync(autojump_clock: Moc
     assert (await replayed(disk))[0].counters == store.replica.counters
 
 
-@pytest.mark.parametrize(("urgent", "waits"), [(False, PIGGYBACK_DELAY), (True, 0.0)])
+@pytest.mark.parametrize(("urgent", "waits"), [(False, DEFAULTS.piggyback_delay), (True, 0.0)])
 async def test_a_delta_waits_a_moment_for_company_unless_somebody_waits_for_it(
     autojump_clock: MockClock, *, urgent: bool, waits: float
 ) -> None:
@@ -63,10 +64,10 @@ async def test_company_that_comes_does_not_make_a_delta_wait_longer(autojump_clo
         began = trio.current_time()
         commit = store.committer.take([Delta(PEER, 0, 1, {"a": 5})])
         for number in range(more):
-            await trio.sleep(PIGGYBACK_DELAY / (more + 1))
+            await trio.sleep(DEFAULTS.piggyback_delay / (more + 1))
             assert store.committer.take([Delta(PEER, 0, 1, {f"b{number}": 5})]) is commit
         await commit.wait()
-        assert trio.current_time() - began == pytest.approx(PIGGYBACK_DELAY, abs=1e-6)
+        assert trio.current_time() - began == pytest.approx(DEFAULTS.piggyback_delay, abs=1e-6)
 
 
 async def test_when_all_is_committed_the_committer_sleeps(autojump_clock: MockClock) -> None:
@@ -78,13 +79,10 @@ async def test_when_all_is_committed_the_committer_sleeps(autojump_clock: MockCl
             assert trio.lowlevel.current_statistics().tasks_runnable == 0
 
 
-async def test_a_segment_that_begins_with_a_new_life_names_it(
-    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_segment_that_begins_with_a_new_life_names_it(autojump_clock: MockClock) -> None:
     """A repair that can read nothing else of the segment goes by its header."""
-    monkeypatch.setattr(log_room, "SEGMENT_BYTES", 1)
     reborn = ME.reborn(b"j" * 16)
-    async with running(sim_disk()) as store:
+    async with running(sim_disk(), Options(segment_bytes=1)) as store:
         await store.add("a")
         await store.committer.mint(reborn).wait()
         assert store.log.live.incarnation == reborn.incarnation
@@ -251,9 +249,11 @@ async def client(store: Store, ledger: Ledger, random: Random, adds: int) -> Non
             await trio.sleep(0.2 * PROBE_AFTER)  # a client that tries again
 
 
-async def live(disk: SimDisk, ledger: Ledger, random: Random, adds: int = 4, seconds: float = 60.0) -> None:
+async def live(
+    disk: SimDisk, ledger: Ledger, random: Random, options: Options, adds: int = 4, seconds: float = 60.0
+) -> None:
     """One life under a few clients."""
-    async with running(disk) as store:
+    async with running(disk, options) as store:
         ledger.check(store.replica)
         with trio.move_on_after(seconds):
             async with trio.open_nursery() as nursery:
@@ -261,10 +261,12 @@ async def live(disk: SimDisk, ledger: Ledger, random: Random, adds: int = 4, sec
                     nursery.start_soon(client, store, ledger, Random(random.random()), adds)
 
 
-async def live_until_crash(disk: SimDisk, ledger: Ledger, random: Random, adds: int = 4, seconds: float = 60.0) -> bool:
+async def live_until_crash(
+    disk: SimDisk, ledger: Ledger, random: Random, options: Options, adds: int = 4, seconds: float = 60.0
+) -> bool:
     """Returns whether the life ended by a crash or a failure of the disk."""
     try:
-        await live(disk, ledger, random, adds, seconds)
+        await live(disk, ledger, random, options, adds, seconds)
     except (BaseExceptionGroup, SimulatedCrash, DiskFailed, DiskFull) as error:
         causes = leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
         if not all(isinstance(cause, SimulatedCrash | DiskFailed | DiskFull) for cause in causes):
@@ -273,18 +275,18 @@ async def live_until_crash(disk: SimDisk, ledger: Ledger, random: Random, adds: 
     return False
 
 
-async def crash_everywhere(first: int) -> int:
+async def crash_everywhere(first: int, options: Options = DEFAULTS) -> int:
     """Crash before each operation of a workload, then once more during the recovery, then live on."""
     random = Random(first)
     for at in range(1000):
         disk, ledger = SimDisk(Random(f"{first} {at}")), Ledger()
         disk.crash_after(at)
-        crashed = await live_until_crash(disk, ledger, random)
+        crashed = await live_until_crash(disk, ledger, random, options)
         disk.crash()
         disk.crash_after(random.randrange(12))
-        await live_until_crash(disk, ledger, random, adds=1)
+        await live_until_crash(disk, ledger, random, options, adds=1)
         disk.crash()
-        await live(disk, ledger, random, adds=1)
+        await live(disk, ledger, random, options, adds=1)
         disk.restart()
         ledger.check((await replayed(disk))[0])
         if not crashed:
@@ -292,13 +294,12 @@ async def crash_everywhere(first: int) -> int:
     raise AssertionError("the workload has no end")
 
 
-@pytest.mark.parametrize("segment_bytes", [100, log_room.SEGMENT_BYTES])
+@pytest.mark.parametrize("segment_bytes", [100, DEFAULTS.segment_bytes])
 @pytest.mark.parametrize("seed", range(4))
 def test_a_crash_before_any_operation_loses_nothing_acknowledged_and_never_stops_a_start(
-    monkeypatch: pytest.MonkeyPatch, segment_bytes: int, seed: int
+    segment_bytes: int, seed: int
 ) -> None:
-    monkeypatch.setattr(log_room, "SEGMENT_BYTES", segment_bytes)
-    assert run_simulated(partial(crash_everywhere, seed)) > 8
+    assert run_simulated(partial(crash_everywhere, seed, Options(segment_bytes=segment_bytes))) > 8
 
 
 async def troubled_lives(seed: int) -> int:
@@ -313,7 +314,9 @@ async def troubled_lives(seed: int) -> int:
         if trouble in ("truncate", "full"):
             used = 10**12 - disk.capacity + sum(len(disk.read(name)) for name in disk.names())
             disk.capacity = used + random.randrange(900)
-        troubles += await live_until_crash(disk, ledger, random, seconds=random.uniform(0.01, 3.0))
+        troubles += await live_until_crash(
+            disk, ledger, random, Options(segment_bytes=400), seconds=random.uniform(0.01, 3.0)
+        )
         if random.random() < 0.5:
             disk.crash()
         else:
@@ -323,8 +326,7 @@ async def troubled_lives(seed: int) -> int:
     return troubles
 
 
-def test_many_troubled_lives_of_a_disk_lose_nothing_acknowledged(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log_room, "SEGMENT_BYTES", 400)
+def test_many_troubled_lives_of_a_disk_lose_nothing_acknowledged() -> None:
     assert sum(run_simulated(partial(troubled_lives, seed)) for seed in range(60)) > 60
 
 
@@ -360,7 +362,7 @@ async def test_two_who_commit_are_stopped(autojump_clock: MockClock) -> None:
             store.stage("a", 1)
             await trio.sleep(0.5)
             store.stage("a", 1)
-            await store.committer._commit_all(store.commits.append)
+            await store.committer._commit_all(lambda batch: None)
 
     with pytest.raises(BaseExceptionGroup) as caught:
         await work()

@@ -17,7 +17,7 @@ from gcount.storage.disk import RealDisk
 from gcount.storage.group_commit import LOOK_AFTER
 from gcount.storage.log import segment_name
 from tests.fakes.disk import SimDisk
-from tests.storage.checkpointed import Store, make_small
+from tests.storage.checkpointed import Store
 from tests.storage.checkpointed import opened as opened_store
 from tests.storage.commit_store import ME, batch, filled, opened, replayed, running, sim_disk
 
@@ -185,9 +185,8 @@ async def test_what_waits_for_company_is_committed_in_its_time_though_the_log_is
 
 @pytest.mark.parametrize("at", ["a new segment", "a checkpoint"])
 async def test_files_made_in_a_directory_that_is_gone_end_the_node_with_the_same_words(
-    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, at: str
+    autojump_clock: MockClock, at: str
 ) -> None:
-    make_small(monkeypatch)
     disk = sim_disk()
     store = await opened_store(disk)
     await store.fill()
@@ -197,11 +196,8 @@ async def test_files_made_in_a_directory_that_is_gone_end_the_node_with_the_same
 
 
 @pytest.mark.parametrize("at", ["a new segment", "a checkpoint"])
-async def test_a_directory_in_the_place_of_a_real_one_is_left_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str
-) -> None:
+async def test_a_directory_in_the_place_of_a_real_one_is_left_alone(tmp_path: Path, at: str) -> None:
     """It may be a copy, with files of the same names, which a checkpoint would remove."""
-    make_small(monkeypatch)
     path = tmp_path / "data"
     disk = RealDisk(path)
     store = Store(disk)

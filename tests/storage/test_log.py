@@ -9,8 +9,8 @@ from structlog.testing import capture_logs
 from trio.testing import MockClock
 
 from gcount.core.format.log_records import HEADER_BYTES, Header
+from gcount.core.options import Options
 from gcount.errors import DiskFailed, DiskFull
-from gcount.observe import progress
 from gcount.storage import log as room
 from gcount.storage.disk import Disk, RealDisk
 from gcount.storage.log import segment_name
@@ -44,11 +44,8 @@ async def test_what_was_appended_is_replayed(disk: Disk, autojump_clock: MockClo
     log.close()
 
 
-async def test_segments_rotate_and_are_replayed_in_order(
-    disk: Disk, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(room, "SEGMENT_BYTES", 300)
-    made = await filled(disk, 40)
+async def test_segments_rotate_and_are_replayed_in_order(disk: Disk, autojump_clock: MockClock) -> None:
+    made = await filled(disk, 40, options=Options(segment_bytes=300))
     assert len(disk.names()) > 5
     assert disk.names() == [segment_name(number + 1) for number in range(len(disk.names()))]
     log, found, _ = await opened(disk)
@@ -126,13 +123,10 @@ async def test_a_full_disk_refuses_a_batch_and_leaves_the_log_as_it_was(autojump
     log.close()
 
 
-async def test_a_full_disk_at_a_rotation_refuses_the_batch_and_a_later_one_rotates(
-    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_full_disk_at_a_rotation_refuses_the_batch_and_a_later_one_rotates(autojump_clock: MockClock) -> None:
     disk = sim_disk()
-    log, _, _ = await opened(disk)
+    log, _, _ = await opened(disk, Options(segment_bytes=100))
     await log.append(batch(1, size=20), ME)
-    monkeypatch.setattr(room, "SEGMENT_BYTES", 100)
     size = log.size
     for room_left in (0, HEADER_BYTES - 1, HEADER_BYTES, HEADER_BYTES + 10):
         disk.capacity = size + room_left
@@ -235,12 +229,9 @@ async def test_content_is_synced_before_the_rename_and_the_directory_before_anyt
         assert [rule(list(disk.history)) for rule in ORDERLY] == [True] * len(ORDERLY)
 
 
-async def test_no_file_stays_open_but_the_live_segment(
-    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(room, "SEGMENT_BYTES", 200)
+async def test_no_file_stays_open_but_the_live_segment(autojump_clock: MockClock) -> None:
     disk = sim_disk()
-    log, _, _ = await opened(disk)
+    log, _, _ = await opened(disk, Options(segment_bytes=200))
     for number in range(1, 12):
         await log.append(batch(number), ME)
         assert disk.open_files == 1
@@ -255,9 +246,8 @@ async def test_only_a_small_write_and_its_sync_may_be_done_in_the_loop(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A huge batch would hold it, and so would the first one of a segment, which takes four syncs."""
-    monkeypatch.setattr(room, "SEGMENT_BYTES", 200_000)
     disk = sim_disk()
-    log, _, _ = await opened(disk)
+    log, _, _ = await opened(disk, Options(segment_bytes=200_000))
     brief, run = list[tuple[int, bool]](), disk.run
 
     async def tell(operation: Callable[[], object], **how: bool) -> object:
@@ -274,14 +264,12 @@ async def test_only_a_small_write_and_its_sync_may_be_done_in_the_loop(
 async def test_a_long_start_says_how_far_it_has_come_and_how_far_it_has_to_go(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(progress, "EVERY", 0.0)
-    monkeypatch.setattr(room, "SEGMENT_BYTES", 300)
-    monkeypatch.setattr(room, "_CELLS_A_SLICE", 0)
+    options = Options(segment_bytes=300, replay_slice=0, progress_interval=0.0)
     disk = sim_disk()
-    await filled(disk, 10)
+    await filled(disk, 10, options=options)
     last = disk.names()[-1]
     with capture_logs() as logged:
-        log, _, _ = await opened(disk)
+        log, _, _ = await opened(disk, options)
     log.close()
     told = [entry for entry in logged if entry["event"] == "recovering"]
     assert len(told) == 10

@@ -6,9 +6,9 @@ import pytest
 from trio.testing import MockClock
 
 from gcount.core.format.log_records import HEADER_BYTES, Header, encode_batch
+from gcount.core.options import Options
 from gcount.core.state.batch import Batch
 from gcount.errors import DiskFailed, LogDamaged, NotRepairable
-from gcount.storage import log as log_room
 from gcount.storage.inspect.corruption import ASIDE
 from gcount.storage.inspect.survey import MAX_MISSING, survey
 from gcount.storage.log import segment_name
@@ -16,58 +16,21 @@ from tests.fakes.disk import SimDisk
 from tests.storage.commit_store import ME, batch, contents, filled, opened, sim_disk
 from tests.storage.written import BLANK, ids, mend, recovered
 
+SMALL = Options(segment_bytes=300)
 
-async def damaged(monkeypatch: pytest.MonkeyPatch, count: int = 25) -> tuple[SimDisk, list[Batch]]:
+
+async def damaged(count: int = 25) -> tuple[SimDisk, list[Batch]]:
     disk = sim_disk()
-    monkeypatch.setattr(log_room, "SEGMENT_BYTES", 300)
-    made = await filled(disk, count)
+    made = await filled(disk, count, options=SMALL)
     return disk, made
-
-
-async def test_each_kind_of_damage_is_told_with_its_file_its_offset_and_what_it_cost(
-    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    disk, made = await damaged(monkeypatch)
-    first, second, *_ = good = contents(disk)
-    size = len(good[second])
-    begins = survey(disk).segments
-    in_second = begins[1].whole
-
-    def told(name: str, bad: bytes | None) -> tuple[str, int, str, int]:
-        other = sim_disk()
-        for file, data in good.items():
-            other.poke(file, data)
-        if bad is None:
-            other.remove(name)
-        else:
-            other.poke(name, bad)
-        found = survey(other)
-        assert found.whole + found.lost == len(made)
-        (flaw,) = found.flaws
-        return flaw.file, flaw.offset, flaw.reason, flaw.lost
-
-    flipped = bytearray(good[second])
-    flipped[HEADER_BYTES + 20] ^= 1
-    assert told(second, bytes(flipped))[:2] == (second, HEADER_BYTES)
-    assert told(second, bytes(flipped))[3] == 1
-    flipped[HEADER_BYTES + 20] ^= 1
-    flipped[40] ^= 1
-    assert told(second, bytes(flipped))[1:] == (0, "the segment's header does not match its checksum", 0)
-    assert told(second, None) == (second, 0, "the segment is missing", in_second)
-    assert told(first, None) == (first, 0, "the segment is missing", begins[0].whole)
-    assert told(second, b"") == (second, 0, "the segment's header is cut off after 0 bytes", in_second)
-    assert told(second, good[second][:-1])[3] == 1
-    boundary = size - len(encode_batch(made[begins[2].first - 2]))
-    assert told(second, good[second][:boundary]) == (second, boundary, "the segment is cut off", 1)
-    assert told("notes.log", b"")[:3] == ("notes.log", 0, "no segment of this log")
 
 
 @pytest.mark.parametrize("stranger", [0, 1, 2])
 async def test_batches_that_do_not_belong_into_a_damaged_segment_are_left_out(
-    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, stranger: int
+    autojump_clock: MockClock, stranger: int
 ) -> None:
     """A disk may show a block of another file, or of an earlier time: its records are whole, too."""
-    disk, made = await damaged(monkeypatch)
+    disk, made = await damaged()
     good, begins = contents(disk), survey(disk).segments
     second = begins[1]
     first, behind = second.first, second.first + second.whole
@@ -83,23 +46,9 @@ async def test_batches_that_do_not_belong_into_a_damaged_segment_are_left_out(
         assert replica.cells("n0") == {ME.incarnation: len(made)}
 
 
-async def test_a_torn_tail_is_no_damage(autojump_clock: MockClock) -> None:
-    disk = sim_disk()
-    await filled(disk, 3)
-    whole = disk.read(segment_name(1))
-    disk.poke(segment_name(1), whole[:-3])
-    found = survey(disk)
-    assert found.flaws == []
-    assert found.torn is not None
-    assert found.torn.offset < len(whole) - 3
-    assert (found.whole, found.next_batch) == (2, 3)
-
-
-async def test_a_torn_tail_behind_damage_is_cut_by_the_repair(
-    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_torn_tail_behind_damage_is_cut_by_the_repair(autojump_clock: MockClock) -> None:
     """It is not in the last segment any more."""
-    disk, made = await damaged(monkeypatch)
+    disk, made = await damaged()
     live = disk.names()[-1]
     disk.poke(live, disk.read(live)[:-3])
     disk.poke(segment_name(1), b"")
@@ -109,13 +58,12 @@ async def test_a_torn_tail_behind_damage_is_cut_by_the_repair(
 
 
 async def test_what_only_looks_written_in_the_live_segment_is_synced_before_it_is_closed(
-    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+    autojump_clock: MockClock,
 ) -> None:
     """Each start does so for the segment that is live then; the repair puts another one behind it."""
-    monkeypatch.setattr(log_room, "SEGMENT_BYTES", 300)
     for seed in range(30):
         disk = sim_disk(seed)
-        await filled(disk, 10)
+        await filled(disk, 10, options=SMALL)
         log, _, _ = await opened(disk)
         disk.fail_sync()
         with pytest.raises(DiskFailed):
@@ -130,12 +78,10 @@ async def test_what_only_looks_written_in_the_live_segment_is_synced_before_it_i
         assert seen["n8"]
 
 
-async def test_a_full_disk_leaves_a_log_that_is_refused_until_there_is_room(
-    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_full_disk_leaves_a_log_that_is_refused_until_there_is_room(autojump_clock: MockClock) -> None:
     failures = 0
     for room_left in range(0, 700, 50):
-        disk, made = await damaged(monkeypatch)
+        disk, made = await damaged()
         for sequence in (1, 3):
             disk.poke(segment_name(sequence), disk.read(segment_name(sequence))[:150])
         disk.capacity = sum(map(len, contents(disk).values())) + room_left
@@ -154,10 +100,8 @@ async def test_a_full_disk_leaves_a_log_that_is_refused_until_there_is_room(
     assert failures > 3
 
 
-async def test_copies_of_what_was_damaged_are_never_replaced(
-    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    disk, _ = await damaged(monkeypatch)
+async def test_copies_of_what_was_damaged_are_never_replaced(autojump_clock: MockClock) -> None:
+    disk, _ = await damaged()
     for junk in (b"one", b"two", b"three"):
         disk.poke(segment_name(1), junk)
         mend(disk)
@@ -165,10 +109,8 @@ async def test_copies_of_what_was_damaged_are_never_replaced(
     assert {disk.read(name) for name in copies} == {b"one", b"two", b"three"}
 
 
-async def test_only_the_damaged_segments_are_written_anew(
-    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    disk, _ = await damaged(monkeypatch)
+async def test_only_the_damaged_segments_are_written_anew(autojump_clock: MockClock) -> None:
+    disk, _ = await damaged()
     before = contents(disk)
     disk.poke(segment_name(2), before[segment_name(2)][:90])
     mend(disk)
@@ -190,11 +132,9 @@ async def test_a_log_of_which_nothing_is_left_goes_on_as_another_node(autojump_c
 
 
 @pytest.mark.parametrize("kind", ["swapped", "newer", "far away", "again"])
-async def test_what_no_rot_explains_is_refused_and_nothing_is_changed(
-    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, kind: str
-) -> None:
+async def test_what_no_rot_explains_is_refused_and_nothing_is_changed(autojump_clock: MockClock, kind: str) -> None:
     """A segment in the place of another is whole: a repair would throw it away."""
-    disk, _ = await damaged(monkeypatch)
+    disk, _ = await damaged()
     two = disk.read(segment_name(2))
     if kind == "swapped":
         disk.poke(segment_name(2), disk.read(segment_name(3)))

@@ -17,7 +17,8 @@ from gcount.storage.inspect.corruption import ASIDE
 from gcount.storage.inspect.survey import holds_log, survey
 from tests.core.histories import NAMES, knowing
 from tests.fakes.disk import SimDisk, SimulatedCrash
-from tests.storage.commit_store import contents, run_simulated
+from tests.fakes.process import run_simulated
+from tests.storage.commit_store import contents
 from tests.storage.written import Written, mend, recovered, write
 
 ROTTEN = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -7,6 +7,7 @@ import os
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,16 +16,14 @@ from structlog.testing import capture_logs
 from trio.testing import MockClock
 
 from gcount.core.format.log_records import HEADER_BYTES
+from gcount.core.options import Options
 from gcount.errors import DiskFailed, DiskFull
-from gcount.storage import checkpoints as checkpoints_room
-from gcount.storage import log as room
-from gcount.storage.checkpoints import RETRY
 from gcount.storage.disk import SHORTAGES, RealDisk
 from gcount.storage.group_commit import PROBE_AFTER
-from gcount.storage.log import segment_name
+from gcount.storage.log import Log, segment_name
 from tests.fakes.disk import SimDisk
 from tests.fakes.process import until
-from tests.storage.checkpointed import Store, files, make_small, written
+from tests.storage.checkpointed import SMALL, Store, files, written
 from tests.storage.commit_store import ME, batch, contents, filled, opened, running, sim_disk
 
 FIRST = segment_name(1)
@@ -44,7 +43,7 @@ def no_descriptors() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
-def state(log: room.Log) -> tuple[object, ...]:
+def state(log: Log) -> tuple[object, ...]:
     return log.live, log.size, log.segments
 
 
@@ -55,17 +54,16 @@ async def test_a_new_segment_that_cannot_be_made_leaves_the_log_as_it_was(
 ) -> None:
     disk = sim_disk()
     made = await filled(disk, 3)
-    log, _, _ = await opened(disk)
-    monkeypatch.setattr(room, "SEGMENT_BYTES", 100)
+    log, _, _ = await opened(disk, Options(segment_bytes=100))
     before, was = contents(disk), state(log)
     for _ in range(3):
         disk.fail(operation, error=error)
         with pytest.raises(DiskFull, match=SHORTAGES[error].split(";")[0]):
             await log.append(batch(4), ME)
         assert (contents(disk), state(log), disk.open_files) == (before, was, 1)
-    monkeypatch.setattr(room, "SEGMENT_BYTES", 10**6)  # the live segment can still be appended to
+    monkeypatch.setattr(log, "_segment_bytes", 10**6)  # the live segment can still be appended to
     await log.append(batch(4), ME)
-    monkeypatch.setattr(room, "SEGMENT_BYTES", 100)
+    monkeypatch.setattr(log, "_segment_bytes", 100)
     await log.append(batch(5), ME)
     assert (log.segments, disk.open_files) == (2, 1)
     log.close()
@@ -76,25 +74,21 @@ async def test_a_new_segment_that_cannot_be_made_leaves_the_log_as_it_was(
 @SCARCE
 @pytest.mark.parametrize("operation", ["sync", "sync_names"])
 async def test_what_fails_behind_the_write_of_a_new_segment_ends_the_node(
-    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, operation: str, error: int
+    autojump_clock: MockClock, operation: str, error: int
 ) -> None:
     """Nobody knows any more what is durable."""
     disk = sim_disk()
-    log, _, _ = await opened(disk)
+    log, _, _ = await opened(disk, Options(segment_bytes=100))
     await log.append(batch(1), ME)
-    monkeypatch.setattr(room, "SEGMENT_BYTES", 100)
     disk.fail(operation, error=error)
     with pytest.raises(DiskFailed, match="a sync failed"):
         await log.append(batch(2), ME)
 
 
-async def test_a_real_segment_that_no_descriptor_is_left_for_comes_later(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_real_segment_that_no_descriptor_is_left_for_comes_later(tmp_path: Path) -> None:
     disk = RealDisk(tmp_path)
-    log, _, _ = await opened(disk)
+    log, _, _ = await opened(disk, Options(segment_bytes=HEADER_BYTES + 1))
     await log.append(batch(1), ME)
-    monkeypatch.setattr(room, "SEGMENT_BYTES", HEADER_BYTES)
     await log.append(batch(2), ME)
     was = state(log)
     with no_descriptors():
@@ -131,13 +125,12 @@ async def test_nothing_but_a_new_file_takes_a_descriptor(tmp_path: Path) -> None
 
 @SCARCE
 async def test_a_committer_refuses_with_the_reason_tries_again_by_itself_and_goes_on(
-    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, error: int
+    autojump_clock: MockClock, error: int
 ) -> None:
     disk = sim_disk()
     with capture_logs() as logged:
-        async with running(disk) as store:
+        async with running(disk, Options(segment_bytes=100)) as store:
             await store.add("a")
-            monkeypatch.setattr(room, "SEGMENT_BYTES", 100)
             lasting(disk, "create", error)
             for _ in range(3):
                 with pytest.raises(DiskFull, match=SHORTAGES[error].split(";")[0]):
@@ -165,10 +158,7 @@ def lasting(disk: SimDisk, operation: str, error: int) -> None:
 
 
 @SCARCE
-async def test_a_checkpoint_without_a_descriptor_is_tried_again_later(
-    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, error: int
-) -> None:
-    make_small(monkeypatch)
+async def test_a_checkpoint_without_a_descriptor_is_tried_again_later(autojump_clock: MockClock, error: int) -> None:
     disk, store = await written()
     before = files(disk)
     lasting(disk, "create", error)
@@ -178,10 +168,10 @@ async def test_a_checkpoint_without_a_descriptor_is_tried_again_later(
     with capture_logs() as logged:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(store.checkpoints.run, store.replica)
-            await trio.sleep(1.5 * RETRY)
+            await trio.sleep(1.5 * SMALL.checkpoint_retry)
             assert files(disk) == before
             disk.stepped = lambda operation, name: None
-            await trio.sleep(RETRY)
+            await trio.sleep(SMALL.checkpoint_retry)
             assert files(disk) != before
             nursery.cancel_scope.cancel()
     refused = [entry for entry in logged if entry["event"] == "no checkpoint"]
@@ -189,9 +179,8 @@ async def test_a_checkpoint_without_a_descriptor_is_tried_again_later(
 
 
 async def test_a_checkpoint_that_is_made_counts_though_what_it_covers_cannot_be_removed_yet(
-    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+    autojump_clock: MockClock,
 ) -> None:
-    make_small(monkeypatch)
     disk, store = await written()
     segments = store.log.segments
     disk.fail("remove", error=errno.ENOMEM)
@@ -214,17 +203,16 @@ async def restarted(disk: SimDisk, store: Store) -> None:
 
 @SCARCE
 async def test_a_start_that_can_open_nothing_changes_nothing_and_can_be_tried_again(
-    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, error: int
+    autojump_clock: MockClock, error: int
 ) -> None:
-    make_small(monkeypatch)
-    monkeypatch.setattr(checkpoints_room, "_READ_BYTES", 500)
-    disk, store = await written()
+    options = replace(SMALL, checkpoint_read_bytes=500)
+    disk, store = await written(options=options)
     before = contents(disk)
     for operation in ("read", "create"):
         for after in range(3 if operation == "read" else 1):
             disk.fail(operation, after, error)
             with pytest.raises(DiskFull, match=SHORTAGES[error].split(";")[0]):
-                await Store(disk).open()
+                await Store(disk, options).open()
             assert contents(disk) == before
     await restarted(disk, store)
 

@@ -7,22 +7,21 @@ from dataclasses import dataclass, field
 from functools import partial
 from random import Random
 
-import pytest
-
 from gcount.core.format.log_records import HEADER_BYTES, encode_batch
+from gcount.core.options import DEFAULTS, Options
 from gcount.core.state.batch import Batch
 from gcount.core.state.counters import Delta
 from gcount.core.state.identity import Identity
 from gcount.core.state.membership import Membership
 from gcount.core.state.replica import Replica
-from gcount.storage import log as log_room
 from gcount.storage.inspect.repair import repair
 from gcount.storage.inspect.survey import survey
 from gcount.storage.log import Log
 from tests.core.histories import NAMES, History, knowing
 from tests.fakes.counting import stage
 from tests.fakes.disk import SimDisk
-from tests.storage.commit_store import contents, run_simulated, sim_disk
+from tests.fakes.process import run_simulated
+from tests.storage.commit_store import contents, sim_disk
 
 BLANK = Identity(bytes(16), bytes(16))
 
@@ -33,9 +32,9 @@ def ids(seed: int = 1) -> Iterator[bytes]:
         yield random.randbytes(16)
 
 
-def mend(disk: SimDisk, seed: int = 1) -> list[str]:
+def mend(disk: SimDisk, seed: int = 1, options: Options = DEFAULTS) -> list[str]:
     new = ids(seed)
-    return repair(disk, survey(disk), lambda: next(new))
+    return repair(disk, survey(disk), lambda: next(new), options)
 
 
 async def recovered(disk: SimDisk) -> Replica:
@@ -92,12 +91,12 @@ class Written:
         replica.commit()
 
 
-async def _write(seed: int, steps: int) -> Written:
+async def _write(seed: int, steps: int, options: Options) -> Written:
     random = Random(seed)
     written = Written(sim_disk(seed))
     me = Identity(b"n" * 16, random.randbytes(16))
     peers = [random.randbytes(16) for _ in range(2)]
-    log, _, _ = await opened_as(written.disk, me)
+    log, _, _ = await opened_as(written.disk, me, options)
     replica = Replica(me, 1000)
     for _ in range(steps):
         kind = random.choice(("add", "add", "add", "peer", "mint", "config"))
@@ -135,14 +134,12 @@ def _place(written: Written) -> None:
         at = end
 
 
-async def opened_as(disk: SimDisk, identity: Identity) -> tuple[Log, list[Batch], None]:
-    log = Log(disk)
+async def opened_as(disk: SimDisk, identity: Identity, options: Options) -> tuple[Log, list[Batch], None]:
+    log = Log(disk, options)
     assert await log.recover(lambda batch: None) is None
     await log.begin(identity)
     return log, [], None
 
 
 def write(seed: int, steps: int, segment: int) -> Written:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(log_room, "SEGMENT_BYTES", segment)
-        return run_simulated(partial(_write, seed, steps))
+    return run_simulated(partial(_write, seed, steps, Options(segment_bytes=segment)))

@@ -17,7 +17,6 @@ from gcount.cluster.links.handover import Handover
 from gcount.cluster.links.handshake import Knowledge
 from gcount.cluster.links.peers import Peers
 from gcount.core.format.chunks import Assembly
-from gcount.core.limits import MAX_UNCLAIMED
 from gcount.core.protocol import messages as wire
 from gcount.core.protocol.replication import DeltaReceiver
 from gcount.core.protocol.restarts import Boots
@@ -26,11 +25,7 @@ from gcount.errors import DiskFull, LinkClosed, ProtocolError
 from gcount.events import News
 from gcount.storage.group_commit import Commit
 
-MAX_UNSENT = 256 * 1024  # bytes of answers that wait to be sent on one link
-MAX_UNSETTLED = 4096  # questions that wait for the disk, on one link
-MAX_ERRANDS = 64  # pushes and memberships that wait for the disk, on one link
 TOO_MUCH = "the node keeps too much of other unfinished pushes"
-MAX_STRANGER_CELLS = 1_000_000  # of unfinished pushes of all nodes that are no members, about 150 MB
 
 T = TypeVar("T")
 
@@ -59,7 +54,8 @@ class Shared:
 class _Answers:
     """What is said on an accepted link, and what of it the network has not taken yet."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel, max_unsent: int) -> None:
+        self.max_unsent = max_unsent
         self._channel = channel
         self._wake = trio.Event()
         self._drained = News()
@@ -72,7 +68,7 @@ class _Answers:
 
     async def wait_room(self) -> None:
         """Return when not too much waits to be sent: a caller that asks faster than it reads has to wait."""
-        while self._channel.unsent > MAX_UNSENT:
+        while self._channel.unsent > self.max_unsent:
             await self._drained.wait()
 
     async def run(self) -> None:
@@ -96,7 +92,7 @@ class AcceptedLink:
 
     Attributes:
         scope: to be cancelled to end the link.
-        intake: what has come of the push under way.
+        receiver: what has come of the push under way.
     """
 
     def __init__(
@@ -105,9 +101,10 @@ class AcceptedLink:
         self.hello = hello
         self.visit = visit
         self.scope = trio.CancelScope()
-        self.intake = DeltaReceiver(0, {}, hello.membership)
+        self.receiver = DeltaReceiver(0, {}, hello.membership)
         self._own = {hello.incarnation, *hello.retired}
         self._context = shared.context
+        self._options = shared.context.replica.options
         self._replica = shared.context.replica
         self._committer = shared.context.committer
         self._members = shared.knowledge.members
@@ -118,7 +115,7 @@ class AcceptedLink:
         self._handover = shared.handover
         self._boots = shared.boots
         self._channel = channel
-        self._answers = _Answers(channel)
+        self._answers = _Answers(channel, self._options.max_unsent_answers)
         self._promote = promote
         self._promoted = False
         self._errands = 0
@@ -133,12 +130,12 @@ class AcceptedLink:
     @property
     def buffered(self) -> int:
         """How many cells of an unfinished push are buffered for it."""
-        return self.intake.buffered
+        return self.receiver.buffered
 
     def greeted(self, answer: wire.Hello, left: Assembly | None) -> None:
         """This node's hello is about to be sent; the caller may go on with what another link has left."""
         known = self.hello.membership.merge(answer.membership)
-        self.intake = DeltaReceiver(self._replica.max_uncounted_cells, answer.digest, known, left)
+        self.receiver = DeltaReceiver(self._replica.max_uncounted_cells, answer.digest, known, left)
 
     async def run(self) -> None:
         """Answer until the link is over."""
@@ -164,7 +161,7 @@ class AcceptedLink:
                         self._unsettled = [collect for collect in self._unsettled if collect.name != name]
                         self._gate.release(name, self)
                     case wire.Members(membership=membership):
-                        self.intake.membership = self.intake.membership.merge(membership)
+                        self.receiver.membership = self.receiver.membership.merge(membership)
                         if self.visit.counts():
                             self._errand(nursery, self._updates.adopt, membership)
                     case _:
@@ -175,19 +172,18 @@ class AcceptedLink:
         if not self._promoted and self.is_member:
             self._promoted = self._promote()
         replica = self._replica
-        newer = self.intake.newer_membership(replica.membership)
+        newer = self.receiver.newer_membership(replica.membership)
         owes = bool(replica.detached) and self._peers.owes(self.hello)
-        self._answers.post(wire.HeartbeatAck(self.intake.news(replica.counters.digest()), newer, owes))
+        self._answers.post(wire.HeartbeatAck(self.receiver.news(replica.counters.digest()), newer, owes))
 
     def _push(self, nursery: trio.Nursery, push: wire.Push) -> None:
         counts = self.visit.counts()
-        deltas = self.intake.pushed(push)
-        if deltas is None and not self.is_member and self._handover.strangers_buffered > MAX_STRANGER_CELLS:
-            raise ProtocolError(
-                f"nodes that are no members left more than {MAX_STRANGER_CELLS} cells in unfinished pushes"
-            )
+        deltas = self.receiver.pushed(push)
+        most = self._options.max_stranger_cells
+        if deltas is None and not self.is_member and self._handover.strangers_buffered > most:
+            raise ProtocolError(f"nodes that are no members left more than {most} cells in unfinished pushes")
         if deltas is None:
-            self._answers.post(self.intake.ack({}, "" if self._handover.admits(self) else TOO_MUCH))
+            self._answers.post(self.receiver.ack({}, "" if self._handover.admits(self) else TOO_MUCH))
         else:
             # Staged at once, not by the errand: what another boot's hello has to wait for must be seen waiting.
             permitted = self._permitted(deltas) if counts else []
@@ -204,7 +200,7 @@ class AcceptedLink:
         replica = self._replica
         given_back = [delta for delta in deltas if delta.incarnation in replica.identity.retired]
         kept = bool(given_back) and not refused and all(map(replica.has_back, given_back))
-        self._answers.post(self.intake.ack(replica.counters.digest(), refused, kept=kept))
+        self._answers.post(self.receiver.ack(replica.counters.digest(), refused, kept=kept))
 
     def _permitted(self, deltas: list[Delta]) -> list[Delta]:
         """From a node that is no member only its own incarnations are accepted, and nobody else's under that name.
@@ -212,7 +208,7 @@ class AcceptedLink:
         Whoever sends them, those that no member runs or ran under get no more than their half of the room.
         """
         members, replica, member = self._members, self._replica, self.is_member
-        names, lives = replica.room_for_names, MAX_UNCLAIMED - replica.incarnations
+        names, lives = replica.room_for_names, self._options.max_unclaimed - replica.incarnations
         permitted = []
         for delta in deltas:
             who = delta.incarnation
@@ -237,8 +233,8 @@ class AcceptedLink:
         self._collected(collect)
 
     def _wait_settled(self, nursery: trio.Nursery, collect: wire.ReadCells) -> None:
-        if len(self._unsettled) >= MAX_UNSETTLED:
-            raise ProtocolError(f"{MAX_UNSETTLED} of its questions wait for the disk already")
+        if len(self._unsettled) >= self._options.max_unsettled:
+            raise ProtocolError(f"{self._options.max_unsettled} of its questions wait for the disk already")
         self._unsettled.append(collect)
         if not self._settling:
             self._settling = True
@@ -251,7 +247,7 @@ class AcceptedLink:
             await self._answers.wait_room()
             waiting, self._unsettled = self._unsettled, []
             for collect in waiting:
-                if self._channel.unsent > MAX_UNSENT:
+                if self._channel.unsent > self._options.max_unsent_answers:
                     self._unsettled.append(collect)
                 elif self._replica.is_pending(collect.name):
                     # Refused while the counter rested from another hold, so that increments went on.
@@ -263,13 +259,13 @@ class AcceptedLink:
 
     def _collected(self, collect: wire.ReadCells) -> None:
         replica = self._replica
-        news = self.intake.newer_membership(replica.membership)
+        news = self.receiver.newer_membership(replica.membership)
         self._answers.post(wire.CellsReply(collect.round, replica.cells(collect.name), news))
 
     def _errand(self, nursery: trio.Nursery, errand: Callable[[T], Awaitable[object]], subject: T) -> None:
         """Do what has to wait without keeping the reader from reading."""
-        if self._errands >= MAX_ERRANDS:
-            raise ProtocolError(f"{MAX_ERRANDS} of its messages wait for the disk already")
+        if self._errands >= self._options.max_errands:
+            raise ProtocolError(f"{self._options.max_errands} of its messages wait for the disk already")
         self._errands += 1
         nursery.start_soon(self._run_errand, errand, subject)
 

@@ -51,8 +51,8 @@ class Acceptor:
         self._originals = Originals(context.replica, knowledge.members, knowledge.guard, peers)
         self._links: dict[AcceptedLink, None] = {}  # in the order of their hellos
         self._refused = Throttle("link refused", quiet=60.0)
-        self._boots = Boots()
-        self._handover = Handover(self._links, context.replica.max_uncounted_cells)
+        self._boots = Boots(context.replica.options)
+        self._handover = Handover(self._links, context.replica.max_uncounted_cells, context.replica.options)
         self._shared = Shared(context, knowledge, gate, peers, self._handover, self._boots)
 
     def __len__(self) -> int:

@@ -14,7 +14,6 @@ from gcount.cluster.links.peers import Peers
 from gcount.cluster.links.transport import Link, Transport
 from gcount.cluster.members import Members
 from gcount.cluster.membership_updates import MembershipUpdates
-from gcount.core.limits import MAX_MEMBERS
 from gcount.errors import LinkError, LinkRefused, leaves
 
 SELF_CHECK = 0.5  # seconds between two proofs that an entry is this node
@@ -88,7 +87,7 @@ class DialLoops:
         """
         actors = self._replica.membership.actors
         removed = [peer for peer in self._peers if peer.address not in actors]
-        for peer in removed[: max(0, len(removed) - MAX_MEMBERS)]:
+        for peer in removed[: max(0, len(removed) - self._replica.options.max_removed)]:
             peer.serving.cancel()
 
     async def _serve_member(self, peer: Peer, linger: float) -> None:
@@ -123,7 +122,7 @@ class DialLoops:
                 await peer.wait_redial(SELF_CHECK)
                 continue
             self._updates.lost_self(peer.address)
-            if peer.pusher is not None:
+            if peer.sender is not None:
                 log.warning("link down", reason=reason)
             elif peer.reason == "" or (refused and reason != peer.reason):
                 log.warning("peer not reached", reason=reason)

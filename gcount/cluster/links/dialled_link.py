@@ -137,15 +137,15 @@ class DialledLinks:
             message = await channel.receive()
             now = trio.current_time()
             peer.heard(now)
-            if peer.pusher is None:
+            if peer.sender is None:
                 raise LinkClosed("hung up")
             match message:
                 case messages.Ack():
-                    peer.pusher.acked(message, now)
+                    peer.sender.acked(message, now)
                     await self._learn(peer, message.digest)
                     peer.wake()
                 case messages.HeartbeatAck():
-                    peer.pusher.learned(message.digest)
+                    peer.sender.learned(message.digest)
                     await self._learn(peer, message.digest)
                     await self._updates.adopt(message.membership or Membership())
                     peer.beaten += 1
@@ -160,7 +160,7 @@ class DialledLinks:
         """A member told what is new on its disk; what it said before of this node's incarnation may count only now."""
         self._peers.tell_progress()
         self._heard.hear(digest)
-        knows = peer.pusher.peer.get(self._replica.identity.incarnation, 0) if peer.pusher else 0
+        knows = peer.sender.peer.get(self._replica.identity.incarnation, 0) if peer.sender else 0
         if knows > self._replica.version:
             self._guard.heard(peer.address, self._members.hellos[peer.address].node, knows)
             await self._minting.mint_if_possible()
@@ -168,23 +168,23 @@ class DialledLinks:
     async def _write(self, peer: Peer, channel: Channel, told: Membership) -> None:
         replica = self._replica
         next_beat = trio.current_time()  # at once: it proves that the hello was no leftover of a former life
-        while peer.pusher is not None:
+        while peer.sender is not None:
             now = trio.current_time()
             message: messages.Message | None = None
             if told != replica.membership:
                 told = replica.membership
                 message = messages.Members(told)
-                peer.pusher.offer_again()
+                peer.sender.offer_again()
             elif now >= next_beat:
                 next_beat = now + BEAT_EVERY
                 message = messages.Heartbeat()
                 peer.beats += 1
             else:
-                message = peer.pusher.next_push(replica.counters, replica.identity, now)
+                message = peer.sender.next_push(replica.counters, replica.identity, now)
             if message is not None:
                 channel.post(message)
             if channel.unsent:
                 await channel.flush()
             elif message is None:
-                paced = peer.pusher.paced_until
+                paced = peer.sender.paced_until
                 await peer.wait_awake(min(next_beat, paced) if now < paced else next_beat)

@@ -11,6 +11,7 @@ from typing import Protocol
 import trio
 
 from gcount.core.format.chunks import Assembly
+from gcount.core.options import Options
 from gcount.core.protocol import messages
 from gcount.core.protocol.replication import DeltaReceiver
 from gcount.core.protocol.suspended_transfers import SuspendedTransfers
@@ -21,7 +22,7 @@ class Accepted(Protocol):
     """What has to be known of an accepted link."""
 
     hello: messages.Hello
-    intake: DeltaReceiver
+    receiver: DeltaReceiver
     scope: trio.CancelScope
 
     @property
@@ -39,10 +40,11 @@ class Handover:
     Args:
         links: all that are open.
         max_cells: how many cells may be kept of all links, those that are over included.
+        options: how much is kept of links that are over.
     """
 
-    def __init__(self, links: Collection[Accepted], max_cells: int) -> None:
-        self.kept = SuspendedTransfers(max_cells)
+    def __init__(self, links: Collection[Accepted], max_cells: int, options: Options) -> None:
+        self.kept = SuspendedTransfers(max_cells, options)
         self._max_cells = max_cells
         self._links = links
 
@@ -51,7 +53,7 @@ class Handover:
 
         What others push may be anything, and who asks would take it for this node's word.
         """
-        pushed = (link.intake.deltas() for link in self._links if link.is_member)
+        pushed = (link.receiver.deltas() for link in self._links if link.is_member)
         return highest(chain(self.kept, *pushed), incarnations)
 
     @property
@@ -65,7 +67,7 @@ class Handover:
         When all together are too much the biggest transfer goes on, so that one after the other comes to its end. What
         else there is begins anew.
         """
-        if link.intake.given_up:
+        if link.receiver.given_up:
             return False
         others = sorted((other for other in self._links if other is not link and other.buffered), key=_size)
         left = self._max_cells - link.buffered  # for all others
@@ -75,12 +77,12 @@ class Handover:
             return False
         self.kept.shrink(left - sum(map(_size, others)))
         while others and sum(map(_size, others)) > left:
-            others.pop(0).intake.give_up()
+            others.pop(0).receiver.give_up()
         return True
 
     def left_by(self, link: Accepted) -> None:
         """A link is over. Of one that this node ended on purpose nothing may come back."""
-        left = link.intake.leave()
+        left = link.receiver.leave()
         if left is not None and link.is_member and not link.scope.cancel_called:
             self.kept.keep(link.hello.node, link.hello.boot, left, trio.current_time())
 
@@ -93,9 +95,12 @@ class Handover:
         if not hello.resumes or not caller.is_member:
             return None
         for link in self._links:
-            if link.intake.transfer == hello.resumes and (link.hello.node, link.hello.boot) == (hello.node, hello.boot):
+            if link.receiver.transfer == hello.resumes and (link.hello.node, link.hello.boot) == (
+                hello.node,
+                hello.boot,
+            ):
                 link.scope.cancel()
-                return link.intake.leave()
+                return link.receiver.leave()
         return self.kept.take(hello.node, hello.boot, hello.resumes, trio.current_time())
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 import trio
 
 from gcount.cluster.links.channel import Channel
+from gcount.core.options import Options
 from gcount.core.protocol import messages as wire
 from gcount.core.protocol.replication import DeltaSender
 from gcount.core.protocol.suspended_transfers import KEEP
@@ -13,7 +14,6 @@ from gcount.core.state.counters import Counters, Delta, Digest
 
 BACKOFF_FIRST = 0.05  # seconds
 BACKOFF_MOST = 0.5  # with the dial itself, less than what a node with an empty directory waits for its members
-MAX_UNSENT = 4 * 1024 * 1024  # bytes of messages that wait to be sent on one link
 
 
 class Peer:
@@ -21,15 +21,18 @@ class Peer:
 
     Args:
         address: its entry in the membership.
+        options: how much is sent to it.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, options: Options) -> None:
         self.address = address
+        self._options = options
+        self._max_unsent = options.max_unsent_pushes
         self.state = "connecting"
         self.reason = ""  # why there is no link
         self.last_contact: float | None = None
-        self.pusher: DeltaSender | None = None
-        self._last_pusher: DeltaSender | None = None  # of this link or the one before
+        self.sender: DeltaSender | None = None
+        self._last_sender: DeltaSender | None = None  # of this link or the one before
         self.life: tuple[bytes, bytes] | None = None  # node and boot at the other end of that link
         self._left: Transfer | None = None  # what the link before left unfinished
         self._left_until = 0.0
@@ -48,7 +51,7 @@ class Peer:
 
     def post(self, message: wire.Message) -> None:
         """Send a message; it is dropped when there is no link, or when too much waits there already."""
-        if self._channel is not None and self._channel.unsent < MAX_UNSENT:
+        if self._channel is not None and self._channel.unsent < self._max_unsent:
             self._channel.post(message)
             if self._channel.unsent:
                 self.wake()
@@ -72,8 +75,8 @@ class Peer:
 
     def hasten(self, now: float) -> None:
         """Somebody waits for this member to have all that this node has."""
-        if self.pusher is not None:
-            self.pusher.hasten(now)
+        if self.sender is not None:
+            self.sender.hasten(now)
             self.wake()
 
     async def wait_awake(self, deadline: float) -> None:
@@ -103,30 +106,30 @@ class Peer:
         if left is not None and (life != self.life or not left.goes_on(hello.digest, hello.kept)):
             left = None
         self._left, self.life = None, life
-        self.pusher = self._last_pusher = DeltaSender(hello.digest, now, draw, left, detached)
+        self.sender = self._last_sender = DeltaSender(hello.digest, now, draw, left, detached, self._options)
         self._channel, self.state, self.reason, self.last_contact = channel, "linked", "", now
 
     def lag(self, counters: Counters) -> int | None:
         """How many versions it has not acknowledged, as far as is known; None when it was never reached."""
-        return self._last_pusher.lag(counters) if self._last_pusher else None
+        return self._last_sender.lag(counters) if self._last_sender else None
 
     def has(self, versions: Digest) -> bool:
         """Whether it has said, on the link that it has or had last, that all of some versions are on its disk."""
-        told = self._last_pusher.peer if self._last_pusher else None
+        told = self._last_sender.peer if self._last_sender else None
         return told is not None and all(told.get(who, 0) >= version for who, version in versions.items())
 
     def unlinked(self, reason: str, now: float) -> None:
         """The link is over, or there was none: what it left unfinished waits for the next one, for a while."""
-        if self.pusher is not None:
-            self._left, self._left_until = self.pusher.interrupted(), now + KEEP
+        if self.sender is not None:
+            self._left, self._left_until = self.sender.interrupted(), now + KEEP
         if now >= self._left_until or self.scope.cancel_called:
             self._left = None
-        self._channel, self.pusher, self.state, self.reason = None, None, "connecting", reason
+        self._channel, self.sender, self.state, self.reason = None, None, "connecting", reason
 
     def here(self) -> None:
         """It was proven that the address is this node's own: what another one said there counts no more."""
-        self._channel, self.pusher, self.state, self.reason, self.failures = None, None, "self", "", 0
-        self._last_pusher = self.life = self._left = None
+        self._channel, self.sender, self.state, self.reason, self.failures = None, None, "self", "", 0
+        self._last_sender = self.life = self._left = None
 
     async def wait_redial(self, seconds: float) -> None:
         """Return when it is time to dial again, or somebody has a reason to."""

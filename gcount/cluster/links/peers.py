@@ -63,7 +63,7 @@ class Peers:
 
     def add(self, address: str) -> Peer:
         """An address is being dialled from now on."""
-        peer = self._peers[address] = Peer(address)
+        peer = self._peers[address] = Peer(address, self._replica.options)
         return peer
 
     def remove(self, address: str) -> None:
@@ -79,12 +79,12 @@ class Peers:
     @property
     def linked(self) -> int:
         """To how many of them there is a link."""
-        return sum(peer.pusher is not None for peer in self)
+        return sum(peer.sender is not None for peer in self)
 
     def nodes(self) -> dict[str, bytes]:
         """Which node is at which address now: those that are linked, and this one."""
         members, own = self._members, self._replica.identity.node
-        linked = {peer.address: members.hellos[peer.address].node for peer in self if peer.pusher is not None}
+        linked = {peer.address: members.hellos[peer.address].node for peer in self if peer.sender is not None}
         return {**linked, **dict.fromkeys(members.here, own)}
 
     def owes(self, hello: messages.Hello) -> bool:
@@ -93,7 +93,7 @@ class Peers:
             return False
         asked = hello.node, hello.boot, hello.retired
         for peer in self:
-            if peer.pusher is not None and not peer.pusher.owes:
+            if peer.sender is not None and not peer.sender.owes:
                 last = self._members.hellos[peer.address]
                 if (last.node, last.boot, last.retired) == asked:
                     return False
@@ -132,8 +132,8 @@ class Peers:
             peer = self._peers.get(address)
             if hello.node != node or peer is None:
                 continue
-            if peer.pusher is not None:
-                peer.pusher.offer_again()
+            if peer.sender is not None:
+                peer.sender.offer_again()
             if peer.failures >= WORTH_WAKING:
                 peer.redial.set()
 
@@ -147,7 +147,7 @@ class Peers:
         counters = self._replica.counters
         return tuple(
             PeerStatistics(
-                peer.address, peer.state, peer.reason, peer.last_contact, peer.pusher is not None, peer.lag(counters)
+                peer.address, peer.state, peer.reason, peer.last_contact, peer.sender is not None, peer.lag(counters)
             )
             for peer in self
         )

@@ -19,14 +19,11 @@ import msgspec
 from gcount.core.format.chunks import pack
 from gcount.core.format.frames import frame
 from gcount.core.format.log_records import Header
-from gcount.core.limits import FRAME_BYTES
 from gcount.core.state.counters import Delta
 from gcount.core.state.identity import Identity
 from gcount.core.state.membership import Membership
 from gcount.core.state.replica import Replica
 
-NAMES_A_RECORD = 2_048  # of the longest ones, half of what a frame may hold
-CELLS_A_RECORD = 16_384
 _NAME_GUESS = 32  # bytes of a name with its head, for a first idea of a size
 _SWAPPED = sys.byteorder == "big"
 
@@ -161,6 +158,7 @@ class Capture:
     """
 
     def __init__(self, replica: Replica, live: Header) -> None:
+        self._options = replica.options
         self._counters = replica.counters
         self._columns = replica.counters.freeze()
         self._aside = replica.detached.deltas()
@@ -195,21 +193,22 @@ class Capture:
         yield End(records, names, cells)
 
     def _contents(self) -> Iterator[Record]:
+        options = self._options
         yield self.head
-        for start in range(0, self.head.names, NAMES_A_RECORD):
-            end = min(start + NAMES_A_RECORD, self.head.names)
+        for start in range(0, self.head.names, options.record_names):
+            end = min(start + options.record_names, self.head.names)
             yield Names(start, self._counters.names(start, end))
         for incarnation, column in self._columns.items():
             first = 0
             while first < column.length or first == 0:
-                indexes, *words = column.read(CELLS_A_RECORD)
+                indexes, *words = column.read(options.record_cells)
                 cells, stamps = map(_bytes_unless_blank, words)
                 count = len(words[0])
                 yield Cells(incarnation, column.version, first, count, cells, stamps, _bytes(indexes))
                 first += max(1, count)
         if self._aside:
             sizes = {span(delta): len(delta.cells) for delta in self._aside}
-            for parcel in pack(self._aside, FRAME_BYTES):
+            for parcel in pack(self._aside, options.frame_bytes, options.parcel_deltas):
                 yield Aside(parcel, [sizes[span(piece)] for piece in parcel])
 
 

@@ -3,21 +3,23 @@
 from collections.abc import Iterator
 
 from gcount.core.format.checkpoint import Aside, Cells, End, Head, Names, Record, decode_record
-from gcount.core.format.frames import FRAME_HEAD_BYTES, read_frame
+from gcount.core.format.frames import read_frame
 from gcount.core.format.log_records import CHECKPOINT_MAGIC, HEADER_BYTES, Header, decode_header
-from gcount.core.limits import MAX_FRAME_BYTES
+from gcount.core.options import DEFAULTS, Options
 from gcount.core.state.replica import Replica
-
-_LARGEST = FRAME_HEAD_BYTES + MAX_FRAME_BYTES
 
 
 class Reader:
     """Cuts the bytes of a checkpoint, which come in pieces of any size, into records.
 
+    Args:
+        options: how large a record may be.
+
     `offset` is where the record begins that was read last, or could not be read.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, options: Options = DEFAULTS) -> None:
+        self._record_bytes = options.record_bytes
         self.header: Header | None = None
         self.offset = 0
         self._rest = b""
@@ -37,7 +39,7 @@ class Reader:
         if self.header is None and (last or len(rest) >= HEADER_BYTES):
             self.header = decode_header(rest, CHECKPOINT_MAGIC)
             at = HEADER_BYTES
-        while len(rest) - at >= _LARGEST or (last and at < len(rest)):
+        while len(rest) - at >= self._record_bytes or (last and at < len(rest)):
             self.offset = begin + at
             payload, at = read_frame(rest, at)
             yield decode_record(payload)

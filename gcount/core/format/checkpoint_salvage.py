@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from gcount.core.format.checkpoint import Aside, Capture, Cells, Head, Names, Record, decode_record, encode_record, span
 from gcount.core.format.frames import MARK, read_frame
 from gcount.core.format.log_records import CHECKPOINT_MAGIC, Header, decode_header
+from gcount.core.options import DEFAULTS, Options
 from gcount.core.state.batch import Batch
 from gcount.core.state.counters import Delta
 from gcount.core.state.identity import Identity
@@ -115,15 +116,16 @@ class _Kept:
         return Delta(self._incarnation, self._after if whole else self._upto, self._upto, self._cells)
 
 
-def rebuilt(remains: CheckpointSalvage, live: Header, next_batch: int) -> bytes:
+def rebuilt(remains: CheckpointSalvage, live: Header, next_batch: int, options: Options = DEFAULTS) -> bytes:
     """A whole checkpoint that holds what is left of one.
 
     Args:
         remains: of the old one.
         live: the header of the segment with which the log goes on.
         next_batch: up to which the log will reach.
+        options: sizes of its records.
     """
-    replica = Replica(Identity(live.node, live.incarnation), 0)
+    replica = Replica(Identity(live.node, live.incarnation), 0, options)
     remains.fill(replica)
     replica.next_batch = min(replica.next_batch, next_batch)
     capture = Capture(replica, live)

@@ -11,21 +11,23 @@ from collections.abc import Iterable, Iterator
 
 from gcount.core.state.counters import Delta
 
-MOST_DELTAS = 16
 _DELTA_OVERHEAD = 64  # bytes, at most: array header, incarnation, two versions, map header
 _CELL_OVERHEAD = 12  # bytes, at most: string header and a 64-bit value
 
 
-def pack(deltas: Iterable[Delta], size: int) -> Iterator[list[Delta]]:
+def pack(deltas: Iterable[Delta], size: int, most: int) -> Iterator[list[Delta]]:
     """Cut deltas into parcels of at most about `size` encoded bytes each; at least one parcel, maybe empty.
 
-    No parcel has more than `MOST_DELTAS` of them: pieces that had to be searched for may be small, or empty.
+    Args:
+        deltas: the whole ones, made when they are asked for.
+        size: of a parcel, in bytes.
+        most: deltas in a parcel: pieces that had to be searched for may be small, or empty.
     """
     parcel: list[Delta] = []
     room = size
     for delta in deltas:
         piece: dict[str, int] = {}
-        if parcel and (room < _DELTA_OVERHEAD or len(parcel) >= MOST_DELTAS):
+        if parcel and (room < _DELTA_OVERHEAD or len(parcel) >= most):
             yield parcel
             parcel, room = [], size
         room -= _DELTA_OVERHEAD

@@ -16,7 +16,7 @@ import msgspec
 
 from gcount.core.format.chunks import Assembly, pack
 from gcount.core.format.frames import MARK, frame, read_frame
-from gcount.core.limits import FRAME_BYTES
+from gcount.core.options import DEFAULTS, Options
 from gcount.core.state.batch import Batch
 from gcount.core.state.counters import Delta
 from gcount.core.state.identity import Identity
@@ -80,9 +80,9 @@ _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(_Part)
 
 
-def encode_batch(batch: Batch) -> bytes:
+def encode_batch(batch: Batch, options: Options = DEFAULTS) -> bytes:
     """All frames of a batch of any size, to be written at once."""
-    parcels = list(pack(batch.deltas, FRAME_BYTES))
+    parcels = list(pack(batch.deltas, options.frame_bytes, options.parcel_deltas))
     out = bytearray()
     parts = len(parcels)
     for part, parcel in enumerate(parcels, start=1):

@@ -3,14 +3,12 @@
 from collections.abc import Callable
 from itertools import repeat
 from operator import lt
-from typing import Final
 
 import msgspec
 
+from gcount.core.options import DEFAULTS, Options
 from gcount.core.state.batch import Batch
 from gcount.core.state.counters import Delta
-
-MOST_CELLS: Final = 131_072  # merged before they are applied; some 50 ms of work, and 20 MB
 
 
 class _Run(msgspec.Struct, gc=False):
@@ -36,10 +34,12 @@ class Coalescer:
 
     Args:
         apply: called with what came of the batches. Deltas of different incarnations may change places.
+        options: how many cells are merged before they are applied.
     """
 
-    def __init__(self, apply: Callable[[Batch], None]) -> None:
+    def __init__(self, apply: Callable[[Batch], None], options: Options = DEFAULTS) -> None:
         self._apply = apply
+        self._most_cells = options.merge_cells
         self._runs: dict[bytes, _Run] = {}
         self._number = 0  # of the newest batch taken since the last flush
         self._cells = 0
@@ -64,7 +64,7 @@ class Coalescer:
                 self._number = batch.number
             self._runs[delta.incarnation] = _Run(delta.after, delta.upto, dict(delta.cells))
             self._cells += len(delta.cells)
-        if self._cells > MOST_CELLS:
+        if self._cells > self._most_cells:
             self.flush()
 
     def flush(self) -> None:

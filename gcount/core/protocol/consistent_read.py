@@ -18,6 +18,7 @@ from collections.abc import Collection, Iterable
 from math import inf
 from typing import NamedTuple
 
+from gcount.core.options import DEFAULTS, Options
 from gcount.core.state.counters import Digest
 
 Cells = Digest
@@ -25,7 +26,6 @@ Actors = tuple[str, ...]
 """The addresses in a membership."""
 
 STALL = 0.1  # seconds after which a round that waits for a silent member no longer keeps a later one from starting
-MAX_ROUNDS = 4  # of one counter in flight
 HOLD_AFTER = 2  # rounds in a row that were not confirmed
 
 
@@ -154,10 +154,12 @@ class PendingRead:
 
     Args:
         name: the counter.
+        options: how many rounds may be in flight.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, options: Options = DEFAULTS) -> None:
         self.name = name
+        self._max_rounds = options.max_rounds
         self.known: Cells = {}  # the join of all that was seen: a lower bound
         self.held = False  # whether a Release is owed
         self._extra: dict[Actors, int] = {}  # memberships learned of, or replaced: reads up to that arrival need them
@@ -193,7 +195,7 @@ class PendingRead:
 
     def stalls(self, arrival: int) -> float:
         """When a read should look again whether it needs a round of its own, in seconds; else it waits to be told."""
-        if not self.rounds or self.rounds[-1].began > arrival or len(self.rounds) >= MAX_ROUNDS:
+        if not self.rounds or self.rounds[-1].began > arrival or len(self.rounds) >= self._max_rounds:
             return inf
         return self.rounds[-1].started + STALL
 
@@ -282,7 +284,7 @@ class PendingRead:
         if not self.rounds:
             return True
         last = self.rounds[-1]
-        return newest > last.began and now >= last.started + STALL and len(self.rounds) < MAX_ROUNDS
+        return newest > last.began and now >= last.started + STALL and len(self.rounds) < self._max_rounds
 
     def _conclude(self, round_: Round) -> None:
         self.rounds.remove(round_)

@@ -7,14 +7,14 @@ The node that dialled pushes and asks, the one that accepted only answers:
                                      <----- Hello | Refused
     Push (pieces of deltas) ------------->
                                      <----- Ack (what is on disk now)
-    Beat, each 0.25 s ------------------->
-                                     <----- Beaten
-    Collect (one round of a read) ------->
-                                     <----- Collected
+    Heartbeat, each 0.25 s -------------->
+                                     <----- HeartbeatAck
+    ReadCells (one round of a read) ----->
+                                     <----- CellsReply
     Release, Members -------------------->
 
 Fields with a default were added later: a node that does not know them passes over them, one that misses them takes the
-default. `decode` lets nothing through that is not well-formed and within limits, so that the rooms above can trust
+default. `decode` lets nothing through that is not well-formed and within limits, so that the layers above can trust
 every field.
 """
 

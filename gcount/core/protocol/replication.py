@@ -3,7 +3,7 @@
 State is only ever pushed by the end that dialled, one unacknowledged push at a time, and nothing is queued: what a slow
 peer lacks is computed from the state when it can take it, so that a link costs O(counters), never O(history).
 
-    Pusher (dialled)                          Intake (accepted)
+    DeltaSender (dialled)                     DeltaReceiver (accepted)
     idle --next_push--> waiting               collecting --last parcel--> the deltas, whole
     waiting --acked--> idle                   (joined and synced by the node, then acknowledged)
     waiting --acked, refused--> idle, and quiet for a second
@@ -17,7 +17,8 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 
 from gcount.core.format.chunks import Assembly, pack
-from gcount.core.limits import MAX_INCARNATIONS, PUSH_BYTES, PUSH_CELLS
+from gcount.core.limits import MAX_INCARNATIONS
+from gcount.core.options import DEFAULTS, Options
 from gcount.core.protocol.messages import Ack, Push
 from gcount.core.protocol.transfer import Owed, Transfer
 from gcount.core.state.counters import Counters, Delta, Digest
@@ -25,9 +26,7 @@ from gcount.core.state.identity import Identity
 from gcount.core.state.membership import Membership
 from gcount.errors import ProtocolError
 
-PUSH_INTERVAL = 0.01  # seconds between two pushes on a link
 URGENT_FOR = 1.0  # seconds after somebody waited
-RELAY_AFTER = 1.0  # seconds that another node has to tell its own news before it is relayed
 REFUSED_PAUSE = 1.0  # seconds before a peer whose disk is full is asked again
 LEFT_PAUSE = 1.0  # seconds before an incarnation that a peer left is offered again, doubled each time
 LEFT_PAUSE_MOST = 8.0
@@ -42,6 +41,7 @@ class DeltaSender:
         draw: gives ids to transfers; 0: another link can't go on with them.
         transfer: to go on with, if there is one.
         detached: what this node has of the peer's former lives behind gaps, to be given back.
+        options: sizes of pushes, and pauses between them.
     """
 
     def __init__(
@@ -51,7 +51,9 @@ class DeltaSender:
         draw: Callable[[], int] = lambda: 0,
         transfer: Transfer | None = None,
         detached: Iterable[Delta] = (),
+        options: Options = DEFAULTS,
     ) -> None:
+        self._options = options
         self.peer: Digest = dict(digest)
         self._number = 0
         self._draw = draw
@@ -91,7 +93,7 @@ class DeltaSender:
             self._transfer = self._next_transfer(counters, own, now)
             if self._transfer is None:
                 return None
-            self.paced_until = now if now < self._urgent_until else now + PUSH_INTERVAL
+            self.paced_until = now if now < self._urgent_until else now + self._options.push_interval
         last, parcel = self._transfer.next(self._draw)
         self._number += 1
         self._waiting = True
@@ -140,11 +142,14 @@ class DeltaSender:
             promised, pieces = self._lacking(counters, own, now)
             self._gave_back = False
             if promised:
-                return Transfer(promised, pack(pieces, PUSH_BYTES))
+                return Transfer(promised, self._parcels(pieces))
         if delta is None:
             return None
         self._gave_back = True
-        return Transfer({}, pack([delta], PUSH_BYTES), delta)
+        return Transfer({}, self._parcels([delta]), delta)
+
+    def _parcels(self, deltas: Iterable[Delta]) -> Iterator[list[Delta]]:
+        return pack(deltas, self._options.push_bytes, self._options.parcel_deltas)
 
     def _note(self, incarnation: bytes, now: float, *, taken: bool) -> None:
         if taken:
@@ -170,11 +175,11 @@ class DeltaSender:
     def _lacking(self, counters: Counters, own: Identity, now: float) -> tuple[Digest, Iterator[Delta]]:
         """What a push would bring the peer to, and the pieces of its deltas, made when they are asked for."""
         digest = counters.digest()
-        if now - self._seen_at >= RELAY_AFTER:
+        if now - self._seen_at >= self._options.relay_after:
             self._overdue, self._seen, self._seen_at = self._seen, digest, now
         promised: Digest = {}
         found: list[Iterator[Delta]] = []
-        room = PUSH_CELLS
+        room = self._options.push_cells
         for incarnation, version in digest.items():
             if room <= 0:
                 break  # the rest with the next push: each of them has to fit into what the peer buffers

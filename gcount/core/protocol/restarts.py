@@ -2,14 +2,18 @@
 
 from collections import OrderedDict
 
-MAX_NODES = 1024  # whose boots are remembered
-MAX_BOOTS = 64  # of each
+from gcount.core.options import DEFAULTS, Options
 
 
 class Boots:
-    """The boots of each node that said hello, and which of them proved to be alive by saying more."""
+    """The boots of each node that said hello, and which of them proved to be alive by saying more.
 
-    def __init__(self) -> None:
+    Args:
+        options: how many boots are remembered, and of how many nodes.
+    """
+
+    def __init__(self, options: Options = DEFAULTS) -> None:
+        self._max_nodes, self._max_boots = options.max_boot_nodes, options.max_boots
         self._seen: OrderedDict[bytes, list[bytes]] = OrderedDict()  # the newest last
         self._alive: dict[bytes, bytes] = {}
 
@@ -25,8 +29,8 @@ class Boots:
             boots.remove(boot)
         boots.append(boot)
         self._alive.pop(node, None)  # what a former life said proves nothing any more
-        del boots[:-MAX_BOOTS]
-        if len(self._seen) > MAX_NODES:
+        del boots[: -self._max_boots]
+        if len(self._seen) > self._max_nodes:
             forgotten, _ = self._seen.popitem(last=False)
             self._alive.pop(forgotten, None)
         return twin

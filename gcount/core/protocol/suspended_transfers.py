@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from gcount.core.format.chunks import Assembly
-from gcount.core.limits import MAX_MEMBERS
+from gcount.core.options import DEFAULTS, Options
 from gcount.core.state.counters import Delta
 
 KEEP = 60.0  # seconds after the loss of its link in which a transfer can be gone on with
@@ -26,10 +26,12 @@ class SuspendedTransfers:
 
     Args:
         max_cells: how many cells all of them together may have; the oldest ones go first.
+        options: how many there may be.
     """
 
-    def __init__(self, max_cells: int) -> None:
+    def __init__(self, max_cells: int, options: Options = DEFAULTS) -> None:
         self._max_cells = max_cells
+        self._most = options.max_suspended
         self._entries: dict[int, _Entry] = {}  # by transfer, the oldest first
 
     def __len__(self) -> int:
@@ -60,7 +62,7 @@ class SuspendedTransfers:
         self.expire(now)
         self._entries.pop(assembly.transfer, None)
         self._entries[assembly.transfer] = _Entry(node, boot, now + KEEP, assembly)
-        while len(self._entries) > MAX_MEMBERS:
+        while len(self._entries) > self._most:
             del self._entries[next(iter(self._entries))]
         self.shrink(self._max_cells)
 

@@ -8,8 +8,9 @@ none that begins later: so it waits as long as one hold lasts, at most.
 
 from collections.abc import Iterable, Sequence
 
+from gcount.core.options import DEFAULTS, Options
+
 MAX_HOLD = 0.25  # seconds
-MAX_HELD_NAMES = 1024
 
 
 class Hold:
@@ -41,9 +42,14 @@ class Hold:
 
 
 class Holds:
-    """The holds that other nodes' reads, and this one's own, have on this node's increments."""
+    """The holds that other nodes' reads, and this one's own, have on this node's increments.
 
-    def __init__(self) -> None:
+    Args:
+        options: how many counters may be held.
+    """
+
+    def __init__(self, options: Options = DEFAULTS) -> None:
+        self._max_names = options.max_held_names
         self._holds: dict[str, Hold] = {}
 
     def __bool__(self) -> bool:
@@ -55,7 +61,7 @@ class Holds:
         hold = self._holds.get(name)
         if hold is None or hold.rested(now):
             self._forget_rested(now)
-            if len(self._holds) >= MAX_HELD_NAMES:
+            if len(self._holds) >= self._max_names:
                 return False
             hold = self._holds[name] = Hold(now)
         if hold.over(now):
@@ -98,5 +104,5 @@ class Holds:
         return not self._holds.keys().isdisjoint(names) and any(self.until(name, now) is not None for name in names)
 
     def _forget_rested(self, now: float) -> None:
-        if len(self._holds) >= MAX_HELD_NAMES // 2:
+        if len(self._holds) >= self._max_names // 2:
             self._holds = {name: hold for name, hold in self._holds.items() if not hold.rested(now)}

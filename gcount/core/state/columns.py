@@ -16,17 +16,16 @@ from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import repeat
 
-FEW_RECENT = 16  # changes that are kept of any column
-MAX_RECENT = 65_536  # of the longest one; older askers cost one pass over the column
-PIECE = 8_192  # cells
-SMALL = 256  # words; so short a column may be dense, whatever it holds
-SPAN = 8  # words for each cell: a sparse column is made dense when it takes no more, a dense one sparse at twice that
+from gcount.core.options import DEFAULTS, Options
 
 
 class Column:
     """The cells of one incarnation at its `version`, never more and never less.
 
     The newest changes are kept in their order, each as index and version; one that has a later stamp by now is stale.
+
+    Args:
+        options: how many those are, and when a column is sparse.
 
     Attributes:
         cells: the words, each at its *place*; in a dense column that is the index.
@@ -41,6 +40,7 @@ class Column:
         "_changed",
         "_end",
         "_floor",
+        "_options",
         "_room",
         "_when",
         "cells",
@@ -52,7 +52,7 @@ class Column:
         "version",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, options: Options = DEFAULTS) -> None:
         self.version = 0
         self.cells = array("Q")
         self.stamps = array("Q")
@@ -60,10 +60,11 @@ class Column:
         self.indexes = array("Q")
         self.frozen: Frozen | None = None
         self.forked = 0
-        self._room = SMALL  # how long it may become while it is dense without that its cells are counted
+        self._options = options
+        self._room = options.column_small  # how long it may become while it is dense without that its cells are counted
         self._end = 0  # how long it would be were it not sparse
-        self._changed: deque[int] = deque(maxlen=min(FEW_RECENT, MAX_RECENT))
-        self._when: deque[int] = deque(maxlen=min(FEW_RECENT, MAX_RECENT))
+        self._changed: deque[int] = deque(maxlen=options.column_recent_least)
+        self._when: deque[int] = deque(maxlen=options.column_recent_least)
         self._floor = 0  # how far back they reach, unless some were dropped
 
     def get(self, index: int) -> int:
@@ -141,7 +142,8 @@ class Column:
                 changed = [(index, cells[slots[index]]) for index in self._walk(version)]
             return len(changed), iter((changed,))
         indexes = range(len(self.cells)) if self.slots is None else self.indexes[:]
-        return len(self.cells), _newer(indexes, self.cells[:], self.stamps[:], version)
+        piece = self._options.column_piece
+        return len(self.cells), _newer(indexes, self.cells[:], self.stamps[:], version, piece)
 
     def freeze(self) -> Frozen:
         """Keep the column readable as it is now, until `frozen` is None again."""
@@ -163,7 +165,7 @@ class Column:
         self.stamps += stamps
         self._fit_order()
         if self.slots is None:
-            self._room += 2 * SPAN * (len(stamps) - stamps.count(0))
+            self._room += 2 * self._options.column_span * (len(stamps) - stamps.count(0))
             return
         self.slots.update(zip(indexes, range(len(self.indexes), len(self.cells)), strict=True))
         self.indexes += indexes
@@ -184,7 +186,7 @@ class Column:
         if new:
             self._end = max(self._end, max(new) + 1)
             count = len(slots) + len(new)
-            if self._end <= max(SMALL, SPAN * count):
+            if self._end <= max(self._options.column_small, self._options.column_span * count):
                 self._make_dense(count)
                 return indexes
             slots.update(zip(new, range(len(slots), count), strict=True))
@@ -196,9 +198,10 @@ class Column:
         """Whether a dense column holds enough for a new size; it is asked that seldom as the answer gives room."""
         cells, stamps = len(self.cells), self.stamps
         count = cells - stamps.count(0) + sum(index >= cells or not stamps[index] for index in indexes)
-        if size > max(SMALL, SPAN * count):
+        small, span = self._options.column_small, self._options.column_span
+        if size > max(small, span * count):
             return False
-        self._room = max(SMALL, 2 * SPAN * count)
+        self._room = max(small, 2 * span * count)
         return True
 
     def _make_sparse(self) -> dict[int, int]:
@@ -219,7 +222,7 @@ class Column:
         for index, n, stamp in words:
             self.cells[index] = n
             self.stamps[index] = stamp
-        self._room = max(SMALL, 2 * SPAN * count)
+        self._room = max(self._options.column_small, 2 * self._options.column_span * count)
 
     def _grow(self, size: int) -> None:
         missing = size - len(self.cells)
@@ -231,11 +234,11 @@ class Column:
 
     def _fit_order(self) -> None:
         """Keep about as many changes as there are words: a pass over a short column costs no more than they do."""
-        kept, words = self._when, len(self.cells)
-        if (kept.maxlen or 0) < min(words, MAX_RECENT):
+        kept, words, most = self._when, len(self.cells), self._options.column_recent_most
+        if (kept.maxlen or 0) < min(words, most):
             if len(kept) == kept.maxlen:
                 self._floor = kept[0]
-            recent = min(2 * words, MAX_RECENT)
+            recent = min(2 * words, most)
             self._changed, self._when = deque(self._changed, recent), deque(kept, recent)
 
     def _walk(self, version: int) -> Iterator[int]:
@@ -248,10 +251,10 @@ class Column:
 
 
 def _newer(
-    indexes: Sequence[int], cells: array[int], stamps: array[int], version: int
+    indexes: Sequence[int], cells: array[int], stamps: array[int], version: int, piece: int
 ) -> Iterator[list[tuple[int, int]]]:
-    for start in range(0, max(1, len(cells)), PIECE):
-        words = (words[start : start + PIECE] for words in (indexes, cells, stamps))
+    for start in range(0, max(1, len(cells)), piece):
+        words = (words[start : start + piece] for words in (indexes, cells, stamps))
         yield [(index, n) for index, n, stamp in zip(*words, strict=True) if stamp > version]
 
 

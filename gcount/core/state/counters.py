@@ -22,12 +22,11 @@ from operator import add, itemgetter
 
 import msgspec
 
+from gcount.core.options import DEFAULTS, Options
 from gcount.core.state.columns import Column, Frozen
 
 Digest = dict[bytes, int]
 """What a replica knows: the version of each incarnation."""
-
-_SLICE = 16_384  # names
 
 
 class Delta(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -53,10 +52,14 @@ class Gap(ValueError):
 class Counters:
     """All cells that a replica holds, their totals, and what it knows of each incarnation.
 
+    Args:
+        options: sizes of columns, and of what is done in one go.
+
     `forks` holds the incarnations of which two histories were seen, each with the version that was known by then.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, options: Options = DEFAULTS) -> None:
+        self._options = options
         self._indexes = _Indexes()
         self._names: list[str] = []
         self._totals: list[int] = []
@@ -103,7 +106,7 @@ class Counters:
 
     def cells_of(self, names: Collection[str], incarnation: bytes) -> list[int]:
         """What one incarnation has added to many counters."""
-        column = self._columns.get(incarnation) or Column()
+        column = self._columns.get(incarnation) or Column(self._options)
         cells, index_of = column.cells, self._indexes.get
         size = len(cells)
         if column.slots is not None:
@@ -158,7 +161,7 @@ class Counters:
         if upto <= known:
             return False
         if column is None:
-            column = self._columns[delta.incarnation] = Column()
+            column = self._columns[delta.incarnation] = Column(self._options)
         totals = self._totals if self._summed else None
         if len(new) == 1:
             for name, n in new.items():
@@ -219,7 +222,7 @@ class Counters:
             ValueError: it does not follow what there is, or there are no such names.
         """
         end = first + len(cells)
-        column = self._columns.setdefault(incarnation, Column())
+        column = self._columns.setdefault(incarnation, Column(self._options))
         if first != len(column.cells) or column.version not in (0, version):
             raise ValueError(f"cells {first} to {end} of an incarnation stand at the wrong place")
         if max(end, max(indexes, default=-1) + 1) > len(self._names):
@@ -234,8 +237,9 @@ class Counters:
         """Make all totals anew, a slice of them from one step to the next; nothing may change meanwhile."""
         dense = [column for column in self._columns.values() if column.slots is None]
         sparse = [column for column in self._columns.values() if column.slots is not None]
-        for start in range(0, len(self._names), _SLICE):
-            end = min(start + _SLICE, len(self._names))
+        size = self._options.sum_slice
+        for start in range(0, len(self._names), size):
+            end = min(start + size, len(self._names))
             totals = [0] * (end - start)
             for column in dense:
                 cells = column.cells[start:end]

@@ -11,7 +11,8 @@ At most one batch is sealed at a time, so the own cells that it computed stay ri
 from collections.abc import Collection, Sequence
 from operator import add
 
-from gcount.core.limits import MAX_CELL, MAX_INCARNATIONS, MAX_RUNS, MAX_UNCOUNTED_CELLS, PUSH_CELLS, REBORN_BELOW
+from gcount.core.limits import MAX_CELL
+from gcount.core.options import DEFAULTS, Options
 from gcount.core.state.batch import Batch
 from gcount.core.state.counters import Counters, Delta, Digest, Gap, highest
 from gcount.core.state.detached_deltas import DetachedDeltas
@@ -28,6 +29,7 @@ class Replica:
     Args:
         identity: who this node is.
         max_counters: with so many names, clients and nodes that are no members can't add further ones; members can.
+        options: the limits that it keeps.
 
     `staging` is what waits for the next batch, `sealed` what is in the batch in flight, or nothing.
 
@@ -36,10 +38,11 @@ class Replica:
     held.
     """
 
-    def __init__(self, identity: Identity, max_counters: int) -> None:
+    def __init__(self, identity: Identity, max_counters: int, options: Options = DEFAULTS) -> None:
+        self.options = options
         self.identity = identity
         self.membership = Membership()
-        self.counters = Counters()
+        self.counters = Counters(options)
         self.detached = DetachedDeltas()
         self.next_batch = 1
         self.max_counters = max_counters
@@ -76,7 +79,7 @@ class Replica:
 
         So many of all unfinished pushes together, and as many of what members give back.
         """
-        return max(MAX_UNCOUNTED_CELLS, 2 * self.max_counters + PUSH_CELLS)
+        return max(self.options.max_uncounted_cells, 2 * self.max_counters + self.options.push_cells)
 
     @property
     def anything_staged(self) -> bool:
@@ -102,7 +105,7 @@ class Replica:
     @property
     def may_be_reborn(self) -> bool:
         """Whether this node may begin a new incarnation; more than the limit could not be told to anybody."""
-        return self.lives < REBORN_BELOW
+        return self.lives < self.options.reborn_below
 
     def is_pending(self, name: str) -> bool:
         """Whether increments of that counter wait for the disk."""
@@ -263,7 +266,7 @@ class Replica:
         detached = self.detached
         if delta.incarnation not in self.identity.retired or detached.holds(delta):
             return False
-        return len(detached) < MAX_RUNS and detached.cells + len(delta.cells) <= self.max_uncounted_cells
+        return len(detached) < self.options.max_runs and detached.cells + len(delta.cells) <= self.max_uncounted_cells
 
     def _highest(self) -> int:
         """What no own cell can exceed when all that is staged is durable."""
@@ -304,7 +307,7 @@ class Replica:
     def _has_room_for(self, incarnation: bytes) -> bool:
         if incarnation in self.staging.new or incarnation in self.sealed.new:
             return True
-        return self.incarnations < MAX_INCARNATIONS - 1  # one is kept for this node's own, should it be blank yet
+        return self.incarnations + 1 < self.options.max_incarnations  # one is kept for this node's own, if it is blank
 
     def _apply(self, batch: Batch) -> None:
         if batch.identity is not None:

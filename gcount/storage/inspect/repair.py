@@ -20,6 +20,7 @@ from collections.abc import Callable
 
 from gcount.core.format.checkpoint_salvage import rebuilt
 from gcount.core.format.log_records import Header, encode_batch, find_batches
+from gcount.core.options import DEFAULTS, Options
 from gcount.core.state.batch import Batch
 from gcount.core.state.identity import Identity
 from gcount.errors import NotRepairable
@@ -30,13 +31,14 @@ from gcount.storage.inspect.survey import Survey
 from gcount.storage.log import UNFINISHED, segment_name
 
 
-def repair(disk: Disk, found: Survey, new_id: Callable[[], bytes]) -> list[str]:
+def repair(disk: Disk, found: Survey, new_id: Callable[[], bytes], options: Options = DEFAULTS) -> list[str]:
     """Repair a directory that is damaged.
 
     Args:
         disk: the directory, which no node may use meanwhile.
         found: what `survey` found in it, with at least one flaw.
         new_id: makes ids for what was lost.
+        options: sizes of what is written anew.
 
     Returns:
         The names that the damaged files have now.
@@ -48,13 +50,13 @@ def repair(disk: Disk, found: Survey, new_id: Callable[[], bytes]) -> list[str]:
     require_repairable(found)
     moved: list[str] = []
     if not found.lossless:
-        _rewrite(disk, found, new_id, moved)
+        _rewrite(disk, found, new_id, moved, options)
     for name in [checkpoint_name(needless.sequence) for needless in found.needless_here] + found.strays:
         _move_aside(disk, name, moved)
     return moved
 
 
-def _rewrite(disk: Disk, found: Survey, new_id: Callable[[], bytes], moved: list[str]) -> None:
+def _rewrite(disk: Disk, found: Survey, new_id: Callable[[], bytes], moved: list[str], options: Options) -> None:
     """Put what is left of each damaged file in its place, under a new incarnation."""
     identity = found.lives.reborn(new_id(), new_id())
     live = found.segments[-1]
@@ -65,12 +67,12 @@ def _rewrite(disk: Disk, found: Survey, new_id: Callable[[], bytes], moved: list
     _put(disk, segment_name(live.sequence + 1), head.encode() + encode_batch(Batch(found.next_batch, [], identity)))
     if found.checkpoint is not None and found.checkpoint.remains is not None:
         first = Header(identity.node, identity.incarnation, found.checkpoint.sequence, found.segments[0].first)
-        whole = rebuilt(found.checkpoint.remains, first, found.next_batch)
+        whole = rebuilt(found.checkpoint.remains, first, found.next_batch, options)
         _put(disk, checkpoint_name(found.checkpoint.sequence), whole, moved)
     for segment, after in zip(found.segments, [*found.segments[1:], None], strict=True):
         if segment.flaw:
             end = found.next_batch if after is None else after.first
-            _put(disk, segment_name(segment.sequence), _rebuilt(disk, segment, end, identity), moved)
+            _put(disk, segment_name(segment.sequence), _rebuilt(disk, segment, end, identity, options), moved)
 
 
 def require_repairable(found: Survey) -> None:
@@ -83,7 +85,7 @@ def require_repairable(found: Survey) -> None:
         raise NotRepairable(f"{found.contradictions[0]}. Put it in its place, or move it out of the directory")
 
 
-def _rebuilt(disk: Disk, segment: Segment, end: int, identity: Identity) -> bytes:
+def _rebuilt(disk: Disk, segment: Segment, end: int, identity: Identity, options: Options) -> bytes:
     """A segment as it has to be, with all that is left of it."""
     head = segment.header or Header(identity.node, identity.incarnation, segment.sequence, segment.first)
     out = bytearray(head.encode())
@@ -91,7 +93,7 @@ def _rebuilt(disk: Disk, segment: Segment, end: int, identity: Identity) -> byte
     data = b"" if segment.source is None else disk.fetch(segment.source)
     for batch in find_batches(data):
         if due <= batch.number < end:
-            out += _empty(due, batch.number) + encode_batch(batch)
+            out += _empty(due, batch.number) + encode_batch(batch, options)
             due = batch.number + 1
     return bytes(out + _empty(due, end))
 

@@ -8,28 +8,23 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from random import Random
-from unittest.mock import patch
 
 import structlog
 import trio
 from trio.testing import MockClock
 
-from gcount.core.format import checkpoint
-from gcount.core.state import columns
 from gcount.core.state.counters import Digest
 from gcount.core.state.membership import Membership
 from gcount.core.state.replica import Replica
 from gcount.errors import LogDamaged
-from gcount.storage import checkpoints, log
 from tests.fakes.cluster import Host, SimCluster, address_of, replayed
 from tests.fakes.process import seed_scheduler, until
 from tests.simulation.campaign.clients import Clients
 from tests.simulation.campaign.film import Film, direct_logs
 from tests.simulation.campaign.history import Final, History
-from tests.simulation.campaign.limits import draw_limits, in_force
 from tests.simulation.campaign.nemesis import Fault, Nemesis
 from tests.simulation.campaign.recorder import Recorder
 from tests.simulation.campaign.scenario import Scenario, draw
@@ -136,10 +131,9 @@ def run_seed(seed: int, nodes: int | None = None, *, fault: str | None = None, r
     """
     scenario, history, film = draw(seed, KINDS, nodes, fault), History(), Film(rolling=rolling)
     result, started = Result(seed), time.process_time()
-    limits = draw_limits(seed, few_lives="many_lives" in scenario.kinds)
-    history.most_lives = limits.lives
-    history.limits = {address_of(number): limits.max_counters(number) for number in range(1, 10)}
-    with _surroundings(scenario, film), in_force(limits):
+    history.most_lives = scenario.options.max_incarnations
+    history.limits = {address_of(number): scenario.max_counters(number) for number in range(1, 10)}
+    with _surroundings(film):
         try:
             result.simulated = trio.run(_simulate, scenario, history, film, clock=MockClock(autojump_threshold=0))
         except Exception as error:
@@ -158,31 +152,15 @@ def run_seed(seed: int, nodes: int | None = None, *, fault: str | None = None, r
 
 
 @contextmanager
-def _surroundings(scenario: Scenario, film: Film) -> Iterator[None]:
-    config, small = structlog.get_config(), ExitStack()
+def _surroundings(film: Film) -> Iterator[None]:
+    config = structlog.get_config()
     direct_logs(film)
-    for room, name, value in (
-        (log, "SEGMENT_BYTES", scenario.segment_bytes),
-        (checkpoints, "FLOOR_BYTES", scenario.uncovered_bytes),
-        (checkpoints, "FACTOR", 0.1),
-        (checkpoints, "RETRY", 0.3),
-        (checkpoints, "_PIECE_BYTES", 300),
-        (checkpoints, "_SYNC_BYTES", 2000),
-        (checkpoints, "_READ_BYTES", 1000),
-        (checkpoint, "CELLS_A_RECORD", scenario.cells_a_record),
-        (checkpoint, "NAMES_A_RECORD", scenario.cells_a_record),
-        (columns, "SMALL", 0),  # a few cells give a column one form or the other
-        (columns, "SPAN", 1),
-        *scenario.sizes.constants(),
-    ):
-        small.enter_context(patch.object(room, name, value))
     gc.collect()
     gc.disable()  # when cycles are collected must not depend on what ran before
     try:
         yield
     finally:
         gc.enable()
-        small.close()
         structlog.configure(**config)
 
 
@@ -192,7 +170,7 @@ async def _simulate(scenario: Scenario, history: History, film: Film) -> float:
     film.add("NEMESIS", f"{scenario}")
     film.add("NEMESIS", f"limits of counters: {history.limits}")
     async with trio.open_nursery() as nursery:
-        cluster = SimCluster(nursery, Random(scenario.seed), scenario.delay)
+        cluster = SimCluster(nursery, Random(scenario.seed), scenario.delay, scenario.options)
         cluster.at_once = scenario.at_once
         cluster.network.buffer_bytes = scenario.buffer_bytes
         recorder = Recorder(cluster, history, film)
@@ -271,7 +249,7 @@ async def _heal(nemesis: Nemesis) -> None:
         for name in clients.names:
             if host.running and (host.number == 1 or name == "x0"):
                 await clients.query(host, name, 2.0)
-                if history.queries[-1].value is None and nemesis.scenario.sizes.unsent == 1:
+                if history.queries[-1].value is None and nemesis.scenario.options.max_unsent_pushes == 1:
                     # Where a byte that waits on a link is too much, a question is dropped that in truth never is.
                     await clients.query(host, name, 2.0)
                 history.last_queries.append(history.queries[-1])
@@ -314,7 +292,7 @@ def _agree(cluster: SimCluster, *, membership_only: bool) -> bool:
 async def _final(host: Host, line: str) -> Final:
     replica, damage = host.node.replica, ""
     try:
-        again = await replayed(host.disk)
+        again = await replayed(host.disk, host.cluster.options)
     except LogDamaged as error:
         again, damage = Replica(replica.identity, 0), str(error)
     return Final(

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from random import Random
 
+from gcount.core.options import Options
 from tests.fakes.network import BUFFER_BYTES
-from tests.simulation.campaign.sizes import Sizes, draw_sizes
+from tests.simulation.campaign.limits import draw_limits
+from tests.simulation.campaign.sizes import SMALL, draw_files, draw_sizes
 
 INCREMENTS = 200  # at least, acknowledged
 READS = 40  # consistent ones, at least, answered
@@ -25,9 +27,6 @@ class Scenario:
         delay: least and most seconds that a message travels.
         latency: least and most seconds that a disk takes.
         aside: the same for what nobody waits for.
-        segment_bytes: when a log begins its next segment.
-        uncovered_bytes: the size of the log at which a checkpoint is made.
-        cells_a_record: how many cells and names of a checkpoint are captured in one go.
         skews: of the wall clock of each node, in seconds.
         faults: how many.
         kinds: the names of those that may happen.
@@ -35,7 +34,8 @@ class Scenario:
         hurry: how much faster than needed the clients are.
         config: how the first one is posted: to "one", to "all", or first another one ("twice").
         buffer_bytes: what one direction of a connection holds.
-        sizes: of what a large state is cut into.
+        options: sizes and limits that each node works with.
+        counters: --max-counters of each machine, by turns.
         at_once: which share of brief operations of disks is done without any wait.
         alone: seconds in which the nodes work alone before the first config is posted.
     """
@@ -46,9 +46,6 @@ class Scenario:
     delay: tuple[float, float]
     latency: tuple[float, float]
     aside: tuple[float, float]
-    segment_bytes: int
-    uncovered_bytes: int
-    cells_a_record: int
     skews: tuple[float, ...]
     faults: int
     kinds: tuple[str, ...]
@@ -56,7 +53,8 @@ class Scenario:
     hurry: float
     config: str
     buffer_bytes: int
-    sizes: Sizes
+    options: Options
+    counters: tuple[int, ...]
     at_once: float
     alone: float
 
@@ -69,6 +67,14 @@ class Scenario:
     def reshapes(self) -> bool:
         """Whether members come and go."""
         return len(self.core) < self.nodes
+
+    def max_counters(self, number: int) -> int:
+        """What the operator of a machine set.
+
+        Args:
+            number: of the machine, from 1.
+        """
+        return self.counters[(number - 1) % len(self.counters)]
 
 
 def draw(seed: int, kinds: dict[str, str], nodes: int | None = None, fault: str | None = None) -> Scenario:
@@ -98,24 +104,33 @@ def draw(seed: int, kinds: dict[str, str], nodes: int | None = None, fault: str 
         some.append("reshape")
     skews = (0.0, random.uniform(-0.05, 0.05), -3600.0, 3600.0)
     alike = random.random() < 0.5
+    delay = random.choice(((0.0005, 0.002), (0.001, 0.01), (0.001, 0.03)))
+    latency = random.choice(((0.0001, 0.0005), (0.0005, 0.004), (0.001, 0.015)))
+    aside = random.choice(((0.0, 0.0001), (0.0005, 0.004), (0.001, 0.015)))
+    options = draw_files(random, SMALL)
+    drawn_skews = (random.choice(skews),) * (size + 1) if alike else tuple(random.choices(skews, k=size + 1))
+    faults = random.randint(FAULTS, FAULTS + 3)
+    gap = random.choice((0.5, 0.8, 1.0))
+    hurry = random.choice((1.0, 1.2))
+    config = random.choice(("one", "one", "all", "twice"))
+    buffer_bytes = random.choice((BUFFER_BYTES, 2000, 60))
+    options, counters = draw_limits(seed, draw_sizes(random, options), few_lives="many_lives" in some)
     return Scenario(
         seed=seed,
         nodes=size,
         core=core,
-        delay=random.choice(((0.0005, 0.002), (0.001, 0.01), (0.001, 0.03))),
-        latency=random.choice(((0.0001, 0.0005), (0.0005, 0.004), (0.001, 0.015))),
-        aside=random.choice(((0.0, 0.0001), (0.0005, 0.004), (0.001, 0.015))),
-        segment_bytes=random.choice((1200, 3000, 6000)),
-        uncovered_bytes=random.choice((0, 2000, 8000)),
-        cells_a_record=random.choice((1, 4, 20)),
-        skews=(random.choice(skews),) * (size + 1) if alike else tuple(random.choices(skews, k=size + 1)),
-        faults=random.randint(FAULTS, FAULTS + 3),
+        delay=delay,
+        latency=latency,
+        aside=aside,
+        skews=drawn_skews,
+        faults=faults,
         kinds=tuple(some),
-        gap=random.choice((0.5, 0.8, 1.0)),
-        hurry=random.choice((1.0, 1.2)),
-        config=random.choice(("one", "one", "all", "twice")),
-        buffer_bytes=random.choice((BUFFER_BYTES, 2000, 60)),
-        sizes=draw_sizes(random),
+        gap=gap,
+        hurry=hurry,
+        config=config,
+        buffer_bytes=buffer_bytes,
+        options=options,
+        counters=counters,
         at_once=random.choice((0.0, 0.0, 0.5, 1.0)),
         alone=random.choice((0.0, 0.0, 0.0, 0.7, 2.5)),
     )

@@ -6,91 +6,64 @@ columns into pieces) is made so small, seed by seed, that two hundred increments
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from random import Random
-from types import ModuleType
 
-from gcount.cluster.links import accepted_link, peer
-from gcount.core.format import checkpoint, checkpoint_reader, chunks, log_records, replay_merge
-from gcount.core.protocol import consistent_read, replication
-from gcount.core.state import columns, counters, replica
-from gcount.storage import log
+from gcount.core.options import DEFAULTS, Options
 
 LARGEST_RECORD = 2_500  # bytes; of a checkpoint, when all that is known of a run's incarnations is in its head
+SMALL = replace(
+    DEFAULTS,
+    checkpoint_factor=0.1,
+    checkpoint_retry=0.3,
+    checkpoint_write_bytes=300,
+    checkpoint_sync_bytes=2000,
+    checkpoint_read_bytes=1000,
+    record_bytes=LARGEST_RECORD,
+    column_small=0,  # a few cells give a column one form or the other
+    column_span=1,
+)
+"""What all seeds have in common."""
 
 
-@dataclass(frozen=True)
-class Sizes:
-    """The sizes of one run; see the constants of the same names.
-
-    Args:
-        push_bytes: of a parcel.
-        push_cells: of a push.
-        most_deltas: in a parcel.
-        frame_bytes: of a batch in the log, and of what a checkpoint keeps aside.
-        piece: cells of a column that are searched in one go.
-        few_recent: changes that any column remembers.
-        max_recent: changes that the longest one remembers.
-        most_cells: that a replay merges before it applies them.
-        unsent: bytes that wait on one link, beyond which nothing is asked or read.
-        stranger_cells: of unfinished pushes of all that are no members.
-        brief_bytes: that are appended to the log in a moment.
-        slice_: names, or cells, between two looks at the event loop in a start.
-        rounds: of one counter in flight.
-    """
-
-    push_bytes: int
-    push_cells: int
-    most_deltas: int
-    frame_bytes: int
-    piece: int
-    few_recent: int
-    max_recent: int
-    most_cells: int
-    unsent: int
-    stranger_cells: int
-    brief_bytes: int
-    slice_: int
-    rounds: int
-
-    def constants(self) -> Iterator[tuple[ModuleType, str, object]]:
-        """Modules, the names in them, and what these stand for in the run: in each module that uses one."""
-        yield replication, "PUSH_BYTES", self.push_bytes
-        yield replication, "PUSH_CELLS", self.push_cells
-        yield replica, "PUSH_CELLS", self.push_cells
-        yield chunks, "MOST_DELTAS", self.most_deltas
-        yield log_records, "FRAME_BYTES", self.frame_bytes
-        yield checkpoint, "FRAME_BYTES", self.frame_bytes
-        yield checkpoint_reader, "_LARGEST", LARGEST_RECORD
-        yield columns, "PIECE", self.piece
-        yield columns, "FEW_RECENT", self.few_recent
-        yield columns, "MAX_RECENT", self.max_recent
-        yield replay_merge, "MOST_CELLS", self.most_cells
-        yield peer, "MAX_UNSENT", self.unsent
-        yield accepted_link, "MAX_UNSENT", self.unsent
-        yield accepted_link, "MAX_STRANGER_CELLS", self.stranger_cells
-        yield log, "_BRIEF_BYTES", self.brief_bytes
-        yield log, "_CELLS_A_SLICE", self.slice_
-        yield counters, "_SLICE", self.slice_
-        yield consistent_read, "MAX_ROUNDS", self.rounds
+def draw_files(random: Random, options: Options) -> Options:
+    """How big a seed's files become, and how much of a checkpoint is captured in one go."""
+    segment_bytes = random.choice((1200, 3000, 6000))
+    floor_bytes = random.choice((0, 2000, 8000))
+    cells = random.choice((1, 4, 20))
+    return replace(
+        options,
+        segment_bytes=segment_bytes,
+        checkpoint_floor_bytes=floor_bytes,
+        record_names=cells,
+        record_cells=cells,
+    )
 
 
-def draw_sizes(random: Random) -> Sizes:
-    """The sizes of a seed."""
+def draw_sizes(random: Random, options: Options) -> Options:
+    """What a seed's large states are cut into."""
     few = random.choice((1, 2, 4))
-    return Sizes(
+    return replace(
+        options,
         push_bytes=random.choice((100, 200, 500, 64 * 1024)),
         push_cells=random.choice((1, 5, 20, 65_536)),
-        most_deltas=random.choice((1, 2, 16)),
+        parcel_deltas=random.choice((1, 2, 16)),
         frame_bytes=random.choice((80, 80, 200, 256 * 1024)),
-        piece=random.choice((1, 2, 5)),
-        few_recent=few,
-        max_recent=random.choice((few, 6, 24)),
-        most_cells=random.choice((0, 3, 10, 40)),
-        unsent=random.choice((1, 1, 256 * 1024)),
-        stranger_cells=random.choice((3, 1_000_000)),
+        column_piece=random.choice((1, 2, 5)),
+        column_recent_least=few,
+        column_recent_most=random.choice((few, 6, 24)),
+        merge_cells=random.choice((0, 3, 10, 40)),
+        **_unsent(random.choice((1, 1, 256 * 1024))),
+        max_stranger_cells=random.choice((3, 1_000_000)),
         brief_bytes=random.choice((150, 64 * 1024)),
-        slice_=random.choice((1, 3, 20)),
-        rounds=random.choice((1, 2, 4)),
+        **_slice(random.choice((1, 3, 20))),
+        max_rounds=random.choice((1, 2, 4)),
     )
+
+
+def _unsent(most: int) -> dict[str, int]:
+    return {"max_unsent_pushes": most, "max_unsent_answers": most}
+
+
+def _slice(size: int) -> dict[str, int]:
+    return {"replay_slice": size, "sum_slice": size}

@@ -123,7 +123,7 @@ def _unlinked(nemesis: Nemesis, host: Host) -> list[str]:
     found = []
     for one, other in ends:
         peer = one.node.peers.get(other.address)
-        if peer is not None and peer.pusher is None:
+        if peer is not None and peer.sender is None:
             found.append(f"{one.address} to {other.address} ({peer.reason})")
     return found
 

@@ -42,7 +42,7 @@ async def repaired_rot_of_two(nemesis: Nemesis) -> None:
     """The same at two nodes at once; maybe one of them keeps much aside that is the other one's."""
     with ExitStack() as chosen:
         hosts = [chosen.enter_context(nemesis.host()) for _ in range(2)]
-        if nemesis.random.random() < 0.5 and nemesis.scenario.sizes.push_bytes <= PUSH_BYTES:
+        if nemesis.random.random() < 0.5 and nemesis.scenario.options.push_bytes <= PUSH_BYTES:
             await _slow_give_back(nemesis, *hosts)
         else:
             await _rot(nemesis, hosts)
@@ -86,7 +86,7 @@ async def _slow_give_back(nemesis: Nemesis, owner: Host, giver: Host) -> None:
     _skip_unless_judged(nemesis)
     network, clients, random = nemesis.cluster.network, nemesis.clients, nemesis.random
     replica, first = owner.node.replica, random.randrange(10**6)
-    life, many = replica.identity.incarnation, PARCELS * nemesis.scenario.sizes.push_bytes // CELL_BYTES
+    life, many = replica.identity.incarnation, PARCELS * nemesis.scenario.options.push_bytes // CELL_BYTES
     with nemesis.trouble(owner), nemesis.trouble(giver):  # their disks serve slowly
         owner.disk.aside = giver.disk.aside = NO_CHECKPOINTS
         cut = cut_off(nemesis, [owner.address, giver.address])
@@ -173,7 +173,7 @@ def _repair(nemesis: Nemesis, host: Host) -> Survey:
             interruptions -= 1
             disk.crash_after(nemesis.random.randint(0, 15))
         try:
-            repair(disk, again, lambda: ids.randbytes(16))
+            repair(disk, again, lambda: ids.randbytes(16), nemesis.scenario.options)
         except SimulatedCrash:
             nemesis.note(f"the repair of {host.address} is interrupted")
         disk.crash()

@@ -60,12 +60,12 @@ def acknowledged_before_the_peers_sync(push: Any) -> Any:
     """A push is acknowledged as it arrives."""
 
     def change(self: Any, nursery: Any, message: Any) -> None:
-        deltas = self.intake.pushed(message)
+        deltas = self.receiver.pushed(message)
         known = self._replica.counters.digest()
         if deltas:
             self._committer.take(deltas)
             known |= {delta.incarnation: max(delta.upto, known.get(delta.incarnation, 0)) for delta in deltas}
-        self._answers.post(self.intake.ack(known if message.last else {}))
+        self._answers.post(self.receiver.ack(known if message.last else {}))
 
     return change
 

@@ -8,7 +8,6 @@ from gcount.cluster.heard_versions import HeardVersions
 from gcount.cluster.links.duplicates import Originals, Visit
 from gcount.cluster.links.peer import Peer
 from gcount.cluster.members import Members
-from gcount.core import limits
 from gcount.core.protocol.consistent_read import Round
 from gcount.core.protocol.messages import Hello
 from gcount.core.protocol.read_rounds import Ask, Effect, ReadRounds
@@ -98,4 +97,4 @@ def only_the_last_life_remembered(reborn: Any) -> Any:
 @mutant(Replica, "may_be_reborn")
 def one_life_too_many(_: Any) -> Any:
     """The limit of incarnations is looked at one too late."""
-    return property(lambda self: self.lives <= limits.REBORN_BELOW)
+    return property(lambda self: self.lives <= self.options.reborn_below)

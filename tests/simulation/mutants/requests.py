@@ -16,7 +16,6 @@ from gcount.core.format.frames import read_frame
 from gcount.core.format.log_records import Scan
 from gcount.core.protocol import replication
 from gcount.core.protocol.replication import DeltaReceiver, DeltaSender
-from gcount.core.state import columns
 from gcount.core.state.batch import Batch
 from gcount.core.state.columns import Column
 from gcount.core.state.counters import Delta
@@ -58,7 +57,7 @@ def held_as_the_former_link_said(linked: Any) -> Any:
 
     def change(self: Peer, channel: Any, hello: Any, *rest: Any) -> None:
         digest = dict(hello.digest)
-        for who, version in (self._last_pusher.peer if self._last_pusher else {}).items():
+        for who, version in (self._last_sender.peer if self._last_sender else {}).items():
             digest[who] = max(version, digest.get(who, 0))
         linked(self, channel, msgspec.structs.replace(hello, digest=digest), *rest)
 
@@ -104,8 +103,8 @@ def pieces_of_one_delta_only(add: Any) -> Any:
 def cell_at_the_seam_left_out(pack: Any) -> Any:
     """The cell that did not fit into one parcel any more is not in the next one either."""
 
-    def change(deltas: Iterable[Delta], size: int) -> Iterator[list[Delta]]:
-        for number, parcel in enumerate(pack(deltas, size)):
+    def change(deltas: Iterable[Delta], size: int, most: int) -> Iterator[list[Delta]]:
+        for number, parcel in enumerate(pack(deltas, size, most)):
             for delta in parcel[:1] if number else ():
                 delta.cells.pop(next(iter(delta.cells), ""), None)
             yield parcel
@@ -143,8 +142,9 @@ def order_grows_and_drops_unseen(_: Any) -> Any:
     """A column that remembers more changes from now on forgets that it has dropped some before."""
 
     def change(self: Column) -> None:
-        recent = min(2 * len(self.cells), columns.MAX_RECENT)
-        if (self._when.maxlen or 0) < min(len(self.cells), columns.MAX_RECENT):
+        most = self._options.column_recent_most
+        recent = min(2 * len(self.cells), most)
+        if (self._when.maxlen or 0) < min(len(self.cells), most):
             self._changed, self._when = deque(self._changed, recent), deque(self._when, recent)
 
     return change

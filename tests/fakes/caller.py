@@ -1,4 +1,7 @@
-"""Speaks the wire protocol by hand, from an address at which no node runs."""
+"""Speaks the wire protocol by hand, from an address at which no node runs.
+
+What it promises: it says what the test makes it say, and nothing else; what it hears is the next message.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Books and histories of simulated runs."""
+"""What tests of clusters keep: books of what was acknowledged, and histories of writes and reads."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ async def all_equal(cluster: SimCluster) -> None:
     for host in cluster.hosts:
         replica = host.node.replica
         assert replica.counters == first.counters
-        again = await replayed(host.disk)
+        again = await replayed(host.disk, host.cluster.options)
         assert again.counters == replica.counters
         assert again.identity == replica.identity
         assert again.membership == replica.membership
