@@ -154,7 +154,7 @@ class Column:
         """Append a slice of a column that was frozen; of older changes the order is not known.
 
         Raises:
-            ValueError: a cell stands there twice, or one slice is dense and another one sparse.
+            ValueError: a cell occurs twice, or one slice is dense and another one sparse.
         """
         if indexes and not self.cells:
             self.slots = {}
