@@ -94,7 +94,7 @@ class Outbox:
             data = data[sent:]
             self._taken = trio.current_time()
             connection.set_busy(True)
-        if self._pool.used + len(data) > _UTMOST:
+        if self.broken or self._pool.used + len(data) > _UTMOST:
             self.broken = True
         else:
             self._unsent += data
@@ -201,9 +201,13 @@ class Outbox:
         await self.drain()
 
     def close(self) -> None:
-        """Drop all answers, and give back their memory."""
+        """Drop all answers, and give back their memory.
+
+        Later answers are dropped too: an increment may still be committed after its client has left.
+        """
         self._pool.used -= len(self._unsent)
         self._unsent, self._refusals, self._last = bytearray(), 0, b""
+        self.broken = True
 
     def _push(self) -> None:
         connection = self._connection
