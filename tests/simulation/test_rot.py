@@ -13,7 +13,7 @@ from tests.fakes.disk import SimDisk
 from tests.simulation.campaign.history import Stored
 from tests.simulation.campaign.recorder import LogReader
 from tests.simulation.faults.rot import batches_in, left_of, rotten, some_hits
-from tests.simulation.laws.durable_state import Shelves
+from tests.simulation.laws.durable_state import DurableState
 
 NAME = "00000001.log"
 
@@ -59,9 +59,9 @@ async def test_a_repair_keeps_what_is_whole(seed: int) -> None:
     assert bool(found.flaws) == (left.damaged and not left.torn)
     if found.flaws:
         repair(disk, found, lambda: random.randbytes(16))
-    shelves = Shelves()
-    shelves.put(Stored(0, "left", tuple(left.deltas)))
-    shelves.put(Stored(0, "kept", tuple(delta for batch in LogReader(disk).news() for delta in batch.deltas)))
-    assert shelves.versions["left"] == shelves.versions["kept"]
-    assert shelves.cells["left"] == shelves.cells["kept"]
-    assert shelves.aside["left"] == shelves.aside["kept"]
+    state = DurableState()
+    state.put(Stored(0, "left", tuple(left.deltas)))
+    state.put(Stored(0, "kept", tuple(delta for batch in LogReader(disk).news() for delta in batch.deltas)))
+    assert state.versions["left"] == state.versions["kept"]
+    assert state.cells["left"] == state.cells["kept"]
+    assert state.detached["left"] == state.detached["kept"]

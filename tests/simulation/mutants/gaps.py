@@ -90,7 +90,7 @@ def never_looked_behind_a_gap(apply: Any) -> Any:
 
 
 @mutant(DetachedDeltas, "keep")
-def aside_changed_while_it_is_read(keep: Any) -> Any:
+def detached_changed_while_it_is_read(keep: Any) -> Any:
     """What is given back is merged into what a checkpoint is in the midst of."""
 
     def change(self: DetachedDeltas, delta: Delta) -> None:

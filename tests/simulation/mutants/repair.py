@@ -71,13 +71,13 @@ def half_a_column_passes_for_the_whole(column: Any) -> Any:
 
 
 @mutant(Replica, "cells")
-def aside_left_out_of_reads(cells: Any) -> Any:
+def detached_left_out_of_reads(cells: Any) -> Any:
     """Consistent reads do not count what is aside of the node's own former lives."""
     return lambda self, name: self.counters.cells(name)
 
 
 @mutant(Replica, "cells")
-def aside_of_others_counts(cells: Any) -> Any:
+def detached_of_others_counts(cells: Any) -> Any:
     """Consistent reads count what is aside of other nodes' lives, too."""
 
     def change(self: Replica, name: str) -> dict[bytes, int]:
@@ -91,7 +91,7 @@ def aside_of_others_counts(cells: Any) -> Any:
 
 
 @mutant(Capture, "__init__")
-def aside_left_out_of_checkpoints(init: Any) -> Any:
+def detached_left_out_of_checkpoints(init: Any) -> Any:
     """A checkpoint does not hold what is aside."""
 
     def change(self: Capture, *args: Any) -> None:
@@ -102,7 +102,7 @@ def aside_left_out_of_checkpoints(init: Any) -> Any:
 
 
 @mutant(DetachedDeltas, "absorb")
-def aside_dropped_when_its_gap_is_filled(absorb: Any) -> Any:
+def detached_dropped_when_its_gap_is_filled(absorb: Any) -> Any:
     """Once a gap is filled, what was behind it is forgotten; the versions will come from others."""
 
     def change(self: DetachedDeltas, counters: Counters, incarnation: bytes) -> None:
