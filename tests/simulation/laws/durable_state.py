@@ -38,9 +38,7 @@ class DurableState:
         self.cells: defaultdict[str, Cells] = defaultdict(dict)
         self.detached: defaultdict[str, dict[bytes, list[Delta]]] = defaultdict(dict)
         self.numbers: dict[int, int] = {}  # the numbers of the batches that deltas came with, by the delta's `id`
-        self.dropped: list[
-            Delta
-        ] = []  # detached deltas of which the last entry claims the versions without their cells
+        self.dropped: list[Delta] = []  # detached deltas: the last entry claims their versions without their cells
         self.lives: defaultdict[str, set[bytes]] = defaultdict(set)  # by line: the incarnations of its node
         self.owners: dict[bytes, str] = {}  # the line that began each incarnation: the first to have it on disk
         self.forgotten: set[bytes] = set()  # incarnations whose owner's directory was made to forget
