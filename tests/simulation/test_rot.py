@@ -1,4 +1,4 @@
-"""What a run takes for whole after a rot: by the records of the intact files, and the same as a repair keeps."""
+"""What a run takes for whole after rot: known from the intact files, and equal to what a repair keeps."""
 
 from random import Random
 
@@ -19,7 +19,7 @@ NAME = "00000001.log"
 
 
 async def some_disk() -> SimDisk:
-    """A node's, with a log of some batches."""
+    """The disk of a node, with a log of some batches."""
     async with open_cluster(2) as cluster:
         for amount in range(1, 9):
             await add(cluster[1].node, f"x{amount % 3}", amount)

@@ -1,6 +1,6 @@
-"""What a simulated run did, as the laws judge it: operations, lives, troubles, and a journal of what was on which disk.
+"""The history of a simulated run, as the laws judge it: operations, lives, troubles, and a journal of all disks.
 
-A *line* is what one data directory goes through until it is made to forget (lost, or an older copy put in its place):
+A *line* is the life of one data directory until it is made to forget: until it is lost, or replaced by an older copy.
 "10.0.0.1:7777#2" is the third line at that address.
 """
 
@@ -14,14 +14,14 @@ from gcount.core.state.counters import Delta, Digest
 from gcount.core.state.identity import Identity
 from gcount.core.state.membership import Membership
 
-PLAIN = "p"  # names that begin so are counted by any amounts; all others by powers of two, each used once
+PLAIN = "p"  # counters whose names begin so get any amounts; all others get powers of two, each used once
 
 
 @dataclass
 class Increment:
-    """An increment; without `end` it was not answered, with `refused` it was answered with an error.
+    """An increment. Without `end` it was not answered; with `refused` it was answered with an error.
 
-    Those of one request have the same `batch`; one alone has 0.
+    The increments of one request have the same `batch`. An increment alone has 0.
     """
 
     name: str
@@ -41,9 +41,9 @@ class Increment:
 
 @dataclass
 class Query:
-    """A consistent read; without `value` it was not answered.
+    """A consistent read. Without `value` it was not answered.
 
-    It `began_alone` when no config told then whom to ask, and is `alone` when none did until it was answered.
+    `began_alone` says that the node knew of no config when the read began, `alone` that it knew of none until the end.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Query:
 
 @dataclass(frozen=True)
 class Look:
-    """What a node said a counter's value is; of no earlier instant than `since`."""
+    """A local value that a node answered; it is of no earlier instant than `since`."""
 
     since: float
     time: float
@@ -69,7 +69,7 @@ class Look:
 
 @dataclass(frozen=True)
 class Glance:
-    """What a node knew of many counters at one instant."""
+    """The values of many counters on a node at one instant."""
 
     time: float
     line: str
