@@ -19,9 +19,7 @@ from tests.simulation.mutants import MUTANTS, planted
 @click.option("--seeds", type=click.IntRange(1), help="How many seeds. A single seed prints a line for each event.")
 @click.option("--nodes", type=click.IntRange(2, 9), help="How many nodes; by default each seed draws a number.")
 @click.option("--mutant", type=click.Choice(list(MUTANTS)), metavar="NAME", help="Plant a bug; see --list-mutants.")
-@click.option(
-    "--fault", type=click.Choice(list(CATALOG)), metavar="NAME", help="Make this fault frequent."
-)
+@click.option("--fault", type=click.Choice(list(CATALOG)), metavar="NAME", help="Make this fault frequent.")
 @click.option("--list-mutants", is_flag=True, help="List the bugs that can be planted.")
 @click.option("--budget", type=click.FloatRange(1), metavar="SECONDS", help="Run as many seeds as this time allows.")
 @click.option("--resume", type=click.Path(path_type=Path), metavar="FILE", help="Keep results here; skip seeds in it.")
