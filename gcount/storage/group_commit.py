@@ -155,7 +155,7 @@ class Committer:
             committed: called, without an await in between, after each commit.
 
         Raises:
-            DiskFailed: the process has to end; whoever still waits is not answered.
+            DiskFailed: the process has to end; what still waits is not answered.
         """
         while True:
             # A full disk is tried again though nobody asks: a balancer may send nothing to a node that is not ready.

@@ -65,13 +65,13 @@ class Acceptor:
             self._handover.kept.expire(trio.current_time())
 
     def hang_up(self) -> None:
-        """End all links: whoever dialled them dials again, and learns who this node is now."""
+        """End all links: the nodes that dialled them dial again, and learn who this node is now."""
         for link in self._links:
             link.scope.cancel()
         self._handover.kept.clear()
 
     async def serve(self, link: Link, caller: str, promote: Callable[[], bool]) -> None:
-        """Talk to whoever dialled, until the link is over.
+        """Talk to the node that dialled, until the link is over.
 
         Args:
             link: the connection.

@@ -154,7 +154,7 @@ class Column:
         """Append a slice of a column that was frozen; of older changes the order is not known.
 
         Raises:
-            ValueError: a cell stands there twice, or one slice is dense and another one sparse.
+            ValueError: a cell occurs twice, or one slice is dense and another one sparse.
         """
         if indexes and not self.cells:
             self.slots = {}
@@ -171,7 +171,7 @@ class Column:
         self.indexes += indexes
         self._end = max(self._end, max(indexes, default=-1) + 1)
         if len(self.slots) < len(self.cells):
-            raise ValueError("a cell of an incarnation stands there twice")
+            raise ValueError("a cell of an incarnation occurs twice")
 
     def _places(self, indexes: Collection[int]) -> Collection[int]:
         """Where these cells are; those that are missing are made, which may change the column's form."""
