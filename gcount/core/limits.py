@@ -1,6 +1,7 @@
-"""Every limit of the data model and the protocol, and the one rule for names.
+"""The limits of the data model, the protocol and the files, and the one rule for names.
 
-A limit that is not here is a bug: whatever a client or a peer can make grow has to stop somewhere.
+A limit that is neither here nor in `options.py` is a bug: whatever a client or a peer can make grow has to stop
+somewhere. Here are those that both ends of a link or a file rely on.
 """
 
 import re

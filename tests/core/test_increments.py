@@ -1,68 +1,102 @@
-"""What can be asked of a node's counters, and what came of it: whatever the form, one value for each that was asked."""
+"""What can be asked: every shape of it names the same counters, and is answered value for value."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gcount.core.state.increments import Add, Asked, Outcome, Peek, Repeat, Together, changes, flat, grown, refused
-from gcount.errors import DiskFull, PartLimitReached
+from gcount.core.state.increments import (
+    Add,
+    Asked,
+    Outcome,
+    Peek,
+    Repeat,
+    Together,
+    changes,
+    flat,
+    grown,
+    refused,
+    unchanged,
+)
+from gcount.errors import DiskFull, Refusal
 
-NAMES = st.sampled_from(["a", "b", "c"])
-AMOUNTS = st.integers(0, 3)
-ONE = st.builds(Add, NAMES, AMOUNTS) | st.builds(Peek, NAMES)
-TOGETHER = st.builds(Together, st.lists(ONE, max_size=4))
-ASKED = st.lists(ONE | TOGETHER, max_size=5) | st.builds(Repeat, st.lists(NAMES, min_size=1, max_size=5), AMOUNTS)
-FULL = DiskFull("the disk is full")
+VALUES = {"a": 3, "b": 0, "c": 2**64}
+REFUSAL = DiskFull("the disk is full")
+
+names = st.sampled_from([*VALUES])
+amounts = st.integers(0, 2)
+items = st.one_of(st.builds(Add, names, amounts), st.builds(Peek, names))
+repeats = st.builds(Repeat, st.lists(names, min_size=1, max_size=5), amounts)
+lists = st.lists(st.one_of(items, st.builds(Together, st.lists(items, max_size=4))), max_size=5)
+everything: st.SearchStrategy[Asked] = st.one_of(repeats, lists)
 
 
-@given(ASKED)
-def test_a_counter_grows_exactly_if_something_above_0_is_added_to_it(asked: Asked) -> None:
-    expected = [one.name for one in flat(asked) if isinstance(one, Add) and one.amount > 0]
-    assert list(grown(asked)) == expected
-    assert changes(asked) == bool(expected)
+def value(name: str) -> int:
+    return VALUES[name]
 
 
-@given(st.lists(NAMES, min_size=1), AMOUNTS)
-def test_to_repeat_is_to_add_to_each(names: list[str], amount: int) -> None:
-    assert list(flat(Repeat(names, amount))) == [Add(name, amount) for name in names]
+def one_by_one(asked: Asked) -> list[Add | Peek]:
+    """The same as `flat`, written down once more."""
+    if isinstance(asked, Repeat):
+        return [Add(name, asked.amount) for name in asked.names]
+    return [each for one in asked for each in (one.items if isinstance(one, Together) else [one])]
 
 
-@given(ASKED)
-def test_when_nothing_can_be_counted_there_is_a_refusal_for_each_that_changes_something_and_values_for_the_rest(
-    asked: Asked,
+def grows(one: Add | Peek) -> bool:
+    return isinstance(one, Add) and one.amount > 0
+
+
+@given(everything)
+def test_what_is_asked_is_what_it_consists_of_in_its_order(asked: Asked) -> None:
+    alone = one_by_one(asked)
+    assert list(flat(asked)) == alone
+    assert list(grown(asked)) == [one.name for one in alone if grows(one)]
+    assert changes(asked) == any(map(grows, alone))
+
+
+@given(st.lists(names, min_size=1, max_size=5), amounts)
+def test_the_fast_shape_is_the_same_as_the_long_one(some: list[str], amount: int) -> None:
+    fast, long = Repeat(some, amount), [Add(name, amount) for name in some]
+    assert list(flat(fast)) == list(flat(long))
+    assert list(grown(fast)) == list(grown(long))
+    assert changes(fast) == changes(long)
+    assert refused(fast, REFUSAL, value) == refused(long, REFUSAL, value)
+    if not amount:
+        assert unchanged(fast, value, {b"i": 1}) == unchanged(long, value, {b"i": 1})
+
+
+@given(lists)
+def test_a_refusal_answers_what_it_refuses_and_with_a_group_all_of_it(asked: Sequence[Add | Peek | Together]) -> None:
+    outcome, expected = refused(asked, REFUSAL, value), list[int | Refusal]()
+    for one in asked:
+        group = list(one.items) if isinstance(one, Together) else [one]
+        stopped = any(map(grows, group))
+        expected += [REFUSAL if stopped else VALUES[each.name] for each in group]
+    assert list(outcome.values) == expected
+    assert (outcome.position, outcome.refused, outcome.numbers) == ({}, True, None)
+
+
+@given(everything)
+def test_where_nothing_can_be_read_either_everything_is_refused(asked: Asked) -> None:
+    outcome = refused(asked, REFUSAL)
+    assert list(outcome.values) == [REFUSAL] * len(one_by_one(asked))
+
+
+@given(everything)
+def test_what_changes_nothing_is_answered_with_the_values_of_now_and_where_they_are(asked: Asked) -> None:
+    if not changes(asked):
+        outcome = unchanged(asked, value, {b"i" * 16: 7})
+        assert outcome.numbers == [VALUES[one.name] for one in one_by_one(asked)]
+        assert (outcome.position, outcome.refused) == ({b"i" * 16: 7}, False)
+
+
+@given(st.lists(st.one_of(st.integers(0, 9), st.just(REFUSAL)), max_size=6), st.integers(0, 6), st.integers(0, 6))
+def test_a_part_of_an_outcome_is_its_values_or_the_first_refusal_among_them(
+    values: list[int | Refusal], first: int, size: int
 ) -> None:
-    outcome = refused(asked, FULL, value={"a": 1, "b": 2, "c": 3}.__getitem__)
-    ones = list(flat(asked))
-    assert len(outcome.values) == len(ones)
-    assert outcome.position == {}
-    assert outcome.numbers is None
-    for one, value in zip(ones, outcome.values, strict=True):
-        if isinstance(one, Add) and one.amount:
-            assert value is FULL
-        elif value is not FULL:  # what was asked together is refused together
-            assert value == {"a": 1, "b": 2, "c": 3}[one.name]
-
-
-@given(ASKED)
-def test_when_nothing_can_be_read_either_all_is_refused(asked: Asked) -> None:
-    assert all(value is FULL for value in refused(asked, FULL).values)
-
-
-def test_what_was_asked_together_is_refused_together() -> None:
-    asked: list[Add | Peek | Together] = [
-        Peek("a"),
-        Together([Peek("a"), Add("a", 1)]),
-        Together([Peek("a"), Add("a", 0)]),
-    ]
-    assert refused(asked, FULL, value=lambda _name: 7).values == [7, FULL, FULL, 7, 7]
-
-
-def test_a_part_is_its_values_or_the_first_refusal_in_it() -> None:
-    limit = PartLimitReached("this node's part is full")
-    outcome = Outcome([1, 2, limit, FULL, 5], {}, refused=True)
-    assert outcome.part(0, 2) == [1, 2]
-    assert outcome.part(1, 3) is limit
-    assert outcome.part(4, 1) == [5]
-    assert outcome.numbers is None
-    assert Outcome([1, 2], {b"x" * 16: 3}).numbers == [1, 2]
+    outcome = Outcome(values, {}, refused=REFUSAL in values)
+    part = values[first : first + size]
+    assert outcome.part(first, size) == (REFUSAL if REFUSAL in part else part)
+    assert outcome.numbers == (None if REFUSAL in values else values)

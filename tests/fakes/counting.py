@@ -1,4 +1,7 @@
-"""Increments as tests ask for them: one by one, with a refusal as an error."""
+"""Increments as tests ask for them: one by one, with a refusal as an error.
+
+What it promises: each is asked for in the one way that the doors use, and nothing stands between.
+"""
 
 from __future__ import annotations
 

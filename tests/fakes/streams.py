@@ -1,4 +1,8 @@
-"""Streams for tests: one that keeps bytes back in records as an encrypted one does, and small buffers of the kernel."""
+"""Streams for tests: one that keeps bytes back in records as an encrypted one does, and small buffers of the kernel.
+
+What it promises: the bytes that come out at one end are those that went in at the other one, in their order. Between
+them are records that are of no use before they are whole, and readiness that says nothing, as TLS may do both.
+"""
 
 from __future__ import annotations
 

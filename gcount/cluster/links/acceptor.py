@@ -101,7 +101,7 @@ class Acceptor:
     async def _first(self, channel: Channel) -> wire.Hello:
         hello = await channel.receive_first(HELLO_TIMEOUT)
         if not isinstance(hello, wire.Hello):
-            raise ProtocolError(f"a {type(hello).__name__} came where a Hello should")
+            raise ProtocolError(f"expected a Hello, got a {type(hello).__name__}")
         reason, config = "", 0
         if hello.protocol != wire.PROTOCOL:
             reason = f"this node speaks protocol {wire.PROTOCOL}, not {hello.protocol}"

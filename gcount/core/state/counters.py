@@ -224,9 +224,9 @@ class Counters:
         end = first + len(cells)
         column = self._columns.setdefault(incarnation, Column(self._options))
         if first != len(column.cells) or column.version not in (0, version):
-            raise ValueError(f"cells {first} to {end} of an incarnation are at the wrong place")
+            raise ValueError(f"cells {first} to {end} of an incarnation are out of place")
         if max(end, max(indexes, default=-1) + 1) > len(self._names):
-            raise ValueError(f"cells {first} to {end} of an incarnation are of names that are not there")
+            raise ValueError(f"cells {first} to {end} of an incarnation belong to names that do not exist")
         column.restore(version, indexes, cells, stamps)
 
     def put_off_totals(self) -> None:
