@@ -60,7 +60,7 @@ class Session:
         self._shared = shared
         self._turn = turn = SessionTurn(node.value)
         self._context = client, turn, NodeView(node), shared, inbox.while_connected  # of each call
-        self._desk = Responder(connection, self.outbox.put)
+        self._responder = Responder(connection, self.outbox.put)
         self._last = "none"  # the command that it asked for last
 
     def refresh(self) -> None:
@@ -119,7 +119,7 @@ class Session:
 
     async def _receive(self) -> bytes:
         """Receive what this task has to answer; nothing when nothing is to be answered any more."""
-        await self._desk.settle()
+        await self._responder.settle()
         while not (self.client.closing or self.connection.stopping):
             if data := self.inbox.take():
                 return data
@@ -128,7 +128,7 @@ class Session:
             if self.outbox.waiting:
                 received = await self.outbox.receive()
             else:
-                received = await self._desk.receive(self._answer_at_once)
+                received = await self._responder.receive(self._answer_at_once)
             if received is not None and not self.connection.stopping:
                 return received
         return b""
@@ -234,7 +234,7 @@ class Session:
         """Answer a pipeline of nothing but INCR, or GET, without waiting; False when the input is anything else."""
         if self.client.transaction is not None or self.outbox.refusing:
             return False
-        if not (self._desk.free and self.inbox.parser.between_commands):
+        if not (self._responder.free and self.inbox.parser.between_commands):
             return False
         column = resp.columns(data)
         if column is None:
@@ -244,9 +244,9 @@ class Session:
         if command not in (b"INCR", b"GET") or (names := parse_names(raw_names)) is None:
             return False
         if command == b"INCR":
-            self._desk.expect()
+            self._responder.expect()
             if not self._node.submit(Repeat(names, 1), self._counted):
-                self._desk.withdraw()
+                self._responder.withdraw()
                 return False
             self._last = "INCR"
             return True
@@ -255,7 +255,7 @@ class Session:
         values, version = map(self._node.value, names), self._turn.version
         self._last = "GET"
         self._shared.commands["GET", False] += len(names)
-        self._desk.answer(b"".join([resp.bulk(b"%d" % n) if n else resp.NULL[version] for n in values]))
+        self._responder.answer(b"".join([resp.bulk(b"%d" % n) if n else resp.NULL[version] for n in values]))
         return True
 
     def _counted(self, outcome: Outcome) -> None:
@@ -264,7 +264,7 @@ class Session:
         numbers, commands = outcome.numbers, self._shared.commands
         if numbers is not None:
             commands["INCR", False] += len(numbers)
-            self._desk.answer(resp.integers(numbers, max(numbers), self._turn.version))
+            self._responder.answer(resp.integers(numbers, max(numbers), self._turn.version))
             return
         answers: list[bytes] = []
         for value in outcome.values:
@@ -275,7 +275,7 @@ class Session:
                 if isinstance(value, Refusal)
                 else resp.integer(value, self._turn.version)
             )
-        self._desk.answer(b"".join(answers))
+        self._responder.answer(b"".join(answers))
 
 
 def _not_executed(commands: Commands, client: Client, words: resp.Words, command: Command | None) -> tuple[str, bytes]:
