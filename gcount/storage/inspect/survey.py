@@ -288,7 +288,7 @@ class Survey:
     def _keep(self, found: Segment, batch: Batch) -> None:
         if batch.identity is not None:
             self.lives.met(batch.identity)
-        self.replica.recover(batch)
+        self.replica.apply(batch)
         self.next_batch = batch.number + 1
         found.whole += 1
 
