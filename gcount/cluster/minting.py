@@ -136,7 +136,7 @@ class Minting:
         limit = self._replica.options.reborn_below
         if self._pending.lives >= limit * NEAR_LIMIT:
             logger.warning(
-                "incarnations run out",
+                "few incarnations left",
                 known=self._pending.lives,
                 limit=limit,
                 effect="at the limit a node that would need a new one takes no increments",

@@ -16,7 +16,7 @@ _AT_LEAST_ONE = (
     "column_recent_least",
     "column_piece",
     "sum_slice",
-    "parcel_deltas",
+    "chunk_deltas",
     "frame_bytes",
     "record_names",
     "record_cells",
@@ -48,12 +48,11 @@ class Options:
             default that is one delta of all the counters that nodes with the default of that flag hold, with others
             before it; it takes about 3 GB.
         max_runs: deltas detached behind gaps, beyond which a node takes nothing back that a member has kept for it.
-        parcel_deltas: in one parcel: pieces that had to be searched for may be small, or empty.
+        chunk_deltas: deltas in one chunk: pieces that had to be searched for may be small, or empty.
         frame_bytes: what the log aims at for one frame of a big batch, and a checkpoint for one of what is detached.
         record_names: names in one record of a checkpoint.
         record_cells: cells in one record of a checkpoint.
-        record_bytes: the largest record of a checkpoint with its head; so much has to be read to be sure of a whole
-            one.
+        record_bytes: of the largest record of a checkpoint with its head; a reader that has so many has a whole one.
         merge_cells: cells that a replay merges before it applies them: some 50 ms of work, and 20 MB.
         replay_slice: cells that are replayed between two looks at the event loop.
         progress_interval: seconds between two lines that say how far a start has come.
@@ -67,7 +66,7 @@ class Options:
         checkpoint_sync_bytes: written between two syncs: one of them all would keep the log's own syncs waiting.
         checkpoint_read_bytes: of a checkpoint that are read in one go.
         piggyback_delay: seconds that deltas of peers wait for the next commit before they start one.
-        push_bytes: of a parcel; by default half a second at 1 Mbit/s.
+        push_bytes: of one chunk of a push; by default half a second at 1 Mbit/s.
         push_cells: after which a push takes no further delta.
         push_interval: seconds between two pushes on a link.
         relay_after: seconds that another node has to tell its own news before it is relayed.
@@ -103,7 +102,7 @@ class Options:
     max_uncounted_cells: int = 2 * 10_000_000 + _PUSH_CELLS
     max_runs: int = 4096
 
-    parcel_deltas: int = 16
+    chunk_deltas: int = 16
     frame_bytes: int = 256 * 1024
     record_names: int = 2_048
     record_cells: int = 16_384

@@ -116,7 +116,7 @@ class Checkpoints:
                     await trio.lowlevel.checkpoint()
             restore.finish()
             if reader.header is None or reader.header.sequence != self.sequence:
-                raise ValueError("it is another one by its header")
+                raise ValueError("its header belongs to another file")
         except ValueError as error:
             raise LogDamaged(self._disk.describe(name), reader.offset, str(error)) from error
         return Base(self.sequence, reader.header.first_batch, replica.next_batch)
@@ -156,7 +156,11 @@ class Checkpoints:
             except DiskFull as error:
                 self._metrics.checkpoints_failed.inc()
                 if not self._refused:
-                    logger.warning("no checkpoint", reason=str(error), effect="the log grows; it is tried again")
+                    logger.warning(
+                        "checkpoint failed",
+                        reason=str(error),
+                        effect="the log grows until a checkpoint succeeds; the node tries again",
+                    )
                 self._refused = True
                 await trio.sleep(self._options.checkpoint_retry)
 

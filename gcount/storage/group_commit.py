@@ -161,7 +161,7 @@ class Committer:
             committed: called, without an await in between, after each commit.
 
         Raises:
-            DiskFailed: the process has to end; whoever still waits is not answered.
+            DiskFailed: the process has to end; what still waits is not answered.
         """
         while True:
             # A full disk is tried again though nobody asks: a balancer may send nothing to a node that is not ready.
@@ -225,6 +225,7 @@ class Committer:
 
 def _answer(asked: Asked, staged: Staged, tell: Callable[[Outcome], None], commit: Commit) -> None:
     if commit.failure is not None:
-        tell(refused(asked, commit.failure, commit.before.__getitem__))
+        refusal = DiskFull(str(commit.failure))  # of its own, as in `Commit.wait`: it may be raised
+        tell(refused(asked, refusal, commit.before.__getitem__))
     else:
         tell(Outcome(staged.values(commit.before), commit.position, staged.refused))

@@ -25,7 +25,7 @@ def deltas(draw: st.DrawFn) -> list[Delta]:
 @given(deltas(), st.integers(1, 400))
 def test_an_assembly_gives_back_the_whole_deltas(made: list[Delta], size: int) -> None:
     assembly = Assembly()
-    parcels = list(pack(made, size, DEFAULTS.parcel_deltas))
+    parcels = list(pack(made, size, DEFAULTS.chunk_deltas))
     for parcel in parcels:
         assembly.add(parcel)
     assert assembly.cells == sum(len(delta.cells) for delta in made)
@@ -35,14 +35,14 @@ def test_an_assembly_gives_back_the_whole_deltas(made: list[Delta], size: int) -
 
 @given(deltas(), st.integers(200, 500))
 def test_a_parcel_is_never_bigger_than_asked_for(made: list[Delta], size: int) -> None:
-    for parcel in pack(made, size, DEFAULTS.parcel_deltas):
+    for parcel in pack(made, size, DEFAULTS.chunk_deltas):
         assert len(msgspec.msgpack.encode(parcel)) <= size  # one cell and its delta's head need less than 200 bytes
 
 
 @given(deltas(), st.integers(1, 400))
 def test_each_piece_carries_the_versions_of_its_whole_delta(made: list[Delta], size: int) -> None:
     wholes = {delta.incarnation: delta for delta in made}
-    for parcel in pack(made, size, DEFAULTS.parcel_deltas):
+    for parcel in pack(made, size, DEFAULTS.chunk_deltas):
         for piece in parcel:
             whole = wholes[piece.incarnation]
             assert (piece.after, piece.upto) == (whole.after, whole.upto)

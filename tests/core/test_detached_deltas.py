@@ -1,5 +1,6 @@
 """What is kept aside behind a gap: never claimed, never lost, joined when it fits, closed only under a new version."""
 
+from collections.abc import Iterator
 from itertools import permutations
 
 import pytest
@@ -55,6 +56,30 @@ def test_reads_see_the_most_that_any_delta_holds(cut: tuple[History, list[Delta]
     for name in NAMES:
         most = max((delta.cells.get(name, 0) for delta in deltas), default=0)
         assert one.cells(name) == ({history.incarnation: most} if most else {})
+
+
+class _NotWalkedThrough(list[Delta]):
+    def __iter__(self) -> Iterator[Delta]:
+        raise AssertionError("each run is looked at")
+
+
+def test_a_delta_before_many_runs_costs_no_look_at_each_of_them() -> None:
+    """A member may bring about 4,096 runs, and then any number of deltas that are joined before them."""
+    detached, counters, life = DetachedDeltas(), Counters(), incarnation(1)
+    for after in (10, 20, 30):
+        detached.keep(Delta(life, after, after + 1, {"x": after}))
+    detached._runs[life] = _NotWalkedThrough(detached._runs[life])
+    for upto in (1, 2, 10):
+        counters.join(Delta(life, 0, upto, {"x": upto}))
+        detached.absorb(counters, life)
+    assert (counters.version(life), counters.total("x"), len(detached)) == (11, 10, 2)
+
+
+def test_a_run_without_a_gap_before_it_is_noticed() -> None:
+    detached, counters, life = DetachedDeltas(), Counters(), incarnation(1)
+    detached._runs[life] = [Delta(life, 10, 12, {"x": 1}), Delta(life, 12, 13, {"x": 2})]
+    with pytest.raises(AssertionError, match="a gap is before each run"):
+        detached.absorb(counters, life)
 
 
 def test_reads_count_what_is_aside_of_this_nodes_own_former_lives_only() -> None:

@@ -154,7 +154,7 @@ def answers(node: Node, path: str, status: int) -> Callable[[], Awaitable[str | 
         try:
             answer = await node.get(path)
         except (NotSent, NoAnswer) as trouble:
-            return f"{path} is not answered: {trouble}"
+            return f"{path} is no answer from {trouble}"
         return None if answer.status == status else f"{path} is answered {answer}"
 
     return check

@@ -114,11 +114,11 @@ class Handshake:
         if isinstance(answer, messages.Refused):
             raise LinkRefused(f"refused by the peer: {answer.reason}", answer.config)
         if not isinstance(answer, messages.Hello):
-            raise ProtocolError(f"a {type(answer).__name__} came where a Hello should")
+            raise ProtocolError(f"expected a Hello, got a {type(answer).__name__}")
         if answer.boot != self._context.boot:
             return said, answer
         if not came_in:
-            raise LinkRefused("what answers there repeats what this node says of itself")
+            raise LinkRefused("the other end repeats this node's own hello")
         return said, None
 
     def came_in(self, challenge: bytes) -> bool:

@@ -89,7 +89,7 @@ class Cells(msgspec.Struct, frozen=True, array_like=True, tag=3):
         cells, stamps = (_words(data or blank) for data in (self.cells, self.stamps))
         indexes = _words(self.indexes)
         if not len(cells) == len(stamps) == self.count or len(indexes) not in (0, self.count):
-            raise ValueError(f"{len(cells)} cells and {len(stamps)} stamps stand where {self.count} should")
+            raise ValueError(f"{len(cells)} cells and {len(stamps)} stamps were found where {self.count} were expected")
         return indexes, cells, stamps
 
 
@@ -145,7 +145,7 @@ def decode_record(payload: bytes) -> Record:
     if isinstance(record, Head) and not record.identity.valid():
         raise ValueError("a record holds an identity of a wrong length")
     if isinstance(record, Aside) and len(record.sizes) not in (0, len(record.deltas)):
-        raise ValueError(f"{len(record.sizes)} sizes stand where {len(record.deltas)} should")
+        raise ValueError(f"{len(record.sizes)} sizes were found where {len(record.deltas)} were expected")
     return record
 
 
@@ -208,7 +208,7 @@ class Capture:
                 first += max(1, count)
         if self._aside:
             sizes = {span(delta): len(delta.cells) for delta in self._aside}
-            for parcel in pack(self._aside, options.frame_bytes, options.parcel_deltas):
+            for parcel in pack(self._aside, options.frame_bytes, options.chunk_deltas):
                 yield Aside(parcel, [sizes[span(piece)] for piece in parcel])
 
 

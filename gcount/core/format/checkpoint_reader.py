@@ -69,14 +69,14 @@ class Restore:
             ValueError: it can't stand here.
         """
         if self._ended or isinstance(record, Head) != (self._head is None):
-            raise ValueError("a record stands where it can't")
+            raise ValueError("a record is out of place")
         counters = self.replica.counters
         match record:
             case Head():
                 self._begin(record)
             case Names():
                 if record.first != len(counters) or self._cells:
-                    raise ValueError(f"name {record.first} stands where name {len(counters)} should")
+                    raise ValueError(f"name {record.first} was found where name {len(counters)} was expected")
                 counters.restore_names(record.names)
             case Cells():
                 counters.restore_cells(record.incarnation, record.version, record.first, *record.words())
@@ -109,4 +109,4 @@ class Restore:
         if found != (end.records, end.names, end.cells) or self._head is None:
             raise ValueError(f"records, names and cells are {found}, but the end mark says {end}")
         if self._head.columns != self.replica.counters.lengths() or self._head.names != end.names:
-            raise ValueError("the incarnations are not those that the first record names")
+            raise ValueError("the incarnations differ from those in the first record")

@@ -82,7 +82,7 @@ _decoder = msgspec.msgpack.Decoder(_Part)
 
 def encode_batch(batch: Batch, options: Options = DEFAULTS) -> bytes:
     """All frames of a batch of any size, to be written at once."""
-    parcels = list(pack(batch.deltas, options.frame_bytes, options.parcel_deltas))
+    parcels = list(pack(batch.deltas, options.frame_bytes, options.chunk_deltas))
     out = bytearray()
     parts = len(parcels)
     for part, parcel in enumerate(parcels, start=1):

@@ -28,9 +28,9 @@ class _Run(msgspec.Struct, gc=False):
 class Coalescer:
     """Merges deltas of an incarnation that follow each other, or overlap, into one that brings to the same state.
 
-    As cells only grow, the later of two values is the maximum; it is looked whether one falls nevertheless, as what a
-    peer claimed is in the log, too. All merged cells are stamped with the newest version: somebody who knows an older
-    one may later be told more than necessary.
+    As cells only grow, the later of two values is the maximum. They are compared nevertheless: what a peer claimed is
+    in the log, too. All merged cells are stamped with the newest version: a peer that knows an older one may later be
+    told more than necessary.
 
     Args:
         apply: called with what came of the batches. Deltas of different incarnations may change places.

@@ -10,8 +10,8 @@ Invariants:
 - A round answers only reads that arrived before it was sent; a read never joins a round that is older than itself.
 - `prev` holds this node's own durable cells of the instant at which the round was sent.
 - Members are nodes, not addresses: a round is over only when each membership that it needs was answered for by as many
-  different nodes as it has entries. Two entries may lead to one node, as names and addresses can be wrong; whoever the
-  second one was to be has then not been asked.
+  different nodes as it has entries. Two entries may lead to one node, as names and addresses can be wrong; the node
+  to which the second one should lead has then not been asked.
 """
 
 from collections.abc import Collection, Iterable

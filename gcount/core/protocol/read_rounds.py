@@ -147,9 +147,7 @@ class ReadRounds:
         answer = self._pending[arrival.name].answer_to(arrival.place)
         if answer is None:
             return None
-        answer.check_order(
-            arrival.rounds
-        )  # by numbers of rounds; `PendingRead` goes by places in the order of arrivals
+        answer.check_order(arrival.rounds)  # where `PendingRead` goes by places in the order of arrivals
         return answer.value
 
     def taken(self, arrival: Arrival) -> int:

@@ -149,7 +149,7 @@ class DeltaSender:
         return Transfer({}, self._parcels([delta]), delta)
 
     def _parcels(self, deltas: Iterable[Delta]) -> Iterator[list[Delta]]:
-        return pack(deltas, self._options.push_bytes, self._options.parcel_deltas)
+        return pack(deltas, self._options.push_bytes, self._options.chunk_deltas)
 
     def _note(self, incarnation: bytes, now: float, *, taken: bool) -> None:
         if taken:

@@ -1,7 +1,7 @@
 """Holds: increments of one counter wait for a moment so that a consistent read can end under any rate of writes.
 
 Safety never rests on a hold, only termination does. A hold ends with the release of its last sharer or 250 ms after it
-began, whoever joined it meanwhile, and no new one begins before as long again has passed, so that readers can never
+began, however many joined it meanwhile, and no new one begins before as long again has passed, so that readers never
 starve writers. An increment waits for the holds that were in force when it came, of all its counters at once, and for
 none that begins later: so it waits as long as one hold lasts, at most.
 """

@@ -154,12 +154,12 @@ class Column:
         """Append a slice of a column that was frozen; of older changes the order is not known.
 
         Raises:
-            ValueError: a cell stands there twice, or one slice is dense and another one sparse.
+            ValueError: a cell occurs twice, or one slice is dense and another one sparse.
         """
         if indexes and not self.cells:
             self.slots = {}
         if len(cells) > 0 and (self.slots is None) == bool(indexes):
-            raise ValueError("a dense slice of an incarnation's cells and a sparse one do not go together")
+            raise ValueError("an incarnation's cells can't be both dense and sparse")
         self.version = self._floor = version
         self.cells += cells
         self.stamps += stamps
@@ -171,7 +171,7 @@ class Column:
         self.indexes += indexes
         self._end = max(self._end, max(indexes, default=-1) + 1)
         if len(self.slots) < len(self.cells):
-            raise ValueError("a cell of an incarnation stands there twice")
+            raise ValueError("a cell of an incarnation occurs twice")
 
     def _places(self, indexes: Collection[int]) -> Collection[int]:
         """Where these cells are; those that are missing are made, which may change the column's form."""

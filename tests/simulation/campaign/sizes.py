@@ -47,7 +47,7 @@ def draw_sizes(random: Random, options: Options) -> Options:
         options,
         push_bytes=random.choice((100, 200, 500, 64 * 1024)),
         push_cells=random.choice((1, 5, 20, 65_536)),
-        parcel_deltas=random.choice((1, 2, 16)),
+        chunk_deltas=random.choice((1, 2, 16)),
         frame_bytes=random.choice((80, 80, 200, 256 * 1024)),
         column_piece=random.choice((1, 2, 5)),
         column_recent_least=few,
