@@ -23,6 +23,7 @@ from gcount.core.state.batch import Batch
 from gcount.core.state.counters import Delta
 from gcount.core.state.identity import Identity
 from gcount.core.state.replica import Replica
+from gcount.core.state.writer import Writer
 from gcount.observe.metrics import Metrics
 from gcount.storage.checkpoints import Checkpoints
 from gcount.storage.disk import RealDisk
@@ -69,6 +70,7 @@ class Store:
         self._disk = RealDisk(folder)
         self.log = Log(self._disk)
         self.replica = Replica(ME, 10**9)
+        self._writer = Writer(self.replica)
         self.checkpoints = Checkpoints(self._disk, self.log, Metrics())
 
     async def open(self) -> None:
@@ -77,11 +79,10 @@ class Store:
 
     async def commit(self, names: list[str]) -> None:
         """Commit one record that increments each of these counters by 1."""
-        replica = self.replica
         for name in names:
-            stage(replica, name, 1)
-        await self.log.append(replica.seal(), ME)
-        replica.commit()
+            stage(self._writer, name, 1)
+        await self.log.append(self._writer.seal(), ME)
+        self._writer.commit()
 
     def close(self) -> None:
         self.log.close()

@@ -11,9 +11,10 @@ import click
 from gcount.core.limits import ID_BYTES
 from gcount.errors import Busy, DiskFailed, Fatal, Unreadable
 from gcount.storage.disk import RealDirectory, RealDisk
+from gcount.storage.inspect.contents import Contents
 from gcount.storage.inspect.corruption import Corruption
 from gcount.storage.inspect.repair import repair, require_repairable
-from gcount.storage.inspect.survey import Survey, holds_log, survey
+from gcount.storage.inspect.survey import holds_log, survey
 from gcount.storage.locking import unused
 from gcount.version import VERSION
 
@@ -121,7 +122,7 @@ def _repair(directory: Path, write: bool) -> int:
     return WHOLE
 
 
-def _carry_out(disk: RealDisk, found: Survey) -> list[str]:
+def _carry_out(disk: RealDisk, found: Contents) -> list[str]:
     try:
         return repair(disk, found, lambda: token_bytes(ID_BYTES))
     except OSError as error:
@@ -130,7 +131,7 @@ def _carry_out(disk: RealDisk, found: Survey) -> list[str]:
         ) from error
 
 
-def _tell_plan(directory: Path, found: Survey) -> int:
+def _tell_plan(directory: Path, found: Contents) -> int:
     print(f"{directory}: damaged; nothing was changed")
     _print_flaws(found)
     require_repairable(found)
@@ -147,7 +148,7 @@ def _nothing_to_do(directory: Path) -> int:
     return WHOLE
 
 
-def _look(directory: Path) -> Survey:
+def _look(directory: Path) -> Contents:
     _require_log(directory)
     return survey(RealDirectory(directory))
 
@@ -159,7 +160,7 @@ def _require_log(directory: Path) -> None:
         raise click.UsageError(f"{directory} is not a data directory: it holds no segment of a log, and no checkpoint")
 
 
-def _print_contents(found: Survey) -> None:
+def _print_contents(found: Contents) -> None:
     print(f"  segments      {len(found.segments)}")
     print(f"  batches       {found.whole}")
     print(f"  counters      {found.counters}")
@@ -171,7 +172,7 @@ def _print_contents(found: Survey) -> None:
         print(f"  detached      increments of {_counters(len(found.replica.detached.names()))}, behind a gap")
 
 
-def _print_flaws(found: Survey) -> None:
+def _print_flaws(found: Contents) -> None:
     needless = [each.flaw for each in found.needless]
     for flaw in found.flaws:
         if flaw in needless:
@@ -183,7 +184,7 @@ def _print_flaws(found: Survey) -> None:
         print(f"  damage: {_place(flaw)}; {lost}")
 
 
-def _print_next(found: Survey) -> None:
+def _print_next(found: Contents) -> None:
     print("  the members give back the lost increments that they have; until then values may be lower than before")
     if found.replica.detached:
         print("  detached increments count when the members fill the gap, or when all are there and none can fill it")

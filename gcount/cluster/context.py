@@ -4,6 +4,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from random import Random
 
+from gcount.core.state.pending import Pending
 from gcount.core.state.replica import Replica
 from gcount.errors import DiskFull
 from gcount.events import News, Stopping
@@ -19,6 +20,7 @@ class Context:
         cluster: the cluster's name.
         boot: this start's id.
         replica: the state.
+        pending: what is on its way to its disk.
         committer: the door to it.
         random: where ids and jitter come from.
         metrics: what is counted.
@@ -29,6 +31,7 @@ class Context:
     cluster: str
     boot: bytes
     replica: Replica
+    pending: Pending
     committer: Committer
     random: Random
     metrics: Metrics

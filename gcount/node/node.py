@@ -21,6 +21,7 @@ from gcount.core.state.identity import IncarnationClaim
 from gcount.core.state.increments import Asked, Outcome, refused
 from gcount.core.state.membership import parse_actors
 from gcount.core.state.replica import Replica
+from gcount.core.state.writer import Writer
 from gcount.events import News, Stopping
 from gcount.node.increments import Increments
 from gcount.node.parts import Parts, assemble
@@ -215,10 +216,19 @@ class Node:
             Fatal: the process has to end.
         """
         replica = self.replica = await self._startup.recover(self.settings.max_counters, self._options)
-        committer = self._committer = Committer(replica, self.log, self.metrics)
+        writer = Writer(replica)
+        committer = self._committer = Committer(writer, self.log, self.metrics)
         boot = self.boot = self._random.randbytes(ID_BYTES)
         context = Context(
-            self.settings.cluster, boot, replica, committer, self._random, self.metrics, News(), self.stopping
+            self.settings.cluster,
+            boot,
+            replica,
+            writer.pending,
+            committer,
+            self._random,
+            self.metrics,
+            News(),
+            self.stopping,
         )
         claim = IncarnationClaim(fresh=self._startup.fresh)
         parts = self.parts = assemble(context, claim, self._transport, lambda: int(self._wall_clock() * 1000))

@@ -18,8 +18,8 @@ from gcount.core.state.counters import Delta, Digest
 from gcount.core.state.identity import Identity
 from gcount.core.state.increments import Asked, Outcome, refused
 from gcount.core.state.membership import Membership
-from gcount.core.state.replica import Replica
 from gcount.core.state.staging import Before, Staged
+from gcount.core.state.writer import Writer
 from gcount.errors import DiskFull
 from gcount.observe.metrics import Metrics
 from gcount.storage.disk import FULL, shortage
@@ -85,18 +85,20 @@ class Committer:
     """Stages what arrives and commits it in groups.
 
     Args:
-        replica: where it is staged and becomes visible.
+        writer: where it is staged, and becomes visible in its replica.
         log: where it is made durable.
         metrics: what is counted.
     """
 
-    def __init__(self, replica: Replica, log: Log, metrics: Metrics) -> None:
+    def __init__(self, writer: Writer, log: Log, metrics: Metrics) -> None:
         self.full: str | None = None  # why a batch could not be written; None when all could for PROBE_AFTER
         self._failed_at = -inf
-        self._replica = replica
+        self._writer = writer
+        self._replica = writer.replica
+        self._pending = writer.pending
         self._log = log
         self._metrics = metrics
-        self._piggyback_delay = replica.options.piggyback_delay
+        self._piggyback_delay = writer.replica.options.piggyback_delay
         self._next = Commit()
         self._flying: Commit | None = None
         self._wake = trio.Event()
@@ -111,7 +113,7 @@ class Committer:
             tell: called with what came of it in the instant in which the batch becomes visible, or is dropped. It must
                 not raise.
         """
-        self._next.add_done_callback(partial(_answer, asked, self._replica.stage(asked), tell))
+        self._next.add_done_callback(partial(_answer, asked, self._writer.stage(asked), tell))
         self._wake.set()
 
     def _values_before(self, amounts: dict[str, int]) -> Before:
@@ -127,7 +129,7 @@ class Committer:
         to share the sync.
         """
         for delta in deltas:
-            self._replica.stage_delta(delta)
+            self._writer.stage_delta(delta)
         if urgent:
             return self._soon()
         self._due = min(self._due, trio.current_time() + self._piggyback_delay)
@@ -136,17 +138,21 @@ class Committer:
 
     def adopt(self, membership: Membership) -> Commit:
         """Stage a membership; one that does not win changes nothing."""
-        self._replica.stage_membership(membership)
+        self._writer.stage_membership(membership)
         return self._soon()
 
     def mint(self, identity: Identity) -> Commit:
         """Stage a new identity."""
-        self._replica.stage_identity(identity)
+        self._writer.stage_identity(identity)
         return self._soon()
+
+    def close(self, incarnation: bytes) -> Commit | None:
+        """Stage what closes the gaps of an incarnation; None when there is nothing to close."""
+        return self._soon() if self._writer.stage_closing(incarnation) else None
 
     def flush(self) -> Commit | None:
         """The newest batch that is on its way to the disk, which sets out at once; None when all is durable."""
-        return self._soon() if self._replica.anything_staged else self._flying
+        return self._soon() if self._pending.staging else self._flying
 
     async def run(self, committed: Callable[[Batch], None]) -> None:
         """Commit group after group, for ever.
@@ -174,10 +180,10 @@ class Committer:
 
     async def _commit_all(self, committed: Callable[[Batch], None]) -> None:
         assert self._flying is None, "one batch in flight"
-        commit, self._next, staging = self._next, Commit(), self._replica.staging
+        commit, self._next, staging = self._next, Commit(), self._pending.staging
         self._flying = commit
         failure: DiskFull | None = None
-        if self._replica.anything_staged or self.full:
+        if self._pending.staging or self.full:
             failure = await self._commit_batch(committed)
         # No await from here on: what the sync made durable becomes visible before anybody else runs.
         self._flying = None
@@ -189,16 +195,16 @@ class Committer:
         commit.settle(None, self._values_before(staging.amounts), {identity.incarnation: self._replica.version})
 
     async def _commit_batch(self, committed: Callable[[Batch], None]) -> DiskFull | None:
-        batch = self._replica.seal()
+        batch = self._writer.seal()
         started = trio.current_time()
         try:
             size = await self._log.append(batch, batch.identity or self._replica.identity)
         except DiskFull as error:
-            self._replica.abort()
+            self._writer.abort()
             self._metrics.disk_full.inc()
             self._report_full(str(error))
             return error
-        self._replica.commit()
+        self._writer.commit()
         self._metrics.committed(batch, size, trio.current_time() - started)
         self._report_full(None)
         committed(batch)

@@ -19,6 +19,7 @@ from gcount.core.state.batch import Batch
 from gcount.core.state.counters import Counters, Delta
 from gcount.core.state.identity import Identity
 from gcount.core.state.replica import Replica
+from gcount.core.state.writer import Writer
 from tests.core.histories import NAMES, History, forms_of_columns, histories, incarnation, knowing
 
 ME = Identity(b"n" * 16, incarnation(9))
@@ -69,7 +70,7 @@ def checkpoints(draw: st.DrawFn) -> tuple[list[History], list[Record], Options]:
         size = len(owner.commits)
         for after, length in draw(st.lists(st.tuples(st.integers(0, size - 1), st.integers(1, 4)), max_size=4)):
             batch += 1
-            replica.recover(Batch(batch, [owner.delta(after, min(size, after + length))]))
+            replica.apply(Batch(batch, [owner.delta(after, min(size, after + length))]))
     return owners, list(Capture(replica, LIVE).records()), options
 
 
@@ -93,7 +94,7 @@ def test_whatever_records_are_lost_each_version_that_is_ever_claimed_is_what_its
         if not behind:
             break
         version = replica.counters.version(behind[0].incarnation)
-        replica.recover(Batch(100, [behind[0].delta(version, version + 1)]))
+        replica.apply(Batch(100, [behind[0].delta(version, version + 1)]))
     assert not replica.detached
 
 
@@ -120,15 +121,16 @@ def test_whatever_records_are_lost_what_is_aside_can_be_given_back_to_its_owner(
     owners, records, options = written
     aside = mended([record for record in records if data.draw(st.booleans())], options).detached.deltas()
     owner = Replica(Identity(ME.node, ME.incarnation, tuple(each.incarnation for each in owners)), 1000)
+    writer = Writer(owner)
     pusher = DeltaSender({}, 0.0, detached=aside)
     for now in range(len(aside)):
         push = pusher.next_push(Counters(), ME, now)
         arrived = decode(encode(push)) if push else None
         assert isinstance(arrived, Push)
         for delta in arrived.deltas:
-            owner.stage_delta(delta)
-        owner.seal()
-        owner.commit()
+            writer.stage_delta(delta)
+        writer.seal()
+        writer.commit()
         pusher.acked(Ack(arrived.number, {}, kept=all(map(owner.has_back, arrived.deltas))), now)
     assert not pusher.owes
     assert all(map(owner.has_back, aside))
@@ -137,7 +139,7 @@ def test_whatever_records_are_lost_what_is_aside_can_be_given_back_to_its_owner(
 def aside_of_many(options: Options) -> list[Record]:
     """A checkpoint that holds a delta behind a gap, in several records."""
     replica = Replica(ME, 1000, options)
-    replica.recover(Batch(1, [Delta(OTHER, 2, 3, {f"counter {n}": n for n in range(1, 7)})]))
+    replica.apply(Batch(1, [Delta(OTHER, 2, 3, {f"counter {n}": n for n in range(1, 7)})]))
     records = list(Capture(replica, LIVE).records())
     assert sum(isinstance(record, Aside) for record in records) > 2
     return records
@@ -181,5 +183,5 @@ def test_former_and_present_records_are_read_by_present_and_former_readers() -> 
 
 def test_sizes_that_are_not_those_of_the_pieces_are_no_record() -> None:
     piece = Delta(OTHER, 2, 3, {"a": 1})
-    with pytest.raises(ValueError, match="2 sizes stand where 1 should"):
+    with pytest.raises(ValueError, match="2 sizes were found where 1 were expected"):
         room.decode_record(msgspec.msgpack.encode(Aside([piece], [1, 1])))

@@ -177,7 +177,7 @@ async def test_an_echo_at_a_members_address_is_not_this_node(tmp_path: Path) -> 
                 heard = await nursery.start(echo, made, 2)
 
                 async def repeated() -> str | None:
-                    return None if "repeats what this node says" in one.stderr() else f"{len(heard)} frames"
+                    return None if "repeats this node's own hello" in one.stderr() else f"{len(heard)} frames"
 
                 await eventually(repeated, MENDED_WITHIN)
                 refused = await one.consistent("x")

@@ -12,8 +12,9 @@ from gcount.core.format.log_records import HEADER_BYTES, encode_batch
 from gcount.core.options import Options
 from gcount.core.state.batch import Batch
 from gcount.storage.checkpoints import checkpoint_name
+from gcount.storage.inspect.contents import Contents
 from gcount.storage.inspect.corruption import ASIDE
-from gcount.storage.inspect.survey import Survey, holds_log, survey
+from gcount.storage.inspect.survey import holds_log, survey
 from gcount.storage.log import segment_name
 from tests.fakes.disk import SimDisk
 from tests.fakes.process import run_simulated
@@ -76,7 +77,7 @@ def test_whatever_has_happened_to_the_files_nothing_is_changed_and_nothing_is_ma
 async def test_while_a_node_writes_it_finds_no_damage_at_any_moment(autojump_clock: MockClock) -> None:
     """Files come and go as checkpoints are made."""
     disk, store = await written()
-    looks = list[Survey]()
+    looks = list[Contents]()
 
     def look(_operation: str, _name: str) -> None:
         stepped, disk.stepped = disk.stepped, lambda operation, name: None

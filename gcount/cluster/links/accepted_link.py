@@ -106,6 +106,7 @@ class AcceptedLink:
         self._context = shared.context
         self._options = shared.context.replica.options
         self._replica = shared.context.replica
+        self._pending = shared.context.pending
         self._committer = shared.context.committer
         self._members = shared.knowledge.members
         self._updates = shared.knowledge.updates
@@ -208,7 +209,8 @@ class AcceptedLink:
         Whoever sends them, those that no member runs or ran under get no more than their half of the room.
         """
         members, replica, member = self._members, self._replica, self.is_member
-        names, lives = replica.room_for_names, self._options.max_unclaimed - replica.incarnations
+        names = self._pending.room_for_names
+        lives = self._options.max_unclaimed - self._pending.incarnations
         permitted = []
         for delta in deltas:
             who = delta.incarnation
@@ -227,7 +229,7 @@ class AcceptedLink:
     def _collect(self, nursery: trio.Nursery, collect: wire.ReadCells) -> None:
         if collect.hold and self.is_member:
             self._gate.ask(collect.name, self)
-            if self._replica.is_pending(collect.name):
+            if collect.name in self._pending:
                 self._wait_settled(nursery, collect)
                 return
         self._collected(collect)
@@ -249,7 +251,7 @@ class AcceptedLink:
             for collect in waiting:
                 if self._channel.unsent > self._options.max_unsent_answers:
                     self._unsettled.append(collect)
-                elif self._replica.is_pending(collect.name):
+                elif collect.name in self._pending:
                     # Refused while the counter rested from another hold, so that increments went on.
                     self._gate.ask(collect.name, self)
                     self._unsettled.append(collect)

@@ -61,7 +61,7 @@ class CheckpointSalvage:
     def fill(self, replica: Replica) -> None:
         """Bring a blank replica to where it was, as far as possible."""
         for batch in (*self.covered, self.batch()):
-            replica.recover(batch)
+            replica.apply(batch)
 
     def _column(self, incarnation: bytes) -> Delta:
         """A column as a delta: from version 0 if it is whole, else from its own, which says that all before is lost."""

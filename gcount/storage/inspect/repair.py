@@ -26,12 +26,12 @@ from gcount.core.state.identity import Identity
 from gcount.errors import NotRepairable
 from gcount.storage.checkpoints import checkpoint_name
 from gcount.storage.disk import Disk
+from gcount.storage.inspect.contents import Contents
 from gcount.storage.inspect.corruption import ASIDE, Segment
-from gcount.storage.inspect.survey import Survey
 from gcount.storage.log import UNFINISHED, segment_name
 
 
-def repair(disk: Disk, found: Survey, new_id: Callable[[], bytes], options: Options = DEFAULTS) -> list[str]:
+def repair(disk: Disk, found: Contents, new_id: Callable[[], bytes], options: Options = DEFAULTS) -> list[str]:
     """Repair a directory that is damaged.
 
     Args:
@@ -51,12 +51,12 @@ def repair(disk: Disk, found: Survey, new_id: Callable[[], bytes], options: Opti
     moved: list[str] = []
     if not found.lossless:
         _rewrite(disk, found, new_id, moved, options)
-    for name in [checkpoint_name(needless.sequence) for needless in found.needless_here] + found.strays:
+    for name in [checkpoint_name(needless.sequence) for needless in found.needless_here] + [*found.strays]:
         _move_aside(disk, name, moved)
     return moved
 
 
-def _rewrite(disk: Disk, found: Survey, new_id: Callable[[], bytes], moved: list[str], options: Options) -> None:
+def _rewrite(disk: Disk, found: Contents, new_id: Callable[[], bytes], moved: list[str], options: Options) -> None:
     """Put what is left of each damaged file in its place, under a new incarnation."""
     identity = found.lives.reborn(new_id(), new_id())
     live = found.segments[-1]
@@ -75,7 +75,7 @@ def _rewrite(disk: Disk, found: Survey, new_id: Callable[[], bytes], moved: list
             _put(disk, segment_name(segment.sequence), _rebuilt(disk, segment, end, identity, options), moved)
 
 
-def require_repairable(found: Survey) -> None:
+def require_repairable(found: Contents) -> None:
     """Refuse what rot does not explain.
 
     Raises:
