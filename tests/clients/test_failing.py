@@ -25,9 +25,7 @@ def environment(client: Client, tmp_path: Path) -> dict[str, str]:
         return client.install(tmp_path / "client")
 
 
-async def test_what_is_counted_is_what_a_client_was_told(
-    tmp_path: Path, client: Client, environment: dict[str, str]
-) -> None:
+async def test_a_client_was_told_what_is_counted(tmp_path: Path, client: Client, environment: dict[str, str]) -> None:
     """Nothing that was acknowledged is missing; something is counted twice only where the page says so."""
     outcomes: list[Outcome] = []
 

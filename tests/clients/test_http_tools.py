@@ -57,7 +57,7 @@ async def test_curl(tmp_path: Path) -> None:
 
 
 @needs("curl", "curl")
-async def test_curl_is_told_what_was_wrong(tmp_path: Path) -> None:
+async def test_curl_shows_what_was_wrong(tmp_path: Path) -> None:
     async with node(tmp_path) as (made, url):
         two = '{"actors": ["127.0.0.9"]}'
         wrong: list[tuple[str, str, list[object]]] = [

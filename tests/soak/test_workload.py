@@ -14,7 +14,7 @@ from tests.soak.workload import Counters
 
 
 @pytest.mark.parametrize("method", ["check", "kill", "pause"])
-def test_a_node_that_ended_by_itself_is_found_and_told(method: str) -> None:
+def test_a_node_that_ended_by_itself_is_found_and_recorded(method: str) -> None:
     """Also when it is about to be killed: that must not hide it."""
     gone: Any = SimpleNamespace(
         number=2, runs=lambda: False, lines=lambda: ["a sync failed"], process=SimpleNamespace(returncode=1)
