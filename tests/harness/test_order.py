@@ -82,7 +82,7 @@ def link(message: messages.Message) -> list[str]:
 
 
 def accepted(message: messages.Message, asked: messages.Message) -> list[str]:
-    """The message on a link that this node accepted; what was asked before it came in two pieces."""
+    """The message on a link that this node accepted; the question before it came in two pieces."""
     question = frame(BINARY, messages.encode(asked))
     return [
         receive(CALLER, upgrade("/link", "127.0.0.1")),
