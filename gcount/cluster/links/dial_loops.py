@@ -119,7 +119,7 @@ class DialLoops:
                 peer.here()
                 self._members.hellos.pop(peer.address, None)
                 self._updates.found_self(peer.address)
-                await peer.wait_redial(SELF_CHECK)
+                await peer.redial.wait(SELF_CHECK)
                 continue
             self._updates.lost_self(peer.address)
             if peer.sender is not None:
@@ -128,7 +128,7 @@ class DialLoops:
                 log.warning("peer not reached", reason=reason)
             peer.unlinked(reason, trio.current_time())
             self._news.tell()
-            await peer.wait_redial(peer.pause(self._random.random()))
+            await peer.redial.wait(peer.redial.pause(self._random.random()))
 
     async def _is_self(self, address: str) -> bool:
         return await self._transport.is_self(address) is True

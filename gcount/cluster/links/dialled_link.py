@@ -158,7 +158,7 @@ class DialledLinks:
 
     async def _learn(self, peer: Peer, digest: Digest) -> None:
         """A member told what is new on its disk; what it said before of this node's incarnation may count only now."""
-        self._peers.tell_progress()
+        self._peers.progress.tell()
         self._heard.hear(digest)
         knows = peer.sender.peer.get(self._replica.identity.incarnation, 0) if peer.sender else 0
         if knows > self._replica.version:
