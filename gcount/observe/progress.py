@@ -1,4 +1,4 @@
-"""Lines in the log of a start that takes long."""
+"""Log lines that show how far a long start has come."""
 
 import structlog
 import trio
@@ -7,10 +7,10 @@ logger: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
 class Progress:
-    """Says how far a start has come, but not too often.
+    """Logs how far a start has come, but not too often.
 
     Args:
-        every: seconds between two lines, at least.
+        every: the least time between two lines, in seconds.
     """
 
     def __init__(self, every: float) -> None:
@@ -18,7 +18,11 @@ class Progress:
         self._next = trio.current_time() + every
 
     def tell(self, **where: object) -> None:
-        """Say it if the last time is long enough ago."""
+        """Log the progress, if the last line was long enough ago.
+
+        Args:
+            where: how far the start has come: the fields of the line.
+        """
         now = trio.current_time()
         if now >= self._next:
             self._next = now + self._every
