@@ -19,11 +19,11 @@ T = TypeVar("T")
 class ForgetfulDisk(RealDisk):
     """A disk that does nothing that is brief, which is what a log appends."""
 
-    async def run(self, operation: Callable[[], T], *, brief: bool = False, aside: bool = False) -> T:
+    async def run(self, operation: Callable[[], T], *, brief: bool = False, background: bool = False) -> T:
         if brief:
             await trio.lowlevel.checkpoint()
             return None  # type: ignore[return-value]  # nobody asks an append for anything
-        return await super().run(operation, brief=brief, aside=aside)
+        return await super().run(operation, brief=brief, background=background)
 
 
 if __name__ == "__main__":

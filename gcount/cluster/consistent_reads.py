@@ -135,7 +135,7 @@ class ConsistentReads:
                 if peer is not None:  # else the round begins anew when its link is up
                     peer.post(messages.ReadCells(effect.round, effect.name, effect.hold))
             elif isinstance(effect, Wake):
-                self._woken[effect.name].tell()
+                self._woken[effect.name].notify()
             elif isinstance(effect, Hold):
                 self._gate.ask(effect.name, self)
             else:

@@ -27,7 +27,7 @@ class Context:
     """
 
     cluster: str
-    boot: bytes
+    start_id: bytes
     replica: Replica
     committer: Committer
     random: Random

@@ -32,12 +32,12 @@ class HoldGate:
     def release(self, name: str, sharer: object) -> None:
         """End a share of a hold."""
         if self.holds.release(name, sharer, trio.current_time()):
-            self._released.tell()
+            self._released.notify()
 
     def release_all(self, sharer: object) -> None:
         """End all shares of a link that is gone."""
         if self.holds.release_all(sharer, trio.current_time()):
-            self._released.tell()
+            self._released.notify()
 
     async def wait_unheld(self, names: Iterable[str]) -> None:
         """Return when the holds are over that keep increments of these counters waiting now; maybe no checkpoint.

@@ -78,16 +78,18 @@ class Members:
 
     def entries_of(self, hello: Hello) -> list[str]:
         """Where the same start of a node was met under another id: it has taken a new one since."""
-        return [entry for entry, last in self.hellos.items() if last.boot == hello.boot and last.node != hello.node]
+        return [
+            entry for entry, last in self.hellos.items() if last.start_id == hello.start_id and last.node != hello.node
+        ]
 
     def is_member(self, node: bytes) -> bool:
         """Whether a node answers at some member's address."""
         members = (self.hellos.get(address) for address in self.others)
         return any(hello.node == node for hello in members if hello is not None)
 
-    def is_at_home(self, boot: bytes) -> bool:
+    def is_at_home(self, start_id: bytes) -> bool:
         """Whether that start of a node answers at an address that this node dials."""
-        return any(hello.boot == boot for hello in self.hellos.values())
+        return any(hello.start_id == start_id for hello in self.hellos.values())
 
     def is_members(self, incarnation: bytes) -> bool:
         """Whether a member that was met runs, or ran, under an incarnation."""

@@ -78,4 +78,4 @@ class MembershipUpdates:
 
     def _changed(self) -> None:
         self._learned(self._replica.membership)
-        self._news.tell()
+        self._news.notify()

@@ -77,7 +77,7 @@ class Node:
         self._random = random
         self._wall_clock = wall_clock
         self.replica: Replica
-        self.boot: bytes
+        self.start_id: bytes
         self.peers: Peers
         self.parts: Parts
         self._committer: Committer
@@ -216,9 +216,9 @@ class Node:
         """
         replica = self.replica = await self._startup.recover(self.settings.max_counters, self._options)
         committer = self._committer = Committer(replica, self.log, self.metrics)
-        boot = self.boot = self._random.randbytes(ID_BYTES)
+        start_id = self.start_id = self._random.randbytes(ID_BYTES)
         context = Context(
-            self.settings.cluster, boot, replica, committer, self._random, self.metrics, News(), self.stopping
+            self.settings.cluster, start_id, replica, committer, self._random, self.metrics, News(), self.stopping
         )
         claim = IncarnationClaim(fresh=self._startup.fresh)
         parts = self.parts = assemble(context, claim, self._transport, lambda: int(self._wall_clock() * 1000))

@@ -17,7 +17,7 @@ class Progress:
         self._every = every
         self._next = trio.current_time() + every
 
-    def tell(self, **where: object) -> None:
+    def report(self, **where: object) -> None:
         """Say it if the last time is long enough ago."""
         now = trio.current_time()
         if now >= self._next:

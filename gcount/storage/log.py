@@ -163,7 +163,7 @@ class Log:
             header = _check_header(self._disk.describe(name), data, sequence, next_batch)
             first = first or header
             scan = Scan(data, next_batch)
-            tell = partial(progress.tell, file=name, of=names[-1], size=len(data))
+            tell = partial(progress.report, file=name, of=names[-1], size=len(data))
             await _replay(scan, apply, tell, self._options.replay_slice)
             next_batch = self._next_batch = scan.next_batch
             live = sequence == base.sequence + len(names) - 1
@@ -255,7 +255,7 @@ class Log:
         if self._live is None:
             raise DiskFailed("the log is closed")
         try:
-            in_place = self._disk.holds(name, self._live)
+            in_place = self._disk.has_in_place(name, self._live)
         except OSError as error:  # whatever it is: what was synced can't be refused any more
             raise DiskFailed(
                 f"{self._disk.describe(name)} can't be looked at: {error.strerror}; "

@@ -1,4 +1,4 @@
-"""What is kept aside behind a gap: never claimed, never lost, joined when it fits, closed only under a new version."""
+"""Detached deltas: never claimed, never lost, joined when they fit, closed only under a new version."""
 
 from itertools import permutations
 
@@ -56,7 +56,7 @@ def test_reads_see_the_most_that_any_delta_holds(cut: tuple[History, list[Delta]
         assert one.cells(name) == ({history.incarnation: most} if most else {})
 
 
-def test_reads_count_what_is_aside_of_this_nodes_own_former_lives_only() -> None:
+def test_reads_count_what_is_detached_of_this_nodes_own_former_lives_only() -> None:
     """Another node may go on with its life from before that, and then the two would hide each other."""
     one = replayed([Delta(who, 3, 4, {"a": 7}) for who in (incarnation(1), incarnation(2), ME.incarnation)])
     assert len(one.detached) == 3
@@ -64,7 +64,7 @@ def test_reads_count_what_is_aside_of_this_nodes_own_former_lives_only() -> None
 
 
 @given(cut_logs(), st.data())
-def test_when_others_fill_the_gaps_all_is_joined_and_nothing_stays_aside(
+def test_when_others_fill_the_gaps_all_is_joined_and_nothing_stays_detached(
     cut: tuple[History, list[Delta]], data: st.DataObject
 ) -> None:
     history, deltas = cut
@@ -163,7 +163,7 @@ def test_a_closing_that_was_staged_before_a_delta_was_sealed_is_dropped() -> Non
     assert one.seal().deltas == []
 
 
-def test_a_closing_that_was_staged_before_more_was_kept_aside_is_dropped() -> None:
+def test_a_closing_that_was_staged_before_more_was_kept_detached_is_dropped() -> None:
     """It claims a version under which all that it does not hold would be taken for known."""
     one = replica()
     one.recover(Batch(1, [Delta(incarnation(1), 5, 6, {"a": 9})]))
@@ -235,9 +235,9 @@ def test_what_somebody_reads_of_it_is_not_changed_by_what_is_kept_later() -> Non
 def test_the_newest_identity_goes_on_and_remembers_all_lives_seen() -> None:
     lives = IdentityHistory()
     assert lives.reborn(incarnation(9), incarnation(8)) == Identity(incarnation(8), incarnation(9))
-    lives.met(Identity(incarnation(1), incarnation(2)))
-    lives.met(Identity(incarnation(1), incarnation(5), (incarnation(2), incarnation(3))))
-    lives.met(Identity(incarnation(1), incarnation(5)))
+    lives.found(Identity(incarnation(1), incarnation(2)))
+    lives.found(Identity(incarnation(1), incarnation(5), (incarnation(2), incarnation(3))))
+    lives.found(Identity(incarnation(1), incarnation(5)))
     reborn = lives.reborn(incarnation(9), incarnation(8))
     assert (reborn.node, reborn.incarnation) == (incarnation(1), incarnation(9))
     assert set(reborn.retired) == {incarnation(2), incarnation(3), incarnation(5)}

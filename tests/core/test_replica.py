@@ -132,7 +132,7 @@ def test_nobody_else_writes_this_nodes_incarnation() -> None:
     assert one.stage_delta(Delta(ME.incarnation, 0, 7, {"a": 9}))
 
 
-def test_what_is_given_back_is_on_disk_when_it_is_joined_or_kept_aside() -> None:
+def test_what_is_given_back_is_on_disk_when_it_is_joined_or_kept_detached() -> None:
     one, former = replica(), incarnation(1)
     one.stage_identity(Identity(ME.node, ME.incarnation, (former,)))
     commit(one)

@@ -19,7 +19,7 @@ from gcount.cluster.links.peers import Peers
 from gcount.core.format.chunks import Assembly
 from gcount.core.protocol import messages as wire
 from gcount.core.protocol.replication import DeltaReceiver
-from gcount.core.protocol.restarts import Boots
+from gcount.core.protocol.restarts import Restarts
 from gcount.core.state.counters import Delta
 from gcount.errors import DiskFull, LinkClosed, ProtocolError
 from gcount.events import News
@@ -48,7 +48,7 @@ class Shared:
     gate: HoldGate
     peers: Peers
     handover: Handover
-    boots: Boots
+    restarts: Restarts
 
 
 class _Answers:
@@ -77,7 +77,7 @@ class _Answers:
             await self._wake.wait()
             self._wake = trio.Event()
             await self._channel.flush()
-            self._drained.tell()
+            self._drained.notify()
 
 
 class AcceptedLink:
@@ -113,7 +113,7 @@ class AcceptedLink:
         self._gate = shared.gate
         self._peers = shared.peers
         self._handover = shared.handover
-        self._boots = shared.boots
+        self._restarts = shared.restarts
         self._channel = channel
         self._answers = _Answers(channel, self._options.max_unsent_answers)
         self._promote = promote
@@ -147,7 +147,7 @@ class AcceptedLink:
                 message = await self._channel.receive()
                 if self.scope.cancel_called:  # it was on its way when another boot took over: too late
                     raise LinkClosed("superseded")
-                self._boots.spoke(self.hello.node, self.hello.boot)
+                self._restarts.spoke(self.hello.node, self.hello.start_id)
                 if self._guard.is_duplicate(self.hello):
                     self._errand(nursery, self._guard.called_by_duplicate, self.hello)
                 match message:

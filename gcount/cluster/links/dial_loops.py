@@ -105,7 +105,7 @@ class DialLoops:
                 nursery.cancel_scope.cancel()
         self._peers.remove(peer.address)
         self._updates.forget(peer.address)
-        self._news.tell()  # it may have been added again meanwhile
+        self._news.notify()  # it may have been added again meanwhile
 
     async def _dial_forever(self, peer: Peer) -> None:
         log = logger.bind(peer=peer.address)
@@ -127,7 +127,7 @@ class DialLoops:
             elif peer.reason == "" or (refused and reason != peer.reason):
                 log.warning("peer not reached", reason=reason)
             peer.unlinked(reason, trio.current_time())
-            self._news.tell()
+            self._news.notify()
             await peer.wait_redial(peer.pause(self._random.random()))
 
     async def _is_self(self, address: str) -> bool:

@@ -86,7 +86,7 @@ class DialledLinks:
         peer.linked(channel, answer, trio.current_time(), self._draw_transfer, detached)
         logger.info("link up", peer=peer.address, node=answer.node.hex()[:8])
         self._linked(peer.address)
-        self._news.tell()
+        self._news.notify()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(channel.watch)
             nursery.start_soon(self._watch_address, peer, link)
@@ -158,7 +158,7 @@ class DialledLinks:
 
     async def _learn(self, peer: Peer, digest: Digest) -> None:
         """A member told what is new on its disk; what it said before of this node's incarnation may count only now."""
-        self._peers.tell_progress()
+        self._peers.report_progress()
         self._heard.hear(digest)
         knows = peer.sender.peer.get(self._replica.identity.incarnation, 0) if peer.sender else 0
         if knows > self._replica.version:

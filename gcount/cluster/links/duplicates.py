@@ -73,7 +73,7 @@ class Originals:
             since: members that were heard from then on are up; in seconds.
         """
         members, now = self._members, self._replica.membership.actors
-        if hello.entry in now or members.is_at_home(hello.boot):
+        if hello.entry in now or members.is_at_home(hello.start_id):
             return []
         own = members.self_address
         found = [own] if own and self._guard.shares_past(hello) else []

@@ -84,7 +84,7 @@ class Handover:
         """A link is over. Of one that this node ended on purpose nothing may come back."""
         left = link.receiver.leave()
         if left is not None and link.is_member and not link.scope.cancel_called:
-            self.kept.keep(link.hello.node, link.hello.boot, left, trio.current_time())
+            self.kept.keep(link.hello.node, link.hello.start_id, left, trio.current_time())
 
     def left_for(self, caller: Accepted) -> Assembly | None:
         """What another link of the caller's boot has left of the transfer that the caller would go on with.
@@ -95,13 +95,13 @@ class Handover:
         if not hello.resumes or not caller.is_member:
             return None
         for link in self._links:
-            if link.receiver.transfer == hello.resumes and (link.hello.node, link.hello.boot) == (
+            if link.receiver.transfer == hello.resumes and (link.hello.node, link.hello.start_id) == (
                 hello.node,
-                hello.boot,
+                hello.start_id,
             ):
                 link.scope.cancel()
                 return link.receiver.leave()
-        return self.kept.take(hello.node, hello.boot, hello.resumes, trio.current_time())
+        return self.kept.take(hello.node, hello.start_id, hello.resumes, trio.current_time())
 
 
 def _size(link: Accepted) -> int:

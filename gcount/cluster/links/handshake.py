@@ -76,7 +76,7 @@ class Handshake:
             messages.PROTOCOL,
             self._context.cluster,
             identity.node,
-            self._context.boot,
+            self._context.start_id,
             identity.incarnation,
             list(identity.retired),
             replica.membership,
@@ -115,7 +115,7 @@ class Handshake:
             raise LinkRefused(f"refused by the peer: {answer.reason}", answer.config)
         if not isinstance(answer, messages.Hello):
             raise ProtocolError(f"a {type(answer).__name__} came where a Hello should")
-        if answer.boot != self._context.boot:
+        if answer.start_id != self._context.start_id:
             return said, answer
         if not came_in:
             raise LinkRefused("what answers there repeats what this node says of itself")

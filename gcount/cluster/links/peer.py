@@ -102,7 +102,7 @@ class Peer:
             draw: gives ids to transfers.
             detached: what this node has of the peer's former lives behind gaps, to be given back.
         """
-        left, life = self._left, (hello.node, hello.boot)
+        left, life = self._left, (hello.node, hello.start_id)
         if left is not None and (life != self.life or not left.goes_on(hello.digest, hello.kept)):
             left = None
         self._left, self.life = None, life

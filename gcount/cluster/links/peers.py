@@ -91,11 +91,11 @@ class Peers:
         """Whether something that this node has detached of a caller's former lives may not be on the caller's disk."""
         if not any(map(self._replica.detached.reaches, hello.retired)):
             return False
-        asked = hello.node, hello.boot, hello.retired
+        asked = hello.node, hello.start_id, hello.retired
         for peer in self:
             if peer.sender is not None and not peer.sender.owes:
                 last = self._members.hellos[peer.address]
-                if (last.node, last.boot, last.retired) == asked:
+                if (last.node, last.start_id, last.retired) == asked:
                     return False
         return True
 
@@ -117,9 +117,9 @@ class Peers:
                 await self._progress.wait()
         return found
 
-    def tell_progress(self) -> None:
+    def report_progress(self) -> None:
         """A member has said what is new on its disk."""
-        self._progress.tell()
+        self._progress.notify()
 
     def wake(self) -> None:
         """There is something new to push."""

@@ -19,7 +19,7 @@ from gcount.errors import Busy
 from gcount.storage import checkpoints
 from gcount.storage.checkpoints import checkpoint_name
 from gcount.storage.disk import Directory
-from gcount.storage.inspect.corruption import ASIDE, Checkpoint, Corruption, Segment
+from gcount.storage.inspect.corruption import DAMAGED_SUFFIX, Checkpoint, Corruption, Segment
 from gcount.storage.log import SUFFIX, Base, segment_name, sequence_of
 
 MAX_MISSING = 1000  # segments; a name that is further away has come here in another way
@@ -82,13 +82,13 @@ class Survey:
     def lossless(self) -> bool:
         """Whether a repair loses nothing: what is damaged is not needed, and the log is known to reach far enough."""
         here = self.needless_here
-        return len(self.flaws) == len(here) and all(found.remains and found.remains.identity for found in here)
+        return len(self.flaws) == len(here) and all(found.salvage and found.salvage.identity for found in here)
 
     @property
     def serves(self) -> bool:
         """Whether the log that begins here has all that the damaged checkpoints held, and goes on behind it."""
         covered = max((found.sequence for found in self.needless), default=0)
-        told = all(found.remains and found.remains.tells_reach for found in self.needless)
+        told = all(found.salvage and found.salvage.knows_reach for found in self.needless)
         reached = self._reached if told else inf
         needed = (each for each in self.segments if each.sequence < covered or each.first < reached)
         whole = all(segment.flaw is None for segment in needed)
@@ -98,7 +98,7 @@ class Survey:
     @property
     def _reached(self) -> int:
         """How far the log had come, as far as any damaged checkpoint tells."""
-        return max((found.remains.next_batch for found in self.needless if found.remains), default=0)
+        return max((found.salvage.next_batch for found in self.needless if found.salvage), default=0)
 
     @property
     def torn(self) -> Corruption | None:
@@ -139,7 +139,7 @@ class Survey:
     def _load(self) -> Checkpoint | None:
         """The newest checkpoint, if there is one: there the log begins."""
         suffix = checkpoints.SUFFIX
-        here = {name: sequence_of(name.partition(ASIDE)[0], suffix) or 0 for name in self._names}
+        here = {name: sequence_of(name.partition(DAMAGED_SUFFIX)[0], suffix) or 0 for name in self._names}
         sequence = max((number for number in here.values() if number < self._below), default=0)
         if sequence == 0:
             return None
@@ -162,14 +162,14 @@ class Survey:
             found.flaw = Corruption(self._directory.describe(name), 0, reason)
         if found.flaw is None and reader.header is not None:
             self.base = Base(sequence, reader.header.first_batch, self.replica.next_batch)
-            self.lives.met(self.replica.identity)
+            self.lives.found(self.replica.identity)
         else:
             self._keep_remains(found, data)
         return found
 
     def _keep_remains(self, found: Checkpoint, data: bytes) -> None:
         self.replica = _blank()
-        found.remains = remains = CheckpointSalvage(data)
+        found.salvage = remains = CheckpointSalvage(data)
         remains.covered = list(self._covered(found.sequence))
         remains.fill(self.replica)
         header = remains.header
@@ -177,7 +177,7 @@ class Survey:
             self.contradictions.append(f"{self._directory.describe(found.source)}: it is another one by its header")
         self.base = Base(found.sequence, header.first_batch if header else 0, remains.next_batch)
         if remains.identity is not None:
-            self.lives.met(remains.identity)
+            self.lives.found(remains.identity)
 
     def _covered(self, below: int) -> Iterator[Batch]:
         """What a crash has left of all that a damaged checkpoint covers, the oldest first."""
@@ -190,10 +190,10 @@ class Survey:
                 header = decode_header(data, CHECKPOINT_MAGIC if checkpoint else MAGIC)
                 if header.sequence != (segment or checkpoint):
                     continue  # it has come here in another way
-                self.lives.met(Identity(header.node, header.incarnation))
+                self.lives.found(Identity(header.node, header.incarnation))
             for batch in [CheckpointSalvage(data).batch()] if checkpoint else find_batches(data):
                 if batch.identity is not None:
-                    self.lives.met(batch.identity)
+                    self.lives.found(batch.identity)
                 yield batch
 
     def _reach(self) -> None:
@@ -222,13 +222,13 @@ class Survey:
         if found.header is not None:
             self._join_on(found.header.first_batch)
             found.first = self.next_batch
-            self.lives.met(Identity(found.header.node, found.header.incarnation))
+            self.lives.found(Identity(found.header.node, found.header.incarnation))
         self._read(found, data, live=live)
         self._headless = 1 if found.header or found.whole else self._headless + 1
 
     def _source(self, name: str) -> str | None:
         """The segment itself; else what it was before a repair that was interrupted."""
-        copies = [copy for copy in self._names if copy.startswith(name + ASIDE)]
+        copies = [copy for copy in self._names if copy.startswith(name + DAMAGED_SUFFIX)]
         newest = max(copies, key=lambda copy: (len(copy), copy), default=None)
         return name if name in self._names else newest
 
@@ -287,7 +287,7 @@ class Survey:
 
     def _keep(self, found: Segment, batch: Batch) -> None:
         if batch.identity is not None:
-            self.lives.met(batch.identity)
+            self.lives.found(batch.identity)
         self.replica.recover(batch)
         self.next_batch = batch.number + 1
         found.whole += 1

@@ -1,6 +1,6 @@
 """How big things are in a run: limits and batch sizes scaled down until a few increments reach them.
 
-Nothing that a simulation does is big. So what a large state is cut into (pushes into parcels, batches into frames,
+Nothing that a simulation does is big. So what a large state is cut into (pushes into chunks, batches into frames,
 columns into pieces) is made so small, seed by seed, that two hundred increments of a few counters meet every seam.
 """
 
@@ -47,7 +47,7 @@ def draw_sizes(random: Random, options: Options) -> Options:
         options,
         push_bytes=random.choice((100, 200, 500, 64 * 1024)),
         push_cells=random.choice((1, 5, 20, 65_536)),
-        parcel_deltas=random.choice((1, 2, 16)),
+        chunk_deltas=random.choice((1, 2, 16)),
         frame_bytes=random.choice((80, 80, 200, 256 * 1024)),
         column_piece=random.choice((1, 2, 5)),
         column_recent_least=few,
