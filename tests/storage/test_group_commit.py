@@ -343,7 +343,9 @@ def test_the_crash_test_shows_a_log_that_does_not_sync(monkeypatch: pytest.Monke
     assert [type(error) for error in errors] == [AssertionError]
 
 
-async def test_a_commit_calls_back_in_the_order_in_which_it_was_asked_and_is_settled_once(autojump_clock: MockClock) -> None:
+async def test_a_commit_calls_back_in_the_order_of_requests_and_is_settled_once(
+    autojump_clock: MockClock,
+) -> None:
     async with running(sim_disk()) as store:
         told: list[tuple[str, dict[bytes, int]]] = []
         commit = store.stage("a", 3)
