@@ -137,7 +137,7 @@ class ReadUnavailable(Refusal):
         why = [f"{one} and {other} lead to one node, each member has to be another one" for one, other in doubles]
         silent = [address for address in missing if not any(address in pair for pair in doubles)]
         if silent or not why:
-            why.append(f"not answered: {', '.join(silent)}" if silent else "ask again, with more time")
+            why.append(f"no answer from {', '.join(silent)}" if silent else "try again with a longer timeout")
         super().__init__(f"the exact value could not be known in time; {'; '.join(why)}")
         self.value = value
         self.missing = list(missing)

@@ -64,7 +64,7 @@ def _command() -> click.Group:
         folder = click.Argument(["directory"], metavar="DIR", type=click.Path(path_type=Path))
         return click.Command(name, help=words, callback=does, params=[folder, *more])  # type: ignore[arg-type]
 
-    write = click.Option(["--write"], is_flag=True, help="Do it. Without this flag it only says what it would do.")
+    write = click.Option(["--write"], is_flag=True, help="Write the changes. Without this flag, only report them.")
     group = click.Group(
         PROGRAM,
         no_args_is_help=False,

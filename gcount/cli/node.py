@@ -157,7 +157,7 @@ async def _heed_signals(stopping: Stopping) -> None:
 
 
 def _pass_over(number: int) -> None:
-    logger.info("signal passed over", signal=signal.Signals(number).name, effect="none, the node goes on")
+    logger.info("signal ignored", signal=signal.Signals(number).name, effect="none, the node goes on")
 
 
 def _exit_at_the_latest(seconds: float) -> None:

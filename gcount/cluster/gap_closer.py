@@ -56,10 +56,10 @@ def _has_gaps(replica: Replica) -> bool:
 
 
 def _say_what_is_detached(replica: Replica) -> None:
-    effect = "counts when the gap before it is filled or closed"
+    effect = "they count when the gap before them is filled or closed"
     if not replica.membership.actors:
         effect += ", for which a config has to be known: if this node has no members, post one with itself alone"
-    logger.warning("kept aside", cells=replica.detached.cells, effect=effect)
+    logger.warning("detached deltas found", cells=replica.detached.cells, effect=effect)
 
 
 def _watch(replica: Replica, members: Members, peers: Peers) -> _Watch | None:

@@ -33,7 +33,7 @@ class Members:
 
     @property
     def here(self) -> list[str]:
-        """The entries of the membership that are this node; more than one is a mistake of whoever wrote it."""
+        """The entries of the membership that are this node; more than one is a mistake in the config."""
         if not self._proven:
             return []
         oldest = trio.current_time() - SELF_VALID

@@ -67,7 +67,11 @@ class MembershipUpdates:
         """An entry of the membership is not this node; the proof that it is may have been out of date for long."""
         if self._members.disproves(entry):
             if entry in self._replica.membership.actors:
-                logger.warning("no longer this node", entry=entry, effect="it is dialled, and consistent reads need it")
+                logger.warning(
+                    "entry is no longer this node",
+                    entry=entry,
+                    effect="this node dials it, and consistent reads need its answer",
+                )
             self._changed()
 
     def forget(self, address: str) -> None:

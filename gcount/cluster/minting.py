@@ -135,7 +135,7 @@ class Minting:
         limit = self._replica.options.reborn_below
         if self._replica.lives >= limit * NEAR_LIMIT:
             logger.warning(
-                "incarnations run out",
+                "few incarnations left",
                 known=self._replica.lives,
                 limit=limit,
                 effect="at the limit a node that would need a new one takes no increments",

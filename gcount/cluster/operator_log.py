@@ -49,10 +49,10 @@ async def report_config(context: Context, members: Members, peers: Peers) -> Non
             logger.info("config changed", version=current.version, actors=", ".join(current.actors))
         if current.actors and current != stranger_to and not peers.any_untried and members.is_outside:
             stranger_to = current
-            logger.warning("not in the config", actors=", ".join(current.actors))
+            logger.warning("this node is not in the config", actors=", ".join(current.actors))
         before, shared = shared, entries_of_one_node(replica.membership, peers)
         for entries in shared:
             if entries not in before:
                 effect = "consistent reads fail until each entry leads to a node of its own"
-                logger.warning("entries of the config lead to one node", entries=", ".join(entries), effect=effect)
+                logger.warning("config entries lead to one node", entries=", ".join(entries), effect=effect)
         await context.news.wait()

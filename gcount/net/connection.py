@@ -242,9 +242,10 @@ class Connection(trio.abc.HalfCloseableStream):
         """Send what is taken at once; returns how many bytes that is. What is left is to be sent next.
 
         Raises:
-            OSError: the connection is broken or closed.
+            OSError: the connection is broken or closed, or its end was sent.
         """
-        assert self.outbound is not _ENDED, "nothing is sent after the end"
+        if self.outbound is _ENDED:  # when nothing can be received any more, increments may still be under way
+            raise BrokenPipeError("nothing is sent after the end")
         return self.stream.write_now(data)
 
     async def send_all(self, data: Bytes) -> None:

@@ -105,7 +105,7 @@ def shares_of_process(connections: int, listeners: int) -> Shares:
     shares = share_out(limit, connections, listeners)
     if shares.connections < min(connections, FEW):
         logger.warning(
-            "few open files allowed",
+            "open-file limit is low",
             limit=limit,
             connections=shares.connections,
             dials=shares.dials,

@@ -40,5 +40,6 @@ async def open_listeners(settings: Settings) -> Sequence[trio.SocketListener]:
     except OSError as error:
         reason = error.strerror or str(error)
         raise AddressTaken(
-            f"can't listen on {settings.listen}: {reason}. Choose another --listen, or end who uses it"
+            f"can't listen on {settings.listen}: {reason}. "
+            "Choose another --listen address, or stop the process that uses this one"
         ) from error

@@ -1,1 +1,1 @@
-"""One node: what can be asked of it, whoever asks."""
+"""One node: what can be asked of it, by every protocol."""

@@ -94,7 +94,7 @@ class Outbox:
             data = data[sent:]
             self._taken = trio.current_time()
             connection.set_busy(True)
-        if self._pool.used + len(data) > _UTMOST:
+        if self.broken or self._pool.used + len(data) > _UTMOST:
             self.broken = True
         else:
             self._unsent += data
@@ -195,9 +195,10 @@ class Outbox:
         await self.drain()
 
     def close(self) -> None:
-        """Keep nothing."""
+        """Keep nothing, nor what is answered from now on: what was asked for is counted, though the client is gone."""
         self._pool.used -= len(self._unsent)
         self._unsent, self._refusals, self._last = bytearray(), 0, b""
+        self.broken = True
 
     def _push(self) -> None:
         connection = self._connection

@@ -47,7 +47,7 @@ class CommandError(GcountError):
 
 
 class Parser:
-    """NodeView the commands of one connection.
+    """Reads the commands of one connection.
 
     Attributes:
         fault: what is wrong with the input behind the last command that was read; nothing more will be read.

@@ -158,7 +158,11 @@ class Checkpoints:
             except DiskFull as error:
                 self._metrics.checkpoints_failed.inc()
                 if not self._refused:
-                    logger.warning("no checkpoint", reason=str(error), effect="the log grows; it is tried again")
+                    logger.warning(
+                        "checkpoint failed",
+                        reason=str(error),
+                        effect="the log grows until a checkpoint succeeds; the node tries again",
+                    )
                 self._refused = True
                 await trio.sleep(self._options.checkpoint_retry)
 

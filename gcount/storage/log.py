@@ -158,7 +158,7 @@ class Log:
         for sequence, name in enumerate(names, start=base.sequence):
             if name != segment_name(sequence):
                 missing = self._disk.describe(segment_name(sequence))
-                raise LogDamaged(missing, 0, f"the segment is missing, {name} stands in its place")
+                raise LogDamaged(missing, 0, f"the segment is missing, and {name} is in its place")
             data = await self._disk.attempt(partial(self._disk.fetch, name))
             header = _check_header(self._disk.describe(name), data, sequence, next_batch)
             first = first or header
@@ -320,4 +320,6 @@ def _check_header(name: str, data: bytes, sequence: int, first_batch: int) -> He
 def _judge(name: str, size: int, damage: Damage, *, live: bool) -> None:
     if not (live and damage.torn):
         raise LogDamaged(name, damage.offset, damage.reason)
-    logger.warning("torn tail cut", file=name, offset=damage.offset, bytes=size - damage.offset, reason=damage.reason)
+    logger.warning(
+        "torn tail removed", file=name, offset=damage.offset, bytes=size - damage.offset, reason=damage.reason
+    )

@@ -256,7 +256,7 @@ async def test_no_more_is_dialled_at_a_time_than_there_are_descriptors_for() -> 
     transport = WebsocketTransport("127.0.0.1", 1, most=1)
     async with server(lambda request: accepted(request)) as other:
         async with transport.connect(other.address):
-            with pytest.raises(LinkClosed, match="may open too few files"):
+            with pytest.raises(LinkClosed, match="open-file limit"):
                 async with transport.connect(other.address):
                     pytest.fail("there was no descriptor for it")
         async with transport.connect(other.address):

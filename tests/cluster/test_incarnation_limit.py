@@ -101,7 +101,7 @@ async def test_operators_see_how_near_the_limit_is(autojump_clock: MockClock) ->
             shown = status(cluster[1].node)
     assert isinstance(shown["incarnations_known"], int)
     assert isinstance(shown["incarnations_limit"], int)
-    assert [entry for entry in logs if entry["event"] == "incarnations run out"]
+    assert [entry for entry in logs if entry["event"] == "few incarnations left"]
 
 
 async def test_at_the_limit_a_node_on_an_older_copy_refuses_increments_and_one_with_an_empty_directory_counts(

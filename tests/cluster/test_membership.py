@@ -339,5 +339,5 @@ async def test_a_node_says_that_an_entry_is_not_its_own_any_more_if_that_is_so_a
                 cluster.network.names.lead(one.address, address_of(9))
             one.resume()
             await trio.sleep(SILENCE)
-        said = [line["event"] for line in logs if "entry" in line or line["event"] == "not in the config"]
-        assert said == (["no longer this node", "not in the config"] if moves else [])
+        said = [line["event"] for line in logs if "entry" in line or line["event"] == "this node is not in the config"]
+        assert said == (["entry is no longer this node", "this node is not in the config"] if moves else [])

@@ -59,12 +59,12 @@ def test_cells_that_do_not_follow_are_refused(version: int, first: int) -> None:
     counters = two_names()
     counters.restore_names(["c"])
     counters.restore_cells(LIFE, 7, 0, words(), words(5), words(3))
-    with pytest.raises(ValueError, match="at the wrong place"):
+    with pytest.raises(ValueError, match="out of place"):
         counters.restore_cells(LIFE, version, first, words(), words(6), words(1))
 
 
 @pytest.mark.parametrize(("indexes", "cells"), [(words(), words(5, 6, 7)), (words(0, 2), words(5, 6))])
 def test_cells_of_no_name_are_refused(indexes: array[int], cells: array[int]) -> None:
     """Whether the column tells their names by their places or by numbers."""
-    with pytest.raises(ValueError, match="that are not there"):
+    with pytest.raises(ValueError, match="names that do not exist"):
         two_names().restore_cells(LIFE, 7, 0, indexes, cells, words(*cells))

@@ -150,7 +150,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Cells:
-    """A Collected, with the name of the counter that was asked for."""
+    """A CellsReply, with the name of the counter that was asked for."""
 
     name: str
     cells: dict[bytes, int]
@@ -271,7 +271,7 @@ def _wrong(one: Left, durable: Durable) -> Iterator[str]:
         case Cells(name=name, cells=cells):
             for incarnation, cell in cells.items():
                 if cell > durable.cell(incarnation, name, at):
-                    yield f"Collected tells cell {cell} of {name} and {incarnation.hex()}"
+                    yield f"CellsReply tells cell {cell} of {name} and {incarnation.hex()}"
 
 
 def _local_value(path: str) -> bool:

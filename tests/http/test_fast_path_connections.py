@@ -11,8 +11,10 @@ import trio.testing
 from hypercorn.events import Event
 
 from gcount.http.hypercorn import Http1Protocol
+from gcount.net.connection_state import Outbound
 from gcount.net.options import ConnectionOptions
-from tests.fakes.streams import narrow_buffers
+from gcount.net.stream import PlainStream
+from tests.fakes.streams import chosen, narrow_buffers
 from tests.http.served_node import CHUNKED, LAST, PATHS, both, consistent, get, post, served, statuses, until, value
 
 UPGRADE = get(
@@ -277,3 +279,35 @@ async def test_a_full_disk_is_answered_503_and_the_connection_goes_on(path: str)
         assert (await client.answer()).endswith(b"\r\n\r\n0\n")
         await client.send(post(b"a", b"1"))
         assert (await client.answer()).endswith(b"\r\n\r\n1\n")
+
+
+class UnreadableStream(PlainStream):
+    """Can't read what it can't decipher, as an encrypted stream; it could still send."""
+
+    __slots__ = ()
+
+    def read_now(self, most: int) -> bytes | None:
+        data = super().read_now(most)
+        if data == b"?":
+            raise OSError("not to be deciphered")
+        return data
+
+
+async def test_an_answer_to_a_connection_that_has_sent_its_end_is_lost_and_the_node_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Such an answer is made where the increment is committed: an error there would be the end of the node."""
+    monkeypatch.setattr(chosen, "wrap", UnreadableStream)
+    async with served() as server:
+        client, other = await server.dial(), await server.dial()
+        await client.send(value(b"a"))
+        await client.answer()
+        server.disk.shut()
+        await client.send(post(b"a", b"5"))
+        await until(lambda: client.connection.busy)
+        await client.send(b"?")
+        await until(lambda: client.connection.outbound is Outbound.ENDED)
+        server.disk.gate.set()
+        await until(lambda: server.node.value("a") == 5)
+        await other.send(value(b"a"))
+        assert (await other.answer()).endswith(b"\r\n\r\n5\n")

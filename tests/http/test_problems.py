@@ -57,7 +57,7 @@ def test_a_refusal_is_a_problem_with_its_members() -> None:
         "type": "about:blank",
         "title": "Service Unavailable",
         "status": 503,
-        "detail": "the exact value could not be known in time; not answered: 10.0.0.2:7777",
+        "detail": "the exact value could not be known in time; no answer from 10.0.0.2:7777",
         "code": "read_unavailable",
         "value": 5,
         "missing": ["10.0.0.2:7777"],

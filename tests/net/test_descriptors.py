@@ -73,7 +73,7 @@ def test_the_operator_is_told_once_when_they_are_few(
     monkeypatch.setattr(descriptors, "raise_limit", lambda: limit)
     with structlog.testing.capture_logs() as lines:
         shares = shares_of_process(connections, 1)
-    assert [line["event"] for line in lines] == ["few open files allowed"] * few
+    assert [line["event"] for line in lines] == ["open-file limit is low"] * few
     for line in lines:
         assert (line["limit"], line["connections"], line["dials"]) == (limit, shares.connections, shares.dials)
         assert f"raise the hard limit to {shares.wanted}" in line["remedy"]

@@ -124,7 +124,7 @@ async def test_a_stranger_takes_no_descriptor_from_the_log(tmp_path: Path, many_
         for stream in idle:
             stream.socket.close()
         nursery.cancel_scope.cancel()
-    assert "few open files allowed" in node.stderr()
+    assert "open-file limit is low" in node.stderr()
 
 
 async def enough(stranger: Stranger) -> str | None:
@@ -142,5 +142,5 @@ async def test_nodes_with_64_descriptors_work_together(tmp_path: Path) -> None:
         for client in clients:
             client.drop()
     for node in nodes:
-        assert "few open files allowed" in node.stderr()
+        assert "open-file limit is low" in node.stderr()
         assert "limit=64 connections=18" in node.stderr()

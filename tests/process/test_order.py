@@ -94,7 +94,7 @@ async def test_nothing_of_an_increment_leaves_before_the_sync_of_its_record_has_
     seen = kinds(left)
     print(f"{len(calls)} calls, {len(syncs_of_the_log(calls))} syncs; left the process: {dict(seen)}")
     assert seen["POST 200"] == rounds * len(amounts) + ALONE
-    for kind in ("Hello", "Push", "Ack", "Cells", "Beaten"):
+    for kind in ("Hello", "Push", "Ack", "Cells", "HeartbeatAck"):
         assert seen[kind], f"no {kind} was seen: this proves nothing about them"
     durable = Durable(calls, tmp_path / "data-1")
     assert violations(left, durable) == []
@@ -154,7 +154,7 @@ def answers(node: Node, path: str, status: int) -> Callable[[], Awaitable[str | 
         try:
             answer = await node.get(path)
         except (NotSent, NoAnswer) as trouble:
-            return f"{path} is not answered: {trouble}"
+            return f"{path} is no answer from {trouble}"
         return None if answer.status == status else f"{path} is answered {answer}"
 
     return check

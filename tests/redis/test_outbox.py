@@ -127,6 +127,22 @@ async def test_who_never_reads_is_cut_off(monkeypatch: pytest.MonkeyPatch, asked
         assert running.redis.shared.unsent.used == 0
 
 
+async def test_what_is_counted_for_a_client_that_is_gone_keeps_no_memory() -> None:
+    """Of the memory that all share: clients that leave with an answer under way could take it from all others."""
+    async with serving(latency=0.1) as running:
+        await running.node.wait_ready()
+        client = await running.connect()
+        assert await client.ask("PING") == "PONG"
+        [session] = running.redis.sessions.values()
+        await client.send(line("INCR x") * 100)
+        await until(lambda: session.connection.busy)
+        client.stream.close(reset=True)
+        await until(lambda: not running.redis.sessions)
+        assert running.node.value("x") == 0
+        await until(lambda: running.node.value("x") == 100)
+        assert running.redis.shared.unsent.used == 0
+
+
 async def test_who_neither_reads_nor_writes_is_cut_off() -> None:
     async with serving(options=IMPATIENT) as running:
         client, _ = await narrow(running)

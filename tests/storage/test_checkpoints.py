@@ -147,7 +147,7 @@ async def test_want_of_room_is_told_once_each_time(autojump_clock: MockClock, mo
     monkeypatch.setattr(store.checkpoints, "make", make)
     with capture_logs() as logs, trio.move_on_after(9 * SMALL.checkpoint_retry):
         await store.checkpoints.run(store.replica)
-    assert [line["event"] for line in logs] == ["no checkpoint"] * 3
+    assert [line["event"] for line in logs] == ["checkpoint failed"] * 3
     assert b"gcount_checkpoints_failed_total 5.0" in store.metrics.text()
 
 

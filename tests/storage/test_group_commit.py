@@ -12,6 +12,7 @@ from trio.testing import MockClock
 
 from gcount.core.options import DEFAULTS, Options
 from gcount.core.state.counters import Delta
+from gcount.core.state.increments import Add, Outcome
 from gcount.core.state.membership import Membership
 from gcount.errors import DiskFailed, DiskFull, leaves
 from gcount.storage import log as log_room
@@ -167,6 +168,20 @@ async def test_on_a_full_disk_all_waiters_are_refused_and_the_rest_goes_on_when_
     disk.crash()
     replica, _ = await replayed(disk)
     assert {name: replica.counters.total(name) for name, _ in replica.counters.items()} == {"a": 1, "b": 1}
+
+
+async def test_each_that_asked_is_refused_by_an_error_of_its_own(autojump_clock: MockClock) -> None:
+    """Each of them may be raised, in a task of its own: one error for all would gather the frames of all."""
+    disk, outcomes = sim_disk(), list[Outcome]()
+    async with running(disk) as store:
+        disk.capacity = store.log.size + 5
+        for _ in range(2):
+            store.committer.stage([Add("a", 1)], outcomes.append)
+        await until(lambda: len(outcomes) == 2)
+    [[one], [other]] = [outcome.values for outcome in outcomes]
+    assert isinstance(one, DiskFull)
+    assert str(one) == str(other)
+    assert one is not other
 
 
 async def test_a_disk_with_room_for_small_batches_only_is_full_until_none_was_refused_for_a_second(

@@ -66,7 +66,7 @@ async def test_a_torn_tail_of_the_last_segment_is_cut_with_a_warning(disk: Disk,
     assert found == made[:2]
     (warning,) = logged
     offset = len(disk.read(FIRST))
-    assert (warning["event"], warning["log_level"]) == ("torn tail cut", "warning")
+    assert (warning["event"], warning["log_level"]) == ("torn tail removed", "warning")
     assert warning["file"].endswith(FIRST)
     assert (warning["offset"], warning["bytes"]) == (offset, len(whole) - 5 - offset)
     await log.append(batch(3), ME)

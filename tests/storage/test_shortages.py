@@ -174,7 +174,7 @@ async def test_a_checkpoint_without_a_descriptor_is_tried_again_later(autojump_c
             await trio.sleep(SMALL.checkpoint_retry)
             assert files(disk) != before
             nursery.cancel_scope.cancel()
-    refused = [entry for entry in logged if entry["event"] == "no checkpoint"]
+    refused = [entry for entry in logged if entry["event"] == "checkpoint failed"]
     assert [entry["reason"] for entry in refused] == [SHORTAGES[error]], "one line, however often it was tried"
 
 

@@ -181,7 +181,7 @@ class AcceptedLink:
         deltas = self.receiver.pushed(push)
         most = self._options.max_stranger_cells
         if deltas is None and not self.is_member and self._handover.strangers_buffered > most:
-            raise ProtocolError(f"nodes that are no members left more than {most} cells in unfinished pushes")
+            raise ProtocolError(f"nodes outside the config left more than {most} cells in unfinished pushes")
         if deltas is None:
             self._answers.post(self.receiver.ack({}, "" if self._handover.admits(self) else TOO_MUCH))
         else:
@@ -234,7 +234,7 @@ class AcceptedLink:
 
     def _wait_settled(self, nursery: trio.Nursery, collect: wire.ReadCells) -> None:
         if len(self._unsettled) >= self._options.max_unsettled:
-            raise ProtocolError(f"{self._options.max_unsettled} of its questions wait for the disk already")
+            raise ProtocolError(f"{self._options.max_unsettled} of its requests already wait for the disk")
         self._unsettled.append(collect)
         if not self._settling:
             self._settling = True
@@ -265,7 +265,7 @@ class AcceptedLink:
     def _errand(self, nursery: trio.Nursery, errand: Callable[[T], Awaitable[object]], subject: T) -> None:
         """Do what has to wait without keeping the reader from reading."""
         if self._errands >= self._options.max_errands:
-            raise ProtocolError(f"{self._options.max_errands} of its messages wait for the disk already")
+            raise ProtocolError(f"{self._options.max_errands} of its messages already wait for the disk")
         self._errands += 1
         nursery.start_soon(self._run_errand, errand, subject)
 

@@ -65,13 +65,13 @@ class Acceptor:
             self._handover.kept.expire(trio.current_time())
 
     def hang_up(self) -> None:
-        """End all links: whoever dialled them dials again, and learns who this node is now."""
+        """End all links: the nodes that dialled them dial again, and learn who this node is now."""
         for link in self._links:
             link.scope.cancel()
         self._handover.kept.clear()
 
     async def serve(self, link: Link, caller: str, promote: Callable[[], bool]) -> None:
-        """Talk to whoever dialled, until the link is over.
+        """Talk to the node that dialled, until the link is over.
 
         Args:
             link: the connection.
@@ -101,7 +101,7 @@ class Acceptor:
     async def _first(self, channel: Channel) -> wire.Hello:
         hello = await channel.receive_first(HELLO_TIMEOUT)
         if not isinstance(hello, wire.Hello):
-            raise ProtocolError(f"a {type(hello).__name__} came where a Hello should")
+            raise ProtocolError(f"expected a Hello, got a {type(hello).__name__}")
         reason, config = "", 0
         if hello.protocol != wire.PROTOCOL:
             reason = f"this node speaks protocol {wire.PROTOCOL}, not {hello.protocol}"

@@ -49,7 +49,7 @@ class Channel:
         with trio.move_on_after(SEND_TIMEOUT) as scope:
             await self._link.flush()
         if scope.cancelled_caught:
-            raise LinkClosed("it stopped reading")
+            raise LinkClosed("the other end stopped reading")
 
     async def send(self, message: messages.Message) -> None:
         """Post one message and flush; raises as `flush` does."""

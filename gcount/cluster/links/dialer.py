@@ -63,7 +63,7 @@ class WebsocketTransport(Transport):
         try:
             self._free.acquire_nowait()
         except trio.WouldBlock:
-            raise LinkClosed("not dialled: this process may open too few files for so many links") from None
+            raise LinkClosed("not dialled: the open-file limit of this process is too low for more links") from None
         try:
             yield
         finally:

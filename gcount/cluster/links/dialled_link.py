@@ -125,7 +125,7 @@ class DialledLinks:
             await trio.sleep(NAME_CHECK)
             places = await self._transport.stands_for(peer.address)
             if places is not None and link.remote not in places:
-                raise LinkClosed(f"the name leads elsewhere now: {', '.join(sorted(places))}")
+                raise LinkClosed(f"the name now resolves to another address: {', '.join(sorted(places))}")
             if await self._transport.is_self(peer.address) is True:
                 raise LinkClosed("the address is this node's own now")
 
@@ -138,7 +138,7 @@ class DialledLinks:
             now = trio.current_time()
             peer.heard(now)
             if peer.sender is None:
-                raise LinkClosed("hung up")
+                raise LinkClosed("this node closed the link")
             match message:
                 case messages.Ack():
                     peer.sender.acked(message, now)

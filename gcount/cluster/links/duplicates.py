@@ -65,8 +65,8 @@ class Originals:
     def up(self, hello: Hello, since: float) -> list[str]:
         """The addresses of those that are up; this node's own first.
 
-        A config which the caller alone knows lets it in only beside its original. Else whoever has told a copy to stand
-        alone would have handed it the cluster.
+        A config which the caller alone knows lets it in only beside its original. Else an operator who has told a copy
+        to stand alone would have handed it the cluster.
 
         Args:
             hello: the caller's.

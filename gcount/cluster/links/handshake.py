@@ -118,7 +118,7 @@ class Handshake:
         if answer.start_id != self._context.start_id:
             return said, answer
         if not came_in:
-            raise LinkRefused("what answers there repeats what this node says of itself")
+            raise LinkRefused("the other end repeats this node's own hello")
         return said, None
 
     def came_in(self, challenge: bytes) -> bool:

@@ -164,7 +164,7 @@ class Column:
         if indexes and not self.cells:
             self.slots = {}
         if len(cells) > 0 and (self.slots is None) == bool(indexes):
-            raise ValueError("a dense slice of an incarnation's cells and a sparse one do not go together")
+            raise ValueError("an incarnation's cells can't be both dense and sparse")
         self.version = self._floor = version
         self.cells += cells
         self.stamps += stamps

@@ -211,7 +211,7 @@ class Counters:
         self._names += names
         self._totals += [0] * len(names)
         if len(self._indexes) < len(self._names):
-            raise ValueError("a name stands there twice")
+            raise ValueError("a name occurs twice")
 
     def restore_cells(
         self, incarnation: bytes, version: int, first: int, indexes: array[int], cells: array[int], stamps: array[int]
@@ -224,9 +224,9 @@ class Counters:
         end = first + len(cells)
         column = self._columns.setdefault(incarnation, Column(self._options))
         if first != len(column.cells) or column.version not in (0, version):
-            raise ValueError(f"cells {first} to {end} of an incarnation stand at the wrong place")
+            raise ValueError(f"cells {first} to {end} of an incarnation are out of place")
         if max(end, max(indexes, default=-1) + 1) > len(self._names):
-            raise ValueError(f"cells {first} to {end} of an incarnation are of names that are not there")
+            raise ValueError(f"cells {first} to {end} of an incarnation belong to names that do not exist")
         column.restore(version, indexes, cells, stamps)
 
     def put_off_totals(self) -> None:

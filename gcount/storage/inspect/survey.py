@@ -154,7 +154,7 @@ class Survey:
                 restore.take(record)
             restore.finish()
             if reader.header is None or reader.header.sequence != sequence:
-                raise ValueError("it is another one by its header")
+                raise ValueError("its header belongs to another file")
         except ValueError as error:
             found.flaw = Corruption(self._directory.describe(source), reader.offset, str(error))
         if source != name:
@@ -174,7 +174,7 @@ class Survey:
         remains.fill(self.replica)
         header = remains.header
         if header is not None and header.sequence != found.sequence:
-            self.contradictions.append(f"{self._directory.describe(found.source)}: it is another one by its header")
+            self.contradictions.append(f"{self._directory.describe(found.source)}: its header belongs to another file")
         self.base = Base(found.sequence, header.first_batch if header else 0, remains.next_batch)
         if remains.identity is not None:
             self.lives.found(remains.identity)
@@ -319,7 +319,7 @@ def _look(directory: Directory) -> Survey:
     for _ in range(LOOKS):
         with suppress(FileNotFoundError):  # renamed or removed meanwhile
             return _with_an_older_checkpoint(directory, Survey(directory))
-    raise Busy("the node that runs there is too busy to be looked at: files come and go meanwhile. Try again")
+    raise Busy("the node that runs in this directory replaces files faster than they can be checked. Try again")
 
 
 def _with_an_older_checkpoint(directory: Directory, found: Survey) -> Survey:

@@ -78,13 +78,13 @@ class Film:
             case messages.Ack(number=number, digest=digest, refused=refused):
                 return f"Ack {number}: {f'REFUSED, {refused}' if refused else self._digest(digest)}"
             case messages.HeartbeatAck(digest=digest):
-                return f"Beaten {self._digest(digest)}"
+                return f"HeartbeatAck {self._digest(digest)}"
             case messages.ReadCells(round=number, name=name, hold=hold):
-                return f"Collect round {number} of {name}{', hold' if hold else ''}"
+                return f"ReadCells round {number} of {name}{', hold' if hold else ''}"
             case messages.CellsReply(round=number, cells=cells, membership=membership):
                 shown = ", ".join(f"{self._name('', who)} {value(n)}" for who, n in cells.items())
                 news = f", {_membership(membership)}" if membership else ""
-                return f"Collected round {number}: {shown or 'nothing'}{news}"
+                return f"CellsReply round {number}: {shown or 'nothing'}{news}"
             case messages.Members(membership=membership):
                 return f"Members {_membership(membership)}"
         return " ".join(map(str, (type(message).__name__, *vars_of(message))))

@@ -190,7 +190,7 @@ class Recorder:
                 self._asked[sender, number] = name
             case messages.CellsReply(round=number, cells=cells) if cells:
                 name = self._asked[receiver, number]
-                self._claim(sender, Claimed(now, line, "Collected", cells, name=name))
+                self._claim(sender, Claimed(now, line, "CellsReply", cells, name=name))
 
     def _arrived(self, sender: str, receiver: str, data: bytes) -> None:
         if self.film.rolling:
