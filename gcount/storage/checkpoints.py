@@ -115,7 +115,7 @@ class Checkpoints:
                     await trio.lowlevel.checkpoint()
             restore.finish()
             if reader.header is None or reader.header.sequence != self.sequence:
-                raise ValueError("its header is that of another checkpoint")
+                raise ValueError("its header belongs to another file")
         except ValueError as error:
             raise LogDamaged(self._disk.describe(name), reader.offset, str(error)) from error
         return Base(self.sequence, reader.header.first_batch, replica.next_batch)

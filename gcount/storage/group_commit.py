@@ -234,6 +234,7 @@ class Committer:
 
 def _answer(asked: Asked, staged: Staged, callback: Callable[[Outcome], None], commit: Commit) -> None:
     if commit.failure is not None:
-        callback(refused(asked, commit.failure, commit.before.__getitem__))
+        refusal = DiskFull(str(commit.failure))  # a new one for each caller, as in `Commit.wait`: it may be raised
+        callback(refused(asked, refusal, commit.before.__getitem__))
     else:
         callback(Outcome(staged.values(commit.before), commit.position, staged.refused))

@@ -181,5 +181,5 @@ def test_former_and_present_records_are_read_by_present_and_former_readers() -> 
 
 def test_sizes_that_are_not_those_of_the_pieces_are_no_record() -> None:
     piece = Delta(OTHER, 2, 3, {"a": 1})
-    with pytest.raises(ValueError, match="2 sizes for 1 deltas"):
+    with pytest.raises(ValueError, match="2 sizes were found where 1 were expected"):
         room.decode_record(msgspec.msgpack.encode(Detached([piece], [1, 1])))

@@ -229,7 +229,7 @@ def test_sparse_cells_that_are_not_as_they_have_to_be_are_refused(wrong: str) ->
     counters.restore_names(["a", "b", "c"])
     one, two = array("Q", [1]), array("Q", [2])
     if wrong == "too few":
-        with pytest.raises(ValueError, match="where 2 are announced"):
+        with pytest.raises(ValueError, match="found where 2 were expected"):
             Cells(who, 1, 0, 2, bytes(16), bytes(16), bytes(8)).words()
         return
     first = array("Q") if wrong == "dense, then sparse" else one

@@ -1,6 +1,5 @@
 """Detached deltas: never claimed, never lost, joined when they fit, closed only under a new version."""
 
-from collections.abc import Iterator
 from itertools import permutations
 
 import pytest

@@ -56,7 +56,7 @@ async def test_a_log_that_does_not_go_on_from_the_checkpoint_stops_the_start(aut
         await opened(disk)
     disk.poke(segment_name(sequence), good[segment_name(sequence)])
     disk.poke(checkpoint_name(sequence + 1), good[checkpoint_name(sequence)])
-    with pytest.raises(LogDamaged, match="header is that of another checkpoint"):
+    with pytest.raises(LogDamaged, match="belongs to another file"):
         await opened(disk)
     disk.remove(checkpoint_name(sequence + 1))
     disk.remove(checkpoint_name(sequence))

@@ -146,7 +146,7 @@ class AcceptedLink:
                 await self._answers.wait_room()
                 message = await self._channel.receive()
                 if self.scope.cancel_called:  # it was on its way when another boot took over: too late
-                    raise LinkClosed("superseded")
+                    raise LinkClosed("another link of the same node replaced this one")
                 self._restarts.spoke(self.hello.node, self.hello.start_id)
                 if self._guard.is_duplicate(self.hello):
                     self._errand(nursery, self._guard.called_by_duplicate, self.hello)

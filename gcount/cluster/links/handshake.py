@@ -114,7 +114,7 @@ class Handshake:
         if isinstance(answer, messages.Refused):
             raise LinkRefused(f"refused by the peer: {answer.reason}", answer.config)
         if not isinstance(answer, messages.Hello):
-            raise ProtocolError(f"a {type(answer).__name__} came where a Hello should")
+            raise ProtocolError(f"expected a Hello, got a {type(answer).__name__}")
         if answer.start_id != self._context.start_id:
             return said, answer
         if not came_in:

@@ -90,7 +90,7 @@ class Cells(msgspec.Struct, frozen=True, array_like=True, tag=3):
         cells, stamps = (_words(data or blank) for data in (self.cells, self.stamps))
         indexes = _words(self.indexes)
         if not len(cells) == len(stamps) == self.count or len(indexes) not in (0, self.count):
-            raise ValueError(f"there are {len(cells)} cells and {len(stamps)} stamps where {self.count} are announced")
+            raise ValueError(f"{len(cells)} cells and {len(stamps)} stamps were found where {self.count} were expected")
         return indexes, cells, stamps
 
 
@@ -146,7 +146,7 @@ def decode_record(payload: bytes) -> Record:
     if isinstance(record, Head) and not record.identity.valid():
         raise ValueError("a record holds an identity of a wrong length")
     if isinstance(record, Detached) and len(record.sizes) not in (0, len(record.deltas)):
-        raise ValueError(f"a record has {len(record.sizes)} sizes for {len(record.deltas)} deltas")
+        raise ValueError(f"{len(record.sizes)} sizes were found where {len(record.deltas)} were expected")
     return record
 
 

@@ -71,14 +71,14 @@ class Restore:
             ValueError: the record can't follow those that were taken before.
         """
         if self._ended or isinstance(record, Head) != (self._head is None):
-            raise ValueError("the first record is no head, a later one is, or one follows the end mark")
+            raise ValueError("a record is out of place")
         counters = self.replica.counters
         match record:
             case Head():
                 self._begin(record)
             case Names():
                 if record.first != len(counters) or self._cells:
-                    raise ValueError(f"name {record.first} was found where name {len(counters)} should be")
+                    raise ValueError(f"name {record.first} was found where name {len(counters)} was expected")
                 counters.restore_names(record.names)
             case Cells():
                 counters.restore_cells(record.incarnation, record.version, record.first, *record.words())
@@ -111,4 +111,4 @@ class Restore:
         if found != (end.records, end.names, end.cells) or self._head is None:
             raise ValueError(f"{found} records, names and cells were read, but the end mark says {end}")
         if self._head.columns != self.replica.counters.lengths() or self._head.names != end.names:
-            raise ValueError("the incarnations that were read are not those that the first record lists")
+            raise ValueError("the incarnations differ from those in the first record")

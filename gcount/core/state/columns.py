@@ -176,7 +176,7 @@ class Column:
         self.indexes += indexes
         self._end = max(self._end, max(indexes, default=-1) + 1)
         if len(self.slots) < len(self.cells):
-            raise ValueError("an incarnation has two cells for one name")
+            raise ValueError("a cell of an incarnation occurs twice")
 
     def _places(self, indexes: Collection[int]) -> Collection[int]:
         """The places of some cells. Missing cells are added, which may change the form of the column."""
