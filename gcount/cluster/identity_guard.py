@@ -74,7 +74,7 @@ class IdentityGuard:
         """
         lacking = ", ".join(self.claim.overdue(self._members.others))
         if lacking:
-            self._minting.require_room(f"not confirmed by {lacking}")
+            self._minting.check_limit(f"not confirmed by {lacking}")
             self.claim.doubt(f"not confirmed in time by {lacking}")
 
     def minted(self) -> None:

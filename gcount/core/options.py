@@ -81,7 +81,7 @@ class Options:
         max_unsent_answers: bytes of answers that wait to be sent on a link that another node dialled. Above that
             nothing is read from the link.
         max_unsettled: questions on one link that wait for the disk.
-        max_errands: pushes and memberships on one link that wait for the disk.
+        max_tasks: pushes and memberships on one link that wait for the disk.
         max_stranger_cells: cells buffered for all nodes that are not members; the default takes about 150 MB.
         max_suspended: suspended transfers that are kept for other links.
         max_removed: removed members that are still dialled.
@@ -135,7 +135,7 @@ class Options:
     max_unsent_pushes: int = 4 * 1024 * 1024
     max_unsent_answers: int = 256 * 1024
     max_unsettled: int = 4096
-    max_errands: int = 64
+    max_tasks: int = 64
     max_stranger_cells: int = 1_000_000
     max_suspended: int = MAX_MEMBERS
     max_removed: int = MAX_MEMBERS

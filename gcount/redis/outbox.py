@@ -106,7 +106,7 @@ class Outbox:
         self._refusals += commands
         self._refused_bytes += size
 
-    async def wait_room(self) -> None:
+    async def wait_drained(self) -> None:
         """Return when more may be executed, or when the client is found to take nothing: then refuse what it sends."""
         while self.full and not self.refusing:
             with trio.move_on_after(TAKES_WITHIN) as waiting:

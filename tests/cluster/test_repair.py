@@ -573,10 +573,10 @@ async def test_only_what_was_asked_while_all_were_linked_counts_as_an_answer(aut
         assert peer is not None
         watch = gap_closer._watch(one.replica, one.parts.members, one.peers)
         assert watch is not None
-        sent = peer.beats
+        sent = peer.heartbeats_sent
         assert await gap_closer._nothing_changed(one.parts.members, one.peers, watch)
-        assert peer.beats > sent
-        assert peer.beaten > sent
+        assert peer.heartbeats_sent > sent
+        assert peer.heartbeats_answered > sent
 
 
 async def test_repairs_of_the_same_node_again_and_again_lose_nothing_that_is_known(autojump_clock: MockClock) -> None:

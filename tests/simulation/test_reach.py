@@ -107,7 +107,7 @@ def counted(reached: Counter[str]) -> Iterator[None]:
         looking(columns, "_newer", searched),
         before(Coalescer, "flush", flushed),
         before(Peer, "post", posted),
-        before(_Answers, "wait_room", waits),
+        before(_Answers, "wait_drained", waits),
         patch.object(Reader, "feed", feed),
         patch.object(SimDisk, "run", run_disk),
     ):

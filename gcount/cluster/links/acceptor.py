@@ -14,7 +14,7 @@ from gcount.cluster.links.accepted_link import AcceptedLink, Shared
 from gcount.cluster.links.channel import Channel
 from gcount.cluster.links.duplicates import Originals, Visit
 from gcount.cluster.links.handover import Handover
-from gcount.cluster.links.handshake import Handshake, Knowledge, telling_to_wait
+from gcount.cluster.links.handshake import Handshake, Knowledge, sending_wait_notices
 from gcount.cluster.links.peers import Peers
 from gcount.cluster.links.transport import Link
 from gcount.core.protocol import messages as wire
@@ -127,7 +127,7 @@ class Acceptor:
         return duplicate
 
     async def _welcome(self, channel: Channel, accepted: AcceptedLink, hello: wire.Hello, *, duplicate: bool) -> None:
-        async with telling_to_wait(channel, hello):
+        async with sending_wait_notices(channel, hello):
             # In this order: a node that this very membership removes may push what others count until it is in force.
             if accepted.visit.counts():
                 await self._updates.adopt(hello.membership)
@@ -138,5 +138,5 @@ class Acceptor:
         left = self._handover.left_for(accepted)
         kept = 0 if left is None else left.chunks
         answer = self._handshake.hello(duplicate=duplicate, challenge=hello.challenge, seen=seen, kept=kept)
-        accepted.greeted(answer, left)
+        accepted.prepare(answer, left)
         await channel.send(answer)

@@ -115,7 +115,7 @@ class DialLoops:
             if was and not by_kernel:
                 self._updates.lost_self(peer.address)
             reason, refused = ("", False) if by_kernel else await self._dial(peer)
-            if by_kernel or peer.came_home:
+            if by_kernel or peer.reached_self:
                 peer.here()
                 self._members.hellos.pop(peer.address, None)
                 self._updates.found_self(peer.address)
@@ -136,7 +136,7 @@ class DialLoops:
     async def _dial(self, peer: Peer) -> tuple[str, bool]:
         """One link, from its dial to its end; returns why it ended, and whether one end refused to talk."""
         errors: list[BaseException] = []
-        peer.came_home = False
+        peer.reached_self = False
         with trio.CancelScope() as peer.scope:
             try:
                 async with self._transport.connect(peer.address) as link:

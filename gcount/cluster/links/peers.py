@@ -102,7 +102,7 @@ class Peers:
     def holders(self, position: Digest) -> int:
         """How many other members have said that they hold a position on their disks."""
         others = [peer for address in self._members.others if (peer := self._peers.get(address)) is not None]
-        lives = [peer.life for peer in others if peer.life is not None and peer.has(position)]
+        lives = [peer.process for peer in others if peer.process is not None and peer.has(position)]
         nodes, boots = {node for node, _ in lives}, {boot for _, boot in lives}
         return min(len(nodes), len(boots))  # a node at two entries may have taken another id since it was met at one
 

@@ -30,7 +30,7 @@ def draw_limits(seed: int, options: Options, *, few_lives: bool) -> tuple[Option
         reborn_below=lives - SPARE_LIVES,
         max_unclaimed=lives,  # the owners of most have lost their directories, and there are no strangers
         max_held_names=random.choice((1, 2, DEFAULTS.max_held_names)),
-        max_errands=random.choice((2, 4, DEFAULTS.max_errands)),
+        max_tasks=random.choice((2, 4, DEFAULTS.max_tasks)),
         max_unsettled=random.choice((1, 2, DEFAULTS.max_unsettled)),
         max_removed=random.choice((0, 1, DEFAULTS.max_removed)),
         max_restarted_nodes=random.choice((8, DEFAULTS.max_restarted_nodes)),

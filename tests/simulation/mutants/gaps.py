@@ -133,7 +133,9 @@ def closed_without_all_members(_: Any) -> Any:
         if not wanted and not replica.membership.actors:
             return None
         found = {address: peers.get(address) for address in wanted}
-        linked = {address: (peer.sender, peer.beats) for address, peer in found.items() if peer and peer.sender}
+        linked = {
+            address: (peer.sender, peer.heartbeats_sent) for address, peer in found.items() if peer and peer.sender
+        }
         return gap_closer._Watch(wanted, linked)
 
     return change
