@@ -1,4 +1,4 @@
-"""A load generator's HTTP: requests are made of bytes beforehand, answers are looked at only as far as needed."""
+"""The HTTP client of the load generators: requests are prepared as bytes, answers parsed no more than needed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.harness.http_connection import Closed, HttpConnection
 
 
 class Failed(Exception):
-    """What was measured did not work; the text is for the user."""
+    """Something that was measured did not work. The text is for the user."""
 
 
 def get(target: str) -> bytes:
@@ -27,14 +27,14 @@ class Connection(HttpConnection):
     """One keep-alive connection; one request at a time."""
 
     async def ask(self, request: bytes) -> bytes:
-        """Send a request; the body of its answer, which must be a 200."""
+        """Send a request; returns the body of the answer, which has to be a 200."""
         await self.send(request)
         try:
             answer = await self.answer()
         except Closed as closed:
             raise Failed(str(closed)) from None
         if self.unread or answer.status != b"200":
-            raise Failed(f"not the answer that was wanted: {b''.join(answer)[:300]!r}")
+            raise Failed(f"unexpected answer: {b''.join(answer)[:300]!r}")
         return answer.body
 
 
@@ -48,6 +48,6 @@ async def connection(host: str, port: int) -> AsyncIterator[Connection]:
 
 
 async def once(host: str, port: int, request: bytes) -> bytes:
-    """One request on a connection of its own."""
+    """Send one request on a connection of its own; returns the body of the answer."""
     async with connection(host, port) as conn:
         return await conn.ask(request)

@@ -1,4 +1,4 @@
-"""What two followers cost a node under full load, and how far they are behind: a node alone beside one of three."""
+"""The cost of two followers for a node under full load, and their lag: a node alone beside a cluster of three."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from bench.comparison.tools import Wrk
 from bench.nodes import Cpu, Node, cluster, data_folder, running
 from bench.report import goal, ms, parser, percentile, run, table
 
-KEPT = 0.70  # the goal: so much of the rate of a node alone
-BEHIND = 0.100  # seconds: the goal, 99th percentile
-COUNTERS = 1000  # that the load increments
+KEPT = 0.70  # the goal for the rate in a cluster, as a share of the rate of a node alone
+BEHIND = 0.100  # seconds: the goal for the lag, 99th percentile
+COUNTERS = 1000  # counters that the load increments
 CONNECTIONS = 32
 PROBE_EVERY = 0.05  # seconds
 POLL_EVERY = 0.004  # seconds from an answer to the next question
@@ -32,8 +32,8 @@ async def main(arguments: argparse.Namespace) -> None:
     behind = list[float]()
     rows = [["increments/s", "alone", "of three", "cpu alone", "cpu of the three"]]
     with data_folder(arguments.data) as folder:
-        lane = arguments.fast_lane
-        async with running(9, "127.0.0.9", 0, folder, lane) as single, cluster(folder, lane) as nodes:
+        path = arguments.fast_path
+        async with running(9, "127.0.0.9", 0, folder, path) as single, cluster(folder, path) as nodes:
             for number in range(arguments.rounds + 1):
                 seconds = max(1, round(arguments.seconds))
                 cpu = Cpu([single.pid])
@@ -44,7 +44,7 @@ async def main(arguments: argparse.Namespace) -> None:
                     nursery.start_soon(_probe, nodes, found)
                     of_three = (await load.measure(_server(nodes[0]), CONNECTIONS, seconds, folder)).rate
                     nursery.cancel_scope.cancel()
-                if number:  # the first round is to warm up
+                if number:  # the first round only warms up
                     alone.append(rate)
                     together.append(of_three)
                     behind += found
@@ -89,6 +89,6 @@ async def _probe(nodes: list[Node], behind: list[float]) -> None:
 
 
 if __name__ == "__main__":
-    flags = parser(__doc__, 3.0, "each round, of one of the two")
-    flags.add_argument("--rounds", type=int, default=5, help="of each [5]")
+    flags = parser(__doc__, 3.0, "each round of one of the two")
+    flags.add_argument("--rounds", type=int, default=5, help="rounds of each of the two [5]")
     sys.exit(run(main, flags))

@@ -1,4 +1,4 @@
-"""Closed-loop load: so many connections, each sending its next request when the last one was answered."""
+"""Closed-loop load: each of some connections sends its next request when the last one was answered."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from bench.report import percentile
 
 @dataclass
 class Measured:
-    """What came of a round.
+    """The result of a round.
 
     Attributes:
-        seconds: how long it really took.
-        latencies: of each request, in seconds.
-        cost: processor time that the node spent on each, in seconds.
+        seconds: how long the round really took.
+        latencies: the latency of each request, in seconds.
+        cost: the processor time that the node spent on each request, in seconds.
     """
 
     seconds: float = 0.0
@@ -45,9 +45,9 @@ async def closed_loop(node: Node, requests: Sequence[Sequence[bytes]], seconds: 
     """Load a node.
 
     Args:
-        node: which.
-        requests: what each connection asks, again and again; their number is that of the connections.
-        seconds: for how long.
+        node: the node.
+        requests: for each connection, the requests that it sends again and again.
+        seconds: how long.
     """
     measured = Measured()
     async with trio.open_nursery() as nursery:

@@ -1,4 +1,4 @@
-"""What a counter takes in memory: three nodes that all increment all counters, and the same on one alone."""
+"""The memory of a counter: on three nodes that all increment all counters, and on a node alone."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ async def _fill(node: Node, counters: int) -> None:
 
 
 async def _agrees(node: Node, counters: int) -> None:
-    """Return when a node has what all three have counted."""
+    """Return when a node knows the increments of all three nodes."""
     deadline = trio.current_time() + AGREE_WITHIN
     for number in (0, counters // 2, counters - 1):
         while True:
@@ -73,6 +73,6 @@ async def _agrees(node: Node, counters: int) -> None:
 
 if __name__ == "__main__":
     flags = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    flags.add_argument("--data", type=Path, default=PROJECT / "data", help="where to keep data meanwhile [data]")
-    flags.add_argument("--counters", type=int, default=1_000_000, help="counters [1000000]")
+    flags.add_argument("--data", type=Path, default=PROJECT / "data", help="folder for temporary data [data]")
+    flags.add_argument("--counters", type=int, default=1_000_000, help="number of counters [1000000]")
     sys.exit(run(main, flags))

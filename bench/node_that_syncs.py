@@ -1,7 +1,7 @@
-"""A node whose way to sync is fixed, on a disk that may be slower than this one, or takes no time at all.
+"""A node with a fixed way to wait for syncs, on a disk that is slower than this one, or that does not sync at all.
 
-For benchmarks only: `node_that_syncs.py WAY DELAY ...` with a way of `adaptive`, `loop`, `thread` or `never`, the
-milliseconds that each sync takes longer, and the arguments of a node.
+For benchmarks only: `node_that_syncs.py WAY DELAY ...`. WAY is `adaptive`, `loop`, `thread` or `never`. DELAY is the
+time in milliseconds by which each sync takes longer. The arguments of a node follow.
 """
 
 import sys
@@ -16,12 +16,17 @@ WAYS = ("adaptive", "loop", "thread")
 
 
 def command(way: str, delay: float = 0.0) -> tuple[str, ...]:
-    """What Python is to execute for such a node; the delay in milliseconds."""
+    """The arguments with which Python runs such a node.
+
+    Args:
+        way: how the node waits for syncs, see above.
+        delay: milliseconds by which each sync takes longer.
+    """
     return "-P", __file__, way, str(delay)
 
 
 class FixedPacing(SyncPacing):
-    """Always the event loop, or always a thread, however long the disk takes."""
+    """Waits always in the event loop, or always in a thread, however long the disk takes."""
 
     def __init__(self, *, in_loop: bool) -> None:
         super().__init__()
@@ -32,7 +37,13 @@ class FixedPacing(SyncPacing):
 
 
 class SlowFile(RealFile):
-    """A file whose syncs take so many seconds longer; without a delay they are none at all."""
+    """A file with slower syncs.
+
+    Args:
+        name: the file's name.
+        directory: the descriptor of its directory.
+        delay: seconds by which a sync takes longer; with 0 nothing is synced.
+    """
 
     def __init__(self, name: str, directory: int, delay: float) -> None:
         super().__init__(name, directory)

@@ -1,7 +1,8 @@
-"""A node that forgets: the product, but nothing that it appends to its log reaches a disk.
+"""A node that forgets: it appends to its log, but nothing is written.
 
-For `bench/persistence.py` only. All else is the product's own code: the HTTP server, the route, staging, the task that
-commits groups, encoding the record, waking the waiters. What is gone is the write, the sync and the look at the file.
+For `bench/persistence.py` only. Everything else is the product's own code: the HTTP server, the route, staging, the
+task that commits groups, encoding the record, waking the waiters. Only the write, the sync and the check of the file
+are left out.
 """
 
 import sys
@@ -17,7 +18,7 @@ T = TypeVar("T")
 
 
 class ForgetfulDisk(RealDisk):
-    """A disk that does nothing that is brief, which is what a log appends."""
+    """A disk that does no brief operation: such operations are the appends of the log."""
 
     async def run(self, operation: Callable[[], T], *, brief: bool = False, background: bool = False) -> T:
         if brief:

@@ -1,4 +1,4 @@
-"""Nodes to measure: processes of this project, each with a data directory that is thrown away afterwards."""
+"""Nodes to measure: processes of this project, each with a data directory that is deleted afterwards."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _SETTINGS = re.compile(r"GCOUNT_|CHALLENGE_TIMEOUT")
 
 
 class Node:
-    """A node that runs.
+    """A running node.
 
     Attributes:
-        host: where it listens.
-        port: where it listens.
-        pid: its process.
+        host: the address on which it listens.
+        port: the port on which it listens.
+        pid: the id of its process.
     """
 
     def __init__(self, host: str, port: int, pid: int) -> None:
@@ -40,7 +40,7 @@ class Node:
         return await once(self.host, self.port, request)
 
     async def metrics(self) -> dict[str, float]:
-        """All its metrics that have no labels."""
+        """All metrics of the node that have no labels."""
         rows = (await self.ask(get("/metrics"))).decode().splitlines()
         pairs = (row.split(" ") for row in rows if row[0] != "#" and "{" not in row)
         return {pair[0]: float(pair[1]) for pair in pairs}
@@ -48,24 +48,24 @@ class Node:
 
 @contextmanager
 def data_folder(parent: Path) -> Iterator[Path]:
-    """A folder for data directories, by default on the disk where nodes keep their data: /tmp is often memory."""
+    """A folder for data directories, deleted afterwards. It is not in /tmp, which is often in memory."""
     with tempfile.TemporaryDirectory(prefix="bench-", dir=parent) as folder:
         yield Path(folder)
 
 
 @asynccontextmanager
 async def running(
-    number: int, host: str, port: int, folder: Path, lane: str, command: tuple[str, ...] = PRODUCT
+    number: int, host: str, port: int, folder: Path, fast_path: str, command: tuple[str, ...] = PRODUCT
 ) -> AsyncIterator[Node]:
     """Run a node for as long as the context lasts.
 
     Args:
-        number: its ID.
-        host: where it listens.
-        port: where it listens; 0 for any.
-        folder: where its data directory and its log lines go.
-        lane: whether its fast lane is "on" or "off".
-        command: what this Python executes.
+        number: the node's ID.
+        host: the address on which it listens.
+        port: the port on which it listens; 0 for any free port.
+        folder: the folder for its data directory and its log lines.
+        fast_path: "on" or "off", the node's --fast-path.
+        command: the arguments with which this Python runs a node.
     """
     arguments = [
         str(number),
@@ -73,8 +73,8 @@ async def running(
         f"{host}:{port}",
         "--data-dir",
         str(folder / str(number)),
-        "--fast-lane",
-        lane,
+        "--fast-path",
+        fast_path,
     ]
     environment = {name: text for name, text in os.environ.items() if not _SETTINGS.match(name)}
     environment["PYTHONPATH"] = str(PROJECT)
@@ -91,12 +91,12 @@ async def running(
 
 
 @asynccontextmanager
-async def cluster(folder: Path, lane: str, size: int = 3) -> AsyncIterator[list[Node]]:
+async def cluster(folder: Path, fast_path: str, size: int = 3) -> AsyncIterator[list[Node]]:
     """Run nodes on 127.0.0.1, 127.0.0.2, ..., linked in all directions."""
     port = await free_port("0.0.0.0")
     async with AsyncExitStack() as stack:
         nodes = [
-            await stack.enter_async_context(running(number, f"127.0.0.{number}", port, folder, lane))
+            await stack.enter_async_context(running(number, f"127.0.0.{number}", port, folder, fast_path))
             for number in range(1, size + 1)
         ]
         await nodes[0].ask(post("/config", json.dumps({"actors": [node.host for node in nodes]}).encode()))
@@ -114,7 +114,11 @@ async def _is_linked(node: Node, others: int) -> bool:
 
 
 class Cpu:
-    """Processor time of processes since this was made, in seconds."""
+    """The processor time that processes use from now on.
+
+    Args:
+        pids: the ids of the processes.
+    """
 
     def __init__(self, pids: list[int]) -> None:
         self._pids = pids
@@ -122,7 +126,7 @@ class Cpu:
         self._before = self._seconds()
 
     def shares(self) -> list[float]:
-        """The share of one processor that each has used."""
+        """The share of one processor that each process has used."""
         elapsed = time.monotonic() - self._started
         return [(now - before) / elapsed for now, before in zip(self._seconds(), self._before, strict=True)]
 
@@ -131,6 +135,6 @@ class Cpu:
 
 
 def processor_time(pid: int) -> float:
-    """What a process has used since it began, in seconds of one processor."""
+    """The processor time that a process has used since it began, in seconds."""
     user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
     return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")

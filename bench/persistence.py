@@ -1,4 +1,4 @@
-"""What durability costs: POST /counter/NAME on a node against the same node without a disk, in alternating rounds."""
+"""The cost of durability: POST /counter/NAME on a node and on the same node without a disk, in alternating rounds."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ async def main(arguments: argparse.Namespace) -> None:
         (folder / "with").mkdir()
         (folder / "without").mkdir()
         async with (
-            running(1, "127.0.0.1", 0, folder / "with", arguments.fast_lane) as with_disk,
-            running(1, "127.0.0.1", 0, folder / "without", arguments.fast_lane, WITHOUT_DISK) as without_disk,
+            running(1, "127.0.0.1", 0, folder / "with", arguments.fast_path) as with_disk,
+            running(1, "127.0.0.1", 0, folder / "without", arguments.fast_path, WITHOUT_DISK) as without_disk,
         ):
             both = [with_disk, without_disk]
             for node in both:
@@ -98,7 +98,7 @@ def sync_time(folder: Path) -> str:
 
 
 if __name__ == "__main__":
-    flags = parser(__doc__, 2.0, "a round", lane="off")
+    flags = parser(__doc__, 2.0, "a round", fast_path="off")
     flags.add_argument("--rounds", type=int, default=6, help="pairs of rounds [6]")
-    flags.add_argument("--connections", type=int, default=32, help="connections [32]")
+    flags.add_argument("--connections", type=int, default=32, help="number of connections [32]")
     sys.exit(run(main, flags))

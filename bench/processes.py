@@ -1,4 +1,4 @@
-"""Processes that a benchmark starts, and ends again whatever happens."""
+"""Processes that a benchmark starts, and ends again in any case."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def process(
 
     Args:
         command: the program and its arguments.
-        log: the file for all that it says.
+        log: the file for its output.
         environment: its environment variables; by default those of this process.
-        user: who runs it; by default who runs this process.
-        stop: the signal that asks it to end; who does not obey is killed.
+        user: the user that runs it; by default the user of this process.
+        stop: the signal that asks it to end; a program that does not end in time is killed.
     """
     with log.open("wb") as file:
         running = subprocess.Popen(
@@ -54,13 +54,13 @@ def process(
 
 
 async def free_port(host: str = "127.0.0.1") -> int:
-    """A port that nobody listens on at this moment."""
+    """A port on which no program listens at this moment."""
     with trio.socket.socket() as probe:
         await probe.bind((host, 0))
         return int(probe.getsockname()[1])
 
 
 def memory(pid: int) -> int:
-    """What a process holds in memory, in bytes."""
+    """The resident memory of a process, in bytes."""
     resident = Path(f"/proc/{pid}/statm").read_text().split()[1]
     return int(resident) * os.sysconf("SC_PAGE_SIZE")

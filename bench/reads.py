@@ -1,4 +1,4 @@
-"""What a consistent read costs in a quiet cluster of three: GET /consistent_value against GET /value."""
+"""The cost of a consistent read in a quiet cluster of three: GET /consistent_value beside GET /value."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from bench.report import goal, ms, parser, percentile, run, table
 
 GOAL = 4.0
 COUNTERS = 32
-SETTLE = 2.0  # seconds, after which nobody has anything left to push
+SETTLE = 2.0  # seconds, after which no node has anything left to push
 
 
 async def main(arguments: argparse.Namespace) -> None:
     folder: Path
     with data_folder(arguments.data) as folder:
-        async with cluster(folder, arguments.fast_lane) as nodes:
+        async with cluster(folder, arguments.fast_path) as nodes:
             await _fill(nodes)
             ratios = [await _latency(number, node, arguments.seconds) for number, node in enumerate(nodes, start=1)]
             print()
@@ -35,7 +35,7 @@ async def main(arguments: argparse.Namespace) -> None:
 
 
 async def _fill(nodes: list[Node]) -> None:
-    """Let every node have counted a part of every counter."""
+    """Make every node count a part of every counter."""
     for node in nodes:
         async with connection(node.host, node.port) as conn:
             for number in range(COUNTERS):
@@ -48,7 +48,7 @@ async def _fill(nodes: list[Node]) -> None:
 
 
 async def _latency(number: int, node: Node, seconds: float) -> float:
-    """Ask in turn on one connection; prints a table, returns the ratio of the medians."""
+    """Send both kinds of reads in turn on one connection; prints a table, and returns the ratio of the medians."""
     paths = ("value", "consistent_value")
     times: dict[str, list[float]] = {path: [] for path in paths}
     async with connection(node.host, node.port) as conn:
@@ -85,7 +85,7 @@ async def _throughput(node: Node, arguments: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    flags = parser(__doc__, 4.0, "the latency of each node is measured, and twice that of a round of throughput")
+    flags = parser(__doc__, 4.0, "the measurement of each node's latency; a round of throughput takes half of it")
     flags.add_argument("--rounds", type=int, default=3, help="rounds of throughput of each kind [3]")
     flags.add_argument("--connections", type=int, default=32, help="connections for throughput [32]")
     sys.exit(run(main, flags))

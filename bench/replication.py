@@ -18,8 +18,8 @@ from bench.nodes import Cpu, Node, cluster, data_folder
 from bench.report import goal, ms, parser, percentile, run, table
 
 GOAL = 0.050  # seconds, 99th percentile
-COUNTERS = 300  # that the load increments
-POLL_EVERY = 0.004  # seconds from an answer to the next question
+COUNTERS = 300  # counters that the load increments
+POLL_EVERY = 0.004  # seconds from an answer to the next request
 VISIBLE_WITHIN = 10.0  # seconds
 MOST_CONNECTIONS = 100  # of the load, to one node
 WARM_UP = 1.0  # seconds
@@ -31,9 +31,9 @@ class Results:
 
     Attributes:
         visible: from the acknowledgement of a probe to the first answer of another node that shows it.
-        unseen: to the moment at which the last question was asked that did not show it yet, 0 without one.
-        acknowledged: how long each increment of the load took, counted from the moment at which it was due.
-        sent: how many increments, per node.
+        unseen: from that acknowledgement to the last request of which the answer did not show the probe, 0 without one.
+        acknowledged: how long each increment of the load took, from the moment at which it was due.
+        sent: how many increments each node was sent.
     """
 
     visible: list[float] = field(default_factory=list)
@@ -43,19 +43,20 @@ class Results:
 
 
 class Pool:
-    """Connections to one node, made while all others wait for an answer: an open loop does not wait for one.
+    """Connections to one node. If all of them wait for an answer, another one is made: an open loop does not wait.
 
-    Only when too many wait does an increment queue up; its delay is counted, as that of one that the node let wait.
+    Only when there are `MOST_CONNECTIONS` does an increment wait for a connection. That time counts as a delay of the
+    node.
     """
 
     def __init__(self, node: Node, stack: AsyncExitStack) -> None:
         self._node = node
         self._stack = stack
         self._idle: list[Connection] = []
-        self._room = trio.Semaphore(MOST_CONNECTIONS)
+        self._limit = trio.Semaphore(MOST_CONNECTIONS)
 
     async def ask(self, request: bytes) -> bytes:
-        async with self._room:
+        async with self._limit:
             if self._idle:
                 conn = self._idle.pop()
             else:
@@ -66,7 +67,14 @@ class Pool:
 
 
 async def _every(interval: float, end: float, jitter: float, act: Callable[[int, float], None]) -> None:
-    """Call `act` with a number and the moment at which it was due, whatever became of those before."""
+    """Call `act` at regular times, each with its number and the moment at which it was due.
+
+    Args:
+        interval: seconds between two calls.
+        end: when to stop, on the clock of `time.perf_counter`.
+        jitter: the most seconds by which a call comes later, at random.
+        act: called whether or not the work of earlier calls is done.
+    """
     due, number = time.perf_counter(), 0
     while due < end:
         at = due + random.random() * jitter
@@ -128,7 +136,7 @@ async def _probe(pools: list[Pool], arguments: argparse.Namespace, results: Resu
 
 async def main(arguments: argparse.Namespace) -> None:
     with data_folder(arguments.data) as folder:
-        async with cluster(folder, arguments.fast_lane) as nodes, AsyncExitStack() as stack:
+        async with cluster(folder, arguments.fast_path) as nodes, AsyncExitStack() as stack:
             load = [Pool(node, stack) for node in nodes]
             probes = [Pool(node, stack) for node in nodes]
             results = Results()

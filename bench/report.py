@@ -14,24 +14,24 @@ from bench.client import Failed
 from bench.nodes import PROJECT
 
 
-def parser(about: str | None, seconds: float, what: str, lane: str = "on") -> argparse.ArgumentParser:
+def parser(about: str | None, seconds: float, what: str, fast_path: str = "on") -> argparse.ArgumentParser:
     """The flags that every benchmark has.
 
     Args:
-        about: the module's docstring.
-        seconds: default of --seconds.
+        about: the docstring of the benchmark's module.
+        seconds: the default of --seconds.
         what: what lasts for so many seconds.
-        lane: default of --fast-lane.
+        fast_path: the default of --fast-path.
     """
     flags = argparse.ArgumentParser(description=(about or "").split("\n")[0])
     flags.add_argument("--seconds", type=float, default=seconds, help=f"length of {what} [{seconds:g}]")
-    flags.add_argument("--data", type=Path, default=PROJECT / "data", help="where to keep data meanwhile [data]")
-    flags.add_argument("--fast-lane", choices=("on", "off"), default=lane, help=f"of the nodes [{lane}]")
+    flags.add_argument("--data", type=Path, default=PROJECT / "data", help="folder for temporary data [data]")
+    flags.add_argument("--fast-path", choices=("on", "off"), default=fast_path, help=f"of the nodes [{fast_path}]")
     return flags
 
 
 def run(main: Callable[[argparse.Namespace], Awaitable[None]], flags: argparse.ArgumentParser) -> int:
-    """Run a benchmark; returns the exit code: 0, also when a goal was missed, or 1 after an error."""
+    """Run a benchmark; returns the exit code: 0, even if a goal was missed, or 1 after an error."""
     arguments = flags.parse_args()
     code = 0
     try:
@@ -48,7 +48,7 @@ def run(main: Callable[[argparse.Namespace], Awaitable[None]], flags: argparse.A
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """The smallest value that so many percent of the values do not exceed."""
+    """The smallest of the values that at least `percent` percent of them do not exceed."""
     ordered = sorted(values)
     return ordered[max(0, ceil(len(ordered) * percent / 100) - 1)]
 

@@ -1,4 +1,4 @@
-"""Where to wait for the disk: in the event loop, in a worker thread, or now here, now there, as a node does."""
+"""Where to wait for the disk: in the event loop, in a worker thread, or in one or the other, as a node chooses."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CONNECTIONS = 32
 
 @dataclass
 class Found:
-    """What the rounds of one way said."""
+    """The results of all rounds with one way to wait."""
 
     rates: list[float] = field(default_factory=list)
     p99s: list[float] = field(default_factory=list)
@@ -40,7 +40,7 @@ class Found:
 
 
 async def main(arguments: argparse.Namespace) -> None:
-    """Load nodes in turn: 32 connections increment while one reads."""
+    """Load the nodes in turn: 32 connections increment while one reads."""
     load = Wrk(f"POST /counter/{name(number)} 1" for number in range(COUNTERS))
     rows = [["a sync longer by", "POST/s", "p99 ms", "cpu us", "GET meanwhile p50 ms", "p99 ms"]]
     folder: Path
@@ -81,6 +81,7 @@ async def _read(node: Node, latencies: list[float]) -> None:
 
 if __name__ == "__main__":
     flags = parser(__doc__, 2.0, "each round")
-    flags.add_argument("--rounds", type=int, default=3, help="of each [3]")
-    flags.add_argument("--delays", type=float, nargs="+", default=[0.0, 1.0, 5.0], metavar="MS", help="[0 1 5]")
+    flags.add_argument("--rounds", type=int, default=3, help="rounds of each [3]")
+    delays = "milliseconds by which a sync takes longer [0 1 5]"
+    flags.add_argument("--delays", type=float, nargs="+", default=[0.0, 1.0, 5.0], metavar="MS", help=delays)
     sys.exit(run(main, flags))

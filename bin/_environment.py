@@ -1,10 +1,10 @@
 """Makes the environment in which nodes and tests run; called by _environment.sh when it is not complete.
 
-Several may try at the same moment and any of them may be killed: one at a time works, under a lock, and the
-stamp that makes an environment complete is written last. What has no stamp is thrown away and made anew. No
-file is written outside the environment but its lock. Needs nothing but Python's standard library.
+Several processes may try at the same moment, and any of them may be killed. So one at a time works, under a lock,
+and the stamp that marks an environment as complete is written last. An environment without a stamp is deleted and
+made again. No file is written outside the environment, except its lock. Only Python's standard library is needed.
 
-Pins that changed make a new environment in the place of the old one: restart the nodes that run from it.
+If the pinned versions change, a new environment replaces the old one: restart the nodes that run from it.
 """
 
 import fcntl
@@ -20,11 +20,11 @@ FLAVOURS = ("node", "test")
 
 
 class Failed(Exception):
-    """The environment cannot be made; the text says why."""
+    """The environment can't be made. The text says why."""
 
 
 def main() -> int:
-    """Make the environment that the arguments (flavour, project's folder, environment, command) ask for."""
+    """Make an environment; the arguments are the flavour, the project's folder, the environment and the command."""
     flavour, root, venv, command = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4]
     try:
         ensure(flavour, root, venv, command)
@@ -40,33 +40,40 @@ def main() -> int:
 
 
 def ensure(flavour: str, root: Path, venv: Path, command: str) -> None:
-    """Return when `venv` is complete for `flavour`: "node", or "test" (the tests' tools too)."""
+    """Return when the environment is complete, and make it if necessary.
+
+    Args:
+        flavour: "node", or "test" for the tools of the tests too.
+        root: the project's folder.
+        venv: the environment's folder.
+        command: the command that was started, for messages.
+    """
     if complete(flavour, root, venv):
         return
     venv.parent.mkdir(parents=True, exist_ok=True)
-    # The lock file is never removed: removing it would let two processes lock two files of one name.
+    # The lock file is never removed. Otherwise two processes could lock two files of the same name.
     with Path(f"{venv}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if complete(flavour, root, venv):
-            return  # somebody else made it while this one waited
+            return  # another process has made it while this one waited for the lock
         notice = f"{command}: installing what gcount needs into {venv}, once; this may take a minute"
         print(notice, file=sys.stderr, flush=True)
         if not complete("node", root, venv):
             for made in FLAVOURS:
                 (venv / f"gcount-{made}").unlink(missing_ok=True)
             run(lock, base_python(), "-I", "-m", "venv", "--clear", str(venv))
-            # Modules of this folder are imported from where they are, whatever the working directory.
+            # So modules are imported from the project's folder, whatever the working directory is.
             (site_packages(venv) / "gcount.pth").write_text(f"{root}\n", "utf-8")
             install(lock, root, venv, requirements(root, "node"))
             finish("node", root, venv)
         if flavour == "test":
-            # Added to what is there, under the same pins: a node that runs from it does not notice.
+            # Packages are added, with the same pinned versions. A node that runs from the environment does not notice.
             install(lock, root, venv, requirements(root, "test"))
             finish("test", root, venv)
 
 
 def complete(flavour: str, root: Path, venv: Path) -> bool:
-    """Whether `venv` was finished for this flavour, these pins and, if the user chose one, this Python."""
+    """Whether the environment is complete for this flavour, the pinned versions and, if one was chosen, the Python."""
     python = venv / "bin" / "python"
     chosen = bool(os.environ.get("GCOUNT_PYTHON"))
     try:
@@ -77,13 +84,13 @@ def complete(flavour: str, root: Path, venv: Path) -> bool:
 
 
 def stamp(root: Path) -> bytes:
-    """What an environment depends on; _environment.sh compares the same text."""
+    """The text of the stamp: what an environment depends on. _environment.sh compares it with the same text."""
     pins = [(root / name).read_bytes() for name in ("pyproject.toml", "constraints.txt")]
     return os.fsencode(root) + b"\n" + b"".join(pins)
 
 
 def finish(flavour: str, root: Path, venv: Path) -> None:
-    """Declare `venv` complete: after all of it is on disk, and in one step."""
+    """Mark the environment as complete, in one step, when all of it is on disk."""
     os.sync()
     unfinished = venv / f"gcount-{flavour}.new"
     unfinished.write_bytes(stamp(root))
@@ -91,7 +98,7 @@ def finish(flavour: str, root: Path, venv: Path) -> None:
 
 
 def requirements(root: Path, flavour: str) -> list[str]:
-    """What pyproject.toml asks for."""
+    """The requirements that pyproject.toml names."""
     project = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["project"]
     wanted: list[str] = project["dependencies"] if flavour == "node" else project["optional-dependencies"]["test"]
     return wanted
@@ -104,10 +111,10 @@ def install(lock: TextIO, root: Path, venv: Path, wanted: list[str]) -> None:
 
 
 def run(lock: TextIO, *command: str) -> None:
-    """Run one step silently; show all it said if it fails.
+    """Run a command silently, and show its output if it fails.
 
-    The step inherits the lock. If this process is killed, the next one waits until the step has ended, so two
-    never write to one environment.
+    The command inherits the lock. If this process is killed, the next one waits until the command has ended, so two
+    processes never write to one environment.
     """
     step = subprocess.run(
         command,
@@ -128,8 +135,8 @@ def run(lock: TextIO, *command: str) -> None:
 def base_python() -> str:
     """The file of the interpreter itself, not a link to it.
 
-    Should the system's Python become another one, the environment then shows as broken instead of looking for
-    its packages in the wrong place.
+    If the system's Python becomes another one, the environment is then recognized as broken. With a link, it would look
+    for its packages in the wrong place.
     """
     return os.path.realpath(getattr(sys, "_base_executable", sys.executable))
 

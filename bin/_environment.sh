@@ -1,17 +1,18 @@
-# Read by the other commands of this folder, each of which has set `root`, the project's folder.
+# The other commands of this folder include this file. They have set `root`, the project's folder.
 #
-#   GCOUNT_VENV     where the environment is or shall be (.venv in the project's folder)
-#   GCOUNT_PYTHON   the Python to make it of (else the first of python3, python3.13, python3.12,
-#                   python3.11 that is new enough); given, it replaces an environment made of another
+#   GCOUNT_VENV     the folder of the environment (default .venv in the project's folder)
+#   GCOUNT_PYTHON   the Python with which it is made (default the first of python3, python3.13,
+#                   python3.12, python3.11 that is new enough); an environment of another Python is
+#                   replaced
 #
-# It is shell, not Python, so that the start of a node with a complete environment costs milliseconds only
-# and a machine with an old Python is told so instead of shown a syntax error.
+# It is shell, not Python, for two reasons: with a complete environment it takes only milliseconds, and on a
+# machine with an old Python it can say so, where Python would show a syntax error.
 
-# One name in one environment: compared as text, hence absolute.
+# An absolute path: the stamp is compared as text.
 venv=${GCOUNT_VENV:-$root/.venv}
 case $venv in /*) ;; *) venv=$PWD/$venv ;; esac
 
-# What the environment depends on; _environment.py writes the same text when all is in place.
+# The text of the stamp: what the environment depends on. _environment.py writes it when the environment is complete.
 stamp() {
     printf '%s\n' "$root" && cat -- "$root/pyproject.toml" "$root/constraints.txt"
 }
@@ -38,7 +39,7 @@ find_python() {
     exit 1
 }
 
-# environment node|test: leaves a complete environment in $venv, or ends with one clear line and code 1.
+# environment node|test: makes sure that $venv is a complete environment, or exits with code 1 and one line.
 environment() {
     complete "$1" && return
     find_python

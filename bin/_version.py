@@ -1,4 +1,4 @@
-"""The version that a wheel or a source archive gets; hatchling asks for it, see pyproject.toml."""
+"""The version of a wheel or a source archive. hatchling calls this, see pyproject.toml."""
 
 import subprocess
 from pathlib import Path
@@ -7,7 +7,7 @@ from gcount.version import find
 
 
 def of_build() -> str:
-    """The source tree's version; it ends in ".dirty" if the files are not those of the commit that it names."""
+    """The source tree's version. It ends in ".dirty" if the files differ from those of the commit that it names."""
     root = Path(__file__).resolve().parent.parent
     version = find(root)
     if "+" not in version:

@@ -1,7 +1,8 @@
-"""Every way in which gcount can say no.
+"""All errors that gcount raises on purpose, in three families.
 
-Three families, by who has to act: a `Refusal` answers one request and changes nothing; a `LinkError` ends one link to a
-peer and is followed by another dial; a `Fatal` ends the process with one line that says what the operator can do.
+They differ by who has to act. A `Refusal` answers one request, changes nothing, and the client decides what to do. A
+`LinkError` ends one link to a peer, and the node dials again. A `Fatal` ends the process with one line that says what
+the operator can do.
 """
 
 import shlex
@@ -15,15 +16,15 @@ class GcountError(Exception):
 
 
 class Refusal(GcountError):
-    """A request that is answered with an error and changed nothing.
+    """A request is answered with an error, and has changed nothing.
 
-    Each kind knows how every protocol answers it. Its codes are promised to clients, listed in docs/api.md, and never
-    renamed.
+    Each class has the codes that answer it in each protocol. Clients rely on these codes: they are listed in
+    docs/api.md and never renamed.
 
     Attributes:
         status: the HTTP status.
         code: a word for programs that speak HTTP.
-        redis_code: what an error of Redis' protocol begins with.
+        redis_code: the beginning of the error in the Redis protocol.
     """
 
     status: ClassVar[HTTPStatus]
@@ -32,49 +33,49 @@ class Refusal(GcountError):
 
     @property
     def members(self) -> Mapping[str, object]:
-        """What programs may want to know, besides the code; ready for JSON."""
+        """Further members of the problem document, for programs; ready for JSON."""
         return {}
 
 
 class BadRequest(Refusal):
-    """The request itself is wrong; which part of it, the classes below say."""
+    """The request itself is wrong. The classes below say which part of it."""
 
     status = HTTPStatus.BAD_REQUEST
     code = "bad_request"
 
 
 class BadName(BadRequest):
-    """A counter can't be called that."""
+    """The name of a counter is not allowed."""
 
     code = "bad_name"
 
 
 class BadAmount(BadRequest):
-    """What is to be counted is no amount."""
+    """The amount of an increment is not allowed."""
 
     code = "bad_amount"
 
 
 class BadConfig(BadRequest):
-    """No membership can be made of a posted config."""
+    """A posted config is not valid."""
 
     code = "bad_config"
 
 
 class BadParameter(BadRequest):
-    """A query parameter has a value that is not allowed."""
+    """The value of a query parameter is not allowed."""
 
     code = "bad_parameter"
 
 
 class UnknownParameter(BadRequest):
-    """A query parameter means nothing to its route."""
+    """The route does not know a query parameter."""
 
     code = "unknown_parameter"
 
 
 class ForeignOrigin(Refusal):
-    """A page that is not the node's own made a browser ask for a change, or for a link."""
+    """A page of another origin made a browser ask for a change, or for a link."""
 
     status = HTTPStatus.FORBIDDEN
     code = "foreign_origin"
@@ -89,7 +90,7 @@ class PartLimitReached(Refusal):
 
 
 class CounterLimitReached(Refusal):
-    """A new name would pass the limit of counters; names already known go on."""
+    """A new name would pass the limit of counters. Increments of known names are still taken."""
 
     status = HTTPStatus.SERVICE_UNAVAILABLE
     code = "counter_limit"
@@ -97,7 +98,7 @@ class CounterLimitReached(Refusal):
 
 
 class IncarnationLimitReached(Refusal):
-    """The increment would need a new incarnation, and there are as many as the cluster can hold."""
+    """The increment would need a new incarnation, and the cluster has as many as the limit allows."""
 
     status = HTTPStatus.SERVICE_UNAVAILABLE
     code = "incarnation_limit"
@@ -105,7 +106,7 @@ class IncarnationLimitReached(Refusal):
 
 
 class DiskFull(Refusal):
-    """The increment could not be written for want of space, or of a file descriptor; nothing was changed."""
+    """The increment could not be written, for lack of space or of a file descriptor. Nothing was changed."""
 
     status = HTTPStatus.SERVICE_UNAVAILABLE
     code = "disk_full"
@@ -121,12 +122,12 @@ class Recovering(Refusal):
 
 
 class ReadUnavailable(Refusal):
-    """A consistent read could not be known in time.
+    """The exact value could not be known in time.
 
     Args:
-        value: the best lower bound known here.
+        value: the best lower bound that this node knows.
         missing: the addresses of the members that did not answer.
-        doubles: pairs of members' addresses for which one and the same node answered.
+        doubles: pairs of members' addresses at which the same node answered.
     """
 
     status = HTTPStatus.SERVICE_UNAVAILABLE
@@ -134,7 +135,7 @@ class ReadUnavailable(Refusal):
     redis_code = "UNAVAILABLE"
 
     def __init__(self, value: int, missing: Sequence[str], doubles: Sequence[tuple[str, str]] = ()) -> None:
-        why = [f"{one} and {other} lead to one node, each member has to be another one" for one, other in doubles]
+        why = [f"{one} and {other} lead to one node, but each member must be another node" for one, other in doubles]
         silent = [address for address in missing if not any(address in pair for pair in doubles)]
         if silent or not why:
             why.append(f"no answer from {', '.join(silent)}" if silent else "try again with a longer timeout")
@@ -149,23 +150,23 @@ class ReadUnavailable(Refusal):
 
 
 class LinkError(GcountError):
-    """A link to a peer is over."""
+    """A link to a peer ends."""
 
 
 class LinkClosed(LinkError):
-    """The other end went away, or could not be reached, or was silent for too long."""
+    """The other end has left, could not be reached, or was silent for too long."""
 
 
 class ProtocolError(LinkError):
-    """The other end sent what the protocol does not allow."""
+    """The other end sent something that the protocol does not allow."""
 
 
 class LinkRefused(LinkError):
-    """One end will not talk to the other, and says why.
+    """One end refuses the link, and says why.
 
     Args:
         reason: why.
-        config: the version of the config that the other end has told; 0 if none.
+        config: the version of the other end's config, as its hello has it; 0 if it has none.
     """
 
     def __init__(self, reason: str, config: int = 0) -> None:
@@ -174,7 +175,7 @@ class LinkRefused(LinkError):
 
 
 class Fatal(GcountError):
-    """The process has to end; its text is the one line that the operator reads."""
+    """The process has to end. The text is the one line that the operator reads."""
 
 
 class LogDamaged(Fatal):
@@ -191,31 +192,33 @@ class LogDamaged(Fatal):
         super().__init__(
             f"the log is damaged: {file} at offset {offset}: {reason}. Nothing was changed. "
             f"`bin/gcount verify {directory}` shows all damage; "
-            f"`bin/gcount repair {directory}` tells what can be kept, and how"
+            f"`bin/gcount repair {directory}` shows what a repair would keep"
         )
         self.file = file
         self.offset = offset
 
 
 class NotRepairable(Fatal):
-    """A directory's segments contradict each other in a way that rot does not explain."""
+    """The files of a data directory contradict each other in a way that rot does not explain."""
 
 
 class DiskFailed(Fatal):
-    """The disk failed a write or a sync; what it holds is known again only after a restart."""
+    """A write or a sync failed. Only a restart can find out what is on the disk."""
 
 
 class NotInPlace(DiskFailed):
-    """What the node writes to is no longer what is found at its path: what it acknowledged would be lost.
+    """The file or directory at a path is no longer the one to which the node writes.
+
+    Everything that the node acknowledged from then on would be lost.
 
     Args:
-        path: of the live segment, or of the data directory.
+        path: the path of the live segment, or of the data directory.
     """
 
     def __init__(self, path: str) -> None:
         super().__init__(
             f"{path} was deleted, moved or replaced under the running node, which acknowledges nothing any more. "
-            f"Put the data directory back; or start on an empty one, and the members give back what they have"
+            f"Put the data directory back, or start on an empty one: the members then give back what they have"
         )
 
 
@@ -224,29 +227,29 @@ class Unreadable(DiskFailed):
 
     Args:
         file: its path.
-        reason: the system's.
-        bad: whether it is the disk that can't read it.
+        reason: the system's reason.
+        bad: whether the disk itself fails to read it.
     """
 
     def __init__(self, file: str, reason: str, *, bad: bool) -> None:
         directory = shlex.quote(file.rpartition("/")[0] or ".")
         advice = (
-            f". Look at the disk: copy the file with a tool that skips bad sectors, put the copy in its place, "
-            f"then `bin/gcount repair {directory}` tells what can be kept"
+            f". Check the disk: copy the file with a tool that skips bad sectors, and put the copy in its place; "
+            f"then `bin/gcount repair {directory}` shows what a repair would keep"
         )
         super().__init__(f"{file} can't be read: {reason}{advice if bad else ''}")
 
 
 class Busy(Fatal):
-    """A running node changes its data directory too fast for somebody else to look at it."""
+    """A running node changes the files of its data directory faster than they can be checked."""
 
 
 class DirectoryInUse(Fatal):
-    """Another process holds the data directory."""
+    """Another process uses the data directory."""
 
 
 class AddressTaken(Fatal):
-    """The listen address cannot be had."""
+    """The node can't listen on its address."""
 
 
 def leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:

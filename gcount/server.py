@@ -1,8 +1,8 @@
-"""The server: an accept loop in which one connection can never take the node down.
+"""The server: it accepts connections and serves them, and no single connection can take the node down.
 
-Every connection runs under a guard, in a scope of its own, and can be ended at any instant. What it speaks, its first
-bytes tell. (hypercorn's own `serve` ends when an error escapes from a single connection, and never ends while one peer
-does not read.)
+Every connection is served in a task and a cancel scope of its own, so it can be ended at any instant, and an error ends
+only that connection. Its first bytes decide its protocol. (hypercorn's own `serve` ends when an error escapes from a
+single connection, and it can't end while one peer does not read.)
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from gcount.redis.service import RedisService
 
 GRACE_SECONDS: Final = 1.0
 _ACCEPT_RETRY_SECONDS: Final = 0.1
-# What accept(2) fails with when the process or the machine has run out of something.
+# The errors of accept(2) when the process or the machine has run out of descriptors or memory.
 _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
 
 
@@ -48,7 +48,7 @@ class _Acceptor:
         self._exhausted = Throttle("cannot accept connections")
 
     async def accept(self, listener: trio.SocketListener) -> None:
-        """Accept connections until cancelled; running out of descriptors or memory is survived."""
+        """Accept connections until cancelled. If descriptors or memory run out, wait and try again."""
         burst = False
         async with listener:
             while True:
@@ -56,11 +56,11 @@ class _Acceptor:
                     stream = await listener.accept()
                 except OSError as error:
                     if error.errno not in _EXHAUSTED:
-                        raise  # the listener is broken, and a node that cannot be reached is to say so
+                        raise  # the listener is broken, and a node that can't be reached has to end with an error
                     if not burst:
                         self._exhausted.warn(reason=os.strerror(error.errno))
                     burst = True
-                    # Nobody is displaced: on Linux accept() fails like this even when nobody is waiting.
+                    # No client is displaced: on Linux accept() fails like this even if no connection is waiting.
                     await trio.sleep(_ACCEPT_RETRY_SECONDS)
                     continue
                 burst = False
@@ -69,7 +69,7 @@ class _Acceptor:
                     self._nursery.start_soon(self._guard, connection)
 
     async def _guard(self, connection: Connection) -> None:
-        """Serve a connection; whatever goes wrong ends this connection and nothing else."""
+        """Serve a connection. Any error ends this connection and nothing else."""
         try:
             with connection.scope, suppress(trio.ClosedResourceError, trio.BrokenResourceError):
                 first, redis = await self._receive_first(connection)
@@ -78,13 +78,17 @@ class _Acceptor:
                 elif first:
                     await self._http.serve(connection, first)
         except* Exception as group:
-            if not connection.scope.cancel_called:  # what breaks in a connection that we ended is no news
+            if not connection.scope.cancel_called:  # errors in a connection that this node has ended are expected
                 self._failed.warn(error=_first(group))
         finally:
             connection.abort()
 
     async def _receive_first(self, connection: Connection) -> tuple[bytes, RedisService | None]:
-        """Receive until a client's protocol is known; returns what came, and who answers if it is Redis'."""
+        """Receive until a client's protocol is known.
+
+        Returns:
+            What came, and the service that answers Redis clients; None if the client is to be answered over HTTP.
+        """
         first, redis = await connection.receive_some(), self._redis
         if redis is None or not first:
             return first, None
@@ -121,18 +125,18 @@ async def serve(
 ) -> None:
     """Serve clients until `shutdown` is set, then return with every connection closed.
 
-    Requests in flight at that moment are finished if they can be within the grace. Links are not waited for.
-    Cancelling this function ends everything at once.
+    Requests that are in progress then are answered if that takes no longer than the grace. The server does not wait for
+    links. Cancelling this function ends everything at once.
 
     Args:
-        http: answers those who speak HTTP, and all whose protocol nobody knows.
+        http: answers the clients that speak HTTP, and those of which the protocol is unknown.
         listeners: listening sockets; they are closed when this function ends.
-        connections: where connections are registered.
+        connections: the pool in which connections are registered.
         shutdown: set by the caller to end the server.
-        redis: answers those whose first byte tells that they speak Redis' protocol.
-        grace: seconds for the requests in flight at the end.
-        wrap: makes the stream of what was accepted.
-        task_status: told when connections are being accepted.
+        redis: answers the clients that speak the Redis protocol; None to answer HTTP only.
+        grace: seconds that the requests in progress at the end may take.
+        wrap: makes a stream of an accepted socket.
+        task_status: started when connections are being accepted.
 
     Raises:
         OSError: a listener broke.

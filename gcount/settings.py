@@ -1,4 +1,4 @@
-"""What an operator can set: flags first, then the environment, then the defaults."""
+"""The settings of a node: from flags, else from the environment, else the defaults."""
 
 import ipaddress
 import re
@@ -15,7 +15,7 @@ from gcount.version import VERSION
 PROGRAM = "gcount-node"
 
 DEFAULT_LISTEN = "0.0.0.0:7777"
-DEFAULT_DATA_ROOT = "data"  # bin/gcount-node names the project's own, in GCOUNT_DATA_ROOT
+DEFAULT_DATA_ROOT = "data"  # bin/gcount-node sets GCOUNT_DATA_ROOT to the one in the project's folder
 DEFAULT_TIMEOUT = 5
 DEFAULT_MAX_COUNTERS = 10_000_000
 DEFAULT_MAX_CONNECTIONS = 10_000
@@ -26,13 +26,14 @@ MAX_NUMBER = 2**63 - 1
 MAX_CLUSTER_BYTES = 255
 MAX_HOST_NAME = 253
 
-FAST_PATH = "--fast-path --fast-lane", "GCOUNT_FAST_PATH GCOUNT_FAST_LANE"  # its flags, its variables
+# The flags and the variables of one setting: its name, then its former name.
+FAST_PATH = "--fast-path --fast-lane", "GCOUNT_FAST_PATH GCOUNT_FAST_LANE"
 
 Choice = TypeVar("Choice", bound=str)
 
 
 class UsageError(Exception):
-    """A flag or an environment value that cannot be used; the text is one line that says what is allowed."""
+    """A flag or an environment value can't be used. The text is one line that says what is allowed."""
 
 
 @dataclass(frozen=True)
@@ -40,15 +41,15 @@ class Settings:
     """One node's settings, checked.
 
     Attributes:
-        node_id: A label, from 1; identity never rests on it.
-        host: Address or name to listen on; an IPv6 address is without its brackets.
+        node_id: The node's number, 1 or greater. It is only a label: the identity of a node does not depend on it.
+        host: Address or name to listen on; an IPv6 address has no brackets here.
         port: Port to listen on; 0 lets the system choose.
-        data_dir: Absolute path of the folder that holds everything durable.
+        data_dir: Absolute path of the data directory.
         timeout: Seconds that a request which depends on peers may take.
-        cluster: Only nodes of one cluster name talk to each other.
-        max_counters: With how many counter names clients can make no further ones; what members tell is always taken.
-        log_format: How log lines are written.
-        max_connections: Most connections held open at a time.
+        cluster: Name of the cluster. Nodes of different names do not link to each other.
+        max_counters: With this many counters, clients can create no more. Counters of members are always taken.
+        log_format: Format of the log lines.
+        max_connections: The most connections at a time.
         fast_path: Whether plain requests are answered without the application server.
     """
 
@@ -70,11 +71,15 @@ class Settings:
 
 
 def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Settings:
-    """Read the arguments (without the program's name) and the environment.
+    """Read the settings.
+
+    Args:
+        argv: the arguments after the program's name.
+        environ: the environment.
 
     Raises:
         UsageError: a flag or value is wrong.
-        DiskFailed: the data directory is relative to a working directory that is gone.
+        DiskFailed: the data directory is relative to a working directory that was deleted.
         SystemExit: with code 0, after --help or --version has been printed.
     """
     try:
@@ -85,9 +90,9 @@ def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Settings:
         raise UsageError(_one_line(error.format_message())) from None
 
     def pick(flags: str, variables: str, default: str) -> tuple[str, str]:
-        """The setting's text, and the name under which it was given, for the error message.
+        """A setting's text, and the name of its flag or variable for error messages.
 
-        Of several names the first is today's; the others are former ones, which go on working.
+        Of several names the first is the present one. The others are former names, which still work.
         """
         for flag in flags.split():
             text: str | None = given[flag.removeprefix("--").replace("-", "_")]
@@ -119,7 +124,7 @@ def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Settings:
 
 
 def _command() -> click.Command:
-    """The command line. Values arrive as text, so that flags and variables are checked by the same rules."""
+    """The command line. All values are texts here, so that flags and variables are checked by the same rules."""
 
     def option(flag: str, metavar: str, words: str) -> click.Option:
         return click.Option([flag], metavar=metavar, help=words)
@@ -127,10 +132,10 @@ def _command() -> click.Command:
     environment = "\n".join(
         [
             "\b",  # click's mark for a paragraph that keeps its lines
-            "Environment (an empty value counts as unset, a flag wins over it):",
+            "Environment (an empty value counts as unset, and flags take precedence):",
             f"  GCOUNT_LISTEN           as --listen, default {DEFAULT_LISTEN}",
-            "  GCOUNT_DATA_DIR         as --data-dir, default data/ID: of the project's folder with",
-            "                          bin/gcount-node, else of the working directory",
+            "  GCOUNT_DATA_DIR         as --data-dir, default data/ID: in the project's folder with",
+            "                          bin/gcount-node, else in the working directory",
             "  GCOUNT_CLUSTER          as --cluster, default empty",
             f"  GCOUNT_MAX_COUNTERS     as --max-counters, default {DEFAULT_MAX_COUNTERS}",
             f"  GCOUNT_MAX_CONNECTIONS  as --max-connections, default {DEFAULT_MAX_CONNECTIONS}",
@@ -138,29 +143,35 @@ def _command() -> click.Command:
             "  GCOUNT_FAST_PATH        as --fast-path, default on; GCOUNT_FAST_LANE is its former name",
             "  CHALLENGE_TIMEOUT       whole seconds, 1 or more, that a request which depends on peers",
             f"                          may take, default {DEFAULT_TIMEOUT}",
-            "  GCOUNT_PYTHON           the Python that bin/gcount-node makes its environment of",
-            "  GCOUNT_VENV             where it makes it, default .venv in the project's folder",
+            "  GCOUNT_PYTHON           the Python with which bin/gcount-node makes its environment",
+            "  GCOUNT_VENV             the folder of that environment, default .venv in the project's",
+            "                          folder",
             "",
             "\b",
             "Signals:",
-            "  SIGTERM, SIGINT, SIGQUIT   the node ends with 0, within 3 s; nothing acknowledged is lost",
-            "  SIGHUP, SIGUSR1, SIGUSR2   a line in the log, nothing else: there is nothing to read anew",
+            "  SIGTERM, SIGINT, SIGQUIT   stop the node: it exits with code 0 within 3 s, and loses",
+            "                             nothing that was acknowledged",
+            "  SIGHUP, SIGUSR1, SIGUSR2   are ignored, with a line in the log",
         ]
     )
     return click.Command(
         PROGRAM,
-        help="Start the node ID (a whole number from 1, default 1) of a gcount cluster.",
+        help="Start a node of a gcount cluster. ID is the node's number: 1 or greater, default 1.",
         epilog=environment,
         params=[
             click.Argument(["node_id"], metavar="[ID]", required=False, default="1"),
-            option("--listen", "HOST:PORT", f"Where to listen; [::]: everywhere; port 0: any.  [{DEFAULT_LISTEN}]"),
-            option("--data-dir", "DIR", "Folder of all durable data.  [data/ID]"),
-            option("--cluster", "NAME", "Only nodes of one name talk to each other.  [empty]"),
-            option("--max-counters", "NUMBER", f"Most counters that clients can make.  [{DEFAULT_MAX_COUNTERS}]"),
-            option("--max-connections", "NUMBER", f"Most open connections.  [{DEFAULT_MAX_CONNECTIONS}]"),
-            option("--log-format", "text|json", "How log lines are written.  [text]"),
-            option("--fast-path", "on|off", "Answer plain requests without the application server.  [on]"),
-            option("--fast-lane", "on|off", "The former name of --fast-path."),
+            option(
+                "--listen",
+                "HOST:PORT",
+                f"Address to listen on. Host [::] means all addresses, port 0 any free port.  [{DEFAULT_LISTEN}]",
+            ),
+            option("--data-dir", "DIR", "Data directory.  [data/ID]"),
+            option("--cluster", "NAME", "Name of the cluster. Nodes of different names do not connect.  [empty]"),
+            option("--max-counters", "NUMBER", f"The most counters that clients can create.  [{DEFAULT_MAX_COUNTERS}]"),
+            option("--max-connections", "NUMBER", f"The most open connections.  [{DEFAULT_MAX_CONNECTIONS}]"),
+            option("--log-format", "text|json", "Format of the log lines.  [text]"),
+            option("--fast-path", "on|off", "Whether to answer plain requests without the application server.  [on]"),
+            option("--fast-lane", "on|off", "Former name of --fast-path."),
             click.Option(
                 ["--version"],
                 is_flag=True,
@@ -180,14 +191,14 @@ def _print_version(context: click.Context, _option: click.Parameter, wanted: boo
 
 
 def _whole(name: str, text: str, low: int, high: int) -> int:
-    """A whole number in plain digits: int() alone would take "+1", "1_000" and digits of other scripts."""
+    """Read a whole number in ASCII digits. int() alone would take "+1", "1_000" and digits of other scripts."""
     if re.fullmatch(r"[0-9]{1,20}", text) is None or not low <= int(text) <= high:
         raise UsageError(f"{name} must be a whole number from {low} to {high}, got {_shown(text)}")
     return int(text)
 
 
 def _seconds(name: str, text: str) -> float:
-    """Any whole number above 0: waits have no upper limit, and of more than 308 digits a float makes infinity."""
+    """Read a whole number above 0. There is no upper limit: with more than 308 digits it becomes infinity."""
     if re.fullmatch(r"[0-9]+", text) is None or float(text) == 0:
         raise UsageError(f"{name} must be a whole number of seconds, 1 or more, got {_shown(text)}")
     return float(text)
@@ -235,7 +246,7 @@ def _folder(name: str, text: str) -> Path:
 
 
 def _cluster(name: str, text: str) -> str:
-    # Printable: no control characters, and none of the stand-ins for bytes that are not UTF-8.
+    # A printable text has no control characters, and none of the surrogates that replace bytes which are not UTF-8.
     if not text.isprintable() or len(text.encode()) > MAX_CLUSTER_BYTES:
         raise UsageError(
             f"{name} must be at most {MAX_CLUSTER_BYTES} bytes of UTF-8 without control characters, got {_shown(text)}"
@@ -251,7 +262,7 @@ def _choice(name: str, text: str, *allowed: Choice) -> Choice:
 
 
 def _shown(text: str) -> str:
-    """The value for a message: on one line, printable, not endless."""
+    """The value as a message shows it: on one line, printable, and at most 40 characters of it."""
     return ascii(text if len(text) <= 40 else text[:40] + "...")
 
 

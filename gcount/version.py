@@ -1,13 +1,14 @@
-"""Which gcount this is: the version in the package's metadata, or the commit that a source tree has checked out.
+"""The version of gcount: from the metadata of an installed package, or from the commit of a source tree.
 
-Nothing here runs git or imports what a start does not need anyway: a node reports its version in its first log line.
+A node needs its version at each start, for its first log line. So nothing here runs git, or imports a module that a
+start would not import anyway.
 """
 
 import re
 from pathlib import Path
 from typing import Final
 
-# A release is its number alone. Whatever is built on the way to it also names the commit that it was made of.
+# A release has this number alone. A build on the way to it also names its commit.
 NUMBER: Final = "0.2.0.dev0"
 _HASH_DIGITS: Final = 10
 
@@ -16,12 +17,12 @@ def find(root: Path, number: str = NUMBER) -> str:
     """The version of the package in a folder.
 
     Args:
-        root: the folder that holds the package: a source tree, or an environment's site-packages.
-        number: the version that the source tree's files are on the way to.
+        root: the folder in which the package is: a source tree, or the site-packages of an environment.
+        number: the number of the next release of the source tree.
 
     Returns:
-        A version as PEP 440 defines it. A source tree's names the commit, where git's files tell it; it does not say
-        whether files were edited since.
+        A version of PEP 440. The version of a source tree names its commit, if git's files have it. It does not say
+        whether files were edited since that commit.
     """
     commit = _commit(root)
     if commit is not None:
@@ -30,14 +31,14 @@ def find(root: Path, number: str = NUMBER) -> str:
 
 
 def _installed(root: Path) -> str | None:
-    """The version in the metadata beside an installed package; None where there is none."""
-    from importlib.metadata import Distribution  # slow, and a source tree does without
+    """The version in the metadata beside an installed package; None without metadata."""
+    from importlib.metadata import Distribution  # imported here: it is slow, and a source tree does not need it
 
     return next((found.version for found in Distribution.discover(name="gcount", path=[str(root)])), None)
 
 
 def _commit(root: Path) -> str | None:
-    """The commit that a source tree has checked out, in hexadecimal digits; None where no file tells it."""
+    """The commit that a source tree has checked out, in hexadecimal digits; None if git's files do not have it."""
     try:
         git = root / ".git"
         if git.is_file():  # a worktree, or a submodule
@@ -50,7 +51,7 @@ def _commit(root: Path) -> str | None:
 
 
 def _of_branch(git: Path, branch: str) -> str:
-    """The commit of a branch; empty if there is none yet. Git keeps it in a file of its own or packed with others."""
+    """The commit of a branch; empty if it has none yet. Git keeps it in a file of its own, or in `packed-refs`."""
     shared = git / "commondir"  # all worktrees of a repository share its branches
     if shared.is_file():
         git = git / shared.read_text("utf-8").strip()

@@ -1,4 +1,4 @@
-"""gcount beside Redis, etcd and PostgreSQL, by public load tools, alternating in one run."""
+"""Compares gcount with Redis, etcd and PostgreSQL, by public load tools, alternating in one run."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ async def main(arguments: argparse.Namespace) -> None:
 def flags() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="bench/run", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--rounds", type=_positive, default=5, help="how often each is measured [5]")
-    parser.add_argument("--seconds", type=_positive, default=2, help="how long, each time [2]")
+    parser.add_argument("--seconds", type=_positive, default=2, help="seconds of each measurement [2]")
     parser.add_argument("--only", type=_works, default=NAMES, metavar="WORK,...", help=f"of {', '.join(NAMES)} [all]")
-    parser.add_argument("--output", type=Path, metavar="DIR", help="where to put what came of it [in data/comparison]")
-    parser.add_argument("--data", type=Path, default=PROJECT / "data", help="where to keep data meanwhile [data]")
-    parser.add_argument("--again", type=Path, metavar="FILE", help=f"only write the page again, from its {DATA}")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="folder for the results [in data/comparison]")
+    parser.add_argument("--data", type=Path, default=PROJECT / "data", help="folder for temporary data [data]")
+    parser.add_argument("--again", type=Path, metavar="FILE", help=f"only write the page again, from this {DATA}")
     return parser
 
 
@@ -66,7 +66,8 @@ def _works(text: str) -> list[str]:
 
 
 if __name__ == "__main__":
-    # Whoever ends this ends all that it has started: as with Ctrl-C, which a shell's background jobs ignore at first.
+    # SIGTERM ends this process as Ctrl-C does: with all programs that it has started. The handler of SIGINT is set too,
+    # because a shell starts its background jobs with SIGINT ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     sys.exit(run(main, flags()))

@@ -16,7 +16,7 @@ from bench.comparison.rivals import RIVALS, Server
 from bench.comparison.scale import COUNTERS, SIZES, grow, starts
 from bench.comparison.works import WORKS, Entry, Work
 
-SETTLE = 0.3  # seconds between two measurements: what one rival has left to do is not to burden the next
+SETTLE = 0.3  # seconds between two measurements: a rival finishes its work then, and does not burden the next one
 START, NODES = "start", "nodes"
 NAMES = [*(work.name for work in WORKS), START, NODES]
 
@@ -39,7 +39,7 @@ class Comparison:
         self._steps = self._done = 0
 
     async def run(self) -> None:
-        """Measure all that is wanted and that this machine can run; what fails is noted and left out."""
+        """Measure all works that are wanted and that this machine can run; those that fail are noted and left out."""
         works = [work for work in WORKS if work.name in self._only]
         async with AsyncExitStack() as stack:
             servers = await self._start(works, stack)
@@ -109,14 +109,14 @@ class Comparison:
                 self._say(f"loaded {nodes} nodes")
 
     def _absent(self, programs: tuple[str, ...]) -> bool:
-        """Whether one of them is not installed, which is noted."""
+        """Whether one of the programs is not installed; if so, that is noted."""
         absent = missing(programs)
         self._results.missing += [each for each in absent if each not in self._results.missing]
         return bool(absent)
 
     @contextmanager
     def _noted(self, what: str) -> Iterator[None]:
-        """What fails is noted, and the run goes on."""
+        """Note a failure inside the context, and go on."""
         try:
             yield
         except* (Failed, OSError) as group:
@@ -127,7 +127,7 @@ class Comparison:
             self._say(f"FAILED: {what}: {error}")
 
     def _say(self, text: str, reading: Reading | None = None) -> None:
-        """Progress: a line for each step, with the time that is left if all go on like those before."""
+        """Print the progress: a line for each step, with an estimate of the time that is left."""
         if self._done:
             left = (time.monotonic() - self._began) / self._done * (self._steps - self._done)
             text = f"[{self._done:3}/{self._steps}, {left / 60:4.1f} min left] {text}"

@@ -9,7 +9,7 @@ from bench.comparison.results import Results
 
 @dataclass(frozen=True)
 class Goal:
-    """So many times as fast as another at the same work, all with 32 connections.
+    """A goal: a rival has to be at least so many times as fast as another at the same work, with 32 connections.
 
     Attributes:
         work: name of the piece of work.
@@ -29,7 +29,7 @@ class Goal:
         return None if ours is None or theirs is None else ours.rate / theirs.rate
 
     def verdict(self, results: Results) -> str:
-        """Whether it was met."""
+        """Whether the goal was met, in words."""
         ratio = self.ratio(results)
         if ratio is None:
             return "not measured"

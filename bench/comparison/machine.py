@@ -1,4 +1,4 @@
-"""What a comparison ran on, and how much of it others used meanwhile."""
+"""The machine that a comparison ran on, and how much of it other programs used meanwhile."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ def about(folder: Path) -> dict[str, str]:
 
 
 class Others:
-    """Processor time that is used by what this process has not started."""
+    """The processor time that is used by programs which this process has not started."""
 
     def __init__(self) -> None:
         self._began, self._before = time.monotonic(), _busy() - _own()
 
     def share(self) -> float:
-        """Of one processor, since this was made. What this process has started must have ended."""
+        """The share of one processor since this object was made. Programs that this process started must have ended."""
         return (_busy() - _own() - self._before) / (time.monotonic() - self._began)
 
 
 def _busy() -> float:
-    """Processor time that this machine has spent or was denied, in seconds."""
+    """The processor time that this machine has used, or that its host has withheld, in seconds."""
     user, nice, system, _idle, _iowait, irq, softirq, steal = (
         int(word) for word in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]
     )
@@ -48,6 +48,6 @@ def _busy() -> float:
 
 
 def _own() -> float:
-    """Processor time of this process and of all that it has started and that has ended, in seconds."""
+    """The processor time of this process, and of all programs that it has started and that have ended, in seconds."""
     times = os.times()
     return times.user + times.system + times.children_user + times.children_system

@@ -1,4 +1,4 @@
-"""What wrk, redis-benchmark and pgbench print, read."""
+"""Readers for the output of wrk, redis-benchmark and pgbench."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _seconds(number: str, unit: str) -> float:
 
 
 def wrk_increments(text: str) -> Reading:
-    """Read how many increments a second the script cas.lua says succeeded.
+    """Read from the output of the script cas.lua how many increments succeeded.
 
     Raises:
         Failed: it does not say, or something went wrong.

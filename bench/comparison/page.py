@@ -1,4 +1,4 @@
-"""What is shown of a comparison: a page in Markdown and its plots."""
+"""The page of a comparison, in Markdown, and its plots."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CURVE = "connections"
 
 
 def write(results: Results, folder: Path) -> None:
-    """Put the page, its plots and the results that they were made from into the folder."""
+    """Write the page, its plots and the results into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     results.save(folder / DATA)
     pictures = _plots(results)
@@ -123,12 +123,12 @@ def _plots(results: Results) -> dict[str, str]:
             rival: [(start.counters, median(start.seconds)) for start in results.starts if start.rival == rival]
             for rival in rivals
         }
-        held = {
+        memory = {
             rival: [(start.counters, median(start.memory) / 2**20) for start in results.starts if start.rival == rival]
             for rival in rivals
         }
         pictures["start"] = plots.lines("Start", "counters", "seconds until ready", ready, counts)
-        pictures["memory"] = plots.lines("Memory after the start", "counters", "MiB", held, counts)
+        pictures["memory"] = plots.lines("Memory after the start", "counters", "MiB", memory, counts)
     if results.sizes:
         nodes = [size.nodes for size in results.sizes]
         cost = {

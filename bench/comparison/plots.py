@@ -7,10 +7,10 @@ from html import escape
 from math import ceil, floor, log10
 
 COLOURS = ("#1565c0", "#ef6c00", "#2e7d32", "#c62828", "#6a1b9a", "#00838f", "#8d6e63", "#546e7a")
-WIDTH, HEIGHT = 760, 420  # of a plot of lines
+WIDTH, HEIGHT = 760, 420  # the size of a plot of lines
 LEFT, RIGHT, TOP, BOTTOM = 80, 190, 50, 55
-ROW = 24  # height of a range
-LABELS = 320  # room for what stands before a range
+ROW = 24  # the height of a range
+LABELS = 320  # the width of the labels of ranges
 
 Points = Sequence[tuple[float, float]]
 
@@ -51,7 +51,7 @@ def lines(title: str, across: str, up: str, series: Mapping[str, Points], ticks:
 
 
 def ranges(title: str, across: str, rows: Sequence[tuple[str, Sequence[float]]]) -> str:
-    """A row each from the smallest to the largest value, a dot at each value, over a logarithmic axis."""
+    """A row for each range, from its smallest to its largest value, with a dot at each value; logarithmic axis."""
     bottom = TOP + ROW * len(rows)
     drawing = _Drawing(WIDTH + LABELS - LEFT, bottom + BOTTOM, title)
     values = [value for _, row in rows for value in row]

@@ -1,4 +1,4 @@
-"""The programs that a comparison needs, and which Debian packages bring them."""
+"""The programs that a comparison needs, and the Debian packages that contain them."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ PACKAGES = {
     "psql": "postgresql",
     "pgbench": "postgresql",
 }
-MORE_SECONDS = 60.0  # that a program may take beyond those that it was asked to
+MORE_SECONDS = 60.0  # that a program may take beyond the time for which it was asked to run
 
 
 def find(program: str) -> str | None:
-    """Where a program is, also where Debian puts those of PostgreSQL, the newest first; None if nowhere."""
+    """The path of a program, or None. Debian's folders of PostgreSQL's programs are searched too, the newest first."""
     folders = [*Path("/usr/lib/postgresql").glob("*/bin"), Path("/usr/sbin")]
     newest = sorted(folders, key=lambda folder: folder.parent.name.zfill(4), reverse=True)
     return shutil.which(program, path=os.pathsep.join(map(str, [*newest, *os.get_exec_path()])))
 
 
 def path(program: str) -> str:
-    """Where a program is.
+    """The path of a program.
 
     Raises:
         Failed: nowhere.
@@ -44,12 +44,12 @@ def path(program: str) -> str:
 
 
 def missing(programs: tuple[str, ...]) -> list[str]:
-    """What of these is not installed, each with the package that brings it."""
+    """Those of the programs that are not installed, each with the package that contains it."""
     return [f"{program} (Debian package {PACKAGES[program]})" for program in programs if find(program) is None]
 
 
 def version(program: str) -> str:
-    """A program's version, or that it is missing."""
+    """A program's version, or a text that says that it is missing."""
     if (found := find(program)) is None:
         return "not installed"
     flag = "-v" if program == "wrk" else "--version"
@@ -59,7 +59,7 @@ def version(program: str) -> str:
 
 
 async def output(seconds: float, *command: str, user: str | None = None) -> str:
-    """Run a program that is to take so many seconds, and return what it prints.
+    """Run a program for some seconds, and return what it prints.
 
     Raises:
         Failed: it failed, or did not end.

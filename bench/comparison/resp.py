@@ -1,4 +1,4 @@
-"""Redis' protocol for a load generator: to fill a store, and what redis-benchmark cannot send, INCR with WAIT."""
+"""A Redis client for load: it fills a store, and sends INCR with WAIT, which redis-benchmark can't send."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Connection(RespConnection):
     """One connection of a load generator."""
 
     async def ask(self, commands: bytes, answers: int) -> list[object]:
-        """Send commands and return so many answers.
+        """Send commands and return their answers.
 
         Raises:
             Failed: one of them is an error, or the connection was closed.
@@ -44,12 +44,12 @@ async def connection(host: str, port: int) -> AsyncIterator[Connection]:
 
 
 def name(number: int) -> str:
-    """A counter's name: 18 bytes, such as redis-benchmark makes of bench-__rand_int__."""
+    """A counter's name, 18 bytes, as redis-benchmark makes it of bench-__rand_int__."""
     return f"bench-{number:012d}"
 
 
 async def fill(host: str, port: int, counters: int) -> None:
-    """Increment each of so many counters once."""
+    """Increment each of some counters once."""
     async with connection(host, port) as conn:
         for first in range(0, counters, IN_ONE_PIECE):
             numbers = range(first, min(counters, first + IN_ONE_PIECE))
@@ -57,7 +57,7 @@ async def fill(host: str, port: int, counters: int) -> None:
 
 
 async def increments_and_waits(host: str, port: int, connections: int, seconds: float) -> Reading:
-    """Closed loop: each connection sends INCR and WAIT 1 in one piece, and again when both are answered."""
+    """Load in a closed loop: each connection sends INCR and WAIT 1 in one piece, and again when both are answered."""
     latencies: list[float] = []
     both = encoded("INCR", "hot") + encoded("WAIT", "1", "10000")
 
@@ -66,7 +66,7 @@ async def increments_and_waits(host: str, port: int, connections: int, seconds: 
             while (sent := time.perf_counter()) < end:
                 _, copies = await conn.ask(both, 2)
                 if copies == 0:
-                    raise Failed("WAIT: nobody else has it")
+                    raise Failed("WAIT: no other node has the increment")
                 latencies.append(time.perf_counter() - sent)
 
     started = time.perf_counter()

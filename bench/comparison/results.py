@@ -1,4 +1,4 @@
-"""What a comparison has found out, as it is kept in results.json, and the medians of it."""
+"""The results of a comparison, as they are kept in results.json, and their medians."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CONNECTIONS = 32
 
 @dataclass(frozen=True)
 class Reading:
-    """What a load tool saw in one round.
+    """The result of a load tool in one round.
 
     Attributes:
         rate: operations a second.
@@ -55,7 +55,7 @@ class Row:
 
 @dataclass
 class Start:
-    """A store with so many counters that was started anew: times in seconds, memory in bytes, one for each start."""
+    """Starts of a store with some number of counters: times in seconds and memory in bytes, one of each for a start."""
 
     rival: str
     counters: int
@@ -65,7 +65,7 @@ class Start:
 
 @dataclass
 class Size:
-    """A cluster of so many nodes, the first of which takes all increments.
+    """Clusters of one size, of which the first node takes all increments.
 
     Attributes:
         nodes: how many.
@@ -100,7 +100,7 @@ class Results:
         row.readings.append(reading)
 
     def row(self, work: str, rival: str, connections: int = CONNECTIONS) -> Row | None:
-        """The row, or None if it was not measured."""
+        """The row of these, or None if it was not measured."""
         found = (row for row in self.rows if (row.work, row.rival, row.connections) == (work, rival, connections))
         return next(found, None)
 
@@ -113,6 +113,6 @@ class Results:
 
 
 def middle(values: Sequence[float | None]) -> float | None:
-    """The median of those that are known; None of none."""
+    """The median of the values that are known; None if none is."""
     known = [value for value in values if value is not None]
     return median(known) if known else None

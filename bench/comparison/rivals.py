@@ -1,4 +1,4 @@
-"""The rivals: how each is started, so that it answers when what it was told is synced."""
+"""The rivals, and how each is started: so that it answers an increment only when it is synced to the disk."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from bench.processes import free_port, process
 from tests.harness.resp import encoded
 
 HOST = "127.0.0.1"
-COUNTERS = 100_000  # that exist before anything is measured
-OWNER = "bench"  # of PostgreSQL's cluster, which trusts everybody on loopback
+COUNTERS = 100_000  # counters that exist before anything is measured
+OWNER = "bench"  # the owner of PostgreSQL's cluster, which needs no password on loopback
 SCHEMA = (
     "CREATE TABLE counters (name text PRIMARY KEY, value bigint NOT NULL)",
     "INSERT INTO counters VALUES ('hot', 0)",
@@ -37,7 +37,7 @@ SCHEMA = (
 
 @dataclass(frozen=True)
 class Server:
-    """Something that listens, and its process."""
+    """The address of a server, and its process."""
 
     host: str
     port: int
@@ -49,9 +49,9 @@ class Rival:
     """A store, or a way of running one.
 
     Attributes:
-        about: what it is.
-        needs: the programs that it consists of.
-        start: runs it, its data in the folder, for as long as the context lasts.
+        about: a description for the page.
+        needs: its programs.
+        start: runs it with its data in a folder, for as long as the context lasts.
     """
 
     about: str
@@ -60,23 +60,23 @@ class Rival:
 
 
 @asynccontextmanager
-async def _node(lane: str, folder: Path, program: tuple[str, ...] = PRODUCT) -> AsyncIterator[Server]:
-    async with running(1, HOST, 0, folder, lane, program) as node:
+async def _node(fast_path: str, folder: Path, program: tuple[str, ...] = PRODUCT) -> AsyncIterator[Server]:
+    async with running(1, HOST, 0, folder, fast_path, program) as node:
         await fill(node.host, node.port, COUNTERS)
         yield Server(node.host, node.port, node.pid)
 
 
 @asynccontextmanager
-async def _three_nodes(lane: str, folder: Path) -> AsyncIterator[Server]:
-    """Three nodes; the first of them is asked."""
-    async with cluster(folder, lane) as nodes:
+async def _three_nodes(fast_path: str, folder: Path) -> AsyncIterator[Server]:
+    """Run three nodes; the first of them gets the load."""
+    async with cluster(folder, fast_path) as nodes:
         await fill(nodes[0].host, nodes[0].port, COUNTERS)
         yield Server(nodes[0].host, nodes[0].port, nodes[0].pid)
 
 
 @asynccontextmanager
 async def redis(folder: Path, *more: str) -> AsyncIterator[Server]:
-    """Redis, which syncs its log before it answers. It does not rewrite it: that would fall into others' rounds."""
+    """Run a Redis that syncs its log before it answers. It never rewrites the log: that would disturb other rivals."""
     port = await free_port()
     settings = {
         "bind": HOST,
@@ -107,7 +107,7 @@ async def _redis(folder: Path) -> AsyncIterator[Server]:
 
 @asynccontextmanager
 async def _redis_and_replica(folder: Path) -> AsyncIterator[Server]:
-    """Two of them; the second has all that the first has when this returns."""
+    """Run two of them: the second is a replica that has caught up with the first."""
     folders = [folder / "primary", folder / "replica"]
     for each in folders:
         each.mkdir()
@@ -119,7 +119,7 @@ async def _redis_and_replica(folder: Path) -> AsyncIterator[Server]:
                 async with connection(primary.host, primary.port) as conn:
                     both = encoded("INCR", "hot") + encoded("WAIT", "1", "1000")
                     if (await conn.ask(both, 2))[1] != 1:
-                        raise Failed("the replica has not come")
+                        raise Failed("the replica has not caught up")
 
             await _ready("Redis' replica", copied, folders[1] / "log")
             yield primary
@@ -149,7 +149,7 @@ async def _etcd(folder: Path) -> AsyncIterator[Server]:
 
 @asynccontextmanager
 async def _postgresql(folder: Path) -> AsyncIterator[Server]:
-    """A cluster of its own; as it does not run as root, an ordinary user owns its folder then."""
+    """Run PostgreSQL with a database cluster of its own. PostgreSQL refuses to run as root, so another user runs it."""
     user = _ordinary_user()
     data, port = folder / "data", await free_port()
     data.mkdir(mode=0o700)
@@ -199,7 +199,7 @@ def _text(log: Path) -> str:
 
 
 def _ordinary_user() -> str | None:
-    """Who is to run what does not run as root; None if this is not root."""
+    """The user for programs that refuse to run as root; None if this process does not run as root."""
     if os.geteuid() != 0:
         return None
     names = {entry.pw_name for entry in pwd.getpwall()}
@@ -208,12 +208,12 @@ def _ordinary_user() -> str | None:
 
 RIVALS = {
     "gcount": Rival("one node", (), partial(_node, "on")),
-    "gcount-quart": Rival("one node, --fast-lane off", (), partial(_node, "off")),
+    "gcount-quart": Rival("one node, --fast-path off", (), partial(_node, "off")),
     "gcount-unsynced": Rival(
         "one node that syncs nothing", (), partial(_node, "on", program=node_that_syncs.command("never"))
     ),
-    "gcount-3": Rival("three nodes, the first is asked", (), partial(_three_nodes, "on")),
-    "gcount-3-quart": Rival("three nodes, --fast-lane off", (), partial(_three_nodes, "off")),
+    "gcount-3": Rival("three nodes, load on the first", (), partial(_three_nodes, "on")),
+    "gcount-3-quart": Rival("three nodes, --fast-path off", (), partial(_three_nodes, "off")),
     "redis": Rival("appendfsync always", ("redis-server",), _redis),
     "redis-replica": Rival("appendfsync always, and a replica of the same kind", ("redis-server",), _redis_and_replica),
     "etcd": Rival("one member", ("etcd",), _etcd),

@@ -1,4 +1,4 @@
-"""How start and memory grow with the counters, and what an increment costs as nodes are added."""
+"""How start and memory grow with the number of counters, and the cost of an increment with the number of nodes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SETTLE = 1.0  # seconds
 
 
 async def starts(counters: int, rounds: int, folder: Path) -> list[Start]:
-    """Fill gcount and Redis with counters, end them, and start them again so many times."""
+    """Fill gcount and Redis with counters, stop them, and start them again several times."""
     found = []
     for rival in ("gcount", "Redis"):
         if rival == "Redis" and find("redis-server") is None:
@@ -46,7 +46,7 @@ async def starts(counters: int, rounds: int, folder: Path) -> list[Start]:
 
 
 async def grow(nodes: int, rounds: int, seconds: int, folder: Path) -> Size:
-    """Load the first of so many nodes, and then read consistently on it."""
+    """Load the first node of a cluster, then read consistently on it."""
     size = Size(nodes)
     data = folder / f"{nodes}-nodes"
     data.mkdir()
@@ -58,7 +58,7 @@ async def grow(nodes: int, rounds: int, seconds: int, folder: Path) -> Size:
             cpu = Cpu([node.pid for node in members])
             began = time.perf_counter()
             reading = await load.measure(first, CONNECTIONS, seconds, data)
-            await trio.sleep(SETTLE)  # what is still on its way to the others belongs to the cost
+            await trio.sleep(SETTLE)  # pushes that are still on their way to the others belong to the cost
             spent = sum(cpu.shares()) * (time.perf_counter() - began)
             size.rates.append(reading.rate)
             size.costs.append(spent / (reading.rate * seconds))

@@ -1,4 +1,4 @@
-"""The load tools: each loads a server over so many connections for some seconds and says what it saw."""
+"""The load tools: each loads a server over some connections for some seconds, and returns what it measured."""
 
 from __future__ import annotations
 
@@ -22,20 +22,26 @@ class Tool(Protocol):
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """The programs that it consists of."""
+        """The tool's programs."""
         ...
 
     async def measure(self, server: Server, connections: int, seconds: int, folder: Path) -> Reading:
-        """Run once; the folder is for files of its own.
+        """Measure once.
+
+        Args:
+            server: the server to load.
+            connections: how many connections to use.
+            seconds: how long.
+            folder: a folder for the tool's files.
 
         Raises:
-            Failed: something was not answered well.
+            Failed: a request failed.
         """
         ...
 
 
 class Wrk:
-    """HTTP requests, one after the other, in an order that is the same each time."""
+    """Sends HTTP requests, one after the other on each connection, in an order that is the same in each run."""
 
     needs = ("wrk",)
 
@@ -50,7 +56,7 @@ class Wrk:
 
 
 class CompareAndSwap:
-    """Increments of one key in etcd which lose nothing, whoever else increments it."""
+    """Increments one key in etcd by compare and swap, so that concurrent increments lose nothing."""
 
     needs = ("wrk",)
 
@@ -66,7 +72,7 @@ async def wrk(script: str, threads: int, server: Server, connections: int, secon
 
 
 class RedisBenchmark:
-    """INCR in Redis' protocol. The tool takes a number of commands instead of seconds: the last rate tells how many."""
+    """Sends INCR. redis-benchmark takes a number of commands instead of seconds; the last rate decides that number."""
 
     needs = ("redis-benchmark",)
 
@@ -90,7 +96,7 @@ class RedisBenchmark:
 
 
 class IncrementAndWait:
-    """INCR and WAIT 1 in one piece, by this project's own load generator."""
+    """Sends INCR and WAIT 1 in one piece, by this project's own load generator."""
 
     needs = ()
 
@@ -99,7 +105,12 @@ class IncrementAndWait:
 
 
 class Pgbench:
-    """One INSERT ... ON CONFLICT DO UPDATE, prepared; its name is an SQL expression."""
+    """Executes one prepared INSERT ... ON CONFLICT DO UPDATE.
+
+    Args:
+        name: the counter's name, as an SQL expression.
+        before: lines of the script before the statement.
+    """
 
     needs = ("pgbench",)
 
@@ -120,7 +131,7 @@ class Pgbench:
 
 
 def _lines(folder: Path, pattern: str) -> list[str]:
-    """All lines of some files, which are deleted."""
+    """Read all lines of some files, and delete the files."""
     lines = []
     for file in folder.glob(pattern):
         lines += file.read_text().splitlines()

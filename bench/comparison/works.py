@@ -1,4 +1,4 @@
-"""What is measured: each piece of work, and which rival does it by which tool."""
+"""The works that are measured: which rivals do each of them, and by which tool."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Entry:
     """One rival at a piece of work.
 
     Attributes:
-        label: what it is called in tables and goals.
-        rival: which of RIVALS.
-        tool: what loads it.
+        label: its name in tables and goals.
+        rival: its name in RIVALS.
+        tool: the tool that loads it.
     """
 
     label: str
@@ -30,7 +30,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Work:
-    """Something that all its entries do, with 32 connections unless said otherwise."""
+    """A piece of work that all its entries do."""
 
     name: str
     title: str

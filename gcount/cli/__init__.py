@@ -1,1 +1,1 @@
-"""What a person types: commands, signals and exit codes."""
+"""The command line: `gcount-node` starts a node, `gcount` checks and repairs data directories."""

@@ -1,4 +1,4 @@
-"""`bin/gcount`: what an operator does to a data directory without starting a node on it."""
+"""`bin/gcount`: checks and repairs a data directory without starting a node on it."""
 
 import shlex
 import sys
@@ -11,9 +11,10 @@ import click
 from gcount.core.limits import ID_BYTES
 from gcount.errors import Busy, DiskFailed, Fatal, Unreadable
 from gcount.storage.disk import RealDirectory, RealDisk
+from gcount.storage.inspect.contents import Contents
 from gcount.storage.inspect.corruption import Corruption
 from gcount.storage.inspect.repair import repair, require_repairable
-from gcount.storage.inspect.survey import Survey, holds_log, survey
+from gcount.storage.inspect.survey import holds_log, survey
 from gcount.storage.locking import unused
 from gcount.version import VERSION
 
@@ -28,8 +29,8 @@ def main(argv: Sequence[str]) -> int:
         argv: the arguments after the program's name.
 
     Returns:
-        The exit code: 0 the directory is whole, now; 1 it is not, or can't be repaired now; 2 bad usage, or no data
-        directory.
+        The exit code. 0: the directory is whole, perhaps after a repair. 1: it is damaged, or can't be repaired now. 2:
+        bad usage, or no data directory.
     """
     try:
         code: int = _command().main(list(argv), prog_name=PROGRAM, standalone_mode=False)
@@ -46,7 +47,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def run() -> int:
-    """What `gcount` calls where gcount was installed as a package.
+    """Entry point of the `gcount` script of an installed package.
 
     Returns:
         The exit code.
@@ -68,12 +69,12 @@ def _command() -> click.Group:
     group = click.Group(
         PROGRAM,
         no_args_is_help=False,
-        help="Look after the data directory of a gcount node. Exit codes: 0 whole, 1 damaged, 2 bad usage.",
+        help="Check and repair the data directory of a gcount node. Exit codes: 0 whole, 1 damaged, 2 bad usage.",
         commands=[
-            command("verify", "Check a data directory, also of a running node; changes nothing.", _verify),
+            command("verify", "Check a data directory. A node may be running in it. Nothing is changed.", _verify),
             command(
                 "repair",
-                "Keep what is whole of a damaged data directory.",
+                "Repair a damaged data directory. All batches that can still be read are kept.",
                 _repair,
                 write,
             ),
@@ -87,7 +88,7 @@ def _verify(directory: Path) -> int:
     print(f"{directory}: {'damaged' if found.flaws else 'whole'}")
     _print_contents(found)
     if found.torn is not None:
-        print(f"  torn tail     {_place(found.torn)}: a write under way, or interrupted; no damage")
+        print(f"  torn tail     {_place(found.torn)}: an unfinished or interrupted write; this is no damage")
     _print_flaws(found)
     if found.flaws:
         print(f"to see what can be kept: bin/gcount repair {shlex.quote(str(directory))}")
@@ -110,27 +111,27 @@ def _repair(directory: Path, write: bool) -> int:
     finally:
         disk.close()
     if after.flaws:
-        raise DiskFailed(f"what was just repaired is damaged again: {_place(after.flaws[0])}. Look at the disk")
+        raise DiskFailed(f"the repaired directory is damaged again: {_place(after.flaws[0])}. Check the disk")
     print(f"{directory}: repaired; the node goes on {'as before' if found.lossless else 'under a new incarnation'}")
     print(f"  kept {_batches(found.whole)}, lost {found.lost}")
     for name in moved:
-        print(f"  what was damaged is now {disk.describe(name)}; delete it when all is well")
+        print(f"  the damaged file is now {disk.describe(name)}; delete it when all is well")
     _print_contents(after)
     if not found.lossless:
         _print_next(after)
     return WHOLE
 
 
-def _carry_out(disk: RealDisk, found: Survey) -> list[str]:
+def _carry_out(disk: RealDisk, found: Contents) -> list[str]:
     try:
         return repair(disk, found, lambda: token_bytes(ID_BYTES))
     except OSError as error:
         raise DiskFailed(
-            f"the disk failed: {error.strerror or error}. No node starts here yet; repair again"
+            f"the disk failed: {error.strerror or error}. No node can start here yet; run the repair again"
         ) from error
 
 
-def _tell_plan(directory: Path, found: Survey) -> int:
+def _tell_plan(directory: Path, found: Contents) -> int:
     print(f"{directory}: damaged; nothing was changed")
     _print_flaws(found)
     require_repairable(found)
@@ -147,7 +148,7 @@ def _nothing_to_do(directory: Path) -> int:
     return WHOLE
 
 
-def _look(directory: Path) -> Survey:
+def _look(directory: Path) -> Contents:
     _require_log(directory)
     return survey(RealDirectory(directory))
 
@@ -159,7 +160,7 @@ def _require_log(directory: Path) -> None:
         raise click.UsageError(f"{directory} is not a data directory: it holds no segment of a log, and no checkpoint")
 
 
-def _print_contents(found: Survey) -> None:
+def _print_contents(found: Contents) -> None:
     print(f"  segments      {len(found.segments)}")
     print(f"  batches       {found.whole}")
     print(f"  counters      {found.counters}")
@@ -168,32 +169,36 @@ def _print_contents(found: Survey) -> None:
     if found.checkpoint is not None:
         print(f"  checkpoint    {found.checkpoint.source}, {found.checkpoint.size} bytes")
     if found.replica.detached:
-        print(f"  kept aside    increments of {len(found.replica.detached.names())} counters from behind damage")
+        print(f"  detached      increments of {_counters(len(found.replica.detached.names()))}, behind a gap")
 
 
-def _print_flaws(found: Survey) -> None:
+def _print_flaws(found: Contents) -> None:
     needless = [each.flaw for each in found.needless]
     for flaw in found.flaws:
         if flaw in needless:
-            lost = "nothing is lost, all that it covers is still there"
+            lost = "nothing is lost: the log still has all that this checkpoint covers"
         elif found.checkpoint is not None and flaw is found.checkpoint.flaw:
-            lost = "what can still be read of it is kept"
+            lost = "a repair keeps what can still be read of it"
         else:
             lost = f"{_batches(flaw.lost)} lost"
         print(f"  damage: {_place(flaw)}; {lost}")
 
 
-def _print_next(found: Survey) -> None:
-    print("  what is lost comes back from the members that have it; until then values may be lower than they were")
+def _print_next(found: Contents) -> None:
+    print("  the members give back the lost increments that they have; until then values may be lower than before")
     if found.replica.detached:
-        print("  what is kept aside counts as soon as the members have filled the gap, or are all there and can't")
+        print("  detached increments count when the members fill the gap, or when all are there and none can fill it")
     if not found.replica.membership.actors:
         print("  no config is left: if this node had peers and they do not reach it, post the config again;")
-        print("  if it is alone, post a config with itself: what is kept aside counts only then")
+        print("  if it has no peers, post a config with its own address: detached increments count only then")
 
 
 def _batches(count: int) -> str:
     return f"{count} batch{'' if count == 1 else 'es'}"
+
+
+def _counters(count: int) -> str:
+    return f"{count} counter{'' if count == 1 else 's'}"
 
 
 def _place(flaw: Corruption) -> str:

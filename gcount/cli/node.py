@@ -1,22 +1,23 @@
-"""`gcount-node`: settings, signals, exit codes."""
+"""`gcount-node`: starts a node; its settings, signals and exit codes."""
 
 import os
 import signal
 
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
-# Programs send these to a daemon to make it read its settings again or open its log file again (logrotate does). A
+# Programs send these signals to a daemon so that it reads its settings or opens its log file again (logrotate does). A
 # terminal sends SIGHUP when it is closed. A node has no settings file and no log file: it logs the signal and goes on.
 PASSED_OVER = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
-_early: list[int] = []  # those that came before anybody could log them
+_early: list[int] = []  # the signals that came before the node could log them
 
-# For the slow imports, and again when the node has ended: then nothing is acknowledged that is not on disk.
+# These handlers work during the slow imports, and again when the node has ended. The process may end at once then:
+# everything that was acknowledged is on disk.
 for _number in STOPPING:
     signal.signal(_number, lambda _number, _frame: os._exit(0))
 for _number in PASSED_OVER:
     signal.signal(_number, lambda number, _frame: _early.append(number))
 
-# The number of a standard stream that is closed would go to the next file that is opened, maybe the log, and so would
-# what is written to the stream.
+# If a standard stream is closed, the next file that is opened gets its number. That could be the log, and what is
+# written to the stream would go into the log. So the three numbers are taken first.
 while (_descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
     pass
 os.close(_descriptor)
@@ -55,21 +56,22 @@ from gcount.settings import Settings, UsageError
 from gcount.storage.disk import RealDisk
 from gcount.version import VERSION
 
-EXIT_WITHIN = 2.5  # seconds after a signal; whatever hangs then is left behind, as nothing acknowledged can be lost
-# Seconds after which a busy event loop lets the log's thread go on. With Python's default of 5 ms a sync that takes
-# 0.2 ms takes several, and a group commit is as slow as that hand-over.
+# Seconds after a signal. Then the process ends even if a thread hangs: everything that was acknowledged is on disk.
+EXIT_WITHIN = 2.5
+# Seconds after which a busy event loop lets the log's thread run. With Python's default of 5 ms, a sync of 0.2 ms would
+# take several milliseconds, and so would each group commit.
 SWITCH_INTERVAL = 0.0001
 
 logger: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
 def main(argv: Sequence[str], *, options: Options = DEFAULTS, open_disk: Callable[[Path], RealDisk] = RealDisk) -> int:
-    """Run a node until it is told to stop.
+    """Run a node until a signal stops it.
 
     Args:
         argv: the arguments after the program's name.
         options: sizes, limits and pauses; benchmarks and tests make some of them small.
-        open_disk: opens the data directory; benchmarks put something of their own between it and the node.
+        open_disk: opens the data directory; benchmarks replace it to change how the disk behaves.
 
     Returns:
         The exit code: 0 after SIGTERM, SIGINT or SIGQUIT, 1 when the node can't go on, 2 for bad settings.
@@ -100,7 +102,7 @@ def main(argv: Sequence[str], *, options: Options = DEFAULTS, open_disk: Callabl
 
 
 def run() -> int:
-    """What `gcount-node` calls where gcount was installed as a package.
+    """Entry point of the `gcount-node` script of an installed package.
 
     Returns:
         The exit code.
@@ -109,7 +111,7 @@ def run() -> int:
 
 
 def _say(line: str, code: int) -> int:
-    with suppress(OSError):  # nobody may read it
+    with suppress(OSError):  # standard error may be closed
         print(line, file=sys.stderr, flush=True)
     return code
 
@@ -139,7 +141,9 @@ async def _run(chosen: Settings, disk: RealDisk, options: Options) -> None:
 
 async def _announce(node: Node) -> None:
     await node.wait_ready()
-    gc.freeze()  # what a start made stays; to look through a million counters would hold the loop for 40 to 80 ms
+    # The objects that a start makes stay. A search for garbage among those of a million counters would stop the event
+    # loop for 40 to 80 ms.
+    gc.freeze()
     logger.info(f"ready on http://{node.listens_on}", id=node.settings.node_id, version=VERSION)
 
 
@@ -161,7 +165,11 @@ def _pass_over(number: int) -> None:
 
 
 def _exit_at_the_latest(seconds: float) -> None:
-    """A thread, as nothing on the event loop can end what hangs in a system call."""
+    """End the process after a time, by a thread: nothing on the event loop can end a system call that hangs.
+
+    Args:
+        seconds: from now.
+    """
     timer = threading.Timer(seconds, os._exit, (0,))
     timer.daemon = True
     timer.start()

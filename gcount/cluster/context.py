@@ -4,6 +4,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from random import Random
 
+from gcount.core.state.pending import Pending
 from gcount.core.state.replica import Replica
 from gcount.errors import DiskFull
 from gcount.events import News, Stopping
@@ -29,6 +30,7 @@ class Context:
     cluster: str
     start_id: bytes
     replica: Replica
+    pending: Pending
     committer: Committer
     random: Random
     metrics: Metrics

@@ -112,7 +112,7 @@ async def _close(context: Context, peers: Peers) -> None:
     """
     replica = context.replica
     closing = [gap for gap in replica.detached.incarnations() if _at_most_own(replica, peers, gap)]
-    closing = [incarnation for incarnation in closing if replica.stage_closing(incarnation)]
+    closing = [incarnation for incarnation in closing if context.committer.close(incarnation)]
     await context.settle()
     for incarnation in set(closing) - set(replica.detached.incarnations()):
         logger.warning("gap closed", incarnation=incarnation.hex(), version=replica.counters.version(incarnation))

@@ -4,6 +4,7 @@ from collections.abc import Collection
 
 from gcount.core.limits import MAX_INCARNATIONS
 from gcount.core.state.counters import Digest
+from gcount.core.state.pending import Pending
 from gcount.core.state.replica import Replica
 
 MAX_SEEN = 1024  # incarnations in `Hello.seen`
@@ -16,8 +17,9 @@ class HeardVersions:
         replica: this node's state.
     """
 
-    def __init__(self, replica: Replica) -> None:
+    def __init__(self, replica: Replica, pending: Pending) -> None:
         self._replica = replica
+        self._pending = pending
         self._heard: Digest = {}
 
     def hear(self, digest: Digest) -> None:
@@ -38,7 +40,7 @@ class HeardVersions:
             arriving: the versions in unfinished pushes.
         """
         counters, detached, seen = self._replica.counters, self._replica.detached, dict[bytes, int]()
-        staged = self._replica.arriving(incarnations)
+        staged = self._pending.arriving(incarnations)
         for incarnation in incarnations:
             known = (self._heard, staged, arriving)
             version = max(detached.reaches(incarnation), *(digest.get(incarnation, 0) for digest in known))

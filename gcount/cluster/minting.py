@@ -33,6 +33,7 @@ class Minting:
 
     def __init__(self, context: Context, claim: IncarnationClaim) -> None:
         self._replica = context.replica
+        self._pending = context.pending
         self._committer = context.committer
         self._random = context.random
         self._metrics = context.metrics
@@ -71,7 +72,7 @@ class Minting:
             IncarnationLimitReached: the node needs one, and the limit of incarnations is reached.
         """
         reason = self._claim.reason
-        if reason is None or not self._replica.may_be_reborn:
+        if reason is None or not self._pending.may_be_reborn:
             self._rename_if_due()
         if reason is None:
             return None
@@ -119,8 +120,8 @@ class Minting:
         Raises:
             IncarnationLimitReached: the limit of incarnations is reached.
         """
-        if not self._replica.may_be_reborn:
-            limit, lives = self._replica.options.reborn_below, self._replica.lives
+        if not self._pending.may_be_reborn:
+            limit, lives = self._replica.options.reborn_below, self._pending.lives
             raise IncarnationLimitReached(
                 f"this node can't count under its present incarnation ({reason}), and no node begins a new one when "
                 f"{limit} are known, and here are {lives}; reads and other nodes go on"
@@ -146,10 +147,10 @@ class Minting:
             retired=identity.retired[-1].hex(),
         )
         limit = self._replica.options.reborn_below
-        if self._replica.lives >= limit * NEAR_LIMIT:
+        if self._pending.lives >= limit * NEAR_LIMIT:
             logger.warning(
                 "few incarnations left",
-                known=self._replica.lives,
+                known=self._pending.lives,
                 limit=limit,
                 effect="at the limit a node that would need a new one takes no increments",
             )

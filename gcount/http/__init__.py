@@ -1,1 +1,1 @@
-"""The HTTP door: routes, problems, and a fast path for plain requests."""
+"""HTTP: routes, errors as problems, and a fast path for plain requests."""

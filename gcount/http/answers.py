@@ -1,10 +1,10 @@
-"""What a request is answered when all went well, and what every answer of HTTP says."""
+"""Answers to requests that succeeded, and the header field of every answer."""
 
 import json
 from dataclasses import dataclass
 from typing import Final
 
-# No answer is worth keeping: values change, and a cache in between would serve an old one for an exact one.
+# Values change. A cache between client and node would pass off an old value as an exact one.
 NO_STORE: Final = (b"cache-control", b"no-store")
 
 TEXT: Final = "text/plain"
@@ -13,11 +13,11 @@ JSON: Final = "application/json"
 
 @dataclass(frozen=True)
 class Answer:
-    """A good answer (200).
+    """An answer with status 200.
 
     Attributes:
         body: the whole body.
-        content_type: what it is.
+        content_type: the media type of the body.
     """
 
     body: bytes
@@ -25,10 +25,10 @@ class Answer:
 
 
 def text(value: object) -> Answer:
-    """A value on a line of text."""
+    """An answer of text: a value and a newline."""
     return Answer(f"{value}\n".encode(), TEXT)
 
 
 def json_document(document: object) -> Answer:
-    """A document of JSON on a line."""
+    """An answer of JSON: a document on one line."""
     return Answer(json.dumps(document).encode() + b"\n", JSON)

@@ -1,4 +1,4 @@
-"""The application behind the fast path: all of HTTP, for every route of the table."""
+"""The application behind the fast path: it answers every route of the table, and every kind of request for it."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from gcount.http.targets import framed_path, split_target
 from gcount.node.node import Node
 from gcount.node.status import gauges
 
-MAX_BODY = 64 * 1024  # bytes: a config of 128 long host names
-BODY_TIMEOUT = 10  # seconds for a whole body to arrive
+MAX_BODY = 64 * 1024  # bytes: enough for a config of 128 long host names
+BODY_TIMEOUT = 10  # seconds in which a whole body has to arrive
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
 
-# The framework has texts of its own, which speak of browsers and proxies.
+# They replace the framework's own texts, which are written for people with a browser.
 _DETAILS = {
     HTTPStatus.NOT_FOUND: "no such route; the README lists them all",
     HTTPStatus.REQUEST_TIMEOUT: f"the body did not arrive within {BODY_TIMEOUT} s",
@@ -45,21 +45,21 @@ _MISMATCH_WEBSOCKET = Problem(
     "no_websocket",
     f"no websocket can be opened here; other nodes open one at {LINK.template}",
 )
-_FOREIGN = "gcount.foreign"  # in a request's scope: whether a page of another origin made it
+_FOREIGN = "gcount.foreign"  # a key of a request's scope: whether a page of another origin made the request
 
 
 def make_app(node: Node) -> QuartTrio:
-    """The app that answers for a node.
+    """The application that answers the requests of a node's clients.
 
     Args:
-        node: may still be recovering; most routes answer 503 until it has.
+        node: may still be recovering; most routes answer 503 until it has recovered.
     """
     node.metrics.watch(partial(gauges, node))
     app = QuartTrio("gcount", static_folder=None)
     app.config.update(MAX_CONTENT_LENGTH=MAX_BODY, BODY_TIMEOUT=BODY_TIMEOUT, PROVIDE_AUTOMATIC_OPTIONS=True)
     app.url_map.converters["segment"] = _Segment
     app.url_map.merge_slashes = False
-    app.asgi_app = _Plainly(app.asgi_app, partial(_is_own_name, node))  # type: ignore[method-assign]
+    app.asgi_app = _AsSent(app.asgi_app, partial(_is_own_name, node))  # type: ignore[method-assign]
     for route in ROUTES:
         _add_route(app, node, route)
     _add_error_handlers(app)
@@ -81,7 +81,7 @@ def make_app(node: Node) -> QuartTrio:
 
     @app.after_request
     async def sort_allowed(response: Response) -> Response:
-        if "Allow" in response.headers:  # of OPTIONS it is the order of a set, another one in each process
+        if "Allow" in response.headers:  # the answer to OPTIONS has the order of a set, which differs by process
             response.headers["Allow"] = ", ".join(sorted(response.headers["Allow"].split(", ")))
         return response
 
@@ -97,20 +97,21 @@ def make_app(node: Node) -> QuartTrio:
 
 
 class _Segment(BaseConverter):
-    """One segment of a path, maybe empty, still percent-encoded."""
+    """Matches one segment of a path, which may be empty, and leaves it percent-encoded."""
 
     regex = "[^/]*"
     part_isolating = True
 
 
-class _Plainly:
-    """Shows requests to the framework as gcount understands them.
+class _AsSent:
+    """Middleware that shows the framework each request as it was sent.
 
-    Routes match the path as it was sent: an encoded slash belongs to a name. The Host means nothing here but to tell
-    where a page comes from, and the framework fails on some of them before any handler of errors is in place.
+    Routes match the path as it was sent, because an encoded slash belongs to a name. The framework gets a fixed Host:
+    it fails on some values before its error handlers are in place. gcount needs the real one only to find out whether
+    a page of another origin made the request, and does that here.
 
     Args:
-        app: the framework's.
+        app: the framework's application.
         is_own_name: whether a host name is the node's.
     """
 
@@ -133,7 +134,7 @@ class _Plainly:
 
 
 class _QuartCall:
-    """A request, or an upgrade to a websocket, as a handler sees it; see `Call`."""
+    """A request of the framework, or an upgrade to a websocket, as handlers see it; see `Call`."""
 
     def __init__(self, segment: str) -> None:
         self.segment = segment
@@ -155,7 +156,7 @@ class _QuartCall:
 
 
 def _is_own_name(node: Node, name: str) -> bool:
-    """Whether it is a name by which an operator called this node, or a member, so that it leads to one."""
+    """Whether an operator has given this name to the node or to a member: a page at this name is then a node's own."""
     members = node.replica.membership.actors if node.recovered else ()
     return name in [node.settings.host.lower(), *(split_address(address)[0] for address in members)]
 
@@ -163,13 +164,18 @@ def _is_own_name(node: Node, name: str) -> bool:
 def _check_origin(asked: Request | Websocket) -> None:
     if asked.scope.get(_FOREIGN):
         raise ForeignOrigin(
-            "a page of another origin made this request; pages may only read (GET, HEAD), all else is for clients that "
-            "are no browsers"
+            "a page of another origin made this request; such pages may only read (GET, HEAD): use a client that is no "
+            "browser for anything else"
         )
 
 
 def _check_parameters(asked: Request | Websocket, *, is_known: bool = False) -> None:
-    """Refuse what the route does not know; `is_known`: there is an answer, though no route has it."""
+    """Refuse query parameters that the route does not know.
+
+    Args:
+        asked: the request.
+        is_known: whether the request has an answer although no route of the framework matches, as OPTIONS may have.
+    """
     route = _route_of(asked)
     if asked.query_string and (route is not None or is_known):
         check_parameters(asked.args, () if route is None else route.query)
@@ -211,7 +217,7 @@ def _add_error_handlers(app: QuartTrio) -> None:
 
 
 def _problem_of_framework(error: HTTPException) -> Problem:
-    """What the framework refuses, in our words."""
+    """The problem of a request that the framework refuses, in gcount's words."""
     if isinstance(error, WebsocketMismatch):
         return _MISMATCH_HTTP if has_request_context() else _MISMATCH_WEBSOCKET
     status = HTTPStatus(error.code or 500)

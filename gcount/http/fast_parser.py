@@ -1,9 +1,9 @@
-"""Plain requests: the form in which clients write what a node is asked most, found without a general parser.
+"""A parser for plain requests: the most frequent ones, in the form in which most clients write them.
 
-A plain request is HTTP/1.1 for a route that the table calls fast, with a Host, with a Content-Length exactly if it is
-a POST, and with no field that changes how a message is framed, asks for more than an answer or tells of a browser's
-page (RFC 9112, 3 to 7; RFC 6454). One empty line may stand before it. One expression describes it, strictly: what it
-does not match is left to the application, which knows all of HTTP.
+A plain request is a request of HTTP/1.1 for a route that the table calls fast. It has exactly one Host. It has a
+Content-Length if and only if it is a POST. It has no field that changes how a message is framed, that asks for more
+than an answer, or that a browser adds for a page (RFC 9112, 3 to 7; RFC 6454). One empty line may come before it. One
+strict regular expression describes it. Requests that do not match are left to the application, which knows all of HTTP.
 """
 
 import re
@@ -16,30 +16,30 @@ _SEGMENT: Final = r"([A-Za-z0-9._~!$&'()*+,;=:@%-]++)"
 
 
 def _beginning(route: Route) -> str:
-    """How a request for a route begins, up to the name in its path."""
+    """A regular expression for the beginning of a request for a route, up to the name in its path."""
     return re.escape(f"{route.method} {route.template.partition('{name}')[0]}")
 
 
 def _line(route: Route) -> str:
-    """A route's method and target, as an expression whose one group is the name."""
+    """A regular expression for a route's method and target; its one group is the name."""
     return _beginning(route) + _SEGMENT + re.escape(route.template.partition("{name}")[2])
 
 
 _BEGINNING = re.compile(rf"(?:\r\n)?(?:{'|'.join(map(_beginning, _FAST))})".encode())
-# One group for each route, and none after them: the last group that matched tells which route it is.
+# There is one group for each route, and none after them. So the number of the last group that matched is the route's.
 _HEAD = re.compile(
     rf"(?:\r\n)?+(?:{'|'.join(map(_line, _FAST))}) HTTP/1\.1\r\n"
     r"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]++:[\t\x20-\x7e]*+\r\n)*+\r\n".encode()
 )
-# What decides how a request is framed, asks for more than an answer, or says that a page of a browser asks. No other
-# field means anything to a counter.
+# The fields that decide how a request is framed, ask for more than an answer, or show that a page in a browser made it.
+# All other fields mean nothing to the routes of counters.
 _DECISIVE = re.compile(
     rb"\n(?:(host)|(content-length)|(connection)|transfer-encoding|expect|upgrade|te|trailer|keep-alive|proxy-connection|origin"
     rb"|sec-fetch-site)"
     rb":([^\r]*)",
     re.IGNORECASE,
 )
-_END = re.compile(rb"\n\r?\n")  # of a head; the application takes line feeds alone, too
+_END = re.compile(rb"\n\r?\n")  # the end of a head; the application takes line feeds without carriage returns, too
 _LENGTH = re.compile(rb"[0-9]{1,3}")
 
 
@@ -47,11 +47,11 @@ class PlainRequest:
     """A plain request, as the client wrote it.
 
     Attributes:
-        route: which one it is for.
-        name: the counter's, percent-encoded.
-        body: of a POST, maybe only its beginning so far.
-        end: where the request ends; beyond the input when its body has not all come.
-        closes: whether the connection is to end with its answer.
+        route: the route that it is for.
+        name: the counter's name, percent-encoded.
+        body: the body of a POST; only its beginning if it has not all come.
+        end: the position in the input at which the request ends; beyond the input if its body has not all come.
+        closes: whether the connection is to be closed after the answer.
     """
 
     __slots__ = ("body", "closes", "end", "name", "route")
@@ -61,14 +61,14 @@ class PlainRequest:
 
 
 def parse(data: bytes, start: int = 0) -> PlainRequest | None:
-    """The plain request that some input begins with.
+    """Read a plain request.
 
     Args:
         data: what the client sent.
-        start: where the request begins.
+        start: the position at which the request begins.
 
     Returns:
-        None when anything else stands there, or only a part of a request's head.
+        The request. None if something else begins there, or if the head of the request has not all come.
     """
     head = _HEAD.match(data, start)
     if head is None:
@@ -94,5 +94,5 @@ def parse(data: bytes, start: int = 0) -> PlainRequest | None:
 
 
 def may_become_plain(data: bytes, start: int = 0) -> bool:
-    """Whether input that is not a plain request may begin one whose head has not all come."""
+    """Whether input that `parse` does not take may be the beginning of a plain request whose head has not all come."""
     return _BEGINNING.match(data, start) is not None and _END.search(data, start) is None

@@ -1,9 +1,9 @@
-"""The fast path: plain requests for counters, answered without an application server.
+"""The fast path: plain requests for counters, answered without the application server.
 
-What a request for a counter asks of gcount takes some microseconds, the layers of a general application server take a
-hundred times as long. So the requests that a node is there for are answered here, when they come in their plain form.
-Whatever is unusual about a request leaves it, whole, to the application behind, on the same connection: this only
-ever answers what both would answer alike, and can be switched off.
+gcount itself needs some microseconds for a request for a counter. The layers of a general application server take a
+hundred times as long. So the most frequent requests are answered here, if they come in their plain form. If anything
+about a request is unusual, the fast path leaves the whole request to the application, on the same connection. It
+answers a request only as the application would, so it can be switched off.
 """
 
 from email.utils import formatdate
@@ -27,8 +27,8 @@ from gcount.net.responder import Responder
 from gcount.node.node import Node
 from gcount.node.requests import parse_amount
 
-# How much may come, and for how long, until a request that began like a plain one is whole. The application, which
-# gets what is longer or slower, has limits of its own.
+# The limits within which a request that begins like a plain one has to be whole. The application gets longer and
+# slower ones, and has limits of its own.
 _MOST_BYTES: Final = 8 * 1024
 _WHOLE_WITHIN: Final = 1.0  # seconds
 
@@ -37,7 +37,7 @@ class FastPath:
     """Answers plain requests for a node's counters.
 
     Args:
-        node: may still be recovering; until it has, the application answers.
+        node: may still be recovering; until it has recovered, the application answers.
     """
 
     def __init__(self, node: Node) -> None:
@@ -46,14 +46,14 @@ class FastPath:
         self._date = (0, b"")
 
     async def answer(self, connection: Connection, data: bytes) -> bytes:
-        """Answer the plain requests that some input begins with, and those that follow it.
+        """Answer plain requests, until something else comes.
 
         Args:
-            connection: where they came from, between two requests.
-            data: what came last.
+            connection: the client's connection; no request is in progress on it.
+            data: the input that came last.
 
         Returns:
-            The first input that begins with something else; nothing when the connection is to end.
+            The input from the first request on that is not a plain one; no bytes if the connection is to end.
         """
         start, deadline = 0, 0.0
         responder = Responder(connection)
@@ -66,7 +66,7 @@ class FastPath:
                     return b""
                 start, deadline = request.end, 0.0
                 if start < len(data):
-                    await trio.lowlevel.checkpoint()  # however many came together, others get their turn
+                    await trio.lowlevel.checkpoint()  # many may have come together; other tasks get their turn between
                     continue
                 data, start = await self._receive(connection, responder), 0
                 if not data:
@@ -82,14 +82,14 @@ class FastPath:
         return data[start:]
 
     async def _receive(self, connection: Connection, responder: Responder) -> bytes:
-        """Receive what can't be answered at once; nothing when the connection is to end."""
+        """Receive the next input that can't be answered at once; no bytes if the connection is to end."""
         data = None
         while data is None and not connection.stopping:
             data = await responder.receive(partial(self._answer_at_once, connection, responder))
         return data or b""
 
     def _answer_at_once(self, connection: Connection, responder: Responder, data: bytes) -> bool:
-        """Answer a plain request without waiting; False for anything else."""
+        """Answer a plain request without waiting; returns False, and does nothing, if the input is anything else."""
         request = parse(data) if responder.free and self._node.recovered else None
         if request is None or request.end != len(data) or request.closes or request.route is CONSISTENT_VALUE:
             return False
@@ -122,7 +122,7 @@ class FastPath:
         return b""
 
     async def _respond(self, connection: Connection, request: PlainRequest) -> bool:
-        """Answer a request; False when the application is to say what is wrong with it."""
+        """Answer a request; returns False, and does nothing, if the application has to say what is wrong with it."""
         node, asked = self._node, _asked(request)
         if asked is None:
             return False
@@ -167,7 +167,7 @@ class FastPath:
         return head % (_begin(status), fields, len(body), self._now(), closes, body)
 
     def _now(self) -> bytes:
-        """The time as a Date field has it (RFC 9110, 5.6.7)."""
+        """The time in the format of a Date field (RFC 9110, 5.6.7)."""
         seconds = int(time())
         if seconds != self._date[0]:
             self._date = (seconds, formatdate(seconds, usegmt=True).encode())
@@ -182,14 +182,17 @@ class FastPath:
         counter.inc()
 
 
-@cache  # there are as many as statuses
+@cache  # one entry for each status
 def _begin(status: int) -> bytes:
-    """The beginning of an answer: its status line, and what all answers have."""
+    """The beginning of an answer: its status line, and the field that all answers have."""
     return b"HTTP/1.1 %d %b\r\n%b: %b\r\n" % (status, HTTPStatus(status).phrase.encode(), *NO_STORE)
 
 
 def _asked(request: PlainRequest) -> tuple[str, int | None] | None:
-    """The counter, and what an increment adds to it; None when the application is to say what is wrong with them."""
+    """The counter's name, and the amount of an increment (None for a read).
+
+    Returns None if one of them is wrong: the application then says what.
+    """
     try:
         name = name_in_path(request.name.decode("ascii"))
         return name, parse_amount(request.body, "the body") if request.route is INCREMENT else None

@@ -1,4 +1,4 @@
-"""What each route does: one line of logic, which knows no framework."""
+"""The handlers of the routes. Each has a line or two of logic, and knows nothing of the framework."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
@@ -14,7 +14,8 @@ from gcount.node import status as node_status
 from gcount.node.node import Node
 from gcount.node.requests import parse_amount
 
-# Serves a link until it is over: the link, the address of its other end, and what makes its connection a link.
+# Serves a link until it ends. Its arguments are the link, the address of its other end, and a function that turns the
+# connection into a link and returns whether that was possible.
 ServeLink = Callable[[Link, str, Callable[[], bool]], Awaitable[None]]
 
 
@@ -39,7 +40,7 @@ class Call(Protocol):
 
 
 async def increment(node: Node, call: Call) -> Answer:
-    """Count."""
+    """Increment a counter."""
     name = name_in_path(call.segment)
     [value] = (await node.count([Add(name, parse_amount(await call.body(), "the body"))])).values
     if isinstance(value, Refusal):
@@ -48,12 +49,12 @@ async def increment(node: Node, call: Call) -> Answer:
 
 
 async def value(node: Node, call: Call) -> Answer:
-    """Read what this node knows of a counter."""
+    """Read the value that this node knows."""
     return text(node.value(name_in_path(call.segment)))
 
 
 async def consistent_value(node: Node, call: Call) -> Answer:
-    """Read what a counter is in the whole cluster."""
+    """Read the exact value in the whole cluster."""
     name = name_in_path(call.segment)
     return text(await node.consistent_value(name, timeout_parameter(call.values("timeout"))))
 
@@ -69,29 +70,29 @@ async def config(node: Node, _call: Call) -> Answer:
 
 
 async def ping(_node: Node, _call: Call) -> Answer:
-    """Answer, without a newline."""
+    """Answer `pong`, without a newline."""
     return Answer(b"pong", TEXT)
 
 
 async def live(_node: Node, _call: Call) -> Answer:
-    """Say that the process works."""
+    """Answer that the process works."""
     return text("live")
 
 
 async def ready(node: Node, _call: Call) -> Answer:
-    """Say whether the node takes increments."""
+    """Answer whether the node takes increments."""
     if node.not_ready is not None:
         raise (DiskFull if node.recovered else Recovering)(node.not_ready)
     return text("ready")
 
 
 async def status(node: Node, _call: Call) -> Answer:
-    """Show the state of the node to people."""
+    """Show the state of the node as JSON."""
     return json_document(node_status.status(node))
 
 
 async def metrics(node: Node, _call: Call) -> Answer:
-    """Show the state of the node to Prometheus."""
+    """Show the metrics of the node in Prometheus' text format."""
     return Answer(node.metrics.text(), CONTENT_TYPE_LATEST)
 
 

@@ -1,7 +1,7 @@
-"""The HTTP that a connection speaks: hypercorn's HTTP/1, with the doors closed that it leaves open.
+"""The application server: hypercorn's HTTP/1, made stricter where it takes what it should refuse.
 
-HTTP/2 is refused. Nothing in gcount needs it, and over hypercorn it multiplies what one connection may
-cost: a hundred requests at a time, streams reset as fast as they are opened, a priority tree to grow.
+HTTP/2 is refused. gcount does not need it, and with hypercorn it multiplies the cost of one connection: a hundred
+requests at a time, streams that are reset as fast as they are opened, and a priority tree that grows.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ from gcount.http.request_line import can_be_no_request, refused_as
 from gcount.net.connection import Connection
 from gcount.observe.throttle import ThrottledHandler
 
-# The most bytes that a request's body may take on the wire, whatever the application does with it.
+# The most bytes of a request's body on the wire. The application's own limit is lower, but it is checked late.
 MAX_BODY_BYTES: Final = 512 * 1024
-# The headers by which an error that hypercorn makes itself is known: it has no body yet.
+# An error that hypercorn makes itself has no body yet, and is known by these headers.
 _EMPTY_ERROR: Final = [(b"content-length", b"0"), (b"connection", b"close")]
 _UNKNOWN_METHOD: Final = b"UNKNOWN"
 
 
 def http_config() -> Config:
-    """Make hypercorn's configuration: its limits, and no logs but errors through the standard logging."""
+    """Make hypercorn's configuration: its limits, and a log of errors only."""
     config = Config()
     config.accesslog = None
-    # A logger rather than a name: hypercorn would give a name a handler of its own.
+    # A logger, not its name: hypercorn would add a handler of its own to a logger that it finds by its name.
     config.errorlog = logging.Logger("hypercorn.error", logging.WARNING)
     config.errorlog.addHandler(ThrottledHandler("application server failed"))
     config.h11_max_incomplete_size = 16 * 1024
@@ -56,7 +56,7 @@ def http_config() -> Config:
 
 
 class _RefusedError(Exception):
-    """A request that is answered with a problem and the end of its connection, before any stream is made."""
+    """The request is answered with a problem, and its connection closed, before hypercorn makes a stream of it."""
 
     def __init__(self, status: HTTPStatus) -> None:
         super().__init__(status)
@@ -64,13 +64,15 @@ class _RefusedError(Exception):
 
 
 class _Connection(h11.Connection):
-    """h11's, which takes two things for errors: input after the last request, and an empty line before a request.
+    """h11's connection, changed in three ways.
 
-    One such line is passed over, since some clients end the request before with it (RFC 9112, 2.2). And it waits for
-    the end of a head that can be none: what can become no request is refused at once.
+    * Input after the last request is ignored. h11 takes it for an error.
+    * One empty line before a request is passed over: some clients end the previous request with it (RFC 9112, 2.2). h11
+      takes it for an error.
+    * Input that can't become a request is refused at once. h11 waits for the end of the head.
 
     Attributes:
-        passed_line: whether one stood before the request that is to come.
+        passed_line: whether an empty line before the next request was passed over.
     """
 
     passed_line = False
@@ -95,7 +97,7 @@ class _Connection(h11.Connection):
 
 
 class Http1Protocol(H11Protocol):
-    """hypercorn's HTTP/1 with what it lets through closed, and with problem+json bodies in its errors."""
+    """hypercorn's HTTP/1, made stricter, and with problem+json as the body of its errors."""
 
     _method = b""
     _body_bytes = 0
@@ -107,7 +109,7 @@ class Http1Protocol(H11Protocol):
 
     @property
     def is_between_requests(self) -> bool:
-        """Whether all input so far was answered, and the next byte begins a request."""
+        """Whether all input so far was answered, so that the next byte begins a request."""
         return (
             self.stream is None
             and isinstance(self.connection, _Connection)
@@ -118,12 +120,12 @@ class Http1Protocol(H11Protocol):
 
     @property
     def has_whole_request(self) -> bool:
-        """Whether a request that has all come is being answered."""
+        """Whether the request that is being answered has all come."""
         return self.connection.their_state in (h11.DONE, h11.MUST_CLOSE)
 
     @property
     def _heard_enough(self) -> bool:
-        """Whether what comes now means nothing: the last request is whole, or its upgrade is being refused."""
+        """Whether further input is to be ignored: the last request is whole, or its upgrade is being refused."""
         connection = self.connection
         if not isinstance(connection, H11WSConnection):
             return connection.their_state is h11.MUST_CLOSE
@@ -133,7 +135,7 @@ class Http1Protocol(H11Protocol):
     async def handle(self, event: Event) -> None:
         """Take input from the connection, or its end."""
         if isinstance(event, RawData) and event.data and self._heard_enough:
-            return  # nothing is to follow the last request
+            return  # input after the last request is ignored
         try:
             await super().handle(event)
         except _RefusedError as refused:
@@ -142,32 +144,33 @@ class Http1Protocol(H11Protocol):
             await self._limit_body(len(event.data))
 
     async def stream_send(self, event: StreamEvent) -> None:
-        """Send an event of a response, with a problem as the body of an error that has none."""
+        """Send an event of a response. An error without a body gets a problem as its body."""
         if self._refused:
-            return  # the application does not know yet
+            return  # the application does not know yet that its request was refused
         if isinstance(event, Response) and event.headers == _EMPTY_ERROR:
             if isinstance(self.stream, WSStream):
-                self.stream.closed = True  # else the application could accept it while the refusal is sent
+                self.stream.closed = True  # else the application could accept the upgrade while the refusal is sent
             await self._send_problem(event.status_code)
             return
         if isinstance(event, Response) and self._ends_with(event):
             event = Response(event.stream_id, [*event.headers, (b"connection", b"close")], event.status_code)
         await self._send_event(event)
         if isinstance(event, EndBody) and isinstance(self.connection, H11WSConnection):
-            # The upgrade was refused. hypercorn would keep the connection, deaf and never idle.
+            # The upgrade was refused. hypercorn would keep the connection, ignore its input, and never call it idle.
             await self.send(Closed())
 
     def _ends_with(self, response: Response) -> bool:
-        """Whether a response is the last one: the request before it has not all come, or is not worth reading.
+        """Whether a response is the last one: its request has not all come, or the body of it is too large to read.
 
-        hypercorn closes the connection after the former without saying so, and the next request would be lost.
+        If the request has not all come, hypercorn closes the connection after the response without a
+        `connection: close`, and the client would lose its next request.
         """
         return (
             self.connection.their_state is h11.SEND_BODY or response.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
         )
 
     async def _limit_body(self, size: int) -> None:
-        """Count the bytes of a body, since Quart (from 0.23 on) takes all of it before it looks at the size."""
+        """Limit the size of a body. Quart (from 0.23 on) receives all of a body before it checks the size."""
         if self.connection.their_state is not h11.SEND_BODY:
             self._body_bytes = 0
             return
@@ -176,7 +179,7 @@ class Http1Protocol(H11Protocol):
             await self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
 
     async def _refuse(self, status: HTTPStatus) -> None:
-        """Answer in place of the application, unless it has begun to, and close."""
+        """Answer in place of the application, unless it has begun its answer, and close the connection."""
         if not self._refused:
             self._refused = True
             if self.connection.our_state is h11.SEND_RESPONSE:
@@ -184,7 +187,7 @@ class Http1Protocol(H11Protocol):
             await self.send(Closed())
 
     async def _send_error_response(self, status_code: int) -> None:
-        self._refused = True  # what the application sends meanwhile would come between head and body
+        self._refused = True  # else what the application sends meanwhile would come between head and body
         await self._send_problem(status_code)
         await self._send_h11_event(h11.EndOfMessage())
 
@@ -199,30 +202,32 @@ class Http1Protocol(H11Protocol):
             await self._send_event(Body(stream_id=STREAM_ID, data=body))
 
     async def _send_event(self, event: StreamEvent) -> None:
-        """Send an event as hypercorn does, with what it leaves out of a head."""
+        """Send an event as hypercorn does, with a complete head."""
         if isinstance(event, Response):
             await self._send_h11_event(_head(event.status_code, [*event.headers, *self.config.response_headers("h11")]))
         else:
             await super().stream_send(event)
 
     async def _send_h11_event(self, event: H11SendableEvent) -> None:
-        if isinstance(event, h11.InformationalResponse) and not event.reason:  # 100, which hypercorn sends by itself
+        if isinstance(event, h11.InformationalResponse) and not event.reason:  # hypercorn sends a 100 by itself
             event = _head(event.status_code, event.headers.raw_items())
         await super()._send_h11_event(event)
 
     async def _check_protocol(self, event: h11.Request) -> None:
-        """Refuse what no application is to see. An offered h2c upgrade is ignored."""
+        """Refuse a request that the application must not see. An offer of an upgrade to h2c is ignored."""
         self._method = event.method
         status = refused_as(event.method, event.target, event.http_version, event.headers)
         if status is not None:
             raise _RefusedError(status)
 
     async def _create_stream(self, request: h11.Request) -> None:
-        """Start the application on a request, without the extensions that a websocket client offers.
+        """Start the application on a request, changed in two ways.
 
-        The only one that hypercorn knows is compression, and it inflates each piece of input, a thousandfold
-        if made so, before it looks at the size. It also takes a method in small letters for the one in capitals,
-        which is another one (RFC 9110, 9.1) and known to no route.
+        The websocket extensions that a client offers are left out. hypercorn knows only compression, and it inflates
+        each piece of input, up to a thousandfold, before it checks the size.
+
+        A method that is not in capitals is replaced by one that no route knows. Methods are case-sensitive (RFC 9110,
+        9.1), but hypercorn takes `get` for GET.
         """
         method = request.method if request.method.isupper() else _UNKNOWN_METHOD
         if method != request.method or any(name == b"sec-websocket-extensions" for name, _ in request.headers):
@@ -234,20 +239,20 @@ class Http1Protocol(H11Protocol):
             )
         await super()._create_stream(request)
         if isinstance(self.connection, H11WSConnection) and self._heard_enough:
-            self.connection.buffer.clear()  # it came with a request that the application refuses already
+            self.connection.buffer.clear()  # input behind an upgrade that the application has already refused
 
 
 def _head(status: int, headers: list[tuple[bytes, bytes]]) -> h11.Response | h11.InformationalResponse:
-    """The head of an answer, with its reason phrase, and not to be stored."""
+    """The head of an answer, with its reason phrase and the field `cache-control: no-store`."""
     kind = h11.Response if status >= HTTPStatus.OK else h11.InformationalResponse
     return kind(status_code=status, headers=[*headers, NO_STORE], reason=HTTPStatus(status).phrase.encode())
 
 
 class HttpConnection(TCPServer):
-    """Serves one connection with hypercorn, which knows all of HTTP/1, behind the fast path."""
+    """Serves one connection: with the fast path, and behind it with hypercorn, which knows all of HTTP/1."""
 
     def __init__(self, service: HttpService, connection: Connection, first: bytes) -> None:
-        # hypercorn hands a shallow copy of the state to each request: scope["state"]["connection"].
+        # hypercorn gives each request a shallow copy of this: scope["state"]["connection"].
         state = {"connection": connection}
         super().__init__(service.app, service.config, service.context, state, cast(Any, connection))
         self.connection = connection
@@ -255,7 +260,7 @@ class HttpConnection(TCPServer):
         self._first = first  # what the peer sent first
 
     async def run(self) -> None:
-        """Serve until either side closes. Like the parent's, without TLS and HTTP/2, with our `Http1Protocol`."""
+        """Serve until either side closes. It is the parent's method without TLS and HTTP/2, with `Http1Protocol`."""
         stream = self.connection.stream
         try:
             client, server = stream.remote(), stream.local()
@@ -271,17 +276,17 @@ class HttpConnection(TCPServer):
             await self._close()
 
     async def _read_data(self) -> None:
-        """Give what the peer sends to the fast path or, from the first request on that is not plain, to hypercorn.
+        """Give the input to the fast path, or to hypercorn from the first request on that is not a plain one.
 
-        A peer that has finished sending may still wait for its answer: hypercorn, which takes the end of the input
-        for the end of the peer, is told of it after that answer.
+        A peer that has finished sending may still wait for its answer. hypercorn takes the end of the input for the end
+        of the connection, so it gets the end of the input only after that answer.
         """
         protocol = cast(Http1Protocol, self.protocol)
         data = self._first
         with suppress(trio.ClosedResourceError, trio.BrokenResourceError):
             while data:
                 if protocol.has_whole_request:
-                    await self.connection.wait_idle()  # so that what follows may be plain again
+                    await self.connection.wait_idle()  # the next request may be a plain one again
                 if self._fast_path is not None and protocol.is_between_requests:
                     data = await self._fast_path.answer(self.connection, data)
                     if not data:
@@ -294,11 +299,11 @@ class HttpConnection(TCPServer):
         await protocol.handle(Closed())
 
     async def protocol_send(self, event: Event) -> None:
-        """Send to the peer, close, or note when a request begins and ends.
+        """Send to the peer, close the connection, or note that a request begins or ends.
 
-        The last two do not wait for anything: they may be called by a request's own task after quart-trio
-        has cancelled it, and would be cut short. (hypercorn's timers of idle connections are; `ConnectionPool`
-        knows the idle ones better anyway.)
+        Only sending waits. The task of a request may call this after quart-trio has cancelled it, and closing and
+        noting would then be cut short. (hypercorn's own timers of idle connections have that fault. They are not used:
+        `ConnectionPool` knows the idle connections.)
         """
         if isinstance(event, Updated):
             self.connection.set_busy(not event.idle)
@@ -308,7 +313,7 @@ class HttpConnection(TCPServer):
             await super().protocol_send(event)
 
     async def _finish(self) -> None:
-        """Close the connection after its last response, then end what still runs for it."""
+        """Close the connection after its last response, then end the tasks that still run for it."""
         await self._close()
         self.connection.abort()
 
@@ -317,9 +322,9 @@ class HttpService:
     """Answers the clients that speak HTTP.
 
     Args:
-        app: the ASGI application; requests find their `Connection` in `scope["state"]["connection"]`. It gets no
-            lifespan events.
-        fast_path: answers the plain requests; without one the application answers all.
+        app: the ASGI application. It finds the `Connection` of a request in `scope["state"]["connection"]`, and gets
+            no lifespan events.
+        fast_path: answers the plain requests; without it the application answers all.
     """
 
     def __init__(self, app: ASGIFramework, fast_path: FastPath | None = None) -> None:
@@ -338,5 +343,5 @@ class HttpService:
         await HttpConnection(self, connection, data).run()
 
     async def finish(self) -> None:
-        """Close each connection after its response from now on."""
+        """From now on, close each connection after its response."""
         await self.context.terminated.set()

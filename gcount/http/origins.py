@@ -1,8 +1,8 @@
-"""Which pages of a browser may change something here: none but the node's own (RFC 6454; the Fetch standard, 3.1).
+"""Protection from pages of other origins: in a browser, only the node's own pages may change something.
 
 A browser sends a form, or a plain POST of a script, to any address that a page names, and opens websockets to it. The
-page can't read the answer, but the request was made: from inside the network in which the browser is. Browsers say
-where such a request comes from. Whatever says nothing is no browser.
+page can't read the answer, but the request has been made, and from inside the network of the browser. Browsers say
+which origin such a request comes from (RFC 6454; the Fetch standard, 3.1). A client that names no origin is no browser.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import ipaddress
 import re
 from collections.abc import Callable, Iterable
 
-_HTTP = "http://"  # the only scheme that a node speaks
+_HTTP = "http://"  # the only scheme of a node's own pages
 _AUTHORITY = re.compile(r"(\[[0-9a-f:.]+\]|[^\s/?#@:\[\]]+)(?::([0-9]{0,5}))?\Z")
 _LOCALHOST = "localhost"
 
@@ -21,13 +21,14 @@ def comes_from_elsewhere(
 ) -> bool:
     """Whether a request was made by a page that is not the node's own.
 
-    A page's origin is the node's own when it is the very address that the request went to, and this can't be a name
-    that somebody else made lead here (DNS rebinding): it is an IP address, `localhost`, or a name that the node knows.
+    A page is the node's own if its origin is the address to which the request was sent. That address must be an IP
+    address, `localhost`, or a name that the node knows: an attacker could make any other name lead to this node (DNS
+    rebinding).
 
     Args:
-        fields: of the header, names in lower case.
-        host: where the request went to, as the client wrote it; None when it did not say.
-        is_known: says of a host name, in lower case, whether it is the node's.
+        fields: the fields of the header, their names in lower case.
+        host: the address to which the request was sent, as the client wrote it; None if it did not say.
+        is_known: whether a host name, in lower case, is the node's.
     """
     origins = [value for name, value in fields if name == b"origin"]
     sites = b",".join([value for name, value in fields if name == b"sec-fetch-site"]).lower().split(b",")
@@ -42,13 +43,13 @@ def comes_from_elsewhere(
 
 
 def _origin(text: str) -> tuple[str, int] | None:
-    """The host and the port of a page's origin; None for all that can't be a node's, such as `null`."""
+    """The host and the port of a page's origin; None if it can't be a node's, such as `null`."""
     text = text.strip().lower()
     return _address(text.removeprefix(_HTTP)) if text.startswith(_HTTP) else None
 
 
 def _address(text: str) -> tuple[str, int] | None:
-    """A host and a port, written in one way."""
+    """The host and the port of an address, normalized; None if it is not an address."""
     found = _AUTHORITY.match(text.strip().lower())
     if found is None:
         return None
@@ -62,7 +63,7 @@ def _address(text: str) -> tuple[str, int] | None:
 
 
 def _is_unmistakable(host: str) -> bool:
-    """Whether no name server has a say in where a host is."""
+    """Whether no name server decides where a host is."""
     if host == _LOCALHOST or host.startswith("["):
         return True
     try:

@@ -1,4 +1,4 @@
-"""What clients write in ways that only HTTP has: names in paths, query parameters, documents of JSON."""
+"""Reading what clients write in HTTP's own ways: names in paths, query parameters, JSON documents."""
 
 import json
 import re
@@ -9,7 +9,7 @@ from urllib.parse import unquote_to_bytes
 from gcount.errors import BadConfig, BadName, BadParameter, UnknownParameter
 from gcount.node import requests
 
-# As much of what is unknown as an error shows.
+# How much of unknown parameters an error shows: the characters of a name, and the number of names.
 _SHOWN = 40
 _SHOWN_NAMES = 5
 
@@ -37,7 +37,7 @@ def name_in_path(segment: str) -> str:
 
 
 def check_parameters(given: Iterable[str], allowed: Collection[str]) -> None:
-    """Refuse query parameters that mean nothing: a client that writes one means something by it.
+    """Refuse unknown query parameters: a client that sends one expects it to have an effect.
 
     Args:
         given: the names of those that a request has.
@@ -68,10 +68,10 @@ def timeout_parameter(given: Sequence[str]) -> float | None:
 
 
 def parse_config(body: bytes) -> object:
-    """The JSON document of a posted config; what has to be in it is the membership's to say.
+    """The JSON document of a posted config. Its contents are checked later, when a membership is made of it.
 
     Raises:
-        BadConfig: it is not JSON, or some object in it has two members of one name.
+        BadConfig: it is not JSON, or an object in it has two members of one name.
     """
     try:
         return json.loads(body, object_pairs_hook=_unique)
@@ -80,7 +80,7 @@ def parse_config(body: bytes) -> object:
 
 
 def _unique(members: list[tuple[str, object]]) -> dict[str, object]:
-    """An object's members; which of two alike was meant, nobody can know (RFC 8259, 4)."""
+    """The members of an object. Two of one name are refused: it is unknown which was meant (RFC 8259, 4)."""
     document = dict(members)
     if len(document) < len(members):
         raise BadConfig("the JSON body has an object with two members of one name")

@@ -1,4 +1,4 @@
-"""Errors as RFC 9457 problems: one value that says what went wrong, whichever way of HTTP renders it."""
+"""Errors as problems of RFC 9457: one value, which the fast path, the application and hypercorn's errors all render."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gcount.errors import Refusal
 logger: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 CONTENT_TYPE: Final = "application/problem+json"
-# The codes of what is refused before a handler is asked. Those of all else, each `Refusal` knows.
+# The codes of requests that are refused before a handler is called. All other codes are in the classes of `Refusal`.
 CODES: Final[Mapping[int, str]] = {
     HTTPStatus.BAD_REQUEST: "bad_request",
     HTTPStatus.NOT_FOUND: "no_such_route",
@@ -27,7 +27,7 @@ CODES: Final[Mapping[int, str]] = {
     HTTPStatus.NOT_IMPLEMENTED: "unknown_transfer_coding",
     HTTPStatus.HTTP_VERSION_NOT_SUPPORTED: "unknown_http_version",
 }
-# What the server says of a request that never came to the application.
+# The details of requests that are refused before they come to the application.
 _DETAILS: Final[Mapping[int, str]] = {
     HTTPStatus.BAD_REQUEST: "The request is not well-formed HTTP/1, or not a websocket upgrade of version 13.",
     HTTPStatus.NOT_IMPLEMENTED: "The only transfer coding that this server knows is chunked.",
@@ -43,10 +43,10 @@ class Problem:
 
     Attributes:
         status: the HTTP status.
-        code: a word for programs, which never changes; docs/api.md lists them all.
-        detail: what was wrong and what is allowed, or what to do.
+        code: a word for programs. It never changes; docs/api.md lists all codes.
+        detail: what was wrong, and what is allowed or what to do.
         members: further members of the document.
-        headers: further fields of the header, such as Allow.
+        headers: further header fields, such as Allow.
     """
 
     status: int
@@ -64,25 +64,25 @@ class Problem:
 
     @property
     def fields(self) -> dict[str, str]:
-        """The fields of the header, their names in lower case, without those that frame every answer."""
+        """The header fields, their names in lower case, without those that all answers have."""
         again = {"retry-after": "1"} if self.status == HTTPStatus.SERVICE_UNAVAILABLE else {}
         return {"content-type": CONTENT_TYPE, **again, **{name.lower(): value for name, value in self.headers.items()}}
 
 
 def problem_of_status(status: int, detail: str, headers: Mapping[str, str] | None = None) -> Problem:
-    """The problem of a request that was refused before a handler was asked.
+    """The problem of a request that was refused before a handler was called.
 
     Args:
-        status: the HTTP status, all that is known of the kind of error.
+        status: the HTTP status; it decides the code.
         detail: what was wrong and what is allowed.
-        headers: further fields of the header.
+        headers: further header fields.
     """
     family = HTTPStatus.INTERNAL_SERVER_ERROR if status >= HTTPStatus.INTERNAL_SERVER_ERROR else HTTPStatus.BAD_REQUEST
     return Problem(status, CODES.get(status, CODES[family]), detail, headers=headers or {})
 
 
 def problem_of_server(status: HTTPStatus) -> Problem:
-    """The problem of a request that never came to the application."""
+    """The problem of a request that was refused before it came to the application."""
     return problem_of_status(status, _DETAILS.get(status, status.description or status.phrase))
 
 
@@ -92,11 +92,11 @@ def problem_of_refusal(refusal: Refusal) -> Problem:
 
 
 def problem_of_error(error: Exception, path: str) -> Problem:
-    """The problem that answers a request which failed for a reason that nobody foresaw; the log has the reason.
+    """The problem that answers a request which failed with an unexpected error. The error is written to the log.
 
     Args:
-        error: the reason.
-        path: what was asked for.
+        error: the error.
+        path: the path of the request.
     """
     logger.error("request failed", path=path, exc_info=error)
     detail = "an unexpected error happened in this node; its log has the details"

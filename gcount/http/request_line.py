@@ -1,4 +1,4 @@
-"""How an HTTP request begins (RFC 9112, 3 to 6), so that what can become none is refused at once."""
+"""The beginning of an HTTP request (RFC 9112, 3 to 6), so that input that can't become a request is refused at once."""
 
 import re
 from collections.abc import Iterable
@@ -15,10 +15,10 @@ _TOKENS: Final = {b"connection", b"sec-websocket-protocol"}
 
 
 def can_be_no_request(data: bytes) -> bool:
-    """Whether what a client sent begins no HTTP request, whatever follows.
+    """Whether the input of a client can't be the beginning of an HTTP request, no matter what follows.
 
     Args:
-        data: where a request is to begin, or an empty line before it.
+        data: the input at which a request has to begin, perhaps with empty lines before it.
     """
     line, ended, _ = data.lstrip(b"\r\n").partition(b"\n")
     if ended:
@@ -31,15 +31,19 @@ def can_be_no_request(data: bytes) -> bool:
 def refused_as(
     method: bytes, target: bytes, version: bytes, fields: Iterable[tuple[bytes, bytes]]
 ) -> HTTPStatus | None:
-    """What a request is answered that no application is to see; None when it may.
+    """Decide whether a request must be refused before the application sees it.
 
-    That is what is not HTTP/1, what is framed in two ways (RFC 9112, 6.1), and what nobody behind can read.
+    That is a request which is not HTTP/1, which is framed in two ways (RFC 9112, 6.1), or which the application server
+    or the framework can't read.
 
     Args:
-        method: of the request.
-        target: as the client wrote it.
-        version: of HTTP, such as 1.1.
-        fields: of the header, their names in lower case.
+        method: the request's method.
+        target: the target, as the client wrote it.
+        version: the version of HTTP, such as 1.1.
+        fields: the header fields, their names in lower case.
+
+    Returns:
+        The status of the refusal; None if the application may see the request.
     """
     if not version.startswith(b"1."):
         return HTTPStatus.HTTP_VERSION_NOT_SUPPORTED

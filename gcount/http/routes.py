@@ -1,6 +1,6 @@
-"""The one table of routes: what it says is registered, parsed, counted, allowed and documented.
+"""The one table of routes: the application, the fast parser, the metrics and `Allow` are made from it.
 
-A new route is a line here, a handler, and its words in docs/api.md.
+A new route needs a line here, a handler, and a section in docs/api.md.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ class Parameter:
     """A part of a request that its client chooses.
 
     Attributes:
-        name: as the template or the query has it; a body's is only for people.
+        name: its name in the template or in the query; the name of a body is only for people.
         place: where it is in the request.
-        about: what it means, and what it may be.
+        about: what it means, and which values are allowed.
     """
 
     name: str
@@ -51,11 +51,11 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Success:
-    """What a request is answered when all went well.
+    """The answer to a request that succeeded.
 
     Attributes:
-        content_type: of the body; empty where there is none.
-        about: what is in it.
+        content_type: the media type of the body; empty if there is none.
+        about: what the body contains.
         status: the HTTP status.
     """
 
@@ -64,18 +64,19 @@ class Success:
     status: HTTPStatus = HTTPStatus.OK
 
 
-@dataclass(frozen=True, eq=False)  # each is one of a kind, and looked up for each request
+@dataclass(frozen=True, eq=False)  # compared by identity: that is fast, and each request looks a route up
 class Route:
     """A route, declared once for everything that has to know it.
 
     Attributes:
-        method: which it is for; GET answers HEAD, too.
-        template: its path, as the documentation and the metrics write it; a part in braces is a parameter.
-        parameters: what its clients choose. It knows no other query parameters.
-        answers: what it answers, and its own refusals. Any route may refuse a page of another origin, an unknown
-            query parameter, and all but the early ones a node that has not recovered.
-        handler: does what it is for; None is what a websocket's returns.
-        fast: whether the fast path answers its plain requests.
+        method: its method; GET also answers HEAD.
+        template: its path, as in the documentation and in the metrics; a part in braces is a parameter.
+        parameters: its parameters. Any other query parameter is refused.
+        answers: its successful answer, and its own refusals. Besides, any route may refuse a request of a page of
+            another origin, or with an unknown query parameter. All routes that are not early refuse requests while the
+            node recovers.
+        handler: answers a request; the handler of a websocket returns None.
+        fast: whether the fast path answers plain requests for it.
         early: whether it is answered before the node has recovered.
         websocket: whether it opens a websocket.
     """
@@ -91,7 +92,7 @@ class Route:
 
     @property
     def key(self) -> str:
-        """What tells it from all others."""
+        """The method and the template: no two routes share both."""
         return f"{self.method} {self.template}"
 
     @property
@@ -151,10 +152,10 @@ EARLY_PATHS: Final = frozenset(route.template for route in ROUTES if route.early
 
 
 def allow(*routes: Route) -> str:
-    """What `Allow` says where these routes are."""
+    """The value of `Allow` for a path with these routes."""
     methods = {route.method for route in routes}
     return ", ".join(sorted({"OPTIONS", *methods, *(["HEAD"] if "GET" in methods else [])}))
 
 
-# What OPTIONS is answered where no framework does it: for the whole server, also as `OPTIONS *`, and for links.
+# The answers to OPTIONS that the framework does not give: for the whole server, also as `OPTIONS *`, and for links.
 OPTIONS: Final[Mapping[str, str]] = {"/": allow(*ROUTES), LINK.template: allow(LINK)}

@@ -1,4 +1,4 @@
-"""What a request line asks for: the forms of a target (RFC 9112, 3.2), as far as a server answers them."""
+"""The target of a request: the forms (RFC 9112, 3.2) that a server has to understand."""
 
 import re
 
@@ -6,14 +6,14 @@ _ABSOLUTE = re.compile(rb"https?://([^/?#]*)(/[^?]*)(?:\?|\Z)", re.IGNORECASE)
 
 
 def split_target(target: bytes) -> tuple[bytes | None, bytes] | None:
-    """Where a request goes.
+    """Split a target into its host and its path.
 
     Args:
-        target: as the client wrote it.
+        target: the target, as the client wrote it.
 
     Returns:
-        The host that it names itself, in place of the Host field, and the path, as it was sent; `*` stands for the
-        whole server. None when it has no path.
+        The host that the target names in place of the Host field (None if it names none), and the path as it was sent.
+        The path `*` means the whole server. None if the target has no path.
     """
     if target.startswith(b"/"):
         return None, target.partition(b"?")[0]
@@ -24,8 +24,9 @@ def split_target(target: bytes) -> tuple[bytes | None, bytes] | None:
 
 
 def framed_path(path: bytes) -> str:
-    """A path for the framework's routes, which match it as it was sent: an encoded slash belongs to a name.
+    """The path that the framework's routes match: as it was sent, because an encoded slash belongs to a name.
 
-    The framework drops all slashes but one at the beginning; a second one is shown encoded, so that no route is found.
+    Of several slashes at the beginning, the framework drops all but one. So the second one is encoded here, and no
+    route is found.
     """
     return ("/%2F" + path[2:].decode("ascii")) if path.startswith(b"//") else path.decode("ascii")

@@ -1,8 +1,12 @@
-"""Who is connected to this node, and who has to go when there is no room left.
+"""The connections of a node: which are open, and which one is closed when there are too many.
 
-Anybody may connect, so everything a connection may take has a limit here: how many there are (a newcomer
-displaces the client that has been idle for longest), how long one may refuse to read what is sent to it, how
-long it may go on sending after it was answered. Links between nodes are never displaced.
+Anybody may connect, so everything that a connection may take has a limit:
+
+* How many connections there are. A new one displaces the client that has been idle for longest.
+* How long a client may refuse to read what is sent to it.
+* How long a client may go on sending after its last answer.
+
+Links between nodes are never displaced.
 """
 
 from __future__ import annotations
@@ -24,21 +28,21 @@ _DEFAULTS: Final = ConnectionOptions()
 
 
 class ConnectionPool:
-    """All connections of the node: admits newcomers and chooses who leaves.
+    """All connections of the node: admits new ones, and closes an old one when the limit is reached.
 
-    Everything here is synchronous and takes constant time, however many are connected: a flood costs its
-    sender more than it costs the node.
+    Everything here is synchronous and takes constant time, however many connections there are. So a flood of
+    connections costs its sender more than it costs the node.
 
     Args:
         limit: the most connections at a time, links included.
         max_links: the most links among them.
-        options: what each may take.
+        options: the limits of each connection.
 
     Attributes:
-        reactor: receives for them; the server runs it.
-        stopping: whether the server ends.
-        displaced: how many clients had to go to make room.
-        refused: how many newcomers found no room.
+        reactor: receives for the connections whose tasks sleep; the server runs it.
+        stopping: whether the server is stopping.
+        displaced: how many clients were closed in favour of new ones.
+        refused: how many new connections were closed because only links were open.
     """
 
     def __init__(self, limit: int, *, max_links: int = MAX_LINKS, options: ConnectionOptions = _DEFAULTS) -> None:
@@ -49,8 +53,8 @@ class ConnectionPool:
         self.stopping = False
         self.displaced = 0
         self.refused = 0
-        # Idle ones in order of their last use, busy ones in order of the start of their request. Not dict,
-        # which takes longer and longer to find its first key when keys are removed at the front.
+        # Idle clients in the order of their last use, busy ones in the order in which their requests began. A dict
+        # would take longer and longer to find its first key, as keys are removed at its front.
         self._idle: OrderedDict[Connection, None] = OrderedDict()
         self._busy: OrderedDict[Connection, None] = OrderedDict()
         self._links: OrderedDict[Connection, None] = OrderedDict()
@@ -70,14 +74,20 @@ class ConnectionPool:
         return len(self._links)
 
     def gauges(self) -> Iterator[Sample]:
-        """What `/metrics` reads off at each scrape."""
+        """The metrics of the pool, for each scrape of `/metrics`."""
         yield "gcount_connections", "Open connections.", {"kind": "client"}, self.clients
         yield "gcount_connections", "Open connections.", {"kind": "link"}, self.links
-        yield "gcount_connections_displaced_total", "Clients closed to make room.", {}, self.displaced
-        yield "gcount_connections_refused_total", "Newcomers for whom no room could be made.", {}, self.refused
+        displaced = "Clients closed because a new connection came and the limit was reached."
+        yield "gcount_connections_displaced_total", displaced, {}, self.displaced
+        refused = "New connections closed at once because the limit was reached."
+        yield "gcount_connections_refused_total", refused, {}, self.refused
 
     def admit(self, stream: Stream) -> Connection | None:
-        """Register an accepted stream; without room for it, None is returned and the stream is closed."""
+        """Register an accepted stream.
+
+        Returns:
+            Its connection. None if the limit is reached and no client can be displaced; the stream is closed then.
+        """
         connection = Connection(stream, self)
         if len(self) >= self.limit and not self.make_room():
             self.refused += 1
@@ -87,7 +97,7 @@ class ConnectionPool:
         return connection
 
     def make_room(self) -> bool:
-        """Close the client idle for longest; without an idle one, that with the oldest request.
+        """Close the client that has been idle for longest; if none is idle, the one whose request is the oldest.
 
         Returns:
             False if there are only links.
@@ -101,7 +111,7 @@ class ConnectionPool:
         return True
 
     def close_unused(self, seconds: float) -> None:
-        """Close the clients without a request whose last use is so many seconds ago, or more."""
+        """Close the idle clients that were last used at least so many seconds ago."""
         latest = trio.current_time() - seconds
         while (oldest := next(iter(self._idle), None)) is not None and oldest.last_used <= latest:
             oldest.abort()
@@ -117,7 +127,7 @@ class ConnectionPool:
             self._one_left = trio.Event()
             await self._one_left.wait()
 
-    # What a connection tells; see `Registry`.
+    # Called by the connections; see `Registry`.
 
     def place(self, connection: Connection, *, busy: bool) -> None:
         """Move a registered client to the end of the queue that it now belongs to."""
@@ -129,7 +139,7 @@ class ConnectionPool:
             queue.move_to_end(connection)
 
     def promote(self, connection: Connection) -> bool:
-        """Make a registered client a link, if there is room for one more."""
+        """Make a registered client a link, unless the limit of links is reached."""
         if len(self._links) >= self.max_links or not (connection in self._idle or connection in self._busy):
             return False
         self.forget(connection)  # from here on `make_room` does not find it
@@ -137,7 +147,7 @@ class ConnectionPool:
         return True
 
     def forget(self, connection: Connection) -> None:
-        """Register it no longer."""
+        """Remove a connection that was closed."""
         for queue in (self._idle, self._busy, self._links):
             queue.pop(connection, None)
         self._one_left.set()

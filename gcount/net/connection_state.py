@@ -1,11 +1,12 @@
-"""The states of a connection: what it is in use for, who receives, and whether anything more is sent.
+"""The states of a connection: what it is in use for, what receives its input, and whether anything more is sent.
 
-Three machines, as h11 has one for each side of a connection. Each is a table: for an event, the state that follows each
-state in which it may happen. What is not in a table is a mistake of the program, and `after` says so.
+There are three state machines, as h11 has one for each side of a connection. Each is a table: for an event, it has the
+state that follows each state in which the event may happen. A pair that is not in the table is a mistake of the
+program, and `after` raises an error.
 """
 
 from collections.abc import Mapping
-from enum import IntEnum  # whose members are hashed without a call: an event a request
+from enum import IntEnum  # not Enum: its members are hashed without a call, and each request looks some up
 from typing import Final, TypeVar
 
 
@@ -31,23 +32,23 @@ class Use(IntEnum):
 
 
 class Inbound(IntEnum):
-    """Who receives. There is at most one receiver at a time."""
+    """What receives the input. There is at most one receiver at a time."""
 
-    FREE = 0
-    RECEIVING = 1  # a task
-    WATCHED = 2  # the reactor, while the task sleeps
-    TAKEN_OVER = 3  # a link, until the end
-    FINISHED = 4  # the peer has finished sending, which can be found again and again
+    FREE = 0  # nothing receives
+    RECEIVING = 1  # a task receives
+    WATCHED = 2  # the reactor receives, while the task sleeps
+    TAKEN_OVER = 3  # a link receives, until the end
+    FINISHED = 4  # the peer has finished sending; each later call finds that again
 
 
 class Reception(IntEnum):
-    """What changes who receives."""
+    """What changes the receiver."""
 
     RECEIVE = 0  # a task begins to receive
-    RECEIVED = 1  # it has got something, or was cancelled
-    WATCH = 2  # the reactor begins to
-    WAKE = 3  # it ends; also called when it had not begun
-    TAKE_OVER = 4
+    RECEIVED = 1  # the task has received something, or was cancelled
+    WATCH = 2  # the reactor begins to receive
+    WAKE = 3  # the reactor stops receiving; also called when it had not begun
+    TAKE_OVER = 4  # a link begins to receive
     END = 5  # the end of the input was found
 
 
@@ -55,12 +56,12 @@ class Outbound(IntEnum):
     """Whether anything more is sent."""
 
     OPEN = 0
-    ENDING = 1  # what was begun is still sent, nothing is begun
+    ENDING = 1  # an answer that was begun is still sent, and no other one is begun
     ENDED = 2
 
 
 class Sending(IntEnum):
-    """What changes that."""
+    """What changes whether anything more is sent."""
 
     END = 0
     ENDED = 1
@@ -73,7 +74,7 @@ PHASES: Final[Mapping[Use, Mapping[Phase, Phase]]] = {
         Phase.IDLE_LINK: Phase.BUSY_LINK,
         Phase.BUSY_LINK: Phase.BUSY_LINK,
         Phase.CLOSING: Phase.CLOSING,
-        Phase.CLOSED: Phase.CLOSED,  # what was counted for a client that is gone comes to its end all the same
+        Phase.CLOSED: Phase.CLOSED,  # an increment of a client that has left is finished all the same
     },
     Use.RESPONSE: {
         Phase.IDLE: Phase.IDLE,
@@ -119,7 +120,7 @@ RECEPTION: Final[Mapping[Reception, Mapping[Inbound, Inbound]]] = {
     },
     Reception.TAKE_OVER: {
         Inbound.FREE: Inbound.TAKEN_OVER,
-        Inbound.RECEIVING: Inbound.TAKEN_OVER,  # whose receiver is cancelled, and gets nothing more
+        Inbound.RECEIVING: Inbound.TAKEN_OVER,  # the task that receives is cancelled, and gets nothing more
         Inbound.TAKEN_OVER: Inbound.TAKEN_OVER,
         Inbound.FINISHED: Inbound.TAKEN_OVER,
     },

@@ -1,8 +1,8 @@
-"""How the descriptors of the process are shared out, so that whoever takes too many takes none from the log.
+"""How the file descriptors of the process are shared out, so that clients can never take those that the log needs.
 
-What the node itself may need at once is counted here and kept free; clients get the rest. Where that is too little for
-both, each gets half: the node then dials fewer members at a time, as a client it serves or a link it takes is worth no
-less.
+The node reserves the descriptors that it may need itself at one time, and clients get the rest. If there are too few
+for both, each side gets half. The node then dials fewer members at a time, because a client that it serves and a link
+that it accepts are worth as much as a link that it dials.
 """
 
 from __future__ import annotations
@@ -17,25 +17,26 @@ import structlog
 
 from gcount.core.limits import MAX_ASKED, MAX_MEMBERS
 
-# Standard streams 3; trio's poll 1, and the two pairs of sockets that wake it 4; the reactor's poll 1.
+# The standard streams take 3, trio's poll 1, the two pairs of sockets that wake it 4, and the reactor's poll 1.
 _LOOP: Final = 9
-# The lock, the live segment and the next one, a checkpoint being written, a file being read; the directory, which each
-# of two threads may be syncing or listing; and two to spare.
+# One each for: the lock, the live segment, the next segment, a checkpoint that is written, and a file that is read. Two
+# for the directory, which two threads may sync or list at the same time. Two are spare.
 _STORAGE: Final = 9
-# Of each address that is listened on: the listener, and a connection that was accepted and not counted yet.
+# For each listen address: the listener, and a connection that was accepted and is not counted yet.
 _LISTENING: Final = 2
-# Whatever a library opens for a moment: a module, a certificate, a random source, a traceback's source.
+# For anything that a library opens for a moment: a module, a certificate, a random source, the source of a traceback.
 _SPARE: Final = 8
-# A thread that looks a name up: a socket for each of up to three name servers, and a file or a socket beside them.
+# For a thread that looks up a name: a socket for each of up to three name servers, and one more file or socket.
 _LOOKUP: Final = 4
 MAX_LOOKUPS: Final = 16  # at a time
-# One for each member, one for each that was removed and is still dialled, and those that are asked for their config. A
-# dial has one socket at a time, which becomes the link's.
+# One for each member, one for each former member that is still dialled, and one for each address that is asked for its
+# config. A dial has one socket at a time, and the link keeps that socket.
 MAX_DIALS: Final = 2 * MAX_MEMBERS + MAX_ASKED
-MAX_LINKS: Final = 2 * MAX_MEMBERS  # accepted; the members, and as many that were members or start anew
-FEW: Final = 1000  # connections; a limit that leaves fewer is worth a line in the log
+MAX_LINKS: Final = 2 * MAX_MEMBERS  # accepted ones: of the members, and of as many nodes that were members or restart
+FEW: Final = 1000  # connections; if the limit leaves fewer, the log has a warning
 
-# What is dialled and accepted follows from the limits of the protocol; the sum fits into the least that systems grant.
+# The limits of the protocol decide how many links are dialled and accepted. The sum has to fit into 1024, the lowest
+# limit that systems usually set.
 assert _LOOP + _STORAGE + _LISTENING + _SPARE + MAX_LOOKUPS * _LOOKUP + MAX_DIALS + MAX_LINKS < 1024
 
 logger: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -43,14 +44,14 @@ logger: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 @dataclass(frozen=True)
 class Shares:
-    """What may be open at a time.
+    """How much may be open at a time.
 
     Attributes:
-        connections: accepted ones, links among them.
+        connections: accepted connections, links included.
         links: accepted links.
-        dials: links to others, and dials under way.
-        lookups: of names.
-        wanted: a limit of open files with which nothing would be less than it could.
+        dials: dialled links, and dials under way.
+        lookups: lookups of names.
+        wanted: the limit of open files that would be enough for all of it.
     """
 
     connections: int
@@ -64,9 +65,9 @@ def share_out(limit: int, connections: int, listeners: int = 1) -> Shares:
     """Share out the descriptors of a process.
 
     Args:
-        limit: how many it may have.
-        connections: how many the operator wants to accept at most.
-        listeners: how many addresses it listens on.
+        limit: how many descriptors the process may have.
+        connections: the most connections that the operator wants to accept.
+        listeners: how many addresses the node listens on.
     """
     own = _LOOP + _STORAGE + _SPARE + _LISTENING * listeners
     outward = MAX_LOOKUPS * _LOOKUP + MAX_DIALS
@@ -76,7 +77,7 @@ def share_out(limit: int, connections: int, listeners: int = 1) -> Shares:
     lookups = max(1, min(MAX_LOOKUPS, reserved // 4 // _LOOKUP))
     return Shares(
         connections=accepted,
-        links=max(1, min(MAX_LINKS, accepted // 2)),  # nothing displaces them, and clients are to have some, too
+        links=max(1, min(MAX_LINKS, accepted // 2)),  # half at most: links are never displaced, and clients need some
         dials=max(1, min(MAX_DIALS, reserved - lookups * _LOOKUP)),
         lookups=lookups,
         wanted=own + outward + connections,
@@ -84,10 +85,14 @@ def share_out(limit: int, connections: int, listeners: int = 1) -> Shares:
 
 
 def raise_limit() -> int:
-    """Raise this process's soft limit of open files to its hard limit, and say what it is now."""
+    """Raise this process's soft limit of open files to its hard limit.
+
+    Returns:
+        The limit that is in force now.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
-        # Some systems name a hard limit that they do not grant; the soft one then stays as it is.
+        # Some systems report a hard limit that they do not grant. The soft limit then stays as it is.
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
             soft = hard
@@ -95,10 +100,10 @@ def raise_limit() -> int:
 
 
 def shares_of_process(connections: int, listeners: int) -> Shares:
-    """Share out this process's descriptors, and warn the operator when they are few.
+    """Share out this process's descriptors, and log a warning if they are few.
 
     Args:
-        connections: how many the operator wants to accept at most.
+        connections: the most connections that the operator wants to accept.
         listeners: how many addresses the node listens on.
     """
     limit = raise_limit()

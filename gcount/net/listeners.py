@@ -1,4 +1,4 @@
-"""Where the node listens: one port, at every address that its host stands for."""
+"""The listening sockets of a node: one port, at every address that the host of `--listen` means."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -13,10 +13,10 @@ BACKLOG: Final = 1024  # connections that wait to be accepted
 
 
 async def open_listeners(settings: Settings) -> Sequence[trio.SocketListener]:
-    """Listen where the operator said; [::] stands for all addresses, those of IPv4 too where the system has it.
+    """Listen on the address of the settings; [::] means all addresses, those of IPv4 too if the system has IPv4.
 
     Args:
-        settings: with port 0, the system chooses one that is free at all the addresses.
+        settings: with port 0, the system chooses a port that is free at all the addresses.
 
     Returns:
         One listener for each address, all with the same port.
@@ -24,7 +24,7 @@ async def open_listeners(settings: Settings) -> Sequence[trio.SocketListener]:
     Raises:
         AddressTaken: the address cannot be had.
     """
-    # For trio "::", in any spelling, stands for all IPv6 addresses only, and None for those of IPv4 as well.
+    # trio takes "::", in any spelling, for all IPv6 addresses only, and None for those of IPv4 as well.
     host = settings.host if settings.host.strip(":0") else None
     try:
         while True:
@@ -32,7 +32,8 @@ async def open_listeners(settings: Settings) -> Sequence[trio.SocketListener]:
             ports = [int(listener.socket.getsockname()[1]) for listener in listeners]
             if len(set(ports)) == 1:
                 return listeners
-            # Port 0, and each address got one of its own: all take the first one's, unless it is taken at another.
+            # With port 0, each address has got a port of its own. Take the first one's for all. If another program has
+            # taken that port at one of the other addresses, begin again.
             for listener in listeners:
                 listener.socket.close()
             with suppress(OSError):

@@ -1,18 +1,18 @@
-"""The limits of connections, handed to those who keep them."""
+"""The limits of one connection."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class ConnectionOptions:
-    """What a connection may take.
+    """How much time and input a connection may take.
 
     Attributes:
         send_timeout: seconds that a client may take to read what is sent to it.
         link_send_timeout: the same for a link.
-        keep_alive: seconds that a client may be without a request, also one that sends its headers byte by byte.
-        linger_seconds: for how long input is thrown away after the last answer of a connection.
-        linger_bytes: how much of it.
+        keep_alive: seconds that a client may be without a whole request; bytes of an unfinished one do not count.
+        linger_seconds: seconds for which input is thrown away after the last answer of a connection.
+        linger_bytes: the most bytes of input that are thrown away then.
     """
 
     send_timeout: float = 10.0

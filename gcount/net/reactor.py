@@ -1,8 +1,9 @@
 """A reactor: one task waits for the input of many connections, and answers what can be answered at once.
 
-A task of its own for each connection costs a visit to the scheduler for each request, half of what a small request
-costs. So a connection's task sleeps here while its input is of the usual kind, which is answered where it is read. It
-is woken by anything else, with that, and goes on as if it had received it itself. (Schmidt, Reactor, 1995.)
+If each connection waits in a task of its own, each request costs a visit to the scheduler. That is half of what a small
+request costs. So the task of a connection sleeps while the reactor receives for it. The reactor answers the usual
+requests itself, where it reads them. Any other input wakes the task, which gets that input and goes on as if it had
+received it itself. (Schmidt, Reactor, 1995.)
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ import trio
 
 from gcount.net.stream import RECEIVE_BYTES, Stream
 
-_A_VISIT: Final = 512  # what looking at a connection costs, in bytes of input
+_A_VISIT: Final = 512  # what a look at one connection costs, expressed in bytes of input
 
 
 class Reactor:
-    """Receives for the tasks of connections."""
+    """Receives for connections whose tasks sleep."""
 
     def __init__(self) -> None:
         self._selector = DefaultSelector()
@@ -27,7 +28,7 @@ class Reactor:
         self._stopped = False
 
     def stop(self) -> None:
-        """End `run`, and wake all who sleep."""
+        """End `run`, and wake all tasks that sleep."""
         self._stopped = True
         self._scope.cancel()
         for watch in [key.data for key in (self._selector.get_map() or {}).values()]:
@@ -35,9 +36,11 @@ class Reactor:
         self._selector.close()
 
     async def run(self) -> None:
-        """Receive until told to stop."""
+        """Receive until `stop` is called."""
         with self._scope:
-            while not self._stopped:  # a task that input has already woken is not cancelled before it waits again
+            # The flag is needed beside the scope: input may already have woken this task when `stop` cancels it, and it
+            # would then look at a closed selector before the cancellation reaches it.
+            while not self._stopped:
                 work = 0
                 for key, _ in self._selector.select(0):
                     work += _A_VISIT + key.data.receive()
@@ -50,24 +53,24 @@ class Reactor:
         """Receive from a stream until something comes that can't be answered at once.
 
         Args:
-            stream: open; nobody else receives from it, nor waits to write, which may take a read that the reactor would
-                not see.
-            answer: called with any input; returns whether that was all it takes. It may not wait for anything. What it
-                raises wakes the task, which finds it in the watch.
+            stream: an open stream. Nothing else may receive from it. Nothing may wait to write to it either: a write
+                may have to read, and the reactor would not see what was read.
+            answer: called with any input; returns whether it has answered all of it. It may not wait for anything. An
+                error that it raises wakes the task, which finds the error in the watch.
 
         Returns:
-            What the task has to wait for, and to end.
+            The watch that the task waits for, and has to end.
         """
         return Watch(self._selector, stream, answer)
 
 
 class Watch:
-    """One stream whose task sleeps.
+    """The reactor's watch on one stream, for as long as the stream's task sleeps.
 
     Attributes:
         woken: set when the task has to go on.
-        data: what came that was not answered, nothing when the peer has finished sending; None when nothing came.
-        error: why nothing can come any more, or what `answer` raised.
+        data: the input that was not answered; empty if the peer has finished sending, None if nothing came.
+        error: the error that broke the connection, or that `answer` raised; None without one.
     """
 
     __slots__ = ("_answer", "_descriptor", "_selector", "_stream", "data", "error", "woken")
@@ -79,20 +82,27 @@ class Watch:
         self._stream = stream
         self._answer = answer
         self._descriptor = stream.descriptor
-        selector.register(self._descriptor, EVENT_READ, self)  # which refuses a second receiver
+        selector.register(self._descriptor, EVENT_READ, self)  # raises an error if the stream has a receiver already
         self._selector: DefaultSelector | None = selector
 
     def end(self) -> None:
-        """Wake the task; receive nothing more. To be called before the stream is closed: its number may come again."""
+        """Wake the task, and receive nothing more.
+
+        It has to be called before the stream is closed: the kernel may give the descriptor's number to another stream.
+        """
         if self._selector is not None:
             self._selector.unregister(self._descriptor)
             self._selector = None
             self.woken.set()
 
     def receive(self) -> int:
-        """Receive what has come, and answer that or leave it to the task; returns how many bytes came."""
+        """Receive what has come, and answer it or leave it to the task.
+
+        Returns:
+            How many bytes came.
+        """
         size, stream = 0, self._stream
-        while self._selector is not None:  # else it ended, perhaps after it was found readable
+        while self._selector is not None:  # it may have ended after the selector had found it readable
             try:
                 data = stream.read_now(RECEIVE_BYTES)
             except OSError as error:
@@ -104,11 +114,11 @@ class Watch:
             size += len(data)
             try:
                 if data and self._answer(data):
-                    if stream.pending:  # the descriptor does not show that
+                    if stream.pending:  # there is more, and the selector would not report it
                         continue
                     break
             except Exception as error:
-                self.error = error  # of one connection, not of all
+                self.error = error  # it ends this connection only
             self.data = data
             self.end()
         return size

@@ -1,4 +1,4 @@
-"""What stands between a connection, its task, and those who bring answers to what it asked."""
+"""Answers to the requests of one connection, in their order: at once if possible, else by the connection's task."""
 
 from collections.abc import Awaitable, Callable
 
@@ -8,21 +8,21 @@ from gcount.net.connection import Connection
 
 
 class Responder:
-    """Answers one connection: at once what can be, by its own task the rest.
+    """Answers one connection: at once if possible, else by the connection's task.
 
-    The answer to what waits for the disk is sent in the instant in which it is known, by whoever brings it: the task
-    does not have to wake for it. Nothing that comes later is answered before it.
+    A request may wait for the disk. Its answer is sent in the instant in which it is known, by the task that made the
+    commit; the connection's own task does not have to wake for it. No later request is answered before it.
 
     Args:
-        connection: whose task uses this; nobody else receives.
-        put: sends answers in place of this, and returns whether nothing waits to be sent.
+        connection: the connection. Only its task uses this responder, and nothing else receives from it.
+        put: sends answers instead of the responder, and returns whether nothing is left to be sent.
     """
 
     def __init__(self, connection: Connection, put: Callable[[bytes], bool] | None = None) -> None:
         self._connection = connection
         self._put = put or self._send
-        self._expected = False  # something waits for the disk
-        self._answered: trio.Event | None = None  # set when it is answered, should the task wait for it
+        self._expected = False  # whether a request waits for the disk
+        self._answered: trio.Event | None = None  # set when that request is answered, if the task waits for it
         self._unsent = b""
         self._left: Callable[[], Awaitable[bytes]] | None = None
 
@@ -32,17 +32,17 @@ class Responder:
         return not self._expected and not self._connection.stopping
 
     def expect(self) -> None:
-        """A request was taken; `answer` or `leave` will follow."""
+        """Note that a request was taken: `answer` or `leave` will follow."""
         self._expected = True
         self._connection.set_busy(True)
 
     def withdraw(self) -> None:
-        """What was expected was not taken after all: nothing will follow."""
+        """Note that the request was not taken after all: nothing will follow."""
         self._expected = False
         self._connection.set_busy(False)
 
     def answer(self, data: bytes) -> None:
-        """Send the answer to a request; what the kernel does not take is sent by the task, which wakes for it."""
+        """Send the answer to a request. If the kernel does not take all of it, the task wakes and sends the rest."""
         done = self._put(data)
         self._end(done=done and not self._connection.stopping)
 
@@ -60,16 +60,16 @@ class Responder:
         self._end(done=False)
 
     async def receive(self, answer: Callable[[bytes], bool]) -> bytes | None:
-        """Receive what can't be answered at once; when this returns, all that came before is answered.
+        """Receive the next input that can't be answered at once; when this returns, all earlier requests are answered.
 
-        Args, returns, raises: as `Connection.receive_unanswered`.
+        Args, returns and raises as `Connection.receive_unanswered` does.
         """
         data = await self._connection.receive_unanswered(answer)
         await self.settle()
         return data
 
     async def settle(self) -> None:
-        """Return when all that was taken is answered and sent."""
+        """Return when all requests that were taken are answered, and the answers are sent."""
         if self._expected:
             self._answered = trio.Event()
             await self._answered.wait()

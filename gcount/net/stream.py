@@ -1,19 +1,19 @@
-"""The port for byte streams: what HTTP, Redis' protocol and the links send bytes to and receive them from.
+"""The port for byte streams: HTTP, the Redis protocol and the links send and receive all their bytes through it.
 
-Everything above works on a `Stream` and on nothing else: no descriptor is read, written or closed elsewhere. The port
-allows what an encrypted stream needs, so that one can wrap a plain one without a change above it:
+The code above works on a `Stream` and on nothing else: no descriptor is read, written or closed elsewhere. The port
+allows what an encrypted stream needs, so that an encrypted stream can wrap an unencrypted one without a change above:
 
 * A descriptor may be readable although no bytes of the application have come: half a record, or a handshake.
   `read_now` then returns None.
-* Bytes may be here although the descriptor is not readable: one read may bring many records. `pending` says so, and
-  `wait_readable` does not wait then.
-* A write may need a read first: `write_now` then takes nothing, and `wait_writable` waits for whatever is needed.
-* What was encrypted can't be taken back. So a write that was taken in part is gone on with: the next `write_now` begins
-  with the bytes that the last one did not take. An implementation may therefore count bytes as taken only when the
-  kernel has all of their record, and nothing has to be flushed.
+* Bytes of the application may have come although the descriptor is not readable: one read may bring many records.
+  `pending` is then true, and `wait_readable` does not wait.
+* A write may need a read first: `write_now` then takes nothing, and `wait_writable` waits for what is needed.
+* Bytes that were encrypted can't be taken back. So after a partial write, the next `write_now` has to begin with the
+  bytes that the last one did not take. An implementation may therefore count bytes as taken only when the kernel has
+  all of their record, and nothing has to be flushed.
 
-Calls that do not wait are synchronous, and an answer costs one system call: a request is so small that waiting
-unnecessarily would be half of what it costs.
+Calls that do not wait are synchronous, and an answer costs one system call. A request is so small that an unnecessary
+wait would be half of what it costs.
 """
 
 from __future__ import annotations
@@ -28,17 +28,20 @@ from typing import Final
 import trio
 
 Bytes = bytes | bytearray | memoryview
-RECEIVE_BYTES: Final = 32 * 1024  # at once: some 1,000 pipelined commands, a few milliseconds of work
+RECEIVE_BYTES: Final = 32 * 1024  # the most at once: some 1,000 pipelined commands, a few milliseconds of work
 # l_onoff = 1, l_linger = 0: close() resets the connection and frees what the kernel still had to send.
 _RESET: Final = struct.pack("ii", 1, 0)
 
 
 class Stream(trio.abc.HalfCloseableStream):
-    """A stream of bytes both ways, over a socket; trio's interface for other libraries is made of it here.
+    """A stream of bytes in both directions, over a socket.
+
+    The methods that wait are trio's interface of a stream, for other libraries. They are made of the abstract ones.
 
     Attributes:
         descriptor: readable when something may have come; -1 once the stream is closed.
-        bytes_in, bytes_out: bytes of the application, received and sent.
+        bytes_in: bytes of the application that were received.
+        bytes_out: bytes of the application that were sent.
     """
 
     __slots__ = ("bytes_in", "bytes_out", "descriptor")
@@ -49,9 +52,9 @@ class Stream(trio.abc.HalfCloseableStream):
 
     @property
     def pending(self) -> bool:
-        """Whether `read_now` returns something that the descriptor does not show.
+        """Whether `read_now` has bytes to return although the descriptor may not be readable.
 
-        Only `read_now` ends that, and it takes nothing more from the descriptor before: it can be called until it does.
+        Only `read_now` ends that. It reads nothing from the descriptor before that, so a caller can call it in a loop.
         """
         return False
 
@@ -60,10 +63,10 @@ class Stream(trio.abc.HalfCloseableStream):
         """Receive what has come.
 
         Args:
-            most: how many bytes to return at most.
+            most: the most bytes to return.
 
         Returns:
-            Some bytes, none when the peer has finished sending; None when nothing has come.
+            Some bytes; no bytes if the peer has finished sending; None if nothing has come.
 
         Raises:
             OSError: the connection is broken, or the stream is closed.
@@ -71,13 +74,13 @@ class Stream(trio.abc.HalfCloseableStream):
 
     @abstractmethod
     def write_now(self, data: Bytes) -> int:
-        """Send what is taken at once.
+        """Send as many bytes as the kernel takes at once.
 
         Args:
-            data: begins with what the last call did not take, if it did not take all.
+            data: what to send. It has to begin with the bytes that the last call did not take, if there are any.
 
         Returns:
-            How many of the first bytes are sent. With fewer than all, `wait_writable` tells when to go on.
+            How many of the first bytes are sent. If that is not all, wait for `wait_writable` and go on.
 
         Raises:
             OSError: the connection is broken, or the stream is closed.
@@ -85,7 +88,7 @@ class Stream(trio.abc.HalfCloseableStream):
 
     @abstractmethod
     async def wait_readable(self) -> None:
-        """Return when `read_now` may return something, but after a checkpoint.
+        """Return when `read_now` may return something. It is always a checkpoint of trio.
 
         Raises:
             OSError: the kernel can't watch the stream.
@@ -101,7 +104,7 @@ class Stream(trio.abc.HalfCloseableStream):
         """Tell the peer that nothing more will be sent.
 
         Returns:
-            Whether that is done; else `wait_writable` tells when to call this again.
+            Whether that is done. If not, wait for `wait_writable` and call this again.
 
         Raises:
             OSError: the connection is broken, or the stream is closed.
@@ -109,15 +112,15 @@ class Stream(trio.abc.HalfCloseableStream):
 
     @abstractmethod
     def close(self, *, reset: bool = False) -> None:
-        """Close the stream now: whoever waits on it is woken with `trio.ClosedResourceError`.
+        """Close the stream now. Tasks that wait on it are woken with `trio.ClosedResourceError`.
 
         Args:
-            reset: whether the peer sees a reset, so that the kernel does not keep what could not be sent.
+            reset: whether to reset the connection, so that the kernel does not keep what could not be sent.
         """
 
     @abstractmethod
     def local(self) -> tuple[str, int]:
-        """The address of this end and its port.
+        """The address and the port of this end.
 
         Raises:
             OSError: the connection is gone.
@@ -125,10 +128,10 @@ class Stream(trio.abc.HalfCloseableStream):
 
     @abstractmethod
     def remote(self) -> tuple[str, int]:
-        """The address of the other end and its port. Raises as `local` does."""
+        """The address and the port of the other end. Raises as `local` does."""
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        """Receive some bytes as soon as there are any; none means that the peer has finished sending.
+        """Receive some bytes as soon as there are any; no bytes mean that the peer has finished sending.
 
         Raises:
             trio.BrokenResourceError: the connection broke.
@@ -137,7 +140,7 @@ class Stream(trio.abc.HalfCloseableStream):
         data = None
         try:
             while data is None:
-                await self.wait_readable()  # for which the kernel may have no memory
+                await self.wait_readable()  # inside the try: the kernel may have no memory to watch the stream
                 data = self.read_now(max_bytes or RECEIVE_BYTES)
         except OSError as error:
             raise self._translated(error) from error
@@ -181,15 +184,15 @@ class Stream(trio.abc.HalfCloseableStream):
         return trio.BrokenResourceError(f"the connection broke: {error}")
 
 
-# Makes the stream of what was accepted or dialled: the place where an encrypted one comes in.
+# Makes a stream of a socket that was accepted or dialled. An encrypted stream would come in here.
 Wrap = Callable[[trio.SocketStream], Stream]
 
 
 class PlainStream(Stream):
-    """What comes is what was sent: the bytes of a socket.
+    """An unencrypted stream: the bytes of a socket.
 
     Args:
-        connected: has set what a socket of small messages needs, as TCP_NODELAY; used by nobody else any more.
+        connected: trio's stream, which has set TCP_NODELAY already. Nothing else may use it any more.
     """
 
     __slots__ = ("_finished", "_socket")
@@ -249,7 +252,7 @@ class PlainStream(Stream):
 
 
 def _address(name: tuple[object, ...]) -> tuple[str, int]:
-    host, port = name[:2]  # that of IPv6 has two more fields
+    host, port = name[:2]  # an address of IPv6 has two more fields
     assert isinstance(host, str)
     assert isinstance(port, int)
     return host, port

@@ -21,6 +21,7 @@ from gcount.core.state.identity import IncarnationClaim
 from gcount.core.state.increments import Asked, Outcome, refused
 from gcount.core.state.membership import parse_actors
 from gcount.core.state.replica import Replica
+from gcount.core.state.writer import Writer
 from gcount.events import News, Stopping
 from gcount.node.increments import Increments
 from gcount.node.parts import Parts, assemble

@@ -116,7 +116,7 @@ def assemble(context: Context, claim: IncarnationClaim, transport: Transport, no
     reads = ConsistentReads(context, members, gate, guard, peers)
     # Links
     updates = MembershipUpdates(context, members, guard, reads.learned)
-    knowledge = Knowledge(members, updates, HeardVersions(context.replica), guard, minting)
+    knowledge = Knowledge(members, updates, HeardVersions(context.replica, context.pending), guard, minting)
     handshake = Handshake(context, members)
     dialled = DialledLinks(context, knowledge, handshake, peers, transport, linked=reads.linked, replied=reads.replied)
     dial_loops = DialLoops(context, members, updates, peers, transport, dialled.talk)

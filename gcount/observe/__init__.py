@@ -1,1 +1,1 @@
-"""What an operator sees of a node: its log and its metrics."""
+"""The log and the metrics of a node: what an operator sees of it."""

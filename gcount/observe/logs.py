@@ -1,4 +1,4 @@
-"""Log lines: one line an event on standard error, as text for people or as JSON for machines."""
+"""The log: one line for each event on standard error, as text for people or as JSON for machines."""
 
 import json
 import logging
@@ -14,11 +14,15 @@ LEVEL_WIDTH = 8
 
 
 def configure(log_format: Literal["text", "json"], stream: TextIO | None = None) -> None:
-    """Send all log lines to `stream` (standard error) in this format; may be called again.
+    """Set up the log. It may be called again.
 
-    What dependencies log with the standard library goes the same way, from WARNING up, and so do Python's
-    warnings. Call it before an app is made: Quart adds a handler of its own where it finds none. Hypercorn
-    always adds its own, unless told not to: `config.errorlog = logging.getLogger("hypercorn.error")`.
+    The lines of dependencies that use the standard library's logging go to the same log, from WARNING up. So do
+    Python's warnings. It has to be called before an application is made, because Quart adds a handler of its own if it
+    finds none. (hypercorn always adds one, unless its configuration has a logger; see `http_config`.)
+
+    Args:
+        log_format: the format of the lines.
+        stream: where the lines are written; by default standard error.
     """
     structlog.configure(
         processors=[
@@ -59,14 +63,14 @@ class _Lines:
             self._stream.write(line + "\n")
             self._stream.flush()
         except (OSError, ValueError):
-            # Who reads the log is gone, or its disk is full: no reason for a node to stop counting.
+            # The reader of the log is gone, or the log's disk is full. A node has no reason to stop counting for that.
             pass
 
     debug = info = warning = error = critical = msg
 
 
 class _ToStructlog(logging.Handler):
-    """Hands on what was logged with the standard library."""
+    """Passes records of the standard library's logging on to structlog."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Log the record as an event of the same level, made by the logger of that name."""
@@ -74,7 +78,7 @@ class _ToStructlog(logging.Handler):
         try:
             event = record.getMessage().strip()
         except (TypeError, ValueError):
-            event = str(record.msg)  # its arguments do not fit its text
+            event = str(record.msg)  # the arguments do not fit the text
         get_logger().log(level, event, logger=record.name, exc_info=record.exc_info)
 
 
@@ -98,7 +102,7 @@ def _render_text(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
 
 
 def _field(value: object) -> str:
-    """A value as one word, quoted where it would not be one."""
+    """A value as one word; it is quoted if it has blanks or other special characters."""
     text = str(value)
     if text and text.isprintable() and not set(text) & set(' "='):
         return text
@@ -106,6 +110,6 @@ def _field(value: object) -> str:
 
 
 def _shown(value: object) -> str:
-    """Text in which nothing ends the line or steers a terminal."""
+    """A value as text, with control characters escaped: none may end the line or control a terminal."""
     text = str(value)
     return text if text.isprintable() else json.dumps(text)[1:-1]

@@ -1,4 +1,4 @@
-"""What a node measures about itself, for `/metrics` (Prometheus text format)."""
+"""The metrics of a node, for `/metrics` (Prometheus' text format)."""
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -10,14 +10,14 @@ from prometheus_client.registry import Collector
 
 from gcount.core.state.batch import Batch
 
-disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter, which nothing here reads
+disable_created_metrics()  # type: ignore[no-untyped-call]  # it would add a second series for each counter
 
 _SYNC_BUCKETS = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 _CHECKPOINT_BUCKETS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 _ROUND_BUCKETS = (1, 2, 3, 4, 6, 10, 30)
 _BATCH_BUCKETS = (1, 3, 10, 30, 100, 300, 1000, 3000, 10000)
 
-DIRECTIONS = ("out", "in")  # of the bytes on a link
+DIRECTIONS = ("out", "in")  # the directions of the bytes on a link, as labels
 
 Sample = tuple[str, str, dict[str, str], float]
 """Name, help text, labels and value of a gauge, or of a counter if the name ends in `_total`."""
@@ -44,9 +44,9 @@ class Metrics:
             "gcount_checkpoint_seconds", "Time to make a checkpoint.", buckets=_CHECKPOINT_BUCKETS, registry=registry
         )
         self.checkpoints_failed = Counter(
-            "gcount_checkpoints_failed", "Checkpoints that found no room.", registry=registry
+            "gcount_checkpoints_failed", "Checkpoints that failed for lack of disk space.", registry=registry
         )
-        words = "Batches refused for want of room, or of a file descriptor."
+        words = "Batches refused for lack of disk space or of a file descriptor."
         self.disk_full = Counter("gcount_disk_full", words, registry=registry)
         self.read_rounds = Histogram(
             "gcount_consistent_read_rounds",
@@ -66,12 +66,12 @@ class Metrics:
         )
 
     def committed(self, batch: Batch, size: int, seconds: float) -> None:
-        """A batch became durable.
+        """Count a batch that became durable.
 
         Args:
-            batch: what was in it.
+            batch: the batch.
             size: its bytes in the log.
-            seconds: how long writing and syncing took.
+            seconds: how long it took to write and sync it.
         """
         self._commits.inc()
         self._batch_cells.observe(sum(len(delta.cells) for delta in batch.deltas))
@@ -79,25 +79,29 @@ class Metrics:
         self._log_bytes.inc(size)
 
     def checkpoint_made(self, seconds: float) -> None:
-        """A checkpoint became durable.
+        """Count a checkpoint that became durable.
 
         Args:
-            seconds: how long that took.
+            seconds: how long it took to make it.
         """
         self._checkpoint_seconds.observe(seconds)
 
     def forget_peer(self, address: str) -> None:
-        """A peer is dialled no more: its series go, or each address that ever was in a config would have some for ever.
+        """Remove the series of a peer that is no longer dialled. Otherwise every former address would keep its series.
 
         Args:
-            address: the peer's.
+            address: the peer's address.
         """
         for direction in DIRECTIONS:
             with suppress(KeyError):  # some releases of the library raise it for a peer that never answered
                 self.link_bytes.remove(address, direction)
 
     def watch(self, gauges: Callable[[], Iterable[Sample]]) -> None:
-        """Read gauges and counters at each scrape; all of one name in a row."""
+        """Read further gauges and counters at each scrape.
+
+        Args:
+            gauges: returns the samples; those with one name have to come in a row.
+        """
         self._registry.register(_Scrape(gauges))
 
     def text(self) -> bytes:
@@ -110,7 +114,7 @@ class _Scrape(Collector):
         self._gauges = gauges
 
     def describe(self) -> Iterable[Metric]:
-        return ()  # nothing to check at registration, when there is nothing to read yet
+        return ()  # at registration there is nothing to read yet, so there are no names to check
 
     def collect(self) -> Iterable[Metric]:
         families: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}

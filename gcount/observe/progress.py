@@ -1,4 +1,4 @@
-"""Lines in the log of a start that takes long."""
+"""Log lines that show how far a long start has come."""
 
 import structlog
 import trio
@@ -7,10 +7,10 @@ logger: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
 class Progress:
-    """Says how far a start has come, but not too often.
+    """Logs how far a start has come, but not too often.
 
     Args:
-        every: seconds between two lines, at least.
+        every: the least time between two lines, in seconds.
     """
 
     def __init__(self, every: float) -> None:

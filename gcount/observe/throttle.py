@@ -1,4 +1,4 @@
-"""Log lines that an outsider can cause, without letting the outsider fill the log."""
+"""Log lines that an outsider can cause: limited in number, so that an outsider can't fill the log."""
 
 import logging
 
@@ -9,11 +9,11 @@ QUIET = 1.0  # seconds between two lines
 
 
 class Throttle:
-    """Logs one event once in a while, however often it happens, and says how many were left out.
+    """Logs an event that may happen often: one line in each period, with the number of lines that were left out.
 
     Args:
         event: what happened, in a few words.
-        quiet: seconds between two lines.
+        quiet: the least time between two lines, in seconds.
     """
 
     def __init__(self, event: str, quiet: float = QUIET) -> None:
@@ -24,7 +24,7 @@ class Throttle:
         self._suppressed = 0
 
     def warn(self, **fields: object) -> None:
-        """Log the event with these fields, unless it was logged a moment ago."""
+        """Log the event with these fields, unless the last line is too recent."""
         if trio.current_time() < self._quiet_until:
             self._suppressed += 1
             return
@@ -36,10 +36,10 @@ class Throttle:
 
 
 class ThrottledHandler(logging.Handler):
-    """Logs what a library says through the standard logging, and clients may know how to cause.
+    """Logs records of a library that clients may be able to cause.
 
     Args:
-        event: what each such line is about, in a few words.
+        event: what the records are about, in a few words.
     """
 
     def __init__(self, event: str) -> None:
@@ -47,5 +47,5 @@ class ThrottledHandler(logging.Handler):
         self._throttle = Throttle(event)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Log a record, unless another one was logged a moment ago."""
+        """Log a record, unless the last line is too recent."""
         self._throttle.warn(reason=record.getMessage(), exc_info=record.exc_info)

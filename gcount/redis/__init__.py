@@ -1,1 +1,1 @@
-"""The door for Redis' clients."""
+"""The Redis protocol: sessions with Redis clients, and the commands that they may use."""

@@ -1,4 +1,4 @@
-"""What a command of a Redis client is, and which there are; the words that all commands read alike."""
+"""The descriptions of commands, and how their arguments are read."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
@@ -12,17 +12,18 @@ from gcount.redis.turn import Ask, Pieces, Reply
 
 
 class Command(NamedTuple):
-    """A command that is known.
+    """A command that clients may use. It has one of `ask`, `run` and `later`.
 
     Args:
-        name: in capitals.
-        arity: how many words it has, its name included; negative: at least so many.
-        ask: executes it, at once, when it counts or reads counters; `run` when it does anything else; `later` executes
-            it when everything before it was answered.
+        name: its name in capitals.
+        arity: how many words it has, its name included; if negative, the least number of words.
+        ask: executes a command that only counts or reads counters, at once.
+        run: executes any other command that does not wait, at once.
+        later: executes a command that may wait, when all commands before it were answered.
         waits: whether it needs a node that has recovered.
         queued: whether it waits for EXEC in a transaction.
-        flags: for clients that ask.
-        keys: where its first and last key stand, for clients that ask.
+        flags: its flags in the answer to COMMAND.
+        keys: the positions of its first and last key in the answer to COMMAND; (0, 0) if it has none.
     """
 
     name: str
@@ -44,19 +45,22 @@ class Commands(NamedTuple):
     """The commands that clients may use.
 
     Args:
-        known: by their names in capitals.
-        refused: commands of Redis that make no sense here, and why.
+        known: all commands, by their names in capitals.
+        refused: commands of Redis that make no sense here, each with the reason.
     """
 
     known: dict[bytes, Command]
     refused: Mapping[bytes, str]
 
     def unknown(self, words: Words, command: Command | None) -> tuple[str, str]:
-        """The name under which a command counts that can't be executed, and the error.
+        """The answer to a command that can't be executed.
 
         Args:
-            words: of it.
-            command: what it is; it has the wrong number of words.
+            words: the command's words.
+            command: its description, if it is known and has the wrong number of words; else None.
+
+        Returns:
+            The name under which the metrics count it, and the text of the error.
         """
         if command is not None:
             return command.name, f"ERR wrong number of arguments for '{command.name.lower()}' command"
@@ -71,10 +75,10 @@ class Commands(NamedTuple):
 
 @lru_cache(4096)
 def parse_name(raw: bytes) -> str:
-    """A counter's name.
+    """Read a counter's name.
 
     Raises:
-        CommandError: it is not one.
+        CommandError: it is not allowed as a name.
     """
     with suppress(UnicodeDecodeError):
         name = raw.decode()
@@ -85,13 +89,15 @@ def parse_name(raw: bytes) -> str:
 
 
 def parse_names(raw: list[bytes]) -> list[str] | None:
-    """Many names at once; None when one of them has to be looked at more closely."""
+    """Read many names at once; None if they have to be read one by one."""
     if raw.count(raw[0]) == len(raw):
         try:
             return [parse_name(raw[0])] * len(raw)
         except CommandError:
             return None
-    text = b" ".join(raw).decode("ascii", "replace")  # which few names contain; those are looked at one by one
+    # One check of a joined text is faster than one for each name. Names with a space, or that are not ASCII, are rare;
+    # they fail this check and are read one by one.
+    text = b" ".join(raw).decode("ascii", "replace")
     names = text.split(" ")
     if not (text.isascii() and text.isprintable() and len(names) == len(raw)):
         return None
@@ -99,5 +105,5 @@ def parse_names(raw: list[bytes]) -> list[str] | None:
 
 
 def shown(word: bytes) -> str:
-    """A client's word as an error shows it."""
+    """A client's word, as errors show it: its first 128 bytes."""
     return word[:128].decode("utf-8", "replace")

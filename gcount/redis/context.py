@@ -1,4 +1,4 @@
-"""What a command is executed with: its words, its client, and what it may ask of the turn, the node and the others."""
+"""The context of a command: its words, its client, and what it may ask of the turn, the node and the other clients."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _PIECES_AT_ONCE: Final = 20
 
 
 class Client:
-    """What is known of a client, most of it because it said so.
+    """What the node knows of a client. The client itself has told most of it.
 
     Attributes:
-        id: no other client of this start has it.
-        name: what it calls itself.
-        library: what it says that it was made with, and which version of that.
-        closing: whether nothing is answered any more.
-        acknowledged: the position that holds all increments that it was told of.
-        transaction: what it has asked for since MULTI.
-        unguarded: whether a WATCH was refused, so that the next transaction can't be executed.
+        id: a number that no other client of this start of the node has.
+        name: the name that the client has given itself; empty without one.
+        library: the client's library and its version, as the client names them.
+        closing: whether the session is ending: no further command is answered.
+        acknowledged: the position (a digest) that contains all increments which were acknowledged to the client.
+        transaction: its transaction since MULTI; None without one.
+        unguarded: whether a WATCH was refused, so that the next transaction must not be executed.
     """
 
     def __init__(self, number: int) -> None:
@@ -42,11 +42,18 @@ class Client:
         self.unguarded = False
 
     def end_transaction(self) -> None:
-        """It has no transaction any more."""
+        """End the transaction, executed or not."""
         self.transaction, self.unguarded = None, False
 
     def skip(self, name: str, version: int) -> None:
-        """A command of that name is not executed: nor is a transaction that it begins, ends, guards or belongs to."""
+        """Note that a command was not executed. Then no transaction is executed to which the command matters.
+
+        Such a command begins the transaction, ends it, guards it, or belongs to it.
+
+        Args:
+            name: the command's name.
+            version: the version of RESP, for a transaction that the command would have begun.
+        """
         if self.transaction is None and name == "MULTI":
             self.transaction = Transaction(version)
         if self.transaction is not None:
@@ -58,19 +65,23 @@ class Client:
 
 
 class ClientStatistics(NamedTuple):
-    """A client and its connection as CLIENT LIST shows them.
+    """A client and its connection, as CLIENT LIST shows them.
 
     Args:
-        id, name, library: as in `Client`.
-        address, local_address: of both ends of its connection, HOST:PORT; empty when it is gone already.
-        descriptor: of its socket.
-        age, idle: seconds since it connected, and since it was answered last.
-        queued: commands in its transaction; None without one.
-        queued_bytes: of memory that they take.
-        kept: bytes of memory that its input takes beyond what each client may take.
-        unsent: bytes of answers that it has not taken.
-        last: the command that it asked for last.
-        version: of RESP.
+        id: as in `Client`.
+        name: as in `Client`.
+        library: as in `Client`.
+        address: HOST:PORT of the client; empty if it has left already.
+        local_address: HOST:PORT of the node's end of the connection; empty if the client has left already.
+        descriptor: the descriptor of its socket.
+        age: seconds since it connected.
+        idle: seconds since its last answer.
+        queued: the number of commands in its transaction; None without one.
+        queued_bytes: the bytes of memory that these commands take.
+        kept: the bytes of memory that its input takes, beyond what each client may always take.
+        unsent: the bytes of answers that the client has not taken.
+        last: the name of its last command.
+        version: the version of RESP.
     """
 
     id: int
@@ -93,22 +104,22 @@ class Connected(Protocol):
     """A client that is connected."""
 
     def statistics(self) -> ClientStatistics:
-        """What it is and what it does now."""
+        """The client and what it does now."""
 
 
 class Shared:
     """What all clients share.
 
     Args:
-        clients: those that are connected, by their ids.
+        clients: the clients that are connected, by their ids.
 
     Attributes:
-        kept: bytes of memory that the input of all clients takes, see `Inbox.kept`.
-        unsent: what the answers take that their clients have not taken yet.
-        commands: how many were answered, by name, and whether they failed.
-        received: how many clients there were.
-        blocked: how many clients wait for others now.
-        listing: held by the one command that collects what takes much memory until it is an answer.
+        kept: the bytes of memory that the input of all clients takes, see `Inbox.kept`.
+        unsent: the memory of answers that their clients have not taken yet.
+        commands: the number of commands that were answered, by name and by whether they failed.
+        received: how many clients have connected since the start.
+        blocked: how many clients wait for other members now.
+        listing: a lock for commands that need much memory to make their answer, so that one at a time does.
     """
 
     def __init__(self, clients: Mapping[int, Connected]) -> None:
@@ -120,7 +131,7 @@ class Shared:
         self.listing = trio.Lock()
 
     async def join(self, reply: Pieces) -> bytes:
-        """Make a reply of its pieces while others get their turn."""
+        """Make a reply of its pieces, and let other tasks run between them."""
         async with self.listing:
             pieces: list[bytes] = []
             for piece in reply.pieces:
@@ -136,11 +147,11 @@ class Call:
 
     Args:
         words: the command's name, as the client wrote it, and its arguments, as many as `Command.arity` allows.
-        client: whose it is.
-        turn: what the client's commands stage, and which version of RESP their answers are written in.
-        node: what can be asked of the node.
-        shared: what can be asked about all clients.
-        while_connected: waits for something for as long as the client stays.
+        client: the client.
+        turn: the turn in which the command is executed.
+        node: the node, as commands see it.
+        shared: what all clients share.
+        while_connected: calls an async function, and cancels it if the client leaves.
     """
 
     words: Words

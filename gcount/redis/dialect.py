@@ -1,8 +1,10 @@
-r"""Which protocol a connection speaks: told from its first bytes, as soon as they can be nothing else.
+r"""The protocol of a connection, HTTP or Redis, known by its first bytes.
 
 *2\r\n$4\r\nINCR ...            RESP: no HTTP request begins with a star
-INCR views\r\n                  a command of Redis as one types it: its first word is one, and it ends without HTTP/1.1
-GET /ping HTTP/1.1\r\n          HTTP, and so is everything else; it says what is wrong with that
+INCR views\r\n                  an inline command of Redis: its first word is a command, and no HTTP/1.1 ends it
+GET /ping HTTP/1.1\r\n          HTTP
+
+Everything else is taken for HTTP too, which then answers what is wrong with it.
 """
 
 from collections.abc import Container
@@ -10,24 +12,24 @@ from typing import Final
 
 from gcount.redis import inline
 
-_MOST_BYTES: Final = 16 * 1024  # of a first line, as long as it may be one of HTTP
-_HTTP_ONLY: Final = b"GET /"  # the one method that is a command, too, with what most requests ask for
+_MOST_BYTES: Final = 16 * 1024  # of a first line: no request line of HTTP may be longer
+_HTTP_ONLY: Final = b"GET /"  # GET is a method and a command. With a slash it is HTTP, as most requests are
 
 
 def speaks_redis(data: bytes, commands: Container[bytes], prefixes: Container[bytes]) -> bool | None:
-    """Tell whether a client speaks Redis' protocol.
+    """Decide whether a client speaks the Redis protocol.
 
     Args:
-        data: what it sent first.
-        commands: the names of Redis' commands, in capitals.
-        prefixes: all beginnings of these names.
+        data: the first bytes that the client sent.
+        commands: the names of the commands of Redis, in capitals.
+        prefixes: all prefixes of these names.
 
     Returns:
-        None when it has to send more before that can be told.
+        Whether it does; None if more bytes are needed to decide.
     """
     if data[:1] == b"*":
         return True
-    begun = data.lstrip(b"\r\n")  # empty lines are passed over, before HTTP one of them
+    begun = data.lstrip(b"\r\n")  # empty lines are passed over; HTTP itself allows one before a request
     if begun[:1] == b"*":
         return True
     if begun.startswith(_HTTP_ONLY):

@@ -1,4 +1,4 @@
-r"""The patterns of KEYS and SCAN, as Redis has them: `*`, `?`, `[a-z]`, `[^a]`, and a backslash before any of these."""
+r"""The patterns of KEYS and SCAN, as in Redis: `*`, `?`, `[a-z]`, `[^a]`, and a backslash before any of these."""
 
 import re
 from typing import Final
@@ -9,20 +9,20 @@ _STAR: Final = b"(?>.*?"
 
 
 def compile_glob(pattern: bytes) -> re.Pattern[bytes]:
-    """Compile a pattern, to be matched against the whole of a name.
+    """Compile a pattern, to be matched against a whole name.
 
     Args:
         pattern: up to `MAX_PATTERN_BYTES` bytes; any bytes are a pattern.
 
     Returns:
-        What takes time that grows with the square of a name's length at most, whatever the pattern is.
+        A regular expression. With any pattern, the time of a match grows at most with the square of a name's length.
     """
     parts: list[bytes] = []
     at, open_star = 0, False
     while at < len(pattern):
         if pattern[at : at + 1] == b"*":
-            # Atomic: the first place at which the rest up to the next star fits is as good as any, so that a pattern
-            # of many stars takes no more than quadratic time.
+            # The group is atomic. The first place at which the part up to the next star fits is as good as any other,
+            # so there is no need to try others, and a pattern of many stars takes no more than quadratic time.
             parts.append(b"" if parts and parts[-1] == _STAR else (b")" if open_star else b"") + _STAR)
             open_star = True
             at += 1
@@ -36,7 +36,7 @@ def compile_glob(pattern: bytes) -> re.Pattern[bytes]:
 
 
 def _part(pattern: bytes, at: int) -> tuple[bytes, int]:
-    """What one element that is no star means, and where the next one begins."""
+    """The regular expression of one element other than a star, and the position of the next element."""
     byte = pattern[at : at + 1]
     if byte == b"?":
         return b".", at + 1
@@ -48,7 +48,12 @@ def _part(pattern: bytes, at: int) -> tuple[bytes, int]:
 
 
 def _choice(pattern: bytes, at: int) -> tuple[bytes, int]:
-    """What stands in brackets, from behind the opening one on, and where the next element begins."""
+    """The regular expression of a choice in brackets, and the position of the next element.
+
+    Args:
+        pattern: the whole pattern.
+        at: the position behind the opening bracket.
+    """
     negated = pattern[at : at + 1] == b"^"
     at += negated
     members: list[bytes] = []

@@ -1,4 +1,4 @@
-"""What a client has sent that is not executed yet: bounded for each client, and for all of them together."""
+"""Input that was received and is not executed yet: bounded for each client, and for all of them together."""
 
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -11,8 +11,9 @@ from gcount.net.stream import RECEIVE_BYTES
 from gcount.redis import resp
 from gcount.redis.context import Client, Shared
 
-_MAX_AHEAD: Final = 64 * 1024  # input that is kept while a command waits
-# Memory for input that can't be executed yet: what each client may always take, and beyond it all of them together.
+_MAX_AHEAD: Final = 64 * 1024  # bytes of input that are kept while a command waits
+# Memory for input that can't be executed yet, in bytes: what each client may always take, and what all clients together
+# may take beyond that.
 _OWN_BYTES: Final = 4 * 1024
 _SHARED_BYTES: Final = 64 * 1024 * 1024
 
@@ -21,14 +22,14 @@ class Inbox:
     """The input of one client.
 
     Args:
-        connection: the client's.
-        client: whose transaction is a part of it.
-        shared: what all clients' input takes.
+        connection: the client's connection.
+        client: the client; its queued transaction counts as input.
+        shared: counts the memory of all clients' input.
 
     Attributes:
-        parser: reads it.
-        ended: whether the client has finished sending, or is to be taken as if it had.
-        kept: bytes of memory that it takes beyond what each client may take.
+        parser: the parser of the input.
+        ended: whether the client has finished sending, or is treated as if it had.
+        kept: the bytes of memory that the input takes, beyond what each client may always take.
     """
 
     def __init__(self, connection: Connection, client: Client, shared: Shared) -> None:
@@ -41,7 +42,7 @@ class Inbox:
         self._ahead = bytearray()
 
     def feed(self, data: bytes) -> list[resp.Words]:
-        """Read some input; returns the commands that are whole with it."""
+        """Read some input; returns the commands that are complete now."""
         commands = self.parser.feed(data)
         if not self.may_keep():
             self.parser.refuse(resp.ProtocolFault("no memory is left for more unfinished commands"))
@@ -49,7 +50,7 @@ class Inbox:
         return commands
 
     def may_keep(self) -> bool:
-        """Count what this keeps; returns whether it may, beside what all others keep."""
+        """Count the memory that this input takes; returns whether it is within the limit of all clients together."""
         transaction = self._client.transaction
         queued = 0 if transaction is None else transaction.size
         kept = max(0, self.parser.held + len(self._ahead) + queued - _OWN_BYTES)
@@ -58,7 +59,7 @@ class Inbox:
         return not kept or self._shared.kept <= _SHARED_BYTES
 
     def take(self) -> bytes:
-        """Some of what came while a command waited; nothing when there is no more of it."""
+        """Take some of the input that came while a command waited; no bytes if there is none."""
         if not self._ahead:
             return b""
         ahead = bytes(self._ahead[:RECEIVE_BYTES])
@@ -67,14 +68,18 @@ class Inbox:
         return ahead
 
     async def while_connected(self, wait: Callable[[], Awaitable[object]]) -> None:
-        """Wait for something for as long as the client stays; what it sends meanwhile is kept, up to a limit."""
+        """Wait for something, until the client leaves. Its input is kept meanwhile, up to a limit."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._listen, nursery.cancel_scope)
             await wait()
             nursery.cancel_scope.cancel()
 
     async def _listen(self, waiting: trio.CancelScope) -> None:
-        """Keep what the client sends until it leaves, or sends too much: whether it leaves after that is not seen."""
+        """Keep what the client sends, until it leaves or sends too much.
+
+        A client that sends too much is treated as one that has left. Nothing more is received from it, so nothing would
+        show when it leaves.
+        """
         while not self.ended and len(self._ahead) < _MAX_AHEAD and self.may_keep():
             data = b""
             with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
@@ -86,6 +91,6 @@ class Inbox:
         waiting.cancel()
 
     def close(self) -> None:
-        """Keep nothing."""
+        """Give back the memory."""
         self._shared.kept -= self.kept
         self.kept = 0

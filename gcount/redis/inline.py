@@ -1,4 +1,4 @@
-r"""Inline commands of Redis: a line of words, as one types them.
+r"""Inline commands of Redis: a line of words, as a person types it.
 
 INCR "page views"\r\n        the same as *2\r\n $4\r\nINCR\r\n $10\r\npage views\r\n
 """
@@ -13,7 +13,7 @@ _HTTP: Final = re.compile(rb" HTTP/[0-9.]+[ \r]*\Z")
 _BEGINNING: Final = re.compile(rb"[\s\x00]*[A-Za-z\"']")
 _PLAIN: Final = re.compile(rb"[^\s\x00\"']+")
 _BLANK: Final = re.compile(rb"[\s\x00]*")
-# What a string in quotes may hold: in double ones a backslash escapes anything, in single ones only their end.
+# Strings in quotes. In double quotes a backslash escapes any character, in single quotes only the closing quote.
 _DOUBLE: Final = re.compile(rb'"((?:[^"\\]|\\.)*)"(?=[\s\x00]|\Z)', re.DOTALL)
 _SINGLE: Final = re.compile(rb"'((?:[^'\\]|\\'|\\(?!'))*)'(?=[\s\x00]|\Z)")
 _ESCAPE: Final = re.compile(rb"\\(x[0-9A-Fa-f]{2}|.)", re.DOTALL)
@@ -21,20 +21,20 @@ _SPECIAL: Final = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"b": b"\b", b"a": b"\
 
 
 def may_begin(line: bytes) -> bool:
-    """Whether a line, as far as it has come, may be a command that somebody typed: it begins with a letter or a quote.
+    """Whether a line, as far as it has come, may be an inline command: it begins with a letter or a quote.
 
-    Redis takes any line. But what begins with anything else is mostly a reply, or RESP that is out of step.
+    Redis takes any line. But a line that begins with anything else is mostly a reply, or RESP that is out of step.
     """
     return _BEGINNING.match(line) is not None or not line.strip(_BLANKS)
 
 
 def is_http(line: bytes) -> bool:
-    """Whether a line, without its end, is the first one of an HTTP request."""
+    """Whether a line, given without its end, is the request line of an HTTP request."""
     return _HTTP.search(line) is not None
 
 
 def split_words(line: bytes) -> list[bytes] | None:
-    """The words of a line, quotes and what they escape resolved, as Redis does; None when a quote has no end."""
+    """Split a line into words, and resolve quotes and escapes as Redis does; None if a quote is not closed."""
     if b'"' not in line and b"'" not in line:
         return line.replace(b"\x00", b" ").split()
     words: list[bytes] = []

@@ -1,9 +1,9 @@
-"""Answers that wait until their client takes them, while it goes on sending.
+"""Answers that their client has not taken yet, while it goes on sending.
 
-Many clients write a whole pipeline before they read its first answer. A node that read nothing more as long as an
-answer waits would keep them, and itself, waiting for ever. So it reads on, up to a bound. Beyond it a client that takes
-some of its answers is waited for; one that takes none only writes: what it sends is not executed any more, and each
-command is answered with an error in its place, so that the client knows what was counted.
+Many clients write a whole pipeline before they read its first answer. If the node stopped reading while an answer
+waits, both would wait for ever. So the node reads on, up to a limit of unsent answers. Beyond that limit the node waits
+for a client that still takes some of its answers. A client that takes none gets no more commands executed: each is
+answered with an error in its place, so that the client knows what was counted.
 """
 
 from collections.abc import Awaitable, Callable
@@ -16,13 +16,13 @@ from gcount.errors import GcountError
 from gcount.net.connection import Connection
 from gcount.redis import resp
 
-# Bytes of answers: of one client; of all together, beside what each may always have; and of all together in any case.
-MAX_UNSENT: Final = 16 * 1024 * 1024
-MAX_ALL_UNSENT: Final = 128 * 1024 * 1024
-_OWN_BYTES: Final = 4 * 1024
-_UTMOST: Final = 2 * MAX_ALL_UNSENT
-MAX_REFUSED_BYTES: Final = 64 * 1024 * 1024  # of commands that are refused while their client takes nothing
-TAKES_WITHIN: Final = 1.0  # seconds in which a client that reads takes something
+# Limits of unsent answers, in bytes.
+MAX_UNSENT: Final = 16 * 1024 * 1024  # of one client
+MAX_ALL_UNSENT: Final = 128 * 1024 * 1024  # of all clients; a client that has more than `_OWN_BYTES` waits beyond it
+_OWN_BYTES: Final = 4 * 1024  # of one client, whatever the others have
+_UTMOST: Final = 2 * MAX_ALL_UNSENT  # of all clients, in any case
+MAX_REFUSED_BYTES: Final = 64 * 1024 * 1024  # bytes of commands that are refused while their client takes nothing
+TAKES_WITHIN: Final = 1.0  # seconds; a client that has taken nothing for so long does not read
 _AT_ONCE: Final = 256 * 1024
 _REFUSALS_AT_ONCE: Final = 1024
 REFUSAL: Final = resp.error("ERR not executed: too many answers wait; read them while you send commands")
@@ -32,7 +32,7 @@ class Pool:
     """Memory that all clients share.
 
     Attributes:
-        used: bytes of it.
+        used: bytes that are in use.
     """
 
     def __init__(self) -> None:
@@ -43,12 +43,12 @@ class Outbox:
     """The answers of one client.
 
     Args:
-        connection: the client's.
-        pool: what all clients' answers take.
+        connection: the client's connection.
+        pool: counts the memory of all clients' answers.
 
     Attributes:
-        refusing: whether its commands are not executed, until it has taken all answers.
-        broken: whether an answer was lost, so that nothing may follow it and the connection has to end.
+        refusing: whether the client's commands are refused, until it has taken all answers.
+        broken: whether an answer was dropped. Nothing may be sent after it, and the connection has to end.
     """
 
     def __init__(self, connection: Connection, pool: Pool) -> None:
@@ -57,29 +57,29 @@ class Outbox:
         self._connection = connection
         self._pool = pool
         self._unsent = bytearray()
-        self._refusals = 0  # to be sent after that
-        self._refused_bytes = 0  # what the client has sent since it is refused
-        self._last = b""  # to be sent after those
-        self._taken = 0.0  # when the client took something last
+        self._refusals = 0  # how many refusals are to be sent after `_unsent`
+        self._refused_bytes = 0  # bytes that the client has sent since its commands are refused
+        self._last = b""  # answers to be sent after the refusals
+        self._taken = 0.0  # when the client last took something, in seconds of trio's clock
 
     @property
     def waiting(self) -> bool:
-        """Whether there is something that the client has to take, or it is to be cut off."""
+        """Whether the client has to take something, or its connection has to end."""
         return self.broken or bool(self._unsent or self._refusals or self._last)
 
     @property
     def size(self) -> int:
-        """How many bytes wait."""
+        """How many bytes of answers wait."""
         return len(self._unsent)
 
     @property
     def full(self) -> bool:
-        """Whether nothing more is to be executed for this client now."""
+        """Whether no further command of this client is to be executed now."""
         size = len(self._unsent)
         return size > MAX_UNSENT or (size > _OWN_BYTES and self._pool.used > MAX_ALL_UNSENT)
 
     def put(self, data: bytes) -> bool:
-        """Send what the kernel takes at once, and keep the rest; returns whether nothing waits."""
+        """Send as much of an answer as the kernel takes at once, and keep the rest; returns whether nothing waits."""
         connection = self._connection
         if self._refusals or self._last:
             self._last += data
@@ -88,7 +88,7 @@ class Outbox:
             try:
                 sent = connection.send_now(data)
             except OSError:
-                sent = 0  # who drains finds out what is wrong
+                sent = 0  # `drain` finds out what is wrong
             if sent == len(data):
                 return True
             data = data[sent:]
@@ -102,7 +102,12 @@ class Outbox:
         return False
 
     def refuse(self, size: int, commands: int) -> None:
-        """Answer commands that are not executed, which came with so many bytes."""
+        """Answer commands with an error instead of executing them.
+
+        Args:
+            size: how many bytes of input they came in.
+            commands: how many they are.
+        """
         self._refusals += commands
         self._refused_bytes += size
 
@@ -117,7 +122,7 @@ class Outbox:
                 self._push()
 
     async def drain(self) -> None:
-        """Send all that waits, to a client that takes some of it now and then, or has just sent something.
+        """Send all answers that wait, to a client that takes some of them now and then, or has just sent something.
 
         Raises:
             trio.BrokenResourceError: the client is gone, or took nothing for too long.
@@ -136,10 +141,11 @@ class Outbox:
         self.refusing, self._refused_bytes = False, 0
 
     async def receive(self) -> bytes | None:
-        """Receive while what waits is sent.
+        """Receive input while the answers that wait are sent.
 
         Returns:
-            What came, nothing when the peer has finished sending or is gone; None when all was sent before.
+            What came; no bytes if the peer has finished sending or is gone; None if all answers were sent before
+            anything came.
         """
         received: bytes | None = None
         async with trio.open_nursery() as nursery:
@@ -161,7 +167,7 @@ class Outbox:
         return received
 
     async def beside(self, work: Callable[[], Awaitable[bytes]]) -> bytes:
-        """Wait for an answer that takes its time while what waits is sent.
+        """Wait for the answer to a slow command while the answers that wait are sent.
 
         Raises:
             trio.BrokenResourceError: the client is gone, and needs no answer.
@@ -188,14 +194,17 @@ class Outbox:
         return answer
 
     async def finish(self) -> None:
-        """Send all that waits, and throw away what comes meanwhile. Raises as `drain` does."""
-        self._refused_bytes = MAX_REFUSED_BYTES + 1  # what comes is no reason to wait longer
+        """Send all answers that wait, and throw away the input that comes meanwhile. Raises as `drain` does."""
+        self._refused_bytes = MAX_REFUSED_BYTES + 1  # so that input is no reason to wait longer
         while self.waiting and await self.receive():
             pass
         await self.drain()
 
     def close(self) -> None:
-        """Keep nothing, nor what is answered from now on: what was asked for is counted, though the client is gone."""
+        """Drop all answers, and give back their memory.
+
+        Later answers are dropped too: an increment may still be committed after its client has left.
+        """
         self._pool.used -= len(self._unsent)
         self._unsent, self._refusals, self._last = bytearray(), 0, b""
         self.broken = True

@@ -3,11 +3,11 @@ r"""RESP, the protocol of Redis: commands read from bytes, replies as bytes (ver
     *2\r\n $4\r\nINCR\r\n $5\r\nviews\r\n          a command: an array of bulk strings
     :6\r\n                                         its reply
 
-    INCR views\r\n                                 the same, as one types it (see `inline.py`)
+    INCR views\r\n                                 the same as an inline command (see `inline.py`)
 
-The parser of hiredis reads what servers say: what a client claims (an array of a billion) it allocates, what no client
-may send (numbers, maps, arrays in arrays) it takes, and what ends a string it does not look at. So commands are read
-here, strictly, and at the same speed: one split finds all lines, and lengths are looked up, not computed.
+The parser of hiredis is made for the replies of servers. It allocates what a client claims (an array of a billion), it
+takes what no client may send (numbers, maps, arrays in arrays), and it does not check how a string ends. So commands
+are read here: strictly, and as fast. One split finds all lines, and lengths are looked up, not computed.
 """
 
 import re
@@ -20,13 +20,13 @@ from gcount.redis import inline
 Words = list[bytes]
 """The name of a command, as the client wrote it, and its arguments."""
 
-# What one client can make a node hold for one command: less than 6 MiB, however it is cut. It takes a command with
-# 16,384 names of any length.
+# These limits bound the memory that one command can take: less than 6 MiB, in whatever pieces it comes. A command with
+# 16,384 names of the greatest length is within them.
 MAX_ARGUMENTS: Final = 16_384 + 1
 MAX_BULK_BYTES: Final = 64 * 1024
 MAX_COMMAND_BYTES: Final = 4_500_000
 _MAX_HEAD_BYTES: Final = 32
-_WORD_BYTES: Final = 56  # what a short word takes beside its bytes: an object, and its place in a list
+_WORD_BYTES: Final = 56  # bytes that a word takes beside its own: an object, and a place in a list
 
 _COUNTS: Final = {b"*%d" % n: n for n in range(64)}
 _SIZES: Final = {b"$%d" % n: n for n in range(512)}
@@ -39,40 +39,41 @@ _INT64: Final = range(-(2**63), 2**63)
 
 
 class ProtocolFault(GcountError):
-    """What a client sent is not RESP; its connection ends."""
+    """The input of a client is not RESP. Its connection ends."""
 
 
 class CommandError(GcountError):
-    """A command that is answered with an error; the text begins with the error's code."""
+    """A command is answered with an error. The text begins with the error's code."""
 
 
 class Parser:
     """Reads the commands of one connection.
 
     Attributes:
-        fault: what is wrong with the input behind the last command that was read; nothing more will be read.
+        fault: what is wrong with the input after the last command that was read; nothing more is read then.
     """
 
     def __init__(self) -> None:
         self.fault: ProtocolFault | None = None
-        self._tail = b""  # input that no line or string is whole of
-        self._needed = 0  # bytes of it, at least, before it is worth another look
-        self._arguments: Words = []  # of a command that has not all come
-        self._missing = 0  # how many of them have not
-        self._held = 0  # the bytes so far of the command that has not all come
+        # A command that has not all come.
+        self._tail = b""  # its input from the last incomplete line or string on
+        self._needed = 0  # the least length of the tail with which that line or string can be complete
+        self._arguments: Words = []  # its words that have come
+        self._missing = 0  # how many of its words have not come
+        self._held = 0  # the bytes of it that have come
 
     @property
     def held(self) -> int:
-        """What the command that has not all come costs, in bytes of memory."""
+        """The bytes of memory that the unfinished command takes."""
         return self._held + _WORD_BYTES * len(self._arguments)
 
     @property
     def between_commands(self) -> bool:
-        """Whether all input so far was read."""
+        """Whether all input so far was read, and no command is unfinished."""
         return not (self._tail or self._missing or self.fault)
 
     def feed(self, data: bytes) -> list[Words]:
-        """Take input; returns the commands that are whole with it, without empty ones."""
+        """Read input; returns the commands that are complete now, without empty ones."""
         if self.fault:
             return []
         self._held += len(data)
@@ -91,15 +92,18 @@ class Parser:
         return commands
 
     def refuse(self, fault: ProtocolFault) -> None:
-        """Read nothing more, and keep nothing."""
+        """Read nothing more, and drop the unfinished command."""
         self.fault = fault
         self._tail, self._arguments, self._held = b"", [], 0
 
     def _read(self, lines: list[bytes], commands: list[Words]) -> None:
-        """Read lines, of which the last has not ended, and keep what is not whole."""
+        """Read lines, of which the last has no end yet, and keep the command that is not complete.
+
+        It is one function with indices, without calls for a usual command: all pipelines go through it.
+        """
         at, end = 0, len(lines) - 1
         missing, arguments = self._missing, self._arguments
-        begun = None  # the line with which the last command begins, unless an earlier input has it
+        begun = None  # the line at which the last command begins; None if it began in earlier input
         self._needed = 0
         while True:
             if not missing:
@@ -147,13 +151,13 @@ class Parser:
 
 
 def columns(data: bytes) -> tuple[bytes, list[bytes]] | None:
-    """The common shape of a long pipeline, read at once: one command again and again, with one argument each.
+    """Read a long pipeline of the usual shape at once: the same command again and again, with one argument each.
 
     Args:
-        data: input, at the beginning of a command.
+        data: input that begins with a command.
 
     Returns:
-        The command and the arguments; None when the input is anything else, or not whole.
+        The command's name and the arguments; None if the input is anything else, or not complete.
     """
     first = _PAIR.match(data)
     if first is None:
@@ -183,7 +187,7 @@ def columns(data: bytes) -> tuple[bytes, list[bytes]] | None:
 
 
 def _read_inline(text: bytes, commands: list[Words], *, ended: bool) -> bytes:
-    """Read commands as one types them; returns what begins RESP, or has not ended."""
+    """Read inline commands; returns the rest of the text, which begins RESP or is a line without an end."""
     lines = text.split(b"\n")
     for at, line in enumerate(lines):
         if line[:1] == b"*":
@@ -197,7 +201,7 @@ def _read_inline(text: bytes, commands: list[Words], *, ended: bool) -> bytes:
 
 
 def _words(line: bytes) -> Words:
-    """The words of a line; none of an empty one, which is passed over."""
+    """The words of an inline command; no words of an empty line, which is passed over."""
     if not inline.may_begin(line):
         raise ProtocolFault(f"expected '*', got {_shown(line)}")
     if len(line) > inline.MAX_INLINE_BYTES:
@@ -213,7 +217,7 @@ def _words(line: bytes) -> Words:
 
 
 def _count(head: bytes) -> int:
-    """How many arguments follow; 0 for an empty command, which is passed over."""
+    """The number of words that follow; 0 for an empty command, which is passed over."""
     if _NONE_OR_LESS.fullmatch(head, 1):
         return 0
     if not _LENGTH.fullmatch(head, 1) or int(head[1:]) > MAX_ARGUMENTS:
@@ -234,12 +238,21 @@ def _shown(head: bytes) -> str:
 
 
 def _across_lines(lines: list[bytes], at: int, size: int) -> tuple[bytes, int]:
-    """A string that may contain line ends: what it is, and the line behind it; beyond the input if it is not whole."""
+    """Read a string that contains line ends.
+
+    Args:
+        lines: the input.
+        at: the line in which the string begins.
+        size: the string's length in bytes.
+
+    Returns:
+        The string, and the number of the line after it. That number is beyond the input if the string is not complete.
+    """
     start, length, last = at, len(lines[at]), len(lines) - 1
     while length < size and at < last:
         at += 1
         length += 2 + len(lines[at])
-    # In the line that has not ended, its own line end is still to come, or half of it.
+    # The string reaches into the last line: its line end, or half of it, has not come yet.
     if at == last and (length <= size or (length == size + 1 and lines[at].endswith(b"\r"))):
         return b"", last + 2
     if length != size:
@@ -248,7 +261,12 @@ def _across_lines(lines: list[bytes], at: int, size: int) -> tuple[bytes, int]:
 
 
 def _check_beginning(line: bytes, kind: bytes) -> None:
-    """Judge the beginning of a line as far as it has come."""
+    """Refuse a line, as far as it has come, if it can't become what is expected.
+
+    Args:
+        line: the line without an end.
+        kind: what is expected: `*` for a command, `$` for an argument.
+    """
     if kind == b"*" and line[:1] != kind and inline.may_begin(line):
         if len(line) > inline.MAX_INLINE_BYTES:
             raise ProtocolFault("too big inline request")
@@ -271,7 +289,7 @@ def bulk(data: bytes) -> bytes:
 
 
 def integer(number: int, version: int) -> bytes:
-    """A number of any size: beyond 64 bits a big number in RESP3, a string in RESP2."""
+    """An integer of any size. Beyond 64 bits it is a big number in RESP3, and a string in RESP2."""
     if number in _INT64:
         return b":%d\r\n" % number
     digits = b"%d" % number
@@ -279,15 +297,15 @@ def integer(number: int, version: int) -> bytes:
 
 
 def integers(numbers: Sequence[int], greatest: int, version: int) -> bytes:
-    """Many numbers, one after the other.
+    """The replies to many commands: one integer each.
 
     Args:
-        numbers: at least 0.
-        greatest: of them.
-        version: of RESP.
+        numbers: the integers, none of them negative.
+        greatest: the greatest of them.
+        version: the version of RESP.
     """
     if greatest in _INT64:
-        return b":%d\r\n" * len(numbers) % tuple(numbers)  # in less than half the time of one by one
+        return b":%d\r\n" * len(numbers) % tuple(numbers)  # takes less than half the time of one by one
     return b"".join([integer(number, version) for number in numbers])
 
 
@@ -303,7 +321,7 @@ def array(items: Iterable[bytes]) -> bytes:
 
 
 def mapping(pairs: Iterable[tuple[bytes, bytes]], version: int) -> bytes:
-    """A map of replies: in RESP2 an array of keys and values."""
+    """A map of replies. In RESP2 it is an array of keys and values."""
     replies = [key + value for key, value in pairs]
     head = b"%%%d\r\n" % len(replies) if version == 3 else b"*%d\r\n" % (2 * len(replies))
     return head + b"".join(replies)

@@ -1,4 +1,4 @@
-"""Redis clients: which of them are connected, and what they share."""
+"""The service for Redis clients: the clients that are connected, and what they share."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -20,12 +20,12 @@ class RedisService:
     """Answers the Redis clients of a node.
 
     Args:
-        node: whom they ask; may still be recovering.
-        commands: what they may ask.
+        node: the node; may still be recovering.
+        commands: the commands that clients may use.
 
     Attributes:
-        sessions: the clients that are connected, by their ids.
-        shared: what they share.
+        sessions: the sessions of the clients that are connected, by the clients' ids.
+        shared: what all clients share.
     """
 
     def __init__(self, node: Node, commands: Commands) -> None:
@@ -39,15 +39,15 @@ class RedisService:
         node.metrics.watch(self._samples)
 
     def is_spoken(self, data: bytes) -> bool | None:
-        """Whether a client that sent this first is one of Redis; None when it has to send more before that is known."""
+        """Whether a client that sent these first bytes is a Redis client; None if more bytes are needed to decide."""
         return speaks_redis(data, self._words, self._prefixes)
 
     async def serve(self, connection: Connection, data: bytes) -> None:
         """Answer a client until either side ends the connection.
 
         Args:
-            connection: the client's.
-            data: what it sent first.
+            connection: the client's connection.
+            data: the first bytes that the client sent.
         """
         self.shared.received += 1
         number = self.shared.received
@@ -59,7 +59,7 @@ class RedisService:
             session.close()
 
     def refresh(self) -> None:
-        """Keep connections that are idle from being closed, as Redis does; to be called now and then."""
+        """Keep idle clients from being closed, as Redis does. It has to be called every few seconds."""
         if trio.current_time() >= self._refreshed + _REFRESH_SECONDS:
             self._refreshed = trio.current_time()
             for session in self.sessions.values():

@@ -1,8 +1,9 @@
 """A session with a Redis client: all commands that came together share one commit.
 
-What was read is executed at one instant, in its order: increments are staged, values are those of that instant, and no
-other increment comes in between. Then the session waits for the one commit, and answers all with one send. So a client
-sees its own increments, and the answers to all increments of a counter on a node are the values in their order.
+The commands of one piece of input are executed at one instant, in their order. Their increments are staged, they read
+the values of that instant, and no other increment comes in between. Then the session waits for the one commit, and
+sends all answers at once. So a client sees its own increments, and the answers to all increments of one counter on a
+node are its values in the order in which it grew.
 """
 
 from __future__ import annotations
@@ -29,25 +30,25 @@ from gcount.redis.resp import CommandError
 from gcount.redis.transaction import aborted
 from gcount.redis.turn import Pieces, Reply, SessionTurn, error_text, refusal_text
 
-_SEND_BYTES: Final = 64 * 1024  # answers are not kept beyond
+_SEND_BYTES: Final = 64 * 1024  # bytes of answers; a turn that has more is sent
 _COMMANDS_A_TURN: Final = 1024
-_TRANSACTION_WITHIN: Final = 60.0  # seconds, for one that takes of the memory for all
+_TRANSACTION_WITHIN: Final = 60.0  # seconds that a transaction may take if it takes memory that all clients share
 
 
 class Session:
     """One client, while it is connected.
 
     Args:
-        node: what counts for it.
-        commands: what it may ask.
+        node: the node.
+        commands: the commands that the client may use.
         shared: what all clients share.
-        connection: the client's.
-        number: no other session of this start has it.
+        connection: the client's connection.
+        number: the client's id: no other client of this start of the node has it.
 
     Attributes:
-        client: what is known of the client.
-        inbox: what it sent that is not executed yet.
-        outbox: the answers that it has not taken yet.
+        client: what the node knows of the client.
+        inbox: the client's input that is not executed yet.
+        outbox: the answers that the client has not taken yet.
     """
 
     def __init__(self, node: Node, commands: Commands, shared: Shared, connection: Connection, number: int) -> None:
@@ -59,14 +60,15 @@ class Session:
         self._commands = commands
         self._shared = shared
         self._turn = turn = SessionTurn(node.value)
-        self._context = client, turn, NodeView(node), shared, inbox.while_connected  # of each call
-        self._desk = Responder(connection, self.outbox.put)
-        self._last = "none"  # the command that it asked for last
+        self._context = client, turn, NodeView(node), shared, inbox.while_connected  # the arguments of each `Call`
+        self._responder = Responder(connection, self.outbox.put)
+        self._last = "none"  # the name of the last command
 
     def refresh(self) -> None:
-        """Count as used, unless a command is under way, or has begun and not all come.
+        """Keep the connection of an idle client from being closed, as Redis does.
 
-        A transaction without an end would keep memory from all others for ever: its connection ends.
+        A client that has sent only a part of a command is not idle. A transaction that takes of the memory of all
+        clients and has not ended in time ends here, with its connection: it could keep that memory for ever.
         """
         transaction = self.client.transaction
         overdue = transaction is not None and trio.current_time() >= transaction.begun + _TRANSACTION_WITHIN
@@ -76,10 +78,10 @@ class Session:
             self.connection.set_busy(False)
 
     def statistics(self) -> ClientStatistics:
-        """What CLIENT LIST tells of it."""
+        """The client, as CLIENT LIST shows it."""
         client, connection, now = self.client, self.connection, trio.current_time()
         here = there = ""
-        with suppress(OSError):  # it is gone already
+        with suppress(OSError):  # the client may have left already
             here, there = _address(connection.stream.local()), _address(connection.stream.remote())
         return ClientStatistics(
             id=client.id,
@@ -113,13 +115,13 @@ class Session:
         await connection.aclose()
 
     def close(self) -> None:
-        """Keep nothing."""
+        """Give back the memory of the session."""
         self.inbox.close()
         self.outbox.close()
 
     async def _receive(self) -> bytes:
-        """Receive what this task has to answer; nothing when nothing is to be answered any more."""
-        await self._desk.settle()
+        """Receive the next input that this task has to answer; no bytes if the session is to end."""
+        await self._responder.settle()
         while not (self.client.closing or self.connection.stopping):
             if data := self.inbox.take():
                 return data
@@ -128,7 +130,7 @@ class Session:
             if self.outbox.waiting:
                 received = await self.outbox.receive()
             else:
-                received = await self._desk.receive(self._answer_at_once)
+                received = await self._responder.receive(self._answer_at_once)
             if received is not None and not self.connection.stopping:
                 return received
         return b""
@@ -136,7 +138,7 @@ class Session:
     # The commands of a turn
 
     async def _answer(self, data: bytes) -> bool:
-        """Execute all commands that are whole with some input, and answer them; returns whether there was one."""
+        """Execute and answer all commands that are complete with some input; returns whether there was one."""
         commands = self.inbox.feed(data)
         outbox, turn, client = self.outbox, self._turn, self.client
         if outbox.refusing:
@@ -192,7 +194,7 @@ class Session:
         self._turn.say(command.name, reply)
 
     def _refuse(self, words: resp.Words) -> None:
-        """Answer a command that is not executed."""
+        """Answer a command with an error instead of executing it: its client takes no answers."""
         command = self._commands.known.get(words[0].upper())
         name = "unknown" if command is None else command.name
         self.client.skip(name, self._turn.version)
@@ -201,10 +203,10 @@ class Session:
         self.outbox.refuse(0, 1)
 
     async def _wait_for(self, command: Command, work: Callable[[], Awaitable[bytes]]) -> bytes:
-        """Do what may take its time, when everything before the command was answered, and sent meanwhile."""
+        """Execute a command that may take long. All commands before it are answered first."""
         await self._flush()
         self.connection.set_busy(True)
-        await trio.lowlevel.checkpoint()  # however many came together, others get their turn
+        await trio.lowlevel.checkpoint()  # many commands may have come together; other tasks get their turn between
         blocks = "blocking" in command.flags
         self._shared.blocked += blocks
         try:
@@ -213,7 +215,7 @@ class Session:
             self._shared.blocked -= blocks
 
     async def _flush(self) -> None:
-        """Wait for what was staged, then send all answers."""
+        """Wait until the staged increments are committed, then send all answers."""
         turn = self._turn
         if not turn.answers:
             return
@@ -231,10 +233,14 @@ class Session:
     # Pipelines of one command
 
     def _answer_at_once(self, data: bytes) -> bool:
-        """Answer a pipeline of nothing but INCR, or GET, without waiting; False when the input is anything else."""
+        """Answer a pipeline of nothing but INCR, or nothing but GET, without waiting.
+
+        Returns:
+            False if the input is anything else; nothing was done then.
+        """
         if self.client.transaction is not None or self.outbox.refusing:
             return False
-        if not (self._desk.free and self.inbox.parser.between_commands):
+        if not (self._responder.free and self.inbox.parser.between_commands):
             return False
         column = resp.columns(data)
         if column is None:
@@ -244,9 +250,9 @@ class Session:
         if command not in (b"INCR", b"GET") or (names := parse_names(raw_names)) is None:
             return False
         if command == b"INCR":
-            self._desk.expect()
+            self._responder.expect()
             if not self._node.submit(Repeat(names, 1), self._counted):
-                self._desk.withdraw()
+                self._responder.withdraw()
                 return False
             self._last = "INCR"
             return True
@@ -255,7 +261,7 @@ class Session:
         values, version = map(self._node.value, names), self._turn.version
         self._last = "GET"
         self._shared.commands["GET", False] += len(names)
-        self._desk.answer(b"".join([resp.bulk(b"%d" % n) if n else resp.NULL[version] for n in values]))
+        self._responder.answer(b"".join([resp.bulk(b"%d" % n) if n else resp.NULL[version] for n in values]))
         return True
 
     def _counted(self, outcome: Outcome) -> None:
@@ -264,7 +270,7 @@ class Session:
         numbers, commands = outcome.numbers, self._shared.commands
         if numbers is not None:
             commands["INCR", False] += len(numbers)
-            self._desk.answer(resp.integers(numbers, max(numbers), self._turn.version))
+            self._responder.answer(resp.integers(numbers, max(numbers), self._turn.version))
             return
         answers: list[bytes] = []
         for value in outcome.values:
@@ -275,11 +281,15 @@ class Session:
                 if isinstance(value, Refusal)
                 else resp.integer(value, self._turn.version)
             )
-        self._desk.answer(b"".join(answers))
+        self._responder.answer(b"".join(answers))
 
 
 def _not_executed(commands: Commands, client: Client, words: resp.Words, command: Command | None) -> tuple[str, bytes]:
-    """The name under which a command counts that can't be executed, and its answer; it fails its transaction."""
+    """Answer a command that can't be executed, and fail the transaction to which it belongs.
+
+    Returns:
+        The name under which the metrics count the command, and the answer.
+    """
     transaction = client.transaction
     if transaction is not None:
         transaction.fail()

@@ -1,7 +1,7 @@
 """Transactions of Redis clients: commands wait from MULTI to EXEC, which executes all of them with one commit, or none.
 
-A command is understood, and refused should it be wrong, when it is queued: what waits is what it counts and reads. So
-EXEC has nothing left to go wrong but limits and the disk, which refuse all of it.
+A command is parsed when it is queued, and a wrong one is refused then. What waits are its increments and reads. So at
+EXEC only a limit or the disk can refuse something, and then it refuses the whole transaction.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -14,29 +14,29 @@ from gcount.redis import resp
 from gcount.redis.resp import CommandError, Words
 from gcount.redis.turn import Ask, Later, Pieces, Reply, Turn
 
-# What one transaction may hold: as many commands as can be counted at one instant without holding up others for long.
-MAX_QUEUED: Final = 100_000
+# The limits of one transaction. EXEC executes all its commands at one instant, and other clients wait meanwhile.
+MAX_QUEUED: Final = 100_000  # commands
 MAX_QUEUED_BYTES: Final = 32 * 1024 * 1024
-MAX_OTHERS: Final = 1000  # of the commands, those that are not about counters: EXEC executes them in one go
-MAX_ANSWER_BYTES: Final = 1024 * 1024  # of those
-_COMMAND_BYTES: Final = 250  # of memory that a queued command takes beside its words, and each counter in it
+MAX_OTHERS: Final = 1000  # commands that are not about counters: EXEC executes them without a pause
+MAX_ANSWER_BYTES: Final = 1024 * 1024  # of the answers to those
+_COMMAND_BYTES: Final = 250  # bytes of memory that a queued command takes for each counter in it, beside its words
 QUEUED: Final = b"+QUEUED\r\n"
 _BEFORE: Final = "of previous errors."
 
 Put = Callable[[], Reply | Pieces]
-"""Executes a command that was put off until EXEC: one that is not about counters."""
+"""Executes a command that waited for EXEC and is not about counters."""
 
 
 class Transaction(Turn):
     """The commands of one client since its MULTI.
 
     Args:
-        version: of RESP.
+        version: the version of RESP.
 
     Attributes:
-        size: bytes of memory that they take.
-        begun: when, in seconds of `trio.current_time()`.
-        failed: why EXEC will refuse it.
+        size: the bytes of memory that the commands take.
+        begun: when MULTI came, in seconds of `trio.current_time()`.
+        failed: why EXEC will refuse the transaction; empty if it will not.
     """
 
     def __init__(self, version: int) -> None:
@@ -53,11 +53,11 @@ class Transaction(Turn):
 
     @property
     def items(self) -> Sequence[Add | Peek]:
-        """What its commands count and read; groups are not nested."""
+        """The increments and reads of its commands; none of them is a group."""
         return cast("list[Add | Peek]", self.asked)
 
     def fail(self, why: str = _BEFORE) -> None:
-        """Keep nothing more: EXEC will refuse it all, and say why."""
+        """Drop all commands: EXEC will refuse the transaction, and say why."""
         self.failed = self.failed or why
         self.size = 0
         self.asked, self._replies = [], []
@@ -65,14 +65,17 @@ class Transaction(Turn):
     def queue(
         self, name: str, words: Words, execute: Ask | None, put: Put | None, may_keep: Callable[[], bool]
     ) -> bytes:
-        """Take a command; returns what it is answered. Should it be wrong, EXEC will refuse it all.
+        """Queue a command. If it is wrong, EXEC will refuse the whole transaction.
 
         Args:
-            name: of the command.
-            words: of it.
-            execute: executes it, when it counts or reads counters.
-            put: executes it, when it does anything else that a transaction may hold.
-            may_keep: whether there is memory for what this holds with it.
+            name: the command's name.
+            words: the command's words.
+            execute: executes the command if it counts or reads counters, else None.
+            put: executes the command if it does anything else that a transaction may contain, else None.
+            may_keep: whether there is memory for the transaction with this command.
+
+        Returns:
+            The answer to the command.
         """
         if self.failed:
             return QUEUED
@@ -86,7 +89,7 @@ class Transaction(Turn):
         return QUEUED
 
     def _take(self, name: str, words: Words, execute: Ask | None, put: Put | None) -> None:
-        if not (execute or put) or name == "HELLO":  # it waits, or changes what replies look like
+        if not (execute or put) or name == "HELLO":  # it would wait, or change the version of the replies
             raise CommandError(f"ERR {name} is not possible inside MULTI")
         self.size += sum(map(len, words)) + _COMMAND_BYTES * max(1, len(words) - 1)
         self._others += execute is None
@@ -99,10 +102,13 @@ class Transaction(Turn):
             self._replies.append(put)
 
     def execute(self) -> list[Reply]:
-        """Execute what does not touch counters; returns all replies, those that wait for a commit among them.
+        """Execute the commands that are not about counters.
+
+        Returns:
+            The replies to all commands. Those to commands about counters wait for the commit.
 
         Raises:
-            CommandError: one of them failed, so that nothing is to be counted.
+            CommandError: one of the commands failed, so that nothing is to be counted.
         """
         size = 0
         replies: list[Reply] = []
@@ -121,12 +127,12 @@ class Transaction(Turn):
 
 
 def aborted(why: str) -> str:
-    """What EXEC says when it did nothing."""
+    """The error of an EXEC that has executed nothing."""
     return f"EXECABORT Transaction discarded because of: {why}"
 
 
 def _beyond(size: int, pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """Pieces up to the one with which they are longer than that."""
+    """The first pieces, up to and with the one that makes them longer than `size` bytes."""
     for piece in pieces:
         yield piece
         size -= len(piece)

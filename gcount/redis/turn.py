@@ -1,7 +1,7 @@
 """A turn: commands that are executed at one instant, in their order, and share one commit.
 
-Increments are staged in it; what else they ask is read at its place among them. So a command sees exactly those before
-it, and the answers that need the commit are made when it is done.
+Increments and reads are staged in the turn, each at its place. So a command sees exactly the increments before it. The
+answers that need the commit are made when the commit is done.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ Render = Callable[[Sequence[int]], bytes]
 
 
 def refusal_text(refusal: Refusal) -> str:
-    """A refusal as an error of Redis: its code, then why."""
+    """The text of a refusal as an error of Redis: its code, then the reason."""
     least = f"; it is at least {refusal.value}" if isinstance(refusal, ReadUnavailable) else ""
     return f"{refusal.redis_code} {refusal}{least}"
 
 
 def error_text(error: CommandError | Refusal) -> str:
-    """What a command is answered that went wrong."""
+    """The text of the error that answers a failed command."""
     return str(error) if isinstance(error, CommandError) else refusal_text(error)
 
 
@@ -33,10 +33,10 @@ class Later(NamedTuple):
     """A reply that is known after the commit.
 
     Args:
-        first: the place of its first value in the turn.
+        first: the position of its first value among the values of the turn.
         values: how many values it needs.
-        render: makes the reply of them.
-        refused: makes the error, should one of them have been refused.
+        render: makes the reply of these values.
+        refused: makes the text of the error, if one of the increments was refused.
     """
 
     first: int
@@ -49,11 +49,11 @@ Reply = bytes | Later
 
 
 class Pieces(NamedTuple):
-    """A reply that takes long to make: others get their turn between its pieces.
+    """A reply that takes long to make, in pieces between which other tasks run.
 
     Args:
-        pieces: makes them, one after the other.
-        render: makes the reply of all of them, joined.
+        pieces: makes the pieces, one after the other.
+        render: makes the reply of all pieces, joined.
     """
 
     pieces: Iterator[bytes]
@@ -61,12 +61,12 @@ class Pieces(NamedTuple):
 
 
 class Turn:
-    """What commands count and read at one instant.
+    """The increments and reads of commands, at one instant.
 
     Attributes:
-        version: of RESP, 2 or 3.
-        asked: what they count, and what they read of it, in order.
-        values: how many values that will have.
+        version: the version of RESP, 2 or 3.
+        asked: the increments, and the reads among them, in order.
+        values: how many values `asked` will have.
     """
 
     def __init__(self) -> None:
@@ -78,10 +78,15 @@ class Turn:
         """Stage an increment; its reply is the value after it."""
         self.asked.append(Add(name, amount))
         self.values += 1
-        return Later(self.values - 1, 1, _INTEGER[self.version])  # a HELLO may follow in the same turn
+        return Later(self.values - 1, 1, _INTEGER[self.version])  # the version now: a HELLO may follow in this turn
 
     def read(self, names: Sequence[str], render: Render) -> Reply:
-        """Read counters as they are at this place in the turn."""
+        """Read counters at this place in the turn.
+
+        Args:
+            names: the counters' names.
+            render: makes the reply of their values.
+        """
         first = self.values
         self.asked += map(Peek, names)
         self.values += len(names)
@@ -94,18 +99,18 @@ _INTEGER: Final[dict[int, Render]] = {
 }
 
 Ask = Callable[[Turn, Words], Reply]
-"""Executes a command that counts or reads counters, and gets nothing else to do it with."""
+"""Executes a command that counts or reads counters. It gets the turn and the command's words, and nothing else."""
 
 
 class SessionTurn(Turn):
     """The turn of a session: its commands are executed as they come, and answered together.
 
     Args:
-        value: what a counter is now.
+        value: returns the present value of a counter.
 
     Attributes:
-        answers: to its commands; those that wait for the commit are empty until then.
-        size: bytes of them.
+        answers: the answers to its commands; those that wait for the commit are empty until then.
+        size: the bytes of these answers.
     """
 
     def __init__(self, value: Callable[[str], int]) -> None:
@@ -117,18 +122,18 @@ class SessionTurn(Turn):
         self._later: list[tuple[int, Later]] = []
 
     def read(self, names: Sequence[str], render: Render) -> Reply:
-        """Read counters as they are at this place in the turn."""
+        """Read counters at this place in the turn; see `Turn.read`. Without increments before, the reply is ready."""
         if not self.asked:
             return render([self._value(name) for name in names])
         return super().read(names, render)
 
     def together(self, items: Sequence[Add | Peek], render: Render, refused: Refused) -> Reply:
-        """Stage increments of which all are taken or none, and what is read among them.
+        """Stage increments, of which all are taken or none, and the reads among them.
 
         Args:
-            items: in their order.
+            items: the increments and reads, in order.
             render: makes the reply of their values.
-            refused: makes the error, should they be refused.
+            refused: makes the text of the error, if they are refused.
         """
         if not (self.asked or changes(items)):
             return render([self._value(one.name) for one in items])
@@ -141,8 +146,8 @@ class SessionTurn(Turn):
         """Answer a command.
 
         Args:
-            name: under which it counts.
-            reply: to it.
+            name: the name under which the metrics count it.
+            reply: the reply to it.
         """
         if not isinstance(reply, bytes):
             self._later.append((len(self.answers), reply))
@@ -155,7 +160,7 @@ class SessionTurn(Turn):
         """Make the answers that waited for the commit.
 
         Args:
-            outcome: of all that was asked.
+            outcome: the outcome of `asked`.
         """
         later, self._later = self._later, []
         self.asked, self.values = [], 0
@@ -164,7 +169,11 @@ class SessionTurn(Turn):
             self.answers[place] = resp.error(refused(found)) if isinstance(found, Refusal) else render(found)
 
     def take(self) -> tuple[list[str], list[bytes]]:
-        """The names of the commands that were answered, and the answers; the turn begins anew."""
+        """End the turn, and begin the next one.
+
+        Returns:
+            The names of the commands that were answered, and the answers.
+        """
         names, answers = self._names, self.answers
         self._names, self.answers, self.size = [], [], 0
         return names, answers

@@ -18,8 +18,8 @@ from gcount.core.state.counters import Delta, Digest
 from gcount.core.state.identity import Identity
 from gcount.core.state.increments import Asked, Outcome, refused
 from gcount.core.state.membership import Membership
-from gcount.core.state.replica import Replica
 from gcount.core.state.staging import Before, Staged
+from gcount.core.state.writer import Writer
 from gcount.errors import DiskFull
 from gcount.observe.metrics import Metrics
 from gcount.storage.disk import FULL, shortage
@@ -97,7 +97,9 @@ class Committer:
     def __init__(self, replica: Replica, log: Log, metrics: Metrics) -> None:
         self.full: str | None = None
         self._failed_at = -inf
-        self._replica = replica
+        self._writer = writer
+        self._replica = writer.replica
+        self._pending = writer.pending
         self._log = log
         self._metrics = metrics
         self._piggyback_delay = replica.options.piggyback_delay
@@ -133,7 +135,7 @@ class Committer:
                 moment for increments to share a sync with.
         """
         for delta in deltas:
-            self._replica.stage_delta(delta)
+            self._writer.stage_delta(delta)
         if urgent:
             return self._soon()
         self._due = min(self._due, trio.current_time() + self._piggyback_delay)
@@ -147,8 +149,12 @@ class Committer:
 
     def mint(self, identity: Identity) -> Commit:
         """Stage a new identity."""
-        self._replica.stage_identity(identity)
+        self._writer.stage_identity(identity)
         return self._soon()
+
+    def close(self, incarnation: bytes) -> Commit | None:
+        """Stage what closes the gaps of an incarnation; None when there is nothing to close."""
+        return self._soon() if self._writer.stage_closing(incarnation) else None
 
     def flush(self) -> Commit | None:
         """Commit at once what is staged, without waiting for it.
@@ -187,7 +193,7 @@ class Committer:
         commit, self._next, staging = self._next, Commit(), self._replica.staging
         self._in_flight = commit
         failure: DiskFull | None = None
-        if self._replica.anything_staged or self.full:
+        if self._pending.staging or self.full:
             failure = await self._commit_batch(committed)
         # No await from here on: what the sync made durable is visible, and answered, before any other task runs.
         self._in_flight = None
@@ -205,7 +211,7 @@ class Committer:
         try:
             size = await self._log.append(batch, batch.identity or self._replica.identity)
         except DiskFull as error:
-            self._replica.abort()
+            self._writer.abort()
             self._metrics.disk_full.inc()
             self._report_full(str(error))
             return error

@@ -35,7 +35,7 @@ async def recover(replica: Replica, log: Log, checkpoints: Checkpoints) -> Heade
     with _no_collector():
         replica.counters.put_off_totals()
         base = await checkpoints.load(replica)
-        merged = Coalescer(replica.recover, replica.options)
+        merged = Coalescer(replica.apply, replica.options)
         header = await log.recover(merged.add, base)
         merged.flush()
         for _ in replica.counters.sum_up():

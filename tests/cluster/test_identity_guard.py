@@ -15,6 +15,7 @@ from gcount.cluster.minting import Minting
 from gcount.core.options import DEFAULTS, Options
 from gcount.core.state.identity import Identity, IncarnationClaim
 from gcount.core.state.membership import Membership
+from gcount.core.state.pending import Pending
 from gcount.core.state.replica import Replica
 from gcount.errors import IncarnationLimitReached
 from gcount.events import News, Stopping
@@ -26,7 +27,7 @@ def make_guard(*actors: str, options: Options = DEFAULTS) -> IdentityGuard:
     replica = Replica(Identity(b"n" * 16, b"i" * 16), 1000, options)
     replica.membership = Membership(1, actors)
     committer = cast(Committer, None)  # nothing is minted here
-    context = Context("", b"b" * 16, replica, committer, Random(0), Metrics(), News(), Stopping())
+    context = Context("", b"b" * 16, replica, Pending(replica), committer, Random(0), Metrics(), News(), Stopping())
     claim, members = IncarnationClaim(fresh=False), Members(replica)
     return IdentityGuard(context, claim, members, Minting(context, claim), Forks(replica, members))
 

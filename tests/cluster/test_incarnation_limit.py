@@ -24,7 +24,7 @@ async def crash_loop(cluster: SimCluster) -> int:
     await cluster[2].kill()
     for _ in range(LIMIT + 2):
         await cluster[1].restart()
-        if not cluster[1].node.replica.may_be_reborn:
+        if not cluster[1].node.parts.context.pending.may_be_reborn:
             with pytest.raises(IncarnationLimitReached, match=f"not confirmed by {cluster[2].address}"):
                 await add(cluster[1].node, "x", 1)
             continue
@@ -68,7 +68,7 @@ async def test_at_the_limit_a_claim_keeps_a_node_from_counting_until_the_claiman
     """A member may lie, as anybody can post a config; a true claim of a node outside of it nothing is promised of."""
     async with open_cluster(3, options=FEW) as cluster:
         one = cluster[1]
-        while one.node.replica.may_be_reborn:
+        while one.node.parts.context.pending.may_be_reborn:
             one.node.parts.guard.heard(cluster[3].address, b"three".ljust(16), 2**62)
             await add(one.node, "x", 1)
             await trio.sleep(CLAIM_PAUSE)

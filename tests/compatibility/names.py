@@ -68,7 +68,7 @@ def blank(identity: Identity) -> Replica:
 def replay(identity: Identity, batches: Iterable[Batch]) -> Replica:
     replica = blank(identity)
     for batch in batches:
-        replica.recover(batch)
+        replica.apply(batch)
     return replica
 
 

@@ -31,9 +31,9 @@ def test_a_batch_that_is_joined_twice_has_been_joined_once(
     upto = data.draw(st.integers(1, len(history.commits)))
     batch = Batch(7, [history.delta(0, upto)], identity, membership)
     once, twice = blank(), blank()
-    once.recover(batch)
-    twice.recover(batch)
-    twice.recover(batch)
+    once.apply(batch)
+    twice.apply(batch)
+    twice.apply(batch)
     for one in (once, twice):
         state = history.state(upto)
         assert {name: one.counters.cell(name, history.incarnation) for name in state} == state
@@ -53,7 +53,7 @@ def test_the_deltas_of_a_batch_may_be_of_any_incarnations_and_one_may_follow_ano
         *([first.delta(cut, len(first.commits))] if cut < len(first.commits) else []),
     ]
     replica = blank()
-    replica.recover(Batch(1, deltas))
+    replica.apply(Batch(1, deltas))
     for history in (first, second):
         state = history.state(len(history.commits))
         assert replica.counters.version(history.incarnation) == len(history.commits)
@@ -67,7 +67,7 @@ def test_an_empty_batch_only_counts() -> None:
     assert len(data) > HEADER_BYTES
     replica = blank()
     for batch in Scan(data, 1):
-        replica.recover(batch)
+        replica.apply(batch)
     assert (len(replica.counters), replica.next_batch) == (0, 3)
 
 

@@ -21,6 +21,7 @@ from gcount.core.state.counters import Counters, Delta
 from gcount.core.state.identity import Identity
 from gcount.core.state.membership import Membership
 from gcount.core.state.replica import Replica
+from gcount.core.state.writer import Writer
 from tests.core.histories import NAMES, History, forms_of_columns, incarnation, knowing, newer, three_histories
 
 ME = Identity(b"n" * 16, incarnation(1), (incarnation(8),))
@@ -78,7 +79,7 @@ def test_a_checkpoint_taken_while_commits_go_on_is_the_state_of_its_start_and_wi
         version = known[one.incarnation]
         known[one.incarnation] = version + 1
         log.append(Batch(len(log) + 1, [one.delta(version, version + 1)]))
-        replica.recover(log[-1])
+        replica.apply(log[-1])
 
     for _ in range(data.draw(st.integers(0, len(order)))):
         commit()
@@ -99,7 +100,7 @@ def test_a_checkpoint_taken_while_commits_go_on_is_the_state_of_its_start_and_wi
         for after in range(start.counters.version(who) + 1):
             assert newer(again.counters, who, after) == newer(start.counters, who, after)
     for batch in log[covered:]:
-        again.recover(batch)
+        again.apply(batch)
     assert same(again, replica)
     assert all(again.counters.total(name) == replica.counters.total(name) for name in NAMES)
 
@@ -118,7 +119,7 @@ def test_a_checkpoint_can_be_read_in_pieces_of_any_size(piece: int, form: Option
 def test_what_is_given_back_during_a_checkpoint_changes_nothing_in_it(forms: Options) -> None:
     """It follows what is detached, tells more of a counter of it and has a new one."""
     one = sample(replace(forms, frame_bytes=1))
-    more = Delta(incarnation(8), 7, 8, {"n1": 5, "new": 1})
+    writer, more = Writer(one), Delta(incarnation(8), 7, 8, {"n1": 5, "new": 1})
     capture, records = Capture(one, LIVE), list[Record]()
     for record in capture.records():
         records.append(record)
@@ -132,19 +133,19 @@ def test_what_is_given_back_during_a_checkpoint_changes_nothing_in_it(forms: Opt
 def test_only_cells_that_change_meanwhile_cost_anything(forms: Options) -> None:
     replica = sample(forms)
     capture = Capture(replica, LIVE)
-    replica.recover(Batch(4, [Delta(incarnation(2), 4, 5, {"n3": 100, "new": 1})]))
+    replica.apply(Batch(4, [Delta(incarnation(2), 4, 5, {"n3": 100, "new": 1})]))
     (column,) = [column for who, column in capture._columns.items() if who == incarnation(2)]
     assert column._before == {3: (4, 4)}
     assert restored(encoded(capture)).counters.cell("n3", incarnation(2)) == 4
     assert column._before == {}
     capture.close()
-    replica.recover(Batch(5, [Delta(incarnation(2), 5, 6, {"n4": 100})]))
+    replica.apply(Batch(5, [Delta(incarnation(2), 5, 6, {"n4": 100})]))
     assert column._before == {}
 
 
 def test_a_column_without_cells_keeps_its_version(forms: Options) -> None:
     replica = Replica(ME, 10, forms)
-    replica.recover(Batch(1, [Delta(incarnation(2), 0, 9, {})]))
+    replica.apply(Batch(1, [Delta(incarnation(2), 0, 9, {})]))
     assert restored(encoded(Capture(replica, LIVE))).counters.digest() == {incarnation(2): 9}
 
 
@@ -266,9 +267,9 @@ def test_what_is_left_is_joined_once_others_have_filled_the_gap(forms: Options) 
     again = restored(rebuilt(CheckpointSalvage(bad), LIVE, 3, forms))
     list(again.counters.sum_up())
     assert again.counters.digest() == {}
-    again.recover(Batch(3, [history.delta(2, 3)]))
+    again.apply(Batch(3, [history.delta(2, 3)]))
     assert again.detached.cell("a", incarnation(2)) == 4
     assert again.counters == Counters()
-    again.recover(Batch(4, [history.delta(0, 2)]))
+    again.apply(Batch(4, [history.delta(0, 2)]))
     assert again.counters == knowing([(history, 3)])
     assert not again.detached

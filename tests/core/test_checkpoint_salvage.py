@@ -19,6 +19,7 @@ from gcount.core.state.batch import Batch
 from gcount.core.state.counters import Counters, Delta
 from gcount.core.state.identity import Identity
 from gcount.core.state.replica import Replica
+from gcount.core.state.writer import Writer
 from tests.core.histories import NAMES, History, forms_of_columns, histories, incarnation, knowing
 
 ME = Identity(b"n" * 16, incarnation(9))
@@ -69,7 +70,7 @@ def checkpoints(draw: st.DrawFn) -> tuple[list[History], list[Record], Options]:
         size = len(owner.commits)
         for after, length in draw(st.lists(st.tuples(st.integers(0, size - 1), st.integers(1, 4)), max_size=4)):
             batch += 1
-            replica.recover(Batch(batch, [owner.delta(after, min(size, after + length))]))
+            replica.apply(Batch(batch, [owner.delta(after, min(size, after + length))]))
     return owners, list(Capture(replica, LIVE).records()), options
 
 
@@ -93,7 +94,7 @@ def test_whatever_records_are_lost_each_version_that_is_ever_claimed_is_what_its
         if not behind:
             break
         version = replica.counters.version(behind[0].incarnation)
-        replica.recover(Batch(100, [behind[0].delta(version, version + 1)]))
+        replica.apply(Batch(100, [behind[0].delta(version, version + 1)]))
     assert not replica.detached
 
 
@@ -126,9 +127,9 @@ def test_whatever_records_are_lost_what_is_detached_can_be_given_back_to_its_own
         arrived = decode(encode(push)) if push else None
         assert isinstance(arrived, Push)
         for delta in arrived.deltas:
-            owner.stage_delta(delta)
-        owner.seal()
-        owner.commit()
+            writer.stage_delta(delta)
+        writer.seal()
+        writer.commit()
         pusher.acked(Ack(arrived.number, {}, kept=all(map(owner.has_back, arrived.deltas))), now)
     assert not pusher.owes
     assert all(map(owner.has_back, detached))
@@ -137,7 +138,7 @@ def test_whatever_records_are_lost_what_is_detached_can_be_given_back_to_its_own
 def detached_of_many(options: Options) -> list[Record]:
     """A checkpoint that holds a delta behind a gap, in several records."""
     replica = Replica(ME, 1000, options)
-    replica.recover(Batch(1, [Delta(OTHER, 2, 3, {f"counter {n}": n for n in range(1, 7)})]))
+    replica.apply(Batch(1, [Delta(OTHER, 2, 3, {f"counter {n}": n for n in range(1, 7)})]))
     records = list(Capture(replica, LIVE).records())
     assert sum(isinstance(record, Detached) for record in records) > 2
     return records

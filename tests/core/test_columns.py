@@ -206,9 +206,9 @@ def test_thousands_of_incarnations_with_one_cell_each_cost_some_megabytes_in_mem
     None
 ):
     replica, names = Replica(ME, 10**6), [f"n{n}" for n in range(50_000)]
-    replica.recover(Batch(1, [Delta(bytes(16), 0, 1, dict.fromkeys(names, 1))]))
+    replica.apply(Batch(1, [Delta(bytes(16), 0, 1, dict.fromkeys(names, 1))]))
     made_up = [n.to_bytes(16, "big") for n in range(1, 2001)]
-    replica.recover(Batch(2, [Delta(who, 0, 1, {names[-1]: 3}) for who in made_up]))
+    replica.apply(Batch(2, [Delta(who, 0, 1, {names[-1]: 3}) for who in made_up]))
     capture = Capture(replica, LIVE)
     records = [record for record in capture.records() if isinstance(record, Cells) and record.incarnation in made_up]
     capture.close()

@@ -12,6 +12,7 @@ from gcount.core.state.counters import Counters, Delta
 from gcount.core.state.detached_deltas import DetachedDeltas
 from gcount.core.state.identity import Identity, IdentityHistory
 from gcount.core.state.replica import Replica
+from gcount.core.state.writer import Writer
 from tests.core.histories import NAMES, History, histories, incarnation, join, knowing
 from tests.fakes.counting import stage
 
@@ -25,7 +26,7 @@ def replica() -> Replica:
 def replayed(deltas: list[Delta]) -> Replica:
     one = replica()
     for number, delta in enumerate(deltas, start=1):
-        one.recover(Batch(number, [delta]))
+        one.apply(Batch(number, [delta]))
     return one
 
 
@@ -69,11 +70,12 @@ def test_when_others_fill_the_gaps_all_is_joined_and_nothing_stays_detached(
 ) -> None:
     history, deltas = cut
     one, size = replayed(deltas), len(history.commits)
+    writer = Writer(one)
     while (known := one.counters.version(history.incarnation)) < size:
         after = data.draw(st.integers(0, known))
-        assert one.stage_delta(history.delta(after, data.draw(st.integers(known + 1, size))))
-        one.seal()
-        one.commit()
+        assert writer.stage_delta(history.delta(after, data.draw(st.integers(known + 1, size))))
+        writer.seal()
+        writer.commit()
         version = one.counters.version(history.incarnation)
         assert one.counters == knowing([(history, version)])
     assert (len(one.detached), one.detached.cells) == (0, 0)
@@ -92,13 +94,14 @@ def test_runs_are_as_many_as_gaps(cut: tuple[History, list[Delta]]) -> None:
 def test_a_closed_gap_reaches_all_who_know_less_or_as_much(cut: tuple[History, list[Delta]], peer: int) -> None:
     history, deltas = cut
     one = replayed(deltas)
+    writer = Writer(one)
     before = {name: one.cells(name) for name in NAMES}
     top = max(delta.upto for delta in deltas)
     version = one.counters.version(history.incarnation)
-    closes = one.stage_closing(history.incarnation)
+    closes = writer.stage_closing(history.incarnation)
     assert closes == (version < top)
-    one.seal()
-    one.commit()
+    writer.seal()
+    writer.commit()
     assert not one.detached
     assert {name: one.counters.cells(name) for name in NAMES} == before
     if closes:
@@ -114,12 +117,13 @@ def test_a_closed_gap_reaches_all_who_know_less_or_as_much(cut: tuple[History, l
 def test_replaying_the_log_with_its_closing_gives_the_same_again(cut: tuple[History, list[Delta]]) -> None:
     history, deltas = cut
     one = replayed(deltas)
-    one.stage_closing(history.incarnation)
-    closing = one.seal()
-    one.commit()
+    writer = Writer(one)
+    writer.stage_closing(history.incarnation)
+    closing = writer.seal()
+    writer.commit()
     again = replayed(deltas)
-    again.recover(closing)
-    again.recover(closing)
+    again.apply(closing)
+    again.apply(closing)
     assert again.counters == one.counters
     assert not again.detached
 
@@ -127,55 +131,59 @@ def test_replaying_the_log_with_its_closing_gives_the_same_again(cut: tuple[Hist
 def test_only_a_retired_incarnation_of_its_own_is_closed() -> None:
     """Others still write theirs: they would commit another state under the version that was claimed."""
     one = replica()
-    one.recover(Batch(1, [Delta(incarnation(7), 3, 4, {"a": 1})]))
-    one.recover(Batch(2, [Delta(ME.incarnation, 3, 4, {"a": 1})]))
+    writer = Writer(one)
+    one.apply(Batch(1, [Delta(incarnation(7), 3, 4, {"a": 1})]))
+    one.apply(Batch(2, [Delta(ME.incarnation, 3, 4, {"a": 1})]))
     assert len(one.detached) == 2
-    assert not one.stage_closing(incarnation(7))
-    assert not one.stage_closing(ME.incarnation)
-    assert not one.stage_closing(incarnation(1))
-    assert not one.anything_staged
+    assert not writer.stage_closing(incarnation(7))
+    assert not writer.stage_closing(ME.incarnation)
+    assert not writer.stage_closing(incarnation(1))
+    assert not writer.pending.staging
 
 
 def test_a_closing_gives_way_to_what_came_after_it_was_staged() -> None:
     one = replica()
-    one.recover(Batch(1, [Delta(incarnation(1), 3, 4, {"a": 9})]))
-    stage(one, "b", 1)
-    one.seal()
-    assert one.stage_closing(incarnation(1))
-    assert one.stage_delta(Delta(incarnation(1), 0, 2, {"c": 1}))
-    one.commit()
-    batch = one.seal()
-    one.commit()
+    writer = Writer(one)
+    one.apply(Batch(1, [Delta(incarnation(1), 3, 4, {"a": 9})]))
+    stage(writer, "b", 1)
+    writer.seal()
+    assert writer.stage_closing(incarnation(1))
+    assert writer.stage_delta(Delta(incarnation(1), 0, 2, {"c": 1}))
+    writer.commit()
+    batch = writer.seal()
+    writer.commit()
     assert [delta.upto for delta in batch.deltas] == [2]
-    assert one.stage_closing(incarnation(1))
-    one.seal()
-    one.commit()
+    assert writer.stage_closing(incarnation(1))
+    writer.seal()
+    writer.commit()
     assert (one.counters.version(incarnation(1)), one.counters.total("a")) == (5, 9)
 
 
 def test_a_closing_that_was_staged_before_a_delta_was_sealed_is_dropped() -> None:
     one = replica()
-    one.recover(Batch(1, [Delta(incarnation(1), 3, 4, {"a": 9})]))
-    one.stage_delta(Delta(incarnation(1), 0, 1, {"c": 1}))
-    one.seal()
-    assert one.stage_closing(incarnation(1))
-    one.commit()
-    assert one.seal().deltas == []
+    writer = Writer(one)
+    one.apply(Batch(1, [Delta(incarnation(1), 3, 4, {"a": 9})]))
+    writer.stage_delta(Delta(incarnation(1), 0, 1, {"c": 1}))
+    writer.seal()
+    assert writer.stage_closing(incarnation(1))
+    writer.commit()
+    assert writer.seal().deltas == []
 
 
 def test_a_closing_that_was_staged_before_more_was_kept_detached_is_dropped() -> None:
     """It claims a version under which all that it does not hold would be taken for known."""
     one = replica()
-    one.recover(Batch(1, [Delta(incarnation(1), 5, 6, {"a": 9})]))
-    assert one.stage_delta(Delta(incarnation(1), 2, 3, {"b": 4}))
-    one.seal()
-    assert one.stage_closing(incarnation(1))
-    one.commit()
-    assert one.seal().deltas == []
-    one.commit()
-    assert one.stage_closing(incarnation(1))
-    one.seal()
-    one.commit()
+    writer = Writer(one)
+    one.apply(Batch(1, [Delta(incarnation(1), 5, 6, {"a": 9})]))
+    assert writer.stage_delta(Delta(incarnation(1), 2, 3, {"b": 4}))
+    writer.seal()
+    assert writer.stage_closing(incarnation(1))
+    writer.commit()
+    assert writer.seal().deltas == []
+    writer.commit()
+    assert writer.stage_closing(incarnation(1))
+    writer.seal()
+    writer.commit()
     assert [one.counters.total(name) for name in "ab"] == [9, 4]
 
 
@@ -209,11 +217,14 @@ def test_a_delta_that_is_kept_is_not_shared_with_its_batch() -> None:
 def test_no_more_is_taken_back_than_so_many_runs_and_cells() -> None:
     """A member that lies may make up any number of them."""
     one = Replica(ME, 0, Options(max_runs=3, max_uncounted_cells=50, push_cells=0))
+    writer = Writer(one)
 
     def takes(number: int, cells: int) -> bool:
-        taken = one.stage_delta(Delta(incarnation(1), 10 * number, 10 * number + 1, {f"{n}": 1 for n in range(cells)}))
-        one.seal()
-        one.commit()
+        taken = writer.stage_delta(
+            Delta(incarnation(1), 10 * number, 10 * number + 1, {f"{n}": 1 for n in range(cells)})
+        )
+        writer.seal()
+        writer.commit()
         return taken
 
     assert [takes(1, 30), takes(2, 21), takes(3, 20)] == [True, False, True]

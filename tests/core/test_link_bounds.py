@@ -12,6 +12,7 @@ from gcount.core.state.counters import Delta
 from gcount.core.state.identity import Identity
 from gcount.core.state.membership import Membership
 from gcount.core.state.replica import Replica
+from gcount.core.state.writer import Writer
 from gcount.errors import ProtocolError
 from tests.core.histories import incarnation
 
@@ -23,10 +24,11 @@ def of_many_lives() -> Replica:
     """A node with two cells of each of its former lives."""
     lives = [incarnation(number) for number in range(1, LIVES + 1)]
     one = Replica(Identity(incarnation(100), incarnation(101), tuple(lives)), 1000)
+    writer = Writer(one)
     for life in lives:
-        one.stage_delta(Delta(life, 0, 1, {"a": 1, "b": 1}))
-    one.seal()
-    one.commit()
+        writer.stage_delta(Delta(life, 0, 1, {"a": 1, "b": 1}))
+    writer.seal()
+    writer.commit()
     return one
 
 

@@ -36,7 +36,7 @@ def logs(draw: st.DrawFn) -> tuple[tuple[History, ...], list[Batch]]:
 def replayed(batches: list[Batch]) -> Replica:
     one = Replica(ME, 1000)
     for batch in batches:
-        one.recover(batch)
+        one.apply(batch)
     return one
 
 

@@ -15,10 +15,12 @@ from gcount.core.protocol.replication import (
     DeltaReceiver,
     DeltaSender,
 )
+from gcount.core.state.batch import Batch
 from gcount.core.state.counters import Delta, Digest
 from gcount.core.state.identity import Identity
 from gcount.core.state.membership import Membership
 from gcount.core.state.replica import Replica
+from gcount.core.state.writer import Writer
 from gcount.errors import ProtocolError
 from tests.core.histories import NAMES, incarnation, newer_than
 from tests.fakes.counting import stage
@@ -31,17 +33,19 @@ def replica(number: int) -> Replica:
 
 
 def add(one: Replica, *names: str) -> None:
+    writer = Writer(one)
     for name in names:
-        stage(one, name, 1)
-    one.seal()
-    one.commit()
+        stage(writer, name, 1)
+    writer.seal()
+    writer.commit()
 
 
 def take(one: Replica, deltas: list[Delta]) -> None:
+    writer = Writer(one)
     for delta in deltas:
-        one.stage_delta(delta)
-    one.seal()
-    one.commit()
+        writer.stage_delta(delta)
+    writer.seal()
+    writer.commit()
 
 
 def next_push(pusher: DeltaSender, one: Replica, now: float) -> Push | None:
@@ -74,7 +78,7 @@ def test_what_the_peer_has_already_is_not_pushed() -> None:
 def test_retired_incarnations_are_own() -> None:
     one = replica(1)
     add(one, "a")
-    one.stage_identity(one.identity.reborn(incarnation(11)))
+    one.apply(Batch(one.next_batch, [], one.identity.reborn(incarnation(11))))
     add(one, "a")
     push = next_push(DeltaSender({}, 0.0), one, 0.0)
     assert push is not None

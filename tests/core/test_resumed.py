@@ -19,6 +19,7 @@ from gcount.core.state.counters import Delta, Digest, highest
 from gcount.core.state.identity import Identity
 from gcount.core.state.membership import Membership
 from gcount.core.state.replica import Replica
+from gcount.core.state.writer import Writer
 from gcount.errors import ProtocolError
 from tests.core.histories import incarnation
 from tests.fakes.counting import stage
@@ -33,17 +34,19 @@ def replica(number: int) -> Replica:
 
 
 def add(one: Replica, *names: str) -> None:
+    writer = Writer(one)
     for name in names:
-        stage(one, name, 1)
-    one.seal()
-    one.commit()
+        stage(writer, name, 1)
+    writer.seal()
+    writer.commit()
 
 
 def take(one: Replica, deltas: list[Delta]) -> None:
+    writer = Writer(one)
     for delta in deltas:
-        one.stage_delta(delta)
-    one.seal()
-    one.commit()
+        writer.stage_delta(delta)
+    writer.seal()
+    writer.commit()
 
 
 SMALL = Options(push_bytes=120)  # two names each

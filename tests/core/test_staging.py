@@ -12,15 +12,15 @@ from gcount.core.format.log_records import Header
 from gcount.core.limits import MAX_CELL
 from gcount.core.state.counters import Delta
 from gcount.core.state.increments import Add, Asked, Peek, Repeat, Together, flat
-from gcount.core.state.replica import Replica
 from gcount.core.state.staging import Staged
+from gcount.core.state.writer import Writer
 from gcount.errors import CounterLimitReached, PartLimitReached, Refusal
 from tests.core.histories import NAMES, incarnation
-from tests.core.test_replica import ME, commit, replica
+from tests.core.test_writer import ME, commit, writer
 from tests.fakes.counting import stage
 
 
-def staged(one: Replica, asked: Asked) -> list[int | str]:
+def staged(one: Writer, asked: Asked) -> list[int | str]:
     """What waits for each then, or why it was refused."""
     found = one.stage(asked)
     assert found.refused == any(isinstance(each, Refusal) for each in found.waiting)
@@ -42,7 +42,7 @@ def staged(one: Replica, asked: Asked) -> list[int | str]:
 def test_to_stage_each_of_many_is_to_stage_one_after_the_other(
     limit: int, made: list[tuple[str, list[str], int]]
 ) -> None:
-    one, other, sealed, lives = replica(limit), replica(limit), False, 101
+    one, other, sealed, lives = writer(limit), writer(limit), False, 101
     for number, (kind, names, amount) in enumerate(made):
         if kind == "each":
             alone = [staged(other, [Add(name, amount)])[0] for name in names]
@@ -55,7 +55,7 @@ def test_to_stage_each_of_many_is_to_stage_one_after_the_other(
         elif kind == "mint":
             lives += 1
             for each in (one, other):
-                each.stage_identity(each.identity.reborn(incarnation(lives)))
+                each.stage_identity(each.replica.identity.reborn(incarnation(lives)))
         elif kind == "seal" and not sealed:
             assert one.seal() == other.seal()
             sealed = True
@@ -63,15 +63,15 @@ def test_to_stage_each_of_many_is_to_stage_one_after_the_other(
             for each in (one, other):
                 _ = each.commit() if kind == "commit" else each.abort()
             sealed = False
-        assert (one.counters, one.identity) == (other.counters, other.identity)
-        for mine, its in ((one.staging, other.staging), (one.sealed, other.sealed)):
+        assert (one.replica.counters, one.replica.identity) == (other.replica.counters, other.replica.identity)
+        for mine, its in ((one.pending.staging, other.pending.staging), (one.pending.sealed, other.pending.sealed)):
             assert (mine.amounts, mine.total, mine.increments) == (its.amounts, its.total, its.increments)
 
 
 @pytest.mark.parametrize("where", ["durable", "staged", "sealed"])
 @pytest.mark.parametrize("names", [["a", "a", "a"], ["a", "b", "a"]])
 def test_near_the_limit_of_a_part_the_last_of_many_is_refused(where: str, names: list[str]) -> None:
-    one = replica()
+    one = writer()
     stage(one, "a", MAX_CELL - len(names) + 1)
     if where != "staged":
         one.seal()
@@ -85,18 +85,18 @@ def test_near_the_limit_of_a_part_the_last_of_many_is_refused(where: str, names:
     if where == "sealed":
         one.commit()
     commit(one)
-    assert one.counters.total("a") == MAX_CELL
+    assert one.replica.counters.total("a") == MAX_CELL
 
 
 @pytest.mark.parametrize("where", ["durable", "staged", "sealed"])
 def test_near_the_limit_of_counters_those_of_many_that_are_known_go_on(where: str) -> None:
-    one = replica(3)
+    one = writer(3)
     assert one.stage(Repeat(["a", "b"], 1)).waiting == [1, 1]
     if where != "staged":
         one.seal()
     if where == "durable":
         one.commit()
-    before = one.staging.amounts.get("a", 0)
+    before = one.pending.staging.amounts.get("a", 0)
     a, c, d, again = one.stage(Repeat(["a", "c", "d", "c"], 5)).waiting
     assert (a, c, again) == (before + 5, 5, 10)
     assert isinstance(d, CounterLimitReached)
@@ -110,13 +110,13 @@ def test_near_the_limit_of_counters_those_of_many_that_are_known_go_on(where: st
 def test_amounts_that_belong_together_are_staged_all_or_not_at_all(
     sealed: bool, name: str, error: type[Refusal]
 ) -> None:
-    one = replica(4)
+    one = writer(4)
     for each in ("x", "y", "z"):
         stage(one, each, 1)
     if sealed:
         one.seal()
     stage(one, "y", 2)
-    before, increments = dict(one.staging.amounts), one.staging.increments
+    before, increments = dict(one.pending.staging.amounts), one.pending.staging.increments
     items: list[Add | Peek] = [
         Add("z", 1),
         Peek("y"),
@@ -129,19 +129,19 @@ def test_amounts_that_belong_together_are_staged_all_or_not_at_all(
     found = one.stage([Together(items)])
     assert found.refused
     assert [type(each) for each in found.waiting] == [error] * len(items)
-    assert list(one.staging.amounts.items()) == list(before.items())
-    assert (one.staging.increments, one._highest()) == (increments, 5)
+    assert list(one.pending.staging.amounts.items()) == list(before.items())
+    assert (one.pending.staging.increments, one.pending.staging.total) == (increments, sum(before.values()))
     pending = 2 if sealed else 3
     found = one.stage([Together([Add("y", 1), Peek("made"), Add("made", 7), Peek("y")])])
     assert found == Staged(["y", "made", "made", "y"], [pending + 1, 0, 7, pending + 1])
     if sealed:
         one.commit()
     commit(one)
-    assert [one.counters.total(each) for each in ("x", "y", "z", "made")] == [1, 4, 1, 7]
+    assert [one.replica.counters.total(each) for each in ("x", "y", "z", "made")] == [1, 4, 1, 7]
 
 
 def test_what_was_aborted_or_counted_in_an_earlier_life_does_not_count_towards_the_limit_of_a_part() -> None:
-    one = replica()
+    one = writer()
     stage(one, "a", MAX_CELL)
     one.seal()
     one.abort()
@@ -155,12 +155,12 @@ def test_what_was_aborted_or_counted_in_an_earlier_life_does_not_count_towards_t
 
 @pytest.mark.parametrize("made_of", ["log", "checkpoint", "checkpoint and log"])
 def test_after_a_start_the_limit_of_a_part_is_as_near_as_before(made_of: str) -> None:
-    one, again = replica(), replica()
+    one, again = writer(), writer()
     stage(one, "a", MAX_CELL - 2)
     one.seal()
     batches = [one.commit()]
     if "checkpoint" in made_of:
-        capture, restore = Capture(one, Header(ME.node, ME.incarnation, 1, 1)), Restore(again)
+        capture, restore = Capture(one.replica, Header(ME.node, ME.incarnation, 1, 1)), Restore(again.replica)
         for record in capture.records():
             restore.take(record)
         restore.finish()
@@ -170,16 +170,16 @@ def test_after_a_start_the_limit_of_a_part_is_as_near_as_before(made_of: str) ->
         stage(one, "b", 1)
         one.seal()
         for batch in [*batches, one.commit()]:
-            again.recover(batch)
+            again.replica.apply(batch)
     *taken, refused = again.stage(Repeat(["a"] * 3, 1)).waiting
     assert taken == [1, 2]
     assert isinstance(refused, PartLimitReached)
     commit(again)
-    assert again.counters.cell("a", ME.incarnation) == MAX_CELL
+    assert again.replica.counters.cell("a", ME.incarnation) == MAX_CELL
 
 
 def test_many_at_once_never_pass_64_bits_however_the_greatest_part_grew() -> None:
-    one = replica()
+    one = writer()
     assert not one.stage(Repeat(["a", "b"], 1)).refused
     commit(one)
     stage(one, "a", MAX_CELL - 10)
@@ -187,63 +187,63 @@ def test_many_at_once_never_pass_64_bits_however_the_greatest_part_grew() -> Non
     assert [isinstance(each, Refusal) for each in one.stage(Repeat(["b", "a"], 10)).waiting] == [False, True]
     assert not one.stage(Repeat(["a"] * 9, 1)).refused
     commit(one)
-    assert one.counters.cell("a", ME.incarnation) == MAX_CELL
+    assert one.replica.counters.cell("a", ME.incarnation) == MAX_CELL
 
 
 def test_a_repeat_of_nothing_and_an_add_of_nothing_change_nothing_at_any_limit() -> None:
-    one = replica(1)
+    one = writer(1)
     stage(one, "a", MAX_CELL)
-    before = dict(one.staging.amounts)
+    before = dict(one.pending.staging.amounts)
     assert one.stage(Repeat(["a", "new", "a"], 0)) == Staged(["a", "new", "a"], [MAX_CELL, 0, MAX_CELL])
     assert one.stage([Add("a", 0), Add("new", 0), Peek("a"), Peek("new")]).waiting == [MAX_CELL, 0, MAX_CELL, 0]
-    assert one.staging.amounts == before
+    assert one.pending.staging.amounts == before
 
 
 def test_what_is_sealed_is_one_value_and_the_next_one_begins_with_nothing() -> None:
-    one = replica()
+    one = writer()
     stage(one, "a", 3)
     one.stage_delta(Delta(incarnation(1), 0, 1, {"b": 1}))
     one.stage_identity(ME.renamed(incarnation(7)))
-    gathered = one.staging
+    gathered = one.pending.staging
     assert gathered
     batch = one.seal()
-    assert one.sealed is gathered
-    assert not one.staging
+    assert one.pending.sealed is gathered
+    assert not one.pending.staging
     assert (batch.identity, [*batch.deltas[0].cells.items()]) == (gathered.identity, [*gathered.amounts.items()])
     one.commit()
-    assert not one.sealed
+    assert not one.pending.sealed
 
 
 # Laws
 
 
 def test_a_sum_that_is_not_that_of_the_amounts_is_never_sealed() -> None:
-    one = replica()
+    one = writer()
     stage(one, "a", 3)
-    one.staging.amounts["a"] = 2
+    one.pending.staging.amounts["a"] = 2
     with pytest.raises(AssertionError, match="the sum"):
         one.seal()
 
 
 @pytest.mark.parametrize("how", ["its cells were joined", "its version was joined"])
 def test_a_batch_whose_own_cells_changed_since_its_seal_is_never_committed(how: str) -> None:
-    one = replica()
+    one = writer()
     stage(one, "a", 3)
     commit(one)
     stage(one, "a", 4)
     [own] = one.seal().deltas
     if how == "its version was joined":
-        one.counters.join(own)
+        one.replica.counters.join(own)
     else:
-        one.counters._columns[ME.incarnation].cells[0] += 1
+        one.replica.counters._columns[ME.incarnation].cells[0] += 1
     with pytest.raises(AssertionError):
         one.commit()
 
 
 def test_a_batch_of_another_number_is_never_committed() -> None:
-    one = replica()
+    one = writer()
     stage(one, "a", 3)
     one.seal()
-    one.next_batch += 1
+    one.replica.next_batch += 1
     with pytest.raises(AssertionError, match="batch 1 follows 1"):
         one.commit()

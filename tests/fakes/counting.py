@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from gcount.core.state.increments import Add
-from gcount.core.state.replica import Replica
+from gcount.core.state.writer import Writer
 from gcount.errors import Refusal
 from gcount.node.node import Node
 
@@ -23,9 +23,9 @@ async def add_one_to_each(node: Node, names: Iterable[str]) -> list[int | Refusa
     return [*(await node.count([Add(name, 1) for name in names])).values]
 
 
-def stage(replica: Replica, name: str, amount: int) -> int:
+def stage(writer: Writer, name: str, amount: int) -> int:
     """Stage an increment; returns what waits for that counter in the batch being gathered."""
-    return accepted(replica.stage([Add(name, amount)]).waiting[0])
+    return accepted(writer.stage([Add(name, amount)]).waiting[0])
 
 
 def accepted(value: int | Refusal) -> int:

@@ -13,7 +13,7 @@ from gcount.core.limits import MAX_CELL
 from gcount.core.options import DEFAULTS
 from gcount.core.protocol.write_holds import MAX_HOLD
 from gcount.core.state.increments import Add, Asked, Outcome, Peek, Repeat, Together
-from gcount.core.state.replica import Replica
+from gcount.core.state.pending import Pending
 from gcount.errors import DiskFull, IncarnationLimitReached, PartLimitReached, Recovering
 from gcount.node.node import Node
 from tests.fakes.cluster import open_cluster
@@ -108,7 +108,7 @@ async def test_a_hold_is_waited_for_and_one_that_begins_meanwhile_is_not(autojum
         async with trio.open_nursery() as nursery:
             nursery.start_soon(add, node, "x", 1)
             await wait_all_tasks_blocked()
-            assert not node.replica.is_pending("x")
+            assert "x" not in node.parts.context.pending
             await trio.sleep(0.9 * MAX_HOLD)
             assert holds.ask("z", "reader", trio.current_time())
         assert MAX_HOLD <= trio.current_time() - started < 1.5 * MAX_HOLD
@@ -138,7 +138,7 @@ async def test_what_can_not_be_counted_is_refused_by_a_value_and_what_is_read_wi
         host.disk.fail("write", 0, errno.ENOSPC)
         full = await node.count(asked[0])
         node.parts.guard.claim.doubt("a test")
-        with patch.object(Replica, "may_be_reborn", False):
+        with patch.object(Pending, "may_be_reborn", False):
             limited = [await node.count(each) for each in asked]
         for outcome, refusal in ((full, DiskFull), (limited[0], IncarnationLimitReached)):
             kinds = [type(value) if isinstance(value, Exception) else value for value in outcome.values]

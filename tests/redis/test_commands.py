@@ -478,7 +478,7 @@ async def test_what_was_staged_is_answered_when_the_node_stops() -> None:
         assert await client.ask("INCR x") == 1
         running.disk.latency = (0.1, 0.1)  # seconds, so that the stop comes in the middle of a commit
         await client.send(line(";".join(["INCR x"] * 50)))
-        await until(lambda: running.node.replica.is_pending("x"))
+        await until(lambda: "x" in running.node.parts.context.pending)
         running.node.stopping.set()
         running.shutdown.set()
         assert [await client.reply() for _ in range(50)] == list(range(2, 52))

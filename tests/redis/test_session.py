@@ -46,7 +46,7 @@ def stuck(disk: SimDisk) -> Iterator[None]:
 
 
 async def pending(running: Running, name: str = "x") -> None:
-    await until(lambda: running.node.replica.is_pending(name))
+    await until(lambda: name in running.node.parts.context.pending)
 
 
 def sleeping(running: Running) -> int:
@@ -244,7 +244,7 @@ async def test_increments_of_a_held_counter_wait_for_the_hold(monkeypatch: pytes
         await client.send(incr(1, "y") + incr(2))
         await awake(running)
         assert await other.ask("INCR z;INCR z") == [1, 2]
-        assert not running.node.replica.is_pending("x")
+        assert "x" not in running.node.parts.context.pending
         assert running.node.value("y") == 0
         gate.release("x", "reader")
         assert await replies(client, 3) == [1, 1, 2]
@@ -258,7 +258,7 @@ async def test_increments_of_a_node_that_is_not_confirmed_wait_for_that() -> Non
         parts.guard.claim.settled = False
         await client.send(incr(2))
         await until(lambda: bool(running.connections._busy))
-        assert not running.node.replica.is_pending("x")
+        assert "x" not in running.node.parts.context.pending
         parts.guard.heard("10.9.9.9:7777", b"n" * 16, 0)
         assert await replies(client, 2) == [1, 2]
         assert await client.ask("INCR x;INCR x") == [3, 4]
@@ -323,11 +323,11 @@ async def test_a_wait_behind_a_pipeline_is_for_its_increments(together: bool) ->
             with stuck(running.disk):
                 if together:
                     committer.stage(Repeat(["other"], 1), lambda outcome: None)
-                    await until(lambda: not replica.anything_staged)
+                    await until(lambda: not running.node.parts.context.pending.staging)
                 await client.send(incr(2))
                 await pending(running)
                 if not together:
-                    await until(lambda: not replica.anything_staged)
+                    await until(lambda: not running.node.parts.context.pending.staging)
                 commit = committer.mint(new)
                 await client.send(line("WAIT 0 0"))
                 await awake(running)

@@ -8,7 +8,7 @@ from unittest.mock import patch
 import pytest
 
 from gcount.core.protocol.consistent_read import Answer, Round
-from gcount.core.state.replica import Replica
+from gcount.core.state.writer import Writer
 from tests.simulation.campaign.run import run_seed
 from tests.simulation.mutants import MUTANTS, planted
 from tests.simulation.mutants.stopped import STOPPED_BY
@@ -132,8 +132,8 @@ def test_a_law_that_the_product_asserts_ends_the_run_at_the_step_that_breaks_it(
 @pytest.mark.parametrize(
     ("name", "holder", "check"),
     [
-        ("visible-before-durable", Replica, "_check_own"),
-        ("totals-merged", Replica, "_check_own"),
+        ("visible-before-durable", Writer, "_check_own"),
+        ("totals-merged", Writer, "_check_own"),
         ("own-cells-not-read-again", Round, "check_expectation"),
         ("round-under-way-joined", Answer, "check_order"),
         ("majority-is-enough", Round, "check_answers"),

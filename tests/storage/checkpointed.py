@@ -10,6 +10,7 @@ import trio
 from gcount.core.options import Options
 from gcount.core.state.counters import Counters
 from gcount.core.state.replica import Replica
+from gcount.core.state.writer import Writer
 from gcount.observe.metrics import Metrics
 from gcount.storage.checkpoints import SUFFIX, Checkpoints
 from gcount.storage.disk import Disk
@@ -40,6 +41,7 @@ class Store:
 
     def __init__(self, disk: Disk, options: Options = SMALL) -> None:
         self.replica = Replica(ME, 1000, options)
+        self.writer = Writer(self.replica)
         self.log = Log(disk, options)
         self.metrics = Metrics()
         self.checkpoints = Checkpoints(disk, self.log, self.metrics, options)
@@ -55,9 +57,9 @@ class Store:
     async def add(self, *names: str) -> None:
         for name in names:
             self.asked[name] += 1
-            stage(self.replica, name, 1)
-        await self.log.append(self.replica.seal(), ME)
-        self.replica.commit()
+            stage(self.writer, name, 1)
+        await self.log.append(self.writer.seal(), ME)
+        self.writer.commit()
         for name in names:
             self.acknowledged[name] += 1
 

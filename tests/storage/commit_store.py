@@ -14,6 +14,7 @@ from gcount.core.state.counters import Delta
 from gcount.core.state.identity import Identity
 from gcount.core.state.increments import Asked, Outcome
 from gcount.core.state.replica import Replica
+from gcount.core.state.writer import Writer
 from gcount.observe.metrics import Metrics
 from gcount.storage.disk import Disk
 from gcount.storage.group_commit import Commit, Committer
@@ -56,7 +57,7 @@ def contents(disk: Disk) -> dict[str, bytes]:
 async def replayed(disk: Disk, options: Options = DEFAULTS) -> tuple[Replica, Log]:
     """What a start makes of a directory, the log open for appending."""
     replica, log = Replica(ME, 1000, options), Log(disk, options)
-    if await log.recover(replica.recover) is None:
+    if await log.recover(replica.apply) is None:
         await log.begin(ME)
     return replica, log
 
@@ -69,10 +70,11 @@ class Store:
         self.log = log
         self.commits: list[Batch] = []
         self.metrics = Metrics()
-        self.committer = Committer(replica, log, self.metrics)
+        self.writer = Writer(replica)
+        self.committer = Committer(self.writer, log, self.metrics)
 
     def stage(self, name: str, amount: int = 1) -> Commit:
-        stage(self.replica, name, amount)
+        stage(self.writer, name, amount)
         commit = self.committer.flush()
         assert commit is not None
         return commit

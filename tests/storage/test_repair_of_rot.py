@@ -94,7 +94,7 @@ def test_whatever_rots_a_start_refuses_it_or_it_is_whole_and_a_repair_keeps_what
     assert known_lives <= set(replica.identity.retired)
     assert replica.identity.incarnation not in written.histories
     assert replica.identity.node == before.node or not found.lives.node
-    replica.recover(Batch(replica.next_batch, []))
+    replica.apply(Batch(replica.next_batch, []))
     written.refill(replica)
     assert not replica.detached
     assert replica.counters == knowing([(each, len(each.commits)) for each in written.histories.values()])

@@ -76,7 +76,7 @@ def test_whatever_has_happened_to_the_files_nothing_is_changed_and_nothing_is_ma
 async def test_while_a_node_writes_it_finds_no_damage_at_any_moment(autojump_clock: MockClock) -> None:
     """Files come and go as checkpoints are made."""
     disk, store = await written()
-    looks = list[Survey]()
+    looks = list[Contents]()
 
     def look(_operation: str, _name: str) -> None:
         stepped, disk.stepped = disk.stepped, lambda operation, name: None

@@ -14,6 +14,7 @@ from gcount.core.state.counters import Delta
 from gcount.core.state.identity import Identity
 from gcount.core.state.membership import Membership
 from gcount.core.state.replica import Replica
+from gcount.core.state.writer import Writer
 from gcount.storage.inspect.repair import repair
 from gcount.storage.inspect.survey import survey
 from gcount.storage.log import Log
@@ -40,7 +41,7 @@ def mend(disk: SimDisk, seed: int = 1, options: Options = DEFAULTS) -> list[str]
 async def recovered(disk: SimDisk) -> Replica:
     """What a start makes of a directory; raises `LogDamaged` when it refuses."""
     replica, log = Replica(BLANK, 1000), Log(disk)
-    header = await log.recover(replica.recover)
+    header = await log.recover(replica.apply)
     assert header is not None
     if replica.identity == BLANK:
         replica.identity = Identity(header.node, header.incarnation)
@@ -84,11 +85,12 @@ class Written:
 
     def refill(self, replica: Replica) -> None:
         """What peers who know everything push."""
+        writer = Writer(replica)
         for incarnation, history in self.histories.items():
             if incarnation != replica.identity.incarnation:
-                assert replica.stage_delta(history.delta(0, len(history.commits)))
-        replica.seal()
-        replica.commit()
+                assert writer.stage_delta(history.delta(0, len(history.commits)))
+        writer.seal()
+        writer.commit()
 
 
 async def _write(seed: int, steps: int, options: Options) -> Written:
@@ -98,24 +100,25 @@ async def _write(seed: int, steps: int, options: Options) -> Written:
     peers = [random.randbytes(16) for _ in range(2)]
     log, _, _ = await opened_as(written.disk, me, options)
     replica = Replica(me, 1000)
+    writer = Writer(replica)
     for _ in range(steps):
         kind = random.choice(("add", "add", "add", "peer", "mint", "config"))
         name = random.choice(NAMES)
         if kind == "peer":
-            replica.stage_delta(written.add(random.choice(peers), {name: random.randint(1, 9)}))
+            writer.stage_delta(written.add(random.choice(peers), {name: random.randint(1, 9)}))
         elif kind == "mint":
-            replica.stage_identity(replica.identity.reborn(random.randbytes(16)))
+            writer.stage_identity(replica.identity.reborn(random.randbytes(16)))
         elif kind == "config":
-            replica.stage_membership(Membership(random.randint(1, 99), ("h:1",)))
+            writer.stage_membership(Membership(random.randint(1, 99), ("h:1",)))
         if kind in ("add", "mint"):
             amount = random.randint(1, 9)
-            stage(replica, name, amount)
-        batch = replica.seal()
+            stage(writer, name, amount)
+        batch = writer.seal()
         if kind in ("add", "mint"):
             written.add((batch.identity or replica.identity).incarnation, {name: amount})
         await log.append(batch, batch.identity or replica.identity)
         written.batches.append(batch)
-        replica.commit()
+        writer.commit()
     log.close()
     _place(written)
     return written

@@ -108,6 +108,7 @@ class AcceptedLink:
         self._context = shared.context
         self._options = shared.context.replica.options
         self._replica = shared.context.replica
+        self._pending = shared.context.pending
         self._committer = shared.context.committer
         self._members = shared.knowledge.members
         self._updates = shared.knowledge.updates
@@ -219,7 +220,8 @@ class AcceptedLink:
         them. Incarnations that no member owns may be at most `max_unclaimed`, whichever node sends them.
         """
         members, replica, member = self._members, self._replica, self.is_member
-        names, lives = replica.room_for_names, self._options.max_unclaimed - replica.incarnations
+        names = self._pending.room_for_names
+        lives = self._options.max_unclaimed - self._pending.incarnations
         permitted = []
         for delta in deltas:
             who = delta.incarnation

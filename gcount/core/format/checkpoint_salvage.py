@@ -71,7 +71,7 @@ class CheckpointSalvage:
     def fill(self, replica: Replica) -> None:
         """Join all that is left to a blank replica."""
         for batch in (*self.covered, self.batch()):
-            replica.recover(batch)
+            replica.apply(batch)
 
     def _column(self, incarnation: bytes) -> Delta:
         """A column as a delta: from version 0 if it is whole, else from its own version to itself.

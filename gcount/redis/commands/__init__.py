@@ -1,4 +1,4 @@
-"""The commands that Redis' clients may use: the one table of all of them."""
+"""The commands that Redis clients may use: the one table of all of them."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""CLIENT: what Redis clients tell and ask about themselves and each other."""
+"""CLIENT: Redis clients name themselves, and ask about themselves and each other."""
 
 from collections.abc import Collection, Iterator, Mapping
 from typing import Final
@@ -14,7 +14,11 @@ _MAX_IDS: Final = 1024
 
 
 def client_name(name: bytes) -> bytes:
-    """What a client may call itself."""
+    """Check the name that a client gives itself.
+
+    Raises:
+        CommandError: the name is not allowed.
+    """
     if len(name) > _MAX_NAME or any(not 0x21 <= byte <= 0x7E for byte in name):
         raise CommandError("ERR Client names cannot contain spaces, newlines or special characters.")
     return name
@@ -59,7 +63,7 @@ def _setinfo(client: Client, given: Words) -> bytes:
 
 
 def _listed(clients: Collection[int], given: Words) -> list[int]:
-    """The ids of those that CLIENT LIST is to tell of."""
+    """The ids of the clients that CLIENT LIST has to show."""
     match [word.upper() for word in given[:2]]:
         case []:
             return [*clients]
@@ -75,7 +79,7 @@ def _listed(clients: Collection[int], given: Words) -> list[int]:
 
 
 def _lines(ids: list[int], clients: Mapping[int, Connected]) -> Iterator[bytes]:
-    """A line for each of those that are still there when it is made."""
+    """A line for each of these clients; those that have left when their line is made are left out."""
     return (_line(clients[number].statistics()) for number in ids if number in clients)
 
 
@@ -87,7 +91,7 @@ _LINE: Final = (
 
 
 def _line(client: ClientStatistics) -> bytes:
-    """One client as CLIENT LIST shows it; what gcount has nothing of is 0, as in a Redis without it."""
+    """One client, as CLIENT LIST shows it. Fields for features that gcount lacks are 0, as in a Redis without them."""
     library, version = client.library
     return _LINE(
         client.id,

@@ -1,4 +1,4 @@
-"""What Redis clients say when they connect: answered so that they go on."""
+"""The commands that Redis clients send when they connect, and when they check or end a connection."""
 
 from typing import Final
 
@@ -47,7 +47,11 @@ def _select(call: Call) -> bytes:
 
 
 def _check_password(user: bytes) -> None:
-    """There is one user, who needs no password: any will do, as in a Redis without one."""
+    """Accept any password of the one user, `default`, as a Redis does that has no password.
+
+    Raises:
+        CommandError: it is another user.
+    """
     if user != b"default":
         raise CommandError(_WRONG_PASSWORD)
 

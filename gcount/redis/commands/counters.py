@@ -1,4 +1,4 @@
-"""The commands that count and read, those that scan, and those that wait."""
+"""The commands about counters: those that count and read, those that scan, and those that wait for other members."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -17,10 +17,10 @@ from gcount.redis.glob import MAX_PATTERN_BYTES, compile_glob
 from gcount.redis.resp import CommandError, Words
 from gcount.redis.turn import Later, Reply, Turn
 
-MAX_SCAN: Final = 1000  # names that one SCAN looks at
-MAX_KEYS: Final = 100_000  # counters among which KEYS looks
-_SCAN_SLICE: Final = 20  # names between two looks at the event loop: some may take 0.1 ms each to match
-_INDEX_BITS: Final = 40  # of a cursor; the rest tells this start from others
+MAX_SCAN: Final = 1000  # names that one SCAN examines
+MAX_KEYS: Final = 100_000  # counters; with more, KEYS is refused
+_SCAN_SLICE: Final = 20  # names between two checkpoints of the event loop: a name may take 0.1 ms to match
+_INDEX_BITS: Final = 40  # the low bits of a cursor, a position among the names; the high bits identify the node's start
 _NUMBER = re.compile(rb"0|[1-9][0-9]{0,19}")
 _DECIMAL = re.compile(rb"-?[0-9]{1,19}")
 
@@ -40,7 +40,7 @@ def _incrby(turn: Turn, words: Words) -> Later:
 
 
 def _decimal(value: int, version: int) -> bytes:
-    """A counter as a string; one that nobody ever incremented does not exist."""
+    """A counter's value as a string; null if it was never incremented, as such a key does not exist."""
     return resp.bulk(b"%d" % value) if value else resp.NULL[version]
 
 
@@ -70,7 +70,7 @@ def _strlen(turn: Turn, words: Words) -> Reply:
 
 
 def _ttl(turn: Turn, words: Words) -> Reply:
-    """Counters do not expire."""
+    """The time to live of a counter: -1, as counters do not expire, or -2 if it was never incremented."""
     return turn.read([parse_name(words[1])], lambda values: b":-1\r\n" if values[0] else b":-2\r\n")
 
 
@@ -80,7 +80,7 @@ async def _dbsize(call: Call) -> bytes:
 
 
 async def _scan(call: Call) -> bytes:
-    """Names in the order in which this node got to know them; none ever goes, so that a cursor is a place in it."""
+    """Names in the order in which this node learned them. No name is ever removed, so a cursor is a position in it."""
     node = call.node
     node.require_ready()
     epoch = int.from_bytes(node.start_id[:2])
@@ -98,9 +98,9 @@ async def _scan(call: Call) -> bytes:
 
 
 async def _keys(call: Call) -> bytes:
-    """All names that match, or an error: an answer that is not complete would look as if it were.
+    """All names that match, or an error: nothing would show that an answer is incomplete.
 
-    One client at a time: some 40 MB wait here, of which nothing is counted before it is an answer.
+    It serves one client at a time: an answer may take some 40 MB, which no limit counts before the answer is made.
     """
     node = call.node
     node.require_ready()
@@ -122,12 +122,12 @@ def _cursor(word: bytes, epoch: int) -> int:
     if cursor < 0:
         raise CommandError("ERR invalid cursor")
     if cursor >> _INDEX_BITS != epoch:
-        raise CommandError("ERR the cursor is not of this node's present start; begin again with 0")
+        raise CommandError("ERR the cursor is of another node, or of an earlier start of this one; begin again with 0")
     return cursor & (1 << _INDEX_BITS) - 1
 
 
 def _scan_options(words: Words) -> tuple[int, Callable[[bytes], object]]:
-    """How many names to look at, and which to return."""
+    """How many names to examine, and which of them to return."""
     most = 10
     matches: Callable[[bytes], object] = bool
     if len(words) % 2:
@@ -147,7 +147,7 @@ def _scan_options(words: Words) -> tuple[int, Callable[[bytes], object]]:
 
 
 def _matcher(pattern: bytes) -> Callable[[bytes], object]:
-    """Tells whether a name matches a pattern."""
+    """A function that says whether a name matches a pattern."""
     if len(pattern) > MAX_PATTERN_BYTES:
         raise CommandError(f"ERR the pattern is longer than {MAX_PATTERN_BYTES} bytes")
     return compile_glob(pattern).fullmatch
@@ -162,7 +162,7 @@ def _whole(word: bytes, least: int) -> int:
 
 
 async def _wait(call: Call) -> bytes:
-    """How many other members have on their disks all increments that this client was told of."""
+    """How many other members have on disk all increments that were acknowledged to this client."""
     node, words, position = call.node, call.words, call.client.acknowledged
     node.require_ready()
     if not _DECIMAL.fullmatch(words[1]) or not _DECIMAL.fullmatch(words[2]):

@@ -1,4 +1,4 @@
-"""Commands of Redis that make no sense here, and why."""
+"""Commands of Redis that make no sense here, each with the reason."""
 
 from typing import Final
 
@@ -14,7 +14,7 @@ _REASONS: Final = {
     "all there is are counters": "HINCRBY HINCRBYFLOAT HSET HGET HGETALL LPUSH RPUSH LRANGE SADD SMEMBERS ZADD ZINCRBY "
     "ZRANGE XADD PFADD",
     "every increment is on disk before it is answered": "SAVE BGSAVE BGREWRITEAOF",
-    "members are told in POST /config": "CLUSTER REPLICAOF SLAVEOF",
+    "the members are set with POST /config": "CLUSTER REPLICAOF SLAVEOF",
     "the node ends at SIGTERM": "SHUTDOWN",
 }
 REFUSED: Final = {name.encode(): reason for reason, names in _REASONS.items() for name in names.split()}

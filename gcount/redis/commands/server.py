@@ -1,4 +1,4 @@
-"""What Redis clients ask about the server."""
+"""The commands about the server: COMMAND, CONFIG, INFO, MEMORY, ROLE, SLOWLOG and TIME."""
 
 import os
 import re
@@ -17,17 +17,17 @@ from gcount.redis.resp import CommandError, Words
 from gcount.redis.turn import Reply, Turn
 from gcount.version import VERSION
 
-# Clients choose by it what they may send.
+# The version of Redis that gcount reports. Clients decide by it which commands and options they send.
 REDIS_VERSION: Final = "7.0.0"
 _MAX_CONFIG_NAMES: Final = 64
-_COUNTER_BYTES: Final = 288  # of memory that a counter of three nodes takes beside its name, see bench/memory.py
+_COUNTER_BYTES: Final = 288  # bytes of memory of a counter in a cluster of three, without its name; bench/memory.py
 
 
 def describing(commands: Mapping[bytes, Command]) -> Command:
-    """COMMAND, which describes all commands.
+    """Make COMMAND, which describes all commands.
 
     Args:
-        commands: by their names in capitals; may be filled later, also with this one.
+        commands: all commands, by their names in capitals. It may be filled later, also with COMMAND itself.
     """
     return Command("COMMAND", -1, run=partial(_command, commands))
 
@@ -62,7 +62,7 @@ def _keys_of(command: Command | None, words: Words) -> list[bytes]:
     return words[first : last + 1 if last > 0 else len(words)]
 
 
-@cache  # there are as many as commands; one COMMAND INFO may ask for thousands
+@cache  # one entry for each command; a single COMMAND INFO may ask for thousands of descriptions
 def _described(command: Command) -> bytes:
     first, last = command.keys
     flags = resp.array([b"+%b\r\n" % flag.encode() for flag in command.flags])
@@ -77,7 +77,7 @@ def _config(call: Call) -> bytes:
         raise CommandError("ERR only CONFIG GET is possible: settings are given when the node starts")
     if len(words) > 2 + _MAX_CONFIG_NAMES:
         raise CommandError(f"ERR CONFIG GET takes {_MAX_CONFIG_NAMES} names at most")
-    names = {word.lower() for word in words[2:]}  # `*` is the only pattern: to compile others takes too long
+    names = {word.lower() for word in words[2:]}  # `*` is the only pattern: it would take too long to compile others
     found = [
         (resp.bulk(key.encode()), resp.bulk(value.encode()))
         for key, value in _settings(call.node.overview())
@@ -87,7 +87,7 @@ def _config(call: Call) -> bytes:
 
 
 def _settings(node: Overview) -> list[tuple[str, str]]:
-    """What Redis calls what gcount is."""
+    """The settings of Redis that clients read, with the values that describe gcount."""
     return [
         ("appendfsync", "always"),
         ("appendonly", "yes"),
@@ -102,7 +102,7 @@ def _settings(node: Overview) -> list[tuple[str, str]]:
 
 
 def _role(_call: Call) -> bytes:
-    """All members are equal: each takes increments, and none is another one's replica."""
+    """The role of a node is always master: all members take increments, and none is a replica of another."""
     return resp.array([resp.bulk(b"master"), b":0\r\n", resp.array([])])
 
 
@@ -112,7 +112,7 @@ def _time(_call: Call) -> bytes:
 
 
 def _slowlog(call: Call) -> bytes:
-    """Nothing is logged: what takes long is in the metrics."""
+    """The slow log is always empty: the metrics show what takes long."""
     words = call.words
     match words[1].upper(), len(words):
         case b"GET", 2 | 3:

@@ -1,4 +1,4 @@
-"""MULTI, EXEC and what else is about transactions; see `transaction.py` for what one holds."""
+"""The commands about transactions: MULTI, EXEC, DISCARD, WATCH and UNWATCH; see also `transaction.py`."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -13,7 +13,7 @@ from gcount.redis.transaction import Transaction, aborted
 from gcount.redis.turn import Reply, error_text, refusal_text
 
 _UNGUARDED: Final = (
-    "WATCH is not possible: whether a counter has changed can't be told here, and an increment needs no such check"
+    "WATCH is not possible: gcount does not know whether a counter has changed, and an increment needs no such check"
 )
 
 
@@ -50,7 +50,7 @@ def _render(replies: Sequence[Reply], values: Sequence[int]) -> bytes:
 
 
 def _refused(refusal: Refusal) -> str:
-    """What EXEC says when one of its increments can't be taken, so that none was."""
+    """The error of an EXEC of which one increment was refused, so that none was taken."""
     return aborted(refusal_text(refusal))
 
 
@@ -62,7 +62,11 @@ def _discard(call: Call) -> bytes:
 
 
 def _watch(call: Call) -> bytes:
-    """Refused. The transaction that it was to guard is not executed without it: clients send all of it in one piece."""
+    """Refuse to watch.
+
+    The next transaction is then refused too. Clients send WATCH and the transaction in one piece, and must not have the
+    transaction executed without the guard.
+    """
     if call.client.transaction is not None:
         call.client.transaction.fail()
         raise CommandError("ERR WATCH inside MULTI is not allowed")

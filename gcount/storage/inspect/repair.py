@@ -57,7 +57,7 @@ def repair(disk: Disk, found: Survey, new_id: Callable[[], bytes], options: Opti
     return moved
 
 
-def _rewrite(disk: Disk, found: Survey, new_id: Callable[[], bytes], moved: list[str], options: Options) -> None:
+def _rewrite(disk: Disk, found: Contents, new_id: Callable[[], bytes], moved: list[str], options: Options) -> None:
     """Put what is left of each damaged file in its place, under a new incarnation."""
     identity = found.lives.reborn(new_id(), new_id())
     live = found.segments[-1]

@@ -28,42 +28,48 @@ SEGMENT_BATCHES = 1_000_000  # more than fit into one segment; a found number th
 
 
 class Survey:
-    """What is in a data directory; made by `survey`.
-
-    `replica` is what a start makes of all that is whole, after a repair if one is needed.
+    """One walk over a data directory; see `survey`.
 
     Args:
         directory: where to look.
-        needless: damaged checkpoints to do without. They are not needed, nor is any newer one, if all that they cover
-            is still there: left by a crash before it was removed.
+        needless: damaged checkpoints to do without; see `Contents`.
     """
 
     def __init__(self, directory: Directory, needless: Sequence[Checkpoint] = ()) -> None:
         self._directory = directory
-        self.needless = needless
-        self._below = min((found.sequence for found in needless), default=inf)
+        self._needless = needless
         self._names = directory.names()
-        self.strays = [name for name in self._names if name.endswith(SUFFIX) and sequence_of(name) is None]
-        self.segments: list[Segment] = []
-        self.lives = IdentityHistory()
-        self.replica = _blank()
-        self.base = Base()
-        self.contradictions: list[str] = []  # what rot does not explain
-        self.checkpoint: Checkpoint | None = self._load()
-        first = self.base.sequence
-        self.next_batch = max(1, self.base.first_batch)
-        self._headless = 1 if self.base.first_batch else first  # segments in a row whose first batch is not known
-        numbers = [number for name in self._names if (number := sequence_of(name)) and number >= first]
-        last = max(numbers, default=first if self.checkpoint else 0)
-        if last - first >= len(numbers) + MAX_MISSING:
-            last = 0
-            self.strays = [name for name in self._names if name.endswith(SUFFIX)]
-            self.contradictions.append(
-                f"{directory.describe(self.strays[-1])}: too many segments before it are missing"
-            )
+        self._strays = [name for name in self._names if name.endswith(SUFFIX) and sequence_of(name) is None]
+        self._segments: list[Segment] = []
+        self._lives = IdentityHistory()
+        self._replica = _blank()
+        self._base = Base()
+        self._contradictions: list[str] = []
+        self._next_batch = 1
+        self._headless = 1  # segments in a row whose first batch is not known
+
+    def walk(self) -> Contents:
+        """Look at each file, in the order of the log."""
+        checkpoint = self._load()
+        first = self._base.sequence
+        self._next_batch = max(1, self._base.first_batch)
+        self._headless = 1 if self._base.first_batch else first
+        last = self._last_segment(first, checkpoint)
         for sequence in range(first, last + 1):
             self._look(sequence, live=sequence == last)
         self._reach()
+        return Contents(
+            self._directory,
+            self._needless,
+            checkpoint,
+            self._base,
+            self._segments,
+            self._strays,
+            self._contradictions,
+            self._lives,
+            self._replica,
+            self._next_batch,
+        )
 
     @property
     def flaws(self) -> list[Corruption]:
@@ -146,7 +152,7 @@ class Survey:
         name = checkpoint_name(sequence)
         source = self._source(name) or name
         found = Checkpoint(sequence, source)
-        reader, restore = Reader(), Restore(self.replica)
+        reader, restore = Reader(), Restore(self._replica)
         data = self._directory.fetch(source)
         found.size = len(data)
         try:
@@ -171,11 +177,11 @@ class Survey:
         self.replica = _blank()
         found.salvage = remains = CheckpointSalvage(data)
         remains.covered = list(self._covered(found.sequence))
-        remains.fill(self.replica)
+        remains.fill(self._replica)
         header = remains.header
         if header is not None and header.sequence != found.sequence:
-            self.contradictions.append(f"{self._directory.describe(found.source)}: its header belongs to another file")
-        self.base = Base(found.sequence, header.first_batch if header else 0, remains.next_batch)
+            self._contradictions.append(f"{self._directory.describe(found.source)}: its header belongs to another file")
+        self._base = Base(found.sequence, header.first_batch if header else 0, remains.next_batch)
         if remains.identity is not None:
             self.lives.found(remains.identity)
 
@@ -198,21 +204,21 @@ class Survey:
 
     def _reach(self) -> None:
         """The log has to reach as far as it did when the checkpoint was made."""
-        reached = max(self.base.next_batch, self._reached)
-        lost = reached - self.next_batch
-        if lost > 0 and self.segments:
-            live = self.segments[-1]
+        reached = max(self._base.next_batch, reach_of(self._needless))
+        lost = reached - self._next_batch
+        if lost > 0 and self._segments:
+            live = self._segments[-1]
             file = self._directory.describe(segment_name(live.sequence))
             offset = live.torn.offset if live.torn else live.size
             live.flaw = live.flaw or Corruption(file, offset, "the log ends before what the checkpoint holds")
             live.flaw.lost += lost
             live.torn = None
-            self.next_batch = reached
+            self._next_batch = reached
 
     def _look(self, sequence: int, *, live: bool) -> None:
         name = segment_name(sequence)
-        found = Segment(sequence, self._source(name), None, self.next_batch)
-        self.segments.append(found)
+        found = Segment(sequence, self._source(name), None, self._next_batch)
+        self._segments.append(found)
         data = b"" if found.source is None else self._directory.fetch(found.source)
         found.size = len(data)
         if found.source != name:
@@ -241,33 +247,33 @@ class Survey:
         except ValueError as error:
             found.flaw = found.flaw or Corruption(file, 0, str(error))
             if is_newer_format(data):
-                self.contradictions.append(f"{file}: {error}")
+                self._contradictions.append(f"{file}: {error}")
             return
         if header.sequence != found.sequence:
             reason = f"it is segment {header.sequence} by its header"
-        elif header.first_batch < self.next_batch or (
-            len(self.segments) == 1 and self.base.first_batch not in (0, header.first_batch)
+        elif header.first_batch < self._next_batch or (
+            len(self._segments) == 1 and self._base.first_batch not in (0, header.first_batch)
         ):
-            reason = f"it begins at batch {header.first_batch}, but batch {self.next_batch} is due"
+            reason = f"it begins at batch {header.first_batch}, but batch {self._next_batch} is due"
         if reason:
             found.flaw = found.flaw or Corruption(file, 0, reason)
-            self.contradictions.append(f"{file}: {reason}")
+            self._contradictions.append(f"{file}: {reason}")
         else:
             found.header = header
 
     def _join_on(self, first: int) -> None:
         """A segment tells with which batch the one before it must have ended."""
-        lost = first - self.next_batch
-        if lost and len(self.segments) > 1:
-            before = self.segments[-2]
+        lost = first - self._next_batch
+        if lost and len(self._segments) > 1:
+            before = self._segments[-2]
             if before.flaw is None:
                 file = self._directory.describe(segment_name(before.sequence))
                 before.flaw = Corruption(file, before.size, "the segment is cut off")
             before.flaw.lost += lost
-        self.next_batch = first
+        self._next_batch = first
 
     def _read(self, found: Segment, data: bytes, *, live: bool) -> None:
-        scan = Scan(data, self.next_batch)
+        scan = Scan(data, self._next_batch)
         for batch in scan:
             self._keep(found, batch)
         damage = scan.damage
@@ -277,12 +283,12 @@ class Survey:
                 found.torn = flaw
             else:
                 found.flaw = found.flaw or flaw
-        if found.flaw is None or self.contradictions:
+        if found.flaw is None or self._contradictions:
             return
-        furthest = self.next_batch + SEGMENT_BATCHES * self._headless
+        furthest = self._next_batch + SEGMENT_BATCHES * self._headless
         for batch in find_batches(data):
-            if self.next_batch <= batch.number < furthest:
-                found.flaw.lost += batch.number - self.next_batch
+            if self._next_batch <= batch.number < furthest:
+                found.flaw.lost += batch.number - self._next_batch
                 self._keep(found, batch)
 
     def _keep(self, found: Segment, batch: Batch) -> None:
@@ -302,7 +308,7 @@ def _blank() -> Replica:
     return Replica(Identity(bytes(ID_BYTES), bytes(ID_BYTES)), 0)
 
 
-def survey(directory: Directory) -> Survey:
+def survey(directory: Directory) -> Contents:
     """Look at a data directory, also at that of a running node.
 
     Raises:
@@ -315,19 +321,24 @@ def survey(directory: Directory) -> Survey:
     return _look(directory) if found.flaws else found
 
 
-def _look(directory: Directory) -> Survey:
+def _look(directory: Directory) -> Contents:
     for _ in range(LOOKS):
         with suppress(FileNotFoundError):  # renamed or removed meanwhile
-            return _with_an_older_checkpoint(directory, Survey(directory))
+            return _with_an_older_checkpoint(directory, Survey(directory).walk())
     raise Busy("the node that runs in this directory replaces files faster than they can be checked. Try again")
 
 
-def _with_an_older_checkpoint(directory: Directory, found: Survey) -> Survey:
+def _with_an_older_checkpoint(directory: Directory, found: Contents) -> Contents:
     """The same, or what serves instead where the newest checkpoint is damaged."""
     older = found
     while not found.contradictions and older.checkpoint is not None and older.checkpoint.flaw:
-        older = Survey(directory, [*older.needless, older.checkpoint])
+        older = Survey(directory, [*older.needless, older.checkpoint]).walk()
     if not older.needless or not older.serves:
         return found
-    older.suspect_tail()
+    _suspect_tail(older.segments[-1])
     return older
+
+
+def _suspect_tail(live: Segment) -> None:
+    """A checkpoint has rotted, so what looks torn behind it may have, too: the node can't go on as before."""
+    live.flaw, live.torn = live.flaw or live.torn, None

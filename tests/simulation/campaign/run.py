@@ -278,13 +278,14 @@ def _agree(cluster: SimCluster, *, membership_only: bool) -> bool:
     def versions(replica: Replica) -> Digest:
         return {who: version for who, version in replica.counters.digest().items() if running[who] < 2}
 
+    if not membership_only and any(host.node.parts.context.pending.staging for host in cluster.hosts):
+        return False
     if any(list(replica.membership.actors) != sorted(cluster.addresses) for replica in replicas):
         return False
     return membership_only or all(
         not any(who in replica.identity.retired for who in replica.detached.incarnations())
         and versions(replica) == versions(first)
         and replica.membership == first.membership
-        and not replica.anything_staged
         for replica in replicas
     )
 

@@ -87,5 +87,5 @@ def _replica(disk: SimDisk) -> Replica:
         identity = Identity(header.node, header.incarnation)
     replica = Replica(identity, 1000)
     for batch in LogReader(disk).news():
-        replica.recover(batch)
+        replica.apply(batch)
     return replica

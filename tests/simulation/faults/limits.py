@@ -33,6 +33,6 @@ async def many_lives(nemesis: Nemesis) -> None:
             refused += replica.identity.incarnation == before
             if nemesis.lives_run_out:
                 break
-        nemesis.note(f"{host.address} knows {host.node.replica.incarnations} incarnations")
+        nemesis.note(f"{host.address} knows {host.node.parts.context.pending.incarnations} incarnations")
         await nemesis.some_time()
         await nemesis.revive(dead)

@@ -8,8 +8,9 @@ from random import Random
 import trio
 
 from gcount.core.state.batch import Batch
+from gcount.storage.inspect.contents import Contents
 from gcount.storage.inspect.repair import repair
-from gcount.storage.inspect.survey import Survey, survey
+from gcount.storage.inspect.survey import survey
 from gcount.storage.log import SUFFIX
 from tests.fakes.cluster import Host
 from tests.fakes.disk import SimulatedCrash
@@ -162,7 +163,7 @@ async def _repair_and_start(nemesis: Nemesis, host: Host, chosen: Hits | None = 
     await nemesis.revive(host)
 
 
-def _repair(nemesis: Nemesis, host: Host) -> Survey:
+def _repair(nemesis: Nemesis, host: Host) -> Contents:
     """As an operator does; maybe interrupted, then begun again. Returns what was found at first."""
     disk, ids = host.disk, Random(nemesis.random.random())
     disk.synced = lambda: None  # nobody reads what is half repaired

@@ -10,6 +10,7 @@ from gcount.cluster.consistent_reads import ConsistentReads
 from gcount.cluster.links.accepted_link import AcceptedLink
 from gcount.cluster.links.acceptor import Acceptor
 from gcount.core.format.log_records import Scan, decode_header
+from gcount.core.options import Options
 from gcount.core.protocol.consistent_read import PendingRead, Round
 from gcount.core.protocol.replication import DeltaSender
 from gcount.core.protocol.write_holds import MAX_HOLD, Hold, Holds
@@ -20,9 +21,10 @@ from gcount.core.state.increments import Add, Peek
 from gcount.core.state.membership import Membership
 from gcount.core.state.replica import Replica
 from gcount.core.state.staging import Before
+from gcount.core.state.writer import Writer
 from gcount.errors import Refusal
 from gcount.node.startup import Startup
-from gcount.storage import log
+from gcount.storage import log, recovery
 from gcount.storage.group_commit import Commit, Committer
 from gcount.storage.log import Log, segment_name
 from tests.simulation.mutants.planted import mutant
@@ -30,14 +32,14 @@ from tests.simulation.mutants.planted import mutant
 # What is durable
 
 
-@mutant(Replica, "seal")
+@mutant(Writer, "seal")
 def visible_before_durable(seal: Any) -> Any:
     """A batch is joined when it is sealed, before it is written."""
 
-    def change(self: Replica) -> Batch:
+    def change(self: Writer) -> Batch:
         batch: Batch = seal(self)
-        for delta in filter(self.counters.fits, batch.deltas):
-            self.counters.join(delta)
+        for delta in filter(self.replica.counters.fits, batch.deltas):
+            self.replica.counters.join(delta)
         return batch
 
     return change
@@ -108,11 +110,11 @@ def torn_tail_accepted(scan: Any) -> Any:
 # What is counted
 
 
-@mutant(Replica, "seal")
+@mutant(Writer, "seal")
 def totals_merged(seal: Any) -> Any:
     """A node's cell holds the whole total that it knows, and totals are merged by maximum."""
 
-    def change(self: Replica) -> Batch:
+    def change(self: Writer) -> Batch:
         with patch.object(Counters, "cells_of", lambda counters, names, incarnation: counters.totals_of(names)):
             batch: Batch = seal(self)
         return batch
@@ -120,13 +122,13 @@ def totals_merged(seal: Any) -> Any:
     return change
 
 
-@mutant(Replica, "_stage_one")
+@mutant(Writer, "_stage_one")
 def absolute_values_of_the_staging(stage: Any) -> Any:
     """The new value is computed when an increment is staged, not when it is sealed."""
 
-    def change(self: Replica, one: Add | Peek) -> int | Refusal:
+    def change(self: Writer, one: Add | Peek) -> int | Refusal:
         waiting: int | Refusal = stage(self, one)
-        sealed, staged = self.sealed.amounts.get(one.name, 0), self.staging
+        sealed, staged = self.pending.sealed.amounts.get(one.name, 0), self.pending.staging
         if not sealed or isinstance(waiting, Refusal) or one.name not in staged.amounts:
             return waiting
         lost = waiting - max(1, waiting - sealed)  # the value of now does not contain what is sealed yet
@@ -137,21 +139,26 @@ def absolute_values_of_the_staging(stage: Any) -> Any:
     return change
 
 
-@mutant(Replica, "recover")
-def amounts_replayed(recover: Any) -> Any:
+@mutant(recovery, "Coalescer")
+def amounts_replayed(coalescer: Any) -> Any:
     """A replay adds up what the records hold, as if they were amounts."""
 
-    def change(self: Replica, batch: Batch) -> None:
-        deltas = [
-            Delta(
-                delta.incarnation,
-                delta.after,
-                delta.upto,
-                {name: n + self.counters.cell(name, delta.incarnation) for name, n in delta.cells.items()},
-            )
-            for delta in batch.deltas
-        ]
-        recover(self, Batch(batch.number, deltas, batch.identity, batch.membership))
+    def change(apply: Any, options: Options) -> Any:
+        counters = apply.__self__.counters
+
+        def add_up(batch: Batch) -> None:
+            deltas = [
+                Delta(
+                    delta.incarnation,
+                    delta.after,
+                    delta.upto,
+                    {name: n + counters.cell(name, delta.incarnation) for name, n in delta.cells.items()},
+                )
+                for delta in batch.deltas
+            ]
+            apply(Batch(batch.number, deltas, batch.identity, batch.membership))
+
+        return coalescer(add_up, options)
 
     return change
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from array import array
 from copy import deepcopy
 from typing import Any
@@ -13,6 +14,7 @@ from gcount.core.format.checkpoint import Capture
 from gcount.core.format.log_records import Header
 from gcount.core.state.columns import Frozen
 from gcount.core.state.replica import Replica
+from gcount.core.state.writer import Writer
 from gcount.storage import checkpoints
 from gcount.storage.checkpoints import Checkpoints
 from gcount.storage.disk import File
@@ -43,7 +45,9 @@ def staged_cells_captured(init: Any) -> Any:
 
     def change(self: Capture, replica: Replica, live: Header) -> None:
         ahead = deepcopy(replica)
-        for delta in ahead._batch.deltas if ahead._batch else ():
+        # Nothing leads from a replica to what is on its way there, so this bug has to search for it.
+        writers = [each for each in gc.get_objects() if isinstance(each, Writer) and each.replica is replica]
+        for delta in (delta for each in writers if each.pending.batch for delta in each.pending.batch.deltas):
             if ahead.counters.fits(delta):
                 ahead.counters.join(delta)
         init(self, ahead, live)

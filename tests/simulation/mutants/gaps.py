@@ -78,7 +78,7 @@ def only_the_first_run_absorbed(absorb: Any) -> Any:
     return change
 
 
-@mutant(Replica, "_apply")
+@mutant(Replica, "apply")
 def never_looked_behind_a_gap(apply: Any) -> Any:
     """What is detached stays there when its gap is filled."""
 

@@ -12,7 +12,7 @@ from gcount.core.protocol.consistent_read import Round
 from gcount.core.protocol.messages import Hello
 from gcount.core.protocol.read_rounds import Ask, Effect, ReadRounds
 from gcount.core.state.identity import Identity
-from gcount.core.state.replica import Replica
+from gcount.core.state.pending import Pending
 from tests.simulation.mutants.planted import mutant
 
 # Which node is at an address
@@ -94,7 +94,7 @@ def only_the_last_life_remembered(reborn: Any) -> Any:
     return change
 
 
-@mutant(Replica, "may_be_reborn")
+@mutant(Pending, "may_be_reborn")
 def one_life_too_many(_: Any) -> Any:
     """The limit of incarnations is looked at one too late."""
-    return property(lambda self: self.lives <= self.options.reborn_below)
+    return property(lambda self: self.lives <= self._replica.options.reborn_below)

@@ -13,6 +13,7 @@ from gcount.core.state.batch import Batch
 from gcount.core.state.counters import Counters, Delta
 from gcount.core.state.detached_deltas import DetachedDeltas
 from gcount.core.state.identity import Identity, IdentityHistory
+from gcount.core.state.pending import Pending
 from gcount.core.state.replica import Replica
 from gcount.storage.inspect import repair
 from tests.simulation.mutants.planted import mutant
@@ -159,23 +160,23 @@ def gaps_never_closed(close: Any) -> Any:
 # Limits
 
 
-@mutant(Replica, "_has_room")
+@mutant(Pending, "_has_room")
 def one_counter_too_many(has_room: Any) -> Any:
     """The limit of counters is looked at one too late."""
 
-    def change(self: Replica) -> bool:
-        with patch.object(self, "max_counters", self.max_counters + 1):
+    def change(self: Pending) -> bool:
+        with patch.object(self._replica, "max_counters", self._replica.max_counters + 1):
             return bool(has_room(self))
 
     return change
 
 
-@mutant(Replica, "_has_room")
+@mutant(Pending, "_has_room")
 def known_counters_refused_at_the_limit(has_room: Any) -> Any:
     """Names that wait for the disk count twice."""
 
-    def change(self: Replica) -> bool:
+    def change(self: Pending) -> bool:
         waiting = (*self.staging.amounts, *self.sealed.amounts)
-        return len(self.counters) + len(waiting) < self.max_counters
+        return len(self._replica.counters) + len(waiting) < self._replica.max_counters
 
     return change

@@ -8,7 +8,7 @@ import trio
 
 from gcount.core.state.batch import Batch
 from gcount.core.state.columns import Column
-from gcount.core.state.replica import Replica
+from gcount.core.state.writer import Writer
 from gcount.storage.group_commit import Committer
 from tests.simulation.mutants.planted import mutant
 
@@ -27,24 +27,24 @@ STOPPED_BY = {
 """Planted bugs, here and elsewhere, that end a node; and the words with which it does (a regular expression)."""
 
 
-@mutant(Replica, "abort")
+@mutant(Writer, "abort")
 def number_of_a_refused_batch_left_out(abort: Any) -> Any:
     """The number of a batch that a full disk refused is not used again."""
 
-    def change(self: Replica) -> Batch:
+    def change(self: Writer) -> Batch:
         batch: Batch = abort(self)
-        self.next_batch += 1
+        self.replica.next_batch += 1
         return batch
 
     return change
 
 
-@mutant(Replica, "abort")
+@mutant(Writer, "abort")
 def sum_of_a_refused_batch_kept(abort: Any) -> Any:
     """What a full disk refused still counts towards the sum of what waits."""
 
-    def change(self: Replica) -> Batch:
-        self.staging.total += self.sealed.total
+    def change(self: Writer) -> Batch:
+        self.pending.staging.total += self.pending.sealed.total
         batch: Batch = abort(self)
         return batch
 

@@ -1,0 +1,190 @@
+"""How a replica changes: what it is told is staged, sealed into a batch, and applied when that batch is on disk.
+
+    stage ...... an amount or a peer's delta waits; nothing can see it
+    seal ....... all that waits becomes one batch; absolute values are computed only now
+    (the log writes and syncs the batch)
+    commit ..... the batch is applied and becomes visible       or        abort ..... its amounts are dropped
+
+At most one batch is sealed at a time, so the own cells that it computed stay right until it is committed or aborted.
+"""
+
+from collections.abc import Sequence
+from operator import add
+
+from gcount.core.state.batch import Batch
+from gcount.core.state.counters import Delta
+from gcount.core.state.identity import Identity
+from gcount.core.state.increments import Add, Asked, Peek, Repeat, Together
+from gcount.core.state.membership import Membership
+from gcount.core.state.pending import Pending
+from gcount.core.state.replica import Replica
+from gcount.core.state.staging import Staged, Staging
+from gcount.errors import Refusal
+
+
+class Writer:
+    """What stages and seals; a replica has one at a time.
+
+    Args:
+        replica: what it changes.
+
+    Attributes:
+        replica: the same.
+        pending: what is on its way there.
+    """
+
+    def __init__(self, replica: Replica) -> None:
+        self.replica = replica
+        self.pending = Pending(replica)
+
+    # What clients ask
+
+    def stage(self, asked: Asked) -> Staged:
+        """Let what was asked wait for the next batch, in its order; see `gcount.core.state.increments`."""
+        if isinstance(asked, Repeat):
+            if asked.amount and self.pending.has_room_for_all(len(asked.names), asked.amount):
+                return Staged(asked.names, self.pending.staging.add_each(asked.names, asked.amount))
+            asked = [Add(name, asked.amount) for name in asked.names]
+        names: list[str] = []
+        waiting: list[int | Refusal] = []
+        refused = False
+        for one in asked:
+            if isinstance(one, Together):
+                names += [each.name for each in one.items]
+                waiting += self._stage_together(one.items)
+                refused = refused or any(isinstance(each, Refusal) for each in waiting[-1:])
+            else:
+                names.append(one.name)
+                waiting.append(now := self._stage_one(one))
+                refused = refused or isinstance(now, Refusal)
+        return Staged(names, waiting, refused)
+
+    def _stage_one(self, one: Add | Peek) -> int | Refusal:
+        """What waits for a counter in the batch being gathered, this included; or why it can't be taken."""
+        if isinstance(one, Peek) or not one.amount:
+            return self.pending.staging.amounts.get(one.name, 0)
+        refusal = self.pending.refusal(one.name, one.amount)
+        return self.pending.staging.add(one.name, one.amount) if refusal is None else refusal
+
+    def _stage_together(self, items: Sequence[Add | Peek]) -> Sequence[int | Refusal]:
+        """As `_stage_one` for each, or the refusal of one of them for all: then nothing was changed."""
+        staged: list[int | Refusal] = []
+        for one in items:
+            now = self._stage_one(one)
+            if isinstance(now, Refusal):
+                for taken in items[: len(staged)]:
+                    if isinstance(taken, Add) and taken.amount:
+                        self.pending.staging.take_back(taken.name, taken.amount)
+                return [now] * len(items)
+            staged.append(now)
+        return staged
+
+    # What peers tell, and what this node decides
+
+    def stage_delta(self, delta: Delta) -> bool:
+        """Let a peer's delta wait for the next batch.
+
+        Returns:
+            False when it can't be taken: it is this node's own incarnation (one writer per incarnation), it leaves a
+            gap after what is durable, or a limit is reached. The sender then starts from what is known. Of a former
+            life of this node itself it is detached behind its gap, as a member has given it back.
+        """
+        replica, staging = self.replica, self.pending.staging
+        known = replica.counters.version(delta.incarnation)
+        if delta.incarnation == replica.identity.incarnation:
+            return False
+        if delta.after > known and not replica.takes_back(delta):
+            return False
+        if known == 0 and not self.pending.has_room_for(delta.incarnation):
+            return False
+        staging.deltas.append(delta)
+        if known == 0:
+            staging.new.add(delta.incarnation)
+        staging.new_names += sum(name not in replica.counters for name in delta.cells)
+        return True
+
+    def stage_closing(self, incarnation: bytes) -> bool:
+        """Let what closes the gaps of a retired incarnation of this node wait for the next batch.
+
+        The caller vouches for it that nobody knows more of the incarnation than this node has on disk.
+
+        Returns:
+            Whether there is anything to close.
+        """
+        closing = self._closing(incarnation)
+        if closing is None or not (closing.after or self.pending.has_room_for(incarnation)):
+            return False
+        self.pending.staging.closings.append(closing)
+        return True
+
+    def stage_membership(self, membership: Membership) -> bool:
+        """Let a membership wait for the next batch, if it wins over what is known and staged already."""
+        staging, sealed = self.pending.staging, self.pending.sealed
+        newest = staging.membership or sealed.membership or self.replica.membership
+        if newest.merge(membership) == newest:
+            return False
+        staging.membership = newest.merge(membership)
+        return True
+
+    def stage_identity(self, identity: Identity) -> None:
+        """Let a new identity wait for the next batch, which counts under it already."""
+        self.pending.staging.identity = identity
+
+    # A batch
+
+    def seal(self) -> Batch:
+        """Make one batch of all that is staged; no other may be in flight."""
+        replica, pending = self.replica, self.pending
+        assert pending.batch is None, "one batch in flight"
+        staged, pending.staging = pending.staging, Staging()
+        assert staged.total == sum(staged.amounts.values()), "the sum of what is staged is wrong"
+        incarnation = (staged.identity or replica.identity).incarnation
+        deltas = [*staged.deltas, *self._closing_still(staged)]
+        if staged.amounts:
+            version = replica.counters.version(incarnation)
+            own = map(add, replica.counters.cells_of(staged.amounts, incarnation), staged.amounts.values())
+            cells = dict(zip(staged.amounts, own, strict=True))
+            deltas = [Delta(incarnation, version, version + 1, cells), *deltas]
+            staged.greatest = max(cells.values())
+        pending.sealed = staged
+        pending.batch = Batch(replica.next_batch, deltas, staged.identity, staged.membership)
+        return pending.batch
+
+    def commit(self) -> Batch:
+        """The sealed batch is on disk: make it visible."""
+        replica, pending = self.replica, self.pending
+        batch, sealed = pending.land()
+        assert batch.number == replica.next_batch, f"batch {batch.number} follows {replica.next_batch - 1}"
+        if sealed.amounts:
+            self._check_own(batch.deltas[0], sealed)
+        replica.apply(batch)
+        if batch.identity is not None:
+            pending.greatest = None  # of another incarnation
+        elif pending.greatest is not None:
+            pending.greatest = max(pending.greatest, sealed.greatest)
+        return batch
+
+    def abort(self) -> Batch:
+        """The sealed batch could not be written: drop it all."""
+        return self.pending.land()[0]
+
+    def _check_own(self, own: Delta, sealed: Staging) -> None:
+        """What the seal computed still holds, as nothing else changed own cells since; one of them stands for all."""
+        counters = self.replica.counters
+        assert own.after == counters.version(own.incarnation), "one writer per incarnation"
+        name, amount = next(reversed(sealed.amounts.items()))
+        durable = counters.cell(name, own.incarnation)
+        assert own.cells[name] == durable + amount, f"{durable} + {amount} became {own.cells[name]}"
+
+    def _closing_still(self, staged: Staging) -> list[Delta]:
+        """More may have come since a closing was staged, to be joined or to be detached: then it is dropped."""
+        coming = {delta.incarnation for delta in staged.deltas}
+        return [
+            closing
+            for closing in staged.closings
+            if closing.incarnation not in coming and closing == self._closing(closing.incarnation)
+        ]
+
+    def _closing(self, incarnation: bytes) -> Delta | None:
+        replica = self.replica
+        return replica.detached.closing(replica.counters, replica.identity, incarnation)

@@ -1,0 +1,110 @@
+"""What is on its way to the disk, and the limits that it keeps together with what is there."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gcount.core.limits import MAX_CELL, MAX_INCARNATIONS
+from gcount.core.state.counters import Delta
+from gcount.errors import CounterLimitReached, PartLimitReached
+from tests.core.histories import NAMES, incarnation
+from tests.core.test_writer import commit, writer
+from tests.fakes.counting import stage
+
+
+@pytest.mark.parametrize("where", ["durable", "staged", "sealed"])
+def test_a_part_never_passes_64_bits_wherever_the_rest_of_it_is(where: str) -> None:
+    one = writer()
+    stage(one, "a", MAX_CELL - 5)
+    if where != "staged":
+        one.seal()
+    if where == "durable":
+        one.commit()
+    stage(one, "a", 3)
+    with pytest.raises(PartLimitReached):
+        stage(one, "a", 3)
+    stage(one, "a", 2)
+    if where == "sealed":
+        one.commit()
+    commit(one)
+    assert one.replica.counters.total("a") == MAX_CELL
+    stage(one, "b", MAX_CELL)
+
+
+@given(st.integers(1, 4), st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from("-sca")), max_size=30))
+def test_clients_never_make_it_hold_more_counters_than_allowed(limit: int, steps: list[tuple[str, str]]) -> None:
+    one, sealed = writer(limit), False
+    for name, then in steps:
+        known = name in one.pending or name in one.replica.counters
+        names = {other for other in NAMES if other in one.pending or other in one.replica.counters}
+        if known or len(names) < limit:
+            stage(one, name, 1)
+        else:
+            with pytest.raises(CounterLimitReached):
+                stage(one, name, 1)
+        if then == "s" and not sealed:
+            one.seal()
+            sealed = True
+        elif then in "ca" and sealed:
+            _ = one.commit() if then == "c" else one.abort()
+            sealed = False
+        assert len(one.replica.counters) <= limit
+
+
+def test_a_peers_names_are_not_limited() -> None:
+    one = writer(1)
+    assert one.stage_delta(Delta(incarnation(1), 0, 1, {"a": 1, "b": 1, "c": 1}))
+    commit(one)
+    assert len(one.replica.counters) == 3
+    with pytest.raises(CounterLimitReached):
+        stage(one, "d", 1)
+    stage(one, "c", 1)
+
+
+def test_the_limit_of_incarnations_holds_for_what_is_staged_together() -> None:
+    """Beyond it no peer would take this node's hello."""
+    one = writer()
+    for number in range(MAX_INCARNATIONS + 10):
+        one.stage_delta(Delta(number.to_bytes(16, "big"), 0, 1, {"a": 1}))
+    commit(one)
+    stage(one, "a", 1)  # of this node's own life, for which there is room then
+    commit(one)
+    assert len(one.replica.counters.digest()) == MAX_INCARNATIONS
+
+
+def test_room_for_names_counts_what_peers_deltas_bring_until_it_is_durable() -> None:
+    one, rooms = writer(5), []
+    one.stage_delta(Delta(incarnation(1), 0, 1, {"a": 1, "b": 1}))
+    rooms.append(one.pending.room_for_names)
+    one.seal()
+    one.stage_delta(Delta(incarnation(2), 0, 1, {"c": 1}))
+    rooms.append(one.pending.room_for_names)
+    one.commit()
+    rooms.append(one.pending.room_for_names)
+    commit(one)
+    rooms.append(one.pending.room_for_names)
+    assert rooms == [3, 2, 2, 2]
+
+
+def test_a_new_life_that_is_durable_counts_once() -> None:
+    one = writer()
+    for version in range(1, 4):
+        one.stage_delta(Delta(incarnation(1), 0, version, {"a": version}))
+        commit(one)
+        assert one.pending.incarnations == 1
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+def test_at_the_limit_of_incarnations_more_of_the_last_one_is_taken(sealed: bool) -> None:
+    """It has its place from its first delta on, before that is durable."""
+    one, numbers = writer(), iter(range(MAX_INCARNATIONS))
+    while one.stage_delta(last := Delta(next(numbers).to_bytes(16, "big"), 0, 1, {"a": 1})):
+        taken = last
+    if sealed:
+        one.seal()
+    assert one.stage_delta(Delta(taken.incarnation, 0, 2, {"a": 2}))
+    assert not one.stage_delta(last)
+    if sealed:
+        one.commit()
+    commit(one)
+    assert one.replica.counters.cell("a", taken.incarnation) == 2
