@@ -20,6 +20,7 @@ class Context:
         cluster: the name of the cluster.
         start_id: the id of this start.
         replica: the state.
+        pending: what waits for the disk.
         committer: makes changes of the state durable.
         random: the source of ids and jitter.
         metrics: the metrics.

@@ -15,6 +15,7 @@ class HeardVersions:
 
     Args:
         replica: this node's state.
+        pending: what waits for this node's disk.
     """
 
     def __init__(self, replica: Replica, pending: Pending) -> None:

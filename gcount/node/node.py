@@ -216,10 +216,19 @@ class Node:
             Fatal: the process has to end.
         """
         replica = self.replica = await self._startup.recover(self.settings.max_counters, self._options)
-        committer = self._committer = Committer(replica, self.log, self.metrics)
+        writer = Writer(replica)
+        committer = self._committer = Committer(writer, self.log, self.metrics)
         start_id = self.start_id = self._random.randbytes(ID_BYTES)
         context = Context(
-            self.settings.cluster, start_id, replica, committer, self._random, self.metrics, News(), self.stopping
+            self.settings.cluster,
+            start_id,
+            replica,
+            writer.pending,
+            committer,
+            self._random,
+            self.metrics,
+            News(),
+            self.stopping,
         )
         claim = IncarnationClaim(fresh=self._startup.fresh)
         parts = self.parts = assemble(context, claim, self._transport, lambda: int(self._wall_clock() * 1000))

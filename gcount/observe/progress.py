@@ -18,7 +18,11 @@ class Progress:
         self._next = trio.current_time() + every
 
     def report(self, **where: object) -> None:
-        """Say it if the last time is long enough ago."""
+        """Log the progress, if the last line was long enough ago.
+
+        Args:
+            where: how far the start has come: the fields of the line.
+        """
         now = trio.current_time()
         if now >= self._next:
             self._next = now + self._every

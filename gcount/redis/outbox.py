@@ -112,7 +112,7 @@ class Outbox:
         self._refused_bytes += size
 
     async def wait_drained(self) -> None:
-        """Return when more may be executed, or when the client is found to take nothing: then refuse what it sends."""
+        """Return when more commands may be executed, or refuse the client's commands if it takes nothing."""
         while self.full and not self.refusing:
             with trio.move_on_after(TAKES_WITHIN) as waiting:
                 await self._connection.stream.wait_writable()

@@ -86,7 +86,7 @@ class Committer:
     """Stages what arrives and commits it in groups.
 
     Args:
-        replica: the replica in which increments are staged and become visible.
+        writer: stages increments, and makes them visible in its replica.
         log: the log in which they become durable.
         metrics: counts them.
 
@@ -94,7 +94,7 @@ class Committer:
         full: why a batch could not be written; None when all batches could for `PROBE_AFTER` seconds.
     """
 
-    def __init__(self, replica: Replica, log: Log, metrics: Metrics) -> None:
+    def __init__(self, writer: Writer, log: Log, metrics: Metrics) -> None:
         self.full: str | None = None
         self._failed_at = -inf
         self._writer = writer
@@ -102,7 +102,7 @@ class Committer:
         self._pending = writer.pending
         self._log = log
         self._metrics = metrics
-        self._piggyback_delay = replica.options.piggyback_delay
+        self._piggyback_delay = writer.replica.options.piggyback_delay
         self._next = Commit()  # of the batch that is being staged
         self._in_flight: Commit | None = None  # of the batch that is being written
         self._wake = trio.Event()
@@ -117,7 +117,7 @@ class Committer:
             callback: is called with the outcome at the instant at which the batch becomes visible, or is dropped. It
                 must not raise.
         """
-        self._next.add_done_callback(partial(_answer, asked, self._replica.stage(asked), callback))
+        self._next.add_done_callback(partial(_answer, asked, self._writer.stage(asked), callback))
         self._wake.set()
 
     def _values_before(self, amounts: dict[str, int]) -> Before:
@@ -144,7 +144,7 @@ class Committer:
 
     def adopt(self, membership: Membership) -> Commit:
         """Stage a membership. It changes nothing if the present one wins over it."""
-        self._replica.stage_membership(membership)
+        self._writer.stage_membership(membership)
         return self._soon()
 
     def mint(self, identity: Identity) -> Commit:
@@ -153,7 +153,7 @@ class Committer:
         return self._soon()
 
     def close(self, incarnation: bytes) -> Commit | None:
-        """Stage what closes the gaps of an incarnation; None when there is nothing to close."""
+        """Stage the delta that closes the gaps of an incarnation; None when there is nothing to close."""
         return self._soon() if self._writer.stage_closing(incarnation) else None
 
     def flush(self) -> Commit | None:
@@ -162,7 +162,7 @@ class Committer:
         Returns:
             The commit after which all that was taken so far is durable; None when it is durable already.
         """
-        return self._soon() if self._replica.anything_staged else self._in_flight
+        return self._soon() if self._pending.staging else self._in_flight
 
     async def run(self, committed: Callable[[Batch], None]) -> None:
         """Commit group after group, for ever.
@@ -190,7 +190,7 @@ class Committer:
 
     async def _commit_all(self, committed: Callable[[Batch], None]) -> None:
         assert self._in_flight is None, "one batch in flight"
-        commit, self._next, staging = self._next, Commit(), self._replica.staging
+        commit, self._next, staging = self._next, Commit(), self._pending.staging
         self._in_flight = commit
         failure: DiskFull | None = None
         if self._pending.staging or self.full:
@@ -206,7 +206,7 @@ class Committer:
 
     async def _commit_batch(self, committed: Callable[[Batch], None]) -> DiskFull | None:
         """Write, sync and apply one batch; returns why it was dropped, if it was."""
-        batch = self._replica.seal()
+        batch = self._writer.seal()
         started = trio.current_time()
         try:
             size = await self._log.append(batch, batch.identity or self._replica.identity)
@@ -215,7 +215,7 @@ class Committer:
             self._metrics.disk_full.inc()
             self._report_full(str(error))
             return error
-        self._replica.commit()  # durable before visible: only after the sync in `append`
+        self._writer.commit()  # durable before visible: only after the sync in `append`
         self._metrics.committed(batch, size, trio.current_time() - started)
         self._report_full(None)
         committed(batch)

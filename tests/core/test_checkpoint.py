@@ -49,9 +49,9 @@ def restored(data: bytes, piece: int = 10**9, options: Options = DEFAULTS) -> Re
 
 def sample(options: Options = DEFAULTS, counters: int = 30) -> Replica:
     replica = Replica(ME, 10**6, options)
-    replica.recover(Batch(1, [Delta(incarnation(2), 0, 4, {f"n{n}": n + 1 for n in range(counters)})]))
-    replica.recover(Batch(2, [Delta(incarnation(3), 0, 2, {"n3": 2**64 - 1})], None, Membership(5, ("h:1",))))
-    replica.recover(Batch(3, [Delta(incarnation(8), 6, 7, {"n1": 4, "detached": 9})]))
+    replica.apply(Batch(1, [Delta(incarnation(2), 0, 4, {f"n{n}": n + 1 for n in range(counters)})]))
+    replica.apply(Batch(2, [Delta(incarnation(3), 0, 2, {"n3": 2**64 - 1})], None, Membership(5, ("h:1",))))
+    replica.apply(Batch(3, [Delta(incarnation(8), 6, 7, {"n1": 4, "detached": 9})]))
     return replica
 
 
@@ -123,9 +123,9 @@ def test_what_is_given_back_during_a_checkpoint_changes_nothing_in_it(forms: Opt
     capture, records = Capture(one, LIVE), list[Record]()
     for record in capture.records():
         records.append(record)
-        if isinstance(record, Detached) and one.stage_delta(more):
-            one.seal()
-            one.commit()
+        if isinstance(record, Detached) and writer.stage_delta(more):
+            writer.seal()
+            writer.commit()
     assert same(restored(encoded(capture, records)), sample())
     assert one.detached.deltas() == [Delta(incarnation(8), 6, 8, {"n1": 5, "detached": 9, "new": 1})]
 

@@ -121,6 +121,7 @@ def test_whatever_records_are_lost_what_is_detached_can_be_given_back_to_its_own
     owners, records, options = written
     detached = mended([record for record in records if data.draw(st.booleans())], options).detached.deltas()
     owner = Replica(Identity(ME.node, ME.incarnation, tuple(each.incarnation for each in owners)), 1000)
+    writer = Writer(owner)
     pusher = DeltaSender({}, 0.0, detached=detached)
     for now in range(len(detached)):
         push = pusher.next_push(Counters(), ME, now)

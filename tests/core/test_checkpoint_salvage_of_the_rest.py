@@ -28,8 +28,8 @@ CELLS = {f"n{n}": n + 1 for n in range(20)}
 
 def sample() -> Replica:
     replica = Replica(ME, 10**6, Options(record_cells=8, record_names=8))
-    replica.recover(Batch(1, [Delta(incarnation(2), 0, 4, CELLS), Delta(incarnation(3), 0, 1, {"n3": 1})]))
-    replica.recover(Batch(2, DETACHED, None, MEMBERS))
+    replica.apply(Batch(1, [Delta(incarnation(2), 0, 4, CELLS), Delta(incarnation(3), 0, 1, {"n3": 1})]))
+    replica.apply(Batch(2, DETACHED, None, MEMBERS))
     return replica
 
 
@@ -104,13 +104,14 @@ def test_what_can_be_read_of_a_column_is_given_back_to_its_node_which_counts_it(
     assert push is not None
     assert decode(encode(push)) == push
     owner = Replica(now, 10**6)
-    assert all(map(owner.stage_delta, push.deltas))
-    owner.seal()
-    owner.commit()
+    writer = Writer(owner)
+    assert all(map(writer.stage_delta, push.deltas))
+    writer.seal()
+    writer.commit()
     assert all(map(owner.has_back, detached))
-    assert owner.stage_closing(incarnation(2))
-    owner.seal()
-    owner.commit()
+    assert writer.stage_closing(incarnation(2))
+    writer.seal()
+    writer.commit()
     left = {name: n for delta in detached for name, n in delta.cells.items()}
     assert {name: owner.counters.total(name) for name in left} == left
     assert not owner.detached

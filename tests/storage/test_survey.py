@@ -12,8 +12,9 @@ from gcount.core.format.log_records import HEADER_BYTES, encode_batch
 from gcount.core.options import Options
 from gcount.core.state.batch import Batch
 from gcount.storage.checkpoints import checkpoint_name
+from gcount.storage.inspect.contents import Contents
 from gcount.storage.inspect.corruption import DAMAGED_SUFFIX
-from gcount.storage.inspect.survey import Survey, holds_log, survey
+from gcount.storage.inspect.survey import holds_log, survey
 from gcount.storage.log import segment_name
 from tests.fakes.disk import SimDisk
 from tests.fakes.process import run_simulated

@@ -240,7 +240,7 @@ class AcceptedLink:
     def _read_cells(self, nursery: trio.Nursery, question: wire.ReadCells) -> None:
         if question.hold and self.is_member:
             self._gate.ask(question.name, self)
-            if self._replica.is_pending(question.name):
+            if question.name in self._pending:
                 self._wait_settled(nursery, question)
                 return
         self._reply(question)
@@ -262,7 +262,7 @@ class AcceptedLink:
             for question in waiting:
                 if self._channel.unsent > self._options.max_unsent_answers:
                     self._unsettled.append(question)
-                elif self._replica.is_pending(question.name):
+                elif question.name in self._pending:
                     # The hold was refused while the counter rested from another one, so that increments went on.
                     self._gate.ask(question.name, self)
                     self._unsettled.append(question)

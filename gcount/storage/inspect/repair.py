@@ -27,12 +27,12 @@ from gcount.core.state.identity import Identity
 from gcount.errors import NotRepairable
 from gcount.storage.checkpoints import checkpoint_name
 from gcount.storage.disk import Disk
+from gcount.storage.inspect.contents import Contents
 from gcount.storage.inspect.corruption import DAMAGED_SUFFIX, Segment
-from gcount.storage.inspect.survey import Survey
 from gcount.storage.log import UNFINISHED, segment_name
 
 
-def repair(disk: Disk, found: Survey, new_id: Callable[[], bytes], options: Options = DEFAULTS) -> list[str]:
+def repair(disk: Disk, found: Contents, new_id: Callable[[], bytes], options: Options = DEFAULTS) -> list[str]:
     """Repair a damaged directory.
 
     Args:
@@ -52,7 +52,7 @@ def repair(disk: Disk, found: Survey, new_id: Callable[[], bytes], options: Opti
     moved: list[str] = []
     if not found.lossless:
         _rewrite(disk, found, new_id, moved, options)
-    for name in [checkpoint_name(needless.sequence) for needless in found.needless_here] + found.strays:
+    for name in [checkpoint_name(needless.sequence) for needless in found.needless_here] + [*found.strays]:
         _rename_damaged(disk, name, moved)
     return moved
 
@@ -76,7 +76,7 @@ def _rewrite(disk: Disk, found: Contents, new_id: Callable[[], bytes], moved: li
             _put(disk, segment_name(segment.sequence), _rebuilt(disk, segment, end, identity, options), moved)
 
 
-def require_repairable(found: Survey) -> None:
+def require_repairable(found: Contents) -> None:
     """Check that rot explains all that was found.
 
     Raises:

@@ -19,6 +19,7 @@ from gcount.errors import Busy
 from gcount.storage import checkpoints
 from gcount.storage.checkpoints import checkpoint_name
 from gcount.storage.disk import Directory
+from gcount.storage.inspect.contents import Contents, reach_of
 from gcount.storage.inspect.corruption import DAMAGED_SUFFIX, Checkpoint, Corruption, Segment
 from gcount.storage.log import SUFFIX, Base, segment_name, sequence_of
 
@@ -71,82 +72,22 @@ class Survey:
             self._next_batch,
         )
 
-    @property
-    def flaws(self) -> list[Corruption]:
-        """All damage, in the order of the log."""
-        strays = [Corruption(self._directory.describe(name), 0, "no segment of this log") for name in self.strays]
-        checkpoints = [*self.needless_here, *([self.checkpoint] if self.checkpoint else [])]
-        first = [checkpoint.flaw for checkpoint in checkpoints if checkpoint.flaw]
-        return first + [segment.flaw for segment in self.segments if segment.flaw] + strays
-
-    @property
-    def needless_here(self) -> list[Checkpoint]:
-        """The damaged checkpoints that are not needed, and not moved aside yet."""
-        return [found for found in self.needless if found.source == checkpoint_name(found.sequence)]
-
-    @property
-    def lossless(self) -> bool:
-        """Whether a repair loses nothing: what is damaged is not needed, and the log is known to reach far enough."""
-        here = self.needless_here
-        return len(self.flaws) == len(here) and all(found.salvage and found.salvage.identity for found in here)
-
-    @property
-    def serves(self) -> bool:
-        """Whether the log that begins here has all that the damaged checkpoints held, and goes on behind it."""
-        covered = max((found.sequence for found in self.needless), default=0)
-        told = all(found.salvage and found.salvage.knows_reach for found in self.needless)
-        reached = self._reached if told else inf
-        needed = (each for each in self.segments if each.sequence < covered or each.first < reached)
-        whole = all(segment.flaw is None for segment in needed)
-        base = self.checkpoint is None or self.checkpoint.flaw is None
-        return base and whole and self.base.sequence + len(self.segments) > covered and not self.contradictions
-
-    @property
-    def _reached(self) -> int:
-        """How far the log had come, as far as any damaged checkpoint tells."""
-        return max((found.salvage.next_batch for found in self.needless if found.salvage), default=0)
-
-    @property
-    def torn(self) -> Corruption | None:
-        """What an interrupted write left at the end of the live segment; the next start cuts it."""
-        return self.segments[-1].torn if self.segments else None
-
-    @property
-    def counters(self) -> int:
-        """How many counters there are, those that are detached included."""
-        joined = self.replica.counters
-        return len(joined) + sum(name not in joined for name in self.replica.detached.names())
-
-    @property
-    def incarnations(self) -> int:
-        """How many incarnations are known, those that are detached included."""
-        return len({*self.replica.counters.digest(), *self.replica.detached.incarnations()})
-
-    @property
-    def whole(self) -> int:
-        """How many whole batches there are."""
-        return sum(segment.whole for segment in self.segments)
-
-    @property
-    def lost(self) -> int:
-        """How many batches can't be read."""
-        return sum(flaw.lost for flaw in self.flaws)
-
-    @property
-    def size(self) -> int:
-        """The size of all segments, in bytes."""
-        return sum(segment.size for segment in self.segments)
-
-    def suspect_tail(self) -> None:
-        """A checkpoint has rotted, so what looks torn behind it may have, too: the node can't go on as before."""
-        live = self.segments[-1]
-        live.flaw, live.torn = live.flaw or live.torn, None
+    def _last_segment(self, first: int, checkpoint: Checkpoint | None) -> int:
+        """The number of the last segment; 0 when the files with numbers are too far apart to be one log."""
+        numbers = [number for name in self._names if (number := sequence_of(name)) and number >= first]
+        last = max(numbers, default=first if checkpoint else 0)
+        if last - first < len(numbers) + MAX_MISSING:
+            return last
+        self._strays = [name for name in self._names if name.endswith(SUFFIX)]
+        file = self._directory.describe(self._strays[-1])
+        self._contradictions.append(f"{file}: too many segments before it are missing")
+        return 0
 
     def _load(self) -> Checkpoint | None:
         """The newest checkpoint, if there is one: there the log begins."""
-        suffix = checkpoints.SUFFIX
+        suffix, below = checkpoints.SUFFIX, min((found.sequence for found in self._needless), default=inf)
         here = {name: sequence_of(name.partition(DAMAGED_SUFFIX)[0], suffix) or 0 for name in self._names}
-        sequence = max((number for number in here.values() if number < self._below), default=0)
+        sequence = max((number for number in here.values() if number < below), default=0)
         if sequence == 0:
             return None
         name = checkpoint_name(sequence)
@@ -167,14 +108,14 @@ class Survey:
             reason = f"the checkpoint is missing; {source} is what an interrupted repair left of it"
             found.flaw = Corruption(self._directory.describe(name), 0, reason)
         if found.flaw is None and reader.header is not None:
-            self.base = Base(sequence, reader.header.first_batch, self.replica.next_batch)
-            self.lives.found(self.replica.identity)
+            self._base = Base(sequence, reader.header.first_batch, self._replica.next_batch)
+            self._lives.found(self._replica.identity)
         else:
             self._keep_remains(found, data)
         return found
 
     def _keep_remains(self, found: Checkpoint, data: bytes) -> None:
-        self.replica = _blank()
+        self._replica = _blank()
         found.salvage = remains = CheckpointSalvage(data)
         remains.covered = list(self._covered(found.sequence))
         remains.fill(self._replica)
@@ -183,7 +124,7 @@ class Survey:
             self._contradictions.append(f"{self._directory.describe(found.source)}: its header belongs to another file")
         self._base = Base(found.sequence, header.first_batch if header else 0, remains.next_batch)
         if remains.identity is not None:
-            self.lives.found(remains.identity)
+            self._lives.found(remains.identity)
 
     def _covered(self, below: int) -> Iterator[Batch]:
         """What a crash has left of all that a damaged checkpoint covers, the oldest first."""
@@ -196,10 +137,10 @@ class Survey:
                 header = decode_header(data, CHECKPOINT_MAGIC if checkpoint else MAGIC)
                 if header.sequence != (segment or checkpoint):
                     continue  # it has come here in another way
-                self.lives.found(Identity(header.node, header.incarnation))
+                self._lives.found(Identity(header.node, header.incarnation))
             for batch in [CheckpointSalvage(data).batch()] if checkpoint else find_batches(data):
                 if batch.identity is not None:
-                    self.lives.found(batch.identity)
+                    self._lives.found(batch.identity)
                 yield batch
 
     def _reach(self) -> None:
@@ -227,8 +168,8 @@ class Survey:
         self._judge_header(found, data)
         if found.header is not None:
             self._join_on(found.header.first_batch)
-            found.first = self.next_batch
-            self.lives.found(Identity(found.header.node, found.header.incarnation))
+            found.first = self._next_batch
+            self._lives.found(Identity(found.header.node, found.header.incarnation))
         self._read(found, data, live=live)
         self._headless = 1 if found.header or found.whole else self._headless + 1
 
@@ -293,9 +234,9 @@ class Survey:
 
     def _keep(self, found: Segment, batch: Batch) -> None:
         if batch.identity is not None:
-            self.lives.found(batch.identity)
-        self.replica.recover(batch)
-        self.next_batch = batch.number + 1
+            self._lives.found(batch.identity)
+        self._replica.apply(batch)
+        self._next_batch = batch.number + 1
         found.whole += 1
 
 
