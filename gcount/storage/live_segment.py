@@ -58,7 +58,7 @@ class LiveSegment:
         """See whether it is still in its place; raises as `Log.look` does."""
         file = self._opened()
         try:
-            in_place = self._disk.holds(self._name, file)
+            in_place = self._disk.has_in_place(self._name, file)
         except OSError as error:  # whatever it is: what was synced can't be refused any more
             raise DiskFailed(
                 f"{self._disk.describe(self._name)} can't be looked at: {error.strerror}; "

@@ -162,7 +162,7 @@ class Log:
             header = _check_header(self._disk.describe(name), data, sequence, next_batch)
             first = first or header
             scan = Scan(data, next_batch)
-            tell = partial(progress.tell, file=name, of=names[-1], size=len(data))
+            tell = partial(progress.report, file=name, of=names[-1], size=len(data))
             await _replay(scan, apply, tell, self._options.replay_slice)
             next_batch = self._next_batch = scan.next_batch
             live = sequence == base.sequence + len(names) - 1

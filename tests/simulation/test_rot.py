@@ -64,4 +64,4 @@ async def test_a_repair_keeps_what_is_whole(seed: int) -> None:
     shelves.put(Stored(0, "kept", tuple(delta for batch in LogReader(disk).news() for delta in batch.deltas)))
     assert shelves.versions["left"] == shelves.versions["kept"]
     assert shelves.cells["left"] == shelves.cells["kept"]
-    assert shelves.aside["left"] == shelves.aside["kept"]
+    assert shelves.detached["left"] == shelves.detached["kept"]

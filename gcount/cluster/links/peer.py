@@ -65,15 +65,15 @@ class Peer:
         self.last_contact: float | None = None
         self.sender: DeltaSender | None = None
         self._last_sender: DeltaSender | None = None  # of this link or the one before
-        self.life: tuple[bytes, bytes] | None = None  # node and boot at the other end of that link
+        self.process: tuple[bytes, bytes] | None = None  # node id and start id at the other end of that link
         self._left: Transfer | None = None  # what the link before left unfinished
         self._left_until = 0.0
         self.scope = trio.CancelScope()
         self.serving = trio.CancelScope()  # all of its loop
         self.redial = Redial()
-        self.came_home = False  # the last dial reached this node itself
-        self.beats = 0  # sent on this link
-        self.beaten = 0  # of them answered, and what the answer told is known here
+        self.reached_self = False  # the last dial reached this node itself
+        self.heartbeats_sent = 0  # sent on this link
+        self.heartbeats_answered = 0  # of them answered, and what the answer told is known here
         self.owes = False  # it said in the last answer that it has something to give back
         self._channel: Channel | None = None
         self._wake = trio.Event()
@@ -133,10 +133,10 @@ class Peer:
             draw: gives ids to transfers.
             detached: what this node has of the peer's former lives behind gaps, to be given back.
         """
-        left, life = self._left, (hello.node, hello.boot)
-        if left is not None and (life != self.life or not left.goes_on(hello.digest, hello.kept)):
+        left, life = self._left, (hello.node, hello.start_id)
+        if left is not None and (life != self.process or not left.goes_on(hello.digest, hello.kept)):
             left = None
-        self._left, self.life = None, life
+        self._left, self.process = None, life
         self.sender = self._last_sender = DeltaSender(hello.digest, now, draw, left, detached, self._options)
         self._channel, self.state, self.reason, self.last_contact = channel, "linked", "", now
 
@@ -160,7 +160,7 @@ class Peer:
     def here(self) -> None:
         """It was proven that the address is this node's own: what another one said there counts no more."""
         self._channel, self.sender, self.state, self.reason = None, None, "self", ""
-        self._last_sender = self.life = self._left = None
+        self._last_sender = self.process = self._left = None
         self.redial.failures = 0
 
     def hang_up(self) -> None:

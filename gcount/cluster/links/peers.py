@@ -94,18 +94,18 @@ class Peers:
         """Whether something that this node has detached of a caller's former lives may not be on the caller's disk."""
         if not any(map(self._replica.detached.reaches, hello.retired)):
             return False
-        asked = hello.node, hello.boot, hello.retired
+        asked = hello.node, hello.start_id, hello.retired
         for peer in self:
             if peer.sender is not None and not peer.sender.owes:
                 last = self._members.hellos[peer.address]
-                if (last.node, last.boot, last.retired) == asked:
+                if (last.node, last.start_id, last.retired) == asked:
                     return False
         return True
 
     def holders(self, position: Digest) -> int:
         """How many other members have said that they hold a position on their disks."""
         others = [peer for address in self._members.others if (peer := self._peers.get(address)) is not None]
-        lives = [peer.life for peer in others if peer.life is not None and peer.has(position)]
+        lives = [peer.process for peer in others if peer.process is not None and peer.has(position)]
         nodes, boots = {node for node, _ in lives}, {boot for _, boot in lives}
         return min(len(nodes), len(boots))  # a node at two entries may have taken another id since it was met at one
 

@@ -152,7 +152,7 @@ class Claimed:
     digest: Digest
     deltas: tuple[Delta, ...] = ()
     name: str = ""
-    aside: tuple[Delta, ...] | None = None  # what a checkpoint keeps aside
+    detached: tuple[Delta, ...] | None = None  # the detached deltas in a checkpoint
     next_batch: int = 0  # the first one that a checkpoint need not hold
 
 
@@ -186,7 +186,7 @@ class Final:
     replayed_identity: Identity
     damage: str = ""  # why no start can replay what is durable
     line: str = ""
-    aside: tuple[Delta, ...] = ()  # what it keeps behind gaps
+    detached: tuple[Delta, ...] = ()
     forks: Mapping[bytes, int] | None = None  # incarnations of which it said that two histories exist, and from where
 
 

@@ -162,8 +162,8 @@ class Recorder:
         checkpoint = reader.later_checkpoint()
         if checkpoint is not None:
             now, line = trio.current_time(), self.line(host.address)
-            deltas, aside = tuple(newer_than(checkpoint.counters, {})), tuple(checkpoint.detached.deltas())
-            claim = Claimed(now, line, "checkpoint", {}, deltas, aside=aside, next_batch=checkpoint.next_batch)
+            deltas, detached = tuple(newer_than(checkpoint.counters, {})), tuple(checkpoint.detached.deltas())
+            claim = Claimed(now, line, "checkpoint", {}, deltas, detached=detached, next_batch=checkpoint.next_batch)
             self.history.journal.append(claim)
 
     def _claim(self, address: str, claim: Claimed) -> None:

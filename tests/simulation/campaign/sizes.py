@@ -1,6 +1,6 @@
 """How big things are in a run: limits and batch sizes scaled down until a few increments reach them.
 
-Nothing that a simulation does is big. So what a large state is cut into (pushes into parcels, batches into frames,
+Nothing that a simulation does is big. So what a large state is cut into (pushes into chunks, batches into frames,
 columns into pieces) is made so small, seed by seed, that two hundred increments of a few counters meet every seam.
 """
 

@@ -211,23 +211,23 @@ async def lost_connections(nemesis: Nemesis) -> None:
 
 
 async def _in_a_transfer(nemesis: Nemesis, sender: Host, receiver: Host) -> None:
-    """Return as one of several parcels sets out, or soon; much is to be told after a moment in which nothing moved."""
+    """Return as one of several chunks sets out, or soon; much is to be told after a moment in which nothing moved."""
     network, seen = nemesis.cluster.network, trio.Event()
     network.cut(sender.address, receiver.address)
     often = nemesis.random.randint(4, 12) if sender.number in nemesis.scenario.core else 0
     for _ in range(often):  # not where others may take no new counters from
         await nemesis.clients.write(sender, plain=True)
     network.heal(sender.address, receiver.address)
-    tap, parcels = network.tap, nemesis.random.choice((1, 2, 2, 3))
+    tap, chunks = network.tap, nemesis.random.choice((1, 2, 2, 3))
 
     def watch(one: str, other: str, data: bytes) -> None:
-        nonlocal parcels
+        nonlocal chunks
         tap(one, other, data)
         if (one, other) == (sender.address, receiver.address) and data[1:2] == PUSH:
             message = decode(data)
             if isinstance(message, Push) and not message.last:
-                parcels -= 1
-                if parcels == 0:
+                chunks -= 1
+                if chunks == 0:
                     seen.set()
 
     network.tap = watch

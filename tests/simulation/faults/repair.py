@@ -21,9 +21,9 @@ from tests.simulation.campaign.recorder import read_by_a_start
 from tests.simulation.faults.machines import cut_off, heal
 from tests.simulation.faults.rot import Hits, batches_in, left_of, rotten, some_hits
 
-PUSH_BYTES = 500  # of a parcel, at most, where what is aside is to take many of them
-PARCELS = 10
-SOME = 20  # cells, which both keep aside
+PUSH_BYTES = 500  # of a chunk, at most, where what is detached is to take many of them
+CHUNKS = 10
+SOME = 20  # cells, which both keep detached
 CELL_BYTES = 20  # about, with its name
 SLOW = (0.2, 0.25)  # seconds; all of it is given back later than a gap might be closed
 NO_CHECKPOINTS = (0.4, 0.8)  # seconds for each operation: none ends that begins, and what is to rot stays in the log
@@ -40,7 +40,7 @@ async def repaired_rot(nemesis: Nemesis) -> None:
 
 
 async def repaired_rot_of_two(nemesis: Nemesis) -> None:
-    """The same at two nodes at once; maybe one of them keeps much aside that is the other one's."""
+    """The same at two nodes at once; maybe one of them keeps much detached that is the other one's."""
     with ExitStack() as chosen:
         hosts = [chosen.enter_context(nemesis.host()) for _ in range(2)]
         if nemesis.random.random() < 0.5 and nemesis.scenario.options.push_bytes <= PUSH_BYTES:
@@ -60,7 +60,7 @@ def _skip_unless_judged(nemesis: Nemesis) -> None:
 async def _rot(nemesis: Nemesis, hosts: list[Host]) -> None:
     _skip_unless_judged(nemesis)
     random = nemesis.random
-    for _ in range(random.choice((1, 1, 2))):  # the second time with what is aside since the first
+    for _ in range(random.choice((1, 1, 2))):  # the second time with what is detached since the first
         cut: list[tuple[str, str]] = []
         if random.random() < 0.5:  # what they count now reaches nobody
             cut = cut_off(nemesis, [host.address for host in hosts])
@@ -87,9 +87,9 @@ async def _slow_give_back(nemesis: Nemesis, owner: Host, giver: Host) -> None:
     _skip_unless_judged(nemesis)
     network, clients, random = nemesis.cluster.network, nemesis.clients, nemesis.random
     replica, first = owner.node.replica, random.randrange(10**6)
-    life, many = replica.identity.incarnation, PARCELS * nemesis.scenario.options.push_bytes // CELL_BYTES
+    life, many = replica.identity.incarnation, CHUNKS * nemesis.scenario.options.push_bytes // CELL_BYTES
     with nemesis.trouble(owner), nemesis.trouble(giver):  # their disks serve slowly
-        owner.disk.aside = giver.disk.aside = NO_CHECKPOINTS
+        owner.disk.background = giver.disk.background = NO_CHECKPOINTS
         cut = cut_off(nemesis, [owner.address, giver.address])
         await trio.sleep(CUT_OFF)
         before = replica.counters.version(life)
@@ -108,12 +108,12 @@ async def _slow_give_back(nemesis: Nemesis, owner: Host, giver: Host) -> None:
         for host in (owner, giver):
             await nemesis.kill(host)
             host.disk.synced()
-    network.delay, owner.disk.aside, giver.disk.aside = SLOW, SLOW_CHECKPOINTS, nemesis.scenario.aside
+    network.delay, owner.disk.background, giver.disk.background = SLOW, SLOW_CHECKPOINTS, nemesis.scenario.background
     heal(nemesis, cut)
     await _repair_and_start(nemesis, giver, _hits(giver, life, (before, lost)))
     await _repair_and_start(nemesis, owner, _hits(owner, life, (before, lost), (left, kept)))
     await trio.sleep(GIVEN_BACK)
-    network.delay, owner.disk.aside = nemesis.scenario.delay, nemesis.scenario.aside
+    network.delay, owner.disk.background = nemesis.scenario.delay, nemesis.scenario.background
 
 
 def _hits(host: Host, life: bytes, *spans: tuple[int, int]) -> Hits:

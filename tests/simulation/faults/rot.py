@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from random import Random
 
-from gcount.core.format.checkpoint import Aside, Cells, Head, Names, decode_record
+from gcount.core.format.checkpoint import Cells, Detached, Head, Names, decode_record
 from gcount.core.format.frames import MARK, read_frame
 from gcount.core.format.log_records import CHECKPOINT_MAGIC, HEADER_BYTES, Scan, decode_header
 from gcount.core.state.batch import Batch
@@ -127,7 +127,7 @@ def _checkpoint(left: Left, data: bytes, hits: set[int]) -> None:
         left.lives.add(decode_header(data, CHECKPOINT_MAGIC).incarnation)
     names: dict[int, str] = {}
     columns: dict[bytes, list[Cells]] = {}
-    aside: dict[tuple[bytes, int, int], list[dict[str, int] | None]] = {}  # the pieces of each delta; None: lost
+    detached: dict[tuple[bytes, int, int], list[dict[str, int] | None]] = {}  # the pieces of each delta; None: lost
     lost: set[bytes] = set()  # incarnations of which a slice is lost
     head: Head | None = None
     offset = data.find(MARK, HEADER_BYTES)
@@ -145,13 +145,13 @@ def _checkpoint(left: Left, data: bytes, hits: set[int]) -> None:
                 names.update(enumerate(record.names, start=record.first))
             case Cells() if whole:
                 columns.setdefault(record.incarnation, []).append(record)
-            case Aside():
+            case Detached():
                 for piece in record.deltas:
-                    pieces = aside.setdefault((piece.incarnation, piece.after, piece.upto), [])
+                    pieces = detached.setdefault((piece.incarnation, piece.after, piece.upto), [])
                     pieces.append(piece.cells if whole else None)
     for incarnation, slices in columns.items():
         left.deltas.append(_column(incarnation, slices, names, whole=head is not None and incarnation not in lost))
-    for delta, pieces in aside.items():
+    for delta, pieces in detached.items():
         if None not in pieces:
             cells = {name: n for piece in pieces for name, n in (piece or {}).items()}
             left.deltas.append(Delta(*delta, cells))

@@ -30,8 +30,8 @@ def violations(history: History) -> Iterator[str]:
                 yield f"{where} that it has {entry.name or 'v'} {n} of {who.hex()[:6]}, but its disk has {on_disk}"
         for delta in entry.deltas:
             who = delta.incarnation
-            if delta.after > versions.get(who, 0) and _is_aside(shelves, entry.line, delta):
-                continue  # it is given back to its owner, which keeps it aside, too
+            if delta.after > versions.get(who, 0) and _is_detached(shelves, entry.line, delta):
+                continue  # it is given back to its owner, which keeps it detached, too
             if delta.upto > versions.get(who, 0):
                 yield f"{where} version {delta.upto} of {who.hex()[:6]}, but its disk has {versions.get(who, 0)}"
             for name, n in delta.cells.items():
@@ -39,8 +39,8 @@ def violations(history: History) -> Iterator[str]:
                     yield f"{where} {name} = {n} of {who.hex()[:6]}, but its disk has {cells.get((name, who), 0)}"
 
 
-def _is_aside(shelves: Shelves, line: str, delta: Delta) -> bool:
+def _is_detached(shelves: Shelves, line: str, delta: Delta) -> bool:
     """Whether a directory holds a delta behind a gap, or a piece of it."""
-    runs = [run for run in shelves.aside[line].get(delta.incarnation, ()) if run.upto <= delta.upto]
+    runs = [run for run in shelves.detached[line].get(delta.incarnation, ()) if run.upto <= delta.upto]
     held = {name: max(run.cells.get(name, 0) for run in runs) for name in delta.cells} if runs else {}
     return all(n <= held.get(name, 0) for name, n in delta.cells.items())

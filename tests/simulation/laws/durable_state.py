@@ -1,7 +1,7 @@
 """The directories of a run, rebuilt from its journal: what each of them holds for certain, instant by instant.
 
-What a directory holds of an incarnation is *joined*, up to its version, or *aside*: behind a gap that rot has made.
-What is aside of the node's own former lives counts in consistent reads, what is aside of others' counts nowhere.
+What a directory holds of an incarnation is *joined*, up to its version, or *detached*: behind a gap that rot has made.
+What is detached of the node's own former lives counts in consistent reads, what is detached of others' counts nowhere.
 
 What is missing is kept by name: the bits of a counter of powers of two, the sum of any other.
 """
@@ -18,9 +18,9 @@ from tests.simulation.campaign.history import PLAIN, Entry, Forgot, Forked, Hist
 Cells = dict[tuple[str, bytes], int]  # by name and incarnation
 
 UNTOLD = False
-"""Whether nobody tells a node what others keep aside of its lives. It may then close a gap over that, or go on from
-before it with an older copy of its directory: what was aside is lost, or one incarnation has two histories. To be False
-as soon as a node learns of it.
+"""Whether no node tells another one which deltas it keeps detached of that one's incarnations. The owner may then close
+a gap over them, or go on from before them with an older copy of its directory: what was detached is lost, or one
+incarnation has two histories. To be False as soon as a node learns of it.
 """
 
 
@@ -35,9 +35,9 @@ class Shelves:
         self._members = members
         self.versions: defaultdict[str, Digest] = defaultdict(dict)  # by line
         self.cells: defaultdict[str, Cells] = defaultdict(dict)
-        self.aside: defaultdict[str, dict[bytes, list[Delta]]] = defaultdict(dict)
+        self.detached: defaultdict[str, dict[bytes, list[Delta]]] = defaultdict(dict)
         self.numbers: dict[int, int] = {}  # of the batches that deltas came with, by the delta's identity
-        self.dropped: list[Delta] = []  # what was aside and is known now, of the entry put last
+        self.dropped: list[Delta] = []  # what was detached and is known now, of the entry put last
         self.lives: defaultdict[str, set[bytes]] = defaultdict(set)  # by line: what its node ran under
         self.owners: dict[bytes, str] = {}  # the line that minted each incarnation: the first to have it on disk
         self.forgotten: set[bytes] = set()  # incarnations whose owner's directory was made to forget
@@ -86,32 +86,32 @@ class Shelves:
         return self._newest.get(incarnation, 0)
 
     def counted(self, line: str, name: str, incarnation: bytes) -> int:
-        """What a consistent read is answered of a cell: joined, or aside of the node's own former lives."""
+        """What a consistent read is answered of a cell: joined, or detached of the node's own former lives."""
         own = incarnation in self.lives[line]
         return self.held(line, name, incarnation) if own else self.cells[line].get((name, incarnation), 0)
 
     def held(self, line: str, name: str, incarnation: bytes) -> int:
-        """What a directory has of a cell, joined or aside."""
-        aside = (delta.cells.get(name, 0) for delta in self.aside[line].get(incarnation, ()))
-        return max(self.cells[line].get((name, incarnation), 0), *aside, 0)
+        """What a directory has of a cell, joined or detached."""
+        detached = (delta.cells.get(name, 0) for delta in self.detached[line].get(incarnation, ()))
+        return max(self.cells[line].get((name, incarnation), 0), *detached, 0)
 
-    def aside_before(self, line: str, name: str, incarnation: bytes, batch: int) -> int:
-        """What a directory has aside of a cell that came before a batch."""
-        runs = self.aside[line].get(incarnation, ())
+    def detached_before(self, line: str, name: str, incarnation: bytes, batch: int) -> int:
+        """What a directory has detached of a cell that came before a batch."""
+        runs = self.detached[line].get(incarnation, ())
         return max((run.cells.get(name, 0) for run in runs if self.numbers.get(id(run), 0) < batch), default=0)
 
     def waiting(self) -> Counter[str]:
-        """By name: what is aside somewhere and joined nowhere."""
+        """By name: what is detached somewhere and joined nowhere."""
         waiting: Counter[str] = Counter()
-        aside = [run for runs in self.aside.values() for each in runs.values() for run in each]
-        for name, who in {(name, run.incarnation) for run in aside for name in run.cells}:
+        detached = [run for runs in self.detached.values() for each in runs.values() for run in each]
+        for name, who in {(name, run.incarnation) for run in detached for name in run.cells}:
             joined = _most(line.get((name, who), 0) for line in self.cells.values())
             _add(waiting, name, max(self.held(line, name, who) for line in self._lines()), joined)
         return waiting
 
     def closing(self, line: str, incarnation: bytes) -> Delta | None:
         """The one delta that may close the gaps of an incarnation there, now."""
-        runs = self.aside[line].get(incarnation, [])
+        runs = self.detached[line].get(incarnation, [])
         if not runs or incarnation not in self.lives[line]:
             return None
         known, top = self.versions[line].get(incarnation, 0), max(run.upto for run in runs)
@@ -122,19 +122,19 @@ class Shelves:
         return Delta(incarnation, known, top + 1, cells)
 
     def _lines(self) -> list[str]:
-        return list({**self.cells, **self.aside})
+        return list({**self.cells, **self.detached})
 
     def _store(self, line: str, delta: Delta) -> None:
         incarnation = delta.incarnation
         known = self.versions[line].get(incarnation, 0)
         if delta.after > known:
-            self.aside[line].setdefault(incarnation, []).append(delta)
+            self.detached[line].setdefault(incarnation, []).append(delta)
             return
         owner = self.owners.setdefault(incarnation, line)
         if delta.upto <= known:
             return
         if UNTOLD and incarnation in self.forgotten and host_of(owner) == host_of(line):
-            self._fork_if_aside(line, delta)
+            self._fork_if_detached(line, delta)
         closes = delta == self.closing(line, incarnation)
         self._join(line, delta)
         if owner == line:
@@ -143,14 +143,14 @@ class Shelves:
             self._close(line, delta)
         self._absorb(line, incarnation)
 
-    def _fork_if_aside(self, line: str, delta: Delta) -> None:
-        """An owner that was made to forget makes a version that somebody has aside."""
+    def _fork_if_detached(self, line: str, delta: Delta) -> None:
+        """An owner that was made to forget makes a version that somebody has detached."""
         who = delta.incarnation
-        aside = [run for runs in self.aside.values() for run in runs.get(who, ()) if run.upto >= delta.upto]
-        if delta.upto != delta.after + 1 or not aside:
+        detached = [run for runs in self.detached.values() for run in runs.get(who, ()) if run.upto >= delta.upto]
+        if delta.upto != delta.after + 1 or not detached:
             return
         self.forked[who] = line, line
-        for run in aside:
+        for run in detached:
             for name, n in run.cells.items():
                 _add(self.lost, name, n, self.cells[line].get((name, who), 0))
 
@@ -168,7 +168,7 @@ class Shelves:
 
     def _absorb(self, line: str, incarnation: bytes) -> None:
         """More is known: what fits now is joined; what is known already must be no more than that."""
-        runs = self.aside[line].get(incarnation, [])
+        runs = self.detached[line].get(incarnation, [])
         while fitting := [run for run in runs if run.after <= self.versions[line][incarnation]]:
             for run in fitting:
                 runs.remove(run)
@@ -182,7 +182,7 @@ class Shelves:
                 else:
                     self.dropped.append(run)
         if not runs:
-            self.aside[line].pop(incarnation, None)
+            self.detached[line].pop(incarnation, None)
 
     def _remember(self, line: str, delta: Delta) -> None:
         self._newest[delta.incarnation] = delta.upto
@@ -228,10 +228,10 @@ class Shelves:
 
     def _miss(self, line: str) -> None:
         """A line is over: note what nobody else holds, or is told of."""
-        runs = self.aside[line]
+        runs = self.detached[line]
         gone = set(self.cells[line]) | {(name, who) for who, each in runs.items() for run in each for name in run.cells}
         held = {cell: (self.held(line, *cell), self.counted(line, *cell)) for cell in gone}
-        for shelf in (self.cells, self.versions, self.aside, self.lives):
+        for shelf in (self.cells, self.versions, self.detached, self.lives):
             shelf.pop(line, None)
         for step in self.steps.values():
             step.pop(line, None)

@@ -28,7 +28,7 @@ def violations(history: History) -> Iterator[str]:
 def _foreign(shelves: Shelves, line: str, delta: Delta) -> Iterator[str]:
     who, owner = delta.incarnation, shelves.owners.get(delta.incarnation)
     if owner is None or owner == line or not shelves.judged(who) or who in shelves.closed:
-        return  # of what was closed older records may tell, which law "aside" judges
+        return  # of what was closed older records may tell, which law "detached" judges
     has = shelves.newest(who)
     if delta.upto > has:
         yield f"version {delta.upto}, but its owner {owner} has {has}"

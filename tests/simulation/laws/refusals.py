@@ -124,7 +124,7 @@ def _made(increment: Increment, first_here: set[tuple[str, str]]) -> bool:
 
 
 def _known(history: History) -> tuple[defaultdict[str, dict[str, float]], set[tuple[str, str]]]:
-    """By line, the counters that are on its disk, not just aside, and since when; and which its own node made there.
+    """By line, the counters that are on its disk, not just detached, and since when; and which its own node made there.
 
     Those that somebody told it of in the same instant are not among the latter.
     """

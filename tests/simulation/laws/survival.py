@@ -1,7 +1,7 @@
 """Law: an acknowledged increment is counted exactly once for good, one that was refused never, any other at most once.
 
 What an incarnation counted before its disk was made to forget has to survive as far as any other disk held it. What is
-still aside somewhere is no more lost than counted: law *aside* judges it.
+still detached somewhere is no more lost than counted: law *detached* judges it.
 """
 
 from __future__ import annotations

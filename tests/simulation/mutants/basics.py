@@ -245,7 +245,7 @@ def hello_before_the_former_life_is_settled(welcome: Any) -> Any:
         await self._updates.adopt(hello.membership)
         self._peers.called(hello.node)
         answer = self._handshake.hello(duplicate=duplicate)
-        accepted.greeted(answer, None)
+        accepted.prepare(answer, None)
         await channel.send(answer)
 
     return change

@@ -41,7 +41,7 @@ def repair_forgets_who_it_became(keep: Any) -> Any:
     """Incarnations that a node began in the midst of a segment are not known after its repair."""
 
     def change(self: Survey, found: Any, batch: Batch) -> None:
-        with patch.object(IdentityHistory, "met", lambda lives, identity: None):
+        with patch.object(IdentityHistory, "found", lambda lives, identity: None):
             keep(self, found, batch)
 
     return change
@@ -80,7 +80,7 @@ def only_the_first_run_absorbed(absorb: Any) -> Any:
 
 @mutant(Replica, "apply")
 def never_looked_behind_a_gap(apply: Any) -> Any:
-    """What is aside stays there when its gap is filled."""
+    """What is detached stays there when its gap is filled."""
 
     def change(self: Replica, batch: Batch) -> None:
         with patch.object(DetachedDeltas, "absorb", lambda detached, counters, incarnation: None):
@@ -90,7 +90,7 @@ def never_looked_behind_a_gap(apply: Any) -> Any:
 
 
 @mutant(DetachedDeltas, "keep")
-def aside_changed_while_it_is_read(keep: Any) -> Any:
+def detached_changed_while_it_is_read(keep: Any) -> Any:
     """What is given back is merged into what a checkpoint is in the midst of."""
 
     def change(self: DetachedDeltas, delta: Delta) -> None:
@@ -105,7 +105,7 @@ def aside_changed_while_it_is_read(keep: Any) -> Any:
 
 @mutant(DeltaSender, "__init__")
 def nothing_given_back(init: Any) -> Any:
-    """What is aside of another node's former life is not offered to that node."""
+    """What is detached of another node's former life is not offered to that node."""
 
     def change(
         self: DeltaSender, digest: Any, now: float, draw: Any = lambda: 0, transfer: Any = None, _: Any = ()
@@ -115,9 +115,9 @@ def nothing_given_back(init: Any) -> Any:
     return change
 
 
-@mutant(DetachedDeltas, "holds")
+@mutant(DetachedDeltas, "contains")
 def taken_for_given_back_already(_: Any) -> Any:
-    """A node holds whatever it is given back to be aside already."""
+    """A node holds whatever it is given back to be detached already."""
     return lambda self, delta: True
 
 
@@ -133,7 +133,9 @@ def closed_without_all_members(_: Any) -> Any:
         if not wanted and not replica.membership.actors:
             return None
         found = {address: peers.get(address) for address in wanted}
-        linked = {address: (peer.sender, peer.beats) for address, peer in found.items() if peer and peer.sender}
+        linked = {
+            address: (peer.sender, peer.heartbeats_sent) for address, peer in found.items() if peer and peer.sender
+        }
         return gap_closer._Watch(wanted, linked)
 
     return change
@@ -141,5 +143,5 @@ def closed_without_all_members(_: Any) -> Any:
 
 @mutant(Peers, "owes")
 def closed_before_all_is_given_back(_: Any) -> Any:
-    """A gap is closed while members still have something aside that is not on the owner's disk."""
+    """A gap is closed while members still have something detached that is not on the owner's disk."""
     return lambda peers, hello: False

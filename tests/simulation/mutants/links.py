@@ -51,7 +51,7 @@ def change_of_the_next_version_left_out(newer: Any) -> Any:
 
 @mutant(DeltaSender, "acked")
 def refused_push_gone_on_with(acked: Any) -> Any:
-    """After a refusal the last parcel is sent again, alone."""
+    """After a refusal the last chunk is sent again, alone."""
 
     def change(self: DeltaSender, ack: Any, now: float) -> None:
         transfer = self._transfer
@@ -63,8 +63,8 @@ def refused_push_gone_on_with(acked: Any) -> Any:
 
 
 @mutant(Transfer, "goes_on")
-def parcel_under_way_held_to_be_there(goes_on: Any) -> Any:
-    """Another link goes on behind the parcel that was not acknowledged, though that had not arrived."""
+def chunk_under_way_held_to_be_there(goes_on: Any) -> Any:
+    """Another link goes on behind the chunk that was not acknowledged, though that had not arrived."""
 
     def change(self: Transfer, digest: Any, kept: int) -> bool:
         on = bool(goes_on(self, digest, kept))

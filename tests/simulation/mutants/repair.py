@@ -1,4 +1,4 @@
-"""Planted bugs of repairs, of what they keep aside, and of limits."""
+"""Planted bugs of repairs, of what they keep detached, and of limits."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def repair_keeps_the_incarnation(reborn: Any) -> Any:
     return change
 
 
-@mutant(IdentityHistory, "met")
+@mutant(IdentityHistory, "found")
 def repair_forgets_former_lives(met: Any) -> Any:
     """Only the newest incarnation that is found counts as the node's own."""
 
@@ -68,18 +68,18 @@ def half_a_column_passes_for_the_whole(column: Any) -> Any:
     return change
 
 
-# What is aside
+# What is detached
 
 
 @mutant(Replica, "cells")
-def aside_left_out_of_reads(cells: Any) -> Any:
-    """Consistent reads do not count what is aside of the node's own former lives."""
+def detached_left_out_of_reads(cells: Any) -> Any:
+    """Consistent reads do not count what is detached of the node's own former lives."""
     return lambda self, name: self.counters.cells(name)
 
 
 @mutant(Replica, "cells")
-def aside_of_others_counts(cells: Any) -> Any:
-    """Consistent reads count what is aside of other nodes' lives, too."""
+def detached_of_others_counts(cells: Any) -> Any:
+    """Consistent reads count what is detached of other nodes' lives, too."""
 
     def change(self: Replica, name: str) -> dict[bytes, int]:
         found = self.counters.cells(name)
@@ -92,18 +92,18 @@ def aside_of_others_counts(cells: Any) -> Any:
 
 
 @mutant(Capture, "__init__")
-def aside_left_out_of_checkpoints(init: Any) -> Any:
-    """A checkpoint does not hold what is aside."""
+def detached_left_out_of_checkpoints(init: Any) -> Any:
+    """A checkpoint does not hold what is detached."""
 
     def change(self: Capture, *args: Any) -> None:
         init(self, *args)
-        self._aside = []
+        self._detached = []
 
     return change
 
 
 @mutant(DetachedDeltas, "absorb")
-def aside_dropped_when_its_gap_is_filled(absorb: Any) -> Any:
+def detached_dropped_when_its_gap_is_filled(absorb: Any) -> Any:
     """Once a gap is filled, what was behind it is forgotten; the versions will come from others."""
 
     def change(self: DetachedDeltas, counters: Counters, incarnation: bytes) -> None:
@@ -121,7 +121,7 @@ def aside_dropped_when_its_gap_is_filled(absorb: Any) -> Any:
 
 @mutant(DetachedDeltas, "closing")
 def gap_closed_at_the_highest_version(close: Any) -> Any:
-    """The delta that closes a gap claims the highest version that was aside, not one above it."""
+    """The delta that closes a gap claims the highest version that was detached, not one above it."""
 
     def change(self: DetachedDeltas, *args: Any) -> Delta | None:
         delta = close(self, *args)

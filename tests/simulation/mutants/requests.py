@@ -40,8 +40,8 @@ def request_in_two_commits(run: Any) -> Any:
 
 
 @mutant(DeltaSender, "acked")
-def held_when_its_first_parcel_is(acked: Any) -> Any:
-    """The acknowledgement of any parcel counts for the whole push."""
+def held_when_its_first_chunk_is(acked: Any) -> Any:
+    """The acknowledgement of any chunk counts for the whole push."""
 
     def change(self: DeltaSender, ack: Any, now: float) -> None:
         transfer = self._transfer
@@ -75,8 +75,8 @@ def own_value_at_once(_: Any) -> Any:
 
 
 @mutant(DeltaReceiver, "pushed")
-def parcel_joined_by_itself(pushed: Any) -> Any:
-    """Each parcel of a push is taken as it comes."""
+def chunk_joined_by_itself(pushed: Any) -> Any:
+    """Each chunk of a push is taken as it comes."""
 
     def change(self: DeltaReceiver, push: Any) -> list[Delta]:
         pushed(self, push)
@@ -89,10 +89,10 @@ def parcel_joined_by_itself(pushed: Any) -> Any:
 
 @mutant(Assembly, "add")
 def pieces_of_one_delta_only(add: Any) -> Any:
-    """A piece is added to what was kept aside last, whosever it is."""
+    """A piece is added to what was buffered last, whosever it is."""
 
-    def change(self: Assembly, parcel: Iterable[Delta]) -> None:
-        for piece in parcel:
+    def change(self: Assembly, chunk: Iterable[Delta]) -> None:
+        for piece in chunk:
             last = self._whole[-1] if self._whole else piece
             add(self, [Delta(last.incarnation, last.after, last.upto, piece.cells)])
 
@@ -101,13 +101,13 @@ def pieces_of_one_delta_only(add: Any) -> Any:
 
 @mutant(replication, "pack")
 def cell_at_the_seam_left_out(pack: Any) -> Any:
-    """The cell that did not fit into one parcel any more is not in the next one either."""
+    """The cell that did not fit into one chunk any more is not in the next one either."""
 
     def change(deltas: Iterable[Delta], size: int, most: int) -> Iterator[list[Delta]]:
-        for number, parcel in enumerate(pack(deltas, size, most)):
-            for delta in parcel[:1] if number else ():
+        for number, chunk in enumerate(pack(deltas, size, most)):
+            for delta in chunk[:1] if number else ():
                 delta.cells.pop(next(iter(delta.cells), ""), None)
-            yield parcel
+            yield chunk
 
     return change
 
