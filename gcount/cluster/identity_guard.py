@@ -45,7 +45,7 @@ class IdentityGuard:
     ) -> None:
         self.claim = claim
         self.unheard = False
-        self._boot = context.boot
+        self._start_id = context.start_id
         self._replica = context.replica
         self._news = context.news
         self._members = members
@@ -74,7 +74,7 @@ class IdentityGuard:
         """
         lacking = ", ".join(self.claim.overdue(self._members.others))
         if lacking:
-            self._minting.require_room(f"not confirmed by {lacking}")
+            self._minting.check_limit(f"not confirmed by {lacking}")
             self.claim.doubt(f"not confirmed in time by {lacking}")
 
     def minted(self) -> None:
@@ -82,7 +82,7 @@ class IdentityGuard:
         if self._minting.committed():
             self._never_configured = False
             self._first_version = 0
-            self._news.tell()
+            self._news.notify()
 
     # What members say
 
@@ -93,7 +93,7 @@ class IdentityGuard:
                 return  # it is asked again with each heartbeat
             self.met_fork(address)
         self.claim.heard(address, node, knows, self._replica.version)
-        self._news.tell()
+        self._news.notify()
 
     def met(self, hello: Hello, address: str, *, member: bool) -> None:
         """Another node said who it is; before anything else of its hello counts.
@@ -126,7 +126,7 @@ class IdentityGuard:
                 self._forks.show(incarnation, began_with + 1, f"{address} has more, from a config forgotten here")
         if self._duplicate is not None:
             boot, incarnation, began_with = self._duplicate
-            if hello.boot == boot and incarnation in (hello.incarnation, *hello.retired):
+            if hello.start_id == boot and incarnation in (hello.incarnation, *hello.retired):
                 self._forks.show(incarnation, began_with + 1, f"{address} counted under it, too")
 
     def met_fork(self, address: str) -> None:
@@ -139,7 +139,7 @@ class IdentityGuard:
         """Another membership is in force; unless a new incarnation is on its way, claims of who left it are void."""
         if not self._minting.under_way:
             self.claim.retract(self._replica.membership.actors)
-            self._news.tell()
+            self._news.notify()
 
     def tells_others(self) -> None:
         """From now on other nodes can know of this incarnation what this start counts under it."""
@@ -150,18 +150,18 @@ class IdentityGuard:
     def is_duplicate(self, hello: Hello) -> bool:
         """Whether another process says that it has, or had, this node's identity."""
         own = self._replica.identity
-        return hello.boot != self._boot and (hello.node == own.node or _has_had(hello, own.incarnation))
+        return hello.start_id != self._start_id and (hello.node == own.node or _has_had(hello, own.incarnation))
 
     def shares_past(self, hello: Hello) -> bool:
         """Whether another process runs, or ran, under an incarnation that this node runs or ran under."""
         own = self._replica.identity
-        return hello.boot != self._boot and any(map(own.owns, (hello.incarnation, *hello.retired)))
+        return hello.start_id != self._start_id and any(map(own.owns, (hello.incarnation, *hello.retired)))
 
     async def called_by_duplicate(self, hello: Hello) -> None:
         """A caller that is alive says that it has, or had, this node's identity."""
         if self.is_duplicate(hello):
             if self._counts_beside(hello):
-                self._duplicate = hello.boot, hello.incarnation, self._first_version
+                self._duplicate = hello.start_id, hello.incarnation, self._first_version
                 self._forks.claim(hello.incarnation, "a caller says that it counts under it, too")
             self._believe_duplicate(hello, "a caller")
             with suppress(DiskFull, IncarnationLimitReached):

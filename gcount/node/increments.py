@@ -51,7 +51,7 @@ class Increments:
         if not changes(asked):
             tell(self._now(asked))
             return True
-        if self._holds and self._holds.keep_any(grown(asked), trio.current_time()):
+        if self._holds and self._holds.any_held(grown(asked), trio.current_time()):
             return False
         if not self._guard.may_continue:
             return False

@@ -78,7 +78,7 @@ class Node:
         self._random = random
         self._wall_clock = wall_clock
         self.replica: Replica
-        self.boot: bytes
+        self.start_id: bytes
         self.peers: Peers
         self.parts: Parts
         self._committer: Committer
@@ -218,10 +218,10 @@ class Node:
         replica = self.replica = await self._startup.recover(self.settings.max_counters, self._options)
         writer = Writer(replica)
         committer = self._committer = Committer(writer, self.log, self.metrics)
-        boot = self.boot = self._random.randbytes(ID_BYTES)
+        start_id = self.start_id = self._random.randbytes(ID_BYTES)
         context = Context(
             self.settings.cluster,
-            boot,
+            start_id,
             replica,
             writer.pending,
             committer,

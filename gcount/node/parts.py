@@ -78,7 +78,7 @@ class Parts:
         if batch.membership is not None:
             self.guard.members_changed()
             self.reads.learned(batch.membership)
-            news.tell()
+            news.notify()
         # 4. The disk has room: a membership that came while it was full is staged. When there is none left, members
         #    whose confirmation did not count meanwhile are asked again.
         if not self.updates.adopt_missed() and self.guard.unheard:
@@ -86,7 +86,7 @@ class Parts:
             self.hang_up()
         # 5. There may be more behind a gap, or less: the closer of gaps looks again.
         if replica.detached:
-            news.tell()
+            news.notify()
         # 6. Deltas in the batch may have told a second history of an incarnation.
         self.forks.look()
 

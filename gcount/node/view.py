@@ -51,7 +51,7 @@ class NodeView:
     def start_id(self) -> bytes:
         """16 random bytes, drawn anew at each start of the node."""
         self._node.require_ready()
-        return self._node.boot
+        return self._node.start_id
 
     @property
     def counters(self) -> int:

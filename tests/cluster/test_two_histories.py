@@ -67,10 +67,10 @@ async def test_a_caller_with_an_identity_made_of_what_status_shows_raises_no_ala
             one = cluster[1]
             await add(one.node, "x", 1)
             await cluster.converged("x", 1)
-            for boot in (b"y" * 16, b"z" * 16):
+            for start_id in (b"y" * 16, b"z" * 16):
                 identity = one.node.replica.identity
                 async with call(cluster, one) as caller:
-                    await caller.ask(hello(node=identity.node, boot=boot, incarnation=identity.incarnation))
+                    await caller.ask(hello(node=identity.node, start_id=start_id, incarnation=identity.incarnation))
                     await caller.send(messages.Heartbeat())
                     await trio.sleep(1)
                 await add(one.node, "x", 1)

@@ -5,7 +5,7 @@ import trio
 from trio.testing import MockClock
 
 from gcount.core.protocol import messages
-from gcount.core.protocol.replication import LEFT_PAUSE
+from gcount.core.protocol.replication import UNTAKEN_PAUSE
 from gcount.core.state.counters import Delta
 from tests.fakes.caller import HELLO, call, hello
 from tests.fakes.cluster import Host, open_cluster
@@ -64,7 +64,7 @@ async def test_what_was_not_taken_of_a_node_that_was_no_member_is_taken_soon_aft
         await trio.sleep(2)
         assert (one.node.peers.get(three.address) is not None) is known
         await add(three.node, "new", 1)
-        await trio.sleep(4 * LEFT_PAUSE)  # by now it is offered each eight seconds
+        await trio.sleep(4 * UNTAKEN_PAUSE)  # by now it is offered each eight seconds
         assert one.node.value("new") == 0
         await two.node.configure({"actors": cluster.addresses})
-        await cluster.eventually(lambda: one.node.value("new") == 1, 1.5 * LEFT_PAUSE)
+        await cluster.eventually(lambda: one.node.value("new") == 1, 1.5 * UNTAKEN_PAUSE)

@@ -93,7 +93,7 @@ def test_many_wait_while_one_of_them_is_held(steps: list[tuple[str, str, int]], 
     for action, name, passes in steps:
         _ = holds.ask(name, "one", now) if action == "ask" else holds.release(name, "one", now)
         now += passes / 100
-        assert holds.keep_any(names, now) == any(holds.until(each, now) is not None for each in names)
+        assert holds.any_held(names, now) == any(holds.until(each, now) is not None for each in names)
 
 
 @given(st.lists(st.tuples(st.sampled_from(["ask", "release"]), st.integers(0, 2), st.integers(0, 60)), max_size=60))

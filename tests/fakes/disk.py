@@ -77,7 +77,7 @@ class SimDisk(Disk):
         random: decides how long operations take and what survives a crash.
         latency: the shortest and the longest time that a sequence of operations takes, in seconds.
 
-    `aside` is the latency of operations that `run` is asked to do aside. `at_once` is the share of brief operations
+    `background` is the latency of background operations. `at_once` is the share of brief operations
     that are done in the event loop without any wait, while the latency is that of a fast disk. `capacity`, in bytes,
     may be changed at any time. `history` has the newest operations, such as "sync 00000001.log". While `in_place` is
     False, the directory is as if it had been moved away.
@@ -86,7 +86,7 @@ class SimDisk(Disk):
     def __init__(self, random: Random, latency: tuple[float, float] = (0.0005, 0.004)) -> None:
         self.random = random
         self.latency = latency
-        self.aside = latency
+        self.background = latency
         self.at_once = 0.0
         self.capacity = 10**12
         self.life = 0
@@ -181,12 +181,12 @@ class SimDisk(Disk):
         """The names and contents of files that a loss of power can't take away."""
         return {name: inode.durable for name, inode in self._durable.items()}
 
-    async def run(self, operation: Callable[[], T], *, brief: bool = False, aside: bool = False) -> T:
+    async def run(self, operation: Callable[[], T], *, brief: bool = False, background: bool = False) -> T:
         if brief and self.latency[1] < FAST and self.random.random() < self.at_once:
             return operation()
         life = self.life
         with trio.CancelScope(shield=True):  # like a thread, it can't be cancelled
-            await trio.sleep(self.random.uniform(*(self.aside if aside else self.latency)))
+            await trio.sleep(self.random.uniform(*(self.background if background else self.latency)))
         if life != self.life:
             raise OSError(errno.EIO, "The disk crashed meanwhile")
         return operation()
@@ -253,7 +253,7 @@ class SimDisk(Disk):
     def is_in_place(self) -> bool:
         return self.in_place
 
-    def holds(self, name: str, file: File) -> bool:
+    def has_in_place(self, name: str, file: File) -> bool:
         return self.in_place and isinstance(file, _Handle) and self._names.get(name) is file.inode
 
     def name_of(self, inode: Inode) -> str | None:

@@ -65,13 +65,13 @@ def delta(incarnation: bytes) -> Delta:
     ],
 )
 def test_each_batch_sets_off_what_depends_on_it(batch: Batch, first: list[str]) -> None:
-    news = ["news.tell"] if batch.membership else []
+    news = ["news.notify"] if batch.membership else []
     assert committed(batch) == [*first, *news, *ALWAYS]
 
 
 def test_objections_to_the_old_identity_are_dropped_before_the_membership_is_checked() -> None:
     calls = committed(Batch(1, [delta(OWN)], ME, Membership(1, ("a:1",))))
-    order = ["peers.wake", "guard.minted", *HANG_UP, "guard.members_changed", "reads.learned", "news.tell", *ALWAYS]
+    order = ["peers.wake", "guard.minted", *HANG_UP, "guard.members_changed", "reads.learned", "news.notify", *ALWAYS]
     assert calls == order
 
 
@@ -82,4 +82,4 @@ def test_members_are_asked_again_only_when_no_membership_is_left_that_came_while
 
 
 def test_detached_deltas_are_checked_after_each_commit() -> None:
-    assert committed(Batch(1, [delta(OTHER)]), detached=True) == ["updates.adopt_missed", "news.tell", "forks.look"]
+    assert committed(Batch(1, [delta(OTHER)]), detached=True) == ["updates.adopt_missed", "news.notify", "forks.look"]

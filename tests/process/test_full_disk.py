@@ -105,7 +105,7 @@ async def test_a_full_disk_refuses_increments_and_nothing_else_then_resumes_by_i
         await full.add("x", 5)
         total += 5
         await values_are(nodes, {"x": total, LONG: long, "new": 0}, within=10)
-        assert "disk has room again" in full.stderr()
+        assert "disk has space again" in full.stderr()
         assert full.stderr().count("disk full") == 1, "one line, however often it was tried"
 
         # The log is whole.

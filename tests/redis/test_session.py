@@ -36,9 +36,9 @@ def stuck(disk: SimDisk) -> Iterator[None]:
     """While the context lasts, nothing gets to the disk."""
     gate, run = trio.Event(), disk.run
 
-    async def wait(operation: Callable[[], T], *, brief: bool = False, aside: bool = False) -> T:
+    async def wait(operation: Callable[[], T], *, brief: bool = False, background: bool = False) -> T:
         await gate.wait()
-        return await run(operation, brief=brief, aside=aside)
+        return await run(operation, brief=brief, background=background)
 
     with patch.object(disk, "run", wait):
         yield

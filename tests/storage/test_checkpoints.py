@@ -272,7 +272,7 @@ async def test_a_disk_that_does_not_report_its_free_space_ends_the_process(
 
 async def test_nothing_of_a_checkpoint_keeps_the_logs_own_writes_waiting(autojump_clock: MockClock) -> None:
     disk, store = await written()
-    disk.aside, disk.latency = (1.0, 1.0), (1000.0, 1000.0)
+    disk.background, disk.latency = (1.0, 1.0), (1000.0, 1000.0)
     started = trio.current_time()
     await store.make()
     assert 5.0 < trio.current_time() - started < 1000.0
@@ -286,7 +286,7 @@ async def test_a_log_below_the_floor_is_kept_however_small_the_state_is(autojump
         for _ in range(100):
             most = max(most, store.log.closed_bytes(first))
             await store.add("n1")
-            await trio.sleep(1000 * disk.aside[1])  # any checkpoint that is due has been made
+            await trio.sleep(1000 * disk.background[1])  # any checkpoint that is due has been made
         nursery.cancel_scope.cancel()
     assert store.checkpoints.sequence > first
     assert SMALL.checkpoint_factor * store.checkpoints.size < 3000 - 2 * SMALL.segment_bytes < most <= 3000
@@ -301,7 +301,7 @@ async def test_a_log_smaller_than_the_last_checkpoint_is_kept(autojump_clock: Mo
         for _ in range(500):
             most = max(most, store.log.closed_bytes(first))
             await store.add("n1")
-            await trio.sleep(1000 * disk.aside[1])  # any checkpoint that is due has been made
+            await trio.sleep(1000 * disk.background[1])  # any checkpoint that is due has been made
         nursery.cancel_scope.cancel()
     assert store.checkpoints.sequence > first
     assert SMALL.checkpoint_floor_bytes < 5000 - 2 * SMALL.segment_bytes < most <= 5000

@@ -15,9 +15,9 @@ from gcount.core.state.counters import Delta
 from gcount.core.state.increments import Add, Outcome
 from gcount.core.state.membership import Membership
 from gcount.errors import DiskFailed, DiskFull, leaves
-from gcount.storage import log as log_room
 from gcount.storage.disk import RealDisk
 from gcount.storage.group_commit import PROBE_AFTER
+from gcount.storage.live_segment import LiveSegment
 from tests.fakes.disk import SimDisk, SimulatedCrash
 from tests.fakes.process import run_simulated, until
 from tests.storage.commit_store import ME, Ledger, Store, replayed, running, sim_disk
@@ -164,7 +164,7 @@ async def test_on_a_full_disk_all_waiters_are_refused_and_the_rest_goes_on_when_
             await store.add("b")
             with trio.fail_after(1.5 * PROBE_AFTER):
                 await until(lambda: not is_full(store))
-    assert [entry["event"] for entry in logged] == ["disk full", "disk has room again"]
+    assert [entry["event"] for entry in logged] == ["disk full", "disk has space again"]
     disk.crash()
     replica, _ = await replayed(disk)
     assert {name: replica.counters.total(name) for name, _ in replica.counters.items()} == {"a": 1, "b": 1}
@@ -202,7 +202,7 @@ async def test_a_disk_with_space_for_small_batches_only_is_full_until_none_was_r
                 await store.add("small")
                 await trio.sleep(0.1 * PROBE_AFTER)  # a second and a half without any
             assert not is_full(store)
-    assert [entry["event"] for entry in logged] == ["disk full", "disk has room again"]
+    assert [entry["event"] for entry in logged] == ["disk full", "disk has space again"]
 
 
 async def test_a_full_disk_is_tried_again_without_any_request(autojump_clock: MockClock) -> None:
@@ -346,19 +346,21 @@ def test_many_troubled_lives_of_a_disk_lose_nothing_acknowledged() -> None:
 
 
 def test_the_crash_test_shows_a_log_that_does_not_sync(monkeypatch: pytest.MonkeyPatch) -> None:
-    def append_without_sync(self: log_room.Log, number: int, identity: object, data: bytes) -> None:
-        assert self._live is not None
-        self._live.write(data)
-        self._live_size += len(data)
+    def append_without_sync(self: LiveSegment, data: bytes) -> None:
+        assert self._file is not None
+        self._file.write(data)
+        self.size += len(data)
 
-    monkeypatch.setattr(log_room.Log, "_append", append_without_sync)
+    monkeypatch.setattr(LiveSegment, "append", append_without_sync)
     with pytest.raises((AssertionError, ExceptionGroup)) as caught:
         run_simulated(partial(crash_everywhere, 0))
     errors = leaves(caught.value) if isinstance(caught.value, ExceptionGroup) else [caught.value]
     assert [type(error) for error in errors] == [AssertionError]
 
 
-async def test_a_commit_tells_in_the_order_in_which_it_was_asked_and_has_one_fate(autojump_clock: MockClock) -> None:
+async def test_a_commit_calls_back_in_the_order_of_requests_and_is_settled_once(
+    autojump_clock: MockClock,
+) -> None:
     async with running(sim_disk()) as store:
         told: list[tuple[str, dict[bytes, int]]] = []
         commit = store.stage("a", 3)
@@ -367,7 +369,7 @@ async def test_a_commit_tells_in_the_order_in_which_it_was_asked_and_has_one_fat
         await commit.wait()
         assert told == [(name, {ME.incarnation: 1}) for name in "xyz"]
         assert (commit.failed, commit.before["a"], commit.before["b"]) == (False, 0, 0)
-        with pytest.raises(AssertionError, match="one fate"):
+        with pytest.raises(AssertionError, match="settled once"):
             commit.settle(None, commit.before, {})
 
 

@@ -225,7 +225,7 @@ async def test_a_place_that_cannot_be_checked_ends_the_node(
     def fail(_name: str, _file: object) -> bool:
         raise OSError(12, "Cannot allocate memory")
 
-    monkeypatch.setattr(disk, "holds", fail)
+    monkeypatch.setattr(disk, "has_in_place", fail)
     with pytest.raises(DiskFailed, match=f"{FIRST} can't be looked at: Cannot allocate memory"):
         await log.append(batch(1), ME)
     log.close()

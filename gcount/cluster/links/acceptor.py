@@ -14,11 +14,11 @@ from gcount.cluster.links.accepted_link import AcceptedLink, Shared
 from gcount.cluster.links.channel import Channel
 from gcount.cluster.links.duplicates import Originals, Visit
 from gcount.cluster.links.handover import Handover
-from gcount.cluster.links.handshake import Handshake, Knowledge, telling_to_wait
+from gcount.cluster.links.handshake import Handshake, Knowledge, sending_wait_notices
 from gcount.cluster.links.peers import Peers
 from gcount.cluster.links.transport import Link
 from gcount.core.protocol import messages as wire
-from gcount.core.protocol.restarts import Boots
+from gcount.core.protocol.restarts import Restarts
 from gcount.errors import LinkClosed, LinkError, LinkRefused, ProtocolError, leaves
 from gcount.observe.throttle import Throttle
 
@@ -51,9 +51,9 @@ class Acceptor:
         self._originals = Originals(context.replica, knowledge.members, knowledge.guard, peers)
         self._links: dict[AcceptedLink, None] = {}  # in the order of their hellos
         self._refused = Throttle("link refused", quiet=60.0)
-        self._boots = Boots(context.replica.options)
+        self._restarts = Restarts(context.replica.options)
         self._handover = Handover(self._links, context.replica.max_uncounted_cells, context.replica.options)
-        self._shared = Shared(context, knowledge, gate, peers, self._handover, self._boots)
+        self._shared = Shared(context, knowledge, gate, peers, self._handover, self._restarts)
 
     def __len__(self) -> int:
         return len(self._links)
@@ -107,7 +107,7 @@ class Acceptor:
             reason = f"this node speaks protocol {wire.PROTOCOL}, not {hello.protocol}"
         elif hello.cluster != self._context.cluster:
             reason = f"this node belongs to cluster {self._context.cluster!r}, not to {hello.cluster!r}"
-        elif hello.boot == self._context.boot and not self._handshake.came_in(hello.challenge):
+        elif hello.start_id == self._context.start_id and not self._handshake.came_in(hello.challenge):
             reason = "this node did not say that just now: somebody repeats its hello"
         else:
             reason = await self._originals.reason_to_refuse(hello)
@@ -119,15 +119,15 @@ class Acceptor:
 
     def _supersede(self, hello: wire.Hello) -> bool:
         """End the links of the node's other boots; returns whether two of its boots are alive, as after no restart."""
-        duplicate = self._boots.met(hello.node, hello.boot)
+        duplicate = self._restarts.said_hello(hello.node, hello.start_id)
         for link in self._links:
-            if link.hello.node == hello.node and link.hello.boot != hello.boot:
+            if link.hello.node == hello.node and link.hello.start_id != hello.start_id:
                 link.scope.cancel()
-        self._handover.kept.met(hello.node, hello.boot)
+        self._handover.kept.said_hello(hello.node, hello.start_id)
         return duplicate
 
     async def _welcome(self, channel: Channel, accepted: AcceptedLink, hello: wire.Hello, *, duplicate: bool) -> None:
-        async with telling_to_wait(channel, hello):
+        async with sending_wait_notices(channel, hello):
             # In this order: a node that this very membership removes may push what others count until it is in force.
             if accepted.visit.counts():
                 await self._updates.adopt(hello.membership)
@@ -136,7 +136,7 @@ class Acceptor:
         lives = (hello.incarnation, *hello.retired)
         seen = self._heard.seen(lives, self._handover.seen(set(lives)))
         left = self._handover.left_for(accepted)
-        kept = 0 if left is None else left.parcels
+        kept = 0 if left is None else left.chunks
         answer = self._handshake.hello(duplicate=duplicate, challenge=hello.challenge, seen=seen, kept=kept)
-        accepted.greeted(answer, left)
+        accepted.prepare(answer, left)
         await channel.send(answer)

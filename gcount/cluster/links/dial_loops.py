@@ -105,7 +105,7 @@ class DialLoops:
                 nursery.cancel_scope.cancel()
         self._peers.remove(peer.address)
         self._updates.forget(peer.address)
-        self._news.tell()  # it may have been added again meanwhile
+        self._news.notify()  # it may have been added again meanwhile
 
     async def _dial_forever(self, peer: Peer) -> None:
         log = logger.bind(peer=peer.address)
@@ -115,11 +115,11 @@ class DialLoops:
             if was and not by_kernel:
                 self._updates.lost_self(peer.address)
             reason, refused = ("", False) if by_kernel else await self._dial(peer)
-            if by_kernel or peer.came_home:
+            if by_kernel or peer.reached_self:
                 peer.here()
                 self._members.hellos.pop(peer.address, None)
                 self._updates.found_self(peer.address)
-                await peer.wait_redial(SELF_CHECK)
+                await peer.redial.wait(SELF_CHECK)
                 continue
             self._updates.lost_self(peer.address)
             if peer.sender is not None:
@@ -127,8 +127,8 @@ class DialLoops:
             elif peer.reason == "" or (refused and reason != peer.reason):
                 log.warning("peer not reached", reason=reason)
             peer.unlinked(reason, trio.current_time())
-            self._news.tell()
-            await peer.wait_redial(peer.pause(self._random.random()))
+            self._news.notify()
+            await peer.redial.wait(peer.redial.pause(self._random.random()))
 
     async def _is_self(self, address: str) -> bool:
         return await self._transport.is_self(address) is True
@@ -136,7 +136,7 @@ class DialLoops:
     async def _dial(self, peer: Peer) -> tuple[str, bool]:
         """One link, from its dial to its end; returns why it ended, and whether one end refused to talk."""
         errors: list[BaseException] = []
-        peer.came_home = False
+        peer.reached_self = False
         with trio.CancelScope() as peer.scope:
             try:
                 async with self._transport.connect(peer.address) as link:

@@ -11,7 +11,7 @@ import trio
 
 from gcount.cluster.context import Context
 from gcount.cluster.links.channel import Channel
-from gcount.cluster.links.handshake import BEAT_EVERY, Handshake, Knowledge, beating
+from gcount.cluster.links.handshake import HEARTBEAT_INTERVAL, Handshake, Knowledge, sending_heartbeats
 from gcount.cluster.links.peer import Peer
 from gcount.cluster.links.peers import Peers
 from gcount.cluster.links.transport import Link, Transport
@@ -72,10 +72,10 @@ class DialledLinks:
             LinkError: the link is over.
         """
         channel = Channel(link, self._link_bytes, peer.address)
-        peer.beats = peer.beaten = 0
+        peer.heartbeats_sent = peer.heartbeats_answered = 0
         peer.owes = False
         said, answer = await self._handshake.say(channel, peer.resumes)
-        peer.came_home = answer is None
+        peer.reached_self = answer is None
         if answer is None:
             return
         self._updates.lost_self(peer.address)
@@ -86,7 +86,7 @@ class DialledLinks:
         peer.linked(channel, answer, trio.current_time(), self._draw_transfer, detached)
         logger.info("link up", peer=peer.address, node=answer.node.hex()[:8])
         self._linked(peer.address)
-        self._news.tell()
+        self._news.notify()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(channel.watch)
             nursery.start_soon(self._watch_address, peer, link)
@@ -101,12 +101,12 @@ class DialledLinks:
         members.hellos[peer.address] = answer
         self._heard.hear(answer.digest)
         guard.met(answer, peer.address, member=True)
-        async with beating(peer, channel):
+        async with sending_heartbeats(peer, channel):
             memberships_exchanged = await self._updates.adopt(answer.membership)
             if guard.is_duplicate(answer):
                 guard.met_duplicate(answer, peer.address)
                 self._minting.begin_if_possible()
-                peer.beats += 1
+                peer.heartbeats_sent += 1
                 channel.post(messages.Heartbeat())  # this is no leftover of a former life: the other one mints, too
             elif answer.duplicate and said.node == self._replica.identity.node:
                 guard.told_of_duplicate(
@@ -148,7 +148,7 @@ class DialledLinks:
                     peer.sender.learned(message.digest)
                     await self._learn(peer, message.digest)
                     await self._updates.adopt(message.membership or Membership())
-                    peer.beaten += 1
+                    peer.heartbeats_answered += 1
                     peer.owes = message.owes
                 case messages.CellsReply():
                     if await self._updates.adopt(message.membership or Membership()):
@@ -158,7 +158,7 @@ class DialledLinks:
 
     async def _learn(self, peer: Peer, digest: Digest) -> None:
         """A member told what is new on its disk; what it said before of this node's incarnation may count only now."""
-        self._peers.tell_progress()
+        self._peers.progress.notify()
         self._heard.hear(digest)
         knows = peer.sender.peer.get(self._replica.identity.incarnation, 0) if peer.sender else 0
         if knows > self._replica.version:
@@ -167,7 +167,7 @@ class DialledLinks:
 
     async def _write(self, peer: Peer, channel: Channel, told: Membership) -> None:
         replica = self._replica
-        next_beat = trio.current_time()  # at once: it proves that the hello was no leftover of a former life
+        next_heartbeat = trio.current_time()  # at once: it proves that the hello was no leftover of a former life
         while peer.sender is not None:
             now = trio.current_time()
             message: messages.Message | None = None
@@ -175,10 +175,10 @@ class DialledLinks:
                 told = replica.membership
                 message = messages.Members(told)
                 peer.sender.offer_again()
-            elif now >= next_beat:
-                next_beat = now + BEAT_EVERY
+            elif now >= next_heartbeat:
+                next_heartbeat = now + HEARTBEAT_INTERVAL
                 message = messages.Heartbeat()
-                peer.beats += 1
+                peer.heartbeats_sent += 1
             else:
                 message = peer.sender.next_push(replica.counters, replica.identity, now)
             if message is not None:
@@ -187,4 +187,4 @@ class DialledLinks:
                 await channel.flush()
             elif message is None:
                 paced = peer.sender.paced_until
-                await peer.wait_awake(min(next_beat, paced) if now < paced else next_beat)
+                await peer.wait_awake(min(next_heartbeat, paced) if now < paced else next_heartbeat)

@@ -16,6 +16,38 @@ BACKOFF_FIRST = 0.05  # seconds
 BACKOFF_MOST = 0.5  # with the dial itself, less than what a node with an empty directory waits for its members
 
 
+class Redial:
+    """When a member is dialled again: after a pause that grows with each dial in vain, or when there is a reason to.
+
+    Attributes:
+        failures: dials in vain, in a row.
+    """
+
+    def __init__(self) -> None:
+        self.failures = 0
+        self._due = trio.Event()
+
+    def now(self) -> None:
+        """There is a reason to dial at once."""
+        self._due.set()
+
+    async def wait(self, seconds: float) -> None:
+        """Return when it is time to dial again, or somebody has a reason to."""
+        with trio.move_on_after(seconds):
+            await self._due.wait()
+        self._due = trio.Event()
+
+    def pause(self, jitter: float) -> float:
+        """How long to wait before the next dial, in seconds; one more was in vain.
+
+        Args:
+            jitter: 0 to 1, at random.
+        """
+        pause = min(BACKOFF_MOST, BACKOFF_FIRST * 2.0 ** min(self.failures, 10))
+        self.failures += 1
+        return pause * (0.5 + jitter / 2)
+
+
 class Peer:
     """One member, and the link that this node dialled to it.
 
@@ -33,16 +65,15 @@ class Peer:
         self.last_contact: float | None = None
         self.sender: DeltaSender | None = None
         self._last_sender: DeltaSender | None = None  # of this link or the one before
-        self.life: tuple[bytes, bytes] | None = None  # node and boot at the other end of that link
+        self.process: tuple[bytes, bytes] | None = None  # node id and start id at the other end of that link
         self._left: Transfer | None = None  # what the link before left unfinished
         self._left_until = 0.0
         self.scope = trio.CancelScope()
         self.serving = trio.CancelScope()  # all of its loop
-        self.redial = trio.Event()
-        self.came_home = False  # the last dial reached this node itself
-        self.failures = 0
-        self.beats = 0  # sent on this link
-        self.beaten = 0  # of them answered, and what the answer told is known here
+        self.redial = Redial()
+        self.reached_self = False  # the last dial reached this node itself
+        self.heartbeats_sent = 0  # sent on this link
+        self.heartbeats_answered = 0  # of them answered, and what the answer told is known here
         self.owes = False  # it said in the last answer that it has something to give back
         self._channel: Channel | None = None
         self._wake = trio.Event()
@@ -62,7 +93,7 @@ class Peer:
 
     def heard(self, now: float) -> None:
         """Something came on its link."""
-        self.last_contact, self.failures = now, 0
+        self.last_contact, self.redial.failures = now, 0
         if self._awaited:
             self._awaited = False
             self._spoken.set()
@@ -102,10 +133,10 @@ class Peer:
             draw: gives ids to transfers.
             detached: what this node has of the peer's former lives behind gaps, to be given back.
         """
-        left, life = self._left, (hello.node, hello.boot)
-        if left is not None and (life != self.life or not left.goes_on(hello.digest, hello.kept)):
+        left, life = self._left, (hello.node, hello.start_id)
+        if left is not None and (life != self.process or not left.goes_on(hello.digest, hello.kept)):
             left = None
-        self._left, self.life = None, life
+        self._left, self.process = None, life
         self.sender = self._last_sender = DeltaSender(hello.digest, now, draw, left, detached, self._options)
         self._channel, self.state, self.reason, self.last_contact = channel, "linked", "", now
 
@@ -128,26 +159,11 @@ class Peer:
 
     def here(self) -> None:
         """It was proven that the address is this node's own: what another one said there counts no more."""
-        self._channel, self.sender, self.state, self.reason, self.failures = None, None, "self", "", 0
-        self._last_sender = self.life = self._left = None
-
-    async def wait_redial(self, seconds: float) -> None:
-        """Return when it is time to dial again, or somebody has a reason to."""
-        with trio.move_on_after(seconds):
-            await self.redial.wait()
-        self.redial = trio.Event()
+        self._channel, self.sender, self.state, self.reason = None, None, "self", ""
+        self._last_sender = self.process = self._left = None
+        self.redial.failures = 0
 
     def hang_up(self) -> None:
         """End the link, so that hello is said anew; the next one begins anew with all that the peer lacks."""
         self._left = None
         self.scope.cancel()
-
-    def pause(self, jitter: float) -> float:
-        """How long to wait before the next dial, in seconds.
-
-        Args:
-            jitter: 0 to 1, at random.
-        """
-        pause = min(BACKOFF_MOST, BACKOFF_FIRST * 2.0 ** min(self.failures, 10))
-        self.failures += 1
-        return pause * (0.5 + jitter / 2)

@@ -45,6 +45,9 @@ class Peers:
     Args:
         context: what is shared.
         members: who belongs to the cluster.
+
+    Attributes:
+        progress: told when a member has said what is new on its disk.
     """
 
     def __init__(self, context: Context, members: Members) -> None:
@@ -52,7 +55,7 @@ class Peers:
         self._stopping = context.stopping
         self._members = members
         self._peers: dict[str, Peer] = {}
-        self._progress = News()
+        self.progress = News()
 
     def __iter__(self) -> Iterator[Peer]:
         return iter(self._peers.values())
@@ -91,18 +94,18 @@ class Peers:
         """Whether something that this node has detached of a caller's former lives may not be on the caller's disk."""
         if not any(map(self._replica.detached.reaches, hello.retired)):
             return False
-        asked = hello.node, hello.boot, hello.retired
+        asked = hello.node, hello.start_id, hello.retired
         for peer in self:
             if peer.sender is not None and not peer.sender.owes:
                 last = self._members.hellos[peer.address]
-                if (last.node, last.boot, last.retired) == asked:
+                if (last.node, last.start_id, last.retired) == asked:
                     return False
         return True
 
     def holders(self, position: Digest) -> int:
         """How many other members have said that they hold a position on their disks."""
         others = [peer for address in self._members.others if (peer := self._peers.get(address)) is not None]
-        lives = [peer.life for peer in others if peer.life is not None and peer.has(position)]
+        lives = [peer.process for peer in others if peer.process is not None and peer.has(position)]
         nodes, boots = {node for node, _ in lives}, {boot for _, boot in lives}
         return min(len(nodes), len(boots))  # a node at two entries may have taken another id since it was met at one
 
@@ -114,12 +117,8 @@ class Peers:
                     if not peer.has(position):
                         peer.hasten(trio.current_time())
             with self._stopping.ends():
-                await self._progress.wait()
+                await self.progress.wait()
         return found
-
-    def tell_progress(self) -> None:
-        """A member has said what is new on its disk."""
-        self._progress.tell()
 
     def wake(self) -> None:
         """There is something new to push."""
@@ -134,8 +133,8 @@ class Peers:
                 continue
             if peer.sender is not None:
                 peer.sender.offer_again()
-            if peer.failures >= WORTH_WAKING:
-                peer.redial.set()
+            if peer.redial.failures >= WORTH_WAKING:
+                peer.redial.now()
 
     def hang_up(self) -> None:
         """End all links; each loop dials again and says hello anew."""

@@ -175,7 +175,7 @@ class Counters:
         return True
 
     def newer(self, incarnation: bytes, after: int) -> tuple[int, Iterator[Delta]]:
-        """All of one incarnation that changed after a version, in pieces (see `parcels`), so that others can run.
+        """All of one incarnation that changed after a version, in pieces (see `chunks`), so that others can run.
 
         Returns:
             How many cells they have at most; and the pieces, of the state as it is now, each made when it is asked for.

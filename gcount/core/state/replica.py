@@ -61,7 +61,7 @@ class Replica:
 
     def has_back(self, delta: Delta) -> bool:
         """Whether a delta of a former life of this node is on disk, joined or detached."""
-        return delta.upto <= self.counters.version(delta.incarnation) or self.detached.holds(delta)
+        return delta.upto <= self.counters.version(delta.incarnation) or self.detached.contains(delta)
 
     def takes_back(self, delta: Delta) -> bool:
         """Whether a delta behind a gap is to be detached: a member gives it back, of a former life of this node.
@@ -69,7 +69,7 @@ class Replica:
         There is a limit, as a member that lies may make up any number of them.
         """
         detached = self.detached
-        if delta.incarnation not in self.identity.retired or detached.holds(delta):
+        if delta.incarnation not in self.identity.retired or detached.contains(delta):
             return False
         return len(detached) < self.options.max_runs and detached.cells + len(delta.cells) <= self.max_uncounted_cells
 

@@ -58,13 +58,13 @@ class Contents:
     def lossless(self) -> bool:
         """Whether a repair loses nothing: what is damaged is not needed, and the log is known to reach far enough."""
         here = self.needless_here
-        return len(self.flaws) == len(here) and all(found.remains and found.remains.identity for found in here)
+        return len(self.flaws) == len(here) and all(found.salvage and found.salvage.identity for found in here)
 
     @property
     def serves(self) -> bool:
         """Whether the log that begins here has all that the damaged checkpoints held, and goes on behind it."""
         covered = max((found.sequence for found in self.needless), default=0)
-        told = all(found.remains and found.remains.tells_reach for found in self.needless)
+        told = all(found.salvage and found.salvage.knows_reach for found in self.needless)
         reached = reach_of(self.needless) if told else inf
         needed = (each for each in self.segments if each.sequence < covered or each.first < reached)
         whole = all(segment.flaw is None for segment in needed)
@@ -105,4 +105,4 @@ class Contents:
 
 def reach_of(damaged: Iterable[Checkpoint]) -> int:
     """How far the log had come, as far as any of some damaged checkpoints tells: the next batch's number then."""
-    return max((found.remains.next_batch for found in damaged if found.remains), default=0)
+    return max((found.salvage.next_batch for found in damaged if found.salvage), default=0)

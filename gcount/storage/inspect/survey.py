@@ -20,7 +20,7 @@ from gcount.storage import checkpoints
 from gcount.storage.checkpoints import checkpoint_name
 from gcount.storage.disk import Directory
 from gcount.storage.inspect.contents import Contents, reach_of
-from gcount.storage.inspect.corruption import ASIDE, Checkpoint, Corruption, Segment
+from gcount.storage.inspect.corruption import DAMAGED_SUFFIX, Checkpoint, Corruption, Segment
 from gcount.storage.log import SUFFIX, Base, segment_name, sequence_of
 
 MAX_MISSING = 1000  # segments; a name that is further away has come here in another way
@@ -86,7 +86,7 @@ class Survey:
     def _load(self) -> Checkpoint | None:
         """The newest checkpoint, if there is one: there the log begins."""
         suffix, below = checkpoints.SUFFIX, min((found.sequence for found in self._needless), default=inf)
-        here = {name: sequence_of(name.partition(ASIDE)[0], suffix) or 0 for name in self._names}
+        here = {name: sequence_of(name.partition(DAMAGED_SUFFIX)[0], suffix) or 0 for name in self._names}
         sequence = max((number for number in here.values() if number < below), default=0)
         if sequence == 0:
             return None
@@ -109,14 +109,14 @@ class Survey:
             found.flaw = Corruption(self._directory.describe(name), 0, reason)
         if found.flaw is None and reader.header is not None:
             self._base = Base(sequence, reader.header.first_batch, self._replica.next_batch)
-            self._lives.met(self._replica.identity)
+            self._lives.found(self._replica.identity)
         else:
             self._keep_remains(found, data)
         return found
 
     def _keep_remains(self, found: Checkpoint, data: bytes) -> None:
         self._replica = _blank()
-        found.remains = remains = CheckpointSalvage(data)
+        found.salvage = remains = CheckpointSalvage(data)
         remains.covered = list(self._covered(found.sequence))
         remains.fill(self._replica)
         header = remains.header
@@ -124,7 +124,7 @@ class Survey:
             self._contradictions.append(f"{self._directory.describe(found.source)}: its header belongs to another file")
         self._base = Base(found.sequence, header.first_batch if header else 0, remains.next_batch)
         if remains.identity is not None:
-            self._lives.met(remains.identity)
+            self._lives.found(remains.identity)
 
     def _covered(self, below: int) -> Iterator[Batch]:
         """What a crash has left of all that a damaged checkpoint covers, the oldest first."""
@@ -137,10 +137,10 @@ class Survey:
                 header = decode_header(data, CHECKPOINT_MAGIC if checkpoint else MAGIC)
                 if header.sequence != (segment or checkpoint):
                     continue  # it has come here in another way
-                self._lives.met(Identity(header.node, header.incarnation))
+                self._lives.found(Identity(header.node, header.incarnation))
             for batch in [CheckpointSalvage(data).batch()] if checkpoint else find_batches(data):
                 if batch.identity is not None:
-                    self._lives.met(batch.identity)
+                    self._lives.found(batch.identity)
                 yield batch
 
     def _reach(self) -> None:
@@ -169,13 +169,13 @@ class Survey:
         if found.header is not None:
             self._join_on(found.header.first_batch)
             found.first = self._next_batch
-            self._lives.met(Identity(found.header.node, found.header.incarnation))
+            self._lives.found(Identity(found.header.node, found.header.incarnation))
         self._read(found, data, live=live)
         self._headless = 1 if found.header or found.whole else self._headless + 1
 
     def _source(self, name: str) -> str | None:
         """The segment itself; else what it was before a repair that was interrupted."""
-        copies = [copy for copy in self._names if copy.startswith(name + ASIDE)]
+        copies = [copy for copy in self._names if copy.startswith(name + DAMAGED_SUFFIX)]
         newest = max(copies, key=lambda copy: (len(copy), copy), default=None)
         return name if name in self._names else newest
 
@@ -234,7 +234,7 @@ class Survey:
 
     def _keep(self, found: Segment, batch: Batch) -> None:
         if batch.identity is not None:
-            self._lives.met(batch.identity)
+            self._lives.found(batch.identity)
         self._replica.apply(batch)
         self._next_batch = batch.number + 1
         found.whole += 1

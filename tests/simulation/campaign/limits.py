@@ -30,10 +30,10 @@ def draw_limits(seed: int, options: Options, *, few_lives: bool) -> tuple[Option
         reborn_below=lives - SPARE_LIVES,
         max_unclaimed=lives,  # most owners have lost their directories, and there are no strangers
         max_held_names=random.choice((1, 2, DEFAULTS.max_held_names)),
-        max_errands=random.choice((2, 4, DEFAULTS.max_errands)),
+        max_tasks=random.choice((2, 4, DEFAULTS.max_tasks)),
         max_unsettled=random.choice((1, 2, DEFAULTS.max_unsettled)),
         max_removed=random.choice((0, 1, DEFAULTS.max_removed)),
-        max_boot_nodes=random.choice((8, DEFAULTS.max_boot_nodes)),
-        max_boots=random.choice((2, 3, DEFAULTS.max_boots)),
+        max_restarted_nodes=random.choice((8, DEFAULTS.max_restarted_nodes)),
+        max_starts=random.choice((2, 3, DEFAULTS.max_starts)),
     )
     return limited, tuple(random.choices((3, 5, 7, 1000), k=4)) if few else (1000,)

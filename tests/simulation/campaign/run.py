@@ -205,7 +205,7 @@ async def _set_up(scenario: Scenario, nemesis: Nemesis) -> None:
     for number in range(scenario.nodes):
         host = nemesis.cluster.add()
         host.disk.latency = scenario.latency
-        host.disk.aside = scenario.aside
+        host.disk.background = scenario.background
         host.clock_skew = scenario.skews[number]
         host.max_counters = nemesis.history.limits[host.address]
         nemesis.recorder.directory(host)

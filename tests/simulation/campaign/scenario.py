@@ -26,7 +26,7 @@ class Scenario:
         core: the numbers of the nodes that are in every config.
         delay: the least and the most seconds that a message travels.
         latency: the least and the most seconds that a disk operation takes.
-        aside: the same for operations that the disk does aside.
+        background: the same for background operations, such as those of checkpoints.
         skews: by how many seconds the wall clock of each node is wrong.
         faults: how many faults.
         kinds: the names of the faults that may happen.
@@ -45,7 +45,7 @@ class Scenario:
     core: tuple[int, ...]
     delay: tuple[float, float]
     latency: tuple[float, float]
-    aside: tuple[float, float]
+    background: tuple[float, float]
     skews: tuple[float, ...]
     faults: int
     kinds: tuple[str, ...]
@@ -106,7 +106,7 @@ def draw(seed: int, kinds: dict[str, str], nodes: int | None = None, fault: str 
     alike = random.random() < 0.5
     delay = random.choice(((0.0005, 0.002), (0.001, 0.01), (0.001, 0.03)))
     latency = random.choice(((0.0001, 0.0005), (0.0005, 0.004), (0.001, 0.015)))
-    aside = random.choice(((0.0, 0.0001), (0.0005, 0.004), (0.001, 0.015)))
+    background = random.choice(((0.0, 0.0001), (0.0005, 0.004), (0.001, 0.015)))
     options = draw_files(random, SMALL)
     drawn_skews = (random.choice(skews),) * (size + 1) if alike else tuple(random.choices(skews, k=size + 1))
     faults = random.randint(FAULTS, FAULTS + 3)
@@ -121,7 +121,7 @@ def draw(seed: int, kinds: dict[str, str], nodes: int | None = None, fault: str 
         core=core,
         delay=delay,
         latency=latency,
-        aside=aside,
+        background=background,
         skews=drawn_skews,
         faults=faults,
         kinds=tuple(some),

@@ -52,7 +52,7 @@ def _put_copy(nemesis: Nemesis, host: Host) -> Host:
     now, recorder = trio.current_time(), nemesis.recorder
     copy = nemesis.cluster.add()
     copy.put_disk(host.copy_disk())
-    copy.disk.latency, copy.disk.aside = nemesis.scenario.latency, nemesis.scenario.aside
+    copy.disk.latency, copy.disk.background = nemesis.scenario.latency, nemesis.scenario.background
     copy.clock_skew, copy.max_counters = nemesis.scenario.skews[-1], nemesis.history.limits[copy.address]
     recorder.directory(copy)
     incarnation = host.node.replica.identity.incarnation

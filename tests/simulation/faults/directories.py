@@ -44,7 +44,7 @@ def replace(nemesis: Nemesis, host: Host, copy: SimDisk | None = None) -> bool:
         nemesis.note(f"{host.address} gets back the copy")
         host.put_disk(copy)
     host.disk.latency = nemesis.scenario.latency
-    host.disk.aside = nemesis.scenario.aside
+    host.disk.background = nemesis.scenario.background
     nemesis.recorder.directory(host)
     nemesis.history.relayed = True
     return True

@@ -124,7 +124,7 @@ async def second_node(nemesis: Nemesis) -> None:
         twin.put_disk(copy)
         twin.max_counters = nemesis.history.limits[twin.address]
         twin.disk.latency = nemesis.scenario.latency
-        twin.disk.aside = nemesis.scenario.aside
+        twin.disk.background = nemesis.scenario.background
         nemesis.history.relayed = True
         twin.clock_skew = nemesis.scenario.skews[-1]
         nemesis.recorder.directory(twin)

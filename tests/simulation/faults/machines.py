@@ -218,16 +218,16 @@ async def _in_a_transfer(nemesis: Nemesis, sender: Host, receiver: Host) -> None
     for _ in range(often):  # not beyond the limit of counters of the others
         await nemesis.clients.write(sender, plain=True)
     network.heal(sender.address, receiver.address)
-    tap, parcels = network.tap, nemesis.random.choice((1, 2, 2, 3))
+    tap, chunks = network.tap, nemesis.random.choice((1, 2, 2, 3))
 
     def watch(one: str, other: str, data: bytes) -> None:
-        nonlocal parcels
+        nonlocal chunks
         tap(one, other, data)
         if (one, other) == (sender.address, receiver.address) and data[1:2] == PUSH:
             message = decode(data)
             if isinstance(message, Push) and not message.last:
-                parcels -= 1
-                if parcels == 0:
+                chunks -= 1
+                if chunks == 0:
                     seen.set()
 
     network.tap = watch

@@ -22,7 +22,7 @@ from tests.simulation.faults.machines import cut_off, heal
 from tests.simulation.faults.rot import Hits, batches_in, left_of, rotten, some_hits
 
 PUSH_BYTES = 500  # the largest chunk, so that the detached deltas take many of them
-PARCELS = 10
+CHUNKS = 10
 SOME = 20  # cells that are detached on both nodes
 CELL_BYTES = 20  # about the size of a cell with its name
 SLOW = (0.2, 0.25)  # seconds that a message travels: the giving back takes longer than it takes to close a gap
@@ -90,9 +90,9 @@ async def _slow_give_back(nemesis: Nemesis, owner: Host, giver: Host) -> None:
     _skip_unless_judged(nemesis)
     network, clients, random = nemesis.cluster.network, nemesis.clients, nemesis.random
     replica, first = owner.node.replica, random.randrange(10**6)
-    life, many = replica.identity.incarnation, PARCELS * nemesis.scenario.options.push_bytes // CELL_BYTES
+    life, many = replica.identity.incarnation, CHUNKS * nemesis.scenario.options.push_bytes // CELL_BYTES
     with nemesis.trouble(owner), nemesis.trouble(giver):  # their disks are slow
-        owner.disk.aside = giver.disk.aside = NO_CHECKPOINTS
+        owner.disk.background = giver.disk.background = NO_CHECKPOINTS
         cut = cut_off(nemesis, [owner.address, giver.address])
         await trio.sleep(CUT_OFF)
         before = replica.counters.version(life)
@@ -111,12 +111,12 @@ async def _slow_give_back(nemesis: Nemesis, owner: Host, giver: Host) -> None:
         for host in (owner, giver):
             await nemesis.kill(host)
             host.disk.synced()
-    network.delay, owner.disk.aside, giver.disk.aside = SLOW, SLOW_CHECKPOINTS, nemesis.scenario.aside
+    network.delay, owner.disk.background, giver.disk.background = SLOW, SLOW_CHECKPOINTS, nemesis.scenario.background
     heal(nemesis, cut)
     await _repair_and_start(nemesis, giver, _hits(giver, life, (before, lost)))
     await _repair_and_start(nemesis, owner, _hits(owner, life, (before, lost), (left, kept)))
     await trio.sleep(GIVEN_BACK)
-    network.delay, owner.disk.aside = nemesis.scenario.delay, nemesis.scenario.aside
+    network.delay, owner.disk.background = nemesis.scenario.delay, nemesis.scenario.background
 
 
 def _hits(host: Host, life: bytes, *spans: tuple[int, int]) -> Hits:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from random import Random
 
-from gcount.core.format.checkpoint import Aside, Cells, Head, Names, decode_record
+from gcount.core.format.checkpoint import Cells, Detached, Head, Names, decode_record
 from gcount.core.format.frames import MARK, read_frame
 from gcount.core.format.log_records import CHECKPOINT_MAGIC, HEADER_BYTES, Scan, decode_header
 from gcount.core.state.batch import Batch
@@ -145,7 +145,7 @@ def _checkpoint(left: Left, data: bytes, hits: set[int]) -> None:
                 names.update(enumerate(record.names, start=record.first))
             case Cells() if whole:
                 columns.setdefault(record.incarnation, []).append(record)
-            case Aside():
+            case Detached():
                 for piece in record.deltas:
                     pieces = detached.setdefault((piece.incarnation, piece.after, piece.upto), [])
                     pieces.append(piece.cells if whole else None)

@@ -30,7 +30,7 @@ def violations(history: History) -> Iterator[str]:
                 yield f"{where} that it has {entry.name or 'v'} {n} of {who.hex()[:6]}, but its disk has {on_disk}"
         for delta in entry.deltas:
             who = delta.incarnation
-            if delta.after > versions.get(who, 0) and _is_aside(state, entry.line, delta):
+            if delta.after > versions.get(who, 0) and _is_detached(state, entry.line, delta):
                 continue  # it is given back to its owner, where it is detached too
             if delta.upto > versions.get(who, 0):
                 yield f"{where} version {delta.upto} of {who.hex()[:6]}, but its disk has {versions.get(who, 0)}"
@@ -39,7 +39,7 @@ def violations(history: History) -> Iterator[str]:
                     yield f"{where} {name} = {n} of {who.hex()[:6]}, but its disk has {cells.get((name, who), 0)}"
 
 
-def _is_aside(state: DurableState, line: str, delta: Delta) -> bool:
+def _is_detached(state: DurableState, line: str, delta: Delta) -> bool:
     """Whether a directory has a delta, or a part of it, behind a gap."""
     runs = [run for run in state.detached[line].get(delta.incarnation, ()) if run.upto <= delta.upto]
     held = {name: max(run.cells.get(name, 0) for run in runs) for name in delta.cells} if runs else {}

@@ -135,7 +135,7 @@ class DurableState:
         if delta.upto <= known:
             return
         if UNTOLD and incarnation in self.forgotten and host_of(owner) == host_of(line):
-            self._fork_if_aside(line, delta)
+            self._fork_if_detached(line, delta)
         closes = delta == self.closing(line, incarnation)
         self._join(line, delta)
         if owner == line:
@@ -144,7 +144,7 @@ class DurableState:
             self._close(line, delta)
         self._absorb(line, incarnation)
 
-    def _fork_if_aside(self, line: str, delta: Delta) -> None:
+    def _fork_if_detached(self, line: str, delta: Delta) -> None:
         """Note a fork: an owner that was made to forget makes a version that is detached in another directory."""
         who = delta.incarnation
         detached = [run for runs in self.detached.values() for run in runs.get(who, ()) if run.upto >= delta.upto]

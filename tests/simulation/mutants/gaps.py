@@ -41,7 +41,7 @@ def repair_forgets_who_it_became(keep: Any) -> Any:
     """Incarnations that a node began in the midst of a segment are not known after its repair."""
 
     def change(self: Survey, found: Any, batch: Batch) -> None:
-        with patch.object(IdentityHistory, "met", lambda lives, identity: None):
+        with patch.object(IdentityHistory, "found", lambda lives, identity: None):
             keep(self, found, batch)
 
     return change
@@ -115,7 +115,7 @@ def nothing_given_back(init: Any) -> Any:
     return change
 
 
-@mutant(DetachedDeltas, "holds")
+@mutant(DetachedDeltas, "contains")
 def taken_for_given_back_already(_: Any) -> Any:
     """A node takes every delta that it is given back for one that it has already."""
     return lambda self, delta: True
@@ -133,7 +133,9 @@ def closed_without_all_members(_: Any) -> Any:
         if not wanted and not replica.membership.actors:
             return None
         found = {address: peers.get(address) for address in wanted}
-        linked = {address: (peer.sender, peer.beats) for address, peer in found.items() if peer and peer.sender}
+        linked = {
+            address: (peer.sender, peer.heartbeats_sent) for address, peer in found.items() if peer and peer.sender
+        }
         return gap_closer._Watch(wanted, linked)
 
     return change

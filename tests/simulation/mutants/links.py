@@ -63,7 +63,7 @@ def refused_push_gone_on_with(acked: Any) -> Any:
 
 
 @mutant(Transfer, "goes_on")
-def parcel_under_way_held_to_be_there(goes_on: Any) -> Any:
+def chunk_under_way_held_to_be_there(goes_on: Any) -> Any:
     """The next link goes on after a chunk that was not acknowledged, though that chunk had not arrived."""
 
     def change(self: Transfer, digest: Any, kept: int) -> bool:

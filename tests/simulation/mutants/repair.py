@@ -46,7 +46,7 @@ def repair_keeps_the_incarnation(reborn: Any) -> Any:
     return change
 
 
-@mutant(IdentityHistory, "met")
+@mutant(IdentityHistory, "found")
 def repair_forgets_former_lives(met: Any) -> Any:
     """Only the newest incarnation that is found counts as the node's own."""
 
@@ -97,7 +97,7 @@ def detached_left_out_of_checkpoints(init: Any) -> Any:
 
     def change(self: Capture, *args: Any) -> None:
         init(self, *args)
-        self._aside = []
+        self._detached = []
 
     return change
 

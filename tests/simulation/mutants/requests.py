@@ -40,7 +40,7 @@ def request_in_two_commits(run: Any) -> Any:
 
 
 @mutant(DeltaSender, "acked")
-def held_when_its_first_parcel_is(acked: Any) -> Any:
+def held_when_its_first_chunk_is(acked: Any) -> Any:
     """The acknowledgement of any chunk counts for the whole transfer."""
 
     def change(self: DeltaSender, ack: Any, now: float) -> None:
@@ -75,7 +75,7 @@ def own_value_at_once(_: Any) -> Any:
 
 
 @mutant(DeltaReceiver, "pushed")
-def parcel_joined_by_itself(pushed: Any) -> Any:
+def chunk_joined_by_itself(pushed: Any) -> Any:
     """Each chunk of a transfer is joined as it comes."""
 
     def change(self: DeltaReceiver, push: Any) -> list[Delta]:
@@ -91,8 +91,8 @@ def parcel_joined_by_itself(pushed: Any) -> Any:
 def pieces_of_one_delta_only(add: Any) -> Any:
     """A piece is added to the delta that was detached last, even if that is another delta."""
 
-    def change(self: Assembly, parcel: Iterable[Delta]) -> None:
-        for piece in parcel:
+    def change(self: Assembly, chunk: Iterable[Delta]) -> None:
+        for piece in chunk:
             last = self._whole[-1] if self._whole else piece
             add(self, [Delta(last.incarnation, last.after, last.upto, piece.cells)])
 
@@ -104,10 +104,10 @@ def cell_at_the_seam_left_out(pack: Any) -> Any:
     """A cell that does not fit into a chunk any more is not in the next one either."""
 
     def change(deltas: Iterable[Delta], size: int, most: int) -> Iterator[list[Delta]]:
-        for number, parcel in enumerate(pack(deltas, size, most)):
-            for delta in parcel[:1] if number else ():
+        for number, chunk in enumerate(pack(deltas, size, most)):
+            for delta in chunk[:1] if number else ():
                 delta.cells.pop(next(iter(delta.cells), ""), None)
-            yield parcel
+            yield chunk
 
     return change
 
