@@ -176,7 +176,7 @@ def _print_flaws(found: Contents) -> None:
     needless = [each.flaw for each in found.needless]
     for flaw in found.flaws:
         if flaw in needless:
-            lost = "nothing is lost: the log still has all that this checkpoint covers"
+            lost = "nothing is lost: other files still have all that this checkpoint covers"
         elif found.checkpoint is not None and flaw is found.checkpoint.flaw:
             lost = "a repair keeps what can still be read of it"
         else:

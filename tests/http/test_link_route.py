@@ -1,4 +1,4 @@
-"""The door for links: who misbehaves there is let go, with one line in the log where it is at fault."""
+"""The route for links: callers that misbehave are disconnected, with one line in the log if they are at fault."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ KIB = 1024
 
 
 class Peer:
-    """Whoever opened a connection: it sees the answer to its upgrade, then frames."""
+    """A caller with an open connection: it sees the answer to its upgrade, then frames."""
 
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
@@ -133,7 +133,7 @@ async def test_an_upgrade_request_with_bytes_behind_it_is_refused(path: str, tit
 
 
 async def asking(server: Served, wait: int) -> Peer:
-    """Who has asked for an upgrade, so many visits to the scheduler ago."""
+    """A caller that has asked for an upgrade, some visits to the scheduler ago."""
     peer = await dial(server)
     await peer.stream.send_all(UPGRADE)
     for _ in range(wait):

@@ -43,7 +43,7 @@ ELSEWHERE = [
     ("[::1", "http://[::1"),
     ("", "http://"),
     ("a b", "http://a b"),
-    # A name that whoever owns it made lead here.
+    # A name that its owner has made lead here.
     ("evil.example:7777", "http://evil.example:7777"),
     ("127.0.0.1.evil.example", "http://127.0.0.1.evil.example"),
     ("2130706433", "http://2130706433"),

@@ -291,7 +291,7 @@ async def test_a_server_that_is_at_work_when_it_is_taken_over_does_not_receive_a
 
 
 async def test_input_from_before_the_taking_over_is_never_skipped() -> None:
-    """It came while the handshake was not answered yet. Whoever is woken first, it goes to one, or all is over."""
+    """It came before the handshake was answered. Whichever task wakes first, only one gets it, or all is over."""
     for _ in range(20):
         async with connected(ConnectionPool(1)) as (connection, dialled), trio.open_nursery() as nursery:
             received: list[bytes] = []

@@ -1,4 +1,4 @@
-"""How descriptors are shared out: the node's own are never given away, and whoever has few is told."""
+"""How descriptors are shared out: clients never get those of the node, and too few of them are logged."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ class Sleeper:
 
 
 class Bench:
-    """A reactor, and who sleeps there."""
+    """A reactor, and the tasks that sleep in it."""
 
     def __init__(self, nursery: trio.Nursery) -> None:
         self.ended = trio.Event()
@@ -198,7 +198,7 @@ async def test_an_error_in_an_answer_wakes_only_its_own_task() -> None:
 
 
 async def test_a_number_that_is_used_again_gets_its_own_input_only() -> None:
-    """Also when its last owner was found readable at the same time as who closed it."""
+    """The descriptor's last owner was found readable in the same round as the connection that closed it."""
     async with bench() as made:
         closed, closer, followers = await made.asleep(), made.pair(), list[Sleeper]()
 
@@ -266,7 +266,7 @@ async def test_a_cancelled_sleeper_leaves_the_others_and_may_come_again() -> Non
 
 
 async def test_input_that_comes_together_with_the_stop_does_no_harm() -> None:
-    """A task that is already woken is not cancelled before it waits again; who runs first is up to trio's dice."""
+    """A task that is already woken is not cancelled before it waits again; chance decides which task runs first."""
     for _ in range(30):
         async with bench() as made:
             sleeper, stopper = await made.asleep(), made.pair()

@@ -214,7 +214,7 @@ async def test_a_write_that_needs_a_read_waits_for_a_read_by_any_task() -> None:
 
 @asynccontextmanager
 async def reacting() -> AsyncIterator[tuple[Connection, Stream, list[bytes]]]:
-    """A connection over records whose task sleeps; who speaks to it; and what was answered at once."""
+    """A connection over records whose task sleeps, the other end of it, and what was answered at once."""
     answered: list[bytes] = []
 
     def answer(data: bytes) -> bool:

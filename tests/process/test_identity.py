@@ -162,7 +162,7 @@ async def test_an_older_copy_though_the_only_peer_that_knows_more_is_away(tmp_pa
         assert [line for line in reasons(one) if "not confirmed in time by" in line and witness.host in line]
         await values_are([one, ignorant], {"x": 101}, within=10)
         answer = await one.consistent("x", timeout=0.3)
-        assert answer.status == 503, "the one who knows more is a member"
+        assert answer.status == 503, "the node that knows more is a member"
         if trouble == "down":
             await witness.start()
         else:

@@ -110,7 +110,7 @@ class Running:
 async def serving(
     *,
     max_counters: int = 100_000,
-    lane: bool = True,
+    fast: bool = True,
     latency: float | None = None,
     options: ConnectionOptions | None = None,
     node_options: Options = DEFAULTS,
@@ -130,7 +130,7 @@ async def serving(
         redis = RedisService(node, COMMANDS)
 
         async def run(task_status: trio.TaskStatus[None]) -> None:
-            http = HttpService(make_app(node), FastPath(node) if lane else None)
+            http = HttpService(make_app(node), FastPath(node) if fast else None)
             work = partial(serve, http, listeners, connections, shutdown=shutdown, redis=redis, wrap=chosen.wrap)
             await work(task_status=task_status)
             stopped.set()
@@ -374,8 +374,8 @@ async def test_info_describes_the_node() -> None:
 
 
 async def test_http_and_redis_are_distinguished_on_one_port() -> None:
-    for lane in (True, False):
-        async with serving(lane=lane) as running:
+    for fast in (True, False):
+        async with serving(fast=fast) as running:
             assert await running.once(line("INCR x")) == b":1\r\n"
             post = b"POST /counter/x HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\n5"
             assert (await running.once(post)).endswith(b"\r\n6\n")

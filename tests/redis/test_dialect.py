@@ -116,20 +116,20 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("data", REFUSED)
-@pytest.mark.parametrize("lane", [True, False])
-async def test_what_can_become_no_request_is_refused_at_once(data: bytes, lane: bool) -> None:
+@pytest.mark.parametrize("fast", [True, False])
+async def test_what_can_become_no_request_is_refused_at_once(data: bytes, fast: bool) -> None:
     """Also when the client waits and leaves the connection open."""
-    async with serving(lane=lane) as running:
+    async with serving(fast=fast) as running:
         client = await running.connect()
         await client.send(data)
         assert (await client.rest()).startswith(REFUSED[data])
 
 
 @pytest.mark.parametrize("before", [b"", GET_PING, b"GET /counter/x/value HTTP/1.1\r\nHost: x\r\n\r\n"])
-@pytest.mark.parametrize("lane", [True, False])
-async def test_what_can_become_no_request_is_refused_however_it_comes(before: bytes, lane: bool) -> None:
+@pytest.mark.parametrize("fast", [True, False])
+async def test_what_can_become_no_request_is_refused_however_it_comes(before: bytes, fast: bool) -> None:
     """In pieces, or after a request."""
-    async with serving(lane=lane) as running:
+    async with serving(fast=fast) as running:
         client = await running.connect()
         await client.send(before + b"FOO")
         await until(lambda: any(each.stream.bytes_in == len(before) + 3 for each in running.connections._idle))

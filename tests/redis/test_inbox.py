@@ -91,7 +91,7 @@ async def test_between_two_commands_that_wait_others_get_their_turn(monkeypatch:
         nursery.start_soon(others)
         assert await (await running.connect()).ask(";".join(["LOOK"] * 50)) == ["OK"] * 50
         nursery.cancel_scope.cancel()
-    assert max(Counter(seen).values()) <= 2  # whoever comes first in a round of the scheduler
+    assert max(Counter(seen).values()) <= 2  # the order within a round of the scheduler varies
 
 
 async def test_bytes_of_a_command_that_does_not_come_to_an_end_are_no_use_of_a_connection() -> None:

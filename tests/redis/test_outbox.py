@@ -37,7 +37,7 @@ async def narrow(running: Running) -> tuple[Client, Connection]:
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Bounds that are soon reached, and no patience with who takes nothing."""
+    """Limits that are soon reached, and no patience with clients that take nothing."""
     monkeypatch.setattr(outbox, "MAX_UNSENT", 50_000)
     monkeypatch.setattr(outbox, "TAKES_WITHIN", 0.01)
 
