@@ -189,7 +189,7 @@ def inputs(draw: st.DrawFn) -> bytes:
 
 @MANY
 @given(inputs())
-def test_what_is_taken_h11_takes_alike(data: bytes) -> None:
+def test_h11_reads_each_plain_request_the_same(data: bytes) -> None:
     check_against_h11(data)
 
 
@@ -267,7 +267,7 @@ def test_the_routes_are_distinguished() -> None:
         (b"Connection: close\r\nConnection: keep-alive", True),
     ],
 )
-def test_the_connection_field_decides_alike(field: bytes, closes: bool) -> None:
+def test_the_connection_field_has_the_same_effect_on_both_paths(field: bytes, closes: bool) -> None:
     for whole in (POST, GET, READ):
         request = check_against_h11(whole.replace(b"Host: h", b"Host: h\r\n" + field))
         assert request is not None
@@ -307,7 +307,7 @@ def test_the_connection_field_decides_alike(field: bytes, closes: bool) -> None:
         b"Content-Length : 1",
     ],
 )
-def test_what_changes_the_framing_or_is_no_plain_field_is_left_to_the_application(field: bytes) -> None:
+def test_requests_with_fields_that_change_the_framing_are_left_to_the_application(field: bytes) -> None:
     assert parse(POST.replace(b"Host: h", b"Host: h\r\n" + field)) is None
     assert parse(POST.replace(b"Host: h", field + b"\r\nHost: h")) is None
 

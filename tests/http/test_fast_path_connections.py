@@ -60,7 +60,7 @@ async def test_a_body_that_does_not_come_is_answered_408(path: str) -> None:
     [(b"GET /counter/", b"a"), (post(b"a", b"1" * 200)[:-199], b"1")],
     ids=["head", "body"],
 )
-async def test_what_comes_too_slowly_is_left_to_the_application(
+async def test_a_request_that_comes_too_slowly_is_left_to_the_application(
     begun: bytes, more: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its own limits count then, also for who sends a byte now and then."""

@@ -165,7 +165,7 @@ def is_whole(answer: bytes) -> bool:
 
 
 @pytest.mark.parametrize("along", [b"", b"x"])
-async def test_what_comes_while_an_upgrade_is_refused_leaves_the_answer_whole(along: bytes) -> None:
+async def test_input_during_the_refusal_of_an_upgrade_leaves_the_answer_whole(along: bytes) -> None:
     """The application is asked already, or has begun to answer; the node says nothing of it in its log."""
     async with node() as server:
         for wait in WAITS:
@@ -182,7 +182,7 @@ async def test_what_comes_while_an_upgrade_is_refused_leaves_the_answer_whole(al
             await peer.stream.aclose()
 
 
-async def test_what_is_malformed_while_the_application_answers_is_refused_with_a_whole_problem() -> None:
+async def test_malformed_input_while_the_application_answers_gets_a_whole_problem() -> None:
     """Unless the application has begun to answer, which is then cut short."""
     async with node() as server:
         for wait in range(2 * max(WAITS)):
@@ -246,7 +246,9 @@ FAULTS: dict[str, tuple[str, Sequence[bytes]]] = {
 
 @pytest.mark.parametrize("greeted", [False, True], ids=["as a hello", "after the hello"])
 @pytest.mark.parametrize("title", FAULTS)
-async def test_what_no_node_sends_ends_its_link_with_one_line_that_says_what_it_was(title: str, greeted: bool) -> None:
+async def test_messages_that_no_node_sends_end_the_link_with_one_line_that_names_them(
+    title: str, greeted: bool
+) -> None:
     reason, frames = FAULTS[title]
     async with node(refused=reason or "m") as server:
         peer = await opened(server, greeted=greeted)

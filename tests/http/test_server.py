@@ -226,7 +226,7 @@ async def test_malformed_requests_get_a_400_problem_and_the_end_of_their_connect
     assert logs == []
 
 
-async def test_what_the_application_server_fails_with_is_logged_once_in_a_while() -> None:
+async def test_errors_of_the_application_server_are_logged_once_in_a_while() -> None:
     with capture_logs() as logs:
         async with node() as server:
             answering = server.app.asgi_app
@@ -604,7 +604,7 @@ async def test_a_connection_whose_client_left_during_its_request_does_not_stay(r
 
 
 @pytest.mark.parametrize("closing", [b"HTTP/1.1\r\nHost: x\r\nConnection: close", b"HTTP/1.0"])
-async def test_what_follows_the_last_request_of_a_connection_is_ignored(closing: bytes) -> None:
+async def test_input_after_the_last_request_of_a_connection_is_ignored(closing: bytes) -> None:
     """Not answered 400 in place of the request, which may have changed something by then."""
     async with node() as server:
         head = b"GET /slow " + closing + b"\r\n\r\n"

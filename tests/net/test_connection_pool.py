@@ -69,7 +69,7 @@ async def test_bytes_that_dribble_in_are_no_use_of_a_connection() -> None:
             assert is_open(second)
 
 
-async def test_a_busy_client_goes_only_when_none_is_idle() -> None:
+async def test_a_busy_client_is_displaced_only_if_none_is_idle() -> None:
     connections = ConnectionPool(2)
     async with connected(connections) as (busy, _), connected(connections) as (idle, _):
         busy.set_busy(True)

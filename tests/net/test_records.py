@@ -45,7 +45,7 @@ from tests.redis.test_outbox import (  # noqa: F401
     test_a_client_that_writes_a_whole_pipeline_before_it_reads_gets_every_answer_in_order,
     test_beyond_the_limit_a_client_that_reads_is_waited_for,
     test_commands_before_the_end_of_a_session_are_answered_no_matter_how_it_ends,
-    test_what_comes_while_a_client_is_refused_is_not_executed_in_whatever_pieces,
+    test_commands_of_a_refused_client_are_not_executed_in_whatever_pieces_they_come,
 )
 
 

@@ -79,7 +79,7 @@ async def test_without_input_nothing_is_read_and_the_end_is_no_bytes(wrap: Wrap)
 
 
 @KINDS
-async def test_what_is_not_taken_is_taken_when_the_peer_has_read(wrap: Wrap) -> None:
+async def test_bytes_that_were_not_taken_are_taken_when_the_peer_has_read(wrap: Wrap) -> None:
     async with both_ends(wrap) as (here, there), trio.open_nursery() as nursery:
         taken = fill(here)
         assert here.write_now(bytes(100_000)) == 0
@@ -240,7 +240,7 @@ async def test_the_reactor_answers_all_that_came_at_once_though_the_descriptor_s
         assert len(answered) >= 3
 
 
-async def test_what_has_come_before_a_task_sleeps_is_answered_when_it_does() -> None:
+async def test_input_that_came_before_a_task_sleeps_is_answered_when_it_does() -> None:
     pool, answered = ConnectionPool(1), list[bytes]()
 
     def answer(data: bytes) -> bool:

@@ -17,7 +17,7 @@ from tests.harness.tmpfs import LONG, Filesystem, assert_refused, increments_unt
 from tests.harness.waiting import eventually
 
 
-async def test_under_load_what_was_acknowledged_is_what_counts_however_often_the_disk_fills(
+async def test_acknowledged_increments_count_under_load_though_the_disk_fills_again_and_again(
     disk: Filesystem, tmp_path: Path
 ) -> None:
     """Batches of many increments meet the end of the room; some records are written in part and cut back."""

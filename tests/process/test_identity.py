@@ -93,7 +93,9 @@ async def another(node: Node) -> AsyncIterator[None]:
 
 
 @pytest.mark.parametrize("directory_is", ["wiped", "new, with another id"])
-async def test_an_empty_directory_at_a_known_address_counts_anew_and_refills(tmp_path: Path, directory_is: str) -> None:
+async def test_an_empty_directory_at_a_known_address_begins_a_new_incarnation_and_refills(
+    tmp_path: Path, directory_is: str
+) -> None:
     async with three(tmp_path) as nodes:
         one = nodes[0]
         before = await status(one)

@@ -217,7 +217,7 @@ def tools(folder: Path, **pythons: str) -> str:
     return str(folder)
 
 
-def test_no_suitable_python_is_one_line(project: Path, tmp_path: Path) -> None:
+def test_without_a_suitable_python_there_is_one_line(project: Path, tmp_path: Path) -> None:
     (project / ".venv" / "gcount-node").unlink()
     failed = run(project / "bin" / "gcount-node", PATH=tools(tmp_path / "old", python3="exit 1"))
     assert failed.returncode == 1

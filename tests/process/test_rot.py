@@ -212,7 +212,7 @@ def logs_of_others(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("make", [no_directory, an_empty_one, a_file, logs_of_others])
-async def test_what_is_no_data_directory_is_refused_and_stays_as_it_is(
+async def test_a_folder_that_is_no_data_directory_is_refused_and_not_changed(
     tmp_path: Path, make: Callable[[Path], None]
 ) -> None:
     folder = tmp_path / "some folder"

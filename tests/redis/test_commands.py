@@ -315,7 +315,7 @@ async def test_the_limit_of_counters_refuses_new_names_only() -> None:
         ("GCOUNT.CONSISTENT x 1 2", "ERR wrong number of arguments"),
     ],
 )
-async def test_what_is_wrong_is_said_and_changes_nothing(asked: str, reply: str) -> None:
+async def test_errors_say_what_is_wrong_and_change_nothing(asked: str, reply: str) -> None:
     async with serving() as running:
         replies = await (await running.connect()).ask(asked + ";PING")
         assert isinstance(replies, list)
@@ -325,7 +325,7 @@ async def test_what_is_wrong_is_said_and_changes_nothing(asked: str, reply: str)
 
 
 @pytest.mark.parametrize("command", ["DECR", "SET", "DEL", "EXPIRE", "FLUSHALL", "INCRBYFLOAT", "hget"])
-async def test_what_makes_no_sense_here_is_refused_in_one_line_that_says_why(command: str) -> None:
+async def test_commands_that_make_no_sense_are_refused_in_one_line_with_the_reason(command: str) -> None:
     assert command.upper().encode() in REFUSED
     async with serving() as running:
         reply = str(await (await running.connect()).ask(f"{command} x 1"))
@@ -472,7 +472,7 @@ async def test_a_consistent_read_that_cannot_be_known_says_so() -> None:
         assert "10.9.9.9:7777" in reply
 
 
-async def test_what_was_staged_is_answered_when_the_node_stops() -> None:
+async def test_staged_increments_are_answered_when_the_node_stops() -> None:
     async with serving() as running:
         client = await running.connect()
         assert await client.ask("INCR x") == 1
@@ -522,7 +522,7 @@ async def test_a_node_that_is_stopped_before_it_has_started_says_that_it_is_load
         (b"$4\r\nPING\r\n", "expected '*', got '$'"),
     ],
 )
-async def test_what_is_no_resp_is_answered_and_ends_the_connection(data: bytes, fault: str) -> None:
+async def test_input_that_is_not_resp_is_answered_and_ends_the_connection(data: bytes, fault: str) -> None:
     async with serving() as running:
         answer = await running.once(line("INCR x") + data)
         assert answer.startswith(b":1\r\n")

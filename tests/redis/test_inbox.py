@@ -52,7 +52,7 @@ async def test_a_client_that_sends_too_much_and_leaves_while_a_command_waits_is_
 
 
 @pytest.mark.parametrize("milliseconds", [0, 10**15])
-async def test_wait_ends_whatever_timeout_it_asks_for(monkeypatch: pytest.MonkeyPatch, milliseconds: int) -> None:
+async def test_wait_ends_with_any_timeout(monkeypatch: pytest.MonkeyPatch, milliseconds: int) -> None:
     monkeypatch.setattr("gcount.redis.commands.counters.MAX_READ_TIMEOUT", 0.01)
     async with serving() as running:
         assert await (await running.connect()).ask(f"WAIT 1 {milliseconds};PING") == [0, "PONG"]
@@ -105,7 +105,7 @@ async def test_bytes_of_a_command_that_does_not_come_to_an_end_are_no_use_of_a_c
         assert await client.rest() == b""
 
 
-async def test_what_all_sessions_keep_of_unfinished_commands_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_unfinished_commands_of_all_sessions_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gcount.redis.inbox._SHARED_BYTES", 60_000)
     async with serving() as running:
         first = await unfinished(running, 40_000)
@@ -122,7 +122,7 @@ async def test_what_all_sessions_keep_of_unfinished_commands_is_limited(monkeypa
         await until(lambda: running.redis.shared.kept == 0)
 
 
-async def test_what_is_sent_ahead_of_answers_counts_as_kept_until_it_is_executed() -> None:
+async def test_input_ahead_of_answers_counts_as_kept_until_it_is_executed() -> None:
     async with serving() as running:
         client = await waiting(running)
         await client.send(line("INCR x") * 1_000)

@@ -127,7 +127,7 @@ async def test_a_client_that_never_reads_is_disconnected(monkeypatch: pytest.Mon
         assert running.redis.shared.unsent.used == 0
 
 
-async def test_what_is_counted_for_a_client_that_is_gone_keeps_no_memory() -> None:
+async def test_increments_of_a_client_that_has_left_keep_no_memory() -> None:
     """Of the memory that all share: clients that leave with an answer under way could take it from all others."""
     async with serving(latency=0.1) as running:
         await running.node.wait_ready()
@@ -153,7 +153,7 @@ async def test_a_client_that_neither_reads_nor_writes_is_disconnected() -> None:
 
 
 @pytest.mark.usefixtures("small")
-async def test_what_comes_while_a_client_is_refused_is_not_executed_in_whatever_pieces() -> None:
+async def test_commands_of_a_refused_client_are_not_executed_in_whatever_pieces_they_come() -> None:
     async with serving() as running:
         client, connection = await narrow(running)
         session, _ = only(running)
@@ -221,7 +221,7 @@ async def test_quit_among_what_is_refused_ends_the_session() -> None:
         assert running.node.value("y") == 0
 
 
-async def test_what_waits_is_sent_while_a_command_takes_its_time() -> None:
+async def test_waiting_answers_are_sent_during_a_slow_command() -> None:
     async with serving() as running:
         client, _ = await narrow(running)
         with trio.fail_after(PATIENCE):
@@ -241,7 +241,7 @@ async def test_a_slow_command_ends_when_its_client_leaves() -> None:
         await until(lambda: not running.redis.sessions)
 
 
-async def test_what_waits_for_all_clients_together_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_waiting_answers_of_all_clients_together_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outbox, "MAX_ALL_UNSENT", 60_000)
     monkeypatch.setattr(outbox, "TAKES_WITHIN", 0.01)
     async with serving() as running:

@@ -99,9 +99,7 @@ async def test_a_pipeline_in_pieces_is_answered_in_order(pieces: int) -> None:
     ("following", "answers"),
     [("INCR x;INCR x", [2, 3]), ("GET x;GET y", ["1", "1"]), ("PING;INCR x", ["PONG", 2]), ("INCR x;WAIT 0 0", [2, 0])],
 )
-async def test_what_comes_before_a_pipeline_is_answered_is_answered_after_it(
-    following: str, answers: list[object]
-) -> None:
+async def test_input_during_a_pipeline_is_answered_after_it(following: str, answers: list[object]) -> None:
     async with serving() as running:
         client = await asleep(running)
         with stuck(running.disk):
@@ -144,7 +142,7 @@ WHILE_ONE_WAITS = {"commands": [incr(2), incr(2)], "single bytes": [bytes([byte]
 
 
 @pytest.mark.parametrize("title", WHILE_ONE_WAITS)
-async def test_what_came_while_a_command_waited_takes_its_bytes_and_is_answered_after_the_end_of_the_input_too(
+async def test_input_during_a_waiting_command_is_counted_and_answered_also_after_the_end_of_the_input(
     title: str,
 ) -> None:
     async with serving() as running:

@@ -48,7 +48,7 @@ def test_sums_are_those_of_all_segments() -> None:
     assert (contents.size, contents.whole, contents.lost, contents.torn) == (120, 4, 0, None)
 
 
-def test_what_is_detached_is_counted_once() -> None:
+def test_detached_deltas_are_counted_once() -> None:
     contents = found()
     contents.replica.apply(Batch(1, [Delta(b"a" * 16, 0, 1, {"a": 1}), Delta(b"b" * 16, 3, 4, {"a": 1, "b": 1})]))
     assert (contents.counters, contents.incarnations) == (2, 2)

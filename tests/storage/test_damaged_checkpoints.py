@@ -175,7 +175,9 @@ async def test_a_repair_loses_nothing_while_all_that_the_checkpoint_covers_is_st
 
 
 @pytest.mark.parametrize("power", [True, False])
-async def test_such_a_repair_can_be_interrupted_anywhere(autojump_clock: MockClock, *, power: bool) -> None:
+async def test_a_repair_of_a_damaged_checkpoint_can_be_interrupted_anywhere(
+    autojump_clock: MockClock, *, power: bool
+) -> None:
     """Also one of two damaged checkpoints, and of a segment behind them, which costs the incarnation."""
     for operations in range(100):
         disk, store, name = await left_by_a_crash(operations)

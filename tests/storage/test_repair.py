@@ -109,7 +109,7 @@ async def test_copies_of_what_was_damaged_are_never_replaced(autojump_clock: Moc
     assert {disk.read(name) for name in copies} == {b"one", b"two", b"three"}
 
 
-async def test_only_the_damaged_segments_are_written_anew(autojump_clock: MockClock) -> None:
+async def test_only_the_damaged_segments_are_written_again(autojump_clock: MockClock) -> None:
     disk, _ = await damaged()
     before = contents(disk)
     disk.poke(segment_name(2), before[segment_name(2)][:90])
@@ -132,7 +132,9 @@ async def test_a_log_of_which_nothing_is_left_goes_on_as_another_node(autojump_c
 
 
 @pytest.mark.parametrize("kind", ["swapped", "newer", "far away", "again"])
-async def test_what_no_rot_explains_is_refused_and_nothing_is_changed(autojump_clock: MockClock, kind: str) -> None:
+async def test_damage_that_rot_does_not_explain_is_refused_and_nothing_is_changed(
+    autojump_clock: MockClock, kind: str
+) -> None:
     """A segment in the place of another is whole: a repair would throw it away."""
     disk, _ = await damaged()
     two = disk.read(segment_name(2))

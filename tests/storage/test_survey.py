@@ -53,7 +53,7 @@ def rot(draw: st.DrawFn) -> tuple[int, int, int]:
 
 @given(st.integers(0, 2**32), st.lists(rot(), min_size=1, max_size=6), st.data())
 @settings(max_examples=60)
-def test_whatever_has_happened_to_the_files_nothing_is_changed_and_nothing_is_made_up(
+def test_a_survey_of_any_damage_changes_nothing_and_makes_nothing_up(
     seed: int, damage: list[tuple[int, int, int]], data: st.DataObject
 ) -> None:
     made = write(seed % 50, 20, 300)
