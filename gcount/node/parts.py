@@ -3,10 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import trio
+
 from gcount.cluster.config import Asker, Config
 from gcount.cluster.consistent_reads import ConsistentReads
 from gcount.cluster.context import Context
 from gcount.cluster.forks import Forks
+from gcount.cluster.gap_closer import close_gaps
 from gcount.cluster.heard_versions import HeardVersions
 from gcount.cluster.hold_gate import HoldGate
 from gcount.cluster.identity_guard import IdentityGuard
@@ -19,8 +22,12 @@ from gcount.cluster.links.transport import Transport
 from gcount.cluster.members import Members
 from gcount.cluster.membership_updates import MembershipUpdates
 from gcount.cluster.minting import Minting
+from gcount.cluster.operator_log import report_config
 from gcount.core.state.batch import Batch
 from gcount.core.state.identity import IncarnationClaim
+from gcount.node.increments import Increments
+from gcount.node.reads import Reads
+from gcount.storage.checkpoints import Checkpoints
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,8 @@ class Parts:
         dial_loops: dial the members.
         acceptor: answers those that dial this node.
         config: as it is posted and shown.
+        increments: the one way in for increments.
+        client_reads: consistent reads as clients ask for them.
     """
 
     context: Context
@@ -56,6 +65,24 @@ class Parts:
     dial_loops: DialLoops
     acceptor: Acceptor
     config: Config
+    increments: Increments
+    client_reads: Reads
+
+    def start(self, nursery: trio.Nursery, checkpoints: Checkpoints, linger: float) -> None:
+        """Start everything that a node does without being asked.
+
+        Args:
+            nursery: runs it; what fails there ends the node.
+            checkpoints: made of the replica now and then.
+            linger: seconds for which removed members are still dialled.
+        """
+        context = self.context
+        nursery.start_soon(context.committer.run, self.committed)
+        nursery.start_soon(checkpoints.run, context.replica)
+        nursery.start_soon(self.dial_loops.run, linger)
+        nursery.start_soon(report_config, context, self.members, self.peers)
+        nursery.start_soon(close_gaps, context, self.members, self.peers)
+        nursery.start_soon(self.acceptor.run)
 
     def committed(self, batch: Batch) -> None:
         """What a commit sets off: all of it, in this order, in the instant in which the batch becomes visible.
@@ -96,15 +123,17 @@ class Parts:
         self.acceptor.hang_up()
 
 
-def assemble(context: Context, claim: IncarnationClaim, transport: Transport, now_ms: Callable[[], int]) -> Parts:
-    """Make the parts, each of those before it.
+def assemble(context: Context, transport: Transport, now_ms: Callable[[], int], *, fresh: bool) -> Parts:
+    """Make the parts, each of those before it; from now on the node serves.
 
     Args:
         context: what they share.
-        claim: what is known of the right to the incarnation.
         transport: how others are reached.
         now_ms: the wall clock, in ms; only decides between conflicting configs.
+        fresh: whether this start minted the incarnation, so that no other node can know anything of it.
     """
+    serving_since = trio.current_time()
+    claim = IncarnationClaim(fresh=fresh)
     # Who is who
     members = Members(context.replica)
     forks = Forks(context.replica, members)
@@ -136,4 +165,6 @@ def assemble(context: Context, claim: IncarnationClaim, transport: Transport, no
         dial_loops,
         acceptor,
         config,
+        Increments(context, guard, minting, gate, serving_since),
+        Reads(context, reads, serving_since),
     )
