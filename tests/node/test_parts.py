@@ -70,7 +70,7 @@ def test_each_batch_sets_off_what_depends_on_it(batch: Batch, first: list[str]) 
     assert committed(batch) == [*first, *news, *ALWAYS]
 
 
-def test_what_spoke_against_the_old_identity_is_void_before_the_membership_is_looked_at() -> None:
+def test_objections_to_the_old_identity_are_dropped_before_the_membership_is_checked() -> None:
     calls = committed(Batch(1, [delta(OWN)], ME, Membership(1, ("a:1",))))
     order = ["peers.wake", "guard.minted", *HANG_UP, "guard.members_changed", "reads.learned", "news.notify", *ALWAYS]
     assert calls == order
@@ -82,5 +82,5 @@ def test_members_are_asked_again_only_when_no_membership_is_left_that_came_while
     assert committed(batch, unheard=True, missed=True) == ALWAYS
 
 
-def test_what_is_behind_a_gap_is_looked_at_after_each_commit() -> None:
+def test_detached_deltas_are_checked_after_each_commit() -> None:
     assert committed(Batch(1, [delta(OTHER)]), detached=True) == ["updates.adopt_missed", "news.notify", "forks.look"]
