@@ -80,7 +80,7 @@ class DialledLinks:
             return
         self._updates.lost_self(peer.address)
         await self._heed(peer, channel, said, answer)
-        self._guard.tells_others()
+        self._guard.sends_to_others()
         # A node of before challenges, which repeats none, takes nothing that is behind a gap.
         detached = self._replica.detached.of(frozenset(answer.retired)) if answer.challenge else ()
         peer.linked(channel, answer, trio.current_time(), self._draw_transfer, detached)
@@ -100,16 +100,16 @@ class DialledLinks:
             guard.claim.forget(entry)
         members.hellos[peer.address] = answer
         self._heard.hear(answer.digest)
-        guard.met(answer, peer.address, member=True)
+        guard.said_hello(answer, peer.address, member=True)
         async with sending_heartbeats(peer, channel):
             memberships_exchanged = await self._updates.adopt(answer.membership)
             if guard.is_duplicate(answer):
-                guard.met_duplicate(answer, peer.address)
+                guard.found_duplicate(answer, peer.address)
                 self._minting.begin_if_possible()
                 peer.heartbeats_sent += 1
                 channel.post(messages.Heartbeat())  # this is no leftover of a former life: the other one mints, too
             elif answer.duplicate and said.node == self._replica.identity.node:
-                guard.told_of_duplicate(
+                guard.suspect_duplicate(
                     f"another process with a copy of this node's data directory calls {peer.address}"
                 )
             elif memberships_exchanged:
