@@ -33,7 +33,8 @@ from gcount.errors import DiskFailed, DiskFull, LogDamaged
 from gcount.observe.metrics import Metrics
 from gcount.observe.progress import Progress
 from gcount.storage.disk import Disk, File, sync_or_fail
-from gcount.storage.log import UNFINISHED, Base, Log, sequence_of
+from gcount.storage.live_segment import UNFINISHED
+from gcount.storage.log import Base, Log, sequence_of
 
 SUFFIX = ".checkpoint"
 

@@ -29,12 +29,12 @@ from gcount.core.format.log_records import Damage, Header, Scan, decode_header, 
 from gcount.core.options import DEFAULTS, Options
 from gcount.core.state.batch import Batch
 from gcount.core.state.identity import Identity
-from gcount.errors import DiskFailed, LogDamaged, NotInPlace
+from gcount.errors import LogDamaged
 from gcount.observe.progress import Progress
-from gcount.storage.disk import SHORTAGES, Disk, File, sync_or_fail
+from gcount.storage.disk import Disk
+from gcount.storage.live_segment import LiveSegment
 
 SUFFIX = ".log"
-UNFINISHED = ".new"
 
 logger: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -94,9 +94,8 @@ class Log:
         self._options = options
         self._segment_bytes = options.segment_bytes
         self._brief_bytes = options.brief_bytes
-        self._live: File | None = None
+        self._live = LiveSegment(disk)
         self._head = Header(b"", b"", 0, 0)
-        self._live_size = 0
         self._next_batch = 1
         self._closed: dict[int, int] = {}  # the sizes of all other segments
         self._another = trio.Event()
@@ -104,7 +103,7 @@ class Log:
     @property
     def size(self) -> int:
         """The size of all segments."""
-        return sum(self._closed.values()) + self._live_size
+        return sum(self._closed.values()) + self._live.size
 
     @property
     def segments(self) -> int:
@@ -205,7 +204,7 @@ class Log:
         """
         assert batch.number == self._next_batch, f"batch {batch.number} follows {self._next_batch - 1}"
         data = encode_batch(batch, self._options)
-        sequence, size = self._head.sequence, self._live_size
+        sequence, size = self._head.sequence, self._live.size
         try:
             brief = size < self._segment_bytes and len(data) <= self._brief_bytes
             await self._disk.attempt(partial(self._append, batch.number, identity, data), brief=brief)
@@ -224,16 +223,14 @@ class Log:
             NotInPlace: it is not: the process has to end.
             DiskFailed: that can't be told.
         """
-        await self._disk.attempt(self._look)
+        await self._disk.attempt(self._live.look)
 
     def close(self) -> None:
         """Let go of the live segment."""
-        if self._live is not None:
-            self._live.close()
-            self._live = None
+        self._live.close()
 
     def _append(self, number: int, identity: Identity, data: bytes) -> None:
-        if self._live_size >= self._segment_bytes:
+        if self._live.size >= self._segment_bytes:
             header = Header(identity.node, identity.incarnation, self._head.sequence + 1, number)
             self._put_live(header.sequence, header.encode())
         live = self._live
@@ -275,22 +272,9 @@ class Log:
             ) from error
 
     def _put_live(self, sequence: int, data: bytes) -> None:
-        """Make a whole file durable under a segment's name, and go on appending to it."""
-        name = segment_name(sequence)
-        fresh = self._disk.create(name + UNFINISHED)
-        try:
-            fresh.write(data)
-            sync_or_fail(fresh.sync)
-            self._disk.rename(name + UNFINISHED, name)
-        except OSError:  # the segment that was live still is
-            fresh.close()
-            self._disk.remove(name + UNFINISHED)
-            raise
-        sync_or_fail(self._disk.sync_names)
-        self.close()
-        self._live = fresh
+        """Make a whole segment durable, and go on appending to it."""
+        self._live.put(segment_name(sequence), data)
         self._head = decode_header(data)
-        self._live_size = len(data)
 
 
 async def _replay(scan: Scan, apply: Callable[[Batch], None], tell: Callable[..., None], slice_: int) -> None:

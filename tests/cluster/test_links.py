@@ -61,7 +61,7 @@ async def test_nodes_of_two_clusters_never_share_counts(autojump_clock: MockCloc
             await host.node.configure({"actors": cluster.addresses})
             await add(host.node, "x", host.number)
         others = [peer for host in cluster.hosts for peer in host.node.peers if peer.address != host.address]
-        await cluster.eventually(lambda: all(other.failures >= 10 for other in others), 20 * BACKOFF_MOST)
+        await cluster.eventually(lambda: all(other.redial.failures >= 10 for other in others), 20 * BACKOFF_MOST)
         for host, other in zip(cluster.hosts, others, strict=True):
             assert host.node.value("x") == host.number
             assert other.sender is None

@@ -15,9 +15,9 @@ from gcount.core.state.counters import Delta
 from gcount.core.state.increments import Add, Outcome
 from gcount.core.state.membership import Membership
 from gcount.errors import DiskFailed, DiskFull, leaves
-from gcount.storage import log as log_room
 from gcount.storage.disk import RealDisk
 from gcount.storage.group_commit import PROBE_AFTER
+from gcount.storage.live_segment import LiveSegment
 from tests.fakes.disk import SimDisk, SimulatedCrash
 from tests.fakes.process import run_simulated, until
 from tests.storage.commit_store import ME, Ledger, Store, replayed, running, sim_disk
@@ -346,12 +346,12 @@ def test_many_troubled_lives_of_a_disk_lose_nothing_acknowledged() -> None:
 
 
 def test_the_crash_test_shows_a_log_that_does_not_sync(monkeypatch: pytest.MonkeyPatch) -> None:
-    def append_without_sync(self: log_room.Log, number: int, identity: object, data: bytes) -> None:
-        assert self._live is not None
-        self._live.write(data)
-        self._live_size += len(data)
+    def append_without_sync(self: LiveSegment, data: bytes) -> None:
+        assert self._file is not None
+        self._file.write(data)
+        self.size += len(data)
 
-    monkeypatch.setattr(log_room.Log, "_append", append_without_sync)
+    monkeypatch.setattr(LiveSegment, "append", append_without_sync)
     with pytest.raises((AssertionError, ExceptionGroup)) as caught:
         run_simulated(partial(crash_everywhere, 0))
     errors = leaves(caught.value) if isinstance(caught.value, ExceptionGroup) else [caught.value]

@@ -119,7 +119,7 @@ class DialLoops:
                 peer.here()
                 self._members.hellos.pop(peer.address, None)
                 self._updates.found_self(peer.address)
-                await peer.wait_redial(SELF_CHECK)
+                await peer.redial.wait(SELF_CHECK)
                 continue
             self._updates.lost_self(peer.address)
             if peer.sender is not None:

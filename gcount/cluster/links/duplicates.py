@@ -52,7 +52,7 @@ class Originals:
         if not dialled:
             return ""
         for peer in dialled:
-            peer.redial.set()
+            peer.redial.now()
         with trio.move_on_after(SPEAK_WITHIN):
             await _first_to_speak(dialled)
         alike = self.up(hello, asked_at)

@@ -16,6 +16,38 @@ BACKOFF_FIRST = 0.05  # seconds
 BACKOFF_MOST = 0.5  # with the dial itself, less than what a node with an empty directory waits for its members
 
 
+class Redial:
+    """When a member is dialled again: after a pause that grows with each dial in vain, or when there is a reason to.
+
+    Attributes:
+        failures: dials in vain, in a row.
+    """
+
+    def __init__(self) -> None:
+        self.failures = 0
+        self._due = trio.Event()
+
+    def now(self) -> None:
+        """There is a reason to dial at once."""
+        self._due.set()
+
+    async def wait(self, seconds: float) -> None:
+        """Return when it is time to dial again, or somebody has a reason to."""
+        with trio.move_on_after(seconds):
+            await self._due.wait()
+        self._due = trio.Event()
+
+    def pause(self, jitter: float) -> float:
+        """How long to wait before the next dial, in seconds; one more was in vain.
+
+        Args:
+            jitter: 0 to 1, at random.
+        """
+        pause = min(BACKOFF_MOST, BACKOFF_FIRST * 2.0 ** min(self.failures, 10))
+        self.failures += 1
+        return pause * (0.5 + jitter / 2)
+
+
 class Peer:
     """One member, and the link that this node dialled to it.
 
@@ -62,7 +94,7 @@ class Peer:
 
     def heard(self, now: float) -> None:
         """Something came on its link."""
-        self.last_contact, self.failures = now, 0
+        self.last_contact, self.redial.failures = now, 0
         if self._awaited:
             self._awaited = False
             self._spoken.set()
@@ -141,13 +173,3 @@ class Peer:
         """End the link, so that hello is said anew; the next one begins anew with all that the peer lacks."""
         self._left = None
         self.scope.cancel()
-
-    def pause(self, jitter: float) -> float:
-        """How long to wait before the next dial, in seconds.
-
-        Args:
-            jitter: 0 to 1, at random.
-        """
-        pause = min(BACKOFF_MOST, BACKOFF_FIRST * 2.0 ** min(self.failures, 10))
-        self.failures += 1
-        return pause * (0.5 + jitter / 2)

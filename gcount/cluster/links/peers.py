@@ -45,6 +45,9 @@ class Peers:
     Args:
         context: what is shared.
         members: who belongs to the cluster.
+
+    Attributes:
+        progress: told when a member has said what is new on its disk.
     """
 
     def __init__(self, context: Context, members: Members) -> None:
@@ -52,7 +55,7 @@ class Peers:
         self._stopping = context.stopping
         self._members = members
         self._peers: dict[str, Peer] = {}
-        self._progress = News()
+        self.progress = News()
 
     def __iter__(self) -> Iterator[Peer]:
         return iter(self._peers.values())
@@ -114,7 +117,7 @@ class Peers:
                     if not peer.has(position):
                         peer.hasten(trio.current_time())
             with self._stopping.ends():
-                await self._progress.wait()
+                await self.progress.wait()
         return found
 
     def report_progress(self) -> None:
@@ -134,8 +137,8 @@ class Peers:
                 continue
             if peer.sender is not None:
                 peer.sender.offer_again()
-            if peer.failures >= WORTH_WAKING:
-                peer.redial.set()
+            if peer.redial.failures >= WORTH_WAKING:
+                peer.redial.now()
 
     def hang_up(self) -> None:
         """End all links; each loop dials again and says hello anew."""

@@ -9,7 +9,7 @@ from unittest.mock import patch
 from gcount.cluster.consistent_reads import ConsistentReads
 from gcount.cluster.links.accepted_link import AcceptedLink
 from gcount.cluster.links.acceptor import Acceptor
-from gcount.core.format.log_records import Scan, decode_header
+from gcount.core.format.log_records import Scan
 from gcount.core.options import Options
 from gcount.core.protocol.consistent_read import PendingRead, Round
 from gcount.core.protocol.replication import DeltaSender
@@ -26,7 +26,7 @@ from gcount.errors import Refusal
 from gcount.node.startup import Startup
 from gcount.storage import log, recovery
 from gcount.storage.group_commit import Commit, Committer
-from gcount.storage.log import Log, segment_name
+from gcount.storage.live_segment import LiveSegment
 from tests.simulation.mutants.planted import mutant
 
 # What is durable
@@ -72,24 +72,23 @@ def acknowledged_before_the_peers_sync(push: Any) -> Any:
     return change
 
 
-@mutant(Log, "_put_live")
-def live_segment_not_written_anew(put_live: Any) -> Any:
+@mutant(LiveSegment, "put")
+def live_segment_not_written_anew(put: Any) -> Any:
     """A start goes on behind what it read, which may never have reached the disk."""
 
-    def change(self: Any, sequence: int, data: bytes) -> None:
-        name = segment_name(sequence)
-        if name not in self._disk.names() or sequence == self._head.sequence:
-            put_live(self, sequence, data)
+    def change(self: Any, name: str, data: bytes) -> None:
+        if name not in self._disk.names() or name == self._name:
+            put(self, name, data)
             return
         self.close()
-        self._live, self._head, self._live_size = self._disk.append(name), decode_header(data), len(data)
+        self._file, self._name, self.size = self._disk.append(name), name, len(data)
         if len(self._disk.read(name)) > len(data):
-            self._live.truncate(len(data))
+            self._file.truncate(len(data))
 
     return change
 
 
-@mutant(Log, "_cut_back")
+@mutant(LiveSegment, "_cut_back")
 def partial_write_not_cut_back(cut_back: Any) -> Any:
     """What a full disk left half-written stays, and the next record is written behind it."""
     return lambda self, live: None

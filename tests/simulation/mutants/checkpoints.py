@@ -18,7 +18,8 @@ from gcount.core.state.writer import Writer
 from gcount.storage import checkpoints
 from gcount.storage.checkpoints import Checkpoints
 from gcount.storage.disk import File
-from gcount.storage.log import UNFINISHED, Base, Log
+from gcount.storage.live_segment import UNFINISHED, LiveSegment
+from gcount.storage.log import Base
 from tests.simulation.mutants.planted import mutant
 
 
@@ -109,12 +110,12 @@ def leftovers_removed_before_the_directory_is_synced(load: Any) -> Any:
     return change
 
 
-@mutant(Log, "_put_live")
-def segment_without_its_name_on_disk(put_live: Any) -> Any:
+@mutant(LiveSegment, "put")
+def segment_without_its_name_on_disk(put: Any) -> Any:
     """A segment is gone on with before its directory is synced."""
 
-    def change(self: Any, sequence: int, data: bytes) -> None:
+    def change(self: Any, name: str, data: bytes) -> None:
         with patch.object(self._disk, "sync_names", lambda: None):
-            put_live(self, sequence, data)
+            put(self, name, data)
 
     return change
