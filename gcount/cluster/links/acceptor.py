@@ -66,18 +66,18 @@ class Acceptor:
             self._handover.kept.expire(trio.current_time())
 
     def hang_up(self) -> None:
-        """End all links: the nodes that dialled them dial again, and learn who this node is now."""
+        """End all links, so that other nodes dial again and learn this node's new identity."""
         for link in self._links:
             link.scope.cancel()
         self._handover.kept.clear()
 
     async def serve(self, link: Link, caller: str, promote: Callable[[], bool]) -> None:
-        """Talk to the node that dialled, until the link is over.
+        """Serve a link that another node dialled, until it is over.
 
         Args:
             link: the connection.
-            caller: where it comes from, for the log.
-            promote: called when the caller proves to be a member; its connection is never closed to make room.
+            caller: the address from which it comes, for the log.
+            promote: as for `AcceptedLink`.
         """
         channel = Channel(link, self._context.metrics.link_bytes, "accepted")
         try:

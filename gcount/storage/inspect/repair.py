@@ -29,7 +29,8 @@ from gcount.storage.checkpoints import checkpoint_name
 from gcount.storage.disk import Disk
 from gcount.storage.inspect.contents import Contents
 from gcount.storage.inspect.corruption import DAMAGED_SUFFIX, Segment
-from gcount.storage.log import UNFINISHED, segment_name
+from gcount.storage.live_segment import UNFINISHED
+from gcount.storage.log import segment_name
 
 
 def repair(disk: Disk, found: Contents, new_id: Callable[[], bytes], options: Options = DEFAULTS) -> list[str]:
