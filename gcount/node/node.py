@@ -1,7 +1,7 @@
-"""A node: its one nursery, and what can be asked of it.
+"""A node: its nursery, and all requests that it answers.
 
-`open_node` runs the same over a real disk and network and over simulated ones. Everything that a node does is a child
-of the nursery in it, so that the crash of any part takes the whole node down, loudly; the next start recovers.
+`open_node` runs the same code over a real disk and network and over simulated ones. All tasks of a node are in the
+nursery there, so that an error in any part ends the whole node with a message. The next start recovers.
 """
 
 from collections.abc import AsyncIterator, Callable
@@ -27,26 +27,26 @@ from gcount.storage.checkpoints import Checkpoints
 from gcount.storage.disk import Disk
 from gcount.storage.log import Log
 
-MOST_LINGER = 60.0  # seconds for which removed members are still dialled, at most
+MOST_LINGER = 60.0  # seconds; the longest time for which removed members are still dialled
 
 
 class Node:
-    """One node, from its start on; before it has recovered, most of its methods raise `Recovering`.
+    """One node, from its start on. Before it has recovered, most methods raise `Recovering`.
 
     Args:
         settings: what the operator set.
-        disk: its data directory.
-        transport: how it reaches others.
-        random: where ids and jitter come from.
-        wall_clock: seconds since the epoch; only decides between conflicting configs.
+        disk: the data directory.
+        transport: connects to other nodes.
+        random: the source of ids and jitter.
+        wall_clock: returns seconds since 1970. It only decides between conflicting configs.
         options: sizes, limits and pauses.
-        stopping: whether the process is about to end; what waits for other nodes is answered then.
+        stopping: set when the process is asked to stop. Requests that wait for other nodes are answered then.
 
     Attributes:
-        replica: what it holds; once it has recovered, as those that follow.
-        start_id: this start's id.
+        replica: the durable state. This attribute and those below exist once the node has recovered.
+        start_id: the random id of this start.
         peers: the members that it dials.
-        parts: all that it consists of.
+        parts: all parts of the node.
     """
 
     def __init__(
@@ -76,30 +76,30 @@ class Node:
 
     # What clients ask
 
-    def submit(self, asked: Asked, tell: Callable[[Outcome], None]) -> bool:
-        """Count, unless something has to be waited for but the disk; see `Increments.submit`."""
-        return self._startup.over.is_set() and self.parts.increments.submit(asked, tell)
+    def submit(self, asked: Asked, callback: Callable[[Outcome], None]) -> bool:
+        """Take a request, unless it has to wait for anything but the disk; see `Increments.submit`."""
+        return self._startup.over.is_set() and self.parts.increments.submit(asked, callback)
 
     async def count(self, asked: Asked) -> Outcome:
-        """Count; when this returns, it is on disk. See `Increments.run`: until the start is over, all is refused."""
+        """Take a request and wait until it is on disk; see `Increments.run`. Until the start is over, it is refused."""
         if not self._startup.over.is_set():
             return refused(asked, self._startup.refusal())
         return await self.parts.increments.run(asked)
 
     def value(self, name: str) -> int:
-        """What this node knows of a counter: at least all that it acknowledged itself."""
+        """The value of a counter as this node knows it. It includes all that this node has acknowledged."""
         self.require_ready()
         return self.replica.counters.total(name)
 
     async def consistent_value(self, name: str, timeout: float | None = None) -> int:
-        """The exact value at some instant between call and return.
+        """The exact value of a counter at some instant between call and return.
 
         Args:
             name: a valid name.
-            timeout: seconds to try; by default what the operator set.
+            timeout: how long to try, in seconds; by default the operator's setting.
 
         Raises:
-            ReadUnavailable: it could not be known in time.
+            ReadUnavailable: the value could not be known in time.
             Recovering: the node has not finished its start.
         """
         self.require_ready()
@@ -112,7 +112,7 @@ class Node:
             body: the decoded JSON document.
 
         Returns:
-            The membership now in force, as `config` does.
+            The membership now in force, in the form of `config`.
 
         Raises:
             BadRequest, DiskFull, Recovering: nothing was changed.
@@ -136,12 +136,12 @@ class Node:
 
     @property
     def listens_on(self) -> str:
-        """HOST:PORT, an IPv6 host in brackets."""
+        """The listen address as HOST:PORT, with an IPv6 host in brackets."""
         return self.settings.listen
 
     @property
     def started(self) -> float:
-        """When it was started, in seconds as trio's clock counts them."""
+        """When the node was started, in seconds of trio's clock."""
         return self._startup.began
 
     @property
@@ -159,10 +159,12 @@ class Node:
         await self._startup.over.wait()
 
     async def wait_recovered(self) -> None:
-        """Return when the start is over: what comes a moment too early waits, as long as it would for a peer.
+        """Return when the start is over, so that requests that come a moment too early are not refused.
+
+        They wait as long as a consistent read waits for a peer.
 
         Raises:
-            Recovering: it takes longer, or the start waits for room on the disk.
+            Recovering: the start takes longer, or it waits for space on the disk.
         """
         await self._startup.wait_over(self.settings.timeout)
 
@@ -171,7 +173,7 @@ class Node:
         self._startup.require_over()
 
     def statistics(self) -> NodeStatistics:
-        """What there is to tell of it now."""
+        """The statistics of the node at this instant."""
         now = trio.current_time()
         return NodeStatistics(
             now,
@@ -196,7 +198,7 @@ class Node:
             self.parts.reads.statistics(),
         )
 
-    # Its life
+    # Running
 
     def _now_ms(self) -> int:
         return int(self._wall_clock() * 1000)
@@ -229,19 +231,19 @@ async def open_node(
     options: Options = DEFAULTS,
     stopping: Stopping | None = None,
 ) -> AsyncIterator[Node]:
-    """Run a node for as long as the context lasts; it may still be recovering when the context begins.
+    """Run a node for as long as the context lasts. It may still be recovering when the context begins.
 
     Args:
-        settings: what the operator set; `port` is the one that is really listened on.
-        disk: its data directory.
-        transport: how it reaches others.
-        random: where ids and jitter come from.
-        wall_clock: seconds since the epoch.
+        settings: what the operator set; `port` has to be the port on which the node really listens.
+        disk: the data directory.
+        transport: connects to other nodes.
+        random: the source of ids and jitter.
+        wall_clock: returns seconds since 1970.
         options: sizes, limits and pauses; in production the defaults.
-        stopping: set when the process is about to end; by default never.
+        stopping: set when the process is asked to stop; by default never.
 
     Raises:
-        Fatal: in a group, out of the context: the node can't go on.
+        Fatal: the node can't go on. It leaves the context inside an exception group.
     """
     node = Node(settings, disk, transport, random, wall_clock, options, stopping or Stopping())
     try:
@@ -252,4 +254,4 @@ async def open_node(
             finally:
                 nursery.cancel_scope.cancel()
     finally:
-        node.log.close()  # only now, as a batch may have been on its way to the disk
+        node.log.close()  # only now: until all tasks have ended, a batch may be on its way to the disk
