@@ -68,7 +68,7 @@ class Asker:
                 _, answer = await self._handshake.say(Channel(link, self._link_bytes, "config"))
                 answers[address] = answer
                 if answer is not None:
-                    self._guard.met(answer, address, member=True)
+                    self._guard.said_hello(answer, address, member=True)
         except* LinkError as group:
             versions += [error.config for error in leaves(group) if isinstance(error, LinkRefused)]
         finally:

@@ -125,7 +125,7 @@ class ConsistentReads:
         """Report a member that has more of this node's incarnation than this node: another process counts under it."""
         incarnation = self._replica.identity.incarnation
         if cells.get(incarnation, 0) > self._replica.counters.cell(name, incarnation):
-            self._guard.met_fork(address)
+            self._guard.found_fork(address)
 
     def _carry_out(self, effects: Iterable[Effect]) -> None:
         """Carry out effects. There is no await between the call that returned them and this one (see `ReadRounds`)."""

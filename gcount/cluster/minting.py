@@ -121,7 +121,7 @@ class Minting:
             IncarnationLimitReached: the limit of incarnations is reached.
         """
         if not self._pending.may_be_reborn:
-            limit, lives = self._replica.options.reborn_below, self._pending.lives
+            limit, lives = self._replica.options.reborn_below, self._pending.all_incarnations
             raise IncarnationLimitReached(
                 f"this node can't count under its present incarnation ({reason}), and no node begins a new one when "
                 f"{limit} are known, and here are {lives}; reads and other nodes go on"
@@ -147,10 +147,10 @@ class Minting:
             retired=identity.retired[-1].hex(),
         )
         limit = self._replica.options.reborn_below
-        if self._pending.lives >= limit * NEAR_LIMIT:
+        if self._pending.all_incarnations >= limit * NEAR_LIMIT:
             logger.warning(
                 "few incarnations left",
-                known=self._pending.lives,
+                known=self._pending.all_incarnations,
                 limit=limit,
                 effect="at the limit a node that would need a new one takes no increments",
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any, cast
 
 import pytest
@@ -33,8 +34,8 @@ def committed(batch: Batch, *, missed: bool = False, unheard: bool = False, deta
     calls: list[str] = []
     replica = Part("replica", calls, identity=ME, detached=detached)
     context = Part("context", calls, replica=replica, news=Part("news", calls))
-    names = ("members", "forks", "minting", "gate", "peers", "reads", "handshake", "dial_loops", "acceptor", "config")
-    parts = {name: Part(name, calls) for name in names}
+    others = {field.name for field in fields(Parts)} - {"context", "guard", "updates"}
+    parts = {name: Part(name, calls) for name in others}
     guard = Part("guard", calls, unheard=unheard)
 
     def adopt_missed() -> bool:

@@ -220,7 +220,7 @@ class AcceptedLink:
         them. Incarnations that no member owns may be at most `max_unclaimed`, whichever node sends them.
         """
         members, replica, member = self._members, self._replica, self.is_member
-        names = self._pending.room_for_names
+        names = self._pending.names_left
         lives = self._options.max_unclaimed - self._pending.incarnations
         permitted = []
         for delta in deltas:

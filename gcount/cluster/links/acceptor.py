@@ -1,7 +1,8 @@
-"""The accepting side of the links: it only answers.
+"""The accepting side of the links, which only answers.
 
-A node is known by its hello. Another boot of a node ends the links of its other boots, and what those had staged here
-is settled, before the hello is answered: nothing of a former life arrives after a peer has said what it knows.
+A hello says which node and which process a caller is. When another process of a node says hello, the links of its
+earlier processes end, and what those had staged here is made durable or dropped, before the hello is answered. So
+nothing from an earlier process arrives after this node has said what it knows.
 """
 
 from collections.abc import Callable
@@ -30,10 +31,10 @@ class Acceptor:
     """All accepted links.
 
     Args:
-        context: what is shared.
-        knowledge: of this node and others.
-        gate: holds this node's increments when a member's read asks for it.
-        handshake: knows this node's hello.
+        context: what the parts of the node share.
+        knowledge: what this node knows of itself and others.
+        gate: lets this node's increments wait when a member's read asks for it.
+        handshake: makes this node's hello.
         peers: the members that this node dials.
     """
 
@@ -59,30 +60,30 @@ class Acceptor:
         return len(self._links)
 
     async def run(self) -> None:
-        """Drop what lost links have left unfinished when its time is over, for ever."""
+        """Drop suspended transfers when their time is over, for ever."""
         while True:
             await trio.sleep(EXPIRE_EVERY)
             self._handover.kept.expire(trio.current_time())
 
     def hang_up(self) -> None:
-        """End all links: the nodes that dialled them dial again, and learn who this node is now."""
+        """End all links, so that other nodes dial again and learn this node's new identity."""
         for link in self._links:
             link.scope.cancel()
         self._handover.kept.clear()
 
     async def serve(self, link: Link, caller: str, promote: Callable[[], bool]) -> None:
-        """Talk to the node that dialled, until the link is over.
+        """Serve a link that another node dialled, until it is over.
 
         Args:
             link: the connection.
-            caller: where it comes from, for the log.
-            promote: called when the caller proves to be a member; its connection is never closed to make room.
+            caller: the address from which it comes, for the log.
+            promote: as for `AcceptedLink`.
         """
         channel = Channel(link, self._context.metrics.link_bytes, "accepted")
         try:
             hello = await self._first(channel)
             accepted = AcceptedLink(self._shared, channel, hello, Visit(self._originals, hello), promote)
-            self._guard.met(hello, caller, member=False)
+            self._guard.said_hello(hello, caller, member=False)
             duplicate = self._supersede(hello)
             self._links[accepted] = None
             try:
@@ -118,7 +119,7 @@ class Acceptor:
         return hello
 
     def _supersede(self, hello: wire.Hello) -> bool:
-        """End the links of the node's other boots; returns whether two of its boots are alive, as after no restart."""
+        """End the links of the node's other processes; returns whether the node has two live processes."""
         duplicate = self._restarts.said_hello(hello.node, hello.start_id)
         for link in self._links:
             if link.hello.node == hello.node and link.hello.start_id != hello.start_id:
@@ -128,13 +129,13 @@ class Acceptor:
 
     async def _welcome(self, channel: Channel, accepted: AcceptedLink, hello: wire.Hello, *, duplicate: bool) -> None:
         async with sending_wait_notices(channel, hello):
-            # In this order: a node that this very membership removes may push what others count until it is in force.
+            # In this order: until the membership is in force, a node that it removes may still push what others count.
             if accepted.visit.counts():
                 await self._updates.adopt(hello.membership)
             await self._context.settle()
         self._peers.called(hello.node)
-        lives = (hello.incarnation, *hello.retired)
-        seen = self._heard.seen(lives, self._handover.seen(set(lives)))
+        incarnations = (hello.incarnation, *hello.retired)
+        seen = self._heard.seen(incarnations, self._handover.seen(set(incarnations)))
         left = self._handover.left_for(accepted)
         kept = 0 if left is None else left.chunks
         answer = self._handshake.hello(duplicate=duplicate, challenge=hello.challenge, seen=seen, kept=kept)

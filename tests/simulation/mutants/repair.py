@@ -160,7 +160,7 @@ def gaps_never_closed(close: Any) -> Any:
 # Limits
 
 
-@mutant(Pending, "_has_room")
+@mutant(Pending, "_allows_name")
 def one_counter_too_many(has_room: Any) -> Any:
     """The limit of counters is checked one counter too late."""
 
@@ -171,7 +171,7 @@ def one_counter_too_many(has_room: Any) -> Any:
     return change
 
 
-@mutant(Pending, "_has_room")
+@mutant(Pending, "_allows_name")
 def known_counters_refused_at_the_limit(has_room: Any) -> Any:
     """Names that wait for the disk count twice."""
 
