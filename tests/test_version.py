@@ -1,4 +1,4 @@
-"""Which version a node, a command and a build report: from the package's metadata, or from git's files."""
+"""The version that a node, a command and a build report: from the package's metadata, or from git's files."""
 
 from __future__ import annotations
 

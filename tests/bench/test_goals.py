@@ -1,4 +1,4 @@
-"""Goals are ratios of medians, and what was not measured is never met."""
+"""Goals are ratios of medians, and a goal that was not measured is not met."""
 
 from pathlib import Path
 

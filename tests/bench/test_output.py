@@ -1,4 +1,4 @@
-"""What the load tools print is read right, and what is no good result is not taken for one."""
+"""The output of the load tools is read correctly, and bad results are not taken for good ones."""
 
 from dataclasses import astuple
 

@@ -1,4 +1,4 @@
-"""What every answer has, however it came about; and requests that are written in ways of their own."""
+"""What every answer has, whichever code made it; and the answers to requests that are written in unusual ways."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ REFUSED: dict[str, tuple[bytes, int, str]] = {
 
 
 def check(answer: bytes, *, status: int) -> None:
-    """What every answer has."""
+    """Check what every answer has."""
     line = STATUS_LINE.match(answer)
     assert line is not None, answer
     assert (int(line[1]), line[2].decode()) == (status, HTTPStatus(status).phrase)

@@ -1,4 +1,4 @@
-"""Plain requests against the parser behind the application (h11): what one takes, the other takes alike."""
+"""Plain requests, compared with the parser of the application server (h11): both read each request the same."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Seen:
 
 
 def seen_by_h11(data: bytes) -> Seen | None:
-    """None when h11 refuses the request, or finds only a part of its head."""
+    """What h11 reads; None if it refuses the request, or finds only a part of its head."""
     connection = _Connection(h11.SERVER, max_incomplete_event_size=http_config().h11_max_incomplete_size)
     connection.receive_data(data)
     body, complete = b"", False
@@ -80,7 +80,7 @@ def target_of(request: PlainRequest) -> bytes:
 
 
 def check_against_h11(data: bytes) -> PlainRequest | None:
-    """Whenever a plain request is found, h11 finds the same one, and the same beyond it."""
+    """Check that h11 finds the same request, and the same input after it, whenever a plain request is found."""
     request = parse(data)
     if request is None:
         return None
@@ -337,7 +337,7 @@ def test_requests_in_a_row_end_where_the_next_one_begins() -> None:
 
 
 def test_a_head_that_ends_in_bare_line_feeds_is_not_waited_for() -> None:
-    """The application, which takes it, would be told of it only after the fast path's patience is over."""
+    """The application takes it, but would get it only after the fast path has waited in vain."""
     for whole in (POST, GET, READ):
         bare = whole.replace(b"\r\n", b"\n")
         assert seen_by_h11(bare) is not None

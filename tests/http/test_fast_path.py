@@ -50,7 +50,7 @@ async def head_then_body(client: Client, requests: Sequence[bytes]) -> bytes:
 
 
 async def after_another(client: Client, requests: Sequence[bytes]) -> bytes:
-    """Send each when the connection's task sleeps: only then a request is answered where it is read."""
+    """Send each request when the connection's task sleeps: only then the reactor answers it."""
     await client.send(value(b"another"))
     await client.answer()
     return await one_by_one(client, requests)

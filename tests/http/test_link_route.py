@@ -42,7 +42,7 @@ class Peer:
         assert head.startswith(b"HTTP/1.1 101")
 
     async def greet(self) -> None:
-        """Say hello, and hear one."""
+        """Send a hello, and receive one."""
         await self.stream.send_all(HELLO_FRAME)
         assert isinstance(await self.message(), messages.Hello)
 
@@ -66,7 +66,7 @@ class Peer:
                 await self.stream.send_all(data)
 
     async def end(self) -> list[tuple[int, bytes]]:
-        """What comes until the node closes."""
+        """All messages until the node closes."""
         found = []
         try:
             while True:
@@ -75,7 +75,7 @@ class Peer:
             return found
 
     async def rest(self) -> bytes:
-        """The bytes that come until the node closes; what a reset threw away is missing."""
+        """All bytes until the node closes; those that a reset has dropped are missing."""
         received = b""
         with contextlib.suppress(trio.BrokenResourceError):
             while data := await self.stream.receive_some():
@@ -85,7 +85,7 @@ class Peer:
 
 @asynccontextmanager
 async def node(path: str = "fast path", *, refused: str | None = "") -> AsyncIterator[Served]:
-    """A node that serves on, has let go of every connection, and has logged one refusal or none (None: either)."""
+    """A node that still serves at the end, has closed all connections, and logged one refusal or none (None: both)."""
     with capture_logs() as logs, trio.fail_after(2 * PATIENCE):
         async with served(path) as made:
             yield made
@@ -145,7 +145,7 @@ async def asking(server: Served, wait: int) -> Peer:
 async def test_a_caller_that_does_not_wait_for_the_answer_to_its_upgrade_request_is_disconnected(
     title: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever the node is doing when they arrive: it may have asked the application already, or answered just now."""
+    """It may be at any moment: the node may have called the application already, or just have answered."""
     monkeypatch.setattr(acceptor, "HELLO_TIMEOUT", 0.05)  # half a frame is silence
     monkeypatch.setattr(channel, "SILENCE", 0.05)  # and so is what follows a hello
     async with node(refused=None) as server:
@@ -166,7 +166,7 @@ def is_whole(answer: bytes) -> bool:
 
 @pytest.mark.parametrize("along", [b"", b"x"])
 async def test_input_during_the_refusal_of_an_upgrade_leaves_the_answer_whole(along: bytes) -> None:
-    """The application is asked already, or has begun to answer; the node says nothing of it in its log."""
+    """The application was called already, or has begun to answer. The node logs nothing."""
     async with node() as server:
         for wait in WAITS:
             peer = await dial(server)
@@ -183,7 +183,7 @@ async def test_input_during_the_refusal_of_an_upgrade_leaves_the_answer_whole(al
 
 
 async def test_malformed_input_while_the_application_answers_gets_a_whole_problem() -> None:
-    """Unless the application has begun to answer, which is then cut short."""
+    """If the application has begun to answer, its answer is cut short instead."""
     async with node() as server:
         for wait in range(2 * max(WAITS)):
             peer = await dial(server)

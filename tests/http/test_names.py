@@ -1,4 +1,4 @@
-"""What counters may be called, by every door: one counter has one name, however it is written."""
+"""The names of counters, over HTTP and Redis: one counter has one name, in whatever way it is written."""
 
 from __future__ import annotations
 

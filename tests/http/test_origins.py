@@ -1,4 +1,4 @@
-"""Pages of a browser may read, and change nothing: what is a page of the node's own, and what is refused."""
+"""Pages in a browser may read and change nothing: which pages are the node's own, and which requests are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What clients write in ways that only HTTP has."""
+"""Names in paths, query parameters and JSON documents: what is read, and what is refused."""
 
 from __future__ import annotations
 

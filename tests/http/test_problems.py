@@ -1,4 +1,4 @@
-"""Problems: one value for every way of HTTP, and codes that the documentation lists."""
+"""Problems: one value for all code that answers over HTTP, and codes that the documentation lists."""
 
 from __future__ import annotations
 

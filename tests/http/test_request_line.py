@@ -1,4 +1,4 @@
-"""How a request begins: what can become none, and what no application is to see."""
+"""The beginning of a request: input that can't become one, and requests that the application must not see."""
 
 from __future__ import annotations
 

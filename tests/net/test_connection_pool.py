@@ -1,4 +1,4 @@
-"""The register of connections: who is displaced, who never is, and the deadlines inside a connection."""
+"""The pool of connections: which ones are displaced and which never are, and the deadlines inside a connection."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ async def test_only_clients_without_a_request_are_closed_when_unused() -> None:
 
 
 async def test_a_peer_that_does_not_read_is_aborted_even_under_a_shield() -> None:
-    """Hazard 3."""
+    """hypercorn sends under a shield and without a deadline."""
     connections = ConnectionPool(5, options=ConnectionOptions(send_timeout=0.05))
     async with connected(connections) as (connection, _):
         with trio.fail_after(10), trio.CancelScope(shield=True), pytest.raises(trio.BrokenResourceError):
@@ -147,7 +147,7 @@ async def test_a_link_has_its_own_send_timeout() -> None:
 
 
 async def test_abort_ends_a_shielded_send() -> None:
-    """Hazard 3."""
+    """hypercorn sends under a shield, so that no cancellation reaches the send."""
     connections = ConnectionPool(5)
     ended = trio.Event()
 
@@ -234,7 +234,7 @@ async def test_waiting_for_an_idle_connection_ends_when_nothing_can_be_sent_any_
 
 @pytest.mark.parametrize("busy", [False, True])
 async def test_a_peer_that_does_not_read_sees_a_reset(busy: bool) -> None:
-    """The kernel is not to keep what could not be sent, whether anybody called the connection busy or not."""
+    """The kernel must not keep what could not be sent, whether or not the connection was noted as busy."""
     connections = ConnectionPool(5, options=ConnectionOptions(send_timeout=0.05))
     async with connected(connections) as (connection, peer):
         connection.set_busy(busy)
@@ -319,7 +319,7 @@ async def take_over_when_readable(connection: Connection) -> None:
 
 @pytest.mark.parametrize("end", ["abort", "aclose"])
 async def test_the_end_of_the_connection_wakes_the_link_that_took_over(end: str) -> None:
-    """Without waiting for the peer, which only one of them could do."""
+    """It does not wait for the peer, as only one task could do that."""
     async with connected(ConnectionPool(1)) as (connection, _), trio.open_nursery() as nursery:
         connection.take_over()
 

@@ -1,4 +1,4 @@
-"""The tables of a connection's states: they are complete, and say no to what can't happen."""
+"""The tables of a connection's states: they are complete, and reject events that can't happen."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_each_event_has_a_row() -> None:
 
 
 def test_events_that_may_happen_at_any_time_have_a_next_state_in_each_state() -> None:
-    """Requests and responses without a look at the table, the others when a connection ends."""
+    """Requests and responses use the rows directly; the other events may come when a connection ends."""
     for use in (Use.REQUEST, Use.RESPONSE, Use.ABORT):
         assert [*PHASES[use]] == [*Phase]
     assert [*RECEPTION[Reception.WAKE]] == [*Inbound]

@@ -1,4 +1,4 @@
-"""The reactor: one task receives for many, and wakes theirs only when that can't be answered at once."""
+"""The reactor: one task receives for many connections, and wakes their tasks only for input that it can't answer."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ PATIENCE = 20.0
 
 
 class Refused(Exception):
-    """Somebody could not answer."""
+    """An answer failed."""
 
 
 @dataclass
 class Sleeper:
-    """A connection whose task sleeps; input that begins with a question mark is not the usual."""
+    """A connection whose task sleeps. Input that begins with a question mark is unusual."""
 
     connection: Connection
     peer: trio.SocketStream
@@ -51,7 +51,7 @@ class Sleeper:
                 self.woken.append(error)
 
     async def gets(self, data: bytes) -> None:
-        """Have usual input answered."""
+        """Send usual input, and check that it is answered."""
         before = len(self.answered)
         await self.peer.send_all(data)
         await until(lambda: len(self.answered) > before)
@@ -78,7 +78,7 @@ class Bench:
         self.ended.set()
 
     def pair(self, number: int = -1) -> Sleeper:
-        """A connection over a pair of sockets; if one of them has that number, it is the server's."""
+        """A connection over a pair of sockets; a socket with that descriptor is the server's."""
         accepted, dialled = trio.socket.socketpair()
         if dialled.fileno() == number:
             accepted, dialled = dialled, accepted

@@ -1,6 +1,6 @@
-"""What stands on streams works over one that behaves as TLS does: records, bytes kept back, writes that need a read.
+"""The code above streams works over one that behaves like TLS: records, bytes kept back, writes that need a read.
 
-The tests are those of the modules they come from, with `RecordStream` at both ends.
+The tests are those of other modules, with `RecordStream` at both ends.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def _over_records(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_a_link_is_dialled_and_accepted_over_records() -> None:
-    """Through the websocket handshakes of trio-websocket and of the application."""
+    """It includes the websocket handshakes of trio-websocket and of the application."""
     async with served() as server:
         address = f"127.0.0.1:{server.port}"
         with trio.fail_after(PATIENCE):

@@ -1,4 +1,4 @@
-"""The port for byte streams: what a plain one and one of records promise alike, and where they differ."""
+"""The port for byte streams: the common promises of a plain stream and a stream of records, and their differences."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ KINDS = pytest.mark.parametrize("wrap", [PlainStream, record_stream], ids=["plai
 
 
 def updating(connected: trio.SocketStream) -> Stream:
-    """Records whose keys are changed all the time."""
+    """A stream of records that changes its keys all the time."""
     return RecordStream(PlainStream(connected), update_after=3)
 
 
@@ -43,7 +43,7 @@ async def both_ends(wrap: Wrap) -> AsyncIterator[tuple[Stream, Stream]]:
 
 
 def fill(stream: Stream, count: int = 100_000_000) -> int:
-    """Write until nothing more is taken; returns how many bytes were."""
+    """Write until nothing more is taken; returns how many bytes were taken."""
     taken = 0
     while taken < count and (sent := stream.write_now(bytes(100_000))):
         taken += sent

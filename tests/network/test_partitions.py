@@ -1,4 +1,4 @@
-"""Nodes in network namespaces, cut from each other: always counting, never wrong, soon whole again."""
+"""Nodes in network namespaces, cut off from each other: they always count, are never wrong, and heal soon."""
 
 from __future__ import annotations
 

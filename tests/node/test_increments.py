@@ -1,4 +1,4 @@
-"""The one way in for increments: what is answered at once, what waits for what, and the position that holds it."""
+"""The one way in for increments: which are answered at once, what others wait for, and their position."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What clients of every protocol may say, and what a refusal tells them."""
+"""Names, amounts and timeouts of clients, in every protocol: which are allowed, and what a refusal says."""
 
 from __future__ import annotations
 

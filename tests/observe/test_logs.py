@@ -1,4 +1,4 @@
-"""Every line has one form, whoever logged it."""
+"""All log lines have the same form, whichever library logged them."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""A disk without room, for real: increments are refused, all else goes on, and room is all that it takes to recover."""
+"""A real disk without space: increments are refused, all else goes on, and the node resumes when there is space."""
 
 from __future__ import annotations
 

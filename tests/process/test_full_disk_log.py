@@ -1,4 +1,4 @@
-"""The log of a node whose disk fills, for real: what it holds is what was acknowledged."""
+"""The log of a node with a real disk that fills up: it has exactly the acknowledged increments."""
 
 from __future__ import annotations
 

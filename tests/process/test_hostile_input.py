@@ -1,4 +1,4 @@
-"""Hostile requests against real nodes: amounts, names, methods, configs and bytes that are no HTTP at all."""
+"""Hostile requests to real nodes: amounts, names, methods, configs, and bytes that are not HTTP at all."""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
-"""Data directories that are lost, restored, copied, replaced and moved under real nodes: nothing is counted twice, and
-what any other member knew is never lost."""
+"""Data directories that are lost, restored, copied, replaced and moved under real nodes.
+
+Nothing is counted twice, and nothing that another member knew is lost.
+"""
 
 from __future__ import annotations
 

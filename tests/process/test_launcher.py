@@ -1,7 +1,7 @@
 """The launchers, run as a user would run them: in a copy of the project without an environment.
 
-Only one fixture installs for real, and on purpose in the hardest case: a first start is killed half-way, then
-three start at once. What the shell part decides is tested with an environment whose Python is a mere script.
+Only one fixture really installs, in the hardest case: a first start is killed half-way, then three start at once. The
+decisions of the shell part are tested with an environment in which Python is only a script.
 """
 
 import os

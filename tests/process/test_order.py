@@ -1,4 +1,4 @@
-"""Durable before visible, on the real process: what an strace of it shows."""
+"""Durable before visible, in a real process under strace."""
 
 from __future__ import annotations
 

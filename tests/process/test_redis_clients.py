@@ -1,4 +1,4 @@
-"""Clients that others wrote for Redis, against nodes as a user starts them."""
+"""Third-party Redis clients with nodes that are started as a user starts them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rot on a real disk, real commands: refused with one line, verified, repaired, refilled."""
+"""Rot on a real disk, with the real commands: a start is refused with one line; verify, repair and refilling work."""
 
 from __future__ import annotations
 

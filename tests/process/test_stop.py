@@ -1,4 +1,4 @@
-"""SIGTERM at a bad moment: while a batch is on its way to the disk, again and again."""
+"""SIGTERM at bad moments: while a batch is on its way to the disk, and several times."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ GET_PING = b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 class Client(RespConnection):
-    """A connection, and what came on it."""
+    """A connection, and the input that has come on it."""
 
     def __init__(self, stream: Stream) -> None:
         super().__init__(StreamSocket(stream))
@@ -57,7 +57,7 @@ class Client(RespConnection):
         return str(reply) if isinstance(reply, Exception) else reply
 
     async def ask(self, text: str) -> object:
-        """Send commands; the replies, or the only reply."""
+        """Send commands; returns the replies, or the only reply."""
         await self.send(line(text))
         replies = [await self.reply() for _ in text.split(";")]
         return replies if len(replies) > 1 else replies[0]
@@ -71,7 +71,7 @@ class Client(RespConnection):
         return received
 
     async def rest(self) -> bytes:
-        """All that comes until the end of the connection."""
+        """All input until the end of the connection."""
         received = b""
         with trio.fail_after(PATIENCE):
             while data := await self.stream.receive_some():
@@ -97,7 +97,7 @@ class Running:
         return Client(self.streams[-1])
 
     async def once(self, data: bytes) -> bytes:
-        """What comes back on a connection of its own until it ends."""
+        """Send bytes on a connection of its own; returns all input until its end."""
         client = await self.connect()
         async with client.stream:
             await client.send(data)
@@ -115,7 +115,7 @@ async def serving(
     options: ConnectionOptions | None = None,
     node_options: Options = DEFAULTS,
 ) -> AsyncIterator[Running]:
-    """A node that runs alone, and still answers both protocols when the test is over, unless it was told to stop."""
+    """A node without peers, which still has to answer both protocols at the end of the test, unless it was stopped."""
     disk = SimDisk(Random(3), (0.0, 0.001) if latency is None else (latency, latency))
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
     shutdown, stopped, connections = (
@@ -195,7 +195,7 @@ async def test_a_pipeline_shares_one_commit() -> None:
 
 @pytest.mark.parametrize("shape", ["INCR hot", "INCR hot;PING", "INCR hot;INCR other", "INCRBY hot 1;GET hot"])
 async def test_answers_of_many_connections_at_once_are_serial(shape: str) -> None:
-    """Over both protocols, and in pipelines of any shape, no two increments get the same answer."""
+    """No two increments get the same answer, over both protocols and in pipelines of any shape."""
     answers: list[object] = []
 
     async def redis(running: Running) -> None:
@@ -570,7 +570,7 @@ async def test_a_great_pipeline_of_one_client_lets_others_in() -> None:
 
 
 async def test_answers_are_sent_before_they_are_many() -> None:
-    """A client that asks for much and reads nothing does not make the node keep what it asked for."""
+    """A client that asks for much and reads nothing does not make the node keep all the answers."""
     async with serving(options=ConnectionOptions(send_timeout=0.1)) as running:
         client = await running.connect()
         with trio.fail_after(PATIENCE), suppress(trio.BrokenResourceError):

@@ -1,4 +1,4 @@
-"""Which protocol a connection speaks, told from its first bytes; and that nothing hangs that is of neither."""
+"""The protocol of a connection, known by its first bytes. A connection with neither protocol does not hang."""
 
 from __future__ import annotations
 

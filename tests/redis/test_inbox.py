@@ -1,4 +1,4 @@
-"""What one Redis client can make a node keep, and for how long, whatever it sends and whenever it leaves."""
+"""The memory that a Redis client can make a node keep, and for how long, with any input and at any end."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NO_ROOM = "ERR Protocol error: no memory is left for more unfinished commands"
 
 
 async def waiting(running: Running) -> Client:
-    """A client whose WAIT is under way."""
+    """A client with a WAIT in progress."""
     client = await running.connect()
     await client.send(line("WAIT 1 0"))
     await until(lambda: bool(running.connections._busy))
@@ -26,7 +26,7 @@ async def waiting(running: Running) -> Client:
 
 
 async def unfinished(running: Running, size: int) -> Client:
-    """A client that has sent so many bytes of a command, and goes on no further."""
+    """A client that has sent some bytes of a command, and sends no more."""
     client = await running.connect()
     await client.send(line("PING") + b"*2\r\n$4\r\nECHO\r\n$60000\r\n" + b"x" * size)
     assert await client.reply() == "PONG"

@@ -1,4 +1,4 @@
-"""Redis clients that write before they read: what waits for them, how much of it, and what they are told then."""
+"""Redis clients that write before they read: how many answers wait for them, and what happens beyond the limits."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NOT_EXECUTED = "ERR not executed: too many answers wait; read them while you sen
 
 
 async def narrow(running: Running) -> tuple[Client, Connection]:
-    """A client for which the kernel keeps little of what is sent to it."""
+    """A client with small buffers in the kernel."""
     socket = trio.socket.socket()
     socket.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_RCVBUF, 4096)
     await socket.connect(("127.0.0.1", running.port))
@@ -128,7 +128,7 @@ async def test_a_client_that_never_reads_is_disconnected(monkeypatch: pytest.Mon
 
 
 async def test_increments_of_a_client_that_has_left_keep_no_memory() -> None:
-    """Of the memory that all share: clients that leave with an answer under way could take it from all others."""
+    """Otherwise clients that leave with an answer under way could use up the memory that all share."""
     async with serving(latency=0.1) as running:
         await running.node.wait_ready()
         client = await running.connect()
@@ -264,7 +264,7 @@ async def test_the_waiting_answers_of_all_clients_together_are_bounded(monkeypat
 async def test_beyond_the_utmost_nothing_follows_an_answer_of_which_a_part_was_sent(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Also when nothing of this client waited before: the others may have taken all room."""
+    """Also if no answer of this client waited before: the others may have taken all the memory."""
     monkeypatch.setattr(outbox, "_UTMOST", 1000)
     async with serving() as running:
         client, _ = await narrow(running)

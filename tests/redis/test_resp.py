@@ -1,4 +1,4 @@
-"""The parser of what Redis clients send: what it takes, what it refuses, and how much it keeps."""
+"""The parser of RESP: what it takes, what it refuses, and how much it keeps."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ FAULTS = {
 
 
 def fed(parser: Parser, data: bytes, cuts: list[int]) -> list[list[bytes]]:
-    """What a parser reads when the data comes in pieces."""
+    """The commands that a parser reads if the data comes in pieces."""
     places = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})
     return [read for start, end in pairwise(places) for read in parser.feed(data[start:end])]
 

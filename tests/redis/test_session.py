@@ -1,4 +1,4 @@
-"""Pipelines of INCR and GET, which are answered where they are read: as if each command had waited for its turn."""
+"""Pipelines of INCR or GET that the reactor answers: the answers are as if each command had waited for its turn."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 @contextmanager
 def stuck(disk: SimDisk) -> Iterator[None]:
-    """While the context lasts, nothing gets to the disk."""
+    """While the context lasts, no operation of the disk ends."""
     gate, run = trio.Event(), disk.run
 
     async def wait(operation: Callable[[], T], *, brief: bool = False, background: bool = False) -> T:
@@ -50,7 +50,7 @@ async def pending(running: Running, name: str = "x") -> None:
 
 
 def sleeping(running: Running) -> int:
-    """How many sessions leave it to the reactor to receive."""
+    """How many sessions sleep while the reactor receives for them."""
     return len(running.connections.reactor._selector.get_map())
 
 
@@ -304,7 +304,7 @@ async def test_a_full_disk_refuses_each_increment_of_every_pipeline_in_the_batch
 
 @pytest.mark.parametrize("together", [True, False])
 async def test_a_wait_behind_a_pipeline_is_for_its_increments(together: bool) -> None:
-    """Also when a new incarnation comes with the very batch that counts them, or with the next one."""
+    """Also if a new incarnation begins with the batch that counts them, or with the next one."""
     async with serving() as running:
         client, replica = await asleep(running), running.node.replica
         committer, old, new = running.node.parts.context.committer, replica.identity, replica.identity.reborn(b"i" * 16)

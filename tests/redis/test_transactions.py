@@ -1,4 +1,4 @@
-"""MULTI and EXEC of a real node over loopback: all of a transaction, with one commit, or nothing of it."""
+"""MULTI and EXEC of a real node over loopback: a transaction is counted with one commit, or not at all."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ async def test_transactions_of_a_pipeline_share_a_commit_with_the_commands_aroun
 
 
 async def test_reads_in_a_transaction_are_of_the_instant_of_its_increments() -> None:
-    """Also what is read before the first of them, while others count."""
+    """Also reads before the first increment, while other clients count."""
     wrong: list[object] = []
 
     async def transact() -> None:
@@ -271,7 +271,7 @@ async def test_the_memory_of_all_transactions_is_limited(monkeypatch: pytest.Mon
 
 
 async def test_a_transaction_keeps_no_memory_from_others_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However its client goes on with it; one that takes little may last."""
+    """Whatever its client sends then. A transaction that takes little memory may last."""
     monkeypatch.setattr("gcount.redis.session._TRANSACTION_WITHIN", 0.0)
     monkeypatch.setattr("gcount.redis.service._REFRESH_SECONDS", 0.0)
     async with serving() as running:

@@ -1,4 +1,4 @@
-"""A turn by itself: what is staged, what is read at once, and which answers wait for the commit."""
+"""A turn alone: which commands are staged, which are read at once, and which answers wait for the commit."""
 
 from __future__ import annotations
 
