@@ -92,7 +92,7 @@ async def test_a_link_is_never_displaced_and_a_newcomer_is_refused_when_there_ar
         assert is_open(link)
         assert connections.refused == 1
         link.set_busy(False)  # whatever its websocket does, it stays a link
-        assert not connections.make_room()
+        assert not connections.displace()
 
 
 async def test_no_more_connections_become_links_than_allowed() -> None:

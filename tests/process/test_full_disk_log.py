@@ -55,7 +55,7 @@ async def test_acknowledged_increments_count_under_load_though_the_disk_fills_ag
                 await until(acknowledged.total, 50)
                 disk.fill()
                 await until(lambda: refused, 50)
-                disk.make_room()
+                disk.free_space()
             await until(acknowledged.total, 50)
             stop.set()
         print(f"{acknowledged.total()} acknowledged, {refused} refused")
@@ -77,7 +77,7 @@ async def test_a_record_that_was_written_in_part_is_cut_back_and_that_is_synced_
     async with running(node):
         disk.fill()
         acknowledged = await increments_until_refused(node, LONG)
-        disk.make_room()
+        disk.free_space()
         await resumes(node)
         await node.add(LONG, 1)
         node.kill9()
