@@ -200,7 +200,7 @@ class Checkpoints:
         needed = max(guess, self.size, self._measured)
         free = await self._disk.attempt(self._disk.free_bytes, background=True)
         if free < needed + self._options.segment_bytes:
-            raise DiskFull(f"it takes about {needed} bytes beside the log, and the disk is nearly full")
+            raise DiskFull(f"the checkpoint needs about {needed} bytes besides the log, and the disk is nearly full")
 
     async def _write(self, name: str, encoded: "_Encoded") -> None:
         file = await self._disk.attempt(partial(self._disk.create, name + UNFINISHED), background=True)

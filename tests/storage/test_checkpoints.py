@@ -70,7 +70,7 @@ async def test_a_crash_before_any_operation_of_a_checkpoint_loses_nothing(
         store.check(start.replica.counters)
         (kept,) = files(disk)
         old, new = old + (kept in before), new + (kept not in before)
-        assert survey(disk).flaws == []
+        assert survey(disk).corruptions == []
         assert segments(disk)[0] == segment_name(start.checkpoints.sequence)
         if done:
             break

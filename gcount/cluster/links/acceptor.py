@@ -109,7 +109,7 @@ class Acceptor:
         elif hello.cluster != self._context.cluster:
             reason = f"this node belongs to cluster {self._context.cluster!r}, not to {hello.cluster!r}"
         elif hello.start_id == self._context.start_id and not self._handshake.came_in(hello.challenge):
-            reason = "this node did not say that just now: somebody repeats its hello"
+            reason = "the caller repeats a hello of this node"
         else:
             reason = await self._originals.reason_to_refuse(hello)
             config = self._replica.membership.version

@@ -179,7 +179,7 @@ class DeltaSender:
         """
         self.peer.update(digest)
         if len(self.peer) > MAX_INCARNATIONS:
-            raise ProtocolError(f"it claims to know more than {MAX_INCARNATIONS} incarnations")
+            raise ProtocolError(f"the other end claims to know more than {MAX_INCARNATIONS} incarnations")
 
     def lag(self, counters: Counters) -> int:
         """How many versions, of all incarnations, the peer has not acknowledged."""
