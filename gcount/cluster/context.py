@@ -4,12 +4,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from random import Random
 
+from gcount.core.limits import ID_BYTES
 from gcount.core.state.pending import Pending
 from gcount.core.state.replica import Replica
+from gcount.core.state.writer import Writer
 from gcount.errors import DiskFull
 from gcount.events import News, Stopping
 from gcount.observe.metrics import Metrics
 from gcount.storage.group_commit import Committer
+from gcount.storage.log import Log
 
 
 @dataclass(frozen=True)
@@ -44,3 +47,22 @@ class Context:
         if commit is not None:
             with suppress(DiskFull):
                 await commit.wait()
+
+
+def make_context(
+    cluster: str, replica: Replica, log: Log, random: Random, metrics: Metrics, stopping: Stopping
+) -> Context:
+    """Make what the parts of one start share, with an id for this start and a committer for the replica.
+
+    Args:
+        cluster: the name of the cluster.
+        replica: the state that the start has recovered.
+        log: the log that makes changes of the state durable.
+        random: the source of ids and jitter.
+        metrics: the metrics.
+        stopping: set when the process is asked to stop.
+    """
+    writer = Writer(replica)
+    committer = Committer(writer, log, metrics)
+    start_id = random.randbytes(ID_BYTES)
+    return Context(cluster, start_id, replica, writer.pending, committer, random, metrics, News(), stopping)

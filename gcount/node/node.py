@@ -10,29 +10,21 @@ from random import Random
 
 import trio
 
-from gcount.cluster.context import Context
-from gcount.cluster.gap_closer import close_gaps
+from gcount.cluster.context import make_context
 from gcount.cluster.links.peers import Peers
 from gcount.cluster.links.transport import Link, Transport
-from gcount.cluster.operator_log import report_config, report_start
-from gcount.core.limits import ID_BYTES
 from gcount.core.options import DEFAULTS, Options
-from gcount.core.state.identity import IncarnationClaim
 from gcount.core.state.increments import Asked, Outcome, refused
 from gcount.core.state.membership import parse_actors
 from gcount.core.state.replica import Replica
-from gcount.core.state.writer import Writer
-from gcount.events import News, Stopping
-from gcount.node.increments import Increments
+from gcount.events import Stopping
 from gcount.node.parts import Parts, assemble
-from gcount.node.reads import Reads
 from gcount.node.startup import Startup
 from gcount.node.statistics import NodeStatistics, ServingStatistics
 from gcount.observe.metrics import Metrics
 from gcount.settings import Settings
 from gcount.storage.checkpoints import Checkpoints
 from gcount.storage.disk import Disk
-from gcount.storage.group_commit import Committer
 from gcount.storage.log import Log
 
 MOST_LINGER = 60.0  # seconds; the longest time for which removed members are still dialled
@@ -81,21 +73,18 @@ class Node:
         self.start_id: bytes
         self.peers: Peers
         self.parts: Parts
-        self._committer: Committer
-        self._increments: Increments
-        self._reads: Reads
 
     # What clients ask
 
     def submit(self, asked: Asked, callback: Callable[[Outcome], None]) -> bool:
         """Take a request, unless it has to wait for anything but the disk; see `Increments.submit`."""
-        return self._startup.over.is_set() and self._increments.submit(asked, callback)
+        return self._startup.over.is_set() and self.parts.increments.submit(asked, callback)
 
     async def count(self, asked: Asked) -> Outcome:
         """Take a request and wait until it is on disk; see `Increments.run`. Until the start is over, it is refused."""
         if not self._startup.over.is_set():
             return refused(asked, self._startup.refusal())
-        return await self._increments.run(asked)
+        return await self.parts.increments.run(asked)
 
     def value(self, name: str) -> int:
         """The value of a counter as this node knows it. It includes all that this node has acknowledged."""
@@ -114,7 +103,7 @@ class Node:
             Recovering: the node has not finished its start.
         """
         self.require_ready()
-        return await self._reads.value(name, self.settings.timeout if timeout is None else timeout)
+        return await self.parts.client_reads.value(name, self.settings.timeout if timeout is None else timeout)
 
     async def configure(self, body: object) -> dict[str, object]:
         """Put a posted config in force, durably.
@@ -163,7 +152,7 @@ class Node:
     @property
     def not_ready(self) -> str | None:
         """Why the node can't take increments now; None when it can."""
-        return self._startup.not_over or self._committer.full
+        return self._startup.not_over or self.parts.context.committer.full
 
     async def wait_ready(self) -> None:
         """Return when the node has recovered and serves."""
@@ -211,6 +200,9 @@ class Node:
 
     # Running
 
+    def _now_ms(self) -> int:
+        return int(self._wall_clock() * 1000)
+
     async def run(self) -> None:
         """Recover, then serve for ever.
 
@@ -218,41 +210,14 @@ class Node:
             Fatal: the process has to end.
         """
         replica = self.replica = await self._startup.recover(self.settings.max_counters, self._options)
-        writer = Writer(replica)
-        committer = self._committer = Committer(writer, self.log, self.metrics)
-        start_id = self.start_id = self._random.randbytes(ID_BYTES)
-        context = Context(
-            self.settings.cluster,
-            start_id,
-            replica,
-            writer.pending,
-            committer,
-            self._random,
-            self.metrics,
-            News(),
-            self.stopping,
-        )
-        claim = IncarnationClaim(fresh=self._startup.fresh)
-        parts = self.parts = assemble(context, claim, self._transport, lambda: int(self._wall_clock() * 1000))
-        peers = self.peers = parts.peers
-        self._report_start()
+        context = make_context(self.settings.cluster, replica, self.log, self._random, self.metrics, self.stopping)
+        self.start_id = context.start_id
+        self.parts = assemble(context, self._transport, self._now_ms, fresh=self._startup.fresh)
+        self.peers = self.parts.peers
+        self._startup.report(replica, self.metrics)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(committer.run, parts.committed)
-            nursery.start_soon(self.checkpoints.run, replica)
-            nursery.start_soon(parts.dial_loops.run, min(self.settings.timeout, MOST_LINGER))
-            nursery.start_soon(report_config, context, parts.members, peers)
-            nursery.start_soon(close_gaps, context, parts.members, peers)
-            nursery.start_soon(parts.acceptor.run)
-            serving_since = trio.current_time()
-            self._increments = Increments(context, parts.guard, parts.minting, parts.gate, serving_since)
-            self._reads = Reads(context, parts.reads, serving_since)
+            self.parts.start(nursery, self.checkpoints, min(self.settings.timeout, MOST_LINGER))
             self._startup.over.set()
-
-    def _report_start(self) -> None:
-        seconds, fresh = trio.current_time() - self.started, self._startup.fresh
-        self.metrics.recovery_seconds.set(seconds)
-        self.metrics.incarnations_minted.inc(fresh)
-        report_start(self.replica, self.log.size, self.checkpoints.size, seconds, fresh=fresh)
 
 
 @asynccontextmanager

@@ -3,10 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import trio
+
 from gcount.cluster.config import Asker, Config
 from gcount.cluster.consistent_reads import ConsistentReads
 from gcount.cluster.context import Context
 from gcount.cluster.forks import Forks
+from gcount.cluster.gap_closer import close_gaps
 from gcount.cluster.heard_versions import HeardVersions
 from gcount.cluster.hold_gate import HoldGate
 from gcount.cluster.identity_guard import IdentityGuard
@@ -19,8 +22,12 @@ from gcount.cluster.links.transport import Transport
 from gcount.cluster.members import Members
 from gcount.cluster.membership_updates import MembershipUpdates
 from gcount.cluster.minting import Minting
+from gcount.cluster.operator_log import report_config
 from gcount.core.state.batch import Batch
 from gcount.core.state.identity import IncarnationClaim
+from gcount.node.increments import Increments
+from gcount.node.reads import Reads
+from gcount.storage.checkpoints import Checkpoints
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,8 @@ class Parts:
         dial_loops: dials the members.
         acceptor: answers the nodes that dial this one.
         config: the config, as it is posted and shown.
+        increments: the one way in for increments.
+        client_reads: the consistent reads that clients ask for.
     """
 
     context: Context
@@ -56,6 +65,24 @@ class Parts:
     dial_loops: DialLoops
     acceptor: Acceptor
     config: Config
+    increments: Increments
+    client_reads: Reads
+
+    def start(self, nursery: trio.Nursery, checkpoints: Checkpoints, linger: float) -> None:
+        """Start all tasks of the node that do not come from requests.
+
+        Args:
+            nursery: runs the tasks. An error in any of them ends the node.
+            checkpoints: makes checkpoints of the replica.
+            linger: how long removed members are still dialled, in seconds.
+        """
+        context = self.context
+        nursery.start_soon(context.committer.run, self.committed)
+        nursery.start_soon(checkpoints.run, context.replica)
+        nursery.start_soon(self.dial_loops.run, linger)
+        nursery.start_soon(report_config, context, self.members, self.peers)
+        nursery.start_soon(close_gaps, context, self.members, self.peers)
+        nursery.start_soon(self.acceptor.run)
 
     def committed(self, batch: Batch) -> None:
         """Do all that follows from a commit, in this order, at the instant at which the batch becomes visible.
@@ -96,15 +123,17 @@ class Parts:
         self.acceptor.hang_up()
 
 
-def assemble(context: Context, claim: IncarnationClaim, transport: Transport, now_ms: Callable[[], int]) -> Parts:
-    """Make all parts. Each one gets only parts that were made before it, so that nothing is set afterwards.
+def assemble(context: Context, transport: Transport, now_ms: Callable[[], int], *, fresh: bool) -> Parts:
+    """Make all parts. Each one gets only parts that were made before it. The node serves from now on.
 
     Args:
         context: what the parts share.
-        claim: the evidence about the right to the incarnation.
         transport: connects to other nodes.
         now_ms: the wall clock, in ms since 1970. It only decides between conflicting configs.
+        fresh: whether this start began the incarnation, so that no other node can know anything of it.
     """
+    serving_since = trio.current_time()
+    claim = IncarnationClaim(fresh=fresh)
     # Identity
     members = Members(context.replica)
     forks = Forks(context.replica, members)
@@ -136,4 +165,6 @@ def assemble(context: Context, claim: IncarnationClaim, transport: Transport, no
         dial_loops,
         acceptor,
         config,
+        Increments(context, guard, minting, gate, serving_since),
+        Reads(context, reads, serving_since),
     )

@@ -5,12 +5,14 @@ from random import Random
 import structlog
 import trio
 
+from gcount.cluster.operator_log import report_start
 from gcount.core.limits import ID_BYTES
 from gcount.core.options import Options
 from gcount.core.state.identity import Identity
 from gcount.core.state.replica import Replica
 from gcount.errors import DiskFull, Recovering
 from gcount.events import Stopping
+from gcount.observe.metrics import Metrics
 from gcount.storage.checkpoints import Checkpoints
 from gcount.storage.disk import shortage
 from gcount.storage.log import Log
@@ -72,6 +74,18 @@ class Startup:
                     self._full = f"{error}; the start waits"
                     logger.error(shortage(str(error)), reason=str(error), effect="the start waits until there is space")
                 await trio.sleep(FULL_RETRY)
+
+    def report(self, replica: Replica, metrics: Metrics) -> None:
+        """Say in the log and in the metrics what was recovered.
+
+        Args:
+            replica: what was recovered.
+            metrics: the metrics.
+        """
+        seconds = trio.current_time() - self.began
+        metrics.recovery_seconds.set(seconds)
+        metrics.incarnations_minted.inc(self.fresh)
+        report_start(replica, self._log.size, self._checkpoints.size, seconds, fresh=self.fresh)
 
     @property
     def not_over(self) -> str | None:

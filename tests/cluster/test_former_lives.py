@@ -93,7 +93,7 @@ async def test_what_a_member_relays_until_the_callers_config_removes_it_is_settl
         assert answer.digest.get(life, 0) == counters.version(life) == 7
 
 
-async def test_what_came_on_a_link_that_was_lost_at_once_is_told_of_though_it_is_not_on_disk(
+async def test_a_push_on_a_link_that_was_lost_at_once_is_reported_though_it_is_not_on_disk(
     autojump_clock: MockClock,
 ) -> None:
     """A hello waits for what was staged before it only; an owner that has forgotten the rest would count it anew."""

@@ -99,7 +99,7 @@ async def push(caller: Caller, deltas: list[Delta], number: int = 1) -> messages
 # A stranger's state
 
 
-async def test_thousands_of_made_up_incarnations_leave_room_for_members(autojump_clock: MockClock) -> None:
+async def test_thousands_of_made_up_incarnations_leave_enough_for_members(autojump_clock: MockClock) -> None:
     async with open_cluster(2) as cluster:
         names = made_up(2 * MAX_INCARNATIONS)
         await add_one_to_each(cluster[1].node, [f"n{n}" for n in range(900)])
@@ -187,7 +187,7 @@ async def test_a_strangers_holds_are_no_holds(autojump_clock: MockClock) -> None
         assert cluster[1].node.parts.gate.holds.until("x", trio.current_time()) is None
 
 
-async def test_questions_without_end_whose_answers_nobody_reads_end_the_link(autojump_clock: MockClock) -> None:
+async def test_a_peer_that_asks_without_end_and_reads_no_answers_loses_its_link(autojump_clock: MockClock) -> None:
     async with open_cluster(2) as cluster, unharmed(cluster), call(cluster, cluster[1]) as caller:
         await caller.ask(hello(retired=made_up(60)))
         await push(caller, [Delta(who, 0, 1, {"x": 1}) for who in made_up(60)])  # so that answers are long
@@ -263,7 +263,7 @@ async def test_a_caller_with_a_members_name_does_not_make_that_member_mint_again
 # Memberships: whoever reaches the port can post one
 
 
-async def test_what_a_stranger_leaves_unfinished_is_nothing_that_a_member_tells_of(autojump_clock: MockClock) -> None:
+async def test_a_member_does_not_report_the_unfinished_transfers_of_a_stranger(autojump_clock: MockClock) -> None:
     """Whose word it would be that this node has forgotten some of what it counted."""
     async with open_cluster(2) as cluster, call(cluster, cluster[2]) as caller:
         one = cluster[1]

@@ -272,7 +272,9 @@ async def two_chunks_left() -> AsyncIterator[SimCluster]:
         yield cluster
 
 
-async def test_the_next_link_goes_on_and_nothing_is_told_before_the_whole_is_on_disk(autojump_clock: MockClock) -> None:
+async def test_the_next_link_continues_and_nothing_is_acknowledged_before_all_of_it_is_on_disk(
+    autojump_clock: MockClock,
+) -> None:
     async with two_chunks_left() as cluster:
         assert handover(cluster).seen({MINE, bytes(16)}) == {MINE: 9}
         async with call(cluster, cluster[1]) as caller:
@@ -320,7 +322,7 @@ async def test_a_link_that_is_open_by_half_gives_up_its_transfer_and_ends(
 @pytest.mark.parametrize(
     "changes", [{"resumes": 8}, {"resumes": 0}, {"resumes": MAX_VERSION}, {"start_id": b"2" * 16}, {"node": b"o" * 16}]
 )
-async def test_nobody_else_and_no_other_transfer_gets_what_is_kept(
+async def test_no_other_node_and_no_other_transfer_gets_what_is_kept(
     autojump_clock: MockClock, changes: dict[str, Any]
 ) -> None:
     async with two_chunks_left() as cluster, call(cluster, cluster[1]) as caller:
@@ -363,7 +365,7 @@ async def test_nothing_is_kept_of_a_node_that_is_no_member_nor_given_to_one(auto
             assert (await answer_to(caller, resumes=7)).kept == 0
 
 
-async def test_what_is_kept_goes_after_a_minute_though_nobody_is_linked_any_more(autojump_clock: MockClock) -> None:
+async def test_a_suspended_transfer_is_dropped_after_a_minute_without_any_link(autojump_clock: MockClock) -> None:
     async with two_chunks_left() as cluster:
         await trio.sleep(KEEP - 2)
         assert len(handover(cluster).kept) == 1

@@ -120,7 +120,7 @@ async def test_what_the_peers_know_comes_back_and_nothing_has_to_be_closed(autoj
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_what_nobody_else_knows_is_closed_and_counts_everywhere_once(
+async def test_a_gap_that_no_member_can_fill_is_closed_and_counts_everywhere_once(
     autojump_clock: MockClock, seed: int
 ) -> None:
     """Only what the rotten batch alone held is gone."""
@@ -177,7 +177,7 @@ async def test_consistent_reads_do_not_count_what_is_detached_of_another_nodes_l
         assert replica(one).cells("x")[before] == 1
 
 
-async def test_peers_who_know_some_of_the_gap_give_it_before_the_rest_is_closed(autojump_clock: MockClock) -> None:
+async def test_peers_that_have_a_part_of_the_gap_fill_it_before_the_rest_is_closed(autojump_clock: MockClock) -> None:
     async with open_cluster(3) as cluster:
         one, two, three = cluster.hosts
         await count(one, 1)

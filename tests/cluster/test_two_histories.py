@@ -41,7 +41,7 @@ def said(logs: list[structlog.typing.EventDict]) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("member", [True, False])
-async def test_a_delta_that_tells_less_than_is_known_shows_two_histories_if_a_member_has_made_it(
+async def test_a_delta_with_less_than_is_known_shows_two_histories_if_a_member_has_made_it(
     autojump_clock: MockClock, *, member: bool
 ) -> None:
     """Cells only grow, so a later version with a lower cell is of another history."""

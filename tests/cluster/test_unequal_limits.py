@@ -19,7 +19,7 @@ def filled(host: Host) -> bool:
     return len(host.node.replica.counters) == len(NAMES)
 
 
-async def test_members_tell_more_names_than_clients_may_make(autojump_clock: MockClock) -> None:
+async def test_members_may_send_more_names_than_clients_may_create(autojump_clock: MockClock) -> None:
     async with open_cluster(2) as cluster:
         one, two = cluster.hosts
         two.max_counters = 5
@@ -34,7 +34,7 @@ async def test_members_tell_more_names_than_clients_may_make(autojump_clock: Moc
         await cluster.converged(NAMES[-1], 2)
 
 
-async def test_a_node_with_more_names_than_its_limit_takes_known_ones_of_who_is_no_member(
+async def test_a_node_with_more_names_than_its_limit_takes_known_ones_of_strangers(
     autojump_clock: MockClock,
 ) -> None:
     async with open_cluster(2) as cluster:

@@ -162,7 +162,7 @@ def test_a_delta_of_which_a_piece_is_lost_begins_where_it_ends(forms: Options) -
             assert spans(mended(records[:at] + records[at + 1 :], small(forms))) == [(3, 3, 6 - cells)]
 
 
-def test_a_former_checkpoint_does_not_tell_whether_all_pieces_are_left(forms: Options) -> None:
+def test_a_checkpoint_of_the_former_format_does_not_show_whether_all_pieces_are_left(forms: Options) -> None:
     records = as_formerly(detached_of_many(small(forms)))
     assert spans(loaded(file_of(records), forms)) == [(2, 3, 6)]  # nothing of it is damaged
     assert spans(mended(records[:-1], small(forms))) == [(3, 3, 6)]

@@ -232,7 +232,7 @@ def test_no_more_is_taken_back_than_so_many_runs_and_cells() -> None:
     assert (len(one.detached), one.detached.cells) == (3, 50)
 
 
-def test_what_somebody_reads_of_it_is_not_changed_by_what_is_kept_later() -> None:
+def test_deltas_that_are_being_read_are_not_changed_by_later_ones() -> None:
     """A checkpoint, or a link that gives it back, is in the midst of it."""
     detached, who = DetachedDeltas(), incarnation(1)
     for read in (detached.deltas, lambda: detached.of([who])):

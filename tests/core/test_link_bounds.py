@@ -58,7 +58,7 @@ def test_what_a_peer_left_is_offered_again_after_pauses_that_double_up_to_a_limi
     assert UNTAKEN_PAUSE_MOST in pauses
 
 
-def test_what_a_peer_told_earlier_stays_true_when_it_tells_more() -> None:
+def test_what_a_peer_sent_earlier_stays_true_when_it_sends_more() -> None:
     """It only tells what changed."""
     one, pusher = of_many_lives(), DeltaSender({incarnation(1): 1}, 0.0)
     assert pusher.lag(one.counters) == LIVES - 1
@@ -68,7 +68,7 @@ def test_what_a_peer_told_earlier_stays_true_when_it_tells_more() -> None:
     assert pusher.next_push(one.counters, one.identity, 9.0) is None
 
 
-def test_a_peer_that_claims_more_lives_than_there_can_be_is_let_go() -> None:
+def test_a_peer_that_claims_more_incarnations_than_there_can_be_loses_its_link() -> None:
     pusher = DeltaSender({}, 0.0)
     pusher.learned(dict.fromkeys(MANY[:-1], 1))
     pusher.learned(dict.fromkeys(MANY[:-1], 2))

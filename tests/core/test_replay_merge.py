@@ -62,7 +62,7 @@ def test_merged_batches_bring_a_replica_to_the_same_state(
 
 
 @given(logs())
-def test_whoever_knows_an_older_version_is_told_all_that_is_newer(
+def test_a_peer_with_an_older_version_gets_everything_newer(
     log: tuple[tuple[History, ...], list[Batch]],
 ) -> None:
     histories, batches = log

@@ -181,7 +181,7 @@ def test_a_big_push_goes_in_chunks_that_each_wait_for_an_ack() -> None:
     )
 
 
-def test_while_somebody_waits_pushes_do_not_wait_for_company_and_say_so() -> None:
+def test_while_a_client_waits_pushes_are_sent_at_once_and_marked() -> None:
     one, pusher = replica(1), DeltaSender({}, 0.0)
     add(one, "a")
     assert next_push(pusher, one, 0.0) == Push(1, True, [Delta(incarnation(1), 0, 1, {"a": 1})])
@@ -242,7 +242,7 @@ def test_cells_of_a_push_that_was_taken_do_not_count_any_more() -> None:
         intake.ack({})
 
 
-def test_each_answer_tells_only_what_changed_since_the_last() -> None:
+def test_each_answer_has_only_what_changed_since_the_last() -> None:
     who, other = incarnation(1), incarnation(2)
     intake = DeltaReceiver(10, {who: 1}, NOBODY)
     assert intake.news({who: 1, other: 1}) == {other: 1}
@@ -251,7 +251,7 @@ def test_each_answer_tells_only_what_changed_since_the_last() -> None:
     assert intake.news({who: 2, other: 1}) == {}
 
 
-def test_the_membership_is_told_once_and_only_if_it_wins() -> None:
+def test_the_membership_is_sent_once_and_only_if_it_wins() -> None:
     older, newer = Membership(1, ("a:1",)), Membership(2, ("b:1",))
     intake = DeltaReceiver(10, {}, older)
     assert intake.newer_membership(older) is None

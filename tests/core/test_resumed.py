@@ -192,7 +192,7 @@ def test_nothing_is_left_of_a_push_without_an_id_nor_of_a_whole_or_too_big_one()
     assert [intake.leave() for intake in (old, whole, big)] == [None] * 3
 
 
-def test_a_link_tells_what_it_was_brought_until_that_is_acknowledged() -> None:
+def test_a_link_reports_what_it_has_received_until_that_is_acknowledged() -> None:
     intake, piece = DeltaReceiver(9, {}, NOBODY), Delta(incarnation(1), 0, 2, {"a": 1})
     for number, last in [(1, False), (2, True)]:
         intake.pushed(Push(number, last, [piece], transfer=7))

@@ -51,7 +51,7 @@ def test_all_chunks_arrive_in_their_order_and_none_twice_wherever_links_are_lost
 
 
 @given(st.integers(2, 8), st.data())
-def test_a_peer_that_says_anything_else_than_it_can_have_kept_is_not_gone_on_with(
+def test_a_transfer_is_not_continued_if_the_peer_claims_what_it_can_not_have_kept(
     number: int, data: st.DataObject
 ) -> None:
     acknowledged = data.draw(st.integers(0, number - 1))

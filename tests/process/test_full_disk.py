@@ -153,7 +153,7 @@ async def test_a_push_to_a_full_disk_is_refused_with_the_reason_and_taken_on_the
 
 
 @pytest.mark.parametrize("fresh", [True, False], ids=["empty", "with a log"])
-async def test_a_start_on_a_full_disk_waits_for_room(disk: Filesystem, tmp_path: Path, fresh: bool) -> None:
+async def test_a_start_on_a_full_disk_waits_for_space(disk: Filesystem, tmp_path: Path, fresh: bool) -> None:
     nodes = cluster_with_one_on(disk, tmp_path)
     full, others = nodes[2], nodes[:2]
     async with running(*others):

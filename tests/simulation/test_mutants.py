@@ -1,4 +1,4 @@
-"""Each planted bug is caught within the seeds that CI runs, so the laws see what they are to see."""
+"""Each planted bug is caught within the seeds that CI runs: the laws find what they have to find."""
 
 import re
 from collections.abc import Iterator
@@ -98,18 +98,18 @@ KNOWN_TO_CATCH: dict[str, tuple[int, ...]] = {
     "two-who-commit": (5, 7),
     "version-behind-the-join": (0, 1),
 }
-"""Seeds to try first; after any change of the code it may be others that catch a mutant."""
+"""Seeds to try first. After any change of the code, other seeds may be needed to catch a mutant."""
 OFTEN = {
     "column-without-its-end": "repaired_rot",
     "gap-closed-over-what-a-member-has": "repaired_rot_of_two",
     "nothing-given-back": "repaired_rot_of_two",
     "taken-for-given-back-already": "repaired_rot_of_two",
 }
-"""The fault that has to happen often for a mutant to be caught within so few seeds."""
+"""The fault that has to be frequent so that few seeds are enough to catch a mutant."""
 
 
 def violations(name: str) -> Iterator[list[str]]:
-    """Those of each run with a planted bug."""
+    """The violations of each run with a planted bug."""
     for seed in chain(KNOWN_TO_CATCH.get(name, ()), CI_SEEDS):
         yield run_seed(seed, fault=OFTEN.get(name)).violations
 
@@ -140,7 +140,7 @@ def test_a_law_that_the_product_asserts_ends_the_run_at_the_step_that_breaks_it(
         ("round-counts-addresses", Round, "check_answers"),
     ],
 )
-def test_the_laws_see_what_no_assertion_stops(name: str, holder: type, check: str) -> None:
+def test_without_the_assertion_a_law_catches_the_bug(name: str, holder: type, check: str) -> None:
     with planted(name), patch.object(holder, check):
         first = next(filter(None, violations(name)))
     assert not any("AssertionError" in violation for violation in first)

@@ -1,4 +1,4 @@
-"""A few seeds reach what a run is scaled down for, so that the scaling can't rot unseen."""
+"""A few seeds reach the cases for which sizes are scaled down in a run. Otherwise the scaling could fail unnoticed."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ SEAMS = {
     "a read that was answered alone": 5,
     "a wait for others that has found some": 50,
 }
-"""What has to be reached, and how often at least."""
+"""The cases that have to be reached, and how often at least."""
 
 
 @contextmanager
 def counted(reached: Counter[str]) -> Iterator[None]:
-    """Count how often each of the seams is met."""
+    """Count how often each case is reached."""
 
     def looking(target: Any, name: str, look: Callable[..., object]) -> Any:
         original = getattr(target, name)
@@ -144,5 +144,5 @@ def reached() -> Counter[str]:
 
 
 @pytest.mark.parametrize("seam", SEAMS)
-def test_a_few_seeds_reach_each_seam_often(seam: str, reached: Counter[str]) -> None:
+def test_a_few_seeds_reach_each_case_often(seam: str, reached: Counter[str]) -> None:
     assert reached[seam] >= SEAMS[seam], reached

@@ -34,7 +34,7 @@ def found(*segments: Segment, needless: tuple[Checkpoint, ...] = (), strays: tup
     return Contents(sim_disk(), needless, None, base, segments, strays, (), IdentityHistory(), replica, 1)
 
 
-def test_damage_is_told_in_the_order_of_the_log_and_what_was_moved_aside_is_none() -> None:
+def test_damage_is_listed_in_the_order_of_the_log_without_files_that_were_moved_away() -> None:
     corruption, moved = Corruption(segment_name(2), 5, "rot", 3), damaged(3)
     moved.source += DAMAGED_SUFFIX
     contents = found(

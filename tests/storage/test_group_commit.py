@@ -48,7 +48,7 @@ async def test_concurrent_increments_and_deltas_share_a_sync(autojump_clock: Moc
 
 
 @pytest.mark.parametrize(("urgent", "waits"), [(False, DEFAULTS.piggyback_delay), (True, 0.0)])
-async def test_a_delta_waits_a_moment_for_company_unless_somebody_waits_for_it(
+async def test_a_delta_waits_a_moment_for_others_unless_a_client_waits_for_it(
     autojump_clock: MockClock, *, urgent: bool, waits: float
 ) -> None:
     async with running(SimDisk(Random(0), latency=(0.0, 0.0))) as store:
@@ -136,7 +136,7 @@ async def test_a_waiter_that_is_cancelled_does_not_stop_its_increment(autojump_c
         assert store.replica.counters.total("a") == 7
 
 
-async def test_on_a_full_disk_all_waiters_are_refused_and_the_rest_goes_on_when_there_is_room(
+async def test_on_a_full_disk_all_waiters_are_refused_and_the_rest_goes_on_when_there_is_space(
     autojump_clock: MockClock,
 ) -> None:
     disk, refused = sim_disk(), []
@@ -184,7 +184,7 @@ async def test_each_that_asked_is_refused_by_an_error_of_its_own(autojump_clock:
     assert one is not other
 
 
-async def test_a_disk_with_room_for_small_batches_only_is_full_until_none_was_refused_for_a_second(
+async def test_a_disk_with_space_for_small_batches_only_is_full_until_none_was_refused_for_a_second(
     autojump_clock: MockClock,
 ) -> None:
     disk = sim_disk()
@@ -205,7 +205,7 @@ async def test_a_disk_with_room_for_small_batches_only_is_full_until_none_was_re
     assert [entry["event"] for entry in logged] == ["disk full", "disk has space again"]
 
 
-async def test_a_full_disk_is_tried_again_though_nobody_asks(autojump_clock: MockClock) -> None:
+async def test_a_full_disk_is_tried_again_without_any_request(autojump_clock: MockClock) -> None:
     disk = sim_disk()
     async with running(disk) as store:
         disk.capacity = store.log.size + 5
@@ -223,7 +223,7 @@ async def test_a_full_disk_is_tried_again_though_nobody_asks(autojump_clock: Moc
 
 
 @pytest.mark.parametrize("error", [errno.EIO, errno.ENOSPC])
-async def test_a_failed_sync_ends_it_and_acknowledges_nobody(autojump_clock: MockClock, error: int) -> None:
+async def test_a_failed_sync_ends_the_committer_and_acknowledges_nothing(autojump_clock: MockClock, error: int) -> None:
     disk, ledger = sim_disk(), Ledger()
     lives: list[Store] = []
 
@@ -373,7 +373,7 @@ async def test_a_commit_calls_back_in_the_order_of_requests_and_is_settled_once(
             commit.settle(None, commit.before, {})
 
 
-async def test_two_who_commit_are_stopped(autojump_clock: MockClock) -> None:
+async def test_a_second_committer_is_stopped(autojump_clock: MockClock) -> None:
     async def work() -> None:
         async with running(SimDisk(Random(0), latency=(1.0, 1.0))) as store:
             store.stage("a", 1)

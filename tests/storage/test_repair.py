@@ -78,7 +78,7 @@ async def test_what_only_looks_written_in_the_live_segment_is_synced_before_it_i
         assert seen["n8"]
 
 
-async def test_a_full_disk_leaves_a_log_that_is_refused_until_there_is_room(autojump_clock: MockClock) -> None:
+async def test_a_full_disk_leaves_a_log_that_is_refused_until_there_is_space(autojump_clock: MockClock) -> None:
     failures = 0
     for room_left in range(0, 700, 50):
         disk, made = await damaged()

@@ -33,7 +33,7 @@ async def segments(count: int = 25) -> tuple[SimDisk, list[Batch]]:
 
 @given(st.integers(0, 2**32), st.integers(0, 25), st.sampled_from([200, 400, 2000]))
 @settings(max_examples=30)
-def test_of_a_whole_log_it_tells_what_a_start_makes_of_it(seed: int, steps: int, segment: int) -> None:
+def test_a_survey_of_a_whole_log_finds_what_a_start_makes_of_it(seed: int, steps: int, segment: int) -> None:
     made = write(seed, steps, segment)
     found = survey(made.disk)
     start = run_simulated(lambda: recovered(made.disk))
@@ -104,7 +104,7 @@ async def test_a_checkpoint_is_where_the_log_begins(autojump_clock: MockClock) -
     assert found.replica.counters == store.replica.counters == (await opened_store(disk)).replica.counters
 
 
-async def test_each_kind_of_damage_is_told_with_its_file_its_offset_and_what_it_cost(autojump_clock: MockClock) -> None:
+async def test_each_kind_of_damage_is_reported_with_its_file_its_offset_and_its_loss(autojump_clock: MockClock) -> None:
     disk, made = await segments()
     first, second, *_ = good = contents(disk)
     size = len(good[second])

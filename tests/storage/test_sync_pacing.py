@@ -101,7 +101,7 @@ async def test_what_is_brief_runs_in_the_loop_while_the_disk_is_fast(
         assert await clock.runs_in_loop(FAST)
 
 
-async def test_what_is_not_brief_never_runs_in_the_loop_nor_tells_how_fast_the_disk_is(
+async def test_operations_that_are_not_brief_never_run_in_the_loop_and_are_not_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with clocked(tmp_path, monkeypatch) as clock:

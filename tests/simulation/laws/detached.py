@@ -1,13 +1,14 @@
-"""Law: nothing that is whole on some disk is missing from the values for ever, and nothing claims what it lacks.
+"""Law: nothing that is whole on some disk stays out of the values for ever, and no node claims a version that it lacks.
 
-- A repair keeps all that the rot has left, and every mention of the node's former lives.
-- What a node claims of a version is all that the owner had at it, and exactly that. Only the one delta that closes a
-  gap makes a later version of what is left (see gcount/cluster/gap_closer.py); from then on that is what the owner had.
-- What is detached counts once the gap before it is filled or closed, and a checkpoint holds all that was detached when
-  it began.
-- When all is well again nothing is detached, except what docs/architecture.md leaves to wait ("Closing a gap"): runs of
-  other nodes' incarnations, and of own ones whose every mention as one was lost. They wait for a node that has what is
-  before them.
+- A repair keeps all batches that the rot has left whole, and every record that names a former incarnation of the node.
+- A node that claims a version has exactly the cells that the owner had at that version. There is one exception: the
+  delta that closes a gap makes a later version of what is left (see gcount/cluster/gap_closer.py). From then on the
+  owner's cells are those.
+- Detached deltas count once the gap before them is filled or closed. A checkpoint has those that were there when it
+  began.
+- When all faults are over, nothing is detached, except what docs/architecture.md leaves to wait ("Closing a gap"):
+  deltas of other nodes' incarnations, and of own incarnations that no record names as own any more. They wait for a
+  node that has the versions before them.
 """
 
 from __future__ import annotations
@@ -16,31 +17,31 @@ from collections.abc import Iterator
 
 from gcount.core.state.counters import Delta
 from tests.simulation.campaign.history import Claimed, Entry, Final, History, Repaired, Stored
-from tests.simulation.laws.durable_state import Shelves
+from tests.simulation.laws.durable_state import DurableState
 
 
 def violations(history: History) -> Iterator[str]:
-    """Each thing that was dropped, claimed without being there, or left detached."""
-    shelves = Shelves(history.members)
+    """Each delta that was dropped or left detached, and each version that was claimed and is not there."""
+    state = DurableState(history.members)
     for entry in history.journal:
         if isinstance(entry, Repaired):
-            for violation in _not_kept(shelves, entry):
+            for violation in _not_kept(state, entry):
                 yield f"at {entry.time:.4f} a repair of {entry.line} {violation}"
-        shelves.put(entry)
-        for violation in _of(shelves, entry):
+        state.put(entry)
+        for violation in _of(state, entry):
             yield f"at {entry.time:.4f} {entry.line} {violation}"
     for final in history.finals:
-        yield from _at_the_end(shelves, final, healed=history.healed_after is not None)
+        yield from _at_the_end(state, final, healed=history.healed_after is not None)
 
 
-def _not_kept(shelves: Shelves, entry: Repaired) -> Iterator[str]:
-    """What was whole, by each record, and is not there any more."""
+def _not_kept(state: DurableState, entry: Repaired) -> Iterator[str]:
+    """What was whole in some record before a repair, and is missing after it."""
     for who in entry.lives - {entry.identity.incarnation, *entry.identity.retired}:
         yield f"forgot that its node ran under {_shown(who)}"
-    before, after = Shelves(), Shelves()
+    before, after = DurableState(), DurableState()
     before.put(Stored(entry.time, "", entry.whole))
     after.put(Stored(entry.time, "", entry.kept))
-    claims, line = (shelves, entry.line) if entry.lossless else (before, "")
+    claims, line = (state, entry.line) if entry.lossless else (before, "")
     for who, version in claims.versions[line].items():
         if version > after.versions[""].get(who, 0):
             yield f"has version {after.versions[''].get(who, 0)} of {_shown(who)}; {version} was left"
@@ -50,55 +51,56 @@ def _not_kept(shelves: Shelves, entry: Repaired) -> Iterator[str]:
             yield f"has {name} = {has} of {_shown(who)}; {had} was left"
 
 
-def _of(shelves: Shelves, entry: Entry) -> Iterator[str]:
+def _of(state: DurableState, entry: Entry) -> Iterator[str]:
     match entry:
         case Stored():
             for who in {delta.incarnation for delta in entry.deltas}:
-                yield from _inexact(shelves, entry.line, who)
+                yield from _inexact(state, entry.line, who)
         case Claimed(detached=tuple(detached), line=line, next_batch=batch):
-            for name, who in _cells_of(shelves, line):
+            for name, who in _cells_of(state, line):
                 kept = max((run.cells.get(name, 0) for run in detached if run.incarnation == who), default=0)
-                due = shelves.detached_before(line, name, who, batch)
-                if kept < due and not shelves.cells[line].get((name, who), 0):
-                    yield f"made a checkpoint without what is detached of {name} of {_shown(who)}"
+                due = state.detached_before(line, name, who, batch)
+                if kept < due and not state.cells[line].get((name, who), 0):
+                    yield f"made a checkpoint without the detached {name} of {_shown(who)}"
     line = entry.new_line if isinstance(entry, Repaired) else entry.line
-    for run in shelves.dropped:
+    for run in state.dropped:
         for name, n in run.cells.items():
-            if n > shelves.cells[line].get((name, run.incarnation), 0):
+            if n > state.cells[line].get((name, run.incarnation), 0):
                 yield f"dropped {name} = {n} of {_shown(run.incarnation)}, which was detached: {_run(run)}"
 
 
-def _inexact(shelves: Shelves, line: str, who: bytes) -> Iterator[str]:
-    """Cells that are not what the owner had at the version that is claimed."""
-    version = shelves.versions[line].get(who, 0)
-    if not version or not shelves.judged(who) or (who in shelves.closed and version > shelves.newest(who)):
-        return  # the latter: somebody had more detached than the owner when it closed the gap (see `shelves.UNTOLD`)
-    for name in shelves.names[who]:
-        has, had = shelves.cells[line].get((name, who), 0), shelves.owner_had(name, who, version)
+def _inexact(state: DurableState, line: str, who: bytes) -> Iterator[str]:
+    """Cells that differ from those of the owner at the version that is claimed."""
+    version = state.versions[line].get(who, 0)
+    if not version or not state.judged(who) or (who in state.closed and version > state.newest(who)):
+        # In the last case another node had more detached than the owner when it closed the gap, see `UNTOLD`.
+        return
+    for name in state.names[who]:
+        has, had = state.cells[line].get((name, who), 0), state.owner_had(name, who, version)
         if has != had:
             yield f"claims version {version} of {_shown(who)} with {name} = {has}, when its owner had {had}"
 
 
-def _at_the_end(shelves: Shelves, final: Final, *, healed: bool) -> Iterator[str]:
+def _at_the_end(state: DurableState, final: Final, *, healed: bool) -> Iterator[str]:
     line = final.line
     kept = {(name, run.incarnation) for run in final.detached for name in run.cells}
-    for name, who in kept | _cells_of(shelves, line):
+    for name, who in kept | _cells_of(state, line):
         has = max((run.cells.get(name, 0) for run in final.detached if run.incarnation == who), default=0)
-        due = max((run.cells.get(name, 0) for run in shelves.detached[line].get(who, ())), default=0)
+        due = max((run.cells.get(name, 0) for run in state.detached[line].get(who, ())), default=0)
         if has != due:
             yield f"{line} keeps {name} = {has} of {_shown(who)} detached; {due} is due"
-    for who, runs in shelves.detached[line].items() if healed else ():
+    for who, runs in state.detached[line].items() if healed else ():
         for run in runs:
-            if who in shelves.lives[line]:
+            if who in state.lives[line]:
                 yield f"{line} never closed the gap before {_run(run)} of its own former life {_shown(who)}"
-            for other, versions in shelves.versions.items():
+            for other, versions in state.versions.items():
                 if versions.get(who, 0) >= run.after:
                     yield f"{line} keeps {_run(run)} of {_shown(who)} detached, though {other} has what is before it"
 
 
-def _cells_of(shelves: Shelves, line: str) -> set[tuple[str, bytes]]:
-    """Which cells are detached there."""
-    return {(name, who) for who, runs in shelves.detached[line].items() for run in runs for name in run.cells}
+def _cells_of(state: DurableState, line: str) -> set[tuple[str, bytes]]:
+    """The cells that are detached in a directory."""
+    return {(name, who) for who, runs in state.detached[line].items() for run in runs for name in run.cells}
 
 
 def _run(run: Delta) -> str:
