@@ -124,7 +124,9 @@ class Parts:
 
 
 def assemble(context: Context, transport: Transport, now_ms: Callable[[], int], *, fresh: bool) -> Parts:
-    """Make all parts. Each one gets only parts that were made before it. The node serves from now on.
+    """Make all parts. Each one gets only parts that were made before it, so that nothing is set afterwards.
+
+    The node serves from now on.
 
     Args:
         context: what the parts share.

@@ -183,6 +183,7 @@ class Checkpoints:
             try:
                 await self._write(checkpoint_name(capture.header.sequence), encoded)
             except DiskFull:
+                # The estimate was too low. With the true size, no attempt fills the disk again before there is space.
                 self._measured = await encoded.measure()
                 raise
         finally:

@@ -93,7 +93,7 @@ def test_whatever_rots_a_start_refuses_it_or_it_is_whole_and_a_repair_keeps_what
     known_lives = {batch.identity.incarnation for n in intact if (batch := written.batches[n - 1]).identity}
     assert known_lives <= set(replica.identity.retired)
     assert replica.identity.incarnation not in written.histories
-    assert replica.identity.node == before.node or not found.lives.node
+    assert replica.identity.node == before.node or not found.identities.node
     replica.apply(Batch(replica.next_batch, []))
     written.refill(replica)
     assert not replica.detached

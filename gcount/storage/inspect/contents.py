@@ -25,7 +25,7 @@ class Contents:
         segments: the segments of the log, in order.
         strays: names of files that look like segments, but do not belong to this log.
         contradictions: findings that rot does not explain, in words.
-        lives: the identity of the node, with all incarnations that were found.
+        identities: the identity of the node, with all incarnations that were found.
         replica: the state that a start restores from all that is whole, after a repair if one is needed.
         next_batch: the number of the batch that will follow.
     """
@@ -37,7 +37,7 @@ class Contents:
     segments: Sequence[Segment]
     strays: Sequence[str]
     contradictions: Sequence[str]
-    lives: IdentityHistory
+    identities: IdentityHistory
     replica: Replica
     next_batch: int
 

@@ -42,7 +42,7 @@ class Survey:
         self._names = directory.names()
         self._strays = [name for name in self._names if name.endswith(SUFFIX) and sequence_of(name) is None]
         self._segments: list[Segment] = []
-        self._lives = IdentityHistory()
+        self._identities = IdentityHistory()
         self._replica = _blank()
         self._base = Base()
         self._contradictions: list[str] = []
@@ -67,7 +67,7 @@ class Survey:
             self._segments,
             self._strays,
             self._contradictions,
-            self._lives,
+            self._identities,
             self._replica,
             self._next_batch,
         )
@@ -109,7 +109,7 @@ class Survey:
             found.corruption = Corruption(self._directory.describe(name), 0, reason)
         if found.corruption is None and reader.header is not None:
             self._base = Base(sequence, reader.header.first_batch, self._replica.next_batch)
-            self._lives.found(self._replica.identity)
+            self._identities.found(self._replica.identity)
         else:
             self._salvage(found, data)
         return found
@@ -125,7 +125,7 @@ class Survey:
             self._contradictions.append(f"{self._directory.describe(found.source)}: its header belongs to another file")
         self._base = Base(found.sequence, header.first_batch if header else 0, salvage.next_batch)
         if salvage.identity is not None:
-            self._lives.found(salvage.identity)
+            self._identities.found(salvage.identity)
 
     def _covered(self, below: int) -> Iterator[Batch]:
         """The batches that a crash has left in older files, which a damaged checkpoint covers, the oldest first."""
@@ -138,10 +138,10 @@ class Survey:
                 header = decode_header(data, CHECKPOINT_MAGIC if checkpoint else MAGIC)
                 if header.sequence != (segment or checkpoint):
                     continue  # the file does not belong to this log
-                self._lives.found(Identity(header.node, header.incarnation))
+                self._identities.found(Identity(header.node, header.incarnation))
             for batch in [CheckpointSalvage(data).batch()] if checkpoint else find_batches(data):
                 if batch.identity is not None:
-                    self._lives.found(batch.identity)
+                    self._identities.found(batch.identity)
                 yield batch
 
     def _reach(self) -> None:
@@ -172,7 +172,7 @@ class Survey:
         if found.header is not None:
             self._join_on(found.header.first_batch)
             found.first = self._next_batch
-            self._lives.found(Identity(found.header.node, found.header.incarnation))
+            self._identities.found(Identity(found.header.node, found.header.incarnation))
         self._read(found, data, live=live)
         self._headless = 1 if found.header or found.whole else self._headless + 1
 
@@ -237,7 +237,7 @@ class Survey:
 
     def _keep(self, found: Segment, batch: Batch) -> None:
         if batch.identity is not None:
-            self._lives.found(batch.identity)
+            self._identities.found(batch.identity)
         self._replica.apply(batch)
         self._next_batch = batch.number + 1
         found.whole += 1
