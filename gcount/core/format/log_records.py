@@ -9,7 +9,8 @@ of them are there, in order.
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from zlib import crc32
 
 import msgspec
@@ -85,10 +86,15 @@ def encode_batch(batch: Batch, options: Options = DEFAULTS) -> bytes:
     parcels = list(pack(batch.deltas, options.frame_bytes, options.chunk_deltas))
     out = bytearray()
     parts = len(parcels)
+    assert parts == 1 or _cells(chain(*parcels)) == _cells(batch.deltas), "a batch is cut without a loss"
     for part, parcel in enumerate(parcels, start=1):
         extra = (batch.identity, batch.membership) if part == parts else (None, None)
         out += frame(_encoder.encode(_Part(batch.number, part, parts, parcel, *extra)))
     return bytes(out)
+
+
+def _cells(deltas: Iterable[Delta]) -> int:
+    return sum(len(delta.cells) for delta in deltas)
 
 
 def decode_header(data: bytes, magic: bytes = MAGIC) -> Header:

@@ -213,6 +213,7 @@ class DeltaReceiver:
         self._assembly = Assembly() if assembly is None else assembly
         self._taken: list[Delta] = []  # whole, but not acknowledged
         self._number = 0
+        self._acknowledged = 0  # the newest push that was
         self._busy = False
         self._over = False
         self.given_up = False  # the rest of the transfer under way is to be refused
@@ -266,6 +267,7 @@ class DeltaReceiver:
             raise ProtocolError(problem)
         if not push.last:
             return None
+        assert not self._taken, "one push at a time is on its way to the disk"
         self._busy = True
         self._taken, self._assembly = self._assembly.take(), Assembly()
         return self._taken
@@ -285,14 +287,18 @@ class DeltaReceiver:
             refused: why the push was not taken; then nothing is buffered of its transfer, which begins anew.
             kept: whether what was given back is on disk.
         """
-        self._busy, self._taken = False, []
+        assert self._number > self._acknowledged, "each push is acknowledged once"
+        assert not (refused and kept), "what was refused is not kept"
+        self._busy, self._taken, self._acknowledged = False, [], self._number
         if refused:
             self._assembly, self.given_up = Assembly(), False
         return Ack(self._number, self.news(digest), refused, kept)
 
     def news(self, digest: Digest) -> Digest:
         """Which versions changed since the peer was told last."""
-        news = {who: version for who, version in digest.items() if self._told.get(who) != version}
+        told = self._told.get
+        news = {who: version for who, version in digest.items() if told(who) != version}
+        assert all(version > told(who, 0) for who, version in news.items()), "what a peer was told is never taken back"
         self._told.update(news)
         return news
 

@@ -59,6 +59,7 @@ class SuspendedTransfers:
             assembly: what came of its transfer.
             now: the current time, in seconds.
         """
+        assert assembly.transfer, "only a transfer that another link can go on with is kept"
         self.expire(now)
         self._entries.pop(assembly.transfer, None)
         self._entries[assembly.transfer] = _Entry(node, boot, now + KEEP, assembly)

@@ -20,6 +20,7 @@ class Transfer:
     """
 
     def __init__(self, promised: Digest, parcels: Iterator[list[Delta]], given_back: Delta | None = None) -> None:
+        assert given_back is None or not promised, "what is given back promises nothing"
         self.promised = promised
         self.given_back = given_back
         self.id = 0  # it gets one when there is more than one parcel
@@ -35,6 +36,7 @@ class Transfer:
             draw: gives an id, if one is needed.
         """
         if self._under_way is None:
+            assert not self._last, "nothing follows the last parcel"
             self._last, self._under_way = next(self._parcels)
             if not self._last:
                 self.id = self.id or draw()
@@ -42,6 +44,7 @@ class Transfer:
 
     def acked(self) -> bool:
         """The peer has the parcel that was sent; returns whether it was the last one."""
+        assert self._under_way is not None, "only what was sent is acknowledged"
         self._acknowledged += 1
         self._under_way = None
         return self._last

@@ -60,6 +60,7 @@ class Staging:
 
     def add(self, name: str, amount: int) -> int:
         """Let an amount wait, of at least 1; returns what waits for that counter then."""
+        assert amount > 0, "cells only grow"
         self.total += amount
         self.increments += 1
         self.amounts[name] = waiting = self.amounts.get(name, 0) + amount
@@ -70,11 +71,13 @@ class Staging:
         self.total -= amount
         self.increments -= 1
         self.amounts[name] -= amount
+        assert self.amounts[name] >= 0, "what is taken back was added before"
         if not self.amounts[name]:
             del self.amounts[name]
 
     def add_each(self, names: Sequence[str], amount: int) -> Sequence[int]:
         """Let an amount of at least 1 wait for each of many names, in a fraction of the time; as `add` returns."""
+        assert amount > 0, "cells only grow"
         times, amounts, first = len(names), self.amounts, names[0]
         self.total += amount * times
         self.increments += times
