@@ -45,6 +45,7 @@ class Stopping:
 
     def set(self) -> None:
         """The process is about to end: end all waits."""
+        assert not self.is_set, "a process is told to stop once"
         self.event.set()
         for scope in self._waits:
             scope.cancel()

@@ -12,6 +12,7 @@ import structlog
 import trio
 
 from gcount.cluster.context import Context
+from gcount.cluster.links.channel import SILENCE
 from gcount.cluster.links.peers import Peers
 from gcount.cluster.members import Members
 from gcount.core.protocol.replication import DeltaSender
@@ -19,6 +20,7 @@ from gcount.core.state.replica import Replica
 
 QUIET = 2.0  # seconds in which all are linked; whatever a former life had on its way to a member has arrived or is lost
 LOOK_EVERY = 0.1  # seconds
+assert QUIET > SILENCE, "a link that is dead is found to be so before a gap is closed"
 
 logger: structlog.stdlib.BoundLogger = structlog.get_logger()
 

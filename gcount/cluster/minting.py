@@ -122,6 +122,7 @@ class Minting:
         """A new identity is durable; called with its commit. Returns whether it has a new incarnation, too."""
         before, identity = self._identity, self._replica.identity
         self._identity = identity
+        assert identity.continues(before), "a new identity forgets no incarnation"
         if identity.node != before.node:
             self._shares_node, self._rename = False, None
         if identity.incarnation == before.incarnation:
@@ -133,6 +134,7 @@ class Minting:
             incarnation=identity.incarnation.hex(),
             retired=identity.retired[-1].hex(),
         )
+        assert self._replica.version <= 1, "nothing was counted under a new incarnation before the batch that begins it"
         limit = self._replica.options.reborn_below
         if self._pending.lives >= limit * NEAR_LIMIT:
             logger.warning(

@@ -68,6 +68,7 @@ class Increments:
         done = trio.Event()
 
         def tell(outcome: Outcome) -> None:
+            assert not told, "what was asked has one outcome"
             told.append(outcome)
             done.set()
 

@@ -63,6 +63,7 @@ class Parts:
         Nothing is awaited in between, so no request, no link and no read sees the node in the midst of it.
         """
         replica, news = self.context.replica, self.context.news
+        assert replica.next_batch == batch.number + 1, "what a commit sets off comes when the batch is visible"
         own = replica.identity.owns
         # 1. What this node counted, and a config, is pushed at once. News of others is relayed later, if they have not
         #    told it themselves by then.

@@ -173,6 +173,7 @@ class Checkpoints:
         """
         started = trio.current_time()
         capture = Capture(replica, self._log.live)  # of one instant: no await between the two
+        self._check(capture, replica)
         encoded = _Encoded(capture)
         try:
             await self._require_room(capture.guess)
@@ -190,6 +191,14 @@ class Checkpoints:
         with suppress(DiskFull):  # nothing reads what is left; the next one removes it, or a start
             await self._disk.attempt(self._remove_others, aside=True)
             self._log.forget(self.sequence)
+
+    def _check(self, capture: Capture, replica: Replica) -> None:
+        """Assert, at the instant of the capture, that it holds all that it covers, and only what is durable."""
+        covered, version = capture.header, replica.counters.version
+        assert self.sequence <= covered.sequence <= self._log.live.sequence, "a checkpoint covers closed segments only"
+        assert covered.first_batch <= capture.head.next_batch, "a checkpoint holds all batches that it covers"
+        assert capture.head.next_batch == replica.next_batch, "a checkpoint holds no batch that is not durable"
+        assert all(at == version(who) for who, at, _ in capture.head.columns), "a checkpoint holds only what is durable"
 
     async def _require_room(self, guess: int) -> None:
         needed = max(guess, self.size, self._measured)
@@ -234,6 +243,7 @@ class Checkpoints:
         """Older checkpoints, and what a crash has left of the segments that are covered."""
         keep = checkpoint_name(self.sequence)
         others = [name for name in self._disk.names() if self._is_other(name) and name != keep]
+        assert not others or self.sequence <= self._log.live.sequence, "the live segment is never covered"
         for name in others:
             self._disk.remove(name)
         if others:

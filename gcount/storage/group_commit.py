@@ -55,6 +55,7 @@ class Commit:
         Args:
             tell: called with this commit, in the order in which they were added. It must not raise.
         """
+        assert not self._done.is_set(), "nothing joins a batch whose fate is known"
         self._callbacks.append(tell)
 
     async def wait(self) -> None:
@@ -187,6 +188,7 @@ class Committer:
             failure = await self._commit_batch(committed)
         # No await from here on: what the sync made durable becomes visible before anybody else runs.
         self._flying = None
+        assert self._pending.batch is None, "a batch whose fate is told is not in flight"
         if failure is not None:
             commit.settle(failure, self._values_before({}), {})
             return
@@ -228,4 +230,6 @@ def _answer(asked: Asked, staged: Staged, tell: Callable[[Outcome], None], commi
         refusal = DiskFull(str(commit.failure))  # of its own, as in `Commit.wait`: it may be raised
         tell(refused(asked, refusal, commit.before.__getitem__))
     else:
-        tell(Outcome(staged.values(commit.before), commit.position, staged.refused))
+        values = staged.values(commit.before)
+        assert len(values) == len(staged.names), "an outcome has one value for each counter that was asked for"
+        tell(Outcome(values, commit.position, staged.refused))

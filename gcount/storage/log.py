@@ -112,6 +112,11 @@ class Log:
         return len(self._closed) + (self._head.sequence > 0)
 
     @property
+    def next_batch(self) -> int:
+        """The number of the batch that is appended next."""
+        return self._next_batch
+
+    @property
     def live(self) -> Header:
         """The header of the live segment: at any instant it and later ones hold each batch not committed yet."""
         return self._head
@@ -211,6 +216,7 @@ class Log:
             await self._disk.attempt(partial(self._append, batch.number, identity, data), brief=brief)
         finally:
             if self._head.sequence > sequence:
+                assert self._head.sequence == sequence + 1, "a batch begins one segment at most"
                 self._closed[sequence] = size
                 another, self._another = self._another, trio.Event()
                 another.set()
@@ -234,6 +240,7 @@ class Log:
 
     def _append(self, number: int, identity: Identity, data: bytes) -> None:
         if self._live_size >= self._segment_bytes:
+            assert self._head.first_batch <= number, "segments follow each other in the order of their batches"
             header = Header(identity.node, identity.incarnation, self._head.sequence + 1, number)
             self._put_live(header.sequence, header.encode())
         live = self._live
@@ -276,7 +283,8 @@ class Log:
 
     def _put_live(self, sequence: int, data: bytes) -> None:
         """Make a whole file durable under a segment's name, and go on appending to it."""
-        name = segment_name(sequence)
+        head, name = decode_header(data), segment_name(sequence)
+        assert head.sequence == sequence, "a segment's header names its place"
         fresh = self._disk.create(name + UNFINISHED)
         try:
             fresh.write(data)
@@ -289,7 +297,7 @@ class Log:
         sync_or_fail(self._disk.sync_names)
         self.close()
         self._live = fresh
-        self._head = decode_header(data)
+        self._head = head
         self._live_size = len(data)
 
 

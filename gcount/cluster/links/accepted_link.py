@@ -135,6 +135,8 @@ class AcceptedLink:
 
     def greeted(self, answer: wire.Hello, left: Assembly | None) -> None:
         """This node's hello is about to be sent; the caller may go on with what another link has left."""
+        assert left is None or left.transfer == self.hello.resumes, "a link goes on with the transfer that it named"
+        assert answer.kept == (0 if left is None else left.parcels), "a caller is told what is kept of its transfer"
         known = self.hello.membership.merge(answer.membership)
         self.receiver = DeltaReceiver(self._replica.max_uncounted_cells, answer.digest, known, left)
 

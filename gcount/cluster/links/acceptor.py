@@ -120,11 +120,15 @@ class Acceptor:
     def _supersede(self, hello: wire.Hello) -> bool:
         """End the links of the node's other boots; returns whether two of its boots are alive, as after no restart."""
         duplicate = self._boots.met(hello.node, hello.boot)
-        for link in self._links:
-            if link.hello.node == hello.node and link.hello.boot != hello.boot:
-                link.scope.cancel()
+        for link in self._others(hello):
+            link.scope.cancel()
         self._handover.kept.met(hello.node, hello.boot)
         return duplicate
+
+    def _others(self, hello: wire.Hello) -> list[AcceptedLink]:
+        """The links of the other boots of a caller's node that were not ended."""
+        alike = [link for link in self._links if link.hello.node == hello.node and link.hello.boot != hello.boot]
+        return [link for link in alike if not link.scope.cancel_called]
 
     async def _welcome(self, channel: Channel, accepted: AcceptedLink, hello: wire.Hello, *, duplicate: bool) -> None:
         async with telling_to_wait(channel, hello):
@@ -139,4 +143,5 @@ class Acceptor:
         kept = 0 if left is None else left.parcels
         answer = self._handshake.hello(duplicate=duplicate, challenge=hello.challenge, seen=seen, kept=kept)
         accepted.greeted(answer, left)
+        assert accepted.scope.cancel_called or not self._others(hello), "one boot of a node is talked to at a time"
         await channel.send(answer)

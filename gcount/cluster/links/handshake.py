@@ -9,7 +9,7 @@ import trio
 from gcount.cluster.context import Context
 from gcount.cluster.heard_versions import HeardVersions
 from gcount.cluster.identity_guard import IdentityGuard
-from gcount.cluster.links.channel import Channel
+from gcount.cluster.links.channel import SILENCE, Channel
 from gcount.cluster.links.peer import Peer
 from gcount.cluster.members import Members
 from gcount.cluster.membership_updates import MembershipUpdates
@@ -25,6 +25,8 @@ WAIT_TOLD_EVERY = 0.5  # seconds
 # The peer may first have to finish what a former life of this node had staged there. For so many seconds it may go on
 # with that, if it says each moment that it does.
 SETTLE_TIMEOUT = 60.0
+assert WAIT_TOLD_EVERY < HELLO_TIMEOUT < SETTLE_TIMEOUT, "a caller that has to wait is told so in time"
+assert 2 * BEAT_EVERY < SILENCE, "a link does not die between two heartbeats"
 
 
 @dataclass(frozen=True)

@@ -102,6 +102,7 @@ class Peer:
             draw: gives ids to transfers.
             detached: what this node has of the peer's former lives behind gaps, to be given back.
         """
+        assert self.sender is None, "a member has one link, and that one sender"
         left, life = self._left, (hello.node, hello.boot)
         if left is not None and (life != self.life or not left.goes_on(hello.digest, hello.kept)):
             left = None

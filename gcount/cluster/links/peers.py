@@ -63,6 +63,7 @@ class Peers:
 
     def add(self, address: str) -> Peer:
         """An address is being dialled from now on."""
+        assert address not in self._peers, "one loop dials an address"
         peer = self._peers[address] = Peer(address, self._replica.options)
         return peer
 
@@ -108,6 +109,8 @@ class Peers:
 
     async def wait_held(self, position: Digest, members: int) -> int:
         """Return `holders` as soon as it is so many, or the node stops; no push waits for company meanwhile."""
+        version = self._replica.counters.version
+        assert all(at <= version(who) for who, at in position.items()), "only what is durable here is waited for"
         while (found := self.holders(position)) < members and not self._stopping.is_set:
             if members <= len(self._members.others):
                 for peer in self:
