@@ -20,11 +20,11 @@ T = TypeVar("T")
 class ForgetfulDisk(RealDisk):
     """A disk that does no brief operation: such operations are the appends of the log."""
 
-    async def run(self, operation: Callable[[], T], *, brief: bool = False, aside: bool = False) -> T:
+    async def run(self, operation: Callable[[], T], *, brief: bool = False, background: bool = False) -> T:
         if brief:
             await trio.lowlevel.checkpoint()
-            return None  # type: ignore[return-value]  # an append returns nothing that is used
-        return await super().run(operation, brief=brief, aside=aside)
+            return None  # type: ignore[return-value]  # nobody asks an append for anything
+        return await super().run(operation, brief=brief, background=background)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What many tasks wait for: news, again and again, and once the end of the process."""
+"""Events that many tasks wait for: repeated news, and the one end of the process."""
 
 from math import inf
 from types import TracebackType
@@ -7,31 +7,31 @@ import trio
 
 
 class News:
-    """Wakes all that wait for it, each time it is told. What has changed each of them finds out by itself.
+    """Wakes all waiting tasks at each `notify`. Each task finds out by itself what has changed.
 
-    Nothing is kept: a task that looks and then waits, with no await in between, misses nothing.
+    No notification is stored. A task that looks at the state and then waits, with no await in between, misses none.
     """
 
     def __init__(self) -> None:
         self._event = trio.Event()
 
     async def wait(self) -> None:
-        """Return when it is told the next time."""
+        """Return at the next `notify`."""
         await self._event.wait()
 
-    def tell(self) -> None:
-        """Wake all that wait now."""
-        told, self._event = self._event, trio.Event()
-        told.set()
+    def notify(self) -> None:
+        """Wake all tasks that wait now."""
+        current, self._event = self._event, trio.Event()
+        current.set()
 
 
 class Stopping:
-    """Set once, when the process is told to stop: from then on nothing waits for other nodes any more.
+    """Set once, when the process is asked to stop. From then on no task waits for other nodes any more.
 
-    There is one of them in a process. It is handed down to all that wait.
+    A process has one of these; all code that waits for other nodes gets it as an argument.
 
     Attributes:
-        event: the same, for code that only knows events.
+        event: the same as a plain event.
     """
 
     def __init__(self) -> None:
@@ -44,17 +44,17 @@ class Stopping:
         return self.event.is_set()
 
     def set(self) -> None:
-        """The process is about to end: end all waits."""
-        assert not self.is_set, "a process is told to stop once"
+        """End all waits, as the process is about to end."""
+        assert not self.is_set, "a process is asked to stop once"
         self.event.set()
         for scope in self._waits:
             scope.cancel()
 
     def ends(self, deadline: float = inf) -> "Wait":
-        """A context that is left at a deadline, or as soon as this is set.
+        """A context that ends at a deadline, or as soon as the process is asked to stop.
 
         Args:
-            deadline: in seconds, as trio's clock counts them.
+            deadline: in seconds of trio's clock.
         """
         scope = trio.CancelScope(deadline=deadline)
         if self.event.is_set():
@@ -63,11 +63,13 @@ class Stopping:
 
 
 class Wait:
-    """The context of one wait; a class, as each message of a consistent read is waited for in one.
+    """The context of one wait.
+
+    It is a class because consistent reads enter one for each message, and a generator-based context is slower.
 
     Args:
-        scope: of the wait.
-        waits: all that are under way.
+        scope: the cancel scope of this wait.
+        waits: the scopes of all waits under way.
     """
 
     __slots__ = ("_scope", "_waits")

@@ -15,12 +15,12 @@ async def test_news_wakes_all_that_wait_and_is_not_kept() -> None:
         woken.append(number)
 
     async with trio.open_nursery() as nursery:
-        news.tell()
+        news.notify()
         nursery.start_soon(wait, 1)
         nursery.start_soon(wait, 2)
         await wait_all_tasks_blocked()
         assert woken == []
-        news.tell()
+        news.notify()
         await wait_all_tasks_blocked()
         assert sorted(woken) == [1, 2]
 

@@ -64,7 +64,7 @@ def test_an_empty_variable_counts_as_unset() -> None:
     assert parse([], dict.fromkeys(ENVIRONMENT, "")) == parse([], {})
 
 
-def test_the_environment_of_the_process_is_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_of_the_process_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     for variable, value in ENVIRONMENT.items():
         monkeypatch.setenv(variable, value)
     assert parse([], {}).host == "0.0.0.0"

@@ -1,4 +1,4 @@
-"""The config as operators post it, and as it is shown to them."""
+"""The config, as operators post it and as it is shown to them."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from gcount.core.protocol.messages import Hello
 from gcount.core.state.membership import Membership, shared_nodes
 from gcount.errors import LinkError, LinkRefused, leaves
 
-SELF_WAIT = 1.0  # seconds to find out which entry of a new config is this node
-ASK_WITHIN = 1.0  # seconds in which members tell which config they know, before another one is posted
+SELF_WAIT = 1.0  # seconds in which a node finds out which entry of a new config it is
+ASK_WITHIN = 1.0  # seconds in which members can answer which config they know, before another one is posted
 
 
 class Asker:
-    """Asks nodes who they are and which config they know.
+    """Asks nodes for their id and for the config that they know.
 
     Args:
-        context: what is shared.
-        guard: is told what they know of this node's incarnation.
+        context: what the parts of the node share.
+        guard: gets the hellos, as they say what other nodes know of this node's incarnation.
         handshake: says hello.
-        transport: how they are reached.
+        transport: connects to other nodes.
     """
 
     def __init__(self, context: Context, guard: IdentityGuard, handshake: Handshake, transport: Transport) -> None:
@@ -41,14 +41,14 @@ class Asker:
         self._limiter = trio.CapacityLimiter(MAX_ASKED)
 
     async def ask(self, addresses: Iterable[str]) -> tuple[dict[str, Hello | None], int]:
-        """Ask the nodes at some addresses, as far as they answer in time.
+        """Ask the nodes at some addresses. Those that do not answer in time are left out.
 
         Args:
-            addresses: where to ask, the most important ones first.
+            addresses: the addresses, the most important ones first.
 
         Returns:
-            Their hellos, None where it is this node itself; and the newest version of a config that those told which
-            refuse to talk, as they take this node for a copy.
+            By address the hello of the node there, or None where it is this node itself; and the newest version of a
+            config that any node has sent with a refusal, as it takes this node for a copy of a member.
         """
         answers: dict[str, Hello | None] = {}
         versions = [0]
@@ -68,7 +68,7 @@ class Asker:
                 _, answer = await self._handshake.say(Channel(link, self._link_bytes, "config"))
                 answers[address] = answer
                 if answer is not None:
-                    self._guard.met(answer, address, member=True)
+                    self._guard.said_hello(answer, address, member=True)
         except* LinkError as group:
             versions += [error.config for error in leaves(group) if isinstance(error, LinkRefused)]
         finally:
@@ -79,12 +79,12 @@ class Config:
     """The config of this node, as it is posted and shown.
 
     Args:
-        context: what is shared.
-        members: who belongs to the cluster.
-        updates: takes in memberships.
+        context: what the parts of the node share.
+        members: the members of the cluster.
+        updates: takes new memberships.
         peers: the links that this node dialled.
         asker: asks the members.
-        now_ms: the wall clock, in ms; decides against configs that nobody told of in time.
+        now_ms: the wall clock, in ms since 1970. It decides between this config and one that no node reported in time.
     """
 
     def __init__(
@@ -105,16 +105,16 @@ class Config:
         self._now_ms = now_ms
 
     async def post(self, actors: list[str]) -> dict[str, object]:
-        """Put a list of members in force, durably, and find out which entry is this node, if that takes a moment only.
+        """Put a list of members in force, durably, and wait a moment to find out which entry is this node.
 
-        An operator who posts a list means it to be the newest, whatever clocks say. So the members that it names, and
-        those in force, are asked first what they know, and it is made newer than that.
+        An operator who posts a list means it to be the newest one, whatever the clocks say. So this node first asks the
+        members in the list and those in force which config they know, and makes the new one newer than all of them.
 
         Args:
             actors: normalised addresses.
 
         Returns:
-            As `describe` does.
+            The same as `describe`.
 
         Raises:
             BadRequest, DiskFull: nothing was changed.
@@ -124,7 +124,7 @@ class Config:
         for answer in answers.values():
             known = known.merge(answer.membership if answer else known)
         if version > known.version:
-            known = Membership(version)  # its members are not known
+            known = Membership(version)  # a refusal says only the version, not the members
         posted = known.post(actors, self._now_ms())
         if posted != self._replica.membership:
             await self._context.committer.adopt(posted).wait()
@@ -143,9 +143,10 @@ class Config:
                 await self._context.news.wait()
 
     def describe(self, nodes: Mapping[str, bytes] | None = None) -> dict[str, object]:
-        """The membership in force for JSON: `actors`, `version`, and `self`, the entry that is this node.
+        """The membership in force, ready for JSON.
 
-        `same_node` is there when entries lead to one node: lists of such entries.
+        It has the keys `actors`, `version`, and `self`, which is the entry of this node. If several entries lead to one
+        node, `same_node` has a list of such entries for each of these nodes.
 
         Args:
             nodes: as for `entries_of_one_node`.
@@ -163,11 +164,11 @@ class Config:
 def entries_of_one_node(
     membership: Membership, peers: Peers, nodes: Mapping[str, bytes] | None = None
 ) -> list[list[str]]:
-    """The entries of the membership in force that lead to one node, though each has to be another one.
+    """The entries of the membership in force that lead to one node, although each should be a different node.
 
     Args:
-        membership: it.
-        peers: the links that this node dialled.
-        nodes: what else is known of who is at which address.
+        membership: the membership in force.
+        peers: the links that this node dialled, from which it knows the ids of nodes.
+        nodes: further ids of nodes by address.
     """
     return shared_nodes(membership.actors, {**(nodes or {}), **peers.nodes()})

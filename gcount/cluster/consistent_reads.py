@@ -1,7 +1,7 @@
-"""Consistent reads: asks every member, round after round, until the value is exact or the time is over.
+"""Consistent reads: ask all members, round after round, until the value is exact or the time is over.
 
-Which rounds there are and who waits for them is kept by `ReadRounds`, which knows no network and no clock. Here its
-effects are carried out: questions are posted, holds asked for, reads woken.
+`ReadRounds` decides on rounds, and knows no network and no clock. This module carries out its effects: it posts
+questions, asks for holds and wakes reads.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -25,7 +25,7 @@ from gcount.events import News
 
 
 class NodeStops(ReadUnavailable):
-    """A consistent read that the node will not finish, as it was told to stop; see `ReadUnavailable`."""
+    """A consistent read that ends without a value because the node is asked to stop; see `ReadUnavailable`."""
 
     def __str__(self) -> str:
         return "the node stops, before the exact value could be known; ask another one"
@@ -36,8 +36,8 @@ class ReadStatistics:
     """Consistent reads at one instant.
 
     Args:
-        counters: how many are being read.
-        rounds: how many rounds wait for members.
+        counters: the number of counters that are being read.
+        rounds: the number of rounds that wait for members.
     """
 
     counters: int
@@ -48,11 +48,11 @@ class ConsistentReads:
     """All consistent reads that this node answers.
 
     Args:
-        context: what is shared.
-        members: who belongs to the cluster.
-        gate: holds this node's own increments.
-        guard: is told when a member has more of this node's incarnation than the node itself.
-        peers: the members to ask.
+        context: what the parts of the node share.
+        members: the members of the cluster.
+        gate: lets this node's own increments wait.
+        guard: notified when a member has more of this node's incarnation than the node itself.
+        peers: the links to the members that are asked.
     """
 
     def __init__(self, context: Context, members: Members, gate: HoldGate, guard: IdentityGuard, peers: Peers) -> None:
@@ -65,7 +65,7 @@ class ConsistentReads:
         self._rounds = ReadRounds(
             _View(context.replica, members), partial(PendingRead, options=context.replica.options)
         )
-        self._woken: dict[str, News] = {}  # by counter that is being read
+        self._woken: dict[str, News] = {}  # by the counter that is being read
         self._exact = context.metrics.read_rounds.labels("exact")
         self._unavailable = context.metrics.read_rounds.labels("unavailable")
 
@@ -77,7 +77,7 @@ class ConsistentReads:
             timeout: how long to try, in seconds.
 
         Raises:
-            ReadUnavailable: it could not be known in time, or before the node was told to stop.
+            ReadUnavailable: the value could not be known in time, or before the node was asked to stop.
         """
         rounds, stopping = self._rounds, self._stopping
         deadline, least = trio.current_time() + timeout, self._replica.counters.total(name)
@@ -103,7 +103,7 @@ class ConsistentReads:
                 del self._woken[name]
 
     def replied(self, address: str, reply: messages.CellsReply) -> None:
-        """A member answered a round; what comes too late for its round is ignored."""
+        """Take a member's answer to a round. It is ignored when its round is over."""
         name = self._rounds.asked(reply.round)
         if name is not None:
             self._look_for_fork(address, name, reply.cells)
@@ -111,32 +111,32 @@ class ConsistentReads:
             self._carry_out(self._rounds.answered(reply.round, address, node, reply.cells, trio.current_time()))
 
     def linked(self, address: str) -> None:
-        """A member's link is up."""
+        """Note that a member's link is up."""
         self._carry_out(self._rounds.linked(address, self._members.hellos[address].node, trio.current_time()))
 
     def learned(self, membership: Membership) -> None:
-        """Another membership is, or is about to be, in force."""
+        """Note that another membership is in force, or is about to be."""
         self._carry_out(self._rounds.learned(membership.actors, self._replica.membership.actors))
 
     def statistics(self) -> ReadStatistics:
-        """What is under way now."""
+        """The reads that are under way now."""
         return ReadStatistics(len(self._rounds), self._rounds.waiting)
 
     def _look_for_fork(self, address: str, name: str, cells: Cells) -> None:
-        """Nobody can have more of this node's incarnation than itself, unless somebody else counts under it."""
+        """Report a member that has more of this node's incarnation than this node: another process counts under it."""
         incarnation = self._replica.identity.incarnation
         if cells.get(incarnation, 0) > self._replica.counters.cell(name, incarnation):
-            self._guard.met_fork(address)
+            self._guard.found_fork(address)
 
     def _carry_out(self, effects: Iterable[Effect]) -> None:
-        """Do what the rounds ask for; no await stands between the call that they answer and this."""
+        """Carry out effects. There is no await between the call that returned them and this one (see `ReadRounds`)."""
         for effect in effects:
             if isinstance(effect, Ask):
                 peer = self._peers.get(effect.address)
-                if peer is not None:  # else the round begins anew when its link is up
+                if peer is not None:  # else the round begins anew when the member's link is up
                     peer.post(messages.ReadCells(effect.round, effect.name, effect.hold))
             elif isinstance(effect, Wake):
-                self._woken[effect.name].tell()
+                self._woken[effect.name].notify()
             elif isinstance(effect, Hold):
                 self._gate.ask(effect.name, self)
             else:
@@ -149,7 +149,7 @@ class ConsistentReads:
 
 
 class _View:
-    """This node, as a round that starts sees it."""
+    """The present state of this node, for rounds that start."""
 
     def __init__(self, replica: Replica, members: Members) -> None:
         self._replica = replica

@@ -1,35 +1,38 @@
-"""What the links and the reads of one start share."""
+"""The objects that all parts of a node's cluster side share."""
 
 from contextlib import suppress
 from dataclasses import dataclass
 from random import Random
 
+from gcount.core.limits import ID_BYTES
 from gcount.core.state.pending import Pending
 from gcount.core.state.replica import Replica
+from gcount.core.state.writer import Writer
 from gcount.errors import DiskFull
 from gcount.events import News, Stopping
 from gcount.observe.metrics import Metrics
 from gcount.storage.group_commit import Committer
+from gcount.storage.log import Log
 
 
 @dataclass(frozen=True)
 class Context:
-    """One start of a node; who the node is, is in its replica, as that can change.
+    """One start of a node. Its identity is in the replica, because it can change.
 
     Args:
-        cluster: the cluster's name.
-        boot: this start's id.
+        cluster: the name of the cluster.
+        start_id: the id of this start.
         replica: the state.
-        pending: what is on its way to its disk.
-        committer: the door to it.
-        random: where ids and jitter come from.
-        metrics: what is counted.
-        news: told when a confirmation, an own address, a membership, a link or an identity is news.
-        stopping: whether the process is about to end.
+        pending: what waits for the disk.
+        committer: makes changes of the state durable.
+        random: the source of ids and jitter.
+        metrics: the metrics.
+        news: notified of each new confirmation, own address, membership, link and identity.
+        stopping: set when the process is asked to stop.
     """
 
     cluster: str
-    boot: bytes
+    start_id: bytes
     replica: Replica
     pending: Pending
     committer: Committer
@@ -39,8 +42,27 @@ class Context:
     stopping: Stopping
 
     async def settle(self) -> None:
-        """Return when all that is staged now is durable, or dropped."""
+        """Return when all that is staged now is durable or dropped."""
         commit = self.committer.flush()
         if commit is not None:
             with suppress(DiskFull):
                 await commit.wait()
+
+
+def make_context(
+    cluster: str, replica: Replica, log: Log, random: Random, metrics: Metrics, stopping: Stopping
+) -> Context:
+    """Make what the parts of one start share, with an id for this start and a committer for the replica.
+
+    Args:
+        cluster: the name of the cluster.
+        replica: the state that the start has recovered.
+        log: the log that makes changes of the state durable.
+        random: the source of ids and jitter.
+        metrics: the metrics.
+        stopping: set when the process is asked to stop.
+    """
+    writer = Writer(replica)
+    committer = Committer(writer, log, metrics)
+    start_id = random.randbytes(ID_BYTES)
+    return Context(cluster, start_id, replica, writer.pending, committer, random, metrics, News(), stopping)

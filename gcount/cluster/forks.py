@@ -1,7 +1,7 @@
-"""Incarnations of which two histories showed: two processes have counted under one, or a disk forgot and went on.
+"""Incarnations with two histories: two processes have counted under one, or a disk has forgotten and gone on.
 
-Increments of one of the histories may be hidden by the other for good. Only an operator can tell what that means, so
-what is certain is told as an error and in `/status`; what anybody may have made up is a line in the log, and no more.
+Each history may hide increments of the other for good. Only an operator can judge what that means. So a fork that is
+certain is logged as an error and shown in `/status`. A fork that anybody may have made up is only a line in the log.
 """
 
 import structlog
@@ -14,14 +14,14 @@ logger: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
 class Forks:
-    """All of them that this start has seen.
+    """All forks that this process has seen.
 
     Args:
         replica: the state.
-        members: who belongs to the cluster.
+        members: the members of the cluster.
 
     Attributes:
-        shown: incarnations, each with the version from which on its histories differ, or an earlier one.
+        shown: by incarnation, the version from which on its histories differ, or an earlier version.
     """
 
     def __init__(self, replica: Replica, members: Members) -> None:
@@ -32,12 +32,12 @@ class Forks:
         self._line = Throttle("two histories claimed", quiet=60.0)
 
     def show(self, incarnation: bytes, version: int, how: str) -> None:
-        """Two histories of an incarnation showed.
+        """Report that an incarnation has two histories.
 
         Args:
-            incarnation: whose.
-            version: from which on, or from an earlier one.
-            how: what showed it.
+            incarnation: the incarnation.
+            version: the version from which on they differ, or an earlier one.
+            how: what has shown it, in words.
         """
         if incarnation not in self.shown:
             self.shown[incarnation] = version
@@ -50,11 +50,11 @@ class Forks:
             )
 
     def claim(self, incarnation: bytes, how: str) -> None:
-        """Somebody who may be anybody says what would make two histories of an incarnation; it is no proof.
+        """Report that an incarnation may have two histories. The source is not a member, so this is no proof.
 
         Args:
-            incarnation: whose.
-            how: what was said.
+            incarnation: the incarnation.
+            how: what has shown it, in words.
         """
         if incarnation not in self.shown and incarnation not in self._claimed:
             self._claimed.add(incarnation)
@@ -65,9 +65,9 @@ class Forks:
             )
 
     def look(self) -> None:
-        """Say of which incarnations deltas have told two histories; those of no member are anybody's to make up."""
+        """Report the forks that deltas have shown. Anybody can make up an incarnation that no member owns."""
         for incarnation, version in self._replica.counters.forks.items():
-            if self._replica.identity.owns(incarnation) or self._members.is_members(incarnation):
+            if self._replica.identity.owns(incarnation) or self._members.is_of_member(incarnation):
                 self.show(incarnation, version + 1, "a member told less of it than is known here")
             else:
                 self.claim(incarnation, "a node that is no member told less of it than is known here")

@@ -1,9 +1,9 @@
-"""What a repaired disk holds behind a gap is made to count, once it is certain that nobody can fill the gap.
+"""Makes detached deltas count, once it is certain that no member can fill the gap before them.
 
-See `detached_deltas.py`. A closed gap hides from this node what anybody else knows of it, for good. So it is closed
-only when each member has been linked for a while and has then answered a heartbeat that was sent while all were so:
-none of them knew more, none had anything detached that is not on this node's disk, and none has come back with an
-emptied disk after it had told what it knew.
+See detached_deltas.py. When a gap is closed, whatever another node knows of it is hidden from this node for good. So
+it is closed only when all members have been linked for a while, and each of them has then answered a heartbeat that was
+sent while all were linked. This shows that no member knew more, that none had detached deltas that are not on this
+node's disk, and that none has come back with an emptied disk after it had said what it knew.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,9 @@ from gcount.cluster.members import Members
 from gcount.core.protocol.replication import DeltaSender
 from gcount.core.state.replica import Replica
 
-QUIET = 2.0  # seconds in which all are linked; whatever a former life had on its way to a member has arrived or is lost
+# Seconds for which all members have to be linked. By then, all that an earlier process of this node had sent to a
+# member has arrived or is lost.
+QUIET = 2.0
 LOOK_EVERY = 0.1  # seconds
 assert QUIET > SILENCE, "a link that is dead is found to be so before a gap is closed"
 
@@ -27,7 +29,12 @@ logger: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 @dataclass(frozen=True)
 class _Watch:
-    """All members were linked: to whom, on which links, and how many heartbeats had been sent on each."""
+    """An instant at which all members were linked.
+
+    Args:
+        members: the members.
+        links: for each member the sender of its link, and how many heartbeats had been sent on it.
+    """
 
     members: tuple[str, ...]
     links: dict[str, tuple[DeltaSender, int]]
@@ -37,8 +44,8 @@ async def close_gaps(context: Context, members: Members, peers: Peers) -> None:
     """Close each gap in this node's retired incarnations as soon as that is safe, for ever.
 
     Args:
-        context: what is shared.
-        members: who belongs to the cluster.
+        context: what the parts of the node share.
+        members: the members of the cluster.
         peers: the links that this node dialled.
     """
     replica = context.replica
@@ -65,34 +72,46 @@ def _say_what_is_detached(replica: Replica) -> None:
 
 
 def _watch(replica: Replica, members: Members, peers: Peers) -> _Watch | None:
+    """All members' links; None while one of them is not linked, or no membership is known."""
     wanted = _to_be_linked(members)
     if not wanted and not replica.membership.actors:
-        return None  # it may be among what was lost: those who know this node bring it, or its operator does
-    linked = {address: (peer.sender, peer.beats) for address in wanted if (peer := peers.get(address)) and peer.sender}
+        return None  # the rot may have taken the membership: other nodes bring it back, or the operator posts it
+    linked = {
+        address: (peer.sender, peer.heartbeats_sent)
+        for address in wanted
+        if (peer := peers.get(address)) and peer.sender
+    }
     nodes = {members.hellos[address].node for address in linked}
     return _Watch(wanted, linked) if len(nodes) == len(wanted) else None
 
 
 def _to_be_linked(members: Members) -> tuple[str, ...]:
-    """Each member but this node, of all memberships that may be in force; each has to be another node."""
+    """All members but this node, of all memberships that may be in force. Each has to be a different node."""
     own = members.self_address
     return tuple(sorted({entry for actors in members.readable for entry in actors if entry != own}))
 
 
 async def _nothing_changed(members: Members, peers: Peers, watch: _Watch) -> bool:
-    """Whether all have answered a later heartbeat on the same links, have nothing to give back, and none came."""
+    """Wait for an answer to a later heartbeat on each of the links.
+
+    Returns:
+        Whether all members have answered on the same links, owe nothing, and are still the only members.
+    """
     while _to_be_linked(members) == watch.members:
         links = [(peers.get(address), *link) for address, link in watch.links.items()]
         if any(peer is None or peer.sender is not sender for peer, sender, _ in links):
             return False
-        if all(peer is not None and peer.beaten > beats for peer, _, beats in links):
+        if all(peer is not None and peer.heartbeats_answered > beats for peer, _, beats in links):
             return not any(peer is not None and peer.owes for peer, _, _ in links)
         await trio.sleep(LOOK_EVERY)
     return False
 
 
 async def _close(context: Context, peers: Peers) -> None:
-    """Close what no member knows more of; called without an await after it was found that nothing has changed."""
+    """Close the gaps of those incarnations of which no member knows more.
+
+    The caller has just seen that nothing has changed, and has not awaited anything since.
+    """
     replica = context.replica
     closing = [gap for gap in replica.detached.incarnations() if _at_most_own(replica, peers, gap)]
     closing = [incarnation for incarnation in closing if context.committer.close(incarnation)]

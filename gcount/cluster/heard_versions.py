@@ -1,4 +1,4 @@
-"""Versions that members were heard to have: those exist, whatever becomes of the members."""
+"""Versions that members have reported. They exist, even if those members lose them afterwards."""
 
 from collections.abc import Collection
 
@@ -14,7 +14,7 @@ from gcount.core.state.counters import Digest
 from gcount.core.state.pending import Pending
 from gcount.core.state.replica import Replica
 
-MAX_SEEN = 1024  # incarnations of another node of which a hello tells what was seen beyond this node's disk
+MAX_SEEN = 1024  # incarnations in `Hello.seen`
 
 _ID, _VERSION, _ADDRESS = ID_BYTES + 2, 9, MAX_HOST_BYTES + 9  # bytes in a message
 _DIGESTS, _RETIRED = (MAX_INCARNATIONS + MAX_SEEN) * (_ID + _VERSION), MAX_INCARNATIONS * _ID
@@ -23,11 +23,11 @@ assert _DIGESTS + _RETIRED + _REST <= MAX_MESSAGE_BYTES, "the longest hello does
 
 
 class HeardVersions:
-    """What this node has heard of, and need not have.
+    """The highest versions that this node has heard of, whether it has them or not.
 
     Args:
-        replica: what it has.
-        pending: what is on its way to its disk.
+        replica: this node's state.
+        pending: what waits for this node's disk.
     """
 
     def __init__(self, replica: Replica, pending: Pending) -> None:
@@ -36,20 +36,21 @@ class HeardVersions:
         self._heard: Digest = {}
 
     def hear(self, digest: Digest) -> None:
-        """A member told what it has on disk."""
+        """Take the versions that a member says it has on disk."""
         heard = self._heard
         for incarnation, version in digest.items():
             if version > heard.get(incarnation, 0) and (incarnation in heard or len(heard) < MAX_INCARNATIONS):
                 heard[incarnation] = version
 
     def seen(self, incarnations: Collection[bytes], arriving: Digest) -> Digest:
-        """The versions of some incarnations that were seen or heard of, where this node has less on disk.
+        """The versions of some incarnations that this node has seen or heard of, but does not have on disk.
 
-        Their owner may have forgotten them, and has to know before it makes them a second time. No claim to have them.
+        The owner may have forgotten these versions, and has to know of them before it makes them a second time. The
+        result does not claim that this node has them.
 
         Args:
-            incarnations: the owner's, the most important ones first.
-            arriving: what parts of unfinished pushes would bring this node to.
+            incarnations: all incarnations of their owner, the most important ones first.
+            arriving: the versions in unfinished pushes.
         """
         counters, detached, seen = self._replica.counters, self._replica.detached, dict[bytes, int]()
         staged = self._pending.arriving(incarnations)

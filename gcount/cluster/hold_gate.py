@@ -1,4 +1,4 @@
-"""The gate before this node's increments, which reads of other nodes and of this one hold for a moment."""
+"""The gate before this node's increments, which consistent reads of this node and others close for a moment."""
 
 from collections.abc import Iterable
 
@@ -10,15 +10,15 @@ from gcount.events import News
 
 
 class HoldGate:
-    """Holds, by the clock, and the increments that wait for them.
+    """The holds by trio's clock, and the increments that wait for them.
 
-    A *sharer* is a link, or this node's own reads: each of them ends its own share only.
+    A *sharer* is a link, or this node's own reads. Each of them can end only its own part in a hold.
 
     Args:
-        options: how many counters may be held.
+        options: how many counters may be held at the same time.
 
     Attributes:
-        holds: those that there are; what counts increments looks there first, as there are none nearly always.
+        holds: the holds. The path of increments looks here first, as there are almost never any.
     """
 
     def __init__(self, options: Options) -> None:
@@ -26,23 +26,24 @@ class HoldGate:
         self._released = News()
 
     def ask(self, name: str, sharer: object) -> bool:
-        """Begin or join a hold; returns False while the counter rests from the last one."""
+        """Begin or join a hold; see `Holds.ask`."""
         return self.holds.ask(name, sharer, trio.current_time())
 
     def release(self, name: str, sharer: object) -> None:
-        """End a share of a hold."""
+        """End a sharer's part in a hold."""
         if self.holds.release(name, sharer, trio.current_time()):
-            self._released.tell()
+            self._released.notify()
 
     def release_all(self, sharer: object) -> None:
-        """End all shares of a link that is gone."""
+        """End all parts of a link that is gone."""
         if self.holds.release_all(sharer, trio.current_time()):
-            self._released.tell()
+            self._released.notify()
 
     async def wait_unheld(self, names: Iterable[str]) -> None:
-        """Return when the holds are over that keep increments of these counters waiting now; maybe no checkpoint.
+        """Return when the holds of these counters that are in force now are over. There may be no trio checkpoint.
 
-        Those that begin meanwhile are not waited for, or a batch of many counters would wait for one after the other.
+        This does not wait for holds that begin meanwhile. Otherwise a request with many counters would wait for one
+        hold after the other.
         """
         for hold in self.holds.in_force(names, trio.current_time()):
             while not hold.over(trio.current_time()):

@@ -1,11 +1,12 @@
-"""Under which incarnation this node counts: what speaks against the present one.
+"""Guards this node's right to its incarnation, and decides when it has to begin a new one.
 
-What members and callers say can make a node begin a new incarnation, so all of them together are believed once a
-minute: each incarnation is kept for ever, and a cluster can hold so many only. How a new one begins is in `minting.py`.
+Messages of members and callers can make a node begin a new incarnation. Incarnations are kept for ever, and a cluster
+can hold only a limited number of them, so the node believes all these messages together at most once a minute.
+minting.py begins the new incarnation.
 
-A *duplicate* is another process that has, or had, this node's identity: a copy of its data directory runs. Of two
-processes that count under one incarnation each hides what the other counted, so both begin new ones as soon as either
-hears of the other.
+A *duplicate* is another process that has, or had, this node's identity, because it runs on a copy of the data
+directory. When two processes count under one incarnation, each hides what the other counted. So both begin new
+incarnations as soon as either hears of the other.
 """
 
 from contextlib import suppress
@@ -26,18 +27,19 @@ logger: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
 class IdentityGuard:
-    """The right of this start to its incarnation.
+    """Guards the right of this process to its incarnation.
 
     Args:
-        context: what is shared.
-        claim: what was learned of the right to the present incarnation.
-        members: who belongs to the cluster, and so has to confirm it.
-        minting: makes a new one durable.
-        forks: where two histories of one are told.
+        context: what the parts of the node share.
+        claim: the evidence about the right to the present incarnation.
+        members: the members of the cluster, which have to confirm it.
+        minting: begins a new incarnation.
+        forks: reports incarnations with two histories.
 
     Attributes:
         claim: as above.
-        unheard: a member's confirmation did not count, as the disk was full: the members are asked again.
+        unheard: whether a confirmation was ignored because the disk was full, so that the members have to be asked
+            again.
     """
 
     def __init__(
@@ -45,18 +47,21 @@ class IdentityGuard:
     ) -> None:
         self.claim = claim
         self.unheard = False
-        self._boot = context.boot
+        self._start_id = context.start_id
         self._replica = context.replica
         self._news = context.news
         self._members = members
         self._minting = minting
         self._forks = forks
         self._next_claim = -inf
-        self._copy_told = False
-        self._forgotten: tuple[bytes, int] | None = None  # an incarnation that somebody knew; its version before
-        self._duplicate: tuple[bytes, bytes, int] | None = None  # boot of the last one that called, then as above
+        self._copy_reported = False
+        # This incarnation was known to another node from a config that this disk has forgotten; and the version from
+        # which this process went on.
+        self._forgotten: tuple[bytes, int] | None = None
+        # The last duplicate that called: the id of its start, the incarnation, and the version as above.
+        self._duplicate: tuple[bytes, bytes, int] | None = None
         self._never_configured = not (claim.settled or self._replica.membership.actors)
-        self._first_version = self._replica.version
+        self._first_version = self._replica.version  # of the present incarnation, before this process counted
 
     # What allows increments
 
@@ -67,130 +72,148 @@ class IdentityGuard:
         return claim.may_continue(() if claim.settled else self._members.others)
 
     def give_up(self) -> None:
-        """The time to confirm the incarnation is over: a new one is due unless all other members have confirmed.
+        """Give the incarnation up, as the time to confirm it is over, unless all other members have confirmed it.
 
         Raises:
-            IncarnationLimitReached: not all have confirmed, and there can't be a new one: they may still do it.
+            IncarnationLimitReached: not all have confirmed it, and the limit of incarnations is reached. They may still
+                confirm it later.
         """
         lacking = ", ".join(self.claim.overdue(self._members.others))
         if lacking:
-            self._minting.require_room(f"not confirmed by {lacking}")
+            self._minting.check_limit(f"not confirmed by {lacking}")
             self.claim.doubt(f"not confirmed in time by {lacking}")
 
     def minted(self) -> None:
-        """A new identity is durable; called with its commit, however many wait for it, or have ceased to."""
+        """Note that a new identity is durable. This is called with its commit."""
         if self._minting.committed():
             self._never_configured = False
             self._first_version = 0
-            self._news.tell()
+            self._news.notify()
 
     # What members say
 
     def heard(self, address: str, node: bytes, knows: int) -> None:
-        """A member told what it knows of this node's incarnation; the caller then mints if that is due."""
-        if knows > self._replica.version:
-            if not self._may_claim():
-                return  # it is asked again with each heartbeat
-            self.met_fork(address)
-        self.claim.heard(address, node, knows, self._replica.version)
-        self._news.tell()
+        """Take a member's answer to what it knows of this node's incarnation.
 
-    def met(self, hello: Hello, address: str, *, member: bool) -> None:
-        """Another node said who it is; before anything else of its hello counts.
+        The caller then has to begin a new incarnation if one is due.
 
         Args:
-            hello: what it said.
-            address: where it was met.
-            member: whether it answered at an address of a member; else it called, and may be anybody.
+            address: the member's address.
+            node: the id of the node that answers there.
+            knows: the version of this node's incarnation that the member knows.
+        """
+        if knows > self._replica.version:
+            if not self._may_claim():
+                return  # each heartbeat of the member says it again
+            self.found_fork(address)
+        self.claim.heard(address, node, knows, self._replica.version)
+        self._news.notify()
+
+    def said_hello(self, hello: Hello, address: str, *, member: bool) -> None:
+        """Take another node's hello. This is called before anything else is done with the hello.
+
+        Args:
+            hello: the hello.
+            address: the address of the other node.
+            member: whether it answered at a member's address. Otherwise it called, and may be any node.
         """
         self._look_for_copy(hello, address)
         incarnation, began_with = self._replica.identity.incarnation, self._first_version
         knows = hello.digest.get(incarnation, 0)
         if self._never_configured and knows and self._may_claim():
-            # Only a node that had a config ever told anybody what it counted.
+            # This disk knows no config. But a node without one never sends anybody what it counted, so it has had one.
             if min(knows, self._replica.version) > began_with:
                 self._forgotten = incarnation, began_with
                 if not member:
                     self._forks.claim(incarnation, f"{address} has more, from a config forgotten here")
             self.claim.doubt(f"{address} knows this node from a config that its data directory has forgotten")
-            with suppress(IncarnationLimitReached):  # which increments are told
+            with suppress(IncarnationLimitReached):  # increments are refused with it
                 self._minting.begin()
         if member:
             self._prove_claims(hello, address)
 
     def _prove_claims(self, hello: Hello, address: str) -> None:
-        """What callers claimed is proven when a member says the same of itself."""
+        """Report forks that callers claimed before, and that a member's hello proves now."""
         if self._forgotten is not None:
             incarnation, began_with = self._forgotten
             if hello.digest.get(incarnation, 0) > began_with:
                 self._forks.show(incarnation, began_with + 1, f"{address} has more, from a config forgotten here")
         if self._duplicate is not None:
-            boot, incarnation, began_with = self._duplicate
-            if hello.boot == boot and incarnation in (hello.incarnation, *hello.retired):
+            start_id, incarnation, began_with = self._duplicate
+            if hello.start_id == start_id and incarnation in (hello.incarnation, *hello.retired):
                 self._forks.show(incarnation, began_with + 1, f"{address} counted under it, too")
 
-    def met_fork(self, address: str) -> None:
-        """A member has more of this node's incarnation than the node itself, be it that its disk had forgotten some."""
-        if self.claim.settled:  # else nothing was counted under it yet
+    def found_fork(self, address: str) -> None:
+        """Report a fork, as a member has more of this node's incarnation than the node itself.
+
+        Another process counts under it, or this disk has forgotten a part of it.
+        """
+        if self.claim.settled:  # else this process has counted nothing under it yet, and there is no fork
             incarnation = self._replica.identity.incarnation
             self._forks.show(incarnation, self._first_version + 1, f"{address} has more of it")
 
     def members_changed(self) -> None:
-        """Another membership is in force; unless a new incarnation is on its way, claims of who left it are void."""
+        """Drop the claims of nodes that are no members any more, as another membership is in force.
+
+        They stay while a new incarnation is being written, which they are the reason for.
+        """
         if not self._minting.under_way:
             self.claim.retract(self._replica.membership.actors)
-            self._news.tell()
+            self._news.notify()
 
-    def tells_others(self) -> None:
-        """From now on other nodes can know of this incarnation what this start counts under it."""
+    def sends_to_others(self) -> None:
+        """Note that this node begins to push, so that others can know what it counts under its incarnation."""
         self._never_configured, self._forgotten = False, None
 
     # What duplicates say
 
     def is_duplicate(self, hello: Hello) -> bool:
-        """Whether another process says that it has, or had, this node's identity."""
+        """Whether a hello is from another process that has, or had, this node's identity."""
         own = self._replica.identity
-        return hello.boot != self._boot and (hello.node == own.node or _has_had(hello, own.incarnation))
+        return hello.start_id != self._start_id and (hello.node == own.node or _has_had(hello, own.incarnation))
 
     def shares_past(self, hello: Hello) -> bool:
-        """Whether another process runs, or ran, under an incarnation that this node runs or ran under."""
+        """Whether a hello is from another process that shares a present or retired incarnation with this node."""
         own = self._replica.identity
-        return hello.boot != self._boot and any(map(own.owns, (hello.incarnation, *hello.retired)))
+        return hello.start_id != self._start_id and any(map(own.owns, (hello.incarnation, *hello.retired)))
 
     async def called_by_duplicate(self, hello: Hello) -> None:
-        """A caller that is alive says that it has, or had, this node's identity."""
+        """Act on a duplicate that called and is alive: begin a new incarnation if that is due."""
         if self.is_duplicate(hello):
             if self._counts_beside(hello):
-                self._duplicate = hello.boot, hello.incarnation, self._first_version
+                self._duplicate = hello.start_id, hello.incarnation, self._first_version
                 self._forks.claim(hello.incarnation, "a caller says that it counts under it, too")
             self._believe_duplicate(hello, "a caller")
             with suppress(DiskFull, IncarnationLimitReached):
                 await self._minting.mint_if_due()
 
-    def told_of_duplicate(self, reason: str) -> None:
-        """Somebody who may be anybody, or may have heard it from anybody, says that this node has a duplicate.
+    def suspect_duplicate(self, reason: str) -> None:
+        """Act on a message that this node has a duplicate. Its sender may be any node, or may have heard it from any.
 
-        What comes too early is said again: a true duplicate is one with each message that it sends.
+        If the message comes too early to be believed, it is not lost: a true duplicate shows itself with each message.
+
+        Args:
+            reason: what was said, in words.
         """
         self._minting.share_node()
         if self._may_claim():
             self.claim.doubt(reason)
 
-    def met_duplicate(self, hello: Hello, address: str) -> None:
-        """Another process, which answers at a member's address, has this node's identity; see `told_of_duplicate`.
+    def found_duplicate(self, hello: Hello, address: str) -> None:
+        """Act on a duplicate that answers at a member's address; see `suspect_duplicate`.
 
         Args:
-            hello: what it said.
-            address: where it was met.
+            hello: its hello.
+            address: the address.
         """
         if self._counts_beside(hello):
             self._forks.show(hello.incarnation, self._first_version + 1, f"{address} counts under it, too")
         self._believe_duplicate(hello, address)
 
     def _look_for_copy(self, hello: Hello, address: str) -> None:
-        """Say once in a start that another node has this one's past, also when both count apart already."""
-        if hello.node != self._replica.identity.node and self.shares_past(hello) and not self._copy_told:
-            self._copy_told = True
+        """Log once that another node runs on a copy of this directory, also if both have separate incarnations now."""
+        if hello.node != self._replica.identity.node and self.shares_past(hello) and not self._copy_reported:
+            self._copy_reported = True
             logger.warning(
                 "directory was copied",
                 reason=f"another process has, or had, a copy of this node's data directory: {address}",
@@ -198,7 +221,7 @@ class IdentityGuard:
             )
 
     def _counts_beside(self, hello: Hello) -> bool:
-        """Whether another process counts under the incarnation under which this start has counted."""
+        """Whether another process counts under the incarnation under which this process has counted."""
         present = self._replica.identity.incarnation
         return hello.incarnation == present and self._replica.version > self._first_version
 
@@ -210,9 +233,10 @@ class IdentityGuard:
             self.claim.doubt(f"another process has a copy of this node's data directory: {address}")
 
     def _may_claim(self) -> bool:
-        """Anybody can say what makes a node mint, so all of them together are believed once a minute.
+        """Whether a message may make this node begin a new incarnation now.
 
-        What this very process minted nobody can know more of, unless the machine, or its directory, was copied since.
+        Any node can send such a message, so all of them together are believed once a minute. This also holds for an
+        incarnation that this very process began: the machine or its directory may have been copied since.
         """
         now = trio.current_time()
         if self.claim.reason is None:
@@ -223,5 +247,5 @@ class IdentityGuard:
 
 
 def _has_had(hello: Hello, incarnation: bytes) -> bool:
-    """Whether a process says that it runs, or ran, under an incarnation."""
+    """Whether a hello names an incarnation as its present one or a retired one."""
     return incarnation in (hello.incarnation, *hello.retired)

@@ -1,4 +1,4 @@
-"""Changes of the membership, and of what is known about its entries."""
+"""Changes of the membership, and of the knowledge which of its entries is this node."""
 
 from collections.abc import Callable
 
@@ -14,14 +14,14 @@ logger: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
 class MembershipUpdates:
-    """The one place where they are taken in.
+    """The one place where such changes are made.
 
     Args:
-        context: what is shared.
-        members: who belongs to the cluster.
-        guard: has to forget which members confirmed the incarnation.
-        learned: called with each membership that may come into force, before it is durable: consistent reads need its
-            members from then on.
+        context: what the parts of the node share.
+        members: the members of the cluster.
+        guard: forgets the confirmations of addresses that are no members any more.
+        learned: is called with each membership that may come into force, before it is durable. From then on consistent
+            reads have to ask its members, too.
     """
 
     def __init__(
@@ -36,10 +36,11 @@ class MembershipUpdates:
         self._learned = learned
 
     async def adopt(self, membership: Membership) -> bool:
-        """Learn a membership from a peer.
+        """Take a membership that a peer has sent.
 
         Returns:
-            Whether it is in force, or one that wins over it; False while the disk is full, to be tried again later.
+            Whether this membership, or one that wins over it, is in force. It is not while the disk is full;
+            `adopt_missed` tries again.
         """
         if self._replica.membership.merge(membership) != self._replica.membership:
             self._members.learned = self._members.learned.merge(membership)
@@ -51,7 +52,7 @@ class MembershipUpdates:
         return self._replica.membership.merge(membership) == self._replica.membership
 
     def adopt_missed(self) -> bool:
-        """The disk has room: stage what came while it was full; returns whether there was anything."""
+        """Stage a membership that came while the disk was full; returns whether there was one."""
         learned = self._members.learned
         if self._replica.membership.merge(learned) == self._replica.membership:
             return False
@@ -59,12 +60,12 @@ class MembershipUpdates:
         return True
 
     def found_self(self, entry: str) -> None:
-        """It was proven that an entry of the membership is this node: nobody has to wait for it."""
+        """Note a proof that an entry of the membership is this node, so that nothing has to wait for a link to it."""
         if self._members.proves(entry):
             self._changed()
 
     def lost_self(self, entry: str) -> None:
-        """An entry of the membership is not this node; the proof that it is may have been out of date for long."""
+        """Note that an entry of the membership is not this node. An old proof that it is may have expired before."""
         if self._members.disproves(entry):
             if entry in self._replica.membership.actors:
                 logger.warning(
@@ -75,11 +76,11 @@ class MembershipUpdates:
             self._changed()
 
     def forget(self, address: str) -> None:
-        """An address is dialled no more: what is kept of each address goes, however many there ever were."""
+        """Forget all about an address that is not dialled any more, so that memory stays bounded."""
         self._members.forget(address)
         self._guard.claim.forget(address)
         self._metrics.forget_peer(address)
 
     def _changed(self) -> None:
         self._learned(self._replica.membership)
-        self._news.tell()
+        self._news.notify()

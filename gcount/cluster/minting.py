@@ -1,8 +1,8 @@
-"""How a new incarnation begins, and how a node takes another id.
+"""Begins new incarnations, and gives a node another id.
 
-Both are one record in the log. They are staged before anything is awaited, so no batch that is sealed later counts
-under the old incarnation. Each incarnation is kept for ever, and a cluster can hold so many only: a node that may begin
-none now takes another id at least, as two nodes of one id cut each other's links.
+Both are one record in the log. It is staged before anything is awaited, so that no batch that is sealed later counts
+under the old incarnation. Incarnations are kept for ever, and a cluster can hold only a limited number of them. A node
+that may begin none at least takes another id when it has to, because two nodes with one id end each other's links.
 """
 
 from math import inf
@@ -17,8 +17,8 @@ from gcount.errors import DiskFull, IncarnationLimitReached
 from gcount.observe.throttle import Throttle
 from gcount.storage.group_commit import Commit
 
-NEAR_LIMIT = 0.75  # of the limit, from which on each new incarnation is said to bring it nearer
-CLAIM_PAUSE = 60.0  # seconds between two new incarnations, or ids, that others can bring about by what they say
+NEAR_LIMIT = 0.75  # share of the limit from which on each new incarnation is logged with a warning
+CLAIM_PAUSE = 60.0  # seconds between two new incarnations, or ids, that messages of others can bring about
 
 logger: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -27,8 +27,8 @@ class Minting:
     """Makes new identities of this node durable.
 
     Args:
-        context: what is shared.
-        claim: what was learned of the right to the present incarnation.
+        context: what the parts of the node share.
+        claim: the evidence about the right to the present incarnation.
     """
 
     def __init__(self, context: Context, claim: IncarnationClaim) -> None:
@@ -40,30 +40,36 @@ class Minting:
         self._claim = claim
         self._mint: Commit | None = None
         self._rename: Commit | None = None
-        self._identity = self._replica.identity  # the one that is durable, as far as `committed` was told
-        self._shares_node = False  # whether another process has the node's id, too: this one needs another
+        self._identity = self._replica.identity  # the durable one when `committed` was called last
+        self._shares_node = False  # whether another process has the same node id, so that this one needs another
         self._next_rename = -inf
-        self._no_room = Throttle("no new incarnation", quiet=60.0)
+        self._impossible = Throttle("no new incarnation", quiet=60.0)
 
     @property
     def under_way(self) -> bool:
-        """Whether a new incarnation is on its way to the disk, or was when the disk was full."""
+        """Whether a new incarnation is being written, or was when the disk was full."""
         return self._mint is not None
 
     def share_node(self) -> None:
-        """Another process has this node's id; this is believed once a minute, as another id cuts all links."""
+        """Note that another process has this node's id, so that this one needs another.
+
+        The node believes this at most once a minute, because taking another id ends all its links.
+        """
         now = trio.current_time()
         if not self._shares_node and now >= self._next_rename:
             self._next_rename = now + CLAIM_PAUSE
             self._shares_node = True
 
     def begin(self) -> Commit | None:
-        """Stage a new incarnation if one is due: no batch that is sealed later counts under the old one.
+        """Stage a new incarnation if the node needs one. No batch that is sealed later counts under the old one.
 
-        If none is due, or there can't be one more, only another id of the node is staged where that is due.
+        If it needs none, or the limit is reached, another node id is staged if the node needs that.
+
+        Returns:
+            The commit of the new incarnation; None when the node needs none.
 
         Raises:
-            IncarnationLimitReached: it is due, and there can't be one more.
+            IncarnationLimitReached: the node needs one, and the limit of incarnations is reached.
         """
         reason = self._claim.reason
         if reason is None or not self._pending.may_be_reborn:
@@ -71,55 +77,62 @@ class Minting:
         if reason is None:
             return None
         if self._mint is None or self._mint.failed:
-            self.require_room(reason)
+            self.check_limit(reason)
             self._mint = self._stage()
         return self._mint
 
     def begin_if_possible(self) -> None:
-        """Stage a new incarnation if one is due and can be; if not, the operator is told."""
+        """Stage a new incarnation if the node needs one. If the limit is reached, that is only logged."""
         try:
             self.begin()
         except IncarnationLimitReached as error:
-            self._no_room.warn(reason=str(error))
+            self._impossible.warn(reason=str(error))
 
     async def mint_if_due(self) -> None:
-        """Make a new incarnation durable if anything speaks against the old one.
+        """Make a new incarnation durable if the node needs one.
 
         Raises:
-            DiskFull: it is still due.
-            IncarnationLimitReached: it is due, and there can't be one more.
+            DiskFull: the node still needs it.
+            IncarnationLimitReached: the node needs one, and the limit of incarnations is reached.
         """
         mint = self.begin()  # before anything is awaited
         if mint is not None:
             await mint.wait()
 
     async def mint_if_possible(self) -> None:
-        """Make a new incarnation durable if one is due and can be; if not, increments are refused until it is."""
+        """Make a new incarnation durable if the node needs one.
+
+        If that fails, it is only logged, and increments are refused until it succeeds.
+        """
         try:
             await self.mint_if_due()
         except DiskFull as error:
             logger.warning("new incarnation delayed", reason=str(error))
         except IncarnationLimitReached as error:
-            self._no_room.warn(reason=str(error))
+            self._impossible.warn(reason=str(error))
 
-    def require_room(self, reason: str) -> None:
-        """Refuse what needs a new incarnation when there can't be one more.
+    def check_limit(self, reason: str) -> None:
+        """Check that a new incarnation is possible.
 
         Args:
-            reason: why a new one is needed.
+            reason: why the node needs one, for the text of the error.
 
         Raises:
-            IncarnationLimitReached: with that reason.
+            IncarnationLimitReached: the limit of incarnations is reached.
         """
         if not self._pending.may_be_reborn:
-            limit, lives = self._replica.options.reborn_below, self._pending.lives
+            limit, lives = self._replica.options.reborn_below, self._pending.all_incarnations
             raise IncarnationLimitReached(
                 f"this node can't count under its present incarnation ({reason}), and no node begins a new one when "
                 f"{limit} are known, and here are {lives}; reads and other nodes go on"
             )
 
     def committed(self) -> bool:
-        """A new identity is durable; called with its commit. Returns whether it has a new incarnation, too."""
+        """Note that a new identity is durable. This is called with its commit.
+
+        Returns:
+            Whether the identity has a new incarnation, and not only a new node id.
+        """
         before, identity = self._identity, self._replica.identity
         self._identity = identity
         assert identity.continues(before), "a new identity forgets no incarnation"
@@ -136,10 +149,10 @@ class Minting:
         )
         assert self._replica.version <= 1, "nothing was counted under a new incarnation before the batch that begins it"
         limit = self._replica.options.reborn_below
-        if self._pending.lives >= limit * NEAR_LIMIT:
+        if self._pending.all_incarnations >= limit * NEAR_LIMIT:
             logger.warning(
                 "few incarnations left",
-                known=self._pending.lives,
+                known=self._pending.all_incarnations,
                 limit=limit,
                 effect="at the limit a node that would need a new one takes no increments",
             )
@@ -149,7 +162,7 @@ class Minting:
         return True
 
     def _rename_if_due(self) -> None:
-        minting = self._mint is not None and not self._mint.failed  # with another id, if that was due then
+        minting = self._mint is not None and not self._mint.failed  # its record has another id already, if needed
         if self._shares_node and not minting and (self._rename is None or self._rename.failed):
             self._rename = self._committer.mint(self._replica.identity.renamed(self._random.randbytes(ID_BYTES)))
 

@@ -1,4 +1,4 @@
-"""Lines for the operator about this node: its start, its place in its cluster."""
+"""Log lines for the operator about this node's start, and about its config."""
 
 import structlog
 
@@ -13,13 +13,13 @@ logger: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
 def report_start(replica: Replica, log: int, checkpoint: int, seconds: float, *, fresh: bool) -> None:
-    """Say that the node has recovered.
+    """Log that the node has recovered.
 
     Args:
-        replica: what it holds.
+        replica: the recovered state.
         log: the size of the log in bytes.
         checkpoint: the size of the checkpoint in bytes.
-        seconds: how long it took.
+        seconds: how long the recovery took.
         fresh: whether the data directory was empty.
     """
     incarnation = replica.identity.incarnation.hex()
@@ -37,7 +37,7 @@ def report_start(replica: Replica, log: int, checkpoint: int, seconds: float, *,
 
 
 async def report_config(context: Context, members: Members, peers: Peers) -> None:
-    """Say which config comes into force, and what is wrong with its entries; for ever."""
+    """Log each config that comes into force, and what is wrong with its entries, for ever."""
     replica = context.replica
     known = replica.membership
     stranger_to = Membership()

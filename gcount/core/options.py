@@ -1,7 +1,8 @@
-"""The sizes, limits and pauses that a node works with, as one value that is handed in when it is opened.
+"""The sizes, limits and pauses that a node works with, as one value that is passed in when the node is opened.
 
-A node in production has `DEFAULTS`. Tests and the simulation make some of these so small that a few increments reach
-every limit and every seam. What both ends of a link or a file rely on is no option: see `limits.py`.
+A node in production uses `DEFAULTS`. Tests and the simulation make some of the options so small that a few increments
+reach every limit and every boundary. Limits that both ends of a link or a file rely on are not options; they are in
+`limits.py`.
 """
 
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from typing import Final
 
 from gcount.core.limits import MAX_FRAME_BYTES, MAX_INCARNATIONS, MAX_MEMBERS, MAX_MESSAGE_BYTES, MAX_NAME_BYTES
 
-_HEAD_BYTES = 4096  # more than anything else in a message or a record takes
+_HEAD_BYTES = 4096  # an upper bound for all that a message or a record holds besides its names and cells
 _PUSH_CELLS = 65_536
 _AT_LEAST_ONE = (
     "column_recent_least",
@@ -32,61 +33,66 @@ class Options:
     """What a node works with.
 
     Args:
-        column_recent_least: changes that any column remembers in their order.
-        column_recent_most: changes that the longest column remembers; older askers cost one pass over it.
-        column_piece: cells of a column that are searched in one go.
-        column_small: words; a column that is no longer may be dense, whatever it holds.
-        column_span: words for each cell. A sparse column is made dense when it takes no more, a dense one sparse at
-            twice that.
-        sum_slice: names that are added up between two looks at the event loop in a start.
-        max_incarnations: how many a node takes; all of a cluster's.
-        reborn_below: no node begins a new incarnation when so many are known. All nodes take more, so that those which
-            were begun by nodes cut off from each other still reach everybody.
-        max_unclaimed: incarnations beyond which none is taken that no member says is its own: anybody can make some
-            up.
-        max_uncounted_cells: cells buffered of all unfinished pushes, or more where --max-counters asks for more. By
-            default that is one delta of all the counters that nodes with the default of that flag hold, with others
-            before it; it takes about 3 GB.
-        max_runs: deltas detached behind gaps, beyond which a node takes nothing back that a member has kept for it.
-        chunk_deltas: deltas in one chunk: pieces that had to be searched for may be small, or empty.
-        frame_bytes: what the log aims at for one frame of a big batch, and a checkpoint for one of what is detached.
+        column_recent_least: how many of its newest changes every column remembers in order.
+        column_recent_most: how many of them the longest column remembers. A peer that lacks older changes costs one
+            pass over the whole column.
+        column_piece: cells of a column that are searched in one step.
+        column_small: a column of at most so many words may be dense, however few cells it holds.
+        column_span: words for each cell. A sparse column becomes dense when that takes at most so many words for each
+            cell; a dense column becomes sparse at twice as many.
+        sum_slice: counters whose totals a start computes before the event loop runs other tasks.
+        max_incarnations: how many incarnations of the whole cluster a node takes.
+        reborn_below: a node begins no new incarnation once it knows so many. It is less than `max_incarnations`, so
+            that incarnations begun by nodes that are cut off from each other still fit at all nodes.
+        max_unclaimed: a node that knows so many incarnations takes no further one unless a member says that it is
+            its own: anybody can invent incarnations.
+        max_uncounted_cells: cells buffered of all unfinished pushes; a high --max-counters raises it. The default is
+            one delta of all counters that nodes with the default of that flag hold, and what may stand before it in
+            the same push; that takes about 3 GB.
+        max_runs: once so many deltas are detached behind gaps, a node takes back nothing more that a member has kept
+            for it.
+        chunk_deltas: deltas in one chunk. Pieces of a delta that had to be searched for may be small, or empty.
+        frame_bytes: the size that the log aims at for one frame of a big batch, and a checkpoint for one frame of
+            detached deltas.
         record_names: names in one record of a checkpoint.
         record_cells: cells in one record of a checkpoint.
-        record_bytes: of the largest record of a checkpoint with its head; a reader that has so many has a whole one.
-        merge_cells: cells that a replay merges before it applies them: some 50 ms of work, and 20 MB.
-        replay_slice: cells that are replayed between two looks at the event loop.
-        progress_interval: seconds between two lines that say how far a start has come.
-        segment_bytes: the next segment of the log begins when the live one has passed this.
-        brief_bytes: are appended to the log in a moment.
-        checkpoint_floor_bytes: no checkpoint is made while the closed segments that none covers are no larger.
-        checkpoint_factor: nor while they are no larger than the last one was, times this: so the log stays within a
-            small factor of the state, and each byte of it costs about one of a checkpoint.
-        checkpoint_retry: seconds until a checkpoint for which the disk had no room is tried again.
-        checkpoint_write_bytes: of a checkpoint that are written in one go.
-        checkpoint_sync_bytes: written between two syncs: one of them all would keep the log's own syncs waiting.
-        checkpoint_read_bytes: of a checkpoint that are read in one go.
-        piggyback_delay: seconds that deltas of peers wait for the next commit before they start one.
-        push_bytes: of one chunk of a push; by default half a second at 1 Mbit/s.
-        push_cells: after which a push takes no further delta.
+        record_bytes: size of the largest record of a checkpoint, its head included. A reader needs so many bytes to
+            be sure that it has a whole record.
+        merge_cells: cells that a replay merges before it applies them; this takes about 50 ms and 20 MB.
+        replay_slice: cells that a start replays before the event loop runs other tasks.
+        progress_interval: seconds between two log lines about the progress of a start.
+        segment_bytes: a new segment begins once the live one is larger.
+        brief_bytes: an append of at most so many bytes may run in the event loop, if the disk is fast.
+        checkpoint_floor_bytes: no checkpoint is made before the closed segments that no checkpoint covers are larger.
+        checkpoint_factor: nor before they are larger than the last checkpoint times this factor. So the log stays
+            within a small factor of the state, and each byte of log costs about one byte of checkpoint.
+        checkpoint_retry: seconds after which a checkpoint that met a full disk is tried again.
+        checkpoint_write_bytes: bytes of a checkpoint that are written in one step.
+        checkpoint_sync_bytes: bytes of a checkpoint that are written between two syncs. One sync of the whole file
+            would delay the syncs of the log.
+        checkpoint_read_bytes: bytes of a checkpoint that are read in one step.
+        piggyback_delay: seconds that deltas of peers wait for a commit of increments before they start one.
+        push_bytes: size of a chunk; the default takes half a second at 1 Mbit/s.
+        push_cells: cells after which a push takes no further delta.
         push_interval: seconds between two pushes on a link.
-        relay_after: seconds that another node has to tell its own news before it is relayed.
-        max_unsent_pushes: bytes of messages that wait to be sent on a link that this node dialled; nothing is added
-            beyond.
-        max_unsent_answers: bytes of answers that wait to be sent on a link that another node dialled; nothing more is
-            read from it meanwhile.
-        max_unsettled: questions that wait for the disk, on one link.
-        max_errands: pushes and memberships that wait for the disk, on one link.
-        max_stranger_cells: cells buffered for all nodes that are no members; by default about 150 MB.
-        max_suspended: unfinished transfers whose links were lost that are kept for other links.
-        max_removed: members that were removed and are still dialled.
-        max_rounds: of consistent reads of one counter in flight.
-        max_held_names: counters whose increments can be made to wait for consistent reads at a time.
-        max_boot_nodes: nodes whose starts are remembered.
-        max_boots: starts that are remembered of each.
+        relay_after: seconds that a node has to push its own changes to a peer before this node relays them.
+        max_unsent_pushes: bytes of messages that wait to be sent on a link that this node dialled. Above that no
+            message is added.
+        max_unsent_answers: bytes of answers that wait to be sent on a link that another node dialled. Above that
+            nothing is read from the link.
+        max_unsettled: questions on one link that wait for the disk.
+        max_tasks: pushes and memberships on one link that wait for the disk.
+        max_stranger_cells: cells buffered for all nodes that are not members; the default takes about 150 MB.
+        max_suspended: suspended transfers that are kept for other links.
+        max_removed: removed members that are still dialled.
+        max_rounds: rounds of consistent reads of one counter that are in flight.
+        max_held_names: counters whose increments wait for consistent reads at the same time.
+        max_restarted_nodes: nodes whose starts are remembered.
+        max_starts: starts that are remembered of each of them.
         confirm_within: seconds after the start in which increments wait for the members' confirmations.
 
     Raises:
-        ValueError: two of them contradict each other, or a limit of the protocol or of the files.
+        ValueError: two options contradict each other, or one contradicts a limit of the protocol or of the files.
     """
 
     column_recent_least: int = 16
@@ -129,14 +135,14 @@ class Options:
     max_unsent_pushes: int = 4 * 1024 * 1024
     max_unsent_answers: int = 256 * 1024
     max_unsettled: int = 4096
-    max_errands: int = 64
+    max_tasks: int = 64
     max_stranger_cells: int = 1_000_000
     max_suspended: int = MAX_MEMBERS
     max_removed: int = MAX_MEMBERS
     max_rounds: int = 4
     max_held_names: int = 1024
-    max_boot_nodes: int = 1024
-    max_boots: int = 64
+    max_restarted_nodes: int = 1024
+    max_starts: int = 64
     confirm_within: float = 1.0
 
     def __post_init__(self) -> None:
@@ -145,7 +151,7 @@ class Options:
             raise ValueError(f"these options contradict each other: {problems}")
 
     def _problems(self) -> Iterator[str]:
-        """Each rule that is broken, as what would have to hold."""
+        """Each rule that the options break, in the words of the condition that should be true."""
         rules = {
             "column_recent_least <= column_recent_most": self.column_recent_least <= self.column_recent_most,
             "reborn_below < max_incarnations": self.reborn_below < self.max_incarnations,

@@ -1,4 +1,4 @@
-"""The one way in for increments: what every door asks for, whether it can wait or not."""
+"""The one way in for increments, for every protocol, whether the caller can wait or not."""
 
 from collections.abc import Callable
 
@@ -17,10 +17,10 @@ class Increments:
 
     Args:
         context: what the parts of the node share.
-        guard: the right to the incarnation.
-        minting: begins a new one.
-        gate: holds increments while counters are read.
-        serving_since: when the node had recovered, in seconds of `trio.current_time()`.
+        guard: guards the right to the incarnation.
+        minting: begins a new incarnation.
+        gate: lets increments wait while their counters are read.
+        serving_since: when the node had recovered, in seconds of trio's clock.
     """
 
     def __init__(
@@ -36,54 +36,59 @@ class Increments:
         self._holds = gate.holds
         self._confirm_until = serving_since + context.replica.options.confirm_within
 
-    def submit(self, asked: Asked, tell: Callable[[Outcome], None]) -> bool:
-        """Count, unless something has to be waited for but the disk.
+    def submit(self, asked: Asked, callback: Callable[[Outcome], None]) -> bool:
+        """Take a request, unless it has to wait for anything but the disk.
 
         Args:
-            asked: see `gcount.core.state.increments`.
-            tell: called once with what came of it, in the instant in which it is on disk and visible, or refused; that
-                is before this returns when nothing is to be changed. It must not raise.
+            asked: the request; see `gcount.core.state.increments`.
+            callback: is called once with the outcome, at the instant at which the increments are on disk and visible,
+                or refused. If the request changes nothing, that is before this returns. It must not raise.
 
         Returns:
-            False when it has to wait for a hold, or for the node's right to its incarnation: nothing was done, and
-            `run` waits.
+            False when the request has to wait for a hold, or for the node's right to its incarnation. Nothing was done
+            then, and the caller can use `run`, which waits.
         """
         if not changes(asked):
-            tell(self._now(asked))
+            callback(self._now(asked))
             return True
-        if self._holds and self._holds.keep_any(grown(asked), trio.current_time()):
+        if self._holds and self._holds.any_held(grown(asked), trio.current_time()):
             return False
         if not self._guard.may_continue:
             return False
-        self._committer.stage(asked, tell)
+        self._committer.stage(asked, callback)
         return True
 
     async def run(self, asked: Asked) -> Outcome:
-        """Count; what has to be waited for, is: a hold, at the start the members' confirmations, the disk.
+        """Take a request and wait: for holds, after a start for the members' confirmations, and for the disk.
+
+        If this is cancelled while it waits for the disk, the request may be counted or not.
+
+        Args:
+            asked: the request; see `gcount.core.state.increments`.
 
         Returns:
-            What came of it. When it is cancelled while it waits for the disk, it counts nevertheless, or not.
+            The outcome; increments are on disk then, unless refused.
         """
-        told: list[Outcome] = []
+        outcomes: list[Outcome] = []
         done = trio.Event()
 
-        def tell(outcome: Outcome) -> None:
-            assert not told, "what was asked has one outcome"
-            told.append(outcome)
+        def callback(outcome: Outcome) -> None:
+            assert not outcomes, "a request has one outcome"
+            outcomes.append(outcome)
             done.set()
 
-        if not self.submit(asked, tell):
+        if not self.submit(asked, callback):
             if self._holds:
                 await self._gate.wait_unheld(grown(asked))
             try:
                 await self._confirm_identity()
             except (DiskFull, IncarnationLimitReached) as refusal:
                 return refused(asked, refusal, self._replica.counters.total)
-            # No await since the confirmation: nothing can have spoken against the incarnation meanwhile.
-            # Holds are not looked at again: those that began meanwhile are not waited for.
-            self._committer.stage(asked, tell)
+            # There is no await since the confirmation, so the incarnation is still right. Holds that began meanwhile
+            # are not waited for, or constant reads could keep an increment waiting for ever.
+            self._committer.stage(asked, callback)
         await done.wait()
-        return told[0]
+        return outcomes[0]
 
     def _now(self, asked: Asked) -> Outcome:
         replica = self._replica

@@ -1,7 +1,7 @@
-"""A node: its one nursery, and what can be asked of it.
+"""A node: its nursery, and all requests that it answers.
 
-`open_node` runs the same over a real disk and network and over simulated ones. Everything that a node does is a child
-of the nursery in it, so that the crash of any part takes the whole node down, loudly; the next start recovers.
+`open_node` runs the same code over a real disk and network and over simulated ones. All tasks of a node are in the
+nursery there, so that an error in any part ends the whole node with a message. The next start recovers.
 """
 
 from collections.abc import AsyncIterator, Callable
@@ -10,51 +10,43 @@ from random import Random
 
 import trio
 
-from gcount.cluster.context import Context
-from gcount.cluster.gap_closer import close_gaps
+from gcount.cluster.context import make_context
 from gcount.cluster.links.peers import Peers
 from gcount.cluster.links.transport import Link, Transport
-from gcount.cluster.operator_log import report_config, report_start
-from gcount.core.limits import ID_BYTES
 from gcount.core.options import DEFAULTS, Options
-from gcount.core.state.identity import IncarnationClaim
 from gcount.core.state.increments import Asked, Outcome, refused
 from gcount.core.state.membership import parse_actors
 from gcount.core.state.replica import Replica
-from gcount.core.state.writer import Writer
-from gcount.events import News, Stopping
-from gcount.node.increments import Increments
+from gcount.events import Stopping
 from gcount.node.parts import Parts, assemble
-from gcount.node.reads import Reads
 from gcount.node.startup import Startup
 from gcount.node.statistics import NodeStatistics, ServingStatistics
 from gcount.observe.metrics import Metrics
 from gcount.settings import Settings
 from gcount.storage.checkpoints import Checkpoints
 from gcount.storage.disk import Disk
-from gcount.storage.group_commit import Committer
 from gcount.storage.log import Log
 
-MOST_LINGER = 60.0  # seconds for which removed members are still dialled, at most
+MOST_LINGER = 60.0  # seconds; the longest time for which removed members are still dialled
 
 
 class Node:
-    """One node, from its start on; before it has recovered, most of its methods raise `Recovering`.
+    """One node, from its start on. Before it has recovered, most methods raise `Recovering`.
 
     Args:
         settings: what the operator set.
-        disk: its data directory.
-        transport: how it reaches others.
-        random: where ids and jitter come from.
-        wall_clock: seconds since the epoch; only decides between conflicting configs.
+        disk: the data directory.
+        transport: connects to other nodes.
+        random: the source of ids and jitter.
+        wall_clock: returns seconds since 1970. It only decides between conflicting configs.
         options: sizes, limits and pauses.
-        stopping: whether the process is about to end; what waits for other nodes is answered then.
+        stopping: set when the process is asked to stop. Requests that wait for other nodes are answered then.
 
     Attributes:
-        replica: what it holds; once it has recovered, as those that follow.
-        boot: this start's id.
+        replica: the durable state. This attribute and those below exist once the node has recovered.
+        start_id: the random id of this start.
         peers: the members that it dials.
-        parts: all that it consists of.
+        parts: all parts of the node.
     """
 
     def __init__(
@@ -78,43 +70,40 @@ class Node:
         self._random = random
         self._wall_clock = wall_clock
         self.replica: Replica
-        self.boot: bytes
+        self.start_id: bytes
         self.peers: Peers
         self.parts: Parts
-        self._committer: Committer
-        self._increments: Increments
-        self._reads: Reads
 
     # What clients ask
 
-    def submit(self, asked: Asked, tell: Callable[[Outcome], None]) -> bool:
-        """Count, unless something has to be waited for but the disk; see `Increments.submit`."""
-        return self._startup.over.is_set() and self._increments.submit(asked, tell)
+    def submit(self, asked: Asked, callback: Callable[[Outcome], None]) -> bool:
+        """Take a request, unless it has to wait for anything but the disk; see `Increments.submit`."""
+        return self._startup.over.is_set() and self.parts.increments.submit(asked, callback)
 
     async def count(self, asked: Asked) -> Outcome:
-        """Count; when this returns, it is on disk. See `Increments.run`: until the start is over, all is refused."""
+        """Take a request and wait until it is on disk; see `Increments.run`. Until the start is over, it is refused."""
         if not self._startup.over.is_set():
             return refused(asked, self._startup.refusal())
-        return await self._increments.run(asked)
+        return await self.parts.increments.run(asked)
 
     def value(self, name: str) -> int:
-        """What this node knows of a counter: at least all that it acknowledged itself."""
+        """The value of a counter as this node knows it. It includes all that this node has acknowledged."""
         self.require_ready()
         return self.replica.counters.total(name)
 
     async def consistent_value(self, name: str, timeout: float | None = None) -> int:
-        """The exact value at some instant between call and return.
+        """The exact value of a counter at some instant between call and return.
 
         Args:
             name: a valid name.
-            timeout: seconds to try; by default what the operator set.
+            timeout: how long to try, in seconds; by default the operator's setting.
 
         Raises:
-            ReadUnavailable: it could not be known in time.
+            ReadUnavailable: the value could not be known in time.
             Recovering: the node has not finished its start.
         """
         self.require_ready()
-        return await self._reads.value(name, self.settings.timeout if timeout is None else timeout)
+        return await self.parts.client_reads.value(name, self.settings.timeout if timeout is None else timeout)
 
     async def configure(self, body: object) -> dict[str, object]:
         """Put a posted config in force, durably.
@@ -123,7 +112,7 @@ class Node:
             body: the decoded JSON document.
 
         Returns:
-            The membership now in force, as `config` does.
+            The membership now in force, in the form of `config`.
 
         Raises:
             BadRequest, DiskFull, Recovering: nothing was changed.
@@ -147,12 +136,12 @@ class Node:
 
     @property
     def listens_on(self) -> str:
-        """HOST:PORT, an IPv6 host in brackets."""
+        """The listen address as HOST:PORT, with an IPv6 host in brackets."""
         return self.settings.listen
 
     @property
     def started(self) -> float:
-        """When it was started, in seconds as trio's clock counts them."""
+        """When the node was started, in seconds of trio's clock."""
         return self._startup.began
 
     @property
@@ -163,17 +152,19 @@ class Node:
     @property
     def not_ready(self) -> str | None:
         """Why the node can't take increments now; None when it can."""
-        return self._startup.not_over or self._committer.full
+        return self._startup.not_over or self.parts.context.committer.full
 
     async def wait_ready(self) -> None:
         """Return when the node has recovered and serves."""
         await self._startup.over.wait()
 
     async def wait_recovered(self) -> None:
-        """Return when the start is over: what comes a moment too early waits, as long as it would for a peer.
+        """Return when the start is over, so that requests that come a moment too early are not refused.
+
+        They wait as long as a consistent read waits for a peer.
 
         Raises:
-            Recovering: it takes longer, or the start waits for room on the disk.
+            Recovering: the start takes longer, or it waits for space on the disk.
         """
         await self._startup.wait_over(self.settings.timeout)
 
@@ -182,7 +173,7 @@ class Node:
         self._startup.require_over()
 
     def statistics(self) -> NodeStatistics:
-        """What there is to tell of it now."""
+        """The statistics of the node at this instant."""
         now = trio.current_time()
         return NodeStatistics(
             now,
@@ -207,7 +198,10 @@ class Node:
             self.parts.reads.statistics(),
         )
 
-    # Its life
+    # Running
+
+    def _now_ms(self) -> int:
+        return int(self._wall_clock() * 1000)
 
     async def run(self) -> None:
         """Recover, then serve for ever.
@@ -216,41 +210,14 @@ class Node:
             Fatal: the process has to end.
         """
         replica = self.replica = await self._startup.recover(self.settings.max_counters, self._options)
-        writer = Writer(replica)
-        committer = self._committer = Committer(writer, self.log, self.metrics)
-        boot = self.boot = self._random.randbytes(ID_BYTES)
-        context = Context(
-            self.settings.cluster,
-            boot,
-            replica,
-            writer.pending,
-            committer,
-            self._random,
-            self.metrics,
-            News(),
-            self.stopping,
-        )
-        claim = IncarnationClaim(fresh=self._startup.fresh)
-        parts = self.parts = assemble(context, claim, self._transport, lambda: int(self._wall_clock() * 1000))
-        peers = self.peers = parts.peers
-        self._report_start()
+        context = make_context(self.settings.cluster, replica, self.log, self._random, self.metrics, self.stopping)
+        self.start_id = context.start_id
+        self.parts = assemble(context, self._transport, self._now_ms, fresh=self._startup.fresh)
+        self.peers = self.parts.peers
+        self._startup.report(replica, self.metrics)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(committer.run, parts.committed)
-            nursery.start_soon(self.checkpoints.run, replica)
-            nursery.start_soon(parts.dial_loops.run, min(self.settings.timeout, MOST_LINGER))
-            nursery.start_soon(report_config, context, parts.members, peers)
-            nursery.start_soon(close_gaps, context, parts.members, peers)
-            nursery.start_soon(parts.acceptor.run)
-            serving_since = trio.current_time()
-            self._increments = Increments(context, parts.guard, parts.minting, parts.gate, serving_since)
-            self._reads = Reads(context, parts.reads, serving_since)
+            self.parts.start(nursery, self.checkpoints, min(self.settings.timeout, MOST_LINGER))
             self._startup.over.set()
-
-    def _report_start(self) -> None:
-        seconds, fresh = trio.current_time() - self.started, self._startup.fresh
-        self.metrics.recovery_seconds.set(seconds)
-        self.metrics.incarnations_minted.inc(fresh)
-        report_start(self.replica, self.log.size, self.checkpoints.size, seconds, fresh=fresh)
 
 
 @asynccontextmanager
@@ -264,19 +231,19 @@ async def open_node(
     options: Options = DEFAULTS,
     stopping: Stopping | None = None,
 ) -> AsyncIterator[Node]:
-    """Run a node for as long as the context lasts; it may still be recovering when the context begins.
+    """Run a node for as long as the context lasts. It may still be recovering when the context begins.
 
     Args:
-        settings: what the operator set; `port` is the one that is really listened on.
-        disk: its data directory.
-        transport: how it reaches others.
-        random: where ids and jitter come from.
-        wall_clock: seconds since the epoch.
+        settings: what the operator set; `port` has to be the port on which the node really listens.
+        disk: the data directory.
+        transport: connects to other nodes.
+        random: the source of ids and jitter.
+        wall_clock: returns seconds since 1970.
         options: sizes, limits and pauses; in production the defaults.
-        stopping: set when the process is about to end; by default never.
+        stopping: set when the process is asked to stop; by default never.
 
     Raises:
-        Fatal: in a group, out of the context: the node can't go on.
+        Fatal: the node can't go on. It leaves the context inside an exception group.
     """
     node = Node(settings, disk, transport, random, wall_clock, options, stopping or Stopping())
     try:
@@ -287,4 +254,4 @@ async def open_node(
             finally:
                 nursery.cancel_scope.cancel()
     finally:
-        node.log.close()  # only now, as a batch may have been on its way to the disk
+        node.log.close()  # only now: until all tasks have ended, a batch may be on its way to the disk

@@ -3,10 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import trio
+
 from gcount.cluster.config import Asker, Config
 from gcount.cluster.consistent_reads import ConsistentReads
 from gcount.cluster.context import Context
 from gcount.cluster.forks import Forks
+from gcount.cluster.gap_closer import close_gaps
 from gcount.cluster.heard_versions import HeardVersions
 from gcount.cluster.hold_gate import HoldGate
 from gcount.cluster.identity_guard import IdentityGuard
@@ -19,28 +22,34 @@ from gcount.cluster.links.transport import Transport
 from gcount.cluster.members import Members
 from gcount.cluster.membership_updates import MembershipUpdates
 from gcount.cluster.minting import Minting
+from gcount.cluster.operator_log import report_config
 from gcount.core.state.batch import Batch
 from gcount.core.state.identity import IncarnationClaim
+from gcount.node.increments import Increments
+from gcount.node.reads import Reads
+from gcount.storage.checkpoints import Checkpoints
 
 
 @dataclass(frozen=True)
 class Parts:
-    """All of them; see `assemble`.
+    """All parts; see `assemble`.
 
     Args:
-        context: what they share.
-        members: who belongs to the cluster.
-        forks: incarnations of which two histories showed.
-        minting: begins a new incarnation.
-        guard: the right to the present one.
-        gate: holds increments while counters are read.
-        peers: the members that are dialled.
+        context: what the parts share.
+        members: the members of the cluster.
+        forks: incarnations with two histories.
+        minting: begins new incarnations.
+        guard: guards the right to the present incarnation.
+        gate: lets increments wait while their counters are read.
+        peers: the members that this node dials.
         reads: the consistent reads under way.
-        updates: takes in memberships.
+        updates: takes new memberships.
         handshake: says hello.
-        dial_loops: dial the members.
-        acceptor: answers those that dial this node.
-        config: as it is posted and shown.
+        dial_loops: dials the members.
+        acceptor: answers the nodes that dial this one.
+        config: the config, as it is posted and shown.
+        increments: takes all increments.
+        client_reads: consistent reads as clients ask for them.
     """
 
     context: Context
@@ -56,57 +65,79 @@ class Parts:
     dial_loops: DialLoops
     acceptor: Acceptor
     config: Config
+    increments: Increments
+    client_reads: Reads
+
+    def start(self, nursery: trio.Nursery, checkpoints: Checkpoints, linger: float) -> None:
+        """Start everything that a node does without being asked.
+
+        Args:
+            nursery: runs it; what fails there ends the node.
+            checkpoints: made of the replica now and then.
+            linger: seconds for which removed members are still dialled.
+        """
+        context = self.context
+        nursery.start_soon(context.committer.run, self.committed)
+        nursery.start_soon(checkpoints.run, context.replica)
+        nursery.start_soon(self.dial_loops.run, linger)
+        nursery.start_soon(report_config, context, self.members, self.peers)
+        nursery.start_soon(close_gaps, context, self.members, self.peers)
+        nursery.start_soon(self.acceptor.run)
 
     def committed(self, batch: Batch) -> None:
-        """What a commit sets off: all of it, in this order, in the instant in which the batch becomes visible.
+        """Do all that follows from a commit, in this order, at the instant at which the batch becomes visible.
 
-        Nothing is awaited in between, so no request, no link and no read sees the node in the midst of it.
+        Nothing is awaited in between, so that no request, no link and no read sees the node between two of the steps.
         """
         replica, news = self.context.replica, self.context.news
         assert replica.next_batch == batch.number + 1, "what a commit sets off comes when the batch is visible"
         own = replica.identity.owns
-        # 1. What this node counted, and a config, is pushed at once. News of others is relayed later, if they have not
-        #    told it themselves by then.
+        # 1. This node's own increments, and a config, are pushed at once. Increments of other nodes are relayed later,
+        #    if those nodes have not pushed them by then.
         if batch.membership is not None or any(own(delta.incarnation) for delta in batch.deltas):
             self.peers.wake()
-        # 2. Under a new identity all links say hello anew. What spoke against the old incarnation is void before
-        #    anything below looks at it.
+        # 2. With a new identity all links say hello anew. The evidence against the old incarnation is dropped before
+        #    any step below uses it.
         if batch.identity is not None:
             self.guard.minted()
             self.hang_up()
-        # 3. Another membership decides whose claims and confirmations count, and what a read needs: also a read that
-        #    began while the membership was on its way to the disk. The loops that dial wait for the news.
+        # 3. Another membership decides whose claims and confirmations count, and which members a read has to ask. That
+        #    includes reads that began while the membership was being written. The dial loops wait for the news.
         if batch.membership is not None:
             self.guard.members_changed()
             self.reads.learned(batch.membership)
-            news.tell()
-        # 4. The disk has room: a membership that came while it was full is staged. When there is none left, members
-        #    whose confirmation did not count meanwhile are asked again.
+            news.notify()
+        # 4. The disk has space. So a membership that came while it was full is staged. If there is none, members whose
+        #    confirmations were ignored meanwhile are asked again.
         if not self.updates.adopt_missed() and self.guard.unheard:
             self.guard.unheard = False
             self.hang_up()
-        # 5. There may be more behind a gap, or less: the closer of gaps looks again.
+        # 5. Detached deltas may have changed, so the gap closer looks at them again.
         if replica.detached:
-            news.tell()
-        # 6. Deltas in the batch may have told a second history of an incarnation.
+            news.notify()
+        # 6. Deltas in the batch may have shown a second history of an incarnation.
         self.forks.look()
 
     def hang_up(self) -> None:
-        """End all links, of either side: all that know this node have to meet it anew."""
+        """End all links of both directions, so that hellos are exchanged anew."""
         self.peers.hang_up()
         self.acceptor.hang_up()
 
 
-def assemble(context: Context, claim: IncarnationClaim, transport: Transport, now_ms: Callable[[], int]) -> Parts:
-    """Make the parts, each of those before it.
+def assemble(context: Context, transport: Transport, now_ms: Callable[[], int], *, fresh: bool) -> Parts:
+    """Make all parts. Each one gets only parts that were made before it, so that nothing is set afterwards.
+
+    The node serves from now on.
 
     Args:
-        context: what they share.
-        claim: what is known of the right to the incarnation.
-        transport: how others are reached.
-        now_ms: the wall clock, in ms; only decides between conflicting configs.
+        context: what the parts share.
+        transport: connects to other nodes.
+        now_ms: the wall clock, in ms since 1970. It only decides between conflicting configs.
+        fresh: whether this start made the incarnation, so that no other node can know anything of it.
     """
-    # Who is who
+    serving_since = trio.current_time()
+    claim = IncarnationClaim(fresh=fresh)
+    # Identity
     members = Members(context.replica)
     forks = Forks(context.replica, members)
     minting = Minting(context, claim)
@@ -137,4 +168,6 @@ def assemble(context: Context, claim: IncarnationClaim, transport: Transport, no
         dial_loops,
         acceptor,
         config,
+        Increments(context, guard, minting, gate, serving_since),
+        Reads(context, reads, serving_since),
     )

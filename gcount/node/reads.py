@@ -1,4 +1,4 @@
-"""Consistent reads as clients ask for them."""
+"""The consistent reads that clients ask for."""
 
 import trio
 
@@ -8,7 +8,7 @@ from gcount.cluster.links.peer import BACKOFF_MOST
 from gcount.cluster.links.transport import CONNECT_TIMEOUT
 from gcount.errors import ReadUnavailable
 
-EMPTY_WAIT = 1.5  # seconds in which members who know this node can reach it, before it answers reads without a config
+EMPTY_WAIT = 1.5  # seconds in which a node without a config answers no reads, so that members that know it can dial it
 
 assert CONNECT_TIMEOUT + BACKOFF_MOST < EMPTY_WAIT, "a member dials once more within that time"
 
@@ -17,9 +17,9 @@ class Reads:
     """The consistent reads of a node that has recovered.
 
     Args:
-        context: what is shared.
+        context: what the parts of the node share.
         consistent: asks the members.
-        serving_since: when the node had recovered, in seconds as trio's clock counts them.
+        serving_since: when the node had recovered, in seconds of trio's clock.
     """
 
     def __init__(self, context: Context, consistent: ConsistentReads, serving_since: float) -> None:
@@ -30,14 +30,14 @@ class Reads:
         self._serving_since = serving_since
 
     async def value(self, name: str, timeout: float) -> int:
-        """The exact value at some instant between call and return.
+        """The exact value of a counter at some instant between call and return.
 
         Args:
             name: a valid name.
-            timeout: seconds to try.
+            timeout: how long to try, in seconds.
 
         Raises:
-            ReadUnavailable: it could not be known in time.
+            ReadUnavailable: the value could not be known in time.
         """
         deadline = trio.current_time() + timeout
         if not self._replica.membership.actors:
@@ -45,7 +45,7 @@ class Reads:
         return await self._consistent.read(name, max(0.0, deadline - trio.current_time()))
 
     async def _wait_to_be_known(self, name: str, deadline: float) -> None:
-        """No config is known: members who know this node, whose disk may have forgotten them, get time to reach it."""
+        """Wait for a config for a moment, as this disk may have forgotten one, and members then bring it back."""
         known_by = self._serving_since + EMPTY_WAIT
         with trio.move_on_at(deadline):
             while trio.current_time() < known_by and not self._replica.membership.actors:

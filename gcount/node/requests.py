@@ -1,6 +1,6 @@
-"""What clients of every protocol may say: names, amounts, timeouts, read strictly. A refusal says what is allowed.
+"""Parses what clients of every protocol send: names, amounts and timeouts, strictly. A refusal says what is allowed.
 
-How a protocol writes them (percent-encoding, query parameters, words of a command) is that protocol's own affair.
+How they are written in a protocol (percent-encoding, query parameters, words of a command) is not decided here.
 """
 
 import math
@@ -21,10 +21,10 @@ def parse_name(raw: bytes) -> str:
     """A counter's name.
 
     Args:
-        raw: its UTF-8, without any encoding of a protocol.
+        raw: the UTF-8 bytes, after any encoding of a protocol was removed.
 
     Raises:
-        BadName: it is not a name.
+        BadName: the bytes are not a valid name.
     """
     try:
         name = raw.decode()
@@ -37,19 +37,19 @@ def parse_name(raw: bytes) -> str:
 
 
 def parse_amount(text: bytes, called: str) -> int:
-    """An amount: ASCII digits, white space around them allowed.
+    """An amount, written in ASCII digits. White space around them is allowed.
 
     Args:
-        text: as the client wrote it.
-        called: what the client knows it as, for the refusal.
+        text: the text that the client sent.
+        called: how the client calls the amount, for the refusal.
 
     Raises:
-        BadAmount: it is something else, or above 2^64-1.
+        BadAmount: the text is not an amount, or it is above 2^64-1.
     """
     match = _AMOUNT.match(text)
     if match is None:
         raise BadAmount(f"{called} must be a non-negative integer in ASCII digits, 0 to 2^64-1, and nothing else")
-    digits = match[1].lstrip(b"0") or b"0"  # int() is asked only for what has a bounded length
+    digits = match[1].lstrip(b"0") or b"0"  # int() takes quadratic time, so it gets only a bounded number of digits
     if len(digits) > _MAX_DIGITS or (amount := int(digits)) > MAX_CELL:
         raise BadAmount("the amount is above 2^64-1")
     return amount
@@ -59,7 +59,7 @@ def parse_timeout(text: str) -> float:
     """The timeout of a consistent read, in seconds.
 
     Raises:
-        BadParameter: it is not a decimal number above 0, and 60 at most.
+        BadParameter: the text is not a decimal number above 0 and at most 60.
     """
     seconds = float(text) if _SECONDS.match(text) else math.nan
     if not 0 < seconds <= MAX_READ_TIMEOUT:

@@ -1,22 +1,24 @@
-"""A node's start: reads its directory, waits for room if the disk is full, and tells when it is over."""
+"""The start of a node: reads its directory, and waits for space if the disk is full."""
 
 from random import Random
 
 import structlog
 import trio
 
+from gcount.cluster.operator_log import report_start
 from gcount.core.limits import ID_BYTES
 from gcount.core.options import Options
 from gcount.core.state.identity import Identity
 from gcount.core.state.replica import Replica
 from gcount.errors import DiskFull, Recovering
 from gcount.events import Stopping
+from gcount.observe.metrics import Metrics
 from gcount.storage.checkpoints import Checkpoints
 from gcount.storage.disk import shortage
 from gcount.storage.log import Log
 from gcount.storage.recovery import recover
 
-ROOM_RETRY = 1.0  # seconds between two attempts to start on a full disk
+FULL_RETRY = 1.0  # seconds between two attempts to start on a full disk
 
 logger: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -25,14 +27,14 @@ class Startup:
     """One start of a node.
 
     Args:
-        log: the directory's.
-        checkpoints: the directory's.
-        random: where ids come from.
-        stopping: whether the process is about to end.
+        log: the log in the data directory.
+        checkpoints: the checkpoints in it.
+        random: the source of ids.
+        stopping: set when the process is asked to stop.
 
     Attributes:
         fresh: whether the directory was empty.
-        began: when, in seconds as trio's clock counts them.
+        began: when the start began, in seconds of trio's clock.
         over: set when the node has recovered and serves.
     """
 
@@ -44,13 +46,13 @@ class Startup:
         self._checkpoints = checkpoints
         self._random = random
         self._stopping = stopping
-        self._no_room: str | None = None  # why the start waits
+        self._full: str | None = None  # why the start waits for the disk; None when it does not
 
     async def recover(self, max_counters: int, options: Options) -> Replica:
-        """What the directory holds; an empty one is begun.
+        """Restore the state from the directory; an empty directory gets a new identity and its first segment.
 
         Args:
-            max_counters: how many names clients may bring about.
+            max_counters: how many counters clients may make.
             options: the limits that the replica keeps.
 
         Raises:
@@ -68,19 +70,31 @@ class Startup:
                     replica.identity = Identity(header.node, header.incarnation)
                 return replica
             except DiskFull as error:
-                if self._no_room is None:
-                    self._no_room = f"{error}; the start waits"
-                    logger.error(shortage(str(error)), reason=str(error), effect="the start waits until there is room")
-                await trio.sleep(ROOM_RETRY)
+                if self._full is None:
+                    self._full = f"{error}; the start waits"
+                    logger.error(shortage(str(error)), reason=str(error), effect="the start waits until there is space")
+                await trio.sleep(FULL_RETRY)
+
+    def report(self, replica: Replica, metrics: Metrics) -> None:
+        """Say in the log and in the metrics what was recovered.
+
+        Args:
+            replica: what was recovered.
+            metrics: the metrics.
+        """
+        seconds = trio.current_time() - self.began
+        metrics.recovery_seconds.set(seconds)
+        metrics.incarnations_minted.inc(self.fresh)
+        report_start(replica, self._log.size, self._checkpoints.size, seconds, fresh=self.fresh)
 
     @property
     def not_over(self) -> str | None:
         """Why the node does not serve yet; None when it does."""
-        return None if self.over.is_set() else self._no_room or "recovering"
+        return None if self.over.is_set() else self._full or "recovering"
 
     def refusal(self) -> Recovering:
-        """What is told until the start is over."""
-        return Recovering(self._no_room or "the node has not finished its start; try again in a moment")
+        """The refusal of all requests until the start is over."""
+        return Recovering(self._full or "the node has not finished its start; try again in a moment")
 
     def require_over(self) -> None:
         """Raise `Recovering` until the start is over."""
@@ -94,9 +108,9 @@ class Startup:
             timeout: how long to wait, in seconds.
 
         Raises:
-            Recovering: it takes longer, the start waits for room on the disk, or the process is about to end.
+            Recovering: the start takes longer, it waits for space on the disk, or the process is about to end.
         """
-        if not self.over.is_set() and self._no_room is None:
+        if not self.over.is_set() and self._full is None:
             with self._stopping.ends(trio.current_time() + timeout):
                 await self.over.wait()
         self.require_over()

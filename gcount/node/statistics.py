@@ -1,4 +1,4 @@
-"""What a node tells of itself at one instant, for `/status`, `/metrics` and Redis' INFO."""
+"""The statistics of a node at one instant, for `/status`, `/metrics` and the INFO command of Redis."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,18 +11,18 @@ from gcount.storage.log import LogStatistics
 
 @dataclass(frozen=True)
 class ServingStatistics:
-    """What there is to tell once the start is over.
+    """The statistics that exist once the start is over.
 
     Args:
-        node: the node's id.
-        incarnation: the present one.
-        version: how often it committed increments under that.
-        counters: how many it holds.
-        incarnations: how many it knows.
-        incarnations_limit: no node begins a new one when so many are known.
-        forks: incarnations of which two histories showed, each with the version from which on.
+        node: the node id.
+        incarnation: the present incarnation.
+        version: the version of that incarnation.
+        counters: the number of counters.
+        incarnations: the number of incarnations known.
+        incarnations_limit: a node begins no new incarnation when it knows so many.
+        forks: incarnations with two histories, each with the version from which on they differ.
         peers: the members that it dials, its own entries included.
-        reads: consistent reads.
+        reads: the consistent reads.
     """
 
     node: bytes
@@ -38,14 +38,14 @@ class ServingStatistics:
 
 @dataclass(frozen=True)
 class NodeStatistics:
-    """A node.
+    """The statistics of a node.
 
     Args:
-        now: the instant, in seconds as trio's clock counts them.
-        uptime: seconds since it was started.
-        not_ready: why it can't take increments; None when it can.
-        log: its log.
-        checkpoint: its newest checkpoint.
+        now: the instant, in seconds of trio's clock.
+        uptime: seconds since the node was started.
+        not_ready: why the node can't take increments; None when it can.
+        log: the log.
+        checkpoint: the newest checkpoint.
         serving: the rest; None until the start is over.
     """
 

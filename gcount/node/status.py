@@ -1,4 +1,4 @@
-"""What operators ask a node: one look for people, gauges for machines."""
+"""The answers for operators: `/status` for people, and gauges for `/metrics`."""
 
 from collections.abc import Iterable
 
@@ -9,7 +9,7 @@ from gcount.version import VERSION
 
 
 def status(node: Node) -> dict[str, object]:
-    """What an operator wants to know at a glance, ready for JSON."""
+    """The document of `/status`, ready for JSON. Its keys are promised in docs/api.md."""
     node.require_ready()
     found = node.statistics()
     serving = found.serving
@@ -50,13 +50,13 @@ def status(node: Node) -> dict[str, object]:
 
 
 def _age(found: NodeStatistics) -> float | None:
-    """How long ago this start made its newest checkpoint, in seconds; None when it made none."""
+    """How long ago this process made its newest checkpoint, in seconds; None when it made none."""
     made = found.checkpoint.made
     return None if made is None else round(found.now - made, 3)
 
 
 def gauges(node: Node) -> Iterable[Sample]:
-    """What `/metrics` reads off the node at each scrape."""
+    """The gauges that `/metrics` computes at each scrape."""
     found = node.statistics()
     yield "gcount_ready", "Whether the node can take increments.", {}, float(found.not_ready is None)
     yield "gcount_log_bytes", "Size of the log.", {}, found.log.size
@@ -64,7 +64,7 @@ def gauges(node: Node) -> Iterable[Sample]:
     age = _age(found)
     if age is not None:
         yield "gcount_checkpoint_age_seconds", "Time since this start made its newest checkpoint.", {}, age
-    yield "gcount_disk_free_bytes", "Room on the data directory's disk.", {}, found.log.free_bytes
+    yield "gcount_disk_free_bytes", "Free space on the data directory's disk.", {}, found.log.free_bytes
     serving = found.serving
     if serving is None:
         return

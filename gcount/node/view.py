@@ -1,4 +1,4 @@
-"""What a node can be read for beside the values of counters: their names, who holds a position, how the node is."""
+"""What protocols can read of a node besides values: names of counters, how many members hold a position, its state."""
 
 from dataclasses import dataclass
 
@@ -10,17 +10,17 @@ from gcount.node.node import Node
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """How a node is, at one instant.
+    """The state of a node at one instant.
 
     Args:
-        port: that it listens on.
-        max_connections: as the operator set it.
+        port: the port on which it listens.
+        max_connections: the limit that the operator set.
         uptime: seconds since its start.
         recovered: whether the start is over.
         not_ready: why it can't take increments now; None when it can.
-        log_bytes: the size of its log.
-        counters: how many it knows; 0 until the start is over.
-        linked: members to which it has a link now.
+        log_bytes: the size of its log, in bytes.
+        counters: the number of counters; 0 until the start is over.
+        linked: the number of members to which it has a link.
     """
 
     port: int
@@ -34,10 +34,10 @@ class Overview:
 
 
 class NodeView:
-    """What a door may read off a node.
+    """What a protocol may read of a node.
 
     Args:
-        node: may still be recovering; until it has, most of this raises `Recovering`.
+        node: the node. Until it has recovered, most methods raise `Recovering`.
     """
 
     def __init__(self, node: Node) -> None:
@@ -51,21 +51,21 @@ class NodeView:
     def start_id(self) -> bytes:
         """16 random bytes, drawn anew at each start of the node."""
         self._node.require_ready()
-        return self._node.boot
+        return self._node.start_id
 
     @property
     def counters(self) -> int:
-        """How many counters the node knows; each has a name."""
+        """The number of counters that the node knows."""
         self._node.require_ready()
         return len(self._node.replica.counters)
 
     def names(self, start: int, end: int) -> list[str]:
-        """Some of the counters' names, in the order in which the node got to know them; none ever goes."""
+        """Some of the counters' names, in the order in which they became known. No name is ever removed."""
         self._node.require_ready()
         return self._node.replica.counters.names(start, end)
 
     async def consistent_value(self, name: str, timeout: float | None) -> int:
-        """The exact value at some instant between call and return; see `Node.consistent_value`."""
+        """The exact value of a counter; see `Node.consistent_value`."""
         return await self._node.consistent_value(name, timeout)
 
     def holders(self, position: Digest) -> int:
@@ -74,19 +74,21 @@ class NodeView:
         return self._node.peers.holders(position)
 
     async def wait_for_holders(self, position: Digest, members: int, timeout: float) -> None:
-        """Return when so many other members hold a position, the time is over, or the node stops.
+        """Return when so many other members hold a position, the time is over, or the node is asked to stop.
 
         Args:
-            position: of increments that were counted on this node.
-            members: how many other members.
-            timeout: in seconds.
+            position: the position of increments that were counted on this node; see `Outcome`.
+            members: how many other members have to hold it.
+            timeout: how long to wait, in seconds.
         """
         self._node.require_ready()
+        version = self._node.replica.counters.version
+        assert all(at <= version(who) for who, at in position.items()), "only what is durable here is waited for"
         with trio.move_on_after(timeout):
             await self._node.peers.wait_held(position, members)
 
     def overview(self) -> Overview:
-        """How the node is now."""
+        """The present state of the node."""
         node = self._node
         recovered = node.recovered
         return Overview(

@@ -17,7 +17,7 @@ class Progress:
         self._every = every
         self._next = trio.current_time() + every
 
-    def tell(self, **where: object) -> None:
+    def report(self, **where: object) -> None:
         """Log the progress, if the last line was long enough ago.
 
         Args:

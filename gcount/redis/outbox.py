@@ -112,7 +112,7 @@ class Outbox:
         self._refusals += commands
         self._refused_bytes += size
 
-    async def wait_room(self) -> None:
+    async def wait_drained(self) -> None:
         """Return when more commands may be executed, or refuse the client's commands if it takes nothing."""
         while self.full and not self.refusing:
             with trio.move_on_after(TAKES_WITHIN) as waiting:

@@ -106,7 +106,7 @@ class Session:
         with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
             while data:
                 if self.outbox.full:
-                    await self.outbox.wait_room()
+                    await self.outbox.wait_drained()
                 if not self._answer_at_once(data) and await self._answer(data) and not self.outbox.waiting:
                     connection.set_busy(False)
                 data = await self._receive()
@@ -228,7 +228,7 @@ class Session:
         self._shared.commands.update(zip(names, [answer[:1] == b"-" for answer in answers], strict=True))
         self.outbox.put(b"".join(answers))
         if self.outbox.full:
-            await self.outbox.wait_room()
+            await self.outbox.wait_drained()
 
     # Pipelines of one command
 

@@ -1,19 +1,18 @@
-"""Checkpoints in the data directory: made while the node works, loaded at a start, so that the log stays short.
+"""Checkpoints in the data directory, which keep the log short: made while the node works, loaded at a start.
 
-    data/1/00000012.checkpoint       covers all segments below 12: they are not needed any more
+    data/1/00000012.checkpoint       covers all segments below 12, so that they are not needed any more
            00000012.log  00000013.log  ...
 
-The order of operations, each done when the next one begins:
+The order of operations; each ends before the next one begins:
 
-    1. the state is captured as it is at one instant; S is the segment that is live then (or even the one before)
-    2. S.checkpoint.new written, synced
-    3. renamed to S.checkpoint, the directory synced
-    4. segments below S and older checkpoints removed, the directory synced
+    1. capture the state at one instant; S is the segment that is live then (or the one before it)
+    2. write and sync S.checkpoint.new
+    3. rename it to S.checkpoint, and sync the directory
+    4. remove the segments below S and older checkpoints, and sync the directory
 
-A crash before 3 leaves a file that nothing reads; the next start removes it first, as it may hold the room that a start
-needs. After 3 the files of 4 are not read any more, whichever of them are left, so it does not matter in which order a
-disk forgets them; the next start removes them, but only when it has synced the directory itself: until then nobody
-knows whether the rename of 3 is durable.
+A crash before 3 leaves a file that nothing reads. The next start removes it first, as it may take the space that the
+start needs. After 3 nothing reads the files of 4, so it does not matter which of them are left after a crash. The next
+start removes them, but only after it has synced the directory itself: before that, the rename of 3 may not be durable.
 """
 
 from collections.abc import Iterator
@@ -34,7 +33,8 @@ from gcount.errors import DiskFailed, DiskFull, LogDamaged
 from gcount.observe.metrics import Metrics
 from gcount.observe.progress import Progress
 from gcount.storage.disk import Disk, File, sync_or_fail
-from gcount.storage.log import UNFINISHED, Base, Log, sequence_of
+from gcount.storage.live_segment import UNFINISHED
+from gcount.storage.log import Base, Log, sequence_of
 
 SUFFIX = ".checkpoint"
 
@@ -42,7 +42,7 @@ logger: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
 def checkpoint_name(sequence: int) -> str:
-    """The name of the checkpoint that covers all segments below one."""
+    """The name of the checkpoint that covers all segments with a lower number."""
     return f"{sequence:08d}{SUFFIX}"
 
 
@@ -51,8 +51,8 @@ class CheckpointStatistics:
     """The newest checkpoint.
 
     Args:
-        size: in bytes; 0 when there is none.
-        made: when this start made it, in seconds as trio's clock counts them; None when it did not.
+        size: its size in bytes; 0 when there is none.
+        made: when this process made it, in seconds of trio's clock; None when an earlier process did.
     """
 
     size: int
@@ -64,14 +64,14 @@ class Checkpoints:
 
     Args:
         disk: the directory.
-        log: what they keep short.
-        metrics: what is counted.
-        options: when one is made, and how much of it in one go.
+        log: the log in the same directory.
+        metrics: counts checkpoints.
+        options: when a checkpoint is made, and how many of its bytes are written in one step.
 
     Attributes:
-        size: of the newest one, in bytes; 0 when there is none.
-        sequence: the first segment that it does not cover.
-        made: when this start made it; None when it did not.
+        size: the size of the newest checkpoint in bytes; 0 when there is none.
+        sequence: the first segment that the newest checkpoint does not cover.
+        made: as in `CheckpointStatistics`.
     """
 
     def __init__(self, disk: Disk, log: Log, metrics: Metrics, options: Options = DEFAULTS) -> None:
@@ -83,20 +83,20 @@ class Checkpoints:
         self._metrics = metrics
         self._options = options
         self._refused = False
-        self._measured = 0  # what the last one that found no room would have taken, in bytes
+        self._measured = 0  # the size in bytes of the last checkpoint that met a full disk; 0 after one succeeded
 
     def statistics(self) -> CheckpointStatistics:
-        """What there is now."""
+        """The newest checkpoint at this instant."""
         return CheckpointStatistics(self.size, self.made)
 
     async def load(self, replica: Replica) -> Base:
-        """Bring a blank replica to where the newest checkpoint is.
+        """Restore a blank replica from the newest checkpoint, if there is one.
 
         Returns:
-            Where the log goes on.
+            Where in the log the replay has to begin.
 
         Raises:
-            LogDamaged: it can't be read.
+            LogDamaged: the checkpoint can't be read.
             DiskFailed: the disk fails.
         """
         size, newest = await self._disk.attempt(self._find)
@@ -104,7 +104,7 @@ class Checkpoints:
             return Base()
         name = checkpoint_name(self.sequence)
         reader, restore, piece = Reader(self._options), Restore(replica), self._options.checkpoint_read_bytes
-        tell = partial(Progress(self._options.progress_interval).tell, file=name, of=newest, size=size)
+        report = partial(Progress(self._options.progress_interval).report, file=name, of=newest, size=size)
         self.size, last = 0, False
         try:
             while not last:
@@ -112,7 +112,7 @@ class Checkpoints:
                 self.size, last = self.size + len(data), len(data) < piece
                 for record in reader.feed(data, last=last):
                     restore.take(record)
-                    tell(offset=reader.offset, counters=len(replica.counters))
+                    report(offset=reader.offset, counters=len(replica.counters))
                     await trio.lowlevel.checkpoint()
             restore.finish()
             if reader.header is None or reader.header.sequence != self.sequence:
@@ -122,10 +122,10 @@ class Checkpoints:
         return Base(self.sequence, reader.header.first_batch, replica.next_batch)
 
     def _find(self) -> tuple[int | None, str | None]:
-        """Remove unfinished ones, which may hold the room that the start needs, and find the newest one.
+        """Remove unfinished checkpoints, which may take the space that the start needs, and find the newest one.
 
         Returns:
-            Its size, None when there is none; the last segment's name.
+            The size of the newest checkpoint, None when there is none; and the name of the last segment.
         """
         names = self._disk.names()
         for name in names:
@@ -137,11 +137,14 @@ class Checkpoints:
         return self._disk.size(name) if name in names else None, newest
 
     async def tidy(self) -> None:
-        """Remove what nothing reads any more; only after the log's recovery, which synced the directory."""
+        """Remove the files that nothing reads any more.
+
+        It may be called only after the log's recovery, which synced the directory: then the checkpoint is durable.
+        """
         await self._disk.attempt(self._remove_others)
 
     async def run(self, replica: Replica) -> None:
-        """Make one whenever the log has grown enough, for ever.
+        """Make a checkpoint whenever the log has grown enough, for ever.
 
         Raises:
             DiskFailed: the process has to end.
@@ -165,18 +168,19 @@ class Checkpoints:
                 await trio.sleep(self._options.checkpoint_retry)
 
     async def make(self, replica: Replica) -> None:
-        """Make one now.
+        """Make a checkpoint now.
 
         Raises:
-            DiskFull: there is no room, or no descriptor for its file; all is as it was.
+            DiskFull: there is no space, or no descriptor for its file. Nothing was changed.
             DiskFailed: the process has to end.
         """
         started = trio.current_time()
-        capture = Capture(replica, self._log.live)  # of one instant: no await between the two
+        # The state and the live segment have to be of one instant, so there is no await between the two.
+        capture = Capture(replica, self._log.live)
         self._check(capture, replica)
         encoded = _Encoded(capture)
         try:
-            await self._require_room(capture.guess)
+            await self._require_space(capture.guess)
             try:
                 await self._write(checkpoint_name(capture.header.sequence), encoded)
             except DiskFull:
@@ -188,8 +192,8 @@ class Checkpoints:
         self._measured = 0
         self._metrics.checkpoint_made(self.made - started)
         logger.info("checkpoint", counters=capture.head.names, bytes=self.size, seconds=round(self.made - started, 3))
-        with suppress(DiskFull):  # nothing reads what is left; the next one removes it, or a start
-            await self._disk.attempt(self._remove_others, aside=True)
+        with suppress(DiskFull):  # nothing reads what is left; the next checkpoint or start removes it
+            await self._disk.attempt(self._remove_others, background=True)
             self._log.forget(self.sequence)
 
     def _check(self, capture: Capture, replica: Replica) -> None:
@@ -200,47 +204,48 @@ class Checkpoints:
         assert capture.head.next_batch == replica.next_batch, "a checkpoint holds no batch that is not durable"
         assert all(at == version(who) for who, at, _ in capture.head.columns), "a checkpoint holds only what is durable"
 
-    async def _require_room(self, guess: int) -> None:
+    async def _require_space(self, guess: int) -> None:
+        """Raise `DiskFull` before anything is written, if the checkpoint and another segment would not both fit."""
         needed = max(guess, self.size, self._measured)
-        free = await self._disk.attempt(self._disk.free_bytes, aside=True)
+        free = await self._disk.attempt(self._disk.free_bytes, background=True)
         if free < needed + self._options.segment_bytes:
             raise DiskFull(f"it takes about {needed} bytes beside the log, and the disk is nearly full")
 
     async def _write(self, name: str, encoded: "_Encoded") -> None:
-        file = await self._disk.attempt(partial(self._disk.create, name + UNFINISHED), aside=True)
+        file = await self._disk.attempt(partial(self._disk.create, name + UNFINISHED), background=True)
         try:
             await self._fill(file, encoded)
-            await self._disk.attempt(partial(sync_or_fail, file.sync), aside=True)
-            await self._disk.attempt(partial(self._publish, name), aside=True)
+            await self._disk.attempt(partial(sync_or_fail, file.sync), background=True)
+            await self._disk.attempt(partial(self._publish, name), background=True)
         except BaseException:
-            # It may be what fills the disk. On a disk that fails the first error says more than a second one.
+            # The unfinished file may be what fills the disk. On a disk that fails, the first error says most.
             with trio.CancelScope(shield=True), suppress(DiskFailed, DiskFull):
-                await self._disk.attempt(partial(self._disk.remove, name + UNFINISHED), aside=True)
+                await self._disk.attempt(partial(self._disk.remove, name + UNFINISHED), background=True)
             raise
         finally:
             file.close()
 
     async def _fill(self, file: File, encoded: "_Encoded") -> None:
         piece, unsynced = bytearray(), 0
-        for data in encoded.chunks:
+        for data in encoded.blocks:
             piece += data
             if len(piece) >= self._options.checkpoint_write_bytes:
                 unsynced += len(piece)
-                await self._disk.attempt(partial(file.write, bytes(piece)), aside=True)
+                await self._disk.attempt(partial(file.write, bytes(piece)), background=True)
                 piece.clear()
             else:
                 await trio.lowlevel.checkpoint()
             if unsynced >= self._options.checkpoint_sync_bytes:
                 unsynced = 0
-                await self._disk.attempt(partial(sync_or_fail, file.sync), aside=True)
-        await self._disk.attempt(partial(file.write, bytes(piece)), aside=True)
+                await self._disk.attempt(partial(sync_or_fail, file.sync), background=True)
+        await self._disk.attempt(partial(file.write, bytes(piece)), background=True)
 
     def _publish(self, name: str) -> None:
         self._disk.rename(name + UNFINISHED, name)
         sync_or_fail(self._disk.sync_names)
 
     def _remove_others(self) -> None:
-        """Older checkpoints, and what a crash has left of the segments that are covered."""
+        """Remove older checkpoints, and the segments that the newest one covers."""
         keep = checkpoint_name(self.sequence)
         others = [name for name in self._disk.names() if self._is_other(name) and name != keep]
         assert not others or self.sequence <= self._log.live.sequence, "the live segment is never covered"
@@ -257,16 +262,16 @@ class Checkpoints:
 
 
 class _Encoded:
-    """The bytes of a checkpoint, made as they are asked for.
+    """The bytes of a checkpoint, made when they are asked for.
 
     Attributes:
-        chunks: of the file, in order.
-        size: of those that were asked for, in bytes.
+        blocks: the blocks of the file, in order.
+        size: the size of the blocks that were asked for so far, in bytes.
     """
 
     def __init__(self, capture: Capture) -> None:
         self.size = 0
-        self.chunks = self._encode(capture)
+        self.blocks = self._encode(capture)
 
     def _encode(self, capture: Capture) -> Iterator[bytes]:
         for data in chain([capture.header.encode(CHECKPOINT_MAGIC)], map(encode_record, capture.records())):
@@ -274,7 +279,7 @@ class _Encoded:
             yield data
 
     async def measure(self) -> int:
-        """The size of all of it, those chunks included that nobody needs any more."""
-        for _ in self.chunks:
+        """The size of the whole file in bytes. The blocks that were not asked for yet are made and dropped."""
+        for _ in self.blocks:
             await trio.lowlevel.checkpoint()
         return self.size

@@ -1,8 +1,8 @@
-"""The port to a file system, and the real one behind it.
+"""The port to a file system, and its real implementation.
 
-Operations are small and synchronous, as a file system's are; `run` is what moves a sequence of them off the event loop.
-So the order of writes, syncs and renames, on which crash safety rests, stands in the log's own code, and a simulated
-disk can tear it at any point.
+Operations are small and synchronous, like those of a file system; `run` moves a sequence of them off the event loop.
+So the order of writes, syncs and renames, on which crash safety depends, is visible in the code of the log, and a
+simulated disk can interrupt it at any point.
 """
 
 import errno
@@ -16,14 +16,15 @@ from typing import Final, TypeVar
 import trio
 
 from gcount.errors import DiskFailed, DiskFull, NotInPlace, Unreadable
-from gcount.storage.locking import LOCK, Held
+from gcount.storage.locking import LOCK, DirectoryLock
 from gcount.storage.sync_pacing import SyncPacing
 
 T = TypeVar("T")
 
 FULL: Final = "the disk is full"
-# What is scarce now may be there in a moment: the node refuses what needs it, and goes on. Only a sync may not fail for
-# any of it. No descriptor is left when a file is opened, and not later; the kernel can lack memory in any call.
+# These shortages may be over in a moment, so the node refuses the requests that need the resource, and goes on. Only a
+# sync that fails ends the process, whatever the reason. A lack of descriptors can only meet the opening of a file; a
+# lack of memory can meet any call.
 SHORTAGES: Final = {
     errno.ENOSPC: FULL,
     errno.EDQUOT: FULL,
@@ -39,11 +40,11 @@ class File(ABC):
 
     @abstractmethod
     def write(self, data: bytes) -> None:
-        """Append all the bytes, or raise OSError with any part of them written."""
+        """Append all bytes. After an OSError any part of them may have been written."""
 
     @abstractmethod
     def sync(self) -> None:
-        """Return when all that was written is durable. After an OSError nobody knows what is (fsyncgate)."""
+        """Return when all that was written is durable. After an OSError it is unknown what is durable (fsyncgate)."""
 
     @abstractmethod
     def truncate(self, size: int) -> None:
@@ -51,11 +52,11 @@ class File(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file, without a sync."""
 
 
 class Directory(ABC):
-    """The files of one directory, to be read only."""
+    """The files of one directory, which can only be read."""
 
     @abstractmethod
     def names(self) -> list[str]:
@@ -63,19 +64,19 @@ class Directory(ABC):
 
     @abstractmethod
     def read(self, name: str, start: int = 0, size: int = -1) -> bytes:
-        """A whole file, or so many of its bytes, fewer only at its end."""
+        """The bytes of a file from an offset on; at most `size` of them, fewer only at the end of the file."""
 
     @abstractmethod
     def size(self, name: str) -> int:
-        """Of a file, in bytes."""
+        """The size of a file, in bytes."""
 
     def fetch(self, name: str, start: int = 0, size: int = -1) -> bytes:
         """The same as `read`, with errors that say what the operator can do.
 
         Raises:
-            Unreadable: it can't be read.
-            FileNotFoundError: it is not there, or not any more.
-            OSError: it can't be read now, for want of what there may be in a moment.
+            Unreadable: the file can't be read.
+            FileNotFoundError: there is no such file, or not any more.
+            OSError: the file can't be read now, as something in `SHORTAGES` is lacking.
         """
         try:
             return self.read(name, start, size)
@@ -87,34 +88,34 @@ class Directory(ABC):
             raise Unreadable(self.describe(name), error.strerror or str(error), bad=error.errno == errno.EIO) from error
 
     def describe(self, name: str) -> str:
-        """What to call a file when talking to the operator."""
+        """The name of a file in messages for the operator."""
         return name
 
 
 class Disk(Directory):
-    """One directory, owned by one process."""
+    """One directory, which belongs to one process."""
 
     @abstractmethod
-    async def run(self, operation: Callable[[], T], *, brief: bool = False, aside: bool = False) -> T:
-        """Call a function that uses the operations below without holding up the event loop for long.
+    async def run(self, operation: Callable[[], T], *, brief: bool = False, background: bool = False) -> T:
+        """Call a function that uses the operations below, without blocking the event loop for long.
 
         Args:
-            operation: waits for those that were given before it, unless it is done in the loop.
-            brief: whether it is only one small write and its sync, which may be done in the loop; then without a
-                checkpoint.
-            aside: whether it is one that takes long: then only others of that kind wait for it.
+            operation: the function. It runs after the functions that were passed before it, except in the event loop.
+            brief: whether it is only one small write and its sync. Then it may run in the event loop, in which case
+                there is no trio checkpoint.
+            background: whether it takes long. Then only other background functions wait for it.
         """
 
-    async def attempt(self, operation: Callable[[], T], *, brief: bool = False, aside: bool = False) -> T:
-        """The same, with errors that say what they mean for the node.
+    async def attempt(self, operation: Callable[[], T], *, brief: bool = False, background: bool = False) -> T:
+        """The same as `run`, with errors that say what they mean for the node.
 
         Raises:
-            DiskFull: there was no room, or something else was lacking that may be there in a moment.
+            DiskFull: there was no space, or something else in `SHORTAGES` was lacking.
             NotInPlace: the directory is gone.
-            DiskFailed: anything else went wrong; the process has to end.
+            DiskFailed: anything else went wrong. The process has to end.
         """
         try:
-            return await self.run(operation, brief=brief, aside=aside)
+            return await self.run(operation, brief=brief, background=background)
         except OSError as error:
             if error.errno in SHORTAGES:
                 raise DiskFull(SHORTAGES[error.errno]) from error
@@ -126,11 +127,11 @@ class Disk(Directory):
 
     @abstractmethod
     def create(self, name: str) -> File:
-        """A new, empty file; one of that name is replaced."""
+        """A new, empty file, which replaces a file of that name."""
 
     @abstractmethod
     def rename(self, old: str, new: str) -> None:
-        """Give a file another name, atomically replacing one that had it."""
+        """Rename a file. It replaces a file of the new name atomically."""
 
     @abstractmethod
     def remove(self, name: str) -> None:
@@ -138,26 +139,32 @@ class Disk(Directory):
 
     @abstractmethod
     def sync_names(self) -> None:
-        """Return when the directory itself, its creations, renames and deletions, is durable."""
+        """Return when all creations, renames and deletions in the directory are durable."""
 
     @abstractmethod
     def free_bytes(self) -> int:
-        """How much room is left."""
+        """The free space of the file system, in bytes."""
 
     @abstractmethod
     def is_in_place(self) -> bool:
-        """Whether the directory is still what others find at its path."""
+        """Whether the directory is still the one that other processes find at its path."""
 
     @abstractmethod
-    def holds(self, name: str, file: File) -> bool:
-        """Whether what others find at a file's path is still the file that is open; for each commit, so it is quick."""
+    def has_in_place(self, name: str, file: File) -> bool:
+        """Whether an open file is still the one that other processes find at its path.
+
+        The log asks this before each commit, so it has to be quick.
+        """
 
 
 def sync_or_fail(sync: Callable[[], None]) -> None:
-    """Sync a file or a directory. Even want of space is fatal: the pages that failed may be lost and yet look written.
+    """Sync a file or a directory.
+
+    A failure is fatal even for lack of space: the kernel may have dropped the pages that it could not write, and a
+    second sync would succeed without them.
 
     Raises:
-        DiskFailed: the process has to end.
+        DiskFailed: the sync failed. The process has to end.
     """
     try:
         sync()
@@ -166,15 +173,15 @@ def sync_or_fail(sync: Callable[[], None]) -> None:
 
 
 def shortage(reason: str) -> str:
-    """What the node's own log calls a reason for which something was refused."""
+    """The log line for a reason in `SHORTAGES`."""
     return "disk full" if reason == FULL else "log not writable"
 
 
 class RealFile(File):
-    """A new file of the operating system; one of that name is replaced.
+    """A new file of the operating system, which replaces a file of that name.
 
     Args:
-        name: of the file.
+        name: the name of the file.
         directory: a descriptor of the directory in which it is made.
     """
 
@@ -199,15 +206,15 @@ class RealFile(File):
         os.close(self._fd)
 
     def is_same(self, found: os.stat_result) -> bool:
-        """Whether it is the file that was looked at."""
+        """Whether it is the file from which this result comes."""
         return (found.st_dev, found.st_ino) == self._which
 
 
 class RealDirectory(Directory):
-    """A directory of the operating system, whoever may be writing to it.
+    """A directory of the operating system; another process may be writing to it.
 
     Args:
-        path: of the directory.
+        path: the path of the directory.
     """
 
     def __init__(self, path: Path) -> None:
@@ -231,29 +238,31 @@ class RealDirectory(Directory):
 class RealDisk(RealDirectory, Disk):
     """A directory of the operating system, locked against other processes until it is closed.
 
-    All is done in the directory that is locked, also when another one has taken its place: that one is somebody else's.
+    All operations use the descriptor of the locked directory. If another directory has taken its place at the path,
+    that one is not touched, as it may belong to another node.
 
     Args:
-        path: made when it is missing.
-        pacing: decides which writes are done in the event loop.
+        path: the path of the directory, which is made when it is missing.
+        pacing: decides which writes run in the event loop.
 
     Raises:
-        DirectoryInUse: another process holds it.
+        DirectoryInUse: another process has locked it.
         DiskFailed: it can't be made, opened or locked.
     """
 
     def __init__(self, path: Path, pacing: SyncPacing | None = None) -> None:
         super().__init__(path)
-        # Of its own: name look-ups that hang must not keep the log from a worker thread, nor a long sync aside.
+        # These limiters are not trio's default one: name look-ups that hang must not keep the log from getting a
+        # thread. One thread each keeps operations in order, and a long background sync does not delay the log.
         self._limiter = trio.CapacityLimiter(1)
-        self._limiter_aside = trio.CapacityLimiter(1)
+        self._background_limiter = trio.CapacityLimiter(1)
         self._pacing = SyncPacing() if pacing is None else pacing
-        self._held = Held(path, make=True)
-        self._fd = self._held.fd
+        self._lock = DirectoryLock(path, make=True)
+        self._fd = self._lock.fd
 
     def close(self) -> None:
-        """Let other processes have the directory."""
-        self._held.close()
+        """Unlock the directory."""
+        self._lock.close()
 
     def names(self) -> list[str]:
         return sorted(name for name in os.listdir(self._fd) if name != LOCK)
@@ -266,13 +275,15 @@ class RealDisk(RealDirectory, Disk):
     def size(self, name: str) -> int:
         return os.stat(name, dir_fd=self._fd).st_size
 
-    async def run(self, operation: Callable[[], T], *, brief: bool = False, aside: bool = False) -> T:
+    async def run(self, operation: Callable[[], T], *, brief: bool = False, background: bool = False) -> T:
         if brief and self._pacing.in_loop(started := perf_counter()):
             try:
                 return operation()
             finally:
                 self._pacing.took((now := perf_counter()) - started, now)
-        return await trio.to_thread.run_sync(operation, limiter=self._limiter_aside if aside else self._limiter)
+        return await trio.to_thread.run_sync(
+            operation, limiter=self._background_limiter if background else self._limiter
+        )
 
     def create(self, name: str) -> File:
         return RealFile(name, self._fd)
@@ -296,7 +307,7 @@ class RealDisk(RealDirectory, Disk):
         except (FileNotFoundError, NotADirectoryError):
             return False
 
-    def holds(self, name: str, file: File) -> bool:
+    def has_in_place(self, name: str, file: File) -> bool:
         try:
             return isinstance(file, RealFile) and file.is_same(os.stat(f"{self._path}/{name}"))
         except (FileNotFoundError, NotADirectoryError):

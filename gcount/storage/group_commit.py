@@ -1,6 +1,6 @@
-"""Group commit: one task writes and syncs all that waits, again and again; everybody else only waits for it.
+"""Group commit: one task writes and syncs all that waits as one batch, again and again.
 
-Durability lives here and never in a request handler, which its client can cancel at any moment.
+All other tasks only wait for it. No request handler writes or syncs, because its client can cancel it at any moment.
 """
 
 from __future__ import annotations
@@ -26,18 +26,19 @@ from gcount.storage.disk import FULL, shortage
 from gcount.storage.log import Log
 
 PROBE_AFTER = 1.0  # seconds between two attempts to write to a full disk
-LOOK_AFTER = 1.0  # seconds without a batch until it is seen whether the log is still in its place
+LOOK_AFTER = 1.0  # seconds without a batch after which the committer checks that the log is still in its place
 
 logger: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
 class Commit:
-    """The fate of one batch, for those who wait for it.
+    """The outcome of one batch, for the tasks that wait for it.
 
     Attributes:
-        failure: why it was dropped; None when it was not, or is still under way.
-        before: known when it is settled: the values of all counters without this node's part of it.
-        position: known when it is settled: what a replica has to know to hold that part; empty if it was dropped.
+        failure: why the batch was dropped; None when it was not, or is still under way.
+        before: set by `settle`: the values of all counters without this node's increments of the batch.
+        position: set by `settle`: a replica whose digest reaches it holds these increments; empty if the batch was
+            dropped.
     """
 
     __slots__ = ("_callbacks", "_done", "before", "failure", "position")
@@ -49,20 +50,20 @@ class Commit:
         self._done = trio.Event()
         self._callbacks: list[Callable[[Commit], None]] = []
 
-    def add_done_callback(self, tell: Callable[[Commit], None]) -> None:
-        """Have something called in the instant in which the batch becomes visible, or is dropped.
+    def add_done_callback(self, callback: Callable[[Commit], None]) -> None:
+        """Add a function that is called at the instant at which the batch becomes visible, or is dropped.
 
         Args:
-            tell: called with this commit, in the order in which they were added. It must not raise.
+            callback: is called with this commit, after the callbacks that were added before it. It must not raise.
         """
         assert not self._done.is_set(), "nothing joins a batch whose fate is known"
-        self._callbacks.append(tell)
+        self._callbacks.append(callback)
 
     async def wait(self) -> None:
         """Return when the batch is durable and visible.
 
         Raises:
-            DiskFull: it was dropped.
+            DiskFull: the batch was dropped.
         """
         await self._done.wait()
         if self.failure is not None:
@@ -70,15 +71,15 @@ class Commit:
 
     @property
     def failed(self) -> bool:
-        """Whether it was dropped."""
+        """Whether the batch was dropped."""
         return self.failure is not None
 
     def settle(self, failure: DiskFull | None, before: Before, position: Digest) -> None:
-        """Tell and wake all who wait; see the attributes."""
-        assert not self._done.is_set(), "a batch has one fate"
+        """Call all callbacks and wake all waiting tasks. The arguments are the attributes of this class."""
+        assert not self._done.is_set(), "a batch is settled once"
         self.failure, self.before, self.position = failure, before, position
-        for tell in self._callbacks:
-            tell(self)
+        for callback in self._callbacks:
+            callback(self)
         self._done.set()
 
 
@@ -86,13 +87,16 @@ class Committer:
     """Stages what arrives and commits it in groups.
 
     Args:
-        writer: where it is staged, and becomes visible in its replica.
-        log: where it is made durable.
-        metrics: what is counted.
+        writer: stages increments, and makes them visible in its replica.
+        log: the log in which they become durable.
+        metrics: counts them.
+
+    Attributes:
+        full: why a batch could not be written; None when all batches could for `PROBE_AFTER` seconds.
     """
 
     def __init__(self, writer: Writer, log: Log, metrics: Metrics) -> None:
-        self.full: str | None = None  # why a batch could not be written; None when all could for PROBE_AFTER
+        self.full: str | None = None
         self._failed_at = -inf
         self._writer = writer
         self._replica = writer.replica
@@ -100,34 +104,36 @@ class Committer:
         self._log = log
         self._metrics = metrics
         self._piggyback_delay = writer.replica.options.piggyback_delay
-        self._next = Commit()
-        self._flying: Commit | None = None
+        self._next = Commit()  # of the batch that is being staged
+        self._in_flight: Commit | None = None  # of the batch that is being written
         self._wake = trio.Event()
         self._waiting = trio.CancelScope()
-        self._due = inf  # when what waits for company is committed without it
+        self._due = inf  # when deltas that wait for increments are committed without any
 
-    def stage(self, asked: Asked, tell: Callable[[Outcome], None]) -> None:
-        """Stage what was asked for one batch, in order and without an await in between, and wait for nothing.
+    def stage(self, asked: Asked, callback: Callable[[Outcome], None]) -> None:
+        """Stage the items of a request for one batch, in order and with no await in between. This does not wait.
 
         Args:
-            asked: see `gcount.core.state.increments`.
-            tell: called with what came of it in the instant in which the batch becomes visible, or is dropped. It must
-                not raise.
+            asked: the request; see `gcount.core.state.increments`.
+            callback: is called with the outcome at the instant at which the batch becomes visible, or is dropped. It
+                must not raise.
         """
-        self._next.add_done_callback(partial(_answer, asked, self._writer.stage(asked), tell))
+        self._next.add_done_callback(partial(_answer, asked, self._writer.stage(asked), callback))
         self._wake.set()
 
     def _values_before(self, amounts: dict[str, int]) -> Before:
-        """The values of all counters before this node's part of the batch that became visible."""
+        """The values of all counters without the given amounts of the batch that just became visible."""
         counters = self._replica.counters
         values = map(sub, counters.totals_of(amounts), amounts.values())
         return Before(zip(amounts, values, strict=True), counters.total)
 
     def take(self, deltas: list[Delta], *, urgent: bool = False) -> Commit:
-        """Stage deltas of a peer; those that can't be taken are left out.
+        """Stage deltas of a peer. Those that can't be taken are left out.
 
-        Unless they are urgent nobody waits for them but their sender's next push, so for a moment they wait for others
-        to share the sync.
+        Args:
+            deltas: whole deltas.
+            urgent: whether a client waits for them. Otherwise only the next push of their sender waits, so they wait a
+                moment for increments to share a sync with.
         """
         for delta in deltas:
             self._writer.stage_delta(delta)
@@ -138,7 +144,7 @@ class Committer:
         return self._next
 
     def adopt(self, membership: Membership) -> Commit:
-        """Stage a membership; one that does not win changes nothing."""
+        """Stage a membership. It changes nothing if the present one wins over it."""
         self._writer.stage_membership(membership)
         return self._soon()
 
@@ -148,24 +154,28 @@ class Committer:
         return self._soon()
 
     def close(self, incarnation: bytes) -> Commit | None:
-        """Stage what closes the gaps of an incarnation; None when there is nothing to close."""
+        """Stage the delta that closes the gaps of an incarnation; None when there is nothing to close."""
         return self._soon() if self._writer.stage_closing(incarnation) else None
 
     def flush(self) -> Commit | None:
-        """The newest batch that is on its way to the disk, which sets out at once; None when all is durable."""
-        return self._soon() if self._pending.staging else self._flying
+        """Commit at once what is staged, without waiting for it.
+
+        Returns:
+            The commit after which all that was taken so far is durable; None when it is durable already.
+        """
+        return self._soon() if self._pending.staging else self._in_flight
 
     async def run(self, committed: Callable[[Batch], None]) -> None:
         """Commit group after group, for ever.
 
         Args:
-            committed: called, without an await in between, after each commit.
+            committed: is called after each commit, with no await in between.
 
         Raises:
-            DiskFailed: the process has to end; what still waits is not answered.
+            DiskFailed: the process has to end. Waiting requests are not answered.
         """
         while True:
-            # A full disk is tried again though nobody asks: a balancer may send nothing to a node that is not ready.
+            # A full disk is tried again without any request: a balancer may send none to a node that is not ready.
             pause = trio.current_time() + (PROBE_AFTER if self.full else LOOK_AFTER)
             with trio.CancelScope(deadline=min(self._due, pause)) as self._waiting:
                 await self._wake.wait()
@@ -180,15 +190,15 @@ class Committer:
         return self._next
 
     async def _commit_all(self, committed: Callable[[Batch], None]) -> None:
-        assert self._flying is None, "one batch in flight"
+        assert self._in_flight is None, "one batch in flight"
         commit, self._next, staging = self._next, Commit(), self._pending.staging
-        self._flying = commit
+        self._in_flight = commit
         failure: DiskFull | None = None
         if self._pending.staging or self.full:
             failure = await self._commit_batch(committed)
-        # No await from here on: what the sync made durable becomes visible before anybody else runs.
-        self._flying = None
-        assert self._pending.batch is None, "a batch whose fate is told is not in flight"
+        # No await from here on: what the sync made durable is visible, and answered, before any other task runs.
+        self._in_flight = None
+        assert self._pending.batch is None, "a batch is in flight until its fate is known"
         if failure is not None:
             commit.settle(failure, self._values_before({}), {})
             return
@@ -197,6 +207,7 @@ class Committer:
         commit.settle(None, self._values_before(staging.amounts), {identity.incarnation: self._replica.version})
 
     async def _commit_batch(self, committed: Callable[[Batch], None]) -> DiskFull | None:
+        """Write, sync and apply one batch; returns why it was dropped, if it was."""
         batch = self._writer.seal()
         started = trio.current_time()
         try:
@@ -206,30 +217,34 @@ class Committer:
             self._metrics.disk_full.inc()
             self._report_full(str(error))
             return error
-        self._writer.commit()
+        self._writer.commit()  # durable before visible: only after the sync in `append`
         self._metrics.committed(batch, size, trio.current_time() - started)
         self._report_full(None)
         committed(batch)
         return None
 
     def _report_full(self, reason: str | None) -> None:
-        """Nearly full, a disk has room for small batches and none for large ones: that is one time, not many."""
+        """Log when batches begin to be refused, and when they are taken again.
+
+        A disk that is nearly full takes small batches and refuses large ones. So it counts as full until no batch was
+        refused for `PROBE_AFTER` seconds, and the log has one line for that time, not many.
+        """
         now = trio.current_time()
         if reason:
             if not self.full:
-                logger.error(shortage(reason), reason=reason, effect="increments are refused until there is room")
+                logger.error(shortage(reason), reason=reason, effect="increments are refused until there is space")
             self.full, self._failed_at = reason, now
         elif self.full and now >= self._failed_at + PROBE_AFTER:
-            event = "disk has room again" if self.full == FULL else "log writable again"
+            event = "disk has space again" if self.full == FULL else "log writable again"
             logger.info(event, effect="increments are taken")
             self.full = None
 
 
-def _answer(asked: Asked, staged: Staged, tell: Callable[[Outcome], None], commit: Commit) -> None:
+def _answer(asked: Asked, staged: Staged, callback: Callable[[Outcome], None], commit: Commit) -> None:
     if commit.failure is not None:
-        refusal = DiskFull(str(commit.failure))  # of its own, as in `Commit.wait`: it may be raised
-        tell(refused(asked, refusal, commit.before.__getitem__))
+        refusal = DiskFull(str(commit.failure))  # a new one for each caller, as in `Commit.wait`: it may be raised
+        callback(refused(asked, refusal, commit.before.__getitem__))
     else:
         values = staged.values(commit.before)
-        assert len(values) == len(staged.names), "an outcome has one value for each counter that was asked for"
-        tell(Outcome(values, commit.position, staged.refused))
+        assert len(values) == len(staged.names), "an outcome has a value for each counter that was asked for"
+        callback(Outcome(values, commit.position, staged.refused))

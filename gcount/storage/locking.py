@@ -1,8 +1,8 @@
 """The lock of a data directory, which one process at a time can have.
 
-It is the directory itself that is locked: a file in it can be deleted under a running node, and the next node would
-make and lock another one. Former versions lock only the file, so that is locked, too: they and this one exclude each
-other.
+The directory itself is locked. A lock file alone is not enough: it can be deleted under a running node, and the next
+node would make and lock another one. But former versions of gcount lock only that file, so it is locked as well, and
+they and this version exclude each other.
 """
 
 import fcntl
@@ -14,54 +14,55 @@ from typing import Final
 
 from gcount.errors import DirectoryInUse, DiskFailed
 
-LOCK: Final = "lock"  # the file
+LOCK: Final = "lock"  # the name of the lock file
 
 
-class Held:
-    """A data directory that no other process uses until it is closed.
+class DirectoryLock:
+    """The lock of a data directory: no other process uses the directory until it is closed.
 
     Args:
-        path: of the directory.
-        make: whether to make it, and the lock file, when they are missing.
+        path: the path of the directory.
+        make: whether to make the directory and the lock file when they are missing.
 
     Attributes:
         fd: a descriptor of the directory.
 
     Raises:
-        DirectoryInUse: another process holds it.
-        DiskFailed: it can't be locked, nor made and opened if that was asked for.
-        OSError: it can't be opened.
+        DirectoryInUse: another process has locked it.
+        DiskFailed: it can't be locked; or, with `make`, it can't be made or opened.
+        OSError: without `make`, it can't be opened.
     """
 
     def __init__(self, path: Path, *, make: bool) -> None:
         self._path = path
-        with ExitStack() as held:
+        with ExitStack() as stack:  # closes what was opened if a later step fails
             try:
-                self.fd = self._hold(held, make=make)
+                self.fd = self._lock_both(stack, make=make)
             except OSError as error:
                 if not make:
                     raise
                 raise DiskFailed(f"the data directory {path} can't be used: {self._reason(error)}") from error
-            self._held = held.pop_all()
+            self._stack = stack.pop_all()
 
     def close(self) -> None:
-        """Let other processes have it."""
-        self._held.close()
+        """Unlock the directory."""
+        self._stack.close()
 
-    def _hold(self, held: ExitStack, *, make: bool) -> int:
+    def _lock_both(self, stack: ExitStack, *, make: bool) -> int:
+        """Lock the directory and the lock file; returns the descriptor of the directory."""
         if make:
             _make_durably(self._path)
-        fd = self._lock(held, self._path, os.O_RDONLY | os.O_DIRECTORY)
+        fd = self._lock(stack, self._path, os.O_RDONLY | os.O_DIRECTORY)
         if make:
-            self._lock(held, LOCK, os.O_RDWR | os.O_CREAT, fd)
+            self._lock(stack, LOCK, os.O_RDWR | os.O_CREAT, fd)
         else:
             with suppress(FileNotFoundError):  # no node was ever started there
-                self._lock(held, LOCK, os.O_RDONLY, fd)
+                self._lock(stack, LOCK, os.O_RDONLY, fd)
         return fd
 
-    def _lock(self, held: ExitStack, name: Path | str, flags: int, within: int | None = None) -> int:
+    def _lock(self, stack: ExitStack, name: Path | str, flags: int, within: int | None = None) -> int:
         fd = os.open(name, flags | os.O_CLOEXEC, 0o640, dir_fd=within)
-        held.callback(os.close, fd)
+        stack.callback(os.close, fd)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -74,7 +75,7 @@ class Held:
 
     def _reason(self, error: OSError) -> str:
         if isinstance(error, FileExistsError):
-            path = Path(error.filename)  # it, or one above it
+            path = Path(error.filename)  # the directory, or one of its parents
             what = "it" if path == self._path else path
             return f"{what} is {'a symbolic link that leads nowhere' if path.is_symlink() else 'not a directory'}"
         return error.strerror or str(error)
@@ -82,21 +83,22 @@ class Held:
 
 @contextmanager
 def unused(path: Path) -> Iterator[None]:
-    """Keep nodes from using a directory for as long as the context lasts, without changing anything in it.
+    """Keep nodes from using a directory for as long as the context lasts. Nothing in the directory is changed.
 
     Raises:
-        DirectoryInUse: a process holds it.
+        DirectoryInUse: another process has locked it.
         DiskFailed: it can't be locked.
         OSError: it can't be opened.
     """
-    held = Held(path, make=False)
+    lock = DirectoryLock(path, make=False)
     try:
         yield
     finally:
-        held.close()
+        lock.close()
 
 
 def _make_durably(path: Path) -> None:
+    """Make a directory and its parents; a power loss afterwards does not undo it."""
     missing = [part for part in (path, *path.parents) if not part.exists()]
     path.mkdir(parents=True, exist_ok=True)
     for part in missing:

@@ -1,20 +1,19 @@
-"""The log: an append-only sequence of segments; what it holds survives anything but the loss of the disk.
+"""The log: an append-only sequence of segments. What it holds survives anything but the loss of the disk.
 
-    data/1/00000001.log  00000002.log  ...  00000007.log        (only the last one is live: it alone may end in a torn
-    write)
+    data/1/00000001.log  00000002.log  ...  00000007.log        (the last one is live; only it may end in a torn write)
 
 Invariants:
 - A segment gets its name by a rename after its header was synced, and the directory is synced before anything is
   appended to it.
-- A batch is one write and one sync; the next one is written only after that sync returned. So only the newest batch can
-  be torn.
-- What a start replayed from the live segment counts for nothing until this start has written and synced it anew: a
-  process that saw its sync fail may have left pages that look written and never reach the disk.
-- The file never holds anything behind the last good batch when a new one is written.
-- A batch counts only if, after its sync, the live segment is still the file at its path: a directory that was deleted,
-  moved or replaced is one that no start will read.
+- A batch is one write and one sync. The next batch is written only after that sync returned, so only the newest batch
+  can be torn.
+- A start does not rely on what it read from the live segment until it has written and synced the segment anew. A
+  process whose sync failed may have left pages in memory that look written and never reach the disk.
+- When a batch is written, nothing is in the file behind the batch before.
+- A batch counts only if, after its sync, the live segment is still the file at its path. If the directory was deleted,
+  moved or replaced, no start will read what was written there.
 
-What a checkpoint covers (see `checkpoints.py`) need not be there: then the log begins with a later segment.
+Segments that a checkpoint covers (see checkpoints.py) may be missing; then the log begins with a later segment.
 """
 
 from collections.abc import Callable
@@ -29,12 +28,12 @@ from gcount.core.format.log_records import Damage, Header, Scan, decode_header, 
 from gcount.core.options import DEFAULTS, Options
 from gcount.core.state.batch import Batch
 from gcount.core.state.identity import Identity
-from gcount.errors import DiskFailed, LogDamaged, NotInPlace
+from gcount.errors import LogDamaged
 from gcount.observe.progress import Progress
-from gcount.storage.disk import SHORTAGES, Disk, File, sync_or_fail
+from gcount.storage.disk import Disk
+from gcount.storage.live_segment import LiveSegment
 
 SUFFIX = ".log"
-UNFINISHED = ".new"
 
 logger: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -45,7 +44,7 @@ def segment_name(sequence: int) -> str:
 
 
 def sequence_of(name: str, suffix: str = SUFFIX) -> int | None:
-    """The number of the segment, or of another kind of file, that has this name; None when it is none."""
+    """The number in the name of a segment, or of another kind of file; None when the name is not of that kind."""
     digits = name.removesuffix(suffix)
     if not digits.isascii() or not digits.isdigit() or f"{int(digits[:18]):08d}{suffix}" != name or int(digits) == 0:
         return None
@@ -53,12 +52,12 @@ def sequence_of(name: str, suffix: str = SUFFIX) -> int | None:
 
 
 class Base(msgspec.Struct, frozen=True):
-    """Where a log begins.
+    """Where the replay of a log begins.
 
     Args:
-        sequence: its first segment.
-        first_batch: the first batch in that.
-        next_batch: the batch up to which it reaches at least: those before had been synced.
+        sequence: the number of the first segment.
+        first_batch: the number of the first batch in it.
+        next_batch: all batches before this number had been synced, so the log has to reach it.
     """
 
     sequence: int = 1
@@ -71,9 +70,9 @@ class LogStatistics:
     """A log at one instant.
 
     Args:
-        size: of all segments, in bytes.
-        segments: how many there are.
-        free_bytes: how much room the disk has left.
+        size: the size of all segments, in bytes.
+        segments: the number of segments.
+        free_bytes: the free space of the disk, in bytes.
     """
 
     size: int
@@ -82,11 +81,11 @@ class LogStatistics:
 
 
 class Log:
-    """The log of one data directory; made by `recover`, then only appended to.
+    """The log of one data directory. After `recover` it is only appended to.
 
     Args:
         disk: the directory.
-        options: sizes of segments, and of what is done in one go.
+        options: sizes of segments and of steps.
     """
 
     def __init__(self, disk: Disk, options: Options = DEFAULTS) -> None:
@@ -94,21 +93,20 @@ class Log:
         self._options = options
         self._segment_bytes = options.segment_bytes
         self._brief_bytes = options.brief_bytes
-        self._live: File | None = None
+        self._live = LiveSegment(disk)
         self._head = Header(b"", b"", 0, 0)
-        self._live_size = 0
         self._next_batch = 1
         self._closed: dict[int, int] = {}  # the sizes of all other segments
         self._another = trio.Event()
 
     @property
     def size(self) -> int:
-        """The size of all segments."""
-        return sum(self._closed.values()) + self._live_size
+        """The size of all segments, in bytes."""
+        return sum(self._closed.values()) + self._live.size
 
     @property
     def segments(self) -> int:
-        """How many segments there are."""
+        """The number of segments."""
         return len(self._closed) + (self._head.sequence > 0)
 
     @property
@@ -118,38 +116,38 @@ class Log:
 
     @property
     def live(self) -> Header:
-        """The header of the live segment: at any instant it and later ones hold each batch not committed yet."""
+        """The header of the live segment. This segment and later ones hold every batch that is not committed yet."""
         return self._head
 
     def closed_bytes(self, sequence: int) -> int:
-        """The size of all closed segments from one on."""
+        """The size of all closed segments from a number on, in bytes."""
         return sum(size for number, size in self._closed.items() if number >= sequence)
 
     async def wait_closed(self) -> None:
-        """Return when one more segment was closed."""
+        """Return when the next segment is closed."""
         await self._another.wait()
 
     def forget(self, sequence: int) -> None:
-        """The segments before one were removed."""
+        """Note that the segments below a number were removed."""
         self._closed = {number: size for number, size in self._closed.items() if number >= sequence}
 
     def statistics(self) -> LogStatistics:
-        """What it takes on the disk now."""
+        """The sizes at this instant."""
         return LogStatistics(self.size, self.segments, self._disk.free_bytes())
 
     async def recover(self, apply: Callable[[Batch], None], base: Base | None = None) -> Header | None:
         """Read all batches, in order, and make the live segment durable anew.
 
         Args:
-            apply: called with each batch. What it builds may be shown to nobody before this returns.
-            base: where the log begins, if not with the first segment of all; what is before that is left alone.
+            apply: is called with each batch. Nothing that it builds may leave the node before this returns.
+            base: where the log begins, if not with its first segment. Segments before that are not read.
 
         Returns:
             The header of the first segment; None for an empty directory, in which `begin` has to be called.
 
         Raises:
-            LogDamaged: something that was synced can't be read; nothing was changed.
-            DiskFull: there is no room to write the live segment anew; nothing was changed.
+            LogDamaged: something that was synced can't be read. Nothing was changed.
+            DiskFull: there is no space to write the live segment anew. Nothing was changed.
             DiskFailed: the disk fails.
         """
         base, progress = base or Base(), Progress(self._options.progress_interval)
@@ -168,8 +166,8 @@ class Log:
             header = _check_header(self._disk.describe(name), data, sequence, next_batch)
             first = first or header
             scan = Scan(data, next_batch)
-            tell = partial(progress.tell, file=name, of=names[-1], size=len(data))
-            await _replay(scan, apply, tell, self._options.replay_slice)
+            report = partial(progress.report, file=name, of=names[-1], size=len(data))
+            await _replay(scan, apply, report, self._options.replay_slice)
             next_batch = self._next_batch = scan.next_batch
             live = sequence == base.sequence + len(names) - 1
             if scan.damage:
@@ -187,30 +185,31 @@ class Log:
         """Make the first segment of an empty directory.
 
         Raises:
-            DiskFull: there is no room.
+            DiskFull: there is no space.
             DiskFailed: the disk fails.
         """
         head = Header(identity.node, identity.incarnation, 1, 1).encode()
         await self._disk.attempt(partial(self._put_live, 1, head))
 
     async def append(self, batch: Batch, identity: Identity) -> int:
-        """Write a batch and sync it: when this returns, it is durable.
+        """Write a batch and sync it. When this returns, the batch is durable.
 
         Args:
-            batch: numbered one higher than the one before.
-            identity: for the header, should the batch begin a new segment.
+            batch: its number is one higher than that of the batch before.
+            identity: is written to the header if the batch begins a new segment.
 
         Returns:
             How many bytes were written.
 
         Raises:
-            DiskFull: there was no room, or no descriptor for a new segment; the log is as it was before.
-            NotInPlace: the live segment is no longer the file at its path; the process has to end.
-            DiskFailed: a sync failed, or a write for another reason, or cutting back; the process has to end.
+            DiskFull: there was no space, or no descriptor for a new segment. The log is as it was before.
+            NotInPlace: the live segment is no longer the file at its path. The process has to end.
+            DiskFailed: a sync failed, a write failed for another reason, or a partial write could not be cut back. The
+                process has to end.
         """
         assert batch.number == self._next_batch, f"batch {batch.number} follows {self._next_batch - 1}"
         data = encode_batch(batch, self._options)
-        sequence, size = self._head.sequence, self._live_size
+        sequence, size = self._head.sequence, self._live.size
         try:
             brief = size < self._segment_bytes and len(data) <= self._brief_bytes
             await self._disk.attempt(partial(self._append, batch.number, identity, data), brief=brief)
@@ -224,93 +223,43 @@ class Log:
         return len(data)
 
     async def look(self) -> None:
-        """See whether the live segment is still in its place, as each append does.
+        """Check that the live segment is still the file at its path, as each append does.
 
         Raises:
-            NotInPlace: it is not: the process has to end.
-            DiskFailed: that can't be told.
+            NotInPlace: it is not. The process has to end.
+            DiskFailed: that can't be found out.
         """
-        await self._disk.attempt(self._look)
+        await self._disk.attempt(self._live.look)
 
     def close(self) -> None:
-        """Let go of the live segment."""
-        if self._live is not None:
-            self._live.close()
-            self._live = None
+        """Close the live segment."""
+        self._live.close()
 
     def _append(self, number: int, identity: Identity, data: bytes) -> None:
-        if self._live_size >= self._segment_bytes:
+        if self._live.size >= self._segment_bytes:
             assert self._head.first_batch <= number, "segments follow each other in the order of their batches"
             header = Header(identity.node, identity.incarnation, self._head.sequence + 1, number)
             self._put_live(header.sequence, header.encode())
-        live = self._live
-        if live is None:
-            raise DiskFailed("the log is closed")
-        try:
-            live.write(data)
-        except OSError as error:
-            if error.errno not in SHORTAGES:
-                raise
-            self._cut_back(live)
-            raise
-        sync_or_fail(live.sync)
-        self._live_size += len(data)
-        self._look()
-
-    def _look(self) -> None:
-        name = segment_name(self._head.sequence)
-        if self._live is None:
-            raise DiskFailed("the log is closed")
-        try:
-            in_place = self._disk.holds(name, self._live)
-        except OSError as error:  # whatever it is: what was synced can't be refused any more
-            raise DiskFailed(
-                f"{self._disk.describe(name)} can't be looked at: {error.strerror}; "
-                "the next start recovers what was acknowledged"
-            ) from error
-        if not in_place:
-            raise NotInPlace(self._disk.describe(name))
-
-    def _cut_back(self, live: File) -> None:
-        """A partial record must not stay, or all that is written behind it would be unreadable."""
-        try:
-            live.truncate(self._live_size)
-            live.sync()
-        except OSError as error:
-            raise DiskFailed(
-                f"a partial write could not be cut back: {error.strerror}; the next start does it"
-            ) from error
+        self._live.append(data)
 
     def _put_live(self, sequence: int, data: bytes) -> None:
-        """Make a whole file durable under a segment's name, and go on appending to it."""
-        head, name = decode_header(data), segment_name(sequence)
+        """Make a whole segment durable, and append to it from now on."""
+        head = decode_header(data)
         assert head.sequence == sequence, "a segment's header names its place"
-        fresh = self._disk.create(name + UNFINISHED)
-        try:
-            fresh.write(data)
-            sync_or_fail(fresh.sync)
-            self._disk.rename(name + UNFINISHED, name)
-        except OSError:  # the segment that was live still is
-            fresh.close()
-            self._disk.remove(name + UNFINISHED)
-            raise
-        sync_or_fail(self._disk.sync_names)
-        self.close()
-        self._live = fresh
+        self._live.put(segment_name(sequence), data)
         self._head = head
-        self._live_size = len(data)
 
 
-async def _replay(scan: Scan, apply: Callable[[Batch], None], tell: Callable[..., None], slice_: int) -> None:
+async def _replay(scan: Scan, apply: Callable[[Batch], None], report: Callable[..., None], slice_: int) -> None:
     cells = 0
     for batch in scan:
         apply(batch)
-        cells += 5
+        cells += 5  # a batch costs about as much as so many cells
         for delta in batch.deltas:
             cells += len(delta.cells)
-        if cells > slice_:  # /ping is answered meanwhile
+        if cells > slice_:  # let the event loop answer /ping meanwhile
             cells = 0
-            tell(offset=scan.end)
+            report(offset=scan.end)
             await trio.lowlevel.checkpoint()
 
 
@@ -326,6 +275,7 @@ def _check_header(name: str, data: bytes, sequence: int, first_batch: int) -> He
 
 
 def _judge(name: str, size: int, damage: Damage, *, live: bool) -> None:
+    """Let only a torn tail of the live segment pass; any other damage was synced, so it is rot and stops the start."""
     if not (live and damage.torn):
         raise LogDamaged(name, damage.offset, damage.reason)
     logger.warning(

@@ -1,4 +1,4 @@
-"""What a start makes of a data directory: the newest checkpoint, then the log from there on."""
+"""Recovery: a start reads the newest checkpoint of a data directory, and then the log from there on."""
 
 import gc
 from collections.abc import Iterator
@@ -14,21 +14,22 @@ from gcount.storage.log import Log
 
 
 async def recover(replica: Replica, log: Log, checkpoints: Checkpoints) -> Header | None:
-    """Bring a blank replica to where it was, and make durable what it was made of.
+    """Restore a blank replica from a data directory, and make sure that all it was restored from is durable.
 
-    Whatever becomes of it, checkpoints that were not finished are gone afterwards: nothing reads them.
+    Unfinished checkpoints are removed in any case, as nothing reads them.
 
     Args:
-        replica: may be shown to nobody before this returns.
-        log: not recovered yet.
-        checkpoints: of the same directory.
+        replica: the blank replica. Nothing of it may leave the node before this returns: the process that wrote the log
+            may have ended between a write and its sync.
+        log: a log that is not recovered yet.
+        checkpoints: the checkpoints of the same directory.
 
     Returns:
         The header of the first segment; None for an empty directory, in which `Log.begin` has to be called.
 
     Raises:
-        LogDamaged: something that was synced can't be read; nothing else was changed.
-        DiskFull: there is no room to write the live segment anew; nothing else was changed.
+        LogDamaged: something that was synced can't be read. Nothing else was changed.
+        DiskFull: there is no space to write the live segment anew. Nothing else was changed.
         DiskFailed: the disk fails.
     """
     with _no_collector():
@@ -46,7 +47,10 @@ async def recover(replica: Replica, log: Log, checkpoints: Checkpoints) -> Heade
 
 @contextmanager
 def _no_collector() -> Iterator[None]:
-    """A start makes millions of objects and no cycles: to look for some takes up to a fifth of its time."""
+    """Switch the garbage collector off: a start makes millions of objects and no cycles among them.
+
+    Looking for cycles would take up to a fifth of the time of a start.
+    """
     was_on = gc.isenabled()
     gc.disable()
     try:

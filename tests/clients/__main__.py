@@ -1,7 +1,8 @@
-"""The table of docs/clients.md, measured: `.venv/bin/python -P -m tests.clients [--write] [NAME ...]`.
+"""Measures the table of docs/clients.md: `.venv/bin/python -P -m tests.clients [--write] [NAME ...]`.
 
-It installs clients for itself, in a temporary folder, and takes some minutes. What can't be installed is named and left
-out. The exit code is 1 when a counter is less than its client was told, or more where the page says that it is not.
+It installs clients in a temporary folder, and takes some minutes. Clients that can't be installed are named and left
+out. The exit code is 1 if a counter has fewer increments than were acknowledged to its client, or more than the page
+promises.
 """
 
 from __future__ import annotations
@@ -20,14 +21,14 @@ from tests.clients.tools import ALL, Missing
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "clients.md"
 BEGIN, END = "<!-- measured by tests/clients -->\n", "<!-- end of what was measured -->\n"
-AT_ONCE = 3  # clients
+AT_ONCE = 3  # clients that run at the same time
 
 
 def main() -> int:
-    """Measure, print, and write into the page if that is asked for."""
+    """Measure, print the table, and write it into the page with --write."""
     parser = argparse.ArgumentParser(prog="python -m tests.clients", description=__doc__)
     parser.add_argument("--write", action="store_true", help=f"put the table into {PAGE.name}")
-    parser.add_argument("names", nargs="*", metavar="NAME", help="clients; else all of them")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="clients; by default all")
     chosen = parser.parse_args()
     os.environ[ALL] = "all"
     clients = [client for client in CLIENTS if not chosen.names or client.name in chosen.names]
@@ -85,7 +86,7 @@ def table(clients: list[Client], outcomes: list[Outcome]) -> str:
 
 
 def cell(outcome: Outcome) -> str:
-    """What the client was told, and what was counted."""
+    """The answers that the client got, and what was counted."""
     told = [f"{outcome.ok} ok"]
     told += [f"{outcome.error} error"] if outcome.error else []
     told += [f"{outcome.unknown} unknown{' and still waiting' if outcome.hung else ''}"] if outcome.unknown else []

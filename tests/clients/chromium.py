@@ -24,7 +24,7 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 _LISTENING = re.compile(r"DevTools listening on (ws://\S+)")
 _FLAGS = (
     "--headless",
-    "--no-sandbox",  # which root may not have
+    "--no-sandbox",  # Chromium refuses to run as root with a sandbox
     "--disable-gpu",
     "--disable-dev-shm-usage",
     "--disable-background-networking",
@@ -51,7 +51,7 @@ class Page:
         self._session = attached["sessionId"]
 
     async def open(self, url: str) -> None:
-        """Go to a page, and wait until it stands there whole."""
+        """Open a page, and wait until it is loaded."""
         answer = await self._call("Page.navigate", url=url)
         assert "errorText" not in answer, f"{url}: {answer}"
 
@@ -62,7 +62,7 @@ class Page:
         await eventually(loaded, PATIENCE)
 
     async def run(self, script: str) -> Any:
-        """What an expression comes to, after its promise is kept."""
+        """The value of an expression, after its promise is resolved."""
         answer = await self._call("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
         assert "exceptionDetails" not in answer, f"{script}: {answer}"
         return answer["result"].get("value")
@@ -82,7 +82,7 @@ class Page:
 
 @contextmanager
 def _started(folder: Path, rules: str) -> Iterator[Callable[[], str]]:
-    """A Chromium; what it has written to standard error so far."""
+    """A running Chromium; the function returns what it has written to standard error so far."""
     assert CHROMIUM is not None
     folder.mkdir()
     written = folder / "stderr"
@@ -100,7 +100,7 @@ def _started(folder: Path, rules: str) -> Iterator[Callable[[], str]]:
         yield lambda: written.read_text("utf-8", "replace")
     finally:
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # it has children
+            os.killpg(process.pid, signal.SIGKILL)  # with its children
         process.wait()
 
 
@@ -109,8 +109,8 @@ async def page(folder: Path, *names: str) -> AsyncIterator[Page]:
     """A tab of a new Chromium.
 
     Args:
-        folder: for all that it writes.
-        names: of hosts that lead to 127.0.0.1.
+        folder: a folder for its files.
+        names: names of hosts that lead to 127.0.0.1.
     """
     with _started(folder, ", ".join(f"MAP {name} 127.0.0.1" for name in names)) as written:
 

@@ -1,4 +1,4 @@
-"""A stream of increments by a client that others wrote, in the midst of which its node fails: what is counted then?"""
+"""A stream of increments by a third-party client, during which its node fails: how many are counted then."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from tests.harness.waiting import eventually
 
 HOST = "127.0.0.1"
 PAUSE = 7.0  # seconds
-GRACE = 8.0  # seconds after its time in which a client may still end what it has begun
+GRACE = 8.0  # seconds in which a client may finish its last increment after its time
 
 
 @dataclass(frozen=True)
 class Fault:
-    """What befalls the node or the road to it.
+    """A fault of the node or of the road to it.
 
     Attributes:
-        name: in the table.
+        name: its name in the table.
         seconds: for how long the client counts, its start included.
-        strike: does it; the node is there, and clients come over the road.
-        over_road: whether clients go over a road that can be cut.
+        strike: causes the fault.
+        over_road: whether clients reach the node over a road that can be cut.
     """
 
     name: str
@@ -76,14 +76,16 @@ FAULTS = [
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was counted, and what the client was told of its increments.
+    """What was counted, and the answers that the client got.
 
     Attributes:
-        ok, error, unknown: increments; of the errors the program knows that nothing was counted.
-        counted: the counter's value in the end.
-        hung: whether its last increment never ended.
-        version: of the client.
-        words: the errors and what is unknown, with how often each came.
+        ok: the number of increments that were acknowledged.
+        error: the number of increments that failed, and of which the client knows that they were not counted.
+        unknown: the number of increments of which the client knows nothing.
+        counted: the final value of the counter.
+        hung: whether the last increment never ended.
+        version: the version of the client.
+        words: the texts of errors and unknown outcomes, with how often each occurred.
     """
 
     client: str
@@ -99,17 +101,17 @@ class Outcome:
 
     @property
     def lost(self) -> int:
-        """Increments that were acknowledged and are not counted; never any."""
+        """The number of increments that were acknowledged and are not counted; it has to be 0."""
         return max(0, self.ok - self.counted)
 
     @property
     def excess(self) -> int:
-        """How many are counted more than the client could know of."""
+        """The number of increments that were counted twice, as far as the client's answers show it."""
         return max(0, self.counted - self.ok - self.unknown)
 
 
 async def measure(client: Client, settings: str, environment: dict[str, str], base: Path) -> list[Outcome]:
-    """Let a client count under every fault, all at once, each with a node of its own."""
+    """Let a client count under every fault; all run at the same time, each with a node of its own."""
     outcomes: dict[str, Outcome] = {}
 
     async def one(fault: Fault, folder: Path) -> None:
@@ -149,7 +151,7 @@ def _outcome(client: Client, settings: str, fault: str, said: list[str], hung: b
 
 
 async def _strike(fault: Fault, node: Node, road: Road, folder: Path) -> None:
-    """When the client counts: how long its start takes is up to the machine."""
+    """Cause a fault when the client has begun to count; how long its start takes depends on the machine."""
 
     async def under_way() -> str | None:
         file = folder / "said"
@@ -171,7 +173,7 @@ async def _fronted(client: Client, settings: str, folder: Path, port: int) -> As
 async def _run(
     client: Client, arguments: list[str], environment: dict[str, str], folder: Path, within: float
 ) -> tuple[list[str], bool]:
-    """The lines that the program printed, and whether it had to be ended."""
+    """Run a program; returns the lines that it printed, and whether it had to be killed."""
     process = _started([*client.command(), *arguments], environment, folder)
 
     async def ended() -> str | None:
@@ -206,7 +208,7 @@ def _started(command: list[str], environment: dict[str, str], folder: Path) -> s
 
 
 async def _at_rest(node: Node) -> int:
-    """The counter when nothing is on its way any more."""
+    """The counter's value when no request is on its way any more."""
     before, now = -1, await node.value("n")
     while before != now:
         await trio.sleep(0.5)

@@ -66,7 +66,7 @@ def _haproxy(folder: Path, port: int, targets: Sequence[int], retries: bool) -> 
 
 
 def _nginx(folder: Path, port: int, targets: Sequence[int], retries: bool) -> list[str]:
-    # Twice the same node: it tries another server, never the same one, and should not leave out a node that failed.
+    # The node is listed twice: nginx tries another server, never the same one. max_fails=0 keeps a node that failed.
     both = [target for target in targets for _ in range(2)]
     servers = "\n".join(f"        server {HOST}:{target} max_fails=0;" for target in both)
     wanted = "proxy_next_upstream error timeout non_idempotent;" if retries else ""
@@ -83,7 +83,7 @@ def _started(kind: str, folder: Path, port: int, targets: Sequence[int], retries
 
 
 def version(kind: str) -> str:
-    """Which one is installed here."""
+    """The version that is installed here."""
     said = subprocess.run([kind, "-v"], capture_output=True, text=True, check=False)
     found = re.search(r"\d+\.\d+\.\d+", said.stdout + said.stderr)
     return found[0] if found else "unknown version"
@@ -91,7 +91,7 @@ def version(kind: str) -> str:
 
 @asynccontextmanager
 async def front(kind: str, folder: Path, targets: Sequence[int], *, retries: bool = False) -> AsyncIterator[int]:
-    """A balancer before ports of this machine, with its defaults or with retries turned on; its own port."""
+    """A balancer in front of ports of this machine, with its defaults or with retries; its own port."""
     port = free_port([HOST])
     process = _started(kind, folder, port, targets, retries)
 

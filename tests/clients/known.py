@@ -1,4 +1,4 @@
-"""The clients that docs/clients.md speaks of, and how a machine gets them."""
+"""The clients that docs/clients.md names, and how they are installed."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ class Client:
     """One client in one version.
 
     Attributes:
-        name: in the table; with the version where it is run in several.
+        name: its name in the table; with the version if it runs in several.
         program: a file of streams/.
-        settings: their names, and whether they keep the client from sending an increment twice; else it is known to.
-        arguments: further ones of the program.
-        commands: what has to be on the PATH.
-        debian: the packages that bring it.
-        pip, npm: what is installed for the tests alone.
-        always: whether it is there anyway, so that its tests run without being asked for.
+        settings: names of settings, each with whether the client never sends an increment twice with them.
+        arguments: further arguments of the program.
+        commands: the programs that have to be on the PATH.
+        debian: the Debian packages that contain them.
+        pip: Python packages that are installed for its tests.
+        npm: packages of node.js that are installed for its tests.
+        always: whether it needs no installation, so that its tests always run.
         front: the balancer between it and the node.
     """
 
@@ -51,7 +52,7 @@ class Client:
             The environment that the program needs.
 
         Raises:
-            Missing: it is not to be had.
+            Missing: it can't be installed.
         """
         require(self.commands, self.debian)
         if not self.always:
@@ -63,7 +64,7 @@ class Client:
         return {}
 
 
-# Nothing is sent again by these; what is advised is only a bound on the time.
+# These clients send nothing twice; the advised settings only limit the time.
 _EXACT = {"default": True, "advised": True}
 _RETRYING = {"default": False, "advised": True}
 _EXACT_OR_RETRYING = {"default": True, "retries": False}

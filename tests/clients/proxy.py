@@ -1,4 +1,4 @@
-"""A road between a client and a node that is cut in the midst of a stream of increments."""
+"""A road between a client and a node that is cut during a stream of increments."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from functools import partial
 
 import trio
 
-COUNTS = (b"incr", b"post ")  # what an increment has in it, over Redis and HTTP
+COUNTS = (b"incr", b"post ")  # an increment contains one of these, over Redis or HTTP
 OVER = (OSError, trio.BrokenResourceError, trio.ClosedResourceError)
 
 
@@ -33,7 +33,7 @@ class Connection:
         self._cut: Cut | None = None
 
     async def run(self) -> None:
-        """Carry what comes, until the connection is over or cut."""
+        """Pass on all bytes, until the connection ends or is cut."""
         async with trio.open_nursery() as nursery:
             for way in (self._there, self._back):
                 nursery.start_soon(self._until_over, way, nursery.cancel_scope)
@@ -69,9 +69,9 @@ class Road:
     """A TCP proxy in front of a node.
 
     Attributes:
-        port: where clients reach it.
-        next: what it does to the next increment that passes; then it is None again.
-        cuts: how many it has made.
+        port: the port for clients.
+        next: what happens to the next increment; then it is None again.
+        cuts: how many cuts it has made.
     """
 
     def __init__(self, target: int) -> None:
@@ -94,14 +94,14 @@ class Road:
 
 
 def reset(stream: trio.SocketStream) -> None:
-    """Close at once, with a reset."""
+    """Close a connection at once, with a reset."""
     stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     stream.socket.close()
 
 
 @asynccontextmanager
 async def opened(target: int, port: int = 0) -> AsyncIterator[Road]:
-    """A road to a port of this machine, at a port or any."""
+    """A road to a port of this machine, listening on a given port or any free one."""
     road = Road(target)
     async with trio.open_nursery() as nursery:
         listeners = await nursery.start(partial(trio.serve_tcp, road.lead, port, host="127.0.0.1"))

@@ -1,4 +1,4 @@
-"""Programs of others between a client and a node: started for a test with files of their own, and always ended."""
+"""Third-party programs between a client and a node: started for one test, with files of their own, and always ended."""
 
 from __future__ import annotations
 
@@ -72,5 +72,5 @@ def _started(folder: Path, command: Sequence[str | Path]) -> Iterator[subprocess
             os.killpg(process.pid, signal.SIGTERM)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(3)
-            os.killpg(process.pid, signal.SIGKILL)  # whatever children it left
+            os.killpg(process.pid, signal.SIGKILL)  # with all its children
         process.wait()

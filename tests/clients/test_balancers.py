@@ -1,4 +1,4 @@
-"""A balancer in front of several nodes: what it does to reads, and what the answers of increments are good for."""
+"""A balancer in front of several nodes: its effect on reads, and what the answers of increments mean then."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ async def opened(base: Path) -> AsyncIterator[tuple[Node, Page, int]]:
 
 
 async def refused(node: Node) -> float:
-    """How many requests the node has refused as foreign, by all routes and methods."""
+    """How many requests the node has refused because of their origin, on all routes."""
     lines = (await node.get("/metrics")).body.decode().splitlines()
     return sum(float(line.split()[-1]) for line in lines if "_http_requests_total{" in line and 'status="403"' in line)
 
@@ -104,7 +104,7 @@ async def state(node: Node) -> list[Any]:
 
 
 async def try_all(tab: Page, target: str, *, own: bool = False) -> None:
-    """Everything by which a page can make its browser send something to a node."""
+    """Try all ways in which a page can make its browser send something to a node."""
     name, value = CONFIG[:-1] + ', "a": "', '"}'
     assert await tab.run(script(FORM, ACTION=f"{target}/config", NAME=name, VALUE=value)) == "answered"
     assert await tab.run(script(FORM, ACTION=f"{target}/counter/form", NAME="1", VALUE="")) == "answered"

@@ -1,4 +1,4 @@
-"""The clients that docs/clients.md speaks of: what they say of their increments, and what the node has counted."""
+"""The clients that docs/clients.md names: the outcome of their increments, and what the node has counted."""
 
 from __future__ import annotations
 
@@ -20,15 +20,13 @@ def client(request: pytest.FixtureRequest) -> Client:
 
 @pytest.fixture
 def environment(client: Client, tmp_path: Path) -> dict[str, str]:
-    """What the client's program needs; skips where the client is not to be had."""
+    """The environment of the client's program; skips the test if the client can't be installed."""
     with skipping():
         return client.install(tmp_path / "client")
 
 
-async def test_what_is_counted_is_what_a_client_was_told(
-    tmp_path: Path, client: Client, environment: dict[str, str]
-) -> None:
-    """Nothing that was acknowledged is missing; something is counted twice only where the page says so."""
+async def test_a_client_was_told_what_is_counted(tmp_path: Path, client: Client, environment: dict[str, str]) -> None:
+    """No acknowledged increment is missing, and increments are counted twice only if the page says so."""
     outcomes: list[Outcome] = []
 
     async def one(settings: str) -> None:

@@ -1,4 +1,4 @@
-"""What people ask a node with at a prompt: curl, and the tools that make load."""
+"""The HTTP tools of the command line: curl, and tools that make load."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def node(base: Path) -> AsyncIterator[tuple[Node, str]]:
 
 
 async def run(program: str, *words: object) -> str:
-    """What a program prints; it has to succeed."""
+    """Run a program, which has to succeed; returns its output."""
     command = [find(program) or program, *map(str, words)]
     with trio.fail_after(60):
         ended = await trio.run_process(command, capture_stdout=True, stderr=subprocess.STDOUT)
@@ -57,7 +57,7 @@ async def test_curl(tmp_path: Path) -> None:
 
 
 @needs("curl", "curl")
-async def test_curl_is_told_what_was_wrong(tmp_path: Path) -> None:
+async def test_curl_shows_what_was_wrong(tmp_path: Path) -> None:
     async with node(tmp_path) as (made, url):
         two = '{"actors": ["127.0.0.9"]}'
         wrong: list[tuple[str, str, list[object]]] = [

@@ -1,4 +1,4 @@
-"""docs/clients.md advises nothing that the programs here do not do."""
+"""The advice in docs/clients.md is what the programs here do."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BLOCKS = re.findall(r"```(?:python|js|php|sh)\n(.*?)```", PAGE, re.DOTALL)
 
 
 def plain(text: str) -> str:
-    """Without what a formatter may change, and without what is the program's own."""
+    """A program's text without the parts that a formatter may change, or that only this program has."""
     return re.sub(r"[\s;,]+", "", text.replace("curl ", "").replace("-d 1 URL", ""))
 
 

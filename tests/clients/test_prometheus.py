@@ -1,4 +1,4 @@
-"""Prometheus finds nothing wrong with how a node's figures are written."""
+"""Prometheus' own tool finds nothing wrong with a node's metrics."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.harness.cluster import loopback_nodes, running
 
 
 @needs("promtool", "prometheus")
-async def test_promtool_finds_nothing_wrong_with_the_figures(tmp_path: Path) -> None:
+async def test_promtool_finds_nothing_wrong_with_the_metrics(tmp_path: Path) -> None:
     (node,) = loopback_nodes(tmp_path, 1)
     async with running(node):
         await node.add("a", 1)

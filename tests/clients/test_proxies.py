@@ -1,4 +1,4 @@
-"""Proxies, caches and balancers in front of real nodes: what they check, pass on and keep."""
+"""Proxies, caches and balancers in front of real nodes: their health checks, what they pass on, what they cache."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HTTP_CHECKS = {
     "httpchk": "option httpchk",
     "ready": "option httpchk\n  http-check send meth GET uri /health/ready\n  http-check expect status 200",
 }
-# As HAProxy's own documentation has it.
+# From HAProxy's own documentation.
 REDIS_CHECK = r"""option tcp-check
   tcp-check connect
   tcp-check send PING\r\n
@@ -90,7 +90,7 @@ class Balanced:
         self._figures = figures
 
     async def checked(self) -> dict[str, tuple[str, str]]:
-        """What HAProxy thinks of each server, and what the last check saw."""
+        """The state of each server in HAProxy, and the result of the last check."""
         text = (await once(self._figures, "GET", "/;csv")).body.decode()
         rows = csv.DictReader(io.StringIO(text.removeprefix("# ")))
         return {
@@ -122,7 +122,7 @@ async def haproxy(base: Path, nodes: Sequence[Node], check: str, mode: str = "ht
 
 
 async def balanced(base: Path, check: str, passed: str) -> None:
-    """A check finds nodes well, and one that was killed ill; the requests go to the others."""
+    """Check that a health check finds live nodes up and a killed one down, and that requests go to the others."""
     nodes = loopback_nodes(base, 2)
     async with running(*nodes, configured=True), haproxy(base, nodes, check) as balancer:
         await balancer.wait(("UP", passed), ("UP", passed))
@@ -140,7 +140,7 @@ async def balanced(base: Path, check: str, passed: str) -> None:
 
 @needs("haproxy", "haproxy")
 async def test_haproxy_with_its_http_check(tmp_path: Path) -> None:
-    """`OPTIONS /` by HTTP/1.0 without a Host."""
+    """The check is `OPTIONS /` with HTTP/1.0 and without a Host."""
     await balanced(tmp_path, HTTP_CHECKS["httpchk"], "L7OK")
 
 
@@ -188,7 +188,7 @@ async def test_nginx_passes_everything_on_over_few_connections(tmp_path: Path) -
 
 @asynccontextmanager
 async def varnish(base: Path, node: Node) -> AsyncIterator[Address]:
-    """Varnish as it is without any configuration: it keeps what does not forbid it for two minutes."""
+    """Varnish with its defaults: it caches an answer for two minutes unless the answer forbids it."""
     folder = base / "varnish"
     folder.mkdir()
     [port] = free_ports(1)

@@ -1,4 +1,4 @@
-"""Redis libraries of others, in releases beside the one that the tests have anyway: see docs/testing.md."""
+"""Third-party Redis libraries, in more releases than the one in the tests' environment: see docs/testing.md."""
 
 from __future__ import annotations
 

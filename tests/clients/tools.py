@@ -1,4 +1,4 @@
-"""Clients that are not there: installed for one test, beside nothing else, or named with what installs them."""
+"""Clients that are missing: one test installs them, or it is skipped and names what would install them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Missing(Exception):
 
 @contextmanager
 def skipping() -> Iterator[None]:
-    """Skip a test where what it needs is missing."""
+    """Skip a test if something that it needs is missing."""
     try:
         yield
     except Missing as missing:
@@ -31,16 +31,16 @@ def skipping() -> Iterator[None]:
 
 
 def find(program: str) -> str | None:
-    """Where a program is; those of servers are often in no user's path."""
+    """The path of a program, or None. Servers are often in folders that are not in a user's PATH."""
     return shutil.which(program, path=_PLACES)
 
 
 def require(programs: tuple[str, ...], debian: str) -> None:
-    """Raise Missing where a program is not installed.
+    """Raise Missing if a program is not installed.
 
     Args:
-        programs: all that are needed.
-        debian: the packages that bring them.
+        programs: all programs that are needed.
+        debian: the Debian packages that contain them.
     """
     absent = [program for program in programs if find(program) is None]
     if absent:
@@ -48,20 +48,20 @@ def require(programs: tuple[str, ...], debian: str) -> None:
 
 
 def require_all() -> None:
-    """Raise Missing unless every client is to be run."""
+    """Raise Missing unless the environment asks for every client."""
     if os.environ.get(ALL) != "all":
         raise Missing(f"takes long, or installs a client for itself alone: {ALL}=all runs it")
 
 
 def install_pip(folder: Path, *packages: str) -> dict[str, str]:
-    """Install Python packages beside those of the tests; returns what finds them first, for the environment."""
+    """Install Python packages beside those of the tests; returns the environment in which they are found first."""
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "install", "--quiet"]
     _install(*pip, "--target", str(folder), *packages)
     return {"PYTHONPATH": str(folder)}
 
 
 def install_npm(folder: Path, *packages: str) -> dict[str, str]:
-    """Install packages of node.js; returns what finds them, for the environment."""
+    """Install packages of node.js; returns the environment in which they are found."""
     require(("node", "npm"), "nodejs npm")
     options = ["--prefix", str(folder), "--no-audit", "--no-fund", "--fetch-retries=0"]
     _install("npm", "install", *options, *packages)

@@ -244,7 +244,7 @@ async def test_a_read_right_after_a_restart_is_answered(
         assert await cluster[1].node.consistent_value("x") == 1
 
 
-async def test_a_read_is_told_when_the_round_it_waited_for_is_let_go(autojump_clock: MockClock) -> None:
+async def test_a_read_wakes_when_the_round_that_it_waited_for_is_given_up(autojump_clock: MockClock) -> None:
     """Its round was shared with a read that needed a removed member, and ended with that one."""
     async with open_cluster(4) as cluster, trio.open_nursery() as nursery:
         one, two, three, four = cluster.hosts

@@ -180,7 +180,7 @@ async def test_silence_has_a_deadline(answer: bytes, monkeypatch: pytest.MonkeyP
         assert await dial(other) == "no connection in time"
 
 
-async def test_nobody_at_an_address_is_told_at_once() -> None:
+async def test_an_address_without_a_node_is_reported_at_once() -> None:
     async with (await trio.open_tcp_listeners(0, host="127.0.0.1"))[0] as listener:
         port = listener.socket.getsockname()[1]
     with pytest.raises(LinkClosed, match="no connection: "):

@@ -77,7 +77,7 @@ async def ids_apart(cluster: SimCluster, *hosts: Host) -> None:
     await cluster.eventually(lambda: all(len(set(host.node.peers.nodes().values())) == 4 for host in cluster.hosts), 5)
 
 
-async def test_two_of_one_id_that_began_an_incarnation_each_a_moment_ago_are_told_apart_at_once(
+async def test_two_nodes_of_one_id_with_fresh_incarnations_are_distinguished_at_once(
     autojump_clock: MockClock,
 ) -> None:
     async with open_cluster(3) as cluster:
@@ -98,7 +98,7 @@ async def test_two_of_one_id_that_began_an_incarnation_each_a_moment_ago_are_tol
         assert [retired(host) for host in (copy, original)] == before  # they counted apart already
 
 
-async def test_two_of_one_id_are_told_apart_also_where_no_new_incarnation_can_begin(
+async def test_two_nodes_of_one_id_are_distinguished_also_if_no_new_incarnation_can_begin(
     autojump_clock: MockClock,
 ) -> None:
     async with open_cluster(3, options=Options(reborn_below=1)) as cluster:
@@ -132,7 +132,7 @@ async def test_a_copy_that_becomes_a_member_brings_what_it_counted(autojump_cloc
 
 
 @pytest.mark.parametrize("told_apart", [True, False])
-async def test_a_copy_that_is_told_to_stand_alone_takes_no_member_with_it(
+async def test_a_duplicate_that_gets_a_config_of_its_own_takes_no_member_with_it(
     autojump_clock: MockClock, *, told_apart: bool
 ) -> None:
     async with open_cluster(3) as cluster:
@@ -214,7 +214,7 @@ async def test_a_copy_that_was_let_in_while_the_original_was_cut_off_is_refused_
         await agreed(cluster, 11)
 
 
-async def test_a_member_with_the_past_of_another_one_is_let_in_though_it_can_not_tell_its_own_entry(
+async def test_a_member_with_the_past_of_another_one_is_accepted_though_it_does_not_know_its_own_entry(
     autojump_clock: MockClock,
 ) -> None:
     """As behind an address translation that does not lead a node's own dial back to it."""

@@ -42,7 +42,7 @@ def objects() -> Counter[str]:
 def stranger() -> Impostor:
     """Whoever answers there, another one at each address."""
     made = Impostor()
-    made.hello = hello(node=os.urandom(ID_BYTES), boot=os.urandom(ID_BYTES), incarnation=os.urandom(ID_BYTES))
+    made.hello = hello(node=os.urandom(ID_BYTES), start_id=os.urandom(ID_BYTES), incarnation=os.urandom(ID_BYTES))
     return made
 
 

@@ -62,7 +62,7 @@ async def test_a_push_that_came_with_the_next_lifes_hello_is_settled_before_the_
         former.say(HELLO)
         assert isinstance(await former.hear(), messages.Hello)
         await trio.sleep(0.1)
-        sends: list[tuple[Direct, messages.Message]] = [(former, PUSH), (newer, hello(boot=b"2" * 16))]
+        sends: list[tuple[Direct, messages.Message]] = [(former, PUSH), (newer, hello(start_id=b"2" * 16))]
         for link, message in sends if first == "push" else reversed(sends):
             link.say(message)
         answer = await newer.hear()
@@ -83,7 +83,7 @@ async def test_what_a_member_relays_until_the_callers_config_removes_it_is_settl
         without = Membership().post(cluster.addresses, known_here.version + 1)
         life = b"c" * 16
         cluster[1].disk.latency = (0.1, 0.1)
-        await caller.send(hello(node=b"o" * 16, boot=b"2" * 16, incarnation=life, membership=without))
+        await caller.send(hello(node=b"o" * 16, start_id=b"2" * 16, incarnation=life, membership=without))
         await trio.sleep(0.05)
         await relay.send(messages.Push(1, True, [Delta(life, 0, 7, {"x": 7})]))
         answer = await caller.receive()
@@ -93,7 +93,7 @@ async def test_what_a_member_relays_until_the_callers_config_removes_it_is_settl
         assert answer.digest.get(life, 0) == counters.version(life) == 7
 
 
-async def test_what_came_on_a_link_that_was_lost_at_once_is_told_of_though_it_is_not_on_disk(
+async def test_a_push_on_a_link_that_was_lost_at_once_is_reported_though_it_is_not_on_disk(
     autojump_clock: MockClock,
 ) -> None:
     """A hello waits for what was staged before it only; an owner that has forgotten the rest would count it anew."""
@@ -105,7 +105,7 @@ async def test_what_came_on_a_link_that_was_lost_at_once_is_told_of_though_it_is
             cluster[1].disk.latency = (0.1, 0.1)
             nursery.start_soon(add, cluster[1].node, "y", 1)
             await trio.sleep(0.02)
-            await caller.send(hello(node=b"o" * 16, boot=b"2" * 16, incarnation=life))
+            await caller.send(hello(node=b"o" * 16, start_id=b"2" * 16, incarnation=life))
             await trio.sleep(0.02)
             await relay.send(messages.Push(1, True, [Delta(life, 0, 7, {"x": 7})]))
             await trio.sleep(0.02)

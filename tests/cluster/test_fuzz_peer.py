@@ -238,7 +238,7 @@ def _lives(host: Host) -> set[bytes]:
 
 @given(said=sessions(calls | st.builds(lambda new: [10, new], winning)), answered=sessions(answers))
 @FUZZ
-def test_a_false_member_ends_no_node_and_touches_nobodys_own_increments(said: list[Any], answered: list[Any]) -> None:
+def test_a_false_member_ends_no_node_and_changes_no_increments_of_others(said: list[Any], answered: list[Any]) -> None:
     """It may lie about all counters but "own": then what others count there is exact at themselves, at least."""
 
     async def run() -> None:

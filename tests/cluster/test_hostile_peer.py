@@ -99,7 +99,7 @@ async def push(caller: Caller, deltas: list[Delta], number: int = 1) -> messages
 # A stranger's state
 
 
-async def test_thousands_of_made_up_incarnations_leave_room_for_members(autojump_clock: MockClock) -> None:
+async def test_thousands_of_made_up_incarnations_leave_enough_for_members(autojump_clock: MockClock) -> None:
     async with open_cluster(2) as cluster:
         names = made_up(2 * MAX_INCARNATIONS)
         await add_one_to_each(cluster[1].node, [f"n{n}" for n in range(900)])
@@ -132,8 +132,8 @@ async def test_deltas_without_cells_leave_a_log_that_can_be_read(autojump_clock:
             await push(caller, [Delta(MINE, 0, 1, {})])
             for number in range(2, 9):
                 upto = 10_000 * number
-                parcel = [Delta(MINE, 0, version, {}) for version in range(upto, upto + 8000)]
-                await caller.ask(messages.Push(number, number == 8, parcel))
+                chunk = [Delta(MINE, 0, version, {}) for version in range(upto, upto + 8000)]
+                await caller.ask(messages.Push(number, number == 8, chunk))
         except LinkClosed:
             pass  # as good
 
@@ -187,7 +187,7 @@ async def test_a_strangers_holds_are_no_holds(autojump_clock: MockClock) -> None
         assert cluster[1].node.parts.gate.holds.until("x", trio.current_time()) is None
 
 
-async def test_questions_without_end_whose_answers_nobody_reads_end_the_link(autojump_clock: MockClock) -> None:
+async def test_a_peer_that_asks_without_end_and_reads_no_answers_loses_its_link(autojump_clock: MockClock) -> None:
     async with open_cluster(2) as cluster, unharmed(cluster), call(cluster, cluster[1]) as caller:
         await caller.ask(hello(retired=made_up(60)))
         await push(caller, [Delta(who, 0, 1, {"x": 1}) for who in made_up(60)])  # so that answers are long
@@ -205,10 +205,10 @@ async def test_questions_without_end_whose_answers_nobody_reads_end_the_link(aut
         assert 100_000 < most <= DEFAULTS.max_unsent_answers + 10_000
 
 
-async def test_many_boots_under_one_node_id_leave_one_link(autojump_clock: MockClock) -> None:
+async def test_many_starts_under_one_node_id_leave_one_link(autojump_clock: MockClock) -> None:
     async with open_cluster(2) as cluster, unharmed(cluster), trio.open_nursery() as nursery:
         for number in range(200):
-            link = await nursery.start(_linked, cluster, hello(boot=number.to_bytes(16, "big")))
+            link = await nursery.start(_linked, cluster, hello(start_id=number.to_bytes(16, "big")))
         await link.ask(messages.Heartbeat())
         known = [link for link in cluster[1].node.parts.acceptor._links if link.hello.node == HELLO.node]
         assert len(known) == 1
@@ -228,8 +228,10 @@ async def test_a_caller_that_claims_to_be_the_node_makes_it_mint_once_a_minute(a
             replica, mine = cluster[1].node.replica, incarnation(cluster[1])
             before, node = len(replica.identity.retired), replica.identity.node
             async with call(cluster, cluster[1]) as caller:
-                boot = number.to_bytes(16, "big")
-                await caller.ask(hello(node=replica.identity.node, boot=boot, incarnation=incarnation(cluster[1])))
+                start_id = number.to_bytes(16, "big")
+                await caller.ask(
+                    hello(node=replica.identity.node, start_id=start_id, incarnation=incarnation(cluster[1]))
+                )
                 await caller.send(messages.Heartbeat(), messages.Push(1, True, [Delta(mine, 0, HUGE, {"x": 9})]))
                 await add(cluster[1].node, "x", 1)
                 await trio.sleep(STAY)
@@ -249,7 +251,7 @@ async def test_a_caller_with_a_members_name_does_not_make_that_member_mint_again
                 answer = await caller.ask(HELLO)
                 assert isinstance(answer, messages.Hello)
             async with call(cluster, one) as caller:
-                await caller.ask(hello(node=answer.node, boot=number.to_bytes(16, "big"), incarnation=bytes(16)))
+                await caller.ask(hello(node=answer.node, start_id=number.to_bytes(16, "big"), incarnation=bytes(16)))
                 await caller.ask(messages.Heartbeat())
                 await trio.sleep(STAY)
             await add(two.node, "x", 1)
@@ -261,7 +263,7 @@ async def test_a_caller_with_a_members_name_does_not_make_that_member_mint_again
 # Memberships: whoever reaches the port can post one
 
 
-async def test_what_a_stranger_leaves_unfinished_is_nothing_that_a_member_tells_of(autojump_clock: MockClock) -> None:
+async def test_a_member_does_not_report_the_unfinished_transfers_of_a_stranger(autojump_clock: MockClock) -> None:
     """Whose word it would be that this node has forgotten some of what it counted."""
     async with open_cluster(2) as cluster, call(cluster, cluster[2]) as caller:
         one = cluster[1]

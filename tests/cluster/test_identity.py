@@ -64,7 +64,7 @@ async def test_a_restart_with_all_peers_up_keeps_the_incarnation(autojump_clock:
         await cluster.converged("x", 3)
 
 
-async def test_a_node_that_knows_nobody_keeps_its_incarnation(autojump_clock: MockClock) -> None:
+async def test_a_node_that_knows_no_other_node_keeps_its_incarnation(autojump_clock: MockClock) -> None:
     async with open_cluster(1, configured=False) as cluster:
         assert await keeps_its_incarnation(cluster[1]) < 0.02
 
@@ -307,7 +307,7 @@ async def test_a_message_of_a_former_life_does_no_harm(autojump_clock: MockClock
         await all_equal(cluster)
 
 
-async def test_a_directory_of_before_the_first_config_counts_anew_once_a_hello_tells_of_what_it_has_forgotten(
+async def test_a_directory_from_before_the_first_config_begins_a_new_incarnation_when_a_hello_shows_a_loss(
     autojump_clock: MockClock,
 ) -> None:
     """The members' config comes with the same hello; until they are dialled, that one has to do."""
@@ -322,7 +322,7 @@ async def test_a_directory_of_before_the_first_config_counts_anew_once_a_hello_t
             assert retired(cluster[1]) == (before,)
 
 
-async def test_a_new_incarnation_that_met_a_full_disk_is_tried_again(autojump_clock: MockClock) -> None:
+async def test_a_new_incarnation_that_a_full_disk_prevented_is_tried_again(autojump_clock: MockClock) -> None:
     async with open_cluster(2) as cluster:
         one, two = cluster.hosts
         await add(one.node, "x", 1)

@@ -55,7 +55,7 @@ async def test_a_reason_that_there_is_already_stays() -> None:
     assert guard.claim.reason == "two of me"
 
 
-async def test_without_room_for_a_new_incarnation_members_may_still_confirm() -> None:
+async def test_without_space_for_a_new_incarnation_members_may_still_confirm() -> None:
     guard = make_guard("a:1", options=Options(reborn_below=1))
     with pytest.raises(IncarnationLimitReached, match="not confirmed by a:1"):
         guard.give_up()

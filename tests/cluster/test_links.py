@@ -61,7 +61,7 @@ async def test_nodes_of_two_clusters_never_share_counts(autojump_clock: MockCloc
             await host.node.configure({"actors": cluster.addresses})
             await add(host.node, "x", host.number)
         others = [peer for host in cluster.hosts for peer in host.node.peers if peer.address != host.address]
-        await cluster.eventually(lambda: all(other.failures >= 10 for other in others), 20 * BACKOFF_MOST)
+        await cluster.eventually(lambda: all(other.redial.failures >= 10 for other in others), 20 * BACKOFF_MOST)
         for host, other in zip(cluster.hosts, others, strict=True):
             assert host.node.value("x") == host.number
             assert other.sender is None
@@ -147,7 +147,7 @@ async def test_a_push_of_the_receivers_own_incarnation_is_never_taken(autojump_c
         assert known(cluster[1], own) == 0
 
 
-async def test_another_boot_cuts_the_former_ones_links(autojump_clock: MockClock) -> None:
+async def test_another_start_cuts_the_former_ones_links(autojump_clock: MockClock) -> None:
     async with (
         open_cluster(1) as cluster,
         call(cluster, cluster[1]) as former,
@@ -157,7 +157,7 @@ async def test_another_boot_cuts_the_former_ones_links(autojump_clock: MockClock
         await former.ask(HELLO)
         await sibling.ask(HELLO)
         assert isinstance(await former.ask(wire.Heartbeat()), wire.HeartbeatAck)
-        answer = await newer.ask(hello(boot=b"2" * 16))
+        answer = await newer.ask(hello(start_id=b"2" * 16))
         assert isinstance(answer, wire.Hello)
         assert not answer.duplicate
         assert await former.ends() < 0.1
@@ -178,7 +178,7 @@ async def test_nothing_of_a_former_life_arrives_after_the_hello_was_answered(
         await former.ask(HELLO)
         cluster.network.delay = (0.001, 0.001)
         push = wire.Push(1, True, [Delta(HELLO.incarnation, 0, 7, {"x": 7})])
-        sends: list[tuple[Caller, wire.Message]] = [(former, push), (newer, hello(boot=b"2" * 16))]
+        sends: list[tuple[Caller, wire.Message]] = [(former, push), (newer, hello(start_id=b"2" * 16))]
         for caller, message in sends if seed % 2 else reversed(sends):
             await caller.send(message)
         answer = await newer.receive()

@@ -256,7 +256,7 @@ async def test_a_read_never_leaves_out_a_member_that_could_not_be_written_down(a
                 await one.node.consistent_value("x", 1)
 
 
-async def test_a_config_that_came_while_the_disk_was_full_is_in_force_when_there_is_room(
+async def test_a_config_that_came_while_the_disk_was_full_is_in_force_when_there_is_space(
     autojump_clock: MockClock,
 ) -> None:
     """It is told once on each link."""
@@ -289,7 +289,7 @@ async def test_a_config_that_lost_at_a_removed_node_gives_way(autojump_clock: Mo
         assert "10.0.0.9:7777" in one.node.replica.membership.actors
 
 
-async def test_a_config_that_is_posted_later_wins_over_an_older_one_of_a_node_whose_clock_is_ahead(
+async def test_a_later_config_wins_over_an_older_one_of_a_node_with_a_clock_that_is_ahead(
     autojump_clock: MockClock,
 ) -> None:
     async with open_cluster(3, configured=False) as cluster:

@@ -9,7 +9,7 @@ import trio
 from trio.testing import MockClock
 
 from gcount.cluster.links.dial_loops import SELF_CHECK
-from gcount.cluster.links.handshake import WAIT_TOLD_EVERY
+from gcount.cluster.links.handshake import WAIT_NOTICE_INTERVAL
 from gcount.cluster.links.transport import Link
 from gcount.cluster.members import SELF_VALID
 from gcount.core.protocol import messages
@@ -28,7 +28,7 @@ class Busy:
             while True:
                 link.post(messages.encode(messages.HeartbeatAck({})))
                 await link.flush()
-                await trio.sleep(WAIT_TOLD_EVERY)
+                await trio.sleep(WAIT_NOTICE_INTERVAL)
         except LinkClosed:
             pass
 

@@ -26,7 +26,7 @@ from tests.fakes.cluster import Host, SimCluster, open_cluster
 from tests.fakes.counting import add, add_one_to_each
 
 NAMES = [f"name-{number:03}" for number in range(200)]
-PARCELS = 40  # that all of them take, at least
+CHUNKS = 40  # that all of them take, at least
 MINE = HELLO.incarnation
 SMALL = Options(push_bytes=160)
 WHOLE = dict.fromkeys(NAMES[:6], 1)
@@ -45,7 +45,7 @@ class Watch:
             self.pushes.append(message)
 
     @property
-    def parcels(self) -> list[messages.Push]:
+    def chunks(self) -> list[messages.Push]:
         return [push for push in self.pushes if push.transfer]
 
 
@@ -91,9 +91,9 @@ async def test_an_empty_node_is_filled_though_no_link_lives_long_enough_for_all(
         lost = await break_links(cluster, one, two, every=1.5)
         await cluster.eventually(lambda: peer_of(one, two).lag(one.node.replica.counters) == 0)
         assert lost >= 3
-        assert len({push.transfer for push in watch.parcels}) == 1
-        assert len({tuple(delta.cells) for push in watch.parcels for delta in push.deltas}) > PARCELS
-        assert len(watch.parcels) <= len({str(push.deltas) for push in watch.parcels}) + lost
+        assert len({push.transfer for push in watch.chunks}) == 1
+        assert len({tuple(delta.cells) for push in watch.chunks for delta in push.deltas}) > CHUNKS
+        assert len(watch.chunks) <= len({str(push.deltas) for push in watch.chunks}) + lost
         await all_equal(cluster)
 
 
@@ -119,7 +119,7 @@ async def count(host: Host) -> None:
 
 
 async def half_way(cluster: SimCluster, watch: Watch) -> None:
-    await cluster.eventually(lambda: len(watch.parcels) >= PARCELS // 2, 20)
+    await cluster.eventually(lambda: len(watch.chunks) >= CHUNKS // 2, 20)
 
 
 @pytest.mark.parametrize("which", [0, 1])
@@ -132,7 +132,7 @@ async def test_a_node_that_starts_anew_in_the_midst_of_a_transfer_begins_anew(
         await half_way(cluster, watch)
         await cluster.hosts[which].restart()
         await cluster.eventually(lambda: filled(two), 20)
-        assert len({push.transfer for push in watch.parcels}) == 2
+        assert len({push.transfer for push in watch.chunks}) == 2
         await all_equal(cluster)
 
 
@@ -145,11 +145,11 @@ async def test_a_sender_keeps_what_is_left_for_a_minute_and_no_longer(autojump_c
             cluster.network.cut(one.address, two.address)
             await trio.sleep(away)
             assert bool(peer_of(one, two).resumes) == (transfers == 1)
-            assert len({push.transfer for push in watch.parcels}) == 1
+            assert len({push.transfer for push in watch.chunks}) == 1
             assert not filled(two)
         cluster.network.heal()
         await cluster.eventually(lambda: filled(two), 20)
-        assert len({push.transfer for push in watch.parcels}) == 2
+        assert len({push.transfer for push in watch.chunks}) == 2
         await all_equal(cluster)
 
 
@@ -157,12 +157,12 @@ async def test_a_node_that_says_hello_under_a_new_identity_begins_anew(autojump_
     async with full_and_empty() as (cluster, one, two):
         watch = Watch(cluster, one, two)
         for host in (one, two):
-            before = len({push.transfer for push in watch.parcels})
+            before = len({push.transfer for push in watch.chunks})
             cluster.network.heal()
-            await cluster.eventually(lambda: len(watch.parcels) % PARCELS > PARCELS // 2, 20)
+            await cluster.eventually(lambda: len(watch.chunks) % CHUNKS > CHUNKS // 2, 20)
             host.node.parts.hang_up()
             await trio.sleep(1.0)
-            assert len({push.transfer for push in watch.parcels}) == max(1, before) + 1
+            assert len({push.transfer for push in watch.chunks}) == max(1, before) + 1
             assert not filled(two)
         await cluster.eventually(lambda: filled(two), 20)
         await all_equal(cluster)
@@ -192,7 +192,7 @@ async def test_nothing_is_left_for_an_address_that_turns_out_to_be_the_nodes_own
         assert not peer_of(one, two).resumes
 
 
-@pytest.mark.parametrize("what", ["boot", "node", "nothing kept", "too much", "too little"])
+@pytest.mark.parametrize("what", ["start_id", "node", "nothing kept", "too much", "too little"])
 async def test_a_sender_goes_on_only_where_the_same_life_says_that_it_is(autojump_clock: MockClock, what: str) -> None:
     async with open_cluster(1, options=SMALL) as cluster:
         impostor = await joined_by_impostor(cluster)
@@ -206,7 +206,7 @@ async def test_a_sender_goes_on_only_where_the_same_life_says_that_it_is(autojum
         await add_one_to_each(cluster[1].node, NAMES)
         await cluster.eventually(lambda: len(sent) == 5, 20)
         changes: dict[str, dict[str, Any]] = {
-            "boot": {"boot": b"2" * 16, "kept": 4},
+            "start_id": {"start_id": b"2" * 16, "kept": 4},
             "node": {"node": b"o" * 16, "kept": 4},
             "nothing kept": {"kept": 0},
             "too much": {"kept": 6},
@@ -231,8 +231,8 @@ def piece(number: int) -> list[Delta]:
     return [Delta(MINE, 0, 9, dict.fromkeys(NAMES[2 * number : 2 * number + 2], 1))]
 
 
-def parcel(number: int, *, push: int | None = None) -> messages.Push:
-    """The parcels of transfer 7 are three."""
+def chunk(number: int, *, push: int | None = None) -> messages.Push:
+    """The chunks of transfer 7 are three."""
     return messages.Push(push or number + 1, number == 2, piece(number), transfer=7)
 
 
@@ -252,28 +252,30 @@ def taken(cluster: SimCluster) -> dict[str, int]:
 
 
 async def joined_by_silent_impostor(cluster: SimCluster) -> None:
-    """A member that was met, and does not answer any more: a hello of another of its boots is no copy's."""
+    """A member that was met, and does not answer any more: a hello of another of its starts is no copy's."""
     impostor = await joined_by_impostor(cluster)
     cluster.network.close(impostor.address)
     await cluster.eventually(lambda: not linked(cluster[1], impostor.address))
 
 
 @asynccontextmanager
-async def two_parcels_left() -> AsyncIterator[SimCluster]:
-    """A member's link was lost after two of three parcels."""
+async def two_chunks_left() -> AsyncIterator[SimCluster]:
+    """A member's link was lost after two of three chunks."""
     async with open_cluster(1, options=SMALL) as cluster:
         await joined_by_silent_impostor(cluster)
         async with call(cluster, cluster[1]) as caller:
             await answer_to(caller)
-            await caller.ask(parcel(0))
-            await caller.ask(parcel(1))
+            await caller.ask(chunk(0))
+            await caller.ask(chunk(1))
             assert handover(cluster).seen({MINE}) == {MINE: 9}
         await cluster.eventually(lambda: len(handover(cluster).kept) == 1)
         yield cluster
 
 
-async def test_the_next_link_goes_on_and_nothing_is_told_before_the_whole_is_on_disk(autojump_clock: MockClock) -> None:
-    async with two_parcels_left() as cluster:
+async def test_the_next_link_continues_and_nothing_is_acknowledged_before_all_of_it_is_on_disk(
+    autojump_clock: MockClock,
+) -> None:
+    async with two_chunks_left() as cluster:
         assert handover(cluster).seen({MINE, bytes(16)}) == {MINE: 9}
         async with call(cluster, cluster[1]) as caller:
             answer = await answer_to(caller, resumes=7)
@@ -281,7 +283,7 @@ async def test_the_next_link_goes_on_and_nothing_is_told_before_the_whole_is_on_
             assert taken(cluster) == {}
             assert len(handover(cluster).kept) == 0
             assert handover(cluster).seen({MINE}) == {MINE: 9}
-            assert await caller.ask(parcel(2, push=1)) == messages.Ack(1, {MINE: 9})
+            assert await caller.ask(chunk(2, push=1)) == messages.Ack(1, {MINE: 9})
             assert taken(cluster) == WHOLE
             assert handover(cluster).seen({MINE}) == {}
         await cluster[1].restart()
@@ -289,8 +291,8 @@ async def test_the_next_link_goes_on_and_nothing_is_told_before_the_whole_is_on_
 
 
 async def test_a_hello_hears_what_was_seen_of_its_lives_in_what_is_kept(autojump_clock: MockClock) -> None:
-    async with two_parcels_left() as cluster, call(cluster, cluster[1]) as caller:
-        answer = await answer_to(caller, node=b"o" * 16, boot=b"2" * 16, incarnation=b"o" * 16, retired=[MINE])
+    async with two_chunks_left() as cluster, call(cluster, cluster[1]) as caller:
+        answer = await answer_to(caller, node=b"o" * 16, start_id=b"2" * 16, incarnation=b"o" * 16, retired=[MINE])
         assert (answer.seen, answer.digest.get(MINE)) == ({MINE: 9}, None)
 
 
@@ -302,49 +304,49 @@ async def test_a_link_that_is_open_by_half_gives_up_its_transfer_and_ends(
         await joined_by_impostor(cluster)
         async with call(cluster, cluster[1]) as first, call(cluster, cluster[1]) as second:
             await answer_to(first)
-            await first.ask(parcel(0))
-            await (first.send if late else first.ask)(parcel(1))
+            await first.ask(chunk(0))
+            await (first.send if late else first.ask)(chunk(1))
             cluster.network.delay = (0.0, 0.0)
             assert (await answer_to(second, resumes=7)).kept in (1, 2)
             if late:
-                await first.send(parcel(2))  # it is not the whole any more
+                await first.send(chunk(2))  # it is not the whole any more
             assert await first.ends() < SILENCE / 2
             assert taken(cluster) == {}
             async with call(cluster, cluster[1]) as third:
                 next_one = (await answer_to(third, resumes=7)).kept
                 for number in range(next_one, 3):
-                    await third.ask(parcel(number, push=number - next_one + 1))
+                    await third.ask(chunk(number, push=number - next_one + 1))
             assert taken(cluster) == WHOLE
 
 
 @pytest.mark.parametrize(
-    "changes", [{"resumes": 8}, {"resumes": 0}, {"resumes": MAX_VERSION}, {"boot": b"2" * 16}, {"node": b"o" * 16}]
+    "changes", [{"resumes": 8}, {"resumes": 0}, {"resumes": MAX_VERSION}, {"start_id": b"2" * 16}, {"node": b"o" * 16}]
 )
-async def test_nobody_else_and_no_other_transfer_gets_what_is_kept(
+async def test_no_other_node_and_no_other_transfer_gets_what_is_kept(
     autojump_clock: MockClock, changes: dict[str, Any]
 ) -> None:
-    async with two_parcels_left() as cluster, call(cluster, cluster[1]) as caller:
+    async with two_chunks_left() as cluster, call(cluster, cluster[1]) as caller:
         assert (await answer_to(caller, **{"resumes": 7} | changes)).kept == 0
         await caller.ask(messages.Push(1, True, [Delta(MINE, 0, 1, {"x": 1})], transfer=0))
         assert taken(cluster) == {}
 
 
-async def test_another_boot_drops_what_was_kept_of_the_one_before(autojump_clock: MockClock) -> None:
-    async with two_parcels_left() as cluster:
+async def test_another_start_drops_what_was_kept_of_the_one_before(autojump_clock: MockClock) -> None:
+    async with two_chunks_left() as cluster:
         async with call(cluster, cluster[1]) as caller:
-            await answer_to(caller, boot=b"2" * 16)
+            await answer_to(caller, start_id=b"2" * 16)
             assert handover(cluster).seen({MINE}) == {}
         async with call(cluster, cluster[1]) as caller:
             assert (await answer_to(caller, resumes=7)).kept == 0
 
 
-async def test_another_boot_drops_what_is_on_an_open_link_too(autojump_clock: MockClock) -> None:
+async def test_another_start_drops_what_is_on_an_open_link_too(autojump_clock: MockClock) -> None:
     async with open_cluster(1, options=SMALL) as cluster:
         await joined_by_silent_impostor(cluster)
         async with call(cluster, cluster[1]) as first, call(cluster, cluster[1]) as second:
             await answer_to(first)
-            await first.ask(parcel(0))
-            await answer_to(second, boot=b"2" * 16)
+            await first.ask(chunk(0))
+            await answer_to(second, start_id=b"2" * 16)
             assert await first.ends() < SILENCE
             assert len(handover(cluster).kept) == 0
             assert handover(cluster).seen({MINE}) == {}
@@ -354,17 +356,17 @@ async def test_nothing_is_kept_of_a_node_that_is_no_member_nor_given_to_one(auto
     async with open_cluster(1, options=SMALL) as cluster:
         async with call(cluster, cluster[1]) as caller:
             await answer_to(caller)
-            await caller.ask(parcel(0))
+            await caller.ask(chunk(0))
         await trio.sleep(2 * SILENCE)
         assert handover(cluster).seen({MINE}) == {}
-    async with two_parcels_left() as cluster:
+    async with two_chunks_left() as cluster:
         await cluster[1].node.configure({"actors": cluster.addresses})
         async with call(cluster, cluster[1]) as caller:
             assert (await answer_to(caller, resumes=7)).kept == 0
 
 
-async def test_what_is_kept_goes_after_a_minute_though_nobody_is_linked_any_more(autojump_clock: MockClock) -> None:
-    async with two_parcels_left() as cluster:
+async def test_a_suspended_transfer_is_dropped_after_a_minute_without_any_link(autojump_clock: MockClock) -> None:
+    async with two_chunks_left() as cluster:
         await trio.sleep(KEEP - 2)
         assert len(handover(cluster).kept) == 1
         await trio.sleep(4)
@@ -372,13 +374,13 @@ async def test_what_is_kept_goes_after_a_minute_though_nobody_is_linked_any_more
 
 
 async def test_what_is_kept_goes_with_the_identity_of_the_node_that_keeps_it(autojump_clock: MockClock) -> None:
-    async with two_parcels_left() as cluster:
+    async with two_chunks_left() as cluster:
         cluster[1].node.parts.acceptor.hang_up()
         assert handover(cluster).seen({MINE}) == {}
 
 
 async def test_a_sender_that_begins_anew_after_all_is_taken_at_its_word(autojump_clock: MockClock) -> None:
-    async with two_parcels_left() as cluster, call(cluster, cluster[1]) as caller:
+    async with two_chunks_left() as cluster, call(cluster, cluster[1]) as caller:
         assert (await answer_to(caller, resumes=7)).kept == 2
         assert await caller.ask(messages.Push(1, True, [Delta(MINE, 0, 10, {"x": 5})], transfer=0)) == messages.Ack(
             1, {MINE: 10}
@@ -413,7 +415,7 @@ async def test_members_whose_pushes_are_too_much_together_fill_a_node_one_after_
         await cluster.converged(NAMES[0], 3)
         await empty.kill()
         empty.wipe()
-        empty.max_counters = 50  # 200 cells are kept aside for so many, too
+        empty.max_counters = 50  # 200 cells are buffered for so many, too
         cluster.network.delay = (0.02, 0.03)
         await empty.start()
         most, began = 0, trio.current_time()
@@ -432,7 +434,7 @@ async def test_what_is_kept_of_lost_links_counts_too_and_gives_way_only_to_what_
     def push(number: int, cells: int) -> messages.Push:
         return messages.Push(number, False, [Delta(other, 0, 1, {f"{n}": 1 for n in range(cells)})], transfer=number)
 
-    async with two_parcels_left() as cluster, call(cluster, cluster[1], 8) as caller:
+    async with two_chunks_left() as cluster, call(cluster, cluster[1], 8) as caller:
         handover(cluster)._max_cells = 5
         await answer_to(caller, node=other, incarnation=other)
         refused = await caller.ask(push(1, 2))

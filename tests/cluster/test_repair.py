@@ -120,7 +120,7 @@ async def test_what_the_peers_know_comes_back_and_nothing_has_to_be_closed(autoj
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_what_nobody_else_knows_is_closed_and_counts_everywhere_once(
+async def test_a_gap_that_no_member_can_fill_is_closed_and_counts_everywhere_once(
     autojump_clock: MockClock, seed: int
 ) -> None:
     """Only what the rotten batch alone held is gone."""
@@ -148,7 +148,7 @@ async def test_what_nobody_else_knows_is_closed_and_counts_everywhere_once(
         await all_equal(cluster)
 
 
-async def test_consistent_reads_count_what_is_aside_of_own_former_lives_at_once(autojump_clock: MockClock) -> None:
+async def test_consistent_reads_count_what_is_detached_of_own_former_lives_at_once(autojump_clock: MockClock) -> None:
     async with open_cluster(3) as cluster:
         one = cluster[1]
         await count(one, 1)
@@ -162,7 +162,7 @@ async def test_consistent_reads_count_what_is_aside_of_own_former_lives_at_once(
         assert one.node.value("x") == 1
 
 
-async def test_consistent_reads_do_not_count_what_is_aside_of_another_nodes_life(autojump_clock: MockClock) -> None:
+async def test_consistent_reads_do_not_count_what_is_detached_of_another_nodes_life(autojump_clock: MockClock) -> None:
     """Its owner, back with an older disk, may go on from before that: nobody claims to know more."""
     async with open_cluster(3) as cluster:
         one, two = cluster[1], cluster[2]
@@ -177,7 +177,7 @@ async def test_consistent_reads_do_not_count_what_is_aside_of_another_nodes_life
         assert replica(one).cells("x")[before] == 1
 
 
-async def test_peers_who_know_some_of_the_gap_give_it_before_the_rest_is_closed(autojump_clock: MockClock) -> None:
+async def test_peers_that_have_a_part_of_the_gap_fill_it_before_the_rest_is_closed(autojump_clock: MockClock) -> None:
     async with open_cluster(3) as cluster:
         one, two, three = cluster.hosts
         await count(one, 1)
@@ -300,7 +300,7 @@ async def test_a_disk_that_lost_its_identity_is_refilled_under_another(autojump_
         await all_equal(cluster)
 
 
-async def test_what_is_kept_aside_of_another_node_is_never_claimed_and_given_back_by_it(
+async def test_what_is_kept_detached_of_another_node_is_never_claimed_and_given_back_by_it(
     autojump_clock: MockClock,
 ) -> None:
     async with open_cluster(2) as cluster:
@@ -322,7 +322,7 @@ async def test_what_is_kept_aside_of_another_node_is_never_claimed_and_given_bac
 
 
 @pytest.mark.parametrize("disk_is", ["older", "empty"])
-async def test_what_is_kept_aside_of_a_node_that_has_forgotten_it_is_told_and_given_back_to_it(
+async def test_what_is_kept_detached_of_a_node_that_has_forgotten_it_is_told_and_given_back_to_it(
     autojump_clock: MockClock, disk_is: str
 ) -> None:
     """Nobody but a member whose log rotted knows of the commits; what is behind the gap is whole, and counts."""
@@ -355,7 +355,7 @@ async def test_what_is_kept_aside_of_a_node_that_has_forgotten_it_is_told_and_gi
             await cluster.converged("x", 9, REFILLED)
 
 
-async def test_what_is_kept_aside_is_given_back_though_its_owner_meets_the_member_late(
+async def test_what_is_kept_detached_is_given_back_though_its_owner_meets_the_member_late(
     autojump_clock: MockClock,
 ) -> None:
     """It takes it only from members that it has met, and by then the member has offered it in vain many times."""
@@ -414,7 +414,7 @@ async def test_a_gap_stays_open_while_another_node_answers_for_the_member_that_c
 async def test_a_gap_stays_open_while_a_member_can_be_asked_but_can_give_nothing_back(
     autojump_clock: MockClock,
 ) -> None:
-    """It keeps aside what the gap has lost, which it does not claim to know, and can't dial the node itself."""
+    """It keeps detached what the gap has lost, which it does not claim to know, and can't dial the node itself."""
     async with open_cluster(2) as cluster:
         one, two = cluster.hosts
         life = replica(one).identity.incarnation
@@ -442,10 +442,10 @@ async def test_a_gap_stays_open_while_a_member_can_be_asked_but_can_give_nothing
 
 
 @pytest.mark.parametrize("trouble", ["", "lost links", "full disk"])
-async def test_a_gap_stays_open_until_all_that_a_member_keeps_aside_is_given_back(
+async def test_a_gap_stays_open_until_all_that_a_member_keeps_detached_is_given_back(
     autojump_clock: MockClock, trouble: str
 ) -> None:
-    """The owner keeps something aside that is newer, and the give-back takes much longer than the watch."""
+    """The owner keeps something detached that is newer, and the give-back takes much longer than the watch."""
     async with open_cluster(2, options=Options(push_bytes=200)) as cluster:
         one, two = cluster.hosts
         life = replica(one).identity.incarnation
@@ -480,7 +480,7 @@ async def test_a_gap_stays_open_until_all_that_a_member_keeps_aside_is_given_bac
         assert not any(replica(host).detached for host in cluster.hosts)
 
 
-async def test_a_member_owes_what_it_keeps_aside_until_this_very_life_of_the_owner_has_said_that_it_has_it(
+async def test_a_member_owes_what_it_keeps_detached_until_this_very_life_of_the_owner_has_said_that_it_has_it(
     autojump_clock: MockClock,
 ) -> None:
     async with open_cluster(3) as cluster:
@@ -504,9 +504,9 @@ async def test_a_member_owes_what_it_keeps_aside_until_this_very_life_of_the_own
         await cluster.eventually(lambda: replica(one).detached.cell("c", life) == 1, REFILLED)
         await trio.sleep(1)
         assert not two.node.peers.owes(told)
-        assert two.node.peers.owes(msgspec.structs.replace(told, boot=bytes(16)))
+        assert two.node.peers.owes(msgspec.structs.replace(told, start_id=bytes(16)))
         assert two.node.peers.owes(msgspec.structs.replace(told, retired=[*told.retired, bytes(16)]))
-        assert not two.node.peers.owes(msgspec.structs.replace(told, boot=bytes(16), retired=[bytes(16)]))
+        assert not two.node.peers.owes(msgspec.structs.replace(told, start_id=bytes(16), retired=[bytes(16)]))
         cluster.network.cut(one.address, two.address)
         await cluster.eventually(lambda: not any(peer.sender for peer in two.node.peers), REFILLED)
         assert two.node.peers.owes(told)
@@ -573,10 +573,10 @@ async def test_only_what_was_asked_while_all_were_linked_counts_as_an_answer(aut
         assert peer is not None
         watch = gap_closer._watch(one.replica, one.parts.members, one.peers)
         assert watch is not None
-        sent = peer.beats
+        sent = peer.heartbeats_sent
         assert await gap_closer._nothing_changed(one.parts.members, one.peers, watch)
-        assert peer.beats > sent
-        assert peer.beaten > sent
+        assert peer.heartbeats_sent > sent
+        assert peer.heartbeats_answered > sent
 
 
 async def test_repairs_of_the_same_node_again_and_again_lose_nothing_that_is_known(autojump_clock: MockClock) -> None:

@@ -57,7 +57,7 @@ async def test_increments_reach_all_within_50_ms(autojump_clock: MockClock, size
         await cluster.converged("x", total)
 
 
-async def test_who_waits_for_others_disks_does_not_wait_for_company(autojump_clock: MockClock) -> None:
+async def test_a_wait_for_other_disks_does_not_wait_for_more_increments(autojump_clock: MockClock) -> None:
     async with open_cluster(2, options=Options(push_interval=60.0, piggyback_delay=60.0)) as cluster:
         node = cluster[1].node
         await add(node, "x", 1)
@@ -70,7 +70,7 @@ async def test_who_waits_for_others_disks_does_not_wait_for_company(autojump_clo
             assert trio.current_time() - began < 1.0
 
 
-async def test_who_waits_for_more_members_than_there_are_or_for_none_that_lacks_anything_hastens_nothing(
+async def test_a_wait_for_too_many_members_or_for_members_that_lack_nothing_hastens_nothing(
     autojump_clock: MockClock,
 ) -> None:
     async with open_cluster(2) as cluster:
@@ -86,7 +86,7 @@ async def test_who_waits_for_more_members_than_there_are_or_for_none_that_lacks_
             assert sender._urgent_until == before
 
 
-async def test_who_waits_for_a_member_whose_address_has_become_this_nodes_own_goes_on_waiting(
+async def test_a_wait_for_a_member_goes_on_when_its_address_becomes_this_nodes_own(
     autojump_clock: MockClock,
 ) -> None:
     async with open_cluster(2) as cluster:
@@ -249,7 +249,7 @@ async def test_crashes_during_partitions_lose_nothing_either(autojump_clock: Moc
         await settled(cluster, books, 6)
 
 
-async def test_nobody_holds_more_of_a_node_than_its_disk(autojump_clock: MockClock) -> None:
+async def test_no_node_has_more_of_a_node_than_its_disk(autojump_clock: MockClock) -> None:
     async with open_cluster(3) as cluster:
         for host in cluster.hosts:
             host.disk.latency = (0.02, 0.05)

@@ -25,7 +25,7 @@ class GatedDisk(RealDisk):
         self.gate.set()
         self.entered = trio.Event()
 
-    async def run(self, operation: Callable[[], T], *, brief: bool = False, aside: bool = False) -> T:
+    async def run(self, operation: Callable[[], T], *, brief: bool = False, background: bool = False) -> T:
         if not self.gate.is_set():
             self.entered.set()
 
@@ -34,7 +34,7 @@ class GatedDisk(RealDisk):
             return operation()
 
         # Never in the loop: there the gate would hold up the very task that is to end, and prove nothing.
-        return await super().run(gated, brief=False, aside=aside)
+        return await super().run(gated, brief=False, background=background)
 
 
 async def test_the_log_stays_open_until_the_batch_on_its_way_is_written(tmp_path: Path) -> None:

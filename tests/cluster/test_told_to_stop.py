@@ -38,7 +38,7 @@ async def test_a_consistent_read_in_flight_is_refused_with_what_is_known(autojum
         assert trio.current_time() == told
 
 
-async def test_a_read_that_needs_nobody_is_still_answered(autojump_clock: MockClock) -> None:
+async def test_a_read_that_needs_no_member_is_still_answered(autojump_clock: MockClock) -> None:
     async with open_cluster(1) as cluster:
         await add(cluster[1].node, "x", 5)
         cluster[1].node.stopping.set()
@@ -121,7 +121,7 @@ async def test_a_request_that_waits_for_the_end_of_the_start_is_refused(autojump
         assert not node.recovered
 
 
-async def test_a_node_that_was_told_while_it_started_keeps_nobody_waiting_either(autojump_clock: MockClock) -> None:
+async def test_a_node_that_is_stopped_while_it_starts_keeps_no_client_waiting(autojump_clock: MockClock) -> None:
     async with open_cluster(2) as cluster:
         host = cluster[1]
         await cluster[2].kill()

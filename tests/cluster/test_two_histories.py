@@ -41,7 +41,7 @@ def said(logs: list[structlog.typing.EventDict]) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("member", [True, False])
-async def test_a_delta_that_tells_less_than_is_known_shows_two_histories_if_a_member_has_made_it(
+async def test_a_delta_with_less_than_is_known_shows_two_histories_if_a_member_has_made_it(
     autojump_clock: MockClock, *, member: bool
 ) -> None:
     """Cells only grow, so a later version with a lower cell is of another history."""
@@ -67,10 +67,10 @@ async def test_a_caller_with_an_identity_made_of_what_status_shows_raises_no_ala
             one = cluster[1]
             await add(one.node, "x", 1)
             await cluster.converged("x", 1)
-            for boot in (b"y" * 16, b"z" * 16):
+            for start_id in (b"y" * 16, b"z" * 16):
                 identity = one.node.replica.identity
                 async with call(cluster, one) as caller:
-                    await caller.ask(hello(node=identity.node, boot=boot, incarnation=identity.incarnation))
+                    await caller.ask(hello(node=identity.node, start_id=start_id, incarnation=identity.incarnation))
                     await caller.send(messages.Heartbeat())
                     await trio.sleep(1)
                 await add(one.node, "x", 1)

@@ -5,7 +5,7 @@ import trio
 from trio.testing import MockClock
 
 from gcount.core.protocol import messages
-from gcount.core.protocol.replication import LEFT_PAUSE
+from gcount.core.protocol.replication import UNTAKEN_PAUSE
 from gcount.core.state.counters import Delta
 from tests.fakes.caller import HELLO, call, hello
 from tests.fakes.cluster import Host, open_cluster
@@ -19,7 +19,7 @@ def filled(host: Host) -> bool:
     return len(host.node.replica.counters) == len(NAMES)
 
 
-async def test_members_tell_more_names_than_clients_may_make(autojump_clock: MockClock) -> None:
+async def test_members_may_send_more_names_than_clients_may_create(autojump_clock: MockClock) -> None:
     async with open_cluster(2) as cluster:
         one, two = cluster.hosts
         two.max_counters = 5
@@ -34,7 +34,7 @@ async def test_members_tell_more_names_than_clients_may_make(autojump_clock: Moc
         await cluster.converged(NAMES[-1], 2)
 
 
-async def test_a_node_with_more_names_than_its_limit_takes_known_ones_of_who_is_no_member(
+async def test_a_node_with_more_names_than_its_limit_takes_known_ones_of_strangers(
     autojump_clock: MockClock,
 ) -> None:
     async with open_cluster(2) as cluster:
@@ -64,7 +64,7 @@ async def test_what_was_not_taken_of_a_node_that_was_no_member_is_taken_soon_aft
         await trio.sleep(2)
         assert (one.node.peers.get(three.address) is not None) is known
         await add(three.node, "new", 1)
-        await trio.sleep(4 * LEFT_PAUSE)  # by now it is offered each eight seconds
+        await trio.sleep(4 * UNTAKEN_PAUSE)  # by now it is offered each eight seconds
         assert one.node.value("new") == 0
         await two.node.configure({"actors": cluster.addresses})
-        await cluster.eventually(lambda: one.node.value("new") == 1, 1.5 * LEFT_PAUSE)
+        await cluster.eventually(lambda: one.node.value("new") == 1, 1.5 * UNTAKEN_PAUSE)

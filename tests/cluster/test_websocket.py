@@ -248,7 +248,7 @@ async def spoken(caller: Stream, count: int) -> list[tuple[int, bytes]]:
     return found
 
 
-async def test_who_pings_and_does_not_read_does_not_fill_the_memory() -> None:
+async def test_a_peer_that_pings_and_does_not_read_does_not_fill_the_memory() -> None:
     async with accepted_link() as (link, caller), trio.open_nursery() as nursery:
         most = 0
 
@@ -318,7 +318,7 @@ async def test_messages_that_came_together_let_other_tasks_run() -> None:
 # The end
 
 
-async def test_hanging_up_is_told_after_all_messages() -> None:
+async def test_the_close_comes_after_all_messages() -> None:
     async with links() as (here, there):
         here.post(b"last")
         here.close()
@@ -344,7 +344,7 @@ async def test_the_end_of_the_stream_is_the_end_even_inside_a_frame(cut: int) ->
             assert await end_of(link) == "the connection was lost"
 
 
-async def test_a_reset_is_the_end_for_whoever_receives_and_whoever_flushes() -> None:
+async def test_a_reset_ends_receives_and_flushes() -> None:
     async with links() as (here, there):
         fill(here, 50 * KIB)
         reset(there)
@@ -357,7 +357,7 @@ async def test_a_reset_is_the_end_for_whoever_receives_and_whoever_flushes() -> 
         here.close()
 
 
-async def test_a_reset_wakes_whoever_waits() -> None:
+async def test_a_reset_wakes_all_tasks_that_wait() -> None:
     async with links() as (here, there), trio.open_nursery() as nursery:
         fill(here, 50 * KIB)
         nursery.start_soon(end_of, here)
@@ -375,7 +375,7 @@ def reset(link: WebsocketLink) -> None:
     link._stream.close(reset=True)
 
 
-async def test_closing_the_own_socket_wakes_whoever_receives_and_whoever_flushes() -> None:
+async def test_closing_the_own_socket_wakes_receives_and_flushes() -> None:
     """So does `Connection.abort`."""
     async with links() as (here, _), trio.open_nursery() as nursery:
         fill(here, 50 * KIB)
@@ -449,7 +449,7 @@ async def test_a_dialled_end_does_not_take_what_another_dialled_end_sends() -> N
             await second.receive()
 
 
-async def test_sending_now_takes_what_fits_and_waiting_for_room_ends_with_the_socket() -> None:
+async def test_sending_now_takes_what_fits_and_waiting_to_send_ends_with_the_socket() -> None:
     async with streams() as (here, _):
         data = bytes(64 * KIB)
         while here.write_now(data) == len(data):

@@ -126,7 +126,7 @@ TODAY = Code(
         "Header": Header,
         "Batch": Batch,
     },
-    fields={"Hello": {"twin": "duplicate"}},
+    fields={"Hello": {"twin": "duplicate", "boot": "start_id"}},
     protocol=messages.PROTOCOL,
     encode=messages.encode,
     decode=messages.decode,

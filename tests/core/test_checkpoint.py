@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gcount.core.format import checkpoint as room
-from gcount.core.format.checkpoint import Aside, Capture, Cells, Head, Record, encode_record
+from gcount.core.format.checkpoint import Capture, Cells, Detached, Head, Record, encode_record
 from gcount.core.format.checkpoint_reader import Reader, Restore
 from gcount.core.format.checkpoint_salvage import CheckpointSalvage, rebuilt
 from gcount.core.format.log_records import CHECKPOINT_MAGIC, Header
@@ -51,7 +51,7 @@ def sample(options: Options = DEFAULTS, counters: int = 30) -> Replica:
     replica = Replica(ME, 10**6, options)
     replica.apply(Batch(1, [Delta(incarnation(2), 0, 4, {f"n{n}": n + 1 for n in range(counters)})]))
     replica.apply(Batch(2, [Delta(incarnation(3), 0, 2, {"n3": 2**64 - 1})], None, Membership(5, ("h:1",))))
-    replica.apply(Batch(3, [Delta(incarnation(8), 6, 7, {"n1": 4, "aside": 9})]))
+    replica.apply(Batch(3, [Delta(incarnation(8), 6, 7, {"n1": 4, "detached": 9})]))
     return replica
 
 
@@ -117,17 +117,17 @@ def test_a_checkpoint_can_be_read_in_pieces_of_any_size(piece: int, form: Option
 
 
 def test_what_is_given_back_during_a_checkpoint_changes_nothing_in_it(forms: Options) -> None:
-    """It follows what is aside, tells more of a counter of it and has a new one."""
+    """It follows what is detached, tells more of a counter of it and has a new one."""
     one = sample(replace(forms, frame_bytes=1))
     writer, more = Writer(one), Delta(incarnation(8), 7, 8, {"n1": 5, "new": 1})
     capture, records = Capture(one, LIVE), list[Record]()
     for record in capture.records():
         records.append(record)
-        if isinstance(record, Aside) and writer.stage_delta(more):
+        if isinstance(record, Detached) and writer.stage_delta(more):
             writer.seal()
             writer.commit()
     assert same(restored(encoded(capture, records)), sample())
-    assert one.detached.deltas() == [Delta(incarnation(8), 6, 8, {"n1": 5, "aside": 9, "new": 1})]
+    assert one.detached.deltas() == [Delta(incarnation(8), 6, 8, {"n1": 5, "detached": 9, "new": 1})]
 
 
 def test_only_cells_that_change_meanwhile_cost_anything(forms: Options) -> None:
@@ -231,7 +231,7 @@ def _may_change_places(one: Record, other: Record) -> bool:
     """What belongs to different incarnations has no order; nobody writes it in another one."""
     if isinstance(one, Cells) and isinstance(other, Cells):
         return one.incarnation != other.incarnation
-    return isinstance(one, Cells) and isinstance(other, Aside)
+    return isinstance(one, Cells) and isinstance(other, Detached)
 
 
 def test_what_is_left_of_a_damaged_checkpoint_is_true_and_claims_no_more_than_it_holds(forms: Options) -> None:
@@ -239,7 +239,7 @@ def test_what_is_left_of_a_damaged_checkpoint_is_true_and_claims_no_more_than_it
     small = replace(forms, record_cells=8, record_names=8)
     truth = sample(small)
     data = encoded(Capture(truth, LIVE))
-    kept_whole = kept_aside = 0
+    kept_whole = kept_detached = 0
     for at, bad in every_flip(data):
         replica = restored(rebuilt(CheckpointSalvage(bad), LIVE, 99, small))
         list(replica.counters.sum_up())
@@ -247,17 +247,17 @@ def test_what_is_left_of_a_damaged_checkpoint_is_true_and_claims_no_more_than_it
         for who, version in truth.counters.digest().items():
             claimed = replica.counters.version(who)
             assert claimed in (0, version), at
-            for name in [*truth.counters.names(0, 99), "aside"]:
+            for name in [*truth.counters.names(0, 99), "detached"]:
                 n = truth.counters.cell(name, who)
                 assert replica.counters.cell(name, who) == (n if claimed else 0)
-                aside = replica.detached.cell(name, who)
-                assert aside in (0, n)
-                missing += max(aside, replica.counters.cell(name, who)) != n
+                detached = replica.detached.cell(name, who)
+                assert detached in (0, n)
+                missing += max(detached, replica.counters.cell(name, who)) != n
             kept_whole += claimed > 0
-            kept_aside += not claimed
+            kept_detached += not claimed
         assert missing <= 9
     assert kept_whole > 0
-    assert kept_aside > 0
+    assert kept_detached > 0
 
 
 def test_what_is_left_is_joined_once_others_have_filled_the_gap(forms: Options) -> None:

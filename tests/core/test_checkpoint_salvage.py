@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gcount.core.format import checkpoint as room
-from gcount.core.format.checkpoint import Aside, Capture, Record, encode_record
+from gcount.core.format.checkpoint import Capture, Detached, Record, encode_record
 from gcount.core.format.checkpoint_reader import Reader, Restore
 from gcount.core.format.checkpoint_salvage import CheckpointSalvage, rebuilt
 from gcount.core.format.log_records import CHECKPOINT_MAGIC, Header
@@ -57,7 +57,7 @@ def mended(records: list[Record], options: Options) -> Replica:
 
 def as_formerly(records: list[Record]) -> list[Record]:
     """As former versions wrote them."""
-    return [Aside(record.deltas) if isinstance(record, Aside) else record for record in records]
+    return [Detached(record.deltas) if isinstance(record, Detached) else record for record in records]
 
 
 @st.composite
@@ -107,7 +107,7 @@ def test_no_cell_is_lost_that_is_in_a_record_which_is_left(
     left = [record for record in records if data.draw(st.booleans())]
     replica = mended(left, options)
     for record in left:
-        for piece in record.deltas if isinstance(record, Aside) else ():
+        for piece in record.deltas if isinstance(record, Detached) else ():
             for name, n in piece.cells.items():
                 known = replica.counters.cell(name, piece.incarnation)
                 assert max(known, replica.detached.cell(name, piece.incarnation)) >= n
@@ -115,15 +115,15 @@ def test_no_cell_is_lost_that_is_in_a_record_which_is_left(
 
 @given(checkpoints(), st.data())
 @settings(max_examples=120)
-def test_whatever_records_are_lost_what_is_aside_can_be_given_back_to_its_owner(
+def test_whatever_records_are_lost_what_is_detached_can_be_given_back_to_its_owner(
     written: tuple[list[History], list[Record], Options], data: st.DataObject
 ) -> None:
     owners, records, options = written
-    aside = mended([record for record in records if data.draw(st.booleans())], options).detached.deltas()
+    detached = mended([record for record in records if data.draw(st.booleans())], options).detached.deltas()
     owner = Replica(Identity(ME.node, ME.incarnation, tuple(each.incarnation for each in owners)), 1000)
     writer = Writer(owner)
-    pusher = DeltaSender({}, 0.0, detached=aside)
-    for now in range(len(aside)):
+    pusher = DeltaSender({}, 0.0, detached=detached)
+    for now in range(len(detached)):
         push = pusher.next_push(Counters(), ME, now)
         arrived = decode(encode(push)) if push else None
         assert isinstance(arrived, Push)
@@ -133,15 +133,15 @@ def test_whatever_records_are_lost_what_is_aside_can_be_given_back_to_its_owner(
         writer.commit()
         pusher.acked(Ack(arrived.number, {}, kept=all(map(owner.has_back, arrived.deltas))), now)
     assert not pusher.owes
-    assert all(map(owner.has_back, aside))
+    assert all(map(owner.has_back, detached))
 
 
-def aside_of_many(options: Options) -> list[Record]:
+def detached_of_many(options: Options) -> list[Record]:
     """A checkpoint that holds a delta behind a gap, in several records."""
     replica = Replica(ME, 1000, options)
     replica.apply(Batch(1, [Delta(OTHER, 2, 3, {f"counter {n}": n for n in range(1, 7)})]))
     records = list(Capture(replica, LIVE).records())
-    assert sum(isinstance(record, Aside) for record in records) > 2
+    assert sum(isinstance(record, Detached) for record in records) > 2
     return records
 
 
@@ -150,25 +150,25 @@ def spans(replica: Replica) -> list[tuple[int, int, int]]:
 
 
 def test_a_delta_of_which_all_pieces_are_left_is_as_good_as_before(forms: Options) -> None:
-    records = aside_of_many(small(forms))
+    records = detached_of_many(small(forms))
     assert spans(mended(records[1:-1], small(forms))) == [(2, 3, 6)]
 
 
 def test_a_delta_of_which_a_piece_is_lost_begins_where_it_ends(forms: Options) -> None:
-    records = aside_of_many(small(forms))
+    records = detached_of_many(small(forms))
     for at, record in enumerate(records):
-        if isinstance(record, Aside):
+        if isinstance(record, Detached):
             cells = sum(len(piece.cells) for piece in record.deltas)
             assert spans(mended(records[:at] + records[at + 1 :], small(forms))) == [(3, 3, 6 - cells)]
 
 
-def test_a_former_checkpoint_does_not_tell_whether_all_pieces_are_left(forms: Options) -> None:
-    records = as_formerly(aside_of_many(small(forms)))
+def test_a_checkpoint_of_the_former_format_does_not_show_whether_all_pieces_are_left(forms: Options) -> None:
+    records = as_formerly(detached_of_many(small(forms)))
     assert spans(loaded(file_of(records), forms)) == [(2, 3, 6)]  # nothing of it is damaged
     assert spans(mended(records[:-1], small(forms))) == [(3, 3, 6)]
 
 
-class FormerAside(msgspec.Struct, array_like=True, tag=4):
+class FormerDetached(msgspec.Struct, array_like=True, tag=4):
     """As former versions know it."""
 
     deltas: list[Delta]
@@ -176,12 +176,12 @@ class FormerAside(msgspec.Struct, array_like=True, tag=4):
 
 def test_former_and_present_records_are_read_by_present_and_former_readers() -> None:
     piece = Delta(OTHER, 2, 3, {"a": 1})
-    former, present = FormerAside([piece]), Aside([piece], [9])
-    assert room.decode_record(msgspec.msgpack.encode(former)) == Aside([piece])
-    assert msgspec.msgpack.decode(msgspec.msgpack.encode(present), type=FormerAside).deltas == former.deltas
+    former, present = FormerDetached([piece]), Detached([piece], [9])
+    assert room.decode_record(msgspec.msgpack.encode(former)) == Detached([piece])
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(present), type=FormerDetached).deltas == former.deltas
 
 
 def test_sizes_that_are_not_those_of_the_pieces_are_no_record() -> None:
     piece = Delta(OTHER, 2, 3, {"a": 1})
     with pytest.raises(ValueError, match="2 sizes were found where 1 were expected"):
-        room.decode_record(msgspec.msgpack.encode(Aside([piece], [1, 1])))
+        room.decode_record(msgspec.msgpack.encode(Detached([piece], [1, 1])))

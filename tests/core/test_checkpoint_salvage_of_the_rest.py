@@ -1,10 +1,10 @@
-"""What is left of a damaged checkpoint beside its cells: whose it was, who belongs to the cluster, what was aside."""
+"""What is left of a damaged checkpoint besides its cells: identity, membership and detached deltas."""
 
 from collections.abc import Iterator
 
 import pytest
 
-from gcount.core.format.checkpoint import Aside, Capture, Cells, Head, Names, Record, encode_record
+from gcount.core.format.checkpoint import Capture, Cells, Detached, Head, Names, Record, encode_record
 from gcount.core.format.checkpoint_reader import Reader, Restore
 from gcount.core.format.checkpoint_salvage import CheckpointSalvage, rebuilt
 from gcount.core.format.log_records import CHECKPOINT_MAGIC, Header
@@ -22,14 +22,14 @@ from tests.core.histories import incarnation
 ME = Identity(b"n" * 16, incarnation(1), (incarnation(8),))
 LIVE = Header(ME.node, ME.incarnation, 7, 3)
 MEMBERS = Membership(5, ("h:1",))
-ASIDE = [Delta(incarnation(8), 6, 7, {"n1": 4, "aside": 9}), Delta(incarnation(8), 9, 11, {"n1": 5})]
+DETACHED = [Delta(incarnation(8), 6, 7, {"n1": 4, "detached": 9}), Delta(incarnation(8), 9, 11, {"n1": 5})]
 CELLS = {f"n{n}": n + 1 for n in range(20)}
 
 
 def sample() -> Replica:
     replica = Replica(ME, 10**6, Options(record_cells=8, record_names=8))
     replica.apply(Batch(1, [Delta(incarnation(2), 0, 4, CELLS), Delta(incarnation(3), 0, 1, {"n3": 1})]))
-    replica.apply(Batch(2, ASIDE, None, MEMBERS))
+    replica.apply(Batch(2, DETACHED, None, MEMBERS))
     return replica
 
 
@@ -65,7 +65,7 @@ def test_without_damage_it_is_what_it_was() -> None:
     one, truth = repaired(written(records())), sample()
     assert (one.identity, one.membership, one.next_batch) == (ME, MEMBERS, 3)
     assert one.counters == truth.counters
-    assert one.detached.deltas() == ASIDE
+    assert one.detached.deltas() == DETACHED
 
 
 @pytest.mark.parametrize("kind", [Names, Cells])
@@ -73,11 +73,11 @@ def test_damage_to_names_or_cells_costs_nothing_else(kind: type[Record]) -> None
     for _, data in each(kind):
         one = repaired(data)
         assert (one.identity, one.membership, one.next_batch) == (ME, MEMBERS, 3)
-        assert [delta for delta in one.detached.deltas() if delta.incarnation == incarnation(8)] == ASIDE
+        assert [delta for delta in one.detached.deltas() if delta.incarnation == incarnation(8)] == DETACHED
 
 
 @pytest.mark.parametrize("kind", [Names, Cells])
-def test_what_can_be_read_of_a_damaged_column_is_kept_aside(kind: type[Record]) -> None:
+def test_what_can_be_read_of_a_damaged_column_is_kept_detached(kind: type[Record]) -> None:
     """Claimed, it would hide for ever what can't be read: the column's own version says that all of it is there."""
     cost_something = 0
     for number, data in each(kind):
@@ -99,8 +99,8 @@ def test_what_can_be_read_of_a_damaged_column_is_kept_aside(kind: type[Record]) 
 def test_what_can_be_read_of_a_column_is_given_back_to_its_node_which_counts_it() -> None:
     _, data = next(each(Cells))
     one, now = repaired(data), Identity(b"o" * 16, incarnation(5), (incarnation(2),))
-    aside = one.detached.of(now.retired)
-    push = DeltaSender({}, 0.0, detached=aside).next_push(one.counters, one.identity, 0.0)
+    detached = one.detached.of(now.retired)
+    push = DeltaSender({}, 0.0, detached=detached).next_push(one.counters, one.identity, 0.0)
     assert push is not None
     assert decode(encode(push)) == push
     owner = Replica(now, 10**6)
@@ -108,17 +108,17 @@ def test_what_can_be_read_of_a_column_is_given_back_to_its_node_which_counts_it(
     assert all(map(writer.stage_delta, push.deltas))
     writer.seal()
     writer.commit()
-    assert all(map(owner.has_back, aside))
+    assert all(map(owner.has_back, detached))
     assert writer.stage_closing(incarnation(2))
     writer.seal()
     writer.commit()
-    left = {name: n for delta in aside for name, n in delta.cells.items()}
+    left = {name: n for delta in detached for name, n in delta.cells.items()}
     assert {name: owner.counters.total(name) for name in left} == left
     assert not owner.detached
 
 
-def test_damage_to_what_was_aside_costs_only_that() -> None:
-    for _, data in each(Aside):
+def test_damage_to_what_was_detached_costs_only_that() -> None:
+    for _, data in each(Detached):
         one, truth = repaired(data), sample()
         assert one.counters == truth.counters
         assert not one.detached

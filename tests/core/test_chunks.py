@@ -1,4 +1,4 @@
-"""Deltas cut into parcels and put together again."""
+"""Deltas cut into chunks and put together again."""
 
 import msgspec
 from hypothesis import given
@@ -25,37 +25,37 @@ def deltas(draw: st.DrawFn) -> list[Delta]:
 @given(deltas(), st.integers(1, 400))
 def test_an_assembly_gives_back_the_whole_deltas(made: list[Delta], size: int) -> None:
     assembly = Assembly()
-    parcels = list(pack(made, size, DEFAULTS.chunk_deltas))
-    for parcel in parcels:
-        assembly.add(parcel)
+    chunks = list(pack(made, size, DEFAULTS.chunk_deltas))
+    for chunk in chunks:
+        assembly.add(chunk)
     assert assembly.cells == sum(len(delta.cells) for delta in made)
     assert assembly.take() == made
     assert (assembly.take(), assembly.cells) == ([], 0)
 
 
 @given(deltas(), st.integers(200, 500))
-def test_a_parcel_is_never_bigger_than_asked_for(made: list[Delta], size: int) -> None:
-    for parcel in pack(made, size, DEFAULTS.chunk_deltas):
-        assert len(msgspec.msgpack.encode(parcel)) <= size  # one cell and its delta's head need less than 200 bytes
+def test_a_chunk_is_never_bigger_than_asked_for(made: list[Delta], size: int) -> None:
+    for chunk in pack(made, size, DEFAULTS.chunk_deltas):
+        assert len(msgspec.msgpack.encode(chunk)) <= size  # one cell and its delta's head need less than 200 bytes
 
 
 @given(deltas(), st.integers(1, 400))
 def test_each_piece_carries_the_versions_of_its_whole_delta(made: list[Delta], size: int) -> None:
     wholes = {delta.incarnation: delta for delta in made}
-    for parcel in pack(made, size, DEFAULTS.chunk_deltas):
-        for piece in parcel:
+    for chunk in pack(made, size, DEFAULTS.chunk_deltas):
+        for piece in chunk:
             whole = wholes[piece.incarnation]
             assert (piece.after, piece.upto) == (whole.after, whole.upto)
             assert piece.cells.items() <= whole.cells.items()
 
 
-def test_nothing_makes_one_empty_parcel() -> None:
+def test_nothing_makes_one_empty_chunk() -> None:
     assert list(pack([], 100, 16)) == [[]]
 
 
-def test_a_parcel_has_so_many_deltas_at_most_however_small_they_are() -> None:
+def test_a_chunk_has_so_many_deltas_at_most_however_small_they_are() -> None:
     pieces = [Delta(incarnation(1), 0, 1, {}) for _ in range(3 * 16)]
-    assert [len(parcel) for parcel in pack(pieces, 10**6, 16)] == [16] * 3
+    assert [len(chunk) for chunk in pack(pieces, 10**6, 16)] == [16] * 3
 
 
 def test_what_fits_is_not_cut() -> None:
@@ -63,15 +63,15 @@ def test_what_fits_is_not_cut() -> None:
     assert list(pack(made, 1000, 16)) == [made]
 
 
-def test_a_cell_that_is_bigger_than_a_parcel_goes_alone() -> None:
+def test_a_cell_that_is_bigger_than_a_chunk_goes_alone() -> None:
     big = Delta(incarnation(1), 0, 1, {"x" * 250: 1, "y" * 250: 1})
-    assert [[list(piece.cells) for piece in parcel] for parcel in pack([big], 100, 16)] == [
+    assert [[list(piece.cells) for piece in chunk] for chunk in pack([big], 100, 16)] == [
         [["x" * 250]],
         [["y" * 250]],
     ]
 
 
-def test_an_assembly_does_not_change_the_parcels_that_it_was_given() -> None:
+def test_an_assembly_does_not_change_the_chunks_that_it_was_given() -> None:
     one, two = Delta(incarnation(1), 0, 1, {"a": 1}), Delta(incarnation(1), 0, 1, {"b": 1})
     assembly = Assembly()
     assembly.add([one])

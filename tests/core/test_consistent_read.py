@@ -53,7 +53,7 @@ def test_without_other_members_the_own_cells_are_the_answer() -> None:
     assert reading.idle
 
 
-def test_a_round_in_which_nobody_knows_more_is_the_answer() -> None:
+def test_a_round_in_which_no_member_knows_more_is_the_answer() -> None:
     reading = PendingRead("n")
     arrival = reading.arrive()
     started(reading, 1, {ME: 1, A: 2})
@@ -62,7 +62,7 @@ def test_a_round_in_which_nobody_knows_more_is_the_answer() -> None:
     assert value(reading, arrival) == 3
 
 
-def test_a_round_in_which_anybody_knows_more_is_not_an_answer_but_the_next_expectation() -> None:
+def test_a_round_in_which_a_member_knows_more_is_not_an_answer_but_the_next_expectation() -> None:
     reading = PendingRead("n")
     arrival = reading.arrive()
     started(reading, 1, {ME: 1})

@@ -36,7 +36,7 @@ def test_a_read_looks_again_when_the_round_before_it_has_stalled() -> None:
     assert reading.needs_round(reading.stalls(late))
 
 
-def test_with_all_rounds_in_flight_nobody_looks_again() -> None:
+def test_with_all_rounds_in_flight_no_read_checks_again() -> None:
     reading = PendingRead("n")
     for number in range(DEFAULTS.max_rounds):
         reading.arrive()

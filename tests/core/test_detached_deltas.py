@@ -1,6 +1,5 @@
-"""What is kept aside behind a gap: never claimed, never lost, joined when it fits, closed only under a new version."""
+"""Detached deltas: never claimed, never lost, joined when they fit, closed only under a new version."""
 
-from collections.abc import Iterator
 from itertools import permutations
 
 import pytest
@@ -58,31 +57,7 @@ def test_reads_see_the_most_that_any_delta_holds(cut: tuple[History, list[Delta]
         assert one.cells(name) == ({history.incarnation: most} if most else {})
 
 
-class _NotWalkedThrough(list[Delta]):
-    def __iter__(self) -> Iterator[Delta]:
-        raise AssertionError("each run is looked at")
-
-
-def test_a_delta_before_many_runs_costs_no_look_at_each_of_them() -> None:
-    """A member may bring about 4,096 runs, and then any number of deltas that are joined before them."""
-    detached, counters, life = DetachedDeltas(), Counters(), incarnation(1)
-    for after in (10, 20, 30):
-        detached.keep(Delta(life, after, after + 1, {"x": after}))
-    detached._runs[life] = _NotWalkedThrough(detached._runs[life])
-    for upto in (1, 2, 10):
-        counters.join(Delta(life, 0, upto, {"x": upto}))
-        detached.absorb(counters, life)
-    assert (counters.version(life), counters.total("x"), len(detached)) == (11, 10, 2)
-
-
-def test_a_run_without_a_gap_before_it_is_noticed() -> None:
-    detached, counters, life = DetachedDeltas(), Counters(), incarnation(1)
-    detached._runs[life] = [Delta(life, 10, 12, {"x": 1}), Delta(life, 12, 13, {"x": 2})]
-    with pytest.raises(AssertionError, match="a gap is before each run"):
-        detached.absorb(counters, life)
-
-
-def test_reads_count_what_is_aside_of_this_nodes_own_former_lives_only() -> None:
+def test_reads_count_what_is_detached_of_this_nodes_own_former_lives_only() -> None:
     """Another node may go on with its life from before that, and then the two would hide each other."""
     one = replayed([Delta(who, 3, 4, {"a": 7}) for who in (incarnation(1), incarnation(2), ME.incarnation)])
     assert len(one.detached) == 3
@@ -90,7 +65,7 @@ def test_reads_count_what_is_aside_of_this_nodes_own_former_lives_only() -> None
 
 
 @given(cut_logs(), st.data())
-def test_when_others_fill_the_gaps_all_is_joined_and_nothing_stays_aside(
+def test_when_others_fill_the_gaps_all_is_joined_and_nothing_stays_detached(
     cut: tuple[History, list[Delta]], data: st.DataObject
 ) -> None:
     history, deltas = cut
@@ -195,7 +170,7 @@ def test_a_closing_that_was_staged_before_a_delta_was_sealed_is_dropped() -> Non
     assert writer.seal().deltas == []
 
 
-def test_a_closing_that_was_staged_before_more_was_kept_aside_is_dropped() -> None:
+def test_a_closing_that_was_staged_before_more_was_kept_detached_is_dropped() -> None:
     """It claims a version under which all that it does not hold would be taken for known."""
     one = replica()
     writer = Writer(one)
@@ -257,7 +232,7 @@ def test_no_more_is_taken_back_than_so_many_runs_and_cells() -> None:
     assert (len(one.detached), one.detached.cells) == (3, 50)
 
 
-def test_what_somebody_reads_of_it_is_not_changed_by_what_is_kept_later() -> None:
+def test_deltas_that_are_being_read_are_not_changed_by_later_ones() -> None:
     """A checkpoint, or a link that gives it back, is in the midst of it."""
     detached, who = DetachedDeltas(), incarnation(1)
     for read in (detached.deltas, lambda: detached.of([who])):
@@ -271,9 +246,9 @@ def test_what_somebody_reads_of_it_is_not_changed_by_what_is_kept_later() -> Non
 def test_the_newest_identity_goes_on_and_remembers_all_lives_seen() -> None:
     lives = IdentityHistory()
     assert lives.reborn(incarnation(9), incarnation(8)) == Identity(incarnation(8), incarnation(9))
-    lives.met(Identity(incarnation(1), incarnation(2)))
-    lives.met(Identity(incarnation(1), incarnation(5), (incarnation(2), incarnation(3))))
-    lives.met(Identity(incarnation(1), incarnation(5)))
+    lives.found(Identity(incarnation(1), incarnation(2)))
+    lives.found(Identity(incarnation(1), incarnation(5), (incarnation(2), incarnation(3))))
+    lives.found(Identity(incarnation(1), incarnation(5)))
     reborn = lives.reborn(incarnation(9), incarnation(8))
     assert (reborn.node, reborn.incarnation) == (incarnation(1), incarnation(9))
     assert set(reborn.retired) == {incarnation(2), incarnation(3), incarnation(5)}

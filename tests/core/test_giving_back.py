@@ -1,4 +1,4 @@
-"""A node gives back what it keeps aside of a peer's former lives: bit by bit, over lost links, until it is kept."""
+"""A node gives back what it keeps detached of a peer's former lives: bit by bit, over lost links, until it is kept."""
 
 from itertools import count, pairwise
 

@@ -3,7 +3,7 @@
 from gcount.core.state.identity import IncarnationClaim
 
 
-def test_a_minted_incarnation_needs_nobodys_word() -> None:
+def test_a_new_incarnation_needs_no_confirmation() -> None:
     assert IncarnationClaim(fresh=True).may_continue(["a:1", "b:1"])
 
 
@@ -22,7 +22,7 @@ def test_all_members_have_to_confirm() -> None:
     assert claim.reason is None
 
 
-def test_the_newest_membership_decides_who_has_to_confirm() -> None:
+def test_the_newest_membership_decides_which_members_have_to_confirm() -> None:
     claim = IncarnationClaim(fresh=False)
     claim.heard("a:1", b"a", knows=1, holds=1)
     assert not claim.may_continue(["a:1", "new:1"])
@@ -47,7 +47,7 @@ def test_once_settled_it_stays_settled_for_members_that_come_later() -> None:
     assert claim.may_continue(["late:1"])
 
 
-def test_a_member_that_knows_more_ends_the_incarnation_whoever_confirmed() -> None:
+def test_a_member_that_knows_more_ends_the_incarnation_though_others_confirmed() -> None:
     claim = IncarnationClaim(fresh=False)
     claim.heard("a:1", b"a", knows=5, holds=5)
     claim.heard("b:1", b"b", knows=6, holds=5)

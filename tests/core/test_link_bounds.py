@@ -7,7 +7,7 @@ import pytest
 from gcount.core.limits import MAX_INCARNATIONS
 from gcount.core.options import Options
 from gcount.core.protocol.messages import Ack, Push
-from gcount.core.protocol.replication import LEFT_PAUSE, LEFT_PAUSE_MOST, DeltaReceiver, DeltaSender
+from gcount.core.protocol.replication import UNTAKEN_PAUSE, UNTAKEN_PAUSE_MOST, DeltaReceiver, DeltaSender
 from gcount.core.state.counters import Delta
 from gcount.core.state.identity import Identity
 from gcount.core.state.membership import Membership
@@ -34,7 +34,7 @@ def of_many_lives() -> Replica:
 
 @pytest.mark.parametrize(("cells", "lives"), [(1, 1), (2, 1), (3, 2), (4, 2), (100, LIVES)])
 def test_what_one_push_brings_in_all_is_bounded_and_the_next_one_brings_the_rest(cells: int, lives: int) -> None:
-    """The peer keeps all of it aside until the last parcel."""
+    """The peer buffers all of it until the last chunk."""
     pusher = DeltaSender({}, 0.0, options=Options(push_cells=cells))
     one, brought, now = of_many_lives(), list[int](), 0.0
     while push := pusher.next_push(one.counters, one.identity, now):
@@ -50,15 +50,15 @@ def test_what_a_peer_left_is_offered_again_after_pauses_that_double_up_to_a_limi
     one, pusher, now, offered = of_many_lives(), DeltaSender({}, 0.0), 0.0, list[float]()
     for _ in range(6):
         while (push := pusher.next_push(one.counters, one.identity, now)) is None:
-            now += LEFT_PAUSE / 4
+            now += UNTAKEN_PAUSE / 4
         offered.append(now)
         pusher.acked(Ack(push.number, {}), now)
     pauses = [later - earlier for earlier, later in pairwise(offered)]
-    assert pauses == [min(LEFT_PAUSE * 2**times, LEFT_PAUSE_MOST) for times in range(5)]
-    assert LEFT_PAUSE_MOST in pauses
+    assert pauses == [min(UNTAKEN_PAUSE * 2**times, UNTAKEN_PAUSE_MOST) for times in range(5)]
+    assert UNTAKEN_PAUSE_MOST in pauses
 
 
-def test_what_a_peer_told_earlier_stays_true_when_it_tells_more() -> None:
+def test_what_a_peer_sent_earlier_stays_true_when_it_sends_more() -> None:
     """It only tells what changed."""
     one, pusher = of_many_lives(), DeltaSender({incarnation(1): 1}, 0.0)
     assert pusher.lag(one.counters) == LIVES - 1
@@ -68,7 +68,7 @@ def test_what_a_peer_told_earlier_stays_true_when_it_tells_more() -> None:
     assert pusher.next_push(one.counters, one.identity, 9.0) is None
 
 
-def test_a_peer_that_claims_more_lives_than_there_can_be_is_let_go() -> None:
+def test_a_peer_that_claims_more_incarnations_than_there_can_be_loses_its_link() -> None:
     pusher = DeltaSender({}, 0.0)
     pusher.learned(dict.fromkeys(MANY[:-1], 1))
     pusher.learned(dict.fromkeys(MANY[:-1], 2))
@@ -76,7 +76,7 @@ def test_a_peer_that_claims_more_lives_than_there_can_be_is_let_go() -> None:
         pusher.learned({MANY[-1]: 1})
 
 
-def test_no_more_deltas_are_kept_aside_than_there_can_be_lives() -> None:
+def test_no_more_deltas_are_buffered_than_there_can_be_lives() -> None:
     """They may be empty, which no limit of cells bounds."""
     intake = DeltaReceiver(10, {}, Membership())
     assert intake.pushed(Push(1, False, [Delta(who, 0, 1, {}) for who in MANY[:-1]])) is None

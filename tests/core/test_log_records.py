@@ -183,7 +183,7 @@ def test_a_batch_that_is_missing_in_the_middle_is_damage() -> None:
     assert "batch 3 stands where batch 2 should" in scan.damage.reason
 
 
-def test_a_torn_batch_in_whose_middle_whole_frames_survived_is_torn() -> None:
+def test_a_torn_batch_with_whole_frames_in_its_middle_is_torn() -> None:
     big = Batch(2, [Delta(incarnation(1), 1, 2, {f"name-{n}": 1 for n in range(60)})])
     whole, offsets = written([SMALL[0], big], frame=200)
     hole = whole[: offsets[1]] + bytes(50) + whole[offsets[1] + 50 :]
@@ -270,7 +270,7 @@ def test_a_batch_of_several_frames_is_found_only_with_all_of_them() -> None:
     assert list(find_batches(data[starts[0] : starts[1]] + data)) == [big]
 
 
-def test_a_newer_format_is_told_from_a_rotten_header() -> None:
+def test_a_newer_format_is_distinguished_from_a_rotten_header() -> None:
     with patch.object(room, "FORMAT", 2):
         newer = HEAD.encode()
     assert room.is_newer_format(newer)

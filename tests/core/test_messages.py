@@ -185,7 +185,7 @@ CROWD = Membership(1, tuple(sorted(f"h{n}:1" for n in range(MAX_MEMBERS + 1))))
 
 BEYOND = [
     hello(node=b"short"),
-    hello(boot=bytes(17)),
+    hello(start_id=bytes(17)),
     hello(incarnation=b""),
     hello(retired=[ID, b"x"]),
     hello(retired=[ID] * (MAX_INCARNATIONS + 1)),

@@ -35,7 +35,7 @@ def test_what_contradicts_something_else_is_refused_with_the_rule(changes: dict[
     assert rule in str(caught.value)
 
 
-def test_all_contradictions_are_told_at_once() -> None:
+def test_all_contradictions_are_reported_at_once() -> None:
     with pytest.raises(ValueError, match=r"push_bytes fit .*; .*segment_bytes >= 1"):
         Options(push_bytes=MAX_MESSAGE_BYTES, segment_bytes=0)
 

@@ -72,17 +72,17 @@ def test_the_limit_of_incarnations_holds_for_what_is_staged_together() -> None:
     assert len(one.replica.counters.digest()) == MAX_INCARNATIONS
 
 
-def test_room_for_names_counts_what_peers_deltas_bring_until_it_is_durable() -> None:
+def test_the_limit_of_names_counts_names_of_peers_deltas_before_they_are_durable() -> None:
     one, rooms = writer(5), []
     one.stage_delta(Delta(incarnation(1), 0, 1, {"a": 1, "b": 1}))
-    rooms.append(one.pending.room_for_names)
+    rooms.append(one.pending.names_left)
     one.seal()
     one.stage_delta(Delta(incarnation(2), 0, 1, {"c": 1}))
-    rooms.append(one.pending.room_for_names)
+    rooms.append(one.pending.names_left)
     one.commit()
-    rooms.append(one.pending.room_for_names)
+    rooms.append(one.pending.names_left)
     commit(one)
-    rooms.append(one.pending.room_for_names)
+    rooms.append(one.pending.names_left)
     assert rooms == [3, 2, 2, 2]
 
 

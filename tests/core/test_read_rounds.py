@@ -75,7 +75,7 @@ def test_a_round_that_was_not_confirmed_is_followed_by_another_one_at_once() -> 
     assert rounds.taken(arrival) == 2
 
 
-def test_what_a_round_held_is_released_with_the_last_read() -> None:
+def test_the_holds_of_a_round_are_released_with_the_last_read() -> None:
     rounds = ReadRounds(Self())
     arrivals = [rounds.arrive("x") for _ in range(2)]
     rounds.advance("x", 0.0)
@@ -112,7 +112,7 @@ def test_another_membership_voids_all_rounds_and_wakes_all_reads() -> None:
     assert [rounds.value(arrival) for arrival in reads] == [None, None]
 
 
-def test_a_member_whose_link_returns_has_its_rounds_begin_anew() -> None:
+def test_rounds_begin_again_for_a_member_when_its_link_returns() -> None:
     rounds = ReadRounds(Self())
     for name in "xy":
         rounds.arrive(name)
@@ -134,7 +134,7 @@ def test_a_read_that_leaves_wakes_those_that_may_have_waited_for_its_round() -> 
     assert asked(rounds.advance("x", 0.0)) == [("a:1", 2), ("b:1", 2)]
 
 
-def test_a_read_that_gives_up_says_what_is_known_and_who_is_missing() -> None:
+def test_a_read_that_gives_up_says_what_is_known_and_which_members_are_missing() -> None:
     rounds = ReadRounds(Self(known={"x": {ME: 2}}))
     arrival = rounds.arrive("x")
     rounds.advance("x", 0.0)

@@ -62,7 +62,7 @@ def test_merged_batches_bring_a_replica_to_the_same_state(
 
 
 @given(logs())
-def test_whoever_knows_an_older_version_is_told_all_that_is_newer(
+def test_a_peer_with_an_older_version_gets_everything_newer(
     log: tuple[tuple[History, ...], list[Batch]],
 ) -> None:
     histories, batches = log
@@ -107,7 +107,7 @@ def test_no_more_is_kept_than_so_many_cells() -> None:
 
 
 def test_a_delta_that_fills_the_gap_before_what_was_merged_is_joined_with_it() -> None:
-    """Merged into what it fills it would be kept aside for ever, gap and all."""
+    """Merged into what it fills it would be kept detached for ever, gap and all."""
     behind, whole = Delta(incarnation(1), 3, 5, {"a": 1}), Delta(incarnation(1), 0, 7, {"a": 2, "b": 1})
     one, _ = merged([Batch(1, [behind]), Batch(2, [whole])], 1000)
     assert one.counters.digest() == {incarnation(1): 7}

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from gcount.core.options import DEFAULTS, Options
 from gcount.core.protocol.messages import Ack, Push
 from gcount.core.protocol.replication import (
-    LEFT_PAUSE,
     REFUSED_PAUSE,
+    UNTAKEN_PAUSE,
     URGENT_FOR,
     DeltaReceiver,
     DeltaSender,
@@ -141,8 +141,8 @@ def test_a_peer_that_took_something_meanwhile_is_left_alone_for_a_second_again()
         assert push is not None
         pusher.acked(Ack(push.number, {incarnation(1): known}), now)
         last, now = now, now + 10.0
-    assert next_push(pusher, one, last + LEFT_PAUSE - 0.01) is None
-    assert next_push(pusher, one, last + LEFT_PAUSE) is not None
+    assert next_push(pusher, one, last + UNTAKEN_PAUSE - 0.01) is None
+    assert next_push(pusher, one, last + UNTAKEN_PAUSE) is not None
 
 
 def test_what_a_peer_left_is_offered_at_once_when_it_may_take_it_now() -> None:
@@ -151,13 +151,13 @@ def test_what_a_peer_left_is_offered_at_once_when_it_may_take_it_now() -> None:
     for number in (1, 2):
         next_push(pusher, one, now)
         pusher.acked(Ack(number, {}), now)
-        now += LEFT_PAUSE
+        now += UNTAKEN_PAUSE
     assert next_push(pusher, one, now) is None
     pusher.offer_again()
     assert next_push(pusher, one, now) is not None
 
 
-def test_a_big_push_goes_in_parcels_that_each_wait_for_an_ack() -> None:
+def test_a_big_push_goes_in_chunks_that_each_wait_for_an_ack() -> None:
     pusher = DeltaSender({}, 0.0, options=Options(push_bytes=150))
     one, intake = replica(1), DeltaReceiver(1000, {}, NOBODY)
     add(one, *(f"name-{n}" for n in range(20)))
@@ -181,7 +181,7 @@ def test_a_big_push_goes_in_parcels_that_each_wait_for_an_ack() -> None:
     )
 
 
-def test_while_somebody_waits_pushes_do_not_wait_for_company_and_say_so() -> None:
+def test_while_a_client_waits_pushes_are_sent_at_once_and_marked() -> None:
     one, pusher = replica(1), DeltaSender({}, 0.0)
     add(one, "a")
     assert next_push(pusher, one, 0.0) == Push(1, True, [Delta(incarnation(1), 0, 1, {"a": 1})])
@@ -228,7 +228,7 @@ def test_a_push_while_one_is_under_way_is_a_protocol_error() -> None:
     assert late.pushed(Push(2, True, [])) == []
 
 
-def test_more_cells_than_may_be_kept_aside_are_a_protocol_error() -> None:
+def test_more_cells_than_may_be_buffered_are_a_protocol_error() -> None:
     intake = DeltaReceiver(3, {}, NOBODY)
     assert intake.pushed(Push(1, False, [Delta(incarnation(1), 0, 1, {"a": 1, "b": 1})])) is None
     with pytest.raises(ProtocolError, match="3 cells"):
@@ -242,7 +242,7 @@ def test_cells_of_a_push_that_was_taken_do_not_count_any_more() -> None:
         intake.ack({})
 
 
-def test_each_answer_tells_only_what_changed_since_the_last() -> None:
+def test_each_answer_has_only_what_changed_since_the_last() -> None:
     who, other = incarnation(1), incarnation(2)
     intake = DeltaReceiver(10, {who: 1}, NOBODY)
     assert intake.news({who: 1, other: 1}) == {other: 1}
@@ -251,7 +251,7 @@ def test_each_answer_tells_only_what_changed_since_the_last() -> None:
     assert intake.news({who: 2, other: 1}) == {}
 
 
-def test_the_membership_is_told_once_and_only_if_it_wins() -> None:
+def test_the_membership_is_sent_once_and_only_if_it_wins() -> None:
     older, newer = Membership(1, ("a:1",)), Membership(2, ("b:1",))
     intake = DeltaReceiver(10, {}, older)
     assert intake.newer_membership(older) is None

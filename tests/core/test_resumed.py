@@ -53,7 +53,7 @@ SMALL = Options(push_bytes=120)  # two names each
 
 
 class Under:
-    """A transfer of six parcels, of which some are acknowledged and the next one is on its way."""
+    """A transfer of six chunks, of which some are acknowledged and the next one is on its way."""
 
     def __init__(self, acknowledged: int) -> None:
         self.sender = replica(1)
@@ -74,7 +74,7 @@ class Under:
         return push
 
 
-def test_a_push_of_one_parcel_has_no_id_and_nothing_is_left_of_it() -> None:
+def test_a_push_of_one_chunk_has_no_id_and_nothing_is_left_of_it() -> None:
     sender = replica(1)
     add(sender, "a")
     pusher = DeltaSender({}, 0.0, lambda: 7)
@@ -133,7 +133,7 @@ def test_a_peer_that_kept_anything_else_is_sent_the_state_anew(kept: int) -> Non
     assert not transfer.goes_on({}, kept)
 
 
-def test_a_peer_can_not_have_kept_the_last_parcel_and_wait_for_more() -> None:
+def test_a_peer_can_not_have_kept_the_last_chunk_and_wait_for_more() -> None:
     under = Under(5)
     assert under.sent[-1].last
     transfer = under.pusher.interrupted()
@@ -192,7 +192,7 @@ def test_nothing_is_left_of_a_push_without_an_id_nor_of_a_whole_or_too_big_one()
     assert [intake.leave() for intake in (old, whole, big)] == [None] * 3
 
 
-def test_a_link_tells_what_it_was_brought_until_that_is_acknowledged() -> None:
+def test_a_link_reports_what_it_has_received_until_that_is_acknowledged() -> None:
     intake, piece = DeltaReceiver(9, {}, NOBODY), Delta(incarnation(1), 0, 2, {"a": 1})
     for number, last in [(1, False), (2, True)]:
         intake.pushed(Push(number, last, [piece], transfer=7))
@@ -212,7 +212,7 @@ class Road:
         self.left: Transfer | None = None
         self.half_open: DeltaReceiver | None = None
         self.lost = self.sent = self.needed = 0
-        self.parcels = 0  # of the transfer that the receiver is in the midst of
+        self.chunks = 0  # of the transfer that the receiver is in the midst of
         self.push: Push | None = None
         self.ack: Ack | None = None
         self.dial()
@@ -235,10 +235,10 @@ class Road:
             self.keep(DeltaReceiver(1000, {}, NOBODY, self.find()))
         told, found = self.receiver.counters.digest(), self.find()
         self.intake = DeltaReceiver(1000, told, NOBODY, found)
-        if self.left is not None and not self.left.goes_on(told, 0 if found is None else found.parcels):
+        if self.left is not None and not self.left.goes_on(told, 0 if found is None else found.chunks):
             self.left = None
         if self.left is None:
-            self.parcels = 0
+            self.chunks = 0
         self.pusher = DeltaSender(told, 0.0, lambda: next(self.ids), self.left, options=self.options)
         self.left, self.push, self.ack = None, None, None
 
@@ -256,10 +256,10 @@ class Road:
         assert self.push is not None
         push, self.push = self.push, None
         whole = self.intake.pushed(push)
-        self.parcels += 1
+        self.chunks += 1
         if whole is not None:
             take(self.receiver, whole)
-            self.needed, self.parcels = self.needed + self.parcels, 0
+            self.needed, self.chunks = self.needed + self.chunks, 0
         self.ack = self.intake.ack(self.receiver.counters.digest() if whole is not None else {})
 
     def lose(self) -> None:

@@ -227,7 +227,7 @@ def test_a_sum_that_is_not_that_of_the_amounts_is_never_sealed() -> None:
 
 
 @pytest.mark.parametrize("how", ["its cells were joined", "its version was joined"])
-def test_a_batch_whose_own_cells_changed_since_its_seal_is_never_committed(how: str) -> None:
+def test_a_batch_is_never_committed_if_its_own_cells_changed_since_its_seal(how: str) -> None:
     one = writer()
     stage(one, "a", 3)
     commit(one)

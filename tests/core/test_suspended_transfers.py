@@ -22,19 +22,19 @@ def assembly(transfer: int, cells: int = 1) -> Assembly:
 def test_what_is_kept_is_for_the_same_life_of_the_same_node_and_for_one_link() -> None:
     kept, one = SuspendedTransfers(100), assembly(7)
     kept.keep(NODE, BOOT, one, 0.0)
-    for node, boot, transfer in [(b"o" * 16, BOOT, 7), (NODE, b"o" * 16, 7), (NODE, BOOT, 8)]:
-        assert kept.take(node, boot, transfer, 0.0) is None
+    for node, start_id, transfer in [(b"o" * 16, BOOT, 7), (NODE, b"o" * 16, 7), (NODE, BOOT, 8)]:
+        assert kept.take(node, start_id, transfer, 0.0) is None
     assert kept.take(NODE, BOOT, 7, 0.0) is one
     assert kept.take(NODE, BOOT, 7, 0.0) is None
 
 
 def test_another_life_of_a_node_drops_what_its_lives_before_had_left() -> None:
     kept = SuspendedTransfers(100)
-    for transfer, boot in enumerate([BOOT, b"1" * 16, b"2" * 16], 1):
-        kept.keep(NODE, boot, assembly(transfer), 0.0)
+    for transfer, start_id in enumerate([BOOT, b"1" * 16, b"2" * 16], 1):
+        kept.keep(NODE, start_id, assembly(transfer), 0.0)
     kept.keep(b"o" * 16, b"1" * 16, assembly(4), 0.0)
-    kept.met(NODE, BOOT)
-    assert [kept.take(NODE, boot, 2, 0.0) for boot in (BOOT, b"1" * 16)] == [None, None]
+    kept.said_hello(NODE, BOOT)
+    assert [kept.take(NODE, start_id, 2, 0.0) for start_id in (BOOT, b"1" * 16)] == [None, None]
     assert len(kept) == 2
     assert highest(kept, {incarnation(1)}) == {incarnation(1): 4}
 
@@ -61,7 +61,7 @@ def test_what_is_kept_is_bounded_in_time_number_and_cells_and_the_oldest_goes_fi
 
 
 Kept = tuple[bytes, bytes, int, int, float]
-"""Node, boot, transfer, cells, and when it goes."""
+"""Node, start, transfer, cells, and when it goes."""
 
 steps = st.one_of(
     st.tuples(st.just("keep"), st.sampled_from(b"AB"), st.sampled_from(b"12"), st.integers(1, 6), st.integers(0, 6)),
@@ -81,26 +81,26 @@ def shrunk(model: list[Kept], cells: int) -> list[Kept]:
 @given(st.lists(steps, max_size=30))
 def test_what_is_kept_is_what_a_naive_model_keeps(made: list[tuple[str, int, int, int, int]]) -> None:
     kept, model, now = SuspendedTransfers(MOST_CELLS, Options(max_suspended=MOST)), list[Kept](), 0.0
-    for kind, node_, boot_, transfer, number in made:
-        node, boot = bytes([node_]) * 16, bytes([boot_]) * 16
+    for kind, node_, start_, transfer, number in made:
+        node, start_id = bytes([node_]) * 16, bytes([start_]) * 16
         if kind in ("keep", "take"):
             model = [entry for entry in model if entry[4] > now]
         match kind:
             case "wait":
                 now += number
             case "keep":
-                kept.keep(node, boot, assembly(transfer, cells=number), now)
+                kept.keep(node, start_id, assembly(transfer, cells=number), now)
                 model = [entry for entry in model if entry[2] != transfer]
-                model = shrunk([*model, (node, boot, transfer, number, now + KEEP)][-MOST:], MOST_CELLS)
+                model = shrunk([*model, (node, start_id, transfer, number, now + KEEP)][-MOST:], MOST_CELLS)
             case "take":
-                taken = kept.take(node, boot, transfer, now)
-                there = [entry for entry in model if entry[:3] == (node, boot, transfer)]
+                taken = kept.take(node, start_id, transfer, now)
+                there = [entry for entry in model if entry[:3] == (node, start_id, transfer)]
                 assert (taken is not None) == bool(there)
                 assert taken is None or (taken.transfer, taken.cells) == (transfer, there[0][3])
                 model = [entry for entry in model if entry not in there]
             case "met":
-                kept.met(node, boot)
-                model = [entry for entry in model if entry[0] != node or entry[1] == boot]
+                kept.said_hello(node, start_id)
+                model = [entry for entry in model if entry[0] != node or entry[1] == start_id]
             case "shrink":
                 kept.shrink(number)
                 model = shrunk(model, number)

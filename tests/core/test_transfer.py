@@ -1,4 +1,4 @@
-"""A transfer brings all of its parcels, each once, over as many links as it takes; what is owed is given back."""
+"""A transfer brings all of its chunks, each once, over as many links as it takes; what is owed is given back."""
 
 from collections.abc import Iterator
 from itertools import count
@@ -13,7 +13,7 @@ from tests.core.histories import incarnation
 WHO = incarnation(1)
 
 
-def parcels(number: int) -> list[list[Delta]]:
+def chunks(number: int) -> list[list[Delta]]:
     return [[Delta(WHO, 0, 9, {f"n{n}": 1})] for n in range(number)]
 
 
@@ -22,18 +22,18 @@ def ids() -> Iterator[int]:
 
 
 @given(st.integers(1, 8), st.data())
-def test_all_parcels_arrive_in_their_order_and_none_twice_wherever_links_are_lost(
+def test_all_chunks_arrive_in_their_order_and_none_twice_wherever_links_are_lost(
     number: int, data: st.DataObject
 ) -> None:
     """The peer keeps what has come, and says how much that is when the next link says hello."""
-    made, drawn = parcels(number), ids()
+    made, drawn = chunks(number), ids()
     transfer, arrived, kept = Transfer({WHO: 9}, iter(made)), list[list[Delta]](), 0
     while True:
-        last, parcel = transfer.next(drawn.__next__)
-        assert last == (parcel == made[-1])
+        last, chunk = transfer.next(drawn.__next__)
+        assert last == (chunk == made[-1])
         fate = data.draw(st.sampled_from(["acknowledged", "lost on its way", "its answer is lost"]))
         if fate != "lost on its way":
-            arrived.append(parcel)
+            arrived.append(chunk)
             kept += 1
         if fate == "acknowledged":
             assert transfer.acked() == last
@@ -51,11 +51,11 @@ def test_all_parcels_arrive_in_their_order_and_none_twice_wherever_links_are_los
 
 
 @given(st.integers(2, 8), st.data())
-def test_a_peer_that_says_anything_else_than_it_can_have_kept_is_not_gone_on_with(
+def test_a_transfer_is_not_continued_if_the_peer_claims_what_it_can_not_have_kept(
     number: int, data: st.DataObject
 ) -> None:
     acknowledged = data.draw(st.integers(0, number - 1))
-    transfer, drawn = Transfer({WHO: 9}, iter(parcels(number))), ids()
+    transfer, drawn = Transfer({WHO: 9}, iter(chunks(number))), ids()
     for _ in range(acknowledged):
         transfer.next(drawn.__next__)
         transfer.acked()
@@ -65,22 +65,22 @@ def test_a_peer_that_says_anything_else_than_it_can_have_kept_is_not_gone_on_wit
     assert transfer.goes_on({}, kept) == (kept in possible and kept > 0)
 
 
-def test_the_parcel_that_is_under_way_is_sent_again_as_it_was() -> None:
-    transfer, drawn = Transfer({WHO: 9}, iter(parcels(3))), ids()
+def test_the_chunk_that_is_under_way_is_sent_again_as_it_was() -> None:
+    transfer, drawn = Transfer({WHO: 9}, iter(chunks(3))), ids()
     first = transfer.next(drawn.__next__)
-    assert first == (False, parcels(3)[0])
+    assert first == (False, chunks(3)[0])
     assert transfer.next(drawn.__next__) == first
     transfer.acked()
-    assert transfer.next(drawn.__next__) == (False, parcels(3)[1])
+    assert transfer.next(drawn.__next__) == (False, chunks(3)[1])
 
 
-def test_parcels_are_cut_only_when_they_are_sent_and_the_one_behind_for_the_mark_of_the_last() -> None:
+def test_chunks_are_cut_only_when_they_are_sent_and_the_one_behind_for_the_mark_of_the_last() -> None:
     cut = list[int]()
 
     def cutting() -> Iterator[list[Delta]]:
-        for number, parcel in enumerate(parcels(4)):
+        for number, chunk in enumerate(chunks(4)):
             cut.append(number)
-            yield parcel
+            yield chunk
 
     transfer = Transfer({WHO: 9}, cutting())
     assert cut == []

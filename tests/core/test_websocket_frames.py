@@ -186,7 +186,7 @@ def test_bits_of_extensions_are_refused(bit: int) -> None:
     assert "extension" in refusal(bytes([0x80 | bit | BINARY, 0x80]) + MASK)
 
 
-def test_who_dialled_has_to_mask_and_who_accepted_must_not() -> None:
+def test_the_dialling_end_has_to_mask_and_the_accepting_end_must_not() -> None:
     for opcode in (BINARY, PING, CLOSE):
         assert "masked" in refusal(raw(opcode, b"x", masked=False), masked=True)
         assert "masked" in refusal(raw(opcode, b"x", masked=True), masked=False)

@@ -22,7 +22,7 @@ def test_a_hold_lasts_a_quarter_of_a_second() -> None:
     assert holds.until("b", 10.0) is None
 
 
-def test_who_joins_does_not_extend() -> None:
+def test_joining_a_hold_does_not_extend_it() -> None:
     holds = Holds()
     assert holds.ask("a", "one", 10.0)
     assert holds.ask("a", "two", 10.2)
@@ -75,7 +75,7 @@ def test_a_release_after_the_end_is_not_news() -> None:
     assert holds.release_all("one", 10.25) == []
 
 
-def test_the_number_of_held_counters_is_limited_and_those_that_rested_make_room() -> None:
+def test_the_number_of_held_counters_is_limited_and_counters_that_rested_can_be_held_again() -> None:
     holds = Holds()
     assert all(holds.ask(f"n{number}", "one", 10.0) for number in range(DEFAULTS.max_held_names))
     assert not holds.ask("one more", "one", 10.0)
@@ -93,7 +93,7 @@ def test_many_wait_while_one_of_them_is_held(steps: list[tuple[str, str, int]], 
     for action, name, passes in steps:
         _ = holds.ask(name, "one", now) if action == "ask" else holds.release(name, "one", now)
         now += passes / 100
-        assert holds.keep_any(names, now) == any(holds.until(each, now) is not None for each in names)
+        assert holds.any_held(names, now) == any(holds.until(each, now) is not None for each in names)
 
 
 @given(st.lists(st.tuples(st.sampled_from(["ask", "release"]), st.integers(0, 2), st.integers(0, 60)), max_size=60))

@@ -71,7 +71,7 @@ def test_one_batch_in_flight() -> None:
         one.seal()
 
 
-def test_nobody_else_writes_this_nodes_incarnation() -> None:
+def test_no_other_node_writes_this_nodes_incarnation() -> None:
     one = writer()
     assert not one.stage_delta(Delta(ME.incarnation, 0, 7, {"a": 9}))
     assert not bool(one.pending.staging)

@@ -1,4 +1,4 @@
-"""The blocks of a page that a reader would type or save, and what the page says of each.
+"""The blocks of a page that a reader would type or save, and the marks that the page gives them.
 
 A block is one of these. Anything else on a checked page is an `UnmarkedBlock`.
 
@@ -22,12 +22,12 @@ _FENCE = re.compile(r"```(\w*)")
 _MARK = re.compile(r"<!-- (file|browser|needs|not run): (\S.*) -->")
 _INDENTED_FENCE = re.compile(r"\s+```")
 
-# What the output of no two runs has in common: times, versions of a config.
+# The parts of an output that differ in each run: times, versions of a config.
 _VARIABLE = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z|\b\d{13}\b")
 
 
 class UnmarkedBlock(AssertionError):
-    """A block that no test runs, and of which the page does not say why."""
+    """No test runs a block, and the page does not say why."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,10 @@ class Block:
 
     Attributes:
         place: the page and the line, for messages.
-        language: what is written behind the fence.
-        text: what is inside, with a newline at its end.
-        mark: the kind of the comment above it; empty without one.
-        note: what that comment says.
+        language: the word behind the opening fence.
+        text: the content, with a newline at its end.
+        mark: the kind of the comment above the block; empty without one.
+        note: the text of that comment.
     """
 
     place: str
@@ -50,10 +50,10 @@ class Block:
 
     @property
     def action(self) -> Literal["run", "save", "browse", "leave"]:
-        """What a test does with it.
+        """What a test does with the block.
 
         Raises:
-            UnmarkedBlock: the page does not say.
+            UnmarkedBlock: the page does not say it.
         """
         if self.mark == "not run":
             return "leave"
@@ -67,7 +67,7 @@ class Block:
 
     @property
     def programs(self) -> list[str]:
-        """Those that it needs, beside curl and Python."""
+        """The programs that the block needs, besides curl and Python."""
         return self.note.split() if self.mark == "needs" else []
 
 
@@ -77,8 +77,8 @@ class Command:
 
     Attributes:
         text: what the reader types.
-        output: what is printed then, as the page has it; None where the page does not show it.
-        may_fail: whether the page shows the exit code in its next command.
+        output: what the page shows as its output; None if the page does not show it.
+        may_fail: whether the next command of the page prints the exit code.
     """
 
     text: str
@@ -115,7 +115,7 @@ def _until_fence(lines: Iterator[tuple[int, str]]) -> Iterator[str]:
 
 
 def commands(block: Block) -> list[Command]:
-    """What a reader types of a block that is run.
+    """The commands that a reader types in a block.
 
     Raises:
         UnmarkedBlock: it begins with output.
@@ -143,8 +143,8 @@ def commands(block: Block) -> list[Command]:
 def matches(expected: str, printed: str) -> bool:
     """Whether a command printed what the page says.
 
-    `...` stands for any text within a line, and a line of nothing else for any number of lines. Times and versions of
-    a config only have to look alike.
+    `...` means any text within a line, and a line of nothing else means any number of lines. Times and versions of a
+    config only have to look alike.
     """
     return re.fullmatch("".join(map(_pattern, expected.splitlines())), _trimmed(printed)) is not None
 

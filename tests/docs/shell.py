@@ -18,12 +18,12 @@ _JOB_ENDED = re.compile(r"^\S+: line \d+: +\d+ (?:Killed|Terminated)\b.*\n", re.
 
 
 class Shell:
-    """A bash that runs while the context lasts.
+    """A running bash.
 
     Args:
-        folder: where it starts, and where its files are.
-        said: where everything goes that the commands print.
-        bash: the process.
+        folder: its working directory, with its files.
+        said: the file for everything that the commands print.
+        bash: its process.
 
     Attributes:
         jobs: how many commands were started in the background.
@@ -34,7 +34,7 @@ class Shell:
         self.jobs = 0
 
     async def run(self, command: str) -> tuple[int, str]:
-        """Type a command and wait for its end; its exit code, and what it printed."""
+        """Type a command and wait for its end; returns its exit code and its output."""
         assert self._bash.stdin is not None
         began = self._said.stat().st_size
         typed = f'{{ {command}\n}} </dev/null 2>&1\nstatus=$?; printf "\\036%d\\036\\n" $status; (exit $status)\n'
@@ -53,10 +53,10 @@ class Shell:
         return int(done[1]), _JOB_ENDED.sub("", printed[: done.start()])
 
     async def start(self, command: str) -> Path:
-        """Type a command that goes on in the background, and return the file that has what it prints."""
+        """Type a command that runs in the background; returns the file with its output."""
         self.jobs += 1
         log = self._folder / f".background-{self.jobs}"
-        log.touch()  # the shell makes it only when the job runs
+        log.touch()  # the shell creates it only when the job runs
         await self.run(f"{command.removesuffix('&')} >{log} 2>&1 &")
         return log
 
@@ -68,7 +68,7 @@ class Shell:
 
 @contextmanager
 def shell(folder: Path, environment: Mapping[str, str]) -> Iterator[Shell]:
-    """A shell with nothing of the user's own; all that it has started ends with the context."""
+    """A shell without the user's settings. All processes that it has started end with the context."""
     said = folder / ".said"
     with said.open("wb") as output:
         bash = subprocess.Popen(

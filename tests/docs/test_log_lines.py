@@ -1,4 +1,4 @@
-"""An operator finds every event of the log, and every end of a node, on the page about troubles."""
+"""The page on troubleshooting has every event of the log, and every error that ends a node."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LEVELS = {"info", "warning", "error", "critical"}
 
 
 def events(source: str) -> Iterator[str]:
-    """What is constant at the beginning of each event that a file logs."""
+    """The constant beginning of each event that a file logs."""
     for node in ast.walk(ast.parse(source)):
         match node:
             case ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr=level), args=[event, *_]):

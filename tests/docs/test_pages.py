@@ -1,4 +1,4 @@
-"""What the pages tell a reader to type does what they show."""
+"""The commands on the pages do what the pages show."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PAGES = {str(file.relative_to(REPOSITORY)): file.read_text("utf-8") for file in 
 
 @pytest.mark.parametrize("name", PAGES)
 async def test_every_command_of_a_page_does_what_the_page_shows(name: str, tmp_path: Path) -> None:
-    """A block that is neither run nor marked fails it, too."""
+    """It also fails for a block that is neither run nor marked."""
     result = await walk(PAGES[name], name, tmp_path)
     if result.left_out:
         pytest.skip(f"{result.done} blocks were done; left out: {'; '.join(result.left_out)}")

@@ -1,4 +1,4 @@
-"""A walk through a page sees what is wrong with it: each planted mistake is caught, and a right page passes."""
+"""A walk through a page finds its mistakes: each planted mistake is caught, and a right page passes."""
 
 from __future__ import annotations
 

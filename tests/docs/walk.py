@@ -1,7 +1,7 @@
-"""A walk through a page: everything that it tells a reader to type is typed, in order, and compared with what it shows.
+"""A walk through a page: all commands of the page are typed, in order, and their output is compared with the page.
 
-The walk has a folder of its own, in which `bin/` starts the real launchers. Ports and folders that the page names are
-replaced by some that are free, and put back into what the commands print.
+The walk has a folder of its own, in which `bin/` starts the real launchers. Ports and folders of the page are replaced
+by free ones, and put back into the output of the commands.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from tests.harness.waiting import eventually
 HOSTS = [f"127.0.0.{number}" for number in range(1, 5)]
 NODE_PORT, FRONT_PORT = "7777", "8080"
 FOLDERS = ("/var/lib/gcount", "/var/backups/gcount", "/etc/systemd/system", "/etc/prometheus")
-PROJECT = "/opt/gcount"  # where the project is, in the walk its folder
+PROJECT = "/opt/gcount"  # the project's folder on a page; in the walk it is the walk's folder
 LOG_WITHIN = 10.0  # seconds
-# A reader takes a moment to type the next command, and a page may count on it that the nodes have told each other what
-# is new by then (which takes milliseconds).
+# A reader takes a moment to type the next command. A page may rely on it that the nodes have exchanged their news by
+# then (which takes milliseconds).
 TYPING = 0.2  # seconds
 
 # Data has to be in the walk's folder, not in that of the project.
@@ -44,16 +44,16 @@ _CURLRC = 'silent\nshow-error\nnoproxy = "*"\n'
 
 
 class WrongPage(AssertionError):
-    """What a page shows is not what happens."""
+    """Something else happens than the page shows."""
 
 
 @dataclass
 class Walk:
-    """What came of a page.
+    """The result of a page.
 
     Attributes:
-        done: how many blocks were run, saved or looked at.
-        left_out: why blocks were left out that a test could run elsewhere.
+        done: how many blocks were run, saved or compared in a browser.
+        left_out: for each block that was left out, which programs are not installed.
     """
 
     done: int = 0
@@ -61,12 +61,12 @@ class Walk:
 
 
 async def walk(text: str, name: str, folder: Path) -> Walk:
-    """Do all that a page says.
+    """Do everything that a page tells its reader to do.
 
     Args:
         text: the page.
-        name: what to call it in messages.
-        folder: an empty one, in which everything happens.
+        name: its name for messages.
+        folder: an empty folder, in which everything happens.
 
     Raises:
         UnmarkedBlock: a block is neither run nor marked.
@@ -109,7 +109,7 @@ class _Names:
         return _replaced(text, self._put)
 
     def back(self, text: str) -> str:
-        """What was printed, as the page has it."""
+        """The output with the page's names."""
         text = _replaced(text, {f"{self._folder}{path}": path for path in FOLDERS})
         return _replaced(text.replace(self._folder, PROJECT), self._back)
 
@@ -153,7 +153,7 @@ async def _type(session: Shell, block: Block, command: Command, names: _Names) -
 
 
 async def _wait_for_job(log: Path, is_node: bool, names: _Names, command: Command, where: str) -> None:
-    """Until a node is ready, or another program listens; and what the page shows has been printed."""
+    """Wait until a node is ready or another program listens, and until it has printed what the page shows."""
 
     def printed() -> str:
         return names.back(log.read_text("utf-8", "replace"))

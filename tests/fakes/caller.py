@@ -1,6 +1,6 @@
-"""Speaks the wire protocol by hand, from an address at which no node runs.
+"""Speaks the nodes' protocol by hand, from an address at which no node runs.
 
-What it promises: it says what the test makes it say, and nothing else; what it hears is the next message.
+What it promises: it sends the messages of the test, and nothing else. It returns each message that it receives.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ HELLO = wire.Hello(wire.PROTOCOL, "", b"n" * 16, b"1" * 16, b"i" * 16, [], Membe
 
 
 def hello(**changes: object) -> wire.Hello:
-    """A stranger's hello, but for some fields."""
+    """A stranger's hello, with some fields changed."""
     return msgspec.structs.replace(HELLO, **changes)
 
 
@@ -29,17 +29,17 @@ class Caller:
     """One dialled link.
 
     Args:
-        link: its end.
+        link: its own end of the link.
     """
 
     def __init__(self, link: Link) -> None:
         self._link = link
 
     async def send(self, *messages: wire.Message | bytes | str) -> None:
-        """Send messages, or what is none."""
+        """Send messages, or bytes and text that are no messages."""
         for message in messages:
             data = message if isinstance(message, bytes | str) else wire.encode(message)
-            self._link.post(data)  # type: ignore[arg-type]  # text is what a test of it sends
+            self._link.post(data)  # type: ignore[arg-type]  # a test sends text
             await self._link.flush()
 
     async def receive(self) -> wire.Message:

@@ -1,13 +1,13 @@
 """Whole nodes in memory: the real `open_node` over simulated disks and a simulated network.
 
 What it promises:
-- Each machine runs the product's own code, from `open_node` down; only disk, network, clock and chance are simulated.
-- A node that is killed takes nothing with it but what its disk and the network have: no `finally` of it reaches either.
+- Each machine runs the product's own code, from `open_node` down. Only disk, network, clock and chance are simulated.
+- A node that is killed changes nothing more: none of its `finally` blocks reaches the disk or the network.
 - The same seed and the same calls give the same run.
-- Whoever leaves the context of `open_cluster` leaves no node behind.
+- When the context of `open_cluster` ends, no node runs any more.
 
-Every test of whole nodes in memory opens them here: `open_cluster` for those that talk to each other, `open_alone` for
-one by itself.
+Every test of whole nodes in memory opens them here: `open_cluster` for nodes with links to each other, `open_alone` for
+a single one.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ def address_of(number: int) -> str:
 
 
 class Host:
-    """A machine with a disk, on which a node runs or not.
+    """A machine with a disk, on which a node may run.
 
     Args:
-        cluster: it is part of.
-        number: from 1.
-        address: where the node listens.
+        cluster: the cluster to which the machine belongs.
+        number: its number, from 1.
+        address: the address on which its node listens.
         disk: its data directory.
     """
 
@@ -58,7 +58,7 @@ class Host:
         self.number = number
         self.address = address
         self.disk = disk
-        self.name = ""  # of the cluster that the node is to belong to
+        self.name = ""  # the node's --cluster
         self.timeout = 5.0
         self.max_counters = 1000
         self.knows_itself = True
@@ -66,19 +66,19 @@ class Host:
         self.failure: BaseException | None = None  # why the node ended by itself
         self._node: Node | None = None
         self._life: trio.CancelScope | None = None
-        self.ended = trio.Event()  # of the newest life
-        self.lives = 0
+        self.ended = trio.Event()  # set when the newest node here has ended
+        self.lives = 0  # how many nodes were started here
         self._killed = False
 
     @property
     def node(self) -> Node:
-        """The node that runs."""
+        """The node that runs here."""
         assert self._node is not None, f"no node runs at {self.address}"
         return self._node
 
     @property
     def running(self) -> bool:
-        """Whether a node runs."""
+        """Whether a node runs here."""
         return self._node is not None
 
     async def start(self) -> Node:
@@ -104,7 +104,12 @@ class Host:
         await self.ended.wait()
 
     async def kill(self, *, power: bool = True, lose: bool | None = None) -> None:
-        """End the node as kill -9 does, and as a loss of power, when the disk keeps or loses what was not synced."""
+        """End the node as kill -9 does, or as a loss of power does.
+
+        Args:
+            power: whether the power fails, so that the disk may lose what was not synced.
+            lose: whether messages of the node that are on their way are lost; by default chance decides.
+        """
         if self._life is not None and self.running:
             self._killed = True
             self.disk.cut()
@@ -125,7 +130,7 @@ class Host:
         self.cluster.network.pause(self.address)
 
     def resume(self) -> None:
-        """Let it go on as SIGCONT does."""
+        """Let the process go on, as SIGCONT does."""
         self.cluster.network.resume(self.address)
         self.cluster.processes.resume(self.address)
 
@@ -136,7 +141,7 @@ class Host:
         return await self.start()
 
     def wipe(self) -> None:
-        """Lose the disk."""
+        """Replace the disk by an empty one."""
         self.disk = self.cluster.new_disk()
 
     def copy_disk(self) -> SimDisk:
@@ -144,11 +149,11 @@ class Host:
         return self.disk.copy()
 
     def put_disk(self, disk: SimDisk) -> None:
-        """Put a copy of a data directory in the place of this one."""
+        """Replace the data directory by a copy of another one."""
         self.disk = disk.copy()
 
     def settings(self) -> Settings:
-        """What the operator of this machine set."""
+        """The settings of this machine's operator."""
         host, _, port = self.address.rpartition(":")
         return Settings(self.number, host, int(port), Path("/data"), self.timeout, self.name, self.max_counters, "text")
 
@@ -186,10 +191,10 @@ class SimCluster:
     """Machines, and the network between them.
 
     Args:
-        nursery: the nodes are its children.
-        random: where all chance comes from.
-        delay: least and most seconds that a message travels.
-        options: what all nodes work with; those that start later have it as it is then.
+        nursery: the nursery in which the nodes run.
+        random: the source of all chance.
+        delay: the least and the most seconds that a message travels.
+        options: the options of all nodes. A node takes the value of its start.
     """
 
     def __init__(
@@ -201,7 +206,7 @@ class SimCluster:
         self.network = SimNetwork(Random(random.random()), delay)
         self.processes = Processes()
         self.hosts: list[Host] = []
-        self.at_once = 0.0  # of all new disks
+        self.at_once = 0.0  # for all new disks
 
     def __getitem__(self, number: int) -> Host:
         """The machine with that number, from 1."""
@@ -209,7 +214,7 @@ class SimCluster:
 
     @property
     def addresses(self) -> list[str]:
-        """All addresses."""
+        """The addresses of all machines."""
         return [host.address for host in self.hosts]
 
     def new_disk(self) -> SimDisk:
@@ -219,7 +224,7 @@ class SimCluster:
         return disk
 
     def add(self) -> Host:
-        """One more machine, with nothing running on it."""
+        """Add a machine, on which no node runs yet."""
         number = len(self.hosts) + 1
         self.hosts.append(Host(self, number, address_of(number), self.new_disk()))
         return self.hosts[-1]
@@ -238,14 +243,18 @@ class SimCluster:
         return all(peer.sender is not None for peer in host.node.peers if peer.address != host.address)
 
     async def uptime(self, host: Host) -> None:
-        """Wait until a node runs there that has recovered."""
+        """Wait until a node runs on a machine and has recovered."""
         await self.eventually(lambda: host.running and host.node.recovered, 60)
 
     async def eventually(self, condition: Callable[[], bool | Awaitable[bool]], within: float = 2.0) -> float:
-        """Wait until it holds; returns how long that took.
+        """Wait until a condition is true; returns how many seconds that took.
+
+        Args:
+            condition: called again and again.
+            within: how many seconds it may take.
 
         Raises:
-            AssertionError: it did not in that many seconds.
+            AssertionError: the condition was not true in time.
         """
         started = trio.current_time()
         while True:
@@ -254,11 +263,11 @@ class SimCluster:
                 holds = await holds
             if holds:
                 return trio.current_time() - started
-            assert trio.current_time() < started + within, "it did not come about in time"
+            assert trio.current_time() < started + within, "the condition was not true in time"
             await trio.sleep(0.005)
 
     async def converged(self, name: str, value: int, within: float = 2.0) -> None:
-        """Wait until all running nodes have that value, and answer it to consistent reads, too."""
+        """Wait until all running nodes have a value of a counter, and answer consistent reads with it."""
         running = [host for host in self.hosts if host.running]
         await self.eventually(lambda: all(host.node.value(name) == value for host in running), within)
         for host in running:
@@ -274,14 +283,14 @@ async def open_cluster(
     configured: bool = True,
     options: Options = DEFAULTS,
 ) -> AsyncIterator[SimCluster]:
-    """A cluster of nodes that all run, for as long as the context lasts.
+    """A cluster of running nodes, for as long as the context lasts.
 
     Args:
-        size: how many nodes.
-        seed: of all chance.
-        delay: least and most seconds that a message travels.
-        configured: whether they know of each other already.
-        options: what they work with.
+        size: the number of nodes.
+        seed: the seed of all chance.
+        delay: the least and the most seconds that a message travels.
+        configured: whether a config with all nodes is in force already.
+        options: the nodes' options.
     """
     seed_scheduler(seed)
     async with trio.open_nursery() as nursery:
@@ -304,15 +313,15 @@ def open_alone(
     seed: int = 1,
     options: Options = DEFAULTS,
 ) -> AbstractAsyncContextManager[Node]:
-    """A node on any disk that no other node reaches, for tests of what it does by itself.
+    """A node that no other node can reach, on any disk, for tests of a single node.
 
     Args:
         disk: its data directory.
-        address: where it listens, as other nodes would dial it.
-        timeout: the operator's, in seconds.
-        max_counters: the operator's.
-        seed: of all its chance.
-        options: what it works with.
+        address: the address on which it listens, as other nodes would dial it.
+        timeout: the setting of that name, in seconds.
+        max_counters: the setting of that name.
+        seed: the seed of all its chance.
+        options: its options.
     """
     host, _, port = address.rpartition(":")
     settings = Settings(1, host, int(port), Path("/data"), timeout, "", max_counters, "text")
@@ -322,7 +331,7 @@ def open_alone(
 
 
 async def replayed(disk: SimDisk, options: Options = DEFAULTS) -> Replica:
-    """What a start would make of a disk's content."""
+    """The replica that a start would make of the content of a disk."""
     blank = Identity(bytes(16), bytes(16))
     replica = Replica(blank, 1000, options)
     copy = disk.copy()

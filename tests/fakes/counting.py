@@ -1,6 +1,6 @@
-"""Increments as tests ask for them: one by one, with a refusal as an error.
+"""Increments as tests need them: one by one, with a refusal as an error.
 
-What it promises: each is asked for in the one way that the doors use, and nothing stands between.
+What it promises: each increment goes to the node in the same way as an increment over HTTP or Redis.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from gcount.node.node import Node
 
 
 async def add(node: Node, name: str, amount: int) -> int:
-    """Count on a node; returns the value afterwards."""
+    """Increment a counter on a node; returns the value after it."""
     return accepted((await node.count([Add(name, amount)])).values[0])
 
 
 async def add_one_to_each(node: Node, names: Iterable[str]) -> list[int | Refusal]:
-    """Count one for each of some counters with one commit."""
+    """Add 1 to each of some counters with one commit."""
     return [*(await node.count([Add(name, 1) for name in names])).values]
 
 
 def stage(writer: Writer, name: str, amount: int) -> int:
-    """Stage an increment; returns what waits for that counter in the batch being gathered."""
+    """Stage an increment; returns the amount that is staged for that counter in the present batch."""
     return accepted(writer.stage([Add(name, amount)]).waiting[0])
 
 
 def accepted(value: int | Refusal) -> int:
-    """A value; a refusal is raised."""
+    """Return a value; raise a refusal."""
     if isinstance(value, Refusal):
         raise value
     return value

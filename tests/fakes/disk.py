@@ -1,12 +1,12 @@
-"""A disk in memory that does at a crash all that a real one may: lose, tear or keep what was not synced.
+"""A disk in memory that does at a crash all that a real one may do: lose, tear or keep what was not synced.
 
 What it promises:
-- It is a `Disk` as the product's own: the same operations, which raise the errors of the operating system.
-- What was synced survives every crash, but for a file or name that is changed again. Of all else chance decides at a
-  crash, bit for bit (see `inode.py`) and name for name; the same seed decides the same.
-- A sync that failed once may have lost what it was to write, although a later one succeeds (fsyncgate).
-- Each operation takes simulated time only; before each one `stepped` is called, and a crash or an error may be due.
-- Two lives of one disk never share a file: what a former life has open can't be written any more.
+- It is a `Disk` like the product's own, with the same operations. They raise the errors of the operating system.
+- What was synced survives every crash, except a file or a name that has changed since. Chance decides about everything
+  else, byte for byte (see `inode.py`) and name for name. The same seed decides the same.
+- A sync that failed may have lost what it had to write, although a later sync succeeds (fsyncgate).
+- Operations take only simulated time. Before each one `stepped` is called, and a crash or an error may be due.
+- Two lives of a disk never share a file: a file that was opened before a crash can't be written after it.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from gcount.storage.disk import Disk, File
 from tests.fakes.inode import Inode
 
 T = TypeVar("T")
-FAST = 0.02  # seconds; what takes longer is done in a thread
+FAST = 0.02  # seconds; an operation that takes longer is done in a thread
 
 
 class SimulatedCrash(BaseException):
-    """The power went off before an operation; like `SystemExit`, nothing that handles errors may stop it."""
+    """The power failed before an operation. Like `SystemExit`, it must pass through all handlers of errors."""
 
 
 class _Handle(File):
@@ -42,9 +42,9 @@ class _Handle(File):
 
     def write(self, data: bytes) -> None:
         self._step("write")
-        room = self._disk.free_bytes()
-        self.inode.write(data[:room])
-        if room < len(data):
+        free = self._disk.free_bytes()
+        self.inode.write(data[:free])
+        if free < len(data):
             raise OSError(errno.ENOSPC, "No space left on device")
 
     def sync(self) -> None:
@@ -77,16 +77,16 @@ class SimDisk(Disk):
         random: decides how long operations take and what survives a crash.
         latency: the shortest and the longest time that a sequence of operations takes, in seconds.
 
-    `aside` is the latency of operations aside. `at_once` is the share of brief ones that are done in the loop without
-    any wait, while the latency is that of a fast disk. `capacity`, in bytes, may be changed at any time. `history`
-    holds the newest operations, as "sync 00000001.log". While `in_place` is False the directory is as if it had been
-    moved away.
+    `background` is the latency of background operations. `at_once` is the share of brief operations
+    that are done in the event loop without any wait, while the latency is that of a fast disk. `capacity`, in bytes,
+    may be changed at any time. `history` has the newest operations, such as "sync 00000001.log". While `in_place` is
+    False, the directory is as if it had been moved away.
     """
 
     def __init__(self, random: Random, latency: tuple[float, float] = (0.0005, 0.004)) -> None:
         self.random = random
         self.latency = latency
-        self.aside = latency
+        self.background = latency
         self.at_once = 0.0
         self.capacity = 10**12
         self.life = 0
@@ -94,53 +94,53 @@ class SimDisk(Disk):
         self.open_files = 0
         self.in_place = True
         self.history: deque[str] = deque(maxlen=10_000)
-        self.stepped: Callable[[str, str], None] = lambda operation, name: None  # before each operation
-        self.synced: Callable[[], None] = lambda: None  # more is durable
+        self.stepped: Callable[[str, str], None] = lambda operation, name: None  # called before each operation
+        self.synced: Callable[[], None] = lambda: None  # called when more is durable
         self._deleted = False
         self._cut = False
         self._crash_at: int | None = None
-        self._crash_from: tuple[str, int] | None = None  # how an operation ends, and how many happen from it on
-        self._faults: dict[str, tuple[int, int]] = {}  # operation -> how many succeed before, error number
+        self._crash_from: tuple[str, int] | None = None  # the end of an operation's text, and how many happen then
+        self._faults: dict[str, tuple[int, int]] = {}  # by operation: how many succeed before, and the error number
         self._names: dict[str, Inode] = {}
         self._durable: dict[str, Inode] = {}
         self._changes: list[tuple[str | None, str | None, Inode | None]] = []  # old name, new name, file
 
     def crash_after(self, operations: int) -> None:
-        """Let that many operations happen; the next one raises `SimulatedCrash` instead, and so do all after it."""
+        """Crash after some more operations: the next one raises `SimulatedCrash`, and so do all after it."""
         self._crash_at = self.operations + operations
 
     def crash_from(self, ending: str, operations: int) -> None:
-        """Let that many operations happen from the next one on of which `history` will say something that ends so."""
+        """Crash after some operations, counted from the next one whose text in `history` ends with `ending`."""
         self._crash_from = ending, operations
 
     def fail(self, operation: str, after: int = 0, error: int = errno.EIO) -> None:
-        """Let an operation ("sync", "truncate", "rename" ...) fail once, after some more that succeed."""
+        """Make an operation ("sync", "truncate", "rename" ...) fail once, after some more that succeed."""
         self._faults[operation] = (after, error)
 
     def due(self, operation: str) -> bool:
-        """Whether one is still to fail."""
+        """Whether an operation still has to fail."""
         return operation in self._faults
 
     def fail_sync(self, after: int = 0, error: int = errno.EIO) -> None:
-        """Let a sync of a file fail: what it was to write may be gone although later syncs succeed."""
+        """Make a sync of a file fail: what it had to write may be lost, although later syncs succeed."""
         self.fail("sync", after, error)
 
     def spare(self) -> None:
-        """Forget what `crash_after` and `fail` were asked for."""
+        """Cancel all crashes and failures that are due."""
         self._crash_at = self._crash_from = None
         self._faults = {}
 
     def cut(self) -> None:
-        """Nothing reaches the disk any more: each operation fails until the crash that has to follow."""
+        """Cut the disk off: each operation fails until the crash that has to follow."""
         self._cut = True
 
     def delete(self) -> None:
-        """Delete the directory with all that is in it; whoever opens it again finds an empty one."""
+        """Delete the directory with all its files. The next start finds an empty one."""
         self._names, self._durable, self._changes = {}, {}, []
         self.in_place, self._deleted = False, True
 
     def crash(self) -> None:
-        """Lose power: what was not synced is lost, kept or torn. Afterwards the same disk can be opened again."""
+        """Lose power: what was not synced is lost, kept or torn. Then the same disk can be opened again."""
         self.restart()
         for old, new, inode in self._changes:
             if self.random.random() < 0.5:
@@ -155,7 +155,7 @@ class SimDisk(Disk):
             inode.crash(self.random)
 
     def restart(self) -> None:
-        """Lose the process only (kill -9): what was written can be read, but it is no more durable than before."""
+        """Lose the process only (kill -9): what was written can be read, but it is not more durable than before."""
         self.life += 1
         self.open_files = 0
         self._cut = False
@@ -163,7 +163,7 @@ class SimDisk(Disk):
         self.spare()
 
     def copy(self) -> SimDisk:
-        """Another disk that holds what is durable on this one."""
+        """Another disk, with what is durable on this one."""
         disk = SimDisk(Random(self.random.random()), self.latency)
         disk.at_once = self.at_once
         disk._names = {name: inode.copy() for name, inode in self._durable.items()}
@@ -178,15 +178,15 @@ class SimDisk(Disk):
         self._names[name] = self._durable[name] = inode
 
     def durable(self) -> dict[str, bytes]:
-        """What a loss of power can't take away: file names and contents."""
+        """The names and contents of files that a loss of power can't take away."""
         return {name: inode.durable for name, inode in self._durable.items()}
 
-    async def run(self, operation: Callable[[], T], *, brief: bool = False, aside: bool = False) -> T:
+    async def run(self, operation: Callable[[], T], *, brief: bool = False, background: bool = False) -> T:
         if brief and self.latency[1] < FAST and self.random.random() < self.at_once:
             return operation()
         life = self.life
-        with trio.CancelScope(shield=True):  # as a thread can't be cancelled
-            await trio.sleep(self.random.uniform(*(self.aside if aside else self.latency)))
+        with trio.CancelScope(shield=True):  # like a thread, it can't be cancelled
+            await trio.sleep(self.random.uniform(*(self.background if background else self.latency)))
         if life != self.life:
             raise OSError(errno.EIO, "The disk crashed meanwhile")
         return operation()
@@ -228,7 +228,7 @@ class SimDisk(Disk):
         return _Handle(self, name, inode)
 
     def append(self, name: str) -> File:
-        """Open a file at its end: for whoever is not a node."""
+        """Open a file at its end. Nodes never do that; operators and tests do."""
         self.step("append", name)
         return _Handle(self, name, self._find(name))
 
@@ -253,7 +253,7 @@ class SimDisk(Disk):
     def is_in_place(self) -> bool:
         return self.in_place
 
-    def holds(self, name: str, file: File) -> bool:
+    def has_in_place(self, name: str, file: File) -> bool:
         return self.in_place and isinstance(file, _Handle) and self._names.get(name) is file.inode
 
     def name_of(self, inode: Inode) -> str | None:

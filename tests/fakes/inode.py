@@ -1,7 +1,7 @@
-"""A file's bytes in memory, and what becomes of them at a crash.
+"""A file's bytes in memory, and what a crash does to them.
 
-What it promises: a crash leaves what was synced, but for the part of it that changed again. Of that and of what follows
-it chance leaves all, nothing, a first part, some pages, or some pages with garbage between them.
+What it promises: a crash leaves the bytes that were synced and have not changed since. Of all bytes from the first
+changed one on, chance leaves all, none, a first part, some pages, or some pages with garbage between them.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ _OUTCOMES = ("lost", "kept", "prefix", "pages", "garbage")
 
 
 class Inode:
-    """A file's bytes, as a reader sees them and as they are on the platter."""
+    """A file's bytes, as a reader sees them and as they are on the disk."""
 
     def __init__(self) -> None:
         self.data = bytearray()
         self.durable = b""
         self.changed_from: int | None = None  # the lowest offset that changed since the last sync
-        self.rotten: list[tuple[int, int]] = []  # what a failed sync threw away, though it can still be read
+        self.rotten: list[tuple[int, int]] = []  # ranges that a failed sync dropped; until a crash they can be read
 
     def touch(self, offset: int) -> None:
         self.changed_from = offset if self.changed_from is None else min(self.changed_from, offset)
@@ -38,7 +38,7 @@ class Inode:
         self.changed_from = None
 
     def rot(self, random: Random) -> None:
-        """A sync failed: pages are dropped as if they were clean, and no later sync writes them (fsyncgate)."""
+        """Fail a sync: pages are dropped as if they were clean, and no later sync writes them (fsyncgate)."""
         if self.changed_from is not None:
             start, self.changed_from = self.changed_from, None
             first = random.randrange(start, len(self.data) + 1)
@@ -46,7 +46,7 @@ class Inode:
             self.durable = self._image()
 
     def crash(self, random: Random) -> None:
-        """Fall back to what the platter holds, or may hold."""
+        """Lose what the disk does not have, or may not have."""
         outcome = random.choice(_OUTCOMES)
         if self.changed_from is None or outcome == "lost":
             survived = self.durable
@@ -81,7 +81,7 @@ class Inode:
         return bytes(image)
 
     def copy(self) -> Inode:
-        """Another file that holds what is durable of this one."""
+        """Another file, with the durable bytes of this one."""
         copied = Inode()
         copied.write(self.durable)
         copied.sync()

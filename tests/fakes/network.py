@@ -2,12 +2,12 @@
 
 What it promises:
 - A connection behaves as one over TCP: whole messages in order without gaps, a bounded buffer for each direction.
-- What was sent into a cut waits and moves on when the cut heals, unless the connection was given up meanwhile.
+- A message that is sent into a cut waits. It moves on when the cut heals, unless the connection was given up meanwhile.
 - The end of a connection travels like a message. The connections of a paused node stand still, as those of a stopped
   process do.
-- Each delay comes from the one source of chance that it is given: the same seed gives the same delays.
-- What is dialled is an entry of a config; the machine that it leads to may change (see `names.py`). All else goes by
-  the machines' own addresses.
+- All delays come from one source of chance: the same seed gives the same delays.
+- Nodes dial entries of a config. The machine to which an entry leads may change (see `names.py`). Everything else is
+  known by the machines' own addresses.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from tests.fakes.process import PROCESS
 BUFFER_BYTES = 256 * 1024
 
 Tap = Callable[[str, str, bytes], None]
-"""Told sender, receiver and content of a message."""
+"""Called with the sender, the receiver and the content of a message."""
 
 
 class Server(Protocol):
-    """What a node shows to the network."""
+    """A node, as the network sees it."""
 
     @property
     def recovered(self) -> bool: ...
@@ -42,43 +42,48 @@ class Server(Protocol):
 
 
 class SimNetwork:
-    """All addresses, and what is between them.
+    """All addresses, and the connections between them.
 
     Args:
-        random: where the delays come from.
-        delay: least and most seconds that a message travels.
+        random: the source of the delays.
+        delay: the least and the most seconds that a message travels.
 
     Attributes:
-        buffer_bytes: what one direction of a connection holds before its sender has to wait.
+        buffer_bytes: the bytes on their way in one direction of a connection; beyond it the sender has to wait.
     """
 
     def __init__(self, random: Random, delay: tuple[float, float] = (0.001, 0.01)) -> None:
         self.random = random
         self.delay = delay
         self.buffer_bytes = BUFFER_BYTES
-        self.tap: Tap = lambda sender, receiver, data: None  # as it is sent
-        self.arrived: Tap = lambda sender, receiver, data: None  # as it is received
+        self.tap: Tap = lambda sender, receiver, data: None  # called when a message is sent
+        self.arrived: Tap = lambda sender, receiver, data: None  # called when a message is received
         self.cuts: set[tuple[str, str]] = set()
         self.breaks = 0  # how often connections were broken
-        self._moves: Counter[str] = Counter()  # of entries, so that what stood to them ended
+        self._moves: Counter[str] = Counter()  # by entry, how often all connections to it ended as its address moved
         self.paused: set[str] = set()
         self.names = Names(self._break)
-        self.silent: set[str] = set()  # addresses whose host is down: not even a refusal comes from there
-        self.ends: Counter[str] = Counter()  # of lives, by address
+        self.silent: set[str] = set()  # addresses of hosts that are down: not even a refusal comes from there
+        self.ends: Counter[str] = Counter()  # by address, how many nodes have ended there
         self._servers: dict[str, tuple[Server, trio.Nursery]] = {}
-        self._pipes: dict[Pipe, None] = {}  # in the order in which they came to be, so that a seed repeats a run
+        self._pipes: dict[Pipe, None] = {}  # in the order in which they were made, so that a seed repeats a run
         self._changed = trio.Event()
 
     def transport(self, address: str, *, knows_itself: bool = True) -> SimTransport:
-        """How the node at an address reaches others."""
+        """The transport of the node at an address."""
         return SimTransport(self, address, knows_itself=knows_itself)
 
     def listen(self, address: str, server: Server, nursery: trio.Nursery) -> None:
-        """Let a node be dialled; its links are served in the nursery."""
+        """Make a node reachable; its links are served in the nursery."""
         self._servers[address] = (server, nursery)
 
     def close(self, address: str, *, lose: bool = False) -> None:
-        """Nothing listens there any more, and all its connections end; maybe with what was on its way."""
+        """Stop listening at an address, and end all its connections.
+
+        Args:
+            address: the address.
+            lose: whether messages of the node that are on their way are lost.
+        """
         self._servers.pop(address, None)
         self.ends[address] += 1
         for pipe in list(self._pipes):
@@ -88,7 +93,13 @@ class SimNetwork:
                 pipe.ignore()
 
     def drop(self, one: str, other: str, lost: Sequence[bool] = (True, True)) -> None:
-        """Lose all connections between two addresses, with what was on its way; or only what went there, or back."""
+        """End all connections between two addresses.
+
+        Args:
+            one: an address.
+            other: another address.
+            lost: whether the messages on their way are lost: from one to the other, and back.
+        """
         self.breaks += 1
         for pipe in list(self._pipes):
             if {one, other} == {pipe.source, pipe.target}:
@@ -102,11 +113,11 @@ class SimNetwork:
                 pipe.finish(lose=True)
 
     def cut(self, one: str, other: str, *, one_way: bool = False) -> None:
-        """Let nothing through from one to the other, nor back unless it is one way."""
+        """Cut the network between two addresses, in both directions or only from the first to the second."""
         self.cuts |= {(one, other)} if one_way else {(one, other), (other, one)}
 
     def isolate(self, address: str) -> None:
-        """Cut an address off from all that listen."""
+        """Cut an address off from all others that listen."""
         for other in self._servers:
             if other != address:
                 self.cut(address, other)
@@ -117,11 +128,11 @@ class SimNetwork:
         self._poke()
 
     def pause(self, address: str) -> None:
-        """Nothing moves to or from the address."""
+        """Stop all messages to and from an address."""
         self.paused.add(address)
 
     def resume(self, address: str) -> None:
-        """The end of a pause."""
+        """End a pause."""
         self.paused.discard(address)
         self._poke()
 
@@ -134,13 +145,13 @@ class SimNetwork:
         return self.random.uniform(*self.delay)
 
     async def travel(self, source: str, target: str) -> None:
-        """Return when one packet has come through."""
+        """Return when one packet has travelled from one address to another."""
         await trio.sleep(self.some_delay())
         while not self.flows(source, target):
             await self._changed.wait()
 
     async def dial(self, source: str, entry: str) -> SimLink:
-        """Connect; hangs for as long as nothing comes through, and fails if the address moves meanwhile."""
+        """Connect to an entry. It waits while the network is cut, and fails if the entry's address moves meanwhile."""
         target, moves = self.names.leads_to(source, entry), self._moves[entry]
         await self.travel(source, target)
         server, nursery = self._servers.get(target, (None, None))
@@ -149,7 +160,7 @@ class SimNetwork:
         await self.travel(target, source)
         if server is None or nursery is None or self._servers.get(target, (None, None))[0] is not server:
             raise LinkClosed("no connection: connection refused")
-        if self._moves[entry] != moves:  # who had the address gets nothing any more that is sent to it
+        if self._moves[entry] != moves:  # the machine that had the address gets nothing more that is sent to it
             raise LinkClosed("no connection: no route to host")
         if not server.recovered:
             raise LinkRefused("it answered the dial with HTTP status 503")
@@ -158,11 +169,11 @@ class SimNetwork:
         return SimLink(there, back)
 
     def opened(self, pipe: Pipe) -> None:
-        """A connection's direction came to be."""
+        """Register one direction of a new connection."""
         self._pipes[pipe] = None
 
     def forget(self, pipe: Pipe) -> None:
-        """Its end has arrived."""
+        """Remove one direction of a connection, when its end has arrived."""
         self._pipes.pop(pipe, None)
 
     def _poke(self) -> None:
@@ -183,7 +194,7 @@ async def _serve(server: Server, link: SimLink, caller: str, target: str) -> Non
 
 
 class Pipe:
-    """One direction of a connection, which was dialled to an entry."""
+    """One direction of a connection that was dialled to an entry."""
 
     def __init__(self, network: SimNetwork, source: str, target: str, entry: str) -> None:
         self.source = source
@@ -200,13 +211,13 @@ class Pipe:
         network.opened(self)
 
     def poke(self) -> None:
-        """Let both ends look again."""
+        """Wake both ends, so that they check their conditions again."""
         self._room.set()
         if self._receiver is not None:
             self._receiver.deadline = self._due()
 
     def finish(self, *, lose: bool = False) -> None:
-        """Nothing more is sent; what was on its way may be lost with it."""
+        """End the direction at its source; messages on their way may be lost."""
         if lose:
             self._moving.clear()
             self._bytes = 0
@@ -215,7 +226,7 @@ class Pipe:
         self.poke()
 
     def ignore(self) -> None:
-        """Nobody receives any more, which the sender can't know."""
+        """End the direction at its target: nothing is received any more, which the sender can't know."""
         self._ignored = True
         self._moving.clear()
         self._bytes = 0
@@ -228,18 +239,18 @@ class Pipe:
         return self._ends is not None
 
     def takes(self, data: bytes) -> bool:
-        """Whether there is room for a message, or no need for any."""
+        """Whether a message fits into the buffer. When the direction has ended, any message is taken, and dropped."""
         return self.over or not self._bytes or self._bytes + len(data) <= self._network.buffer_bytes
 
     async def wait_takes(self, data: bytes) -> None:
-        """Return when there is room for a message."""
+        """Return when a message fits into the buffer."""
         await trio.lowlevel.checkpoint()
         while not self.takes(data):
             self._room = trio.Event()
             await self._room.wait()
 
     def put(self, data: bytes) -> None:
-        """Send."""
+        """Send a message."""
         if self.over or self._ignored:
             return
         self._network.tap(self.source, self.target, data)
@@ -249,7 +260,7 @@ class Pipe:
             self._receiver.deadline = self._due()
 
     async def get(self) -> bytes:
-        """The next message."""
+        """Receive the next message."""
         await trio.lowlevel.checkpoint()
         while self._due() > trio.current_time():
             with trio.CancelScope(deadline=self._due()) as self._receiver:
@@ -265,7 +276,7 @@ class Pipe:
         return data
 
     def _due(self) -> float:
-        """When the receiver has something to take."""
+        """When the receiver can take the next message, or the end."""
         due = self._moving[0][0] if self._moving else self._ends
         return inf if due is None or not self._network.flows(self.source, self.target) else due
 
@@ -278,8 +289,8 @@ class SimLink(Link):
     """One end of a connection.
 
     Args:
-        there: the direction that it sends in.
-        back: the direction that it receives from.
+        there: the direction in which this end sends.
+        back: the direction from which this end receives.
     """
 
     remote: str = ""
@@ -318,26 +329,26 @@ class SimLink(Link):
             raise
 
     def close(self) -> None:
-        """Hang up: the other end learns of it when that has travelled, and what it sends from now on is lost."""
+        """Close the connection. The other end learns of it later, and what it sends from now on is lost."""
         self._closed = True
         self._there.finish()
         self._back.ignore()
 
 
 class SimTransport(Transport):
-    """How one node reaches others.
+    """The transport of one node.
 
     Args:
-        network: between them.
-        address: the node's own.
-        knows_itself: whether it recognises its own address, or has to dial it to find out.
+        network: the network.
+        address: the node's own address.
+        knows_itself: whether the node recognizes its own address, or has to dial it to find out.
     """
 
     def __init__(self, network: SimNetwork, address: str, *, knows_itself: bool) -> None:
         self._network = network
         self._address = address
         self._knows_itself = knows_itself
-        self._ends = network.ends[address]  # of lives before this one
+        self._ends = network.ends[address]  # how many nodes have ended at this address before
 
     @asynccontextmanager
     async def connect(self, address: str) -> AsyncIterator[Link]:
@@ -346,7 +357,7 @@ class SimTransport(Transport):
                 link = await self._network.dial(self._address, address)
         except trio.TooSlowError:
             raise LinkClosed("no connection in time") from None
-        if self._network.ends[self._address] != self._ends:  # a request that the node's end has not reached yet
+        if self._network.ends[self._address] != self._ends:  # the node has ended while it dialled
             link.close()
             raise LinkClosed("the node has ended")
         try:
@@ -355,7 +366,7 @@ class SimTransport(Transport):
             link.close()
 
     async def is_self(self, address: str) -> bool | None:
-        await trio.sleep(0.0005)  # a look-up of names takes a moment
+        await trio.sleep(0.0005)  # a lookup of names takes a moment
         return self._knows_itself and self._network.names.leads_to(self._address, address) == self._address
 
     async def stands_for(self, address: str) -> frozenset[str] | None:

@@ -1,12 +1,13 @@
 """Processes inside one trio run: which task belongs to which node, so that a node can be stopped between two steps.
 
 What it promises:
-- A task belongs to the process of the task that started it, unless it says otherwise (`PROCESS`, `within`).
-- No task of a stopped process takes a step, as after SIGSTOP, until it is resumed; then they go on in their order.
+- A task belongs to the process of the task that started it, unless it is changed (`PROCESS`, `within`).
+- No task of a stopped process takes a step, as after SIGSTOP. When the process is resumed, its tasks go on in their
+  order.
 - With a seeded scheduler the same tasks take the same steps in the same order.
-- `run_simulated` gives a run a clock of its own that jumps to whatever is waited for, so that nothing really waits.
+- `run_simulated` gives a run a clock of its own. It jumps to the next deadline, so that no time is spent waiting.
 
-It rests on private parts of trio (`Runner.reschedule` and its queue); a test guards them.
+It depends on private parts of trio (`Runner.reschedule` and its queue); a test guards them.
 """
 
 from __future__ import annotations
@@ -20,29 +21,29 @@ import trio
 from trio.testing import MockClock
 
 T = TypeVar("T")
-MOST_STEPS = 300_000  # of all tasks together; a long run takes a tenth
+MOST_STEPS = 300_000  # of all tasks together; a long run takes a tenth of it
 
 PROCESS: ContextVar[str] = ContextVar("PROCESS", default="")
 """The address of the node that a task is part of; tasks inherit it from the task that starts them."""
 
 
 def seed_scheduler(seed: int) -> None:
-    """Let the same seed run the same tasks in the same order."""
+    """Make the same seed run the same tasks in the same order."""
     trio._core._run._ALLOW_DETERMINISTIC_SCHEDULING = True  # type: ignore[misc]
     trio._core._run._r.seed(seed)
 
 
 def run_simulated(work: Callable[[], Awaitable[T]]) -> T:
-    """Run an async function in a trio run of its own, whose clock jumps: for tests of many runs, or of many examples.
+    """Run an async function in a trio run of its own with a clock that jumps: for tests of many runs or examples.
 
-    A test that is itself one run takes the fixture `autojump_clock` instead.
+    A test of a single run uses the fixture `autojump_clock` instead.
     """
     return trio.run(work, clock=MockClock(autojump_threshold=0))
 
 
 @contextmanager
 def within(process: str) -> Iterator[None]:
-    """What the task does inside is done by that process."""
+    """Inside the context, the task belongs to that process."""
     token = PROCESS.set(process)
     try:
         yield
@@ -51,11 +52,11 @@ def within(process: str) -> Iterator[None]:
 
 
 async def until(condition: Callable[[], bool], every: float = 0.02) -> None:
-    """Return when it holds.
+    """Return when a condition is true.
 
     Args:
-        condition: looked at again and again.
-        every: how often, in seconds.
+        condition: called again and again.
+        every: seconds between two calls.
     """
     while True:
         if condition():
@@ -73,11 +74,11 @@ class Processes:
         self._due: dict[str, tuple[int, Callable[[], None]]] = {}
 
     def stopped(self, process: str) -> bool:
-        """Whether none of its tasks runs."""
+        """Whether a process is stopped."""
         return process in self._stopped
 
     def stop(self, process: str) -> None:
-        """Let none of its tasks run any more."""
+        """Stop a process: none of its tasks runs any more."""
         if process in self._stopped:
             return
         queue = trio._core._run.GLOBAL_RUN_CONTEXT.runner.runq
@@ -87,21 +88,21 @@ class Processes:
             queue.remove(task)
 
     def resume(self, process: str) -> None:
-        """Go on where it was stopped."""
+        """Let a process go on where it was stopped."""
         trio._core._run.GLOBAL_RUN_CONTEXT.runner.runq.extend(self._stopped.pop(process, []))
 
     def stop_after(self, process: str, steps: int, then: Callable[[], None]) -> None:
-        """Stop a process in the midst of what it does, after that many wake-ups of its tasks.
+        """Stop a process in the middle of its work, after some wake-ups of its tasks.
 
         Args:
-            process: which.
-            steps: at least 1.
-            then: called when it has stopped.
+            process: the process.
+            steps: the number of wake-ups, at least 1.
+            then: called when the process has stopped.
         """
         self._due[process] = steps, then
 
     def spare(self, process: str) -> None:
-        """Forget what `stop_after` was asked for."""
+        """Cancel a `stop_after`."""
         self._due.pop(process, None)
 
     @contextmanager

@@ -1,7 +1,8 @@
-"""Streams for tests: one that keeps bytes back in records as an encrypted one does, and small buffers of the kernel.
+"""Streams for tests: one that keeps bytes back in records, as an encrypted one does, and small buffers of the kernel.
 
-What it promises: the bytes that come out at one end are those that went in at the other one, in their order. Between
-them are records that are of no use before they are whole, and readiness that says nothing, as TLS may do both.
+What it promises: the bytes that come out at one end are those that went in at the other end, in their order. Between
+the ends, a record is of no use before it is whole, and a readable descriptor does not mean that there is data. Both
+are so with TLS.
 """
 
 from __future__ import annotations
@@ -23,45 +24,45 @@ _SCRAMBLED = bytes(byte ^ _KEY for byte in range(256))
 
 
 def narrow_buffers(descriptor: int, *options: int) -> None:
-    """Let the kernel keep little.
+    """Make the kernel's buffers of a socket small.
 
     Args:
-        descriptor: a socket's.
-        options: SO_SNDBUF for what is sent, SO_RCVBUF for what is received.
+        descriptor: the socket's descriptor.
+        options: SO_SNDBUF for the buffer of what is sent, SO_RCVBUF for that of what is received.
     """
-    with socket.socket(fileno=os.dup(descriptor)) as twin:
+    with socket.socket(fileno=os.dup(descriptor)) as same:
         for option in options:
-            twin.setsockopt(socket.SOL_SOCKET, option, 4096)
+            same.setsockopt(socket.SOL_SOCKET, option, 4096)
 
 
 class RecordStream(Stream):
-    """Scrambles bytes in records over a plain stream, and does to its users whatever TLS may do to them.
+    """Scrambles bytes in records over an unencrypted stream, and behaves in all the ways in which TLS may behave.
 
-    Half a record makes the descriptor readable and gives nothing. One read takes all the records that have come. A
-    record that the kernel took in part can't be taken back. Both ends have to greet each other before anything is
-    written, and after some records the keys are changed, which the peer has to confirm: writes that need a read.
+    Half a record makes the descriptor readable and gives no data. One read takes all the records that have come. A
+    record that the kernel took in part can't be taken back. Writes may need a read: both ends have to exchange a hello
+    before anything is written, and after some records the keys are changed, which the peer has to confirm.
 
     Args:
-        inner: carries the records; the other end does as this one.
-        update_after: records after which the keys are changed.
+        inner: carries the records. The other end has to be a `RecordStream` too.
+        update_after: the number of records after which the keys are changed.
     """
 
     def __init__(self, inner: Stream, update_after: int = 1_000_000) -> None:
         self.descriptor = inner.descriptor
         self.bytes_in = self.bytes_out = 0
         self._inner = inner
-        self._greeted = False  # the peer
-        self._heard = False  # of the peer
+        self._greeted = False  # whether the hello was sent
+        self._heard = False  # whether the peer's hello has come
         self._update = update_after
         self._records = 0  # since the keys were changed; more than `update_after` while that is not confirmed
         self._came = bytearray()
         self._decoded = bytearray()
-        self._ended = False  # by the peer
+        self._ended = False  # whether the peer has finished sending
         self._unsent = bytearray()  # of records that were begun
         self._begun = b""  # bytes of the application in the record that was begun
         self._finished = False
-        self._reading = trio.CancelScope()  # what waits for bytes of the application
-        self._read = trio.CancelScope()  # what waits for a read that a write needs
+        self._reading = trio.CancelScope()  # of a task that waits for bytes of the application
+        self._read = trio.CancelScope()  # of a task that waits for a read that its write needs
 
     @property
     def pending(self) -> bool:
@@ -81,7 +82,7 @@ class RecordStream(Stream):
         assert not self._finished or self.descriptor < 0, "nothing is sent after the end"
         self._greet()
         sent, begun = 0, self._begun
-        assert data[: len(begun)] == begun, "a write that was taken in part is gone on with"
+        assert data[: len(begun)] == begun, "after a partial write, the next one begins with the rest"
         while self._push():
             sent, self._begun = sent + len(self._begun), b""
             part = bytes(data[sent : sent + RECORD_BYTES])
@@ -100,7 +101,7 @@ class RecordStream(Stream):
         if self._decoded:
             await trio.lowlevel.checkpoint()
             return
-        with trio.CancelScope() as self._reading:  # what somebody else's write has read does not show any more
+        with trio.CancelScope() as self._reading:  # another task's write may read, and the descriptor would not show it
             await self._inner.wait_readable()
         self._check_open()
 
@@ -109,12 +110,12 @@ class RecordStream(Stream):
             await self._inner.wait_writable()
             return
         with trio.CancelScope() as self._read:
-            # Somebody else may wait for that descriptor, for which there is one place only.
-            twin = os.dup(self.descriptor)
+            # Another task may wait for this descriptor, and trio allows only one. So this task waits for a copy of it.
+            copy = os.dup(self.descriptor)
             try:
-                await trio.lowlevel.wait_readable(twin)
+                await trio.lowlevel.wait_readable(copy)
             finally:
-                os.close(twin)
+                os.close(copy)
             self._pull()
         self._check_open()
 
@@ -151,13 +152,13 @@ class RecordStream(Stream):
         self._unsent += (kind << 24 | len(data)).to_bytes(_HEAD) + data.translate(_SCRAMBLED)
 
     def _push(self) -> bool:
-        """Send what was begun; returns whether the kernel took all of it."""
+        """Send the records that were begun; returns whether the kernel took all of them."""
         sent = self._inner.write_now(self._unsent)
         del self._unsent[:sent]
         return not self._unsent
 
     def _pull(self) -> None:
-        """Take what has come, and whatever is whole of it."""
+        """Read what has come, and take all records that are whole."""
         came = self._inner.read_now(_READ_BYTES)
         if came is None:
             return
@@ -196,16 +197,16 @@ class RecordStream(Stream):
 
 
 def record_stream(connected: trio.SocketStream) -> Stream:
-    """A stream of records over what was accepted or dialled."""
+    """A stream of records over a socket that was accepted or dialled."""
     return RecordStream(PlainStream(connected))
 
 
 @dataclass
 class Chosen:
-    """What carries the bytes of tests that use a real server: `tests/net/test_records.py` changes it for some of them.
+    """The kind of stream for tests with a real server. `tests/net/test_records.py` changes it for some tests.
 
     Attributes:
-        wrap: makes the stream of what was accepted or dialled, at both ends.
+        wrap: makes the stream of a socket that was accepted or dialled, at both ends.
     """
 
     wrap: Wrap = PlainStream
@@ -220,7 +221,7 @@ async def open_stream(port: int) -> Stream:
 
 
 class StreamSocket:
-    """As much of trio's socket as the clients of the tests need, over any stream."""
+    """The part of trio's socket that the clients of the tests need, over any stream."""
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream

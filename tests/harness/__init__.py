@@ -1,1 +1,1 @@
-"""What the process and network suites share: real node processes, a plain client, load, namespaces."""
+"""The common parts of the process and network suites: real node processes, clients, load, network namespaces."""

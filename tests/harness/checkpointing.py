@@ -1,4 +1,4 @@
-"""A node that makes checkpoints all the time, of a few records each: what takes hours comes every few seconds."""
+"""A node that makes checkpoints all the time, with a few records in each: every few seconds instead of hours."""
 
 import re
 import sys
@@ -11,7 +11,7 @@ from tests.harness.processes import REPOSITORY, Node
 from tests.harness.resp import RespConnection, encoded
 from tests.harness.waiting import eventually
 
-# The product, but for some sizes. It also tells of its start at once.
+# The product with some other sizes. It also logs the progress of its start at once.
 _LAUNCHER = """#!{python} -P
 import sys
 sys.path.insert(0, {repository!r})
@@ -31,7 +31,7 @@ _MADE = re.compile(r" checkpoint +counters=")
 
 
 def write_launcher(folder: Path) -> Path:
-    """Put the launcher of such nodes into a folder."""
+    """Write the launcher of such nodes into a folder."""
     launcher = folder / "gcount-node"
     launcher.write_text(_LAUNCHER.format(python=sys.executable, repository=str(REPOSITORY)))
     launcher.chmod(0o755)
@@ -44,19 +44,19 @@ def unfinished(folder: Path) -> bool:
 
 
 def made(node: Node) -> int:
-    """How many checkpoints a node has made in all of its lives."""
+    """How many checkpoints a node has made since its first start."""
     return len(_MADE.findall(node.stderr(whole=True)))
 
 
 async def count_all(node: Node, names: Sequence[str]) -> None:
-    """One for each of so many counters, so that a checkpoint takes a while."""
+    """Increment each of many counters by 1, so that a checkpoint takes a while."""
     async with await trio.open_tcp_stream(node.host, node.port) as stream:
         commands = b"".join(encoded("INCR", name) for name in names)
         assert await RespConnection(stream.socket).exchange(commands, len(names)) == [1] * len(names)
 
 
 async def pause_in_the_midst(node: Node, folder: Path) -> None:
-    """Stop a node under load (SIGSTOP) while it makes a checkpoint: what is unfinished now is so when it is killed."""
+    """Stop a node under load (SIGSTOP) while it makes a checkpoint, so that it can be killed during the checkpoint."""
 
     async def stopped() -> str | None:
         states = _thread_states(node)
@@ -74,7 +74,7 @@ async def pause_in_the_midst(node: Node, folder: Path) -> None:
 
 
 def _thread_states(node: Node) -> set[str]:
-    """What the kernel says of a node's threads; T is stopped."""
+    """The states of a node's threads, as the kernel reports them; T is stopped."""
     assert node.process is not None
     tasks = Path(f"/proc/{node.process.pid}/task").iterdir()
     return {(task / "stat").read_text().rpartition(") ")[2][0] for task in tasks}

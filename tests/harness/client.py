@@ -1,4 +1,4 @@
-"""An HTTP client that tells what became of a request.
+"""An HTTP client that knows whether a request can have been counted.
 
 `NotSent` means that the request cannot have been counted, `NoAnswer` that it may have been. It also opens sockets
 inside a network namespace, and sends targets and bodies byte for byte, however malformed.
@@ -22,11 +22,11 @@ TROUBLE = (OSError, trio.ClosedResourceError, trio.TooSlowError, ValueError, Clo
 
 
 class NotSent(Exception):
-    """No connection: the request certainly changed nothing."""
+    """There was no connection: the request has certainly changed nothing."""
 
 
 class NoAnswer(Exception):
-    """Sent, at least in part, and never answered: the request changed something or nothing."""
+    """The request was sent, at least in part, and not answered: it may have changed something."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Response:
 
     @classmethod
     def of(cls, answer: Answer, elapsed: float) -> Response:
-        """Take an answer apart; it took so many seconds."""
+        """Parse an answer, which took `elapsed` seconds."""
         rows = [row.partition(":") for row in answer.head.decode("latin-1").split("\r\n")[1:]]
         headers = {key.strip().lower(): value.strip() for key, _, value in rows}
         return cls(int(answer.status), headers, answer.content(), elapsed)
@@ -49,7 +49,7 @@ class Response:
         return json.loads(self.body)
 
     def number(self) -> int:
-        """The body of a 200, which must be digits and a newline."""
+        """The number in the body of a 200, which has to be digits and a newline."""
         assert self.status == 200, self
         digits = self.body.removesuffix(b"\n")
         assert digits.isdigit(), self
@@ -60,7 +60,7 @@ class Response:
 
 @dataclass(frozen=True)
 class Address:
-    """Where a node is reached, and from which namespace (None: the one the tests run in)."""
+    """The address of a node, and the namespace from which to reach it (None: that of the tests)."""
 
     host: str
     port: int
@@ -81,7 +81,7 @@ class Address:
 
 
 class Client:
-    """One keep-alive connection, made anew after any trouble. For one task at a time."""
+    """One keep-alive connection, which is made again after any error. For one task at a time."""
 
     def __init__(self, address: Address) -> None:
         self.address = address
@@ -89,7 +89,7 @@ class Client:
         self._connection: HttpConnection | None = None
 
     def drop(self) -> None:
-        """Forget the connection; safe at any time, never waits."""
+        """Close the connection. It may be called at any time, and never waits."""
         if self.stream is not None:
             self.stream.socket.close()
         self.stream = self._connection = None
@@ -103,7 +103,7 @@ class Client:
         headers: Mapping[str, str] | None = None,
         timeout: float = 10.0,
     ) -> Response:
-        """Send one request; `target` goes out as it is."""
+        """Send one request; the target is sent as it is."""
         lines = [f"{method} {target} HTTP/1.1", f"Host: {self.address.host}:{self.address.port}"]
         lines += [f"{key}: {value}" for key, value in (headers or {}).items()]
         if body is not None:
@@ -143,7 +143,7 @@ async def once(
     headers: Mapping[str, str] | None = None,
     timeout: float = 10.0,
 ) -> Response:
-    """One request on a connection of its own."""
+    """Send one request on a connection of its own."""
     client = Client(address)
     try:
         return await client.request(method, target, body, headers=headers, timeout=timeout)

@@ -1,4 +1,4 @@
-"""Several nodes as one database: starting them, configuring them, waiting until they agree."""
+"""Several nodes as one cluster: starting them, configuring them, waiting until they agree."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ def is_free(hosts: Sequence[str], port: int) -> bool:
 def ports_of(worker: str, workers: int) -> range:
     """The ports of one of several processes that run tests at once.
 
-    All are below the range from which outgoing connections take theirs. A port that is free now is taken only when the
-    node has started, and again after each of its restarts: so no two processes may choose the same one.
+    All are below the range of outgoing connections. A free port stays free until the node has started, and is free
+    again during each of its restarts. So no two processes may choose the same one.
     """
     return range(10_000 + int(worker.removeprefix("gw")), 30_000, workers)
 
 
 def free_port(hosts: Sequence[str], prefer: int | None = None) -> int:
-    """A port of this process that is free at all of `hosts`; which one the first process may say."""
+    """A port of this process that is free at all of `hosts`. The first process of tests may prefer one."""
     worker, workers = os.environ.get("PYTEST_XDIST_WORKER", "gw0"), os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")
     if prefer is not None and worker == "gw0" and is_free(hosts, prefer):
         return prefer
@@ -97,7 +97,7 @@ def namespace_nodes(base: Path, network: Network, *, env: Mapping[str, str] | No
 
 @asynccontextmanager
 async def running(*nodes: Node, configured: bool = False) -> AsyncIterator[None]:
-    """Start nodes together; whatever happens, kill and reap them, and show their logs on a failure."""
+    """Start nodes together. In any case kill and reap them at the end, and print their logs after a failure."""
     try:
         for node in nodes:
             node.spawn()
@@ -116,7 +116,7 @@ async def running(*nodes: Node, configured: bool = False) -> AsyncIterator[None]
 
 
 async def configure(receiver: Node, members: Sequence[Node]) -> Any:
-    """Post the members' plain addresses to one node; its answer."""
+    """Post the members' addresses, without ports, to one node; returns its answer."""
     body = json.dumps({"actors": [node.host for node in members]}).encode()
     answer = await receiver.post("/config", body)
     assert answer.status == 200, answer
@@ -124,12 +124,12 @@ async def configure(receiver: Node, members: Sequence[Node]) -> Any:
 
 
 def is_entry(entry: object, node: Node) -> bool:
-    """Whether a member's entry, with or without its port, is this node."""
+    """Whether an entry of a config, with or without a port, is this node."""
     return entry in (node.host, f"{node.host}:{node.port}")
 
 
 def has_members(config: Any, me: Node, members: Sequence[Node]) -> bool:
-    """Whether this membership names exactly `members`, and `self` is this node."""
+    """Whether a membership names exactly `members`, and its `self` is this node."""
     actors = config["actors"]
     return (
         is_entry(config["self"], me)
@@ -139,7 +139,7 @@ def has_members(config: Any, me: Node, members: Sequence[Node]) -> bool:
 
 
 async def spread(nodes: Sequence[Node], within: float = 10.0) -> None:
-    """Wait until every node knows all of them as the members, and itself among them."""
+    """Wait until every node knows all of the nodes as members, and itself as one of them."""
 
     async def check() -> str | None:
         for node in nodes:
@@ -152,7 +152,7 @@ async def spread(nodes: Sequence[Node], within: float = 10.0) -> None:
 
 
 async def values_are(nodes: Sequence[Node], expected: Mapping[str, int], within: float) -> float:
-    """Wait until every /value is exact; more than exact is wrong at once. The seconds that it took."""
+    """Wait until every /value is exact; one that is too high fails at once. Returns the seconds that it took."""
 
     async def check() -> str | None:
         for node in nodes:
@@ -167,7 +167,7 @@ async def values_are(nodes: Sequence[Node], expected: Mapping[str, int], within:
 
 
 async def clients_are(node: Node, expected: int, within: float) -> None:
-    """Wait until so many clients are connected, besides the one that asks."""
+    """Wait until some number of clients are connected, besides the one that asks."""
 
     async def check() -> str | None:
         others = await node.metric('gcount_connections{kind="client"}') - 1
@@ -177,7 +177,7 @@ async def clients_are(node: Node, expected: int, within: float) -> None:
 
 
 async def consistent_when_possible(node: Node, name: str, within: float) -> int:
-    """The consistent value, asked again after every 503 until `within` has passed."""
+    """The consistent value; after a 503 it is asked for again, until `within` seconds have passed."""
     values: list[int] = []
 
     async def check() -> str | None:
@@ -196,7 +196,7 @@ async def consistent_when_possible(node: Node, name: str, within: float) -> int:
 
 
 async def consistent_values_are(nodes: Sequence[Node], expected: Mapping[str, int], within: float) -> float:
-    """Every consistent value is exact on every node; a wrong one fails at once. The slowest one's seconds."""
+    """Check that every consistent value is exact on every node; returns the seconds that the slowest one took."""
     began = time.monotonic()
 
     async def ask(node: Node, name: str, total: int) -> None:
@@ -215,7 +215,7 @@ async def consistent_values_are(nodes: Sequence[Node], expected: Mapping[str, in
 def assert_unavailable(
     answer: Response, missing: Sequence[Node], *, at_least: int = 0, at_most: int | None = None
 ) -> None:
-    """A consistent read's 503 as the contract has it: names who is missing, gives a lower bound."""
+    """Check the 503 of a consistent read: it names the missing members, and gives a lower bound."""
     assert answer.status == 503, answer
     assert answer.headers["content-type"] == "application/problem+json", answer
     assert "retry-after" in answer.headers, answer
@@ -252,7 +252,7 @@ def serving(base: Path, count: int, *, env: Mapping[str, str] | None = None) -> 
 
 
 async def revive(nodes: Sequence[Node]) -> None:
-    """Start what an earlier test has killed, and forget what it made the nodes write."""
+    """Start nodes that an earlier test has killed, and skip the lines that they have logged so far."""
     for node in nodes:
         if not node.runs():
             await node.start()
@@ -260,7 +260,7 @@ async def revive(nodes: Sequence[Node]) -> None:
 
 
 async def still_serves(nodes: Sequence[Node], within: float = 10.0) -> None:
-    """All run, take increments, reach each other, read consistently, and had no traceback to tell."""
+    """Check that all nodes run, take increments, reach each other, read consistently, and logged no traceback."""
     try:
         for node in nodes:
             assert node.runs(), f"{node} is gone"

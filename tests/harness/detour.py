@@ -1,7 +1,7 @@
-"""A bad road: the packets led over it arrive late, out of order, or never.
+"""A detour with bad weather: packets that are led over it arrive late, out of order, or never.
 
-It is `tc netem` on a pair of cables where the kernel has netem, and elsewhere a TUN device whose packets a thread
-takes out and puts back when they are due. Both live in the router's namespace and go with it.
+If the kernel has netem, it is `tc netem` on a pair of virtual cables. Otherwise it is a TUN device: a thread takes the
+packets out and puts them back when they are due. Both are in the router's namespace, and end with it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MAC = "02:00:00:00:00:77"
 
 @dataclass(frozen=True)
 class Weather:
-    """What a packet suffers: seconds of delay, seconds by which that varies both ways, and the share that is lost."""
+    """What happens to packets: seconds of delay, seconds by which that varies up and down, the share that is lost."""
 
     delay: float = 0.0
     jitter: float = 0.0
@@ -43,7 +43,7 @@ class Netem:
 
     def __init__(self, namespace: str) -> None:
         self._namespace = namespace
-        # One hardware address at both ends, and no ARP: what enters is taken for its own by the exit.
+        # Both ends have the same hardware address, and there is no ARP: so the exit takes all packets for its own.
         for command in (
             f"link add {self.entrance} address {MAC} type veth peer name {self.exit} address {MAC}",
             f"link set {self.entrance} arp off up",
@@ -52,7 +52,7 @@ class Netem:
             subprocess.run(["ip", "-n", namespace, *command.split()], check=True, capture_output=True)
 
     def set(self, weather: Weather) -> None:
-        """From now on. Raises RuntimeError where the kernel has no netem."""
+        """Change the weather from now on. Raises RuntimeError if the kernel has no netem."""
         delay = [f"delay {weather.delay * 1000:.0f}ms {weather.jitter * 1000:.0f}ms"] if weather.delay else []
         loss = [f"loss {weather.loss * 100:.1f}%"] if weather.loss else []
         command = f"qdisc replace dev {self.entrance} root netem limit 100000 {' '.join(delay + loss)}"
@@ -65,7 +65,7 @@ class Netem:
 
 
 class DelayLine:
-    """A TUN device and the thread that is the world behind it."""
+    """A TUN device, and a thread that delays and drops its packets."""
 
     how = "a delay line on a TUN device"
     entrance = exit = "detour"
@@ -83,7 +83,7 @@ class DelayLine:
         self._thread.start()
 
     def set(self, weather: Weather) -> None:
-        """From now on."""
+        """Change the weather from now on."""
         self._weather = weather
 
     def close(self) -> None:
@@ -114,9 +114,10 @@ class DelayLine:
 
 
 def open_detour(namespace: str) -> Netem | DelayLine:
-    """The road; it has to be led to: what is routed to its `entrance` comes in again from its `exit`."""
+    """Open a detour. Packets that are routed to its `entrance` come back from its `exit`."""
     with inside(namespace):
-        for device in ("all", "default"):  # packets come back in where no answer to them would go out
+        # Packets come back from a device to which no answer to them would go; the kernel would drop them.
+        for device in ("all", "default"):
             Path(f"/proc/sys/net/ipv4/conf/{device}/rp_filter").write_text("0\n")
     with contextlib.suppress(subprocess.CalledProcessError, FileNotFoundError):
         road = Netem(namespace)
@@ -130,10 +131,10 @@ def open_detour(namespace: str) -> Netem | DelayLine:
 
 
 def probe() -> str:
-    """How bad weather is made here, where namespaces can.
+    """How bad weather is made on this machine, if it has namespaces.
 
     Raises:
-        OSError: it can't be made.
+        OSError: bad weather can't be made here.
     """
     with Network(1) as network:
         try:

@@ -1,8 +1,8 @@
-"""HTTP/1.1 as bytes: what is sent goes out as it is, and what comes back is cut into answers, no more.
+"""HTTP/1.1 as bytes: requests are sent as they are, and the input is only cut into answers.
 
-All clients of HTTP in the tests and in bench/ are made of it, but for the libraries that are themselves tested. No
-library would do in its place: the tests send what none of them sends, compare answers byte for byte and open their
-sockets in network namespaces, and a load generator that took heads apart would be slower than the node that it loads.
+All clients of HTTP in the tests and in bench/ are made of it, except the libraries that are tested themselves. No
+library could replace it. The tests send what no library sends, compare answers byte for byte, and open their sockets in
+network namespaces. A load generator that parsed heads would be slower than the node that it loads.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ _BODYLESS = (b"204", b"304")
 
 
 class Closed(Exception):
-    """The server closed the connection in an answer, or before it.
+    """The server closed the connection during an answer, or before it.
 
     Attributes:
-        received: what had come of the answer.
-        reset: whether it did not end in good order.
+        received: the part of the answer that had come.
+        reset: whether the connection was reset.
     """
 
     def __init__(self, received: bytes, reset: bool) -> None:
@@ -32,12 +32,12 @@ class Closed(Exception):
 
 
 class Answer(NamedTuple):
-    """One answer, all of its bytes.
+    """One answer, with all its bytes.
 
     Attributes:
         interim: the heads of status 1xx before it.
-        head: with the empty line at its end.
-        body: as it came; a chunked one with the sizes of its chunks.
+        head: the head, with the empty line at its end.
+        body: the body, as it came; a chunked one has the sizes of its chunks.
     """
 
     interim: bytes
@@ -46,7 +46,7 @@ class Answer(NamedTuple):
 
     @property
     def status(self) -> bytes:
-        """Three digits."""
+        """The status: three digits."""
         return self.head[9:12]
 
     def content(self) -> bytes:
@@ -61,11 +61,11 @@ class Answer(NamedTuple):
 
 
 class HttpConnection:
-    """One connection, of one task at a time.
+    """One connection, for one task at a time.
 
     Attributes:
-        unread: what has come and belongs to no answer yet.
-        ended: whether the server has closed it.
+        unread: input that belongs to no answer yet.
+        ended: whether the server has closed the connection.
     """
 
     def __init__(self, socket: Socket) -> None:
@@ -82,14 +82,14 @@ class HttpConnection:
         """The next answer.
 
         Args:
-            head: whether it is one to HEAD, which has no body.
+            head: whether it is an answer to HEAD, which has no body.
 
         Raises:
             Closed: the connection ended before the answer did.
         """
         if not self.unread:
             await self._more()
-        begin, end = 0, self.unread.find(b"\r\n\r\n") + 4  # mostly it has come as a whole, and has a length
+        begin, end = 0, self.unread.find(b"\r\n\r\n") + 4  # the usual case: all of it has come, and it has a length
         if end < 4 or self.unread[9:10] == b"1":
             begin, end = await self._final_head()
         length = None if head else _LENGTH.search(self.unread, begin, end)
@@ -100,7 +100,7 @@ class HttpConnection:
         return Answer(data[:begin], data[begin:end], data[end:whole])
 
     async def rest(self, *, reset: bool = True) -> bytes:
-        """All that comes until the server closes, or resets the connection if that will do, too."""
+        """All input until the server closes the connection; `reset` says whether a reset is allowed too."""
         try:
             while True:
                 await self._more()
@@ -110,14 +110,14 @@ class HttpConnection:
             return closed.received
 
     async def _final_head(self) -> tuple[int, int]:
-        """Where the head that is not interim begins and ends."""
+        """The positions at which the head that is not interim begins and ends."""
         begin, end = 0, await self._find(b"\r\n\r\n", 0)
         while self.unread[begin + 9 : begin + 10] == b"1":
             begin, end = end, await self._find(b"\r\n\r\n", end)
         return begin, end
 
     async def _end_of_body(self, begin: int, end: int) -> int:
-        """Where an answer without a length ends whose head is at `begin` and ends at `end`."""
+        """The position at which an answer without a length ends; its head is from `begin` to `end`."""
         if self.unread[begin + 9 : begin + 12] in _BODYLESS:
             return end
         if _CHUNKED.search(self.unread, begin, end):
@@ -134,7 +134,7 @@ class HttpConnection:
                 return begin
 
     async def _find(self, mark: bytes, begin: int) -> int:
-        """Where the next mark ends, once it has come."""
+        """The position at which the next mark ends; waits until it has come."""
         while (found := self.unread.find(mark, begin)) < 0:
             await self._more()
         return found + len(mark)

@@ -1,9 +1,8 @@
-"""Is a recorded history of one grow-only counter linearizable? Pure; times are any one clock's.
+"""Checks whether the recorded history of one grow-only counter is linearizable. All times are of one clock.
 
-Every increment adds a power of two of its own, so that a value read tells exactly which increments it
-contains. For such a history the rules below are not only necessary but sufficient: real-time order is an
-interval order, so a longer contradiction always contains one of these short ones (the unit test compares with
-a search over all orders).
+Every increment adds a power of two of its own, so a value shows exactly which increments it contains. For such a
+history the rules below are not only necessary but sufficient. Real-time order is an interval order, so a longer
+contradiction always contains one of these short ones. (The unit test compares with a search over all orders.)
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from itertools import pairwise
 
 @dataclass(frozen=True)
 class Write:
-    """The increment by `amount`, a power of two; `end` is None when it was never answered."""
+    """An increment by `amount`, a power of two; `end` is None if it was not answered."""
 
     amount: int
     start: float
@@ -33,7 +32,7 @@ class Read:
 
 
 def violations(writes: Sequence[Write], reads: Sequence[Read]) -> Iterator[str]:
-    """Every way in which the history cannot have been: nothing means linearizable."""
+    """The contradictions in a history; without any, it is linearizable."""
     known = 0
     for write in writes:
         if write.amount <= 0 or write.amount & (write.amount - 1) or known & write.amount:
@@ -41,7 +40,7 @@ def violations(writes: Sequence[Write], reads: Sequence[Read]) -> Iterator[str]:
         known |= write.amount
     for read in reads:
         if read.value & ~known:
-            yield f"holds what nobody wrote: {read}"
+            yield f"contains what no client wrote: {read}"
         for write in writes:
             if write.amount & read.value:
                 if write.start > read.end:

@@ -1,4 +1,4 @@
-"""Load that keeps books: what was acknowledged, what may have been counted, what was refused."""
+"""Load that keeps accounts: what was acknowledged, what may have been counted, what was refused."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ def fresh_seed() -> int:
 
 @dataclass
 class Ledger:
-    """Books per counter. At every moment: acked <= true value <= acked + unanswered."""
+    """The accounts of each counter. At every moment: acked <= true value <= acked + unanswered."""
 
     acked: Counter[str] = field(default_factory=Counter)
-    unanswered: Counter[str] = field(default_factory=Counter)  # sent, no answer (yet)
+    unanswered: Counter[str] = field(default_factory=Counter)  # sent and not answered (yet)
     refused: Counter[int] = field(default_factory=Counter)  # by status; these must have changed nothing
     answers: Counter[str] = field(default_factory=Counter)  # acknowledgements by node
     slowest: float = 0.0
     complaints: list[str] = field(default_factory=list)
 
     async def increment(self, client: Client, node: Node, name: str, amount: int, timeout: float = 10.0) -> int | None:
-        """Post one increment and book it, also when this is cancelled; the answer's value if acknowledged."""
+        """Post one increment and account for it, also if cancelled; returns the value if it was acknowledged."""
         self.unanswered[name] += amount
         try:
             answer = await client.request("POST", f"/counter/{name}", b"%d" % amount, timeout=timeout)
@@ -58,7 +58,7 @@ class Ledger:
         assert low <= value <= high, f"{name} is {value}, not within {low} (acknowledged) .. {high} (plus unanswered)"
 
     def check_quiet(self) -> None:
-        """Nothing was complained about and nothing was refused."""
+        """Check that there are no complaints and no refusals."""
         assert not self.complaints, self.complaints[:10]
         assert not self.refused, self.refused
 
@@ -71,7 +71,7 @@ async def worker(
     stop: trio.Event,
     pause: float = 0.005,
 ) -> None:
-    """Increment one node until told to stop, whatever becomes of it; its answers must grow by each amount."""
+    """Send increments to one node until stopped, even if it is down; its answers have to grow by each amount."""
     client = node.client()
     last: dict[str, int] = {}
     try:
@@ -90,7 +90,7 @@ async def worker(
 
 
 async def never_down(node: Node, names: Sequence[str], ledger: Ledger, stop: trio.Event, pause: float = 0.01) -> int:
-    """Watch /value of one node, across its restarts: complain when one goes down. How many were seen."""
+    """Watch /value on one node across its restarts, and complain if a value goes down; returns how many were read."""
     client = node.client()
     highest: dict[str, int] = {}
     seen = 0

@@ -1,10 +1,9 @@
 """Hosts in network namespaces around one router, and real cuts between them.
 
-Every host has an address and one cable to the router. A cut is a routing rule in the router that drops
-what goes from one host to another without a word (no ICMP, no reset), which is what a dead network does. Bad
-weather is a rule too, that leads packets over a detour (see detour.py), on which they are late or lost. The
-tests' own sockets live in the router, so that they reach every host during every cut. Needs root and
-iproute2, no firewall.
+Every host has an address and one cable to the router. A cut is a routing rule in the router. It drops packets from one
+host to another silently (no ICMP, no reset), as a dead network does. Bad weather is a rule too: it leads packets over a
+detour (see detour.py), on which they are late or lost. The tests' own sockets are in the router, so they reach every
+host during every cut. This needs root, iproute2, and no firewall.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 NAMESPACES = Path("/run/netns")
 PREFIX = "gct"
 CLONE_NEWNET = 0x40000000
-FROM_DETOUR, CUT, TO_DETOUR = 50, 100, 200  # rules, first ones first: a cut road has no detour
+FROM_DETOUR, CUT, TO_DETOUR = 50, 100, 200  # the order of rules: between hosts with a cut there is no detour
 DETOUR_TABLE = 77
 _numbers = itertools.count()
 
@@ -55,7 +54,7 @@ def why_not() -> str | None:
 
 @contextlib.contextmanager
 def inside(namespace: str | None) -> Iterator[None]:
-    """Run the body, which must not await, in a namespace: sockets that it creates stay there."""
+    """Run the body in a namespace: sockets that it creates stay there. It must not await."""
     if namespace is None:
         yield
         return
@@ -69,7 +68,7 @@ def inside(namespace: str | None) -> Iterator[None]:
             yield
         finally:
             if libc.setns(home, CLONE_NEWNET) != 0:
-                os._exit(70)  # in the wrong namespace nothing that follows could be trusted
+                os._exit(70)  # in the wrong namespace, no later result could be trusted
     finally:
         os.close(there)
         os.close(home)
@@ -83,7 +82,7 @@ def _ip(namespace: str | None, *commands: str) -> None:
 
 
 def _remove_leftovers() -> None:
-    """Namespaces of test runs that were killed before they could clean up."""
+    """Remove namespaces of test runs that were killed before they could clean up."""
     for path in NAMESPACES.glob(f"{PREFIX}-*"):
         owner = path.name.split("-")[1]
         if owner.isdigit() and not Path(f"/proc/{owner}").exists():
@@ -144,12 +143,12 @@ class Network:
             _ip(self.router, f"route add {self.address(host)} dev h{host}")
 
     def move(self, address: str, host: int) -> None:
-        """Give an address to a host, as an address that floats between machines is; nobody else has it then."""
+        """Move an address to a host, as a floating address is moved; no other host has it then."""
         for other in self.hosts:
             there = self.namespace(other)
             subprocess.run(["ip", "-n", there, "addr", "del", f"{address}/32", "dev", "eth0"], capture_output=True)
         _ip(self.namespace(host), f"addr add {address}/32 dev eth0")
-        if address == self.address(host):  # what went with the address
+        if address == self.address(host):  # the routes that were removed with the address
             _ip(
                 self.namespace(host),
                 f"route replace {self.ROUTER} dev eth0 src {address}",
@@ -158,7 +157,7 @@ class Network:
         _ip(self.router, f"route replace {address} dev h{host}")
 
     def names(self, host: int, names: Mapping[str, str]) -> None:
-        """Say which addresses names stand for on a host; before its node starts for the first time, and at any time."""
+        """Set the addresses of names on a host. The first time it has to be before the first start of its node."""
         folder = Path("/etc/netns") / self.namespace(host)
         folder.mkdir(parents=True, exist_ok=True)
         lines = ["127.0.0.1 localhost", *(f"{address} {name}" for name, address in names.items())]
@@ -208,10 +207,10 @@ class Network:
         self._apply(set())
 
     def disturb(self, pairs: Collection[tuple[int, int]], weather: Weather) -> str:
-        """Let what the first of each pair sends to the second suffer; only these, until `calm`.
+        """Make bad weather for packets from the first to the second host of each pair, until `calm`.
 
         Returns:
-            How: by netem, or by what stands in for it.
+            How it is made: by netem, or by a substitute.
         """
         from tests.harness.detour import open_detour  # it is built from this file's parts
 
@@ -231,7 +230,7 @@ class Network:
         )
 
     def calm(self) -> None:
-        """The shortest way again for all; what is on the detour still arrives."""
+        """End all bad weather. Packets that are on the detour still arrive."""
         self._lead(set())
 
     def _lead(self, wanted: set[tuple[int, int]]) -> None:

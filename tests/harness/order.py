@@ -1,8 +1,8 @@
-"""Checks a trace of a node for the order that all its promises rest on: durable before visible.
+"""Checks a trace of a node for the order on which all its promises depend: durable before visible.
 
-What the log's files held at each sync that returned is replayed from the bytes that were written, and what left the
-process is read from the bytes that were sent: answers to clients, messages to peers. Nothing may leave that tells of
-more than what was durable before its first byte was sent.
+The content of the log's files at each successful sync is replayed from the bytes that were written. Answers to clients
+and messages to peers are read from the bytes that were sent. None of them may show more than was durable before its
+first byte was sent.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _OTHER_SENDS = frozenset(("writev", "sendmsg", "sendmmsg", "sendfile"))
 
 
 class Heights:
-    """Something that only grows, and when it did."""
+    """A number that only grows, and when it grew."""
 
     def __init__(self) -> None:
         self._at: list[int] = []
@@ -43,11 +43,11 @@ class Heights:
 
 
 class Durable:
-    """What the data directory held for certain, at each line of a trace that shows the process from its start.
+    """The certain content of the data directory at each line of a trace, which has to begin with the process's start.
 
     Args:
         calls: the trace.
-        directory: the data directory. What it holds besides the live segment is not seen, so it must hold no more.
+        directory: the data directory. It must have only the live segment, as other files are not seen.
     """
 
     def __init__(self, calls: Sequence[Call], directory: Path) -> None:
@@ -57,8 +57,8 @@ class Durable:
         self._versions: dict[bytes, Heights] = defaultdict(Heights)
         self._directory = str(directory)
         self._written: dict[str, bytes] = defaultdict(bytes)
-        self._synced: dict[str, int] = {}  # how many bytes of each file
-        self._named: set[str] = set()  # files whose present name is durable, too
+        self._synced: dict[str, int] = {}  # how many bytes of each file are synced
+        self._named: set[str] = set()  # files of which the present name is durable too
         self._replay(calls)
 
     def cell(self, incarnation: bytes, name: str, at: int) -> int:
@@ -71,7 +71,7 @@ class Durable:
         return self._versions[incarnation].before(at) if incarnation in self._versions else 0
 
     def _replay(self, calls: Sequence[Call]) -> None:
-        """A write is there when it has returned; a sync is about what was there when it began."""
+        """Replay the calls. A write counts when it has returned; a sync covers what was written before it began."""
         pending: dict[int, tuple[int, set[str]]] = {}
         for line, is_end, call in _events(calls):
             path = call.fd
@@ -115,7 +115,7 @@ class Durable:
 
 
 def _events(calls: Sequence[Call]) -> list[tuple[int, bool, Call]]:
-    """Beginnings and ends of calls, in their order; a call that nothing interrupted has both on one line."""
+    """The beginnings and ends of calls, in their order; a call without interruption has both on one line."""
     events = [(call.began, False, call) for call in calls]
     events += [(call.ended, True, call) for call in calls if call.ended is not None]
     return sorted(events, key=lambda event: event[:2])
@@ -140,7 +140,7 @@ class Stream:
 
 @dataclass(frozen=True)
 class Answer:
-    """What answered a request of a client."""
+    """An answer to a request of a client."""
 
     method: str
     path: str
@@ -165,7 +165,7 @@ class Left:
 
 
 def departures(calls: Sequence[Call]) -> list[Left]:
-    """All that left over TCP, in order."""
+    """All answers and messages that left over TCP, in order."""
     sent: dict[str, Stream] = defaultdict(Stream)
     received: dict[str, Stream] = defaultdict(Stream)
     for call in calls:
@@ -243,14 +243,14 @@ def _messages(stream: Stream, offset: int) -> Iterator[Left]:
         payload = bytes(byte ^ mask[index % 4] for index, byte in enumerate(data[offset : offset + size]))
         offset += size
         if offset > len(data):
-            return  # the process ended in the middle of it
+            return  # the process ended in the middle of the message
         if opcode == 0x2:
             assert data[began] & 0x80, "the checker can't read a message in several frames"
             yield Left(stream.line(began), wire.decode(payload))
 
 
 def violations(left: Sequence[Left], durable: Durable) -> list[str]:
-    """What left before it was durable, in words."""
+    """Everything that left before it was durable, as texts."""
     return [f"line {one.at}: {wrong}" for one in left for wrong in _wrong(one, durable)]
 
 

@@ -27,7 +27,7 @@ SETTINGS = frozenset(("GCOUNT_LISTEN", "GCOUNT_DATA_DIR", "GCOUNT_CLUSTER", "GCO
 
 
 class NeverReady(AssertionError):
-    """The process ended instead of getting ready."""
+    """The process ended before it was ready."""
 
 
 def clean_environment(extra: Mapping[str, str]) -> dict[str, str]:
@@ -37,10 +37,9 @@ def clean_environment(extra: Mapping[str, str]) -> dict[str, str]:
 
 
 class Node:
-    """One node of a user: its command, its data directory, and the process while it runs.
+    """One node as a user has it: its command, its data directory, and its process while it runs.
 
-    `host` is where clients reach it. `listen` None leaves the flag out. `nofile` lowers the hard limit of
-    open files.
+    `host` is the address for clients. `listen` None leaves the flag out. `nofile` lowers the hard limit of open files.
     """
 
     def __init__(
@@ -79,7 +78,7 @@ class Node:
     def __repr__(self) -> str:
         return f"node {self.number} at {self.host}:{self.port}"
 
-    # ---- its life
+    # ---- start and end
 
     def prefix(self) -> list[str]:
         """The command under which this start's launcher runs; none here."""
@@ -90,7 +89,7 @@ class Node:
         assert self.process is None or self.process.poll() is not None, f"{self} already runs"
         self.starts += 1
         command = [*self.prefix(), str(self.launcher), *self.arguments]
-        if shutil.which("setpriv"):  # should the tests be killed, no node stays behind
+        if shutil.which("setpriv"):  # so that no node is left if the tests are killed
             command = ["setpriv", "--pdeathsig", "KILL", *command]
         if self.nofile is not None:
             command = ["sh", "-c", f'ulimit -n {self.nofile}; exec "$@"', "sh", *command]
@@ -108,7 +107,7 @@ class Node:
             )
 
     def is_ready(self) -> bool:
-        """Whether this start said so; raises when the process is gone."""
+        """Whether this start has logged that it is ready; raises if the process has ended."""
         found = READY.search(self.stderr())
         if found is not None:
             self.port = int(found[2])
@@ -132,13 +131,13 @@ class Node:
         return self.process is not None and self.process.poll() is None
 
     def send_signal(self, number: int) -> None:
-        """To the process alone, as a user's `kill` would; only while it is ours and not yet reaped."""
+        """Send a signal to the process alone, as `kill` does; only while it is ours and not reaped."""
         assert self.process is not None, f"{self} was never started"
         assert self.process.poll() is None, f"{self} is not running"
         os.kill(self.process.pid, number)
 
     def kill9(self) -> None:
-        """kill -9, and reap. Does nothing when it does not run."""
+        """Kill the process with SIGKILL, and reap it. Does nothing if it does not run."""
         if self.process is not None and self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
         if self.process is not None:
@@ -151,7 +150,7 @@ class Node:
         self.send_signal(signal.SIGCONT)
 
     async def exited(self, within: float) -> int:
-        """Wait for the end of the process; its exit code."""
+        """Wait for the end of the process; returns its exit code."""
         process = self.process
         assert process is not None
 
@@ -162,11 +161,11 @@ class Node:
         return process.wait()
 
     async def stop(self, number: int = signal.SIGTERM, within: float = 3.0) -> int:
-        """Ask it to stop; the contract gives it 3 s."""
+        """Stop the process by a signal; a node promises to end within 3 s."""
         self.send_signal(number)
         return await self.exited(within)
 
-    # ---- what can be seen of it
+    # ---- what can be seen from outside
 
     def stderr(self, *, whole: bool = False) -> str:
         """Standard error of this start, or of all."""
@@ -177,11 +176,11 @@ class Node:
             return file.read().decode("utf-8", "backslashreplace")
 
     def mark(self) -> None:
-        """From here on is what `since_mark` returns."""
+        """Set the mark of `since_mark`."""
         self._marked = self.stderr_path.stat().st_size
 
     def since_mark(self) -> str:
-        """Standard error since the mark, or since the start where that is later."""
+        """Standard error since the mark, or since the start if that is later."""
         return self.stderr_path.read_bytes()[self._marked :].decode("utf-8", "backslashreplace")
 
     def lines(self) -> list[str]:
@@ -207,7 +206,7 @@ class Node:
         return await once(self.address, "POST", target, body, timeout=timeout)
 
     async def add(self, name: str, amount: int) -> int:
-        """Increment; must be acknowledged."""
+        """Increment a counter; it has to be acknowledged. Returns the value."""
         return (await self.post(f"/counter/{name}", b"%d" % amount)).number()
 
     async def value(self, name: str) -> int:
@@ -218,7 +217,7 @@ class Node:
         return await self.get(f"/counter/{name}/consistent_value{query}", timeout=75)
 
     async def metric(self, series: str) -> float:
-        """What `/metrics` tells of one series, which is named with its labels."""
+        """The value of one series in `/metrics`; its name has its labels."""
         for line in (await self.get("/metrics")).body.decode().splitlines():
             name, _, value = line.rpartition(" ")
             if name == series:

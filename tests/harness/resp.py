@@ -1,8 +1,7 @@
-"""Redis' protocol as bytes: commands are encoded beforehand and go out as they are; hiredis takes the replies apart.
+"""The Redis protocol as bytes: commands are encoded beforehand and sent as they are; hiredis parses the replies.
 
-All clients of it in the tests and in bench/ are made of it, but for the libraries that are themselves tested. redis-py
-would not do in its place: it does not run on trio, sends nothing that is malformed, and takes longer for a command
-than a node does.
+All Redis clients in the tests and in bench/ are made of it, except the libraries that are tested themselves. redis-py
+could not replace it: it does not run on trio, sends nothing malformed, and takes longer for a command than a node does.
 """
 
 from __future__ import annotations
@@ -19,12 +18,12 @@ def encoded(*words: bytes | str | int) -> bytes:
 
 
 def line(text: str) -> bytes:
-    """A pipeline as one writes it: commands parted by semicolons."""
+    """A pipeline written as text, with semicolons between the commands."""
     return b"".join(encoded(*command.split()) for command in text.split(";"))
 
 
 class RespConnection:
-    """One connection, of one task at a time."""
+    """One connection, for one task at a time."""
 
     def __init__(self, socket: Socket) -> None:
         self._socket = socket
@@ -36,7 +35,7 @@ class RespConnection:
             data = data[await self._socket.send(data) :]
 
     async def reply(self) -> object:
-        """The next reply; an error is a `hiredis.ReplyError`, returned.
+        """The next reply. An error is returned, as a `hiredis.ReplyError`.
 
         Raises:
             EOFError: the server closed the connection.
@@ -49,6 +48,6 @@ class RespConnection:
         return reply
 
     async def exchange(self, commands: bytes, replies: int) -> list[object]:
-        """Send commands in one piece, and return so many replies."""
+        """Send commands in one piece, and return their replies."""
         await self.send(commands)
         return [await self.reply() for _ in range(replies)]

@@ -1,4 +1,4 @@
-"""What the clients of the tests and of bench/ need of a socket."""
+"""The part of a socket that the clients of the tests and of bench/ need."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Protocol
 
 
 class Socket(Protocol):
-    """One of trio, or what behaves like it."""
+    """A socket of trio, or something that behaves like it."""
 
     def send(self, data: bytes, /) -> Awaitable[int]:
         """Send some of the bytes; returns how many."""

@@ -1,8 +1,8 @@
-"""A node under strace: what it asked of the kernel, in order, and system calls that fail or dawdle on command.
+"""A node under strace: its system calls in order, and calls that strace makes fail or delays.
 
-The order of the lines is the order in which things happened. strace stops a thread before a call is carried out and
-again after it, and writes a line each time it looks; so a call whose end stands above the beginning of another one had
-returned before the other one was carried out.
+The order of the lines is the order of events. strace stops a thread before a call is carried out and again after it,
+and writes a line each time. So if the end of a call is above the beginning of another call, the first one had returned
+before the second one was carried out.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ def why_not() -> str | None:
 class Call:
     """One system call.
 
-    `fd` says what its first argument is: a path, or both ends of a connection. `strings` are the paths or the bytes
-    that went through it. `result` is None when it never returned. `began` and `ended` are line numbers.
+    `fd` is its first argument: a path, or both ends of a connection. `strings` are its paths or bytes. `result` is None
+    if it never returned. `began` and `ended` are line numbers.
     """
 
     name: str
@@ -55,7 +55,7 @@ class Call:
 
     @property
     def data(self) -> bytes:
-        """What it wrote, sent or received: all that it may have, if it never returned."""
+        """The bytes that it wrote, sent or received; if it never returned, all bytes that it may have."""
         if not self.strings:
             return b""
         count = len(self.strings[0]) if self.result is None else max(0, self.result)
@@ -71,7 +71,8 @@ def parse(text: str) -> list[Call]:
         assert found is not None, f"line {number} is no line of strace: {line[:200]}"
         thread, what = found.groups()
         if what.startswith(("---", "+++", "???")):
-            continue  # signals, ends, and a call that a kill overtook before strace could ask which: it was never made
+            # Signals, ends, and calls that a kill has overtaken before strace knew them: those calls never happened.
+            continue
         began = number
         if resumed := _RESUMED.fullmatch(what):
             began, start = unfinished.pop(thread)
@@ -105,17 +106,17 @@ def _unescape(text: str) -> bytes:
 
 
 def without(calls: Sequence[Call], unwanted: Call) -> list[Call]:
-    """The trace as if one call had failed: to see whether a checker notices."""
+    """The trace as if one call had failed, to see whether a checker notices it."""
     return [replace(call, result=-1) if call is unwanted else call for call in calls]
 
 
 def _options(trace: Path | str) -> list[str]:
-    # -DD: the tracer is a detached grandchild, so that the process that was started IS the node.
+    # -DD: the tracer is a detached grandchild, so that the started process itself becomes the node.
     return f"-DD -f -q --seccomp-bpf -ttt -yy -xx -s {MAX_STRING} -e trace={CALLS} -o {trace}".split(" ")
 
 
 class TracedNode(Node):
-    """A node of which each start is traced, with what `inject` says tampered with by strace."""
+    """A node that is traced at each start; strace changes the calls that `inject` names."""
 
     inject: Sequence[str] = ()
 
@@ -129,7 +130,7 @@ class TracedNode(Node):
         return ["strace", *_options(self.trace_path), *injected]
 
     async def trace(self) -> list[Call]:
-        """All calls of the newest start, whose process has ended."""
+        """All calls of the newest start; its process has to have ended."""
         assert self.process is not None
         assert self.process.poll() is not None, f"{self} still runs"
         last = f"{self.process.pid} "

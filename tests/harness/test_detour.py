@@ -1,4 +1,4 @@
-"""Bad weather on the tests' network: late or lost where it shall be, and over when it is over."""
+"""Bad weather on the tests' network: packets are late or lost where and as long as they should be."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.harness.namespaces import Network, inside
 
 
 class Echo:
-    """UDP between two hosts: what is sent and what comes back."""
+    """A UDP echo between two hosts."""
 
     def __init__(self, network: Network, one: int, other: int) -> None:
         self._there = (network.address(other), 7777)
@@ -39,7 +39,7 @@ class Echo:
 
 
 async def test_a_delay_is_one_way_and_ends(network: Network) -> None:
-    """Never sooner than told, only on the disturbed way, and no longer once it is calm."""
+    """Packets are never early, and late only in the disturbed direction and only until `calm`."""
     async with Echo(network, 1, 2) as disturbed, Echo(network, 3, 1) as other:
         how = network.disturb([(1, 2)], Weather(delay=1.0))
         print(f"disturbed by {how}")
@@ -53,7 +53,7 @@ async def test_a_delay_is_one_way_and_ends(network: Network) -> None:
 
 
 async def test_loss_is_total_at_1_and_partial_below(network: Network) -> None:
-    """All, some, and none again."""
+    """All packets are lost, then some, then none."""
     async with Echo(network, 1, 2) as echo:
         network.disturb([(1, 2)], Weather(loss=1.0))
         assert await echo.trip(within=0.2) is None
@@ -65,7 +65,7 @@ async def test_loss_is_total_at_1_and_partial_below(network: Network) -> None:
 
 
 async def test_a_cut_holds_in_bad_weather_whichever_came_first(network: Network) -> None:
-    """No way round a cut."""
+    """There is no way round a cut."""
     async with Echo(network, 1, 2) as echo:
         network.disturb([(1, 2)], Weather(delay=0.01))
         network.cut(1, 2)
@@ -79,7 +79,7 @@ async def test_a_cut_holds_in_bad_weather_whichever_came_first(network: Network)
 
 
 async def test_the_cables_of_netem_carry_packets(network: Network) -> None:
-    """Also where the kernel lacks netem itself: the road to it is good."""
+    """Also if the kernel lacks netem: the cables work without it."""
     network._install(Netem(network.router))
     network._lead({(1, 2)})
     async with Echo(network, 1, 2) as echo:

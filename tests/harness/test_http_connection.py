@@ -1,4 +1,4 @@
-"""The tests' own HTTP: answers are cut from each other where they end, however they come."""
+"""The tests' own HTTP: input is cut into answers in the right places, in whatever pieces it comes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The checker itself: it must accept what could have been and catch planted bugs."""
+"""The checker of linearizability accepts possible histories and catches planted bugs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.harness.linearizable import Read, Write, violations
 
 
 def explainable(writes: list[Write], reads: list[Read]) -> bool:
-    """Search every order of all operations; slow and obviously right."""
+    """Whether some order of all operations explains a history: a search that is slow and obviously right."""
     operations: list[Write | Read] = [*writes, *reads]
     for order in permutations(operations):
         latest_start = float("-inf")
@@ -60,7 +60,7 @@ def test_the_rules_agree_with_a_search_over_all_orders(history: tuple[list[Write
 
 
 def test_gather_and_sum_is_caught() -> None:
-    """The known hole: the read sees A; 1 at A and then 4 at B are acknowledged; it sees B and answers 4."""
+    """The known bug: the read sees A; 1 at A and then 4 at B are acknowledged; the read sees B and answers 4."""
     writes = [Write(1, 1.0, 2.0), Write(4, 3.0, 4.0)]
     assert list(violations(writes, [Read(4, 0.0, 5.0)]))
     for value in (0, 1, 5):
@@ -82,7 +82,7 @@ def test_each_rule_catches_its_lie(reads: list[Read]) -> None:
 
 
 def run_toy(seed: int, read: Callable[[list[int], random.Random, Callable[[], None]], int]) -> list[str]:
-    """Three cells, writers that run between any two steps of a reader, and the checker over what came out."""
+    """Run three cells with writers between any two steps of a reader; returns what the checker finds."""
     rng = random.Random(seed)
     cells, clock, bit = [0, 0, 0], 0.0, 0
     writes: list[Write] = []
@@ -105,7 +105,7 @@ def run_toy(seed: int, read: Callable[[list[int], random.Random, Callable[[], No
 
 
 def naive_gather(cells: list[int], rng: random.Random, others_run: Callable[[], None]) -> int:
-    """The planted bug: one cell after another, summed."""
+    """The planted bug: read one cell after another, and add them up."""
     total = 0
     for index in rng.sample(range(3), 3):
         total += cells[index]

@@ -22,7 +22,7 @@ async def listener(network: Network, host: int) -> trio.SocketListener:
 
 
 async def outcome(network: Network, one: int, other: int, wait: float = 0.3) -> str:
-    """How a connection attempt from one host to another ends."""
+    """How an attempt to connect from one host to another ends."""
     try:
         with trio.fail_after(wait):
             stream = await Address(network.address(other), PORT, network.namespace(one)).connect()

@@ -82,7 +82,7 @@ def link(message: messages.Message) -> list[str]:
 
 
 def accepted(message: messages.Message, asked: messages.Message) -> list[str]:
-    """The message on a link that this node accepted; what was asked before it came in two pieces."""
+    """The message on a link that this node accepted; the question before it came in two pieces."""
     question = frame(BINARY, messages.encode(asked))
     return [
         receive(CALLER, upgrade("/link", "127.0.0.1")),
@@ -198,7 +198,7 @@ def test_what_was_under_way_when_the_process_was_killed_may_have_left() -> None:
     assert found(*START, WRITE, SYNC, ASKED, waiting, line(sending, thread=99)) == []
 
 
-def test_an_answer_is_told_with_what_was_asked() -> None:
+def test_an_answer_is_shown_with_its_request() -> None:
     left = departures(parse("\n".join([ASKED, ANSWER, ASKED, ANSWER])))
     assert [one.what for one in left] == [Answer("POST", "/counter/x", 200, b"8\n")] * 2
     assert [one.at for one in left] == [1, 3]

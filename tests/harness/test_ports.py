@@ -1,4 +1,4 @@
-"""Processes that run tests at once never start their nodes at the same port."""
+"""Processes that run tests at the same time never start their nodes on the same port."""
 
 from __future__ import annotations
 

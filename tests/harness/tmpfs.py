@@ -1,7 +1,7 @@
-"""A small file system of its own for one test, which can be filled and emptied, and what a node on it says then.
+"""A small file system for one test, which can be filled and emptied; and the answers of a node when it is full.
 
-It is mounted in a mount namespace of a helper process and reached through /proc: nobody else sees it, it needs no root
-where users may make namespaces, and it is gone when the helper is, however the tests end.
+It is mounted in a mount namespace of a helper process, and reached through /proc. So no other process sees it, it needs
+no root if users may make namespaces, and it ends with the helper process, however the tests end.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Filesystem:
         self._filler = path / "filler"
 
     def fill(self) -> None:
-        """Use up all blocks; what is already in a file's last block still has the rest of it."""
+        """Use up all blocks. A file can still grow inside its last block."""
         with self._filler.open("ab", buffering=0) as file:
             try:
                 while True:
@@ -52,13 +52,13 @@ class Filesystem:
                     raise
 
     def make_room(self) -> None:
-        """Give back what `fill` took."""
+        """Free the blocks that `fill` has used up."""
         self._filler.unlink()
 
 
 @contextlib.contextmanager
 def mounted(at: Path, size: int) -> Iterator[Filesystem]:
-    """A file system of `size` bytes at a new directory; nothing may use it any more when the context ends.
+    """A file system of `size` bytes at a new directory. When the context ends, nothing may use it any more.
 
     Raises:
         OSError: it can't be mounted.
@@ -66,7 +66,7 @@ def mounted(at: Path, size: int) -> Iterator[Filesystem]:
     at.mkdir(parents=True)
     mapped = [] if os.geteuid() == 0 else ["--map-root-user"]
     command = ["unshare", "--mount", "--propagation", "private", *mapped, "sh", "-c", _MOUNT, "sh", str(at), str(size)]
-    # Its standard input ends with the tests, even with kill -9, and so it does.
+    # The helper ends when its standard input ends, and that ends with the tests, even after kill -9.
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as helper:
@@ -83,7 +83,7 @@ def mounted(at: Path, size: int) -> Iterator[Filesystem]:
 
 
 def assert_refused(answer: Response) -> None:
-    """503, and the reason is the disk."""
+    """Check that an answer is 503 because of the disk."""
     assert answer.status == 503, answer
     assert answer.headers["content-type"] == "application/problem+json", answer
     assert "retry-after" in answer.headers, answer
@@ -94,7 +94,7 @@ def assert_refused(answer: Response) -> None:
 
 
 async def increments_until_refused(node: Node, name: str) -> int:
-    """Use up what is left of the live segment's last block; how many increments of 1 were acknowledged."""
+    """Use up the last block of the live segment; returns how many increments of 1 were acknowledged."""
     for acknowledged in range(200):
         answer = await node.post(f"/counter/{name}", b"1")
         if answer.status != 200:
@@ -104,7 +104,7 @@ async def increments_until_refused(node: Node, name: str) -> int:
 
 
 async def resumes(node: Node, within: float = 5.0) -> float:
-    """Wait for readiness; the seconds that it took."""
+    """Wait until the node is ready; returns the seconds that it took."""
 
     async def check() -> str | None:
         answer = await node.get("/health/ready")

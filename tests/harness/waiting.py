@@ -1,4 +1,4 @@
-"""Waiting for what no event tells."""
+"""Waiting for conditions that have no event."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import trio
 
 
 async def eventually(check: Callable[[], Awaitable[str | None]], within: float) -> float:
-    """Repeat `check` until it answers None; it names what is still wrong. The seconds that it took."""
+    """Call `check` until it returns None; before, it returns what is still wrong. Returns the seconds that it took."""
     began = time.monotonic()
     while (wrong := await check()) is not None:
         assert time.monotonic() - began < within, f"after {within} s: {wrong}"

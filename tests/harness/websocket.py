@@ -1,4 +1,4 @@
-"""As much of a websocket client as is needed to misbehave: the upgrade, and frames of any bytes."""
+"""The parts of a websocket client that a misbehaving peer needs: the upgrade, and frames of any bytes."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ async def open_link(address: Address, path: str = "/link") -> trio.SocketStream:
 
 
 async def read_to_end(stream: trio.SocketStream, within: float) -> bytes | None:
-    """All that comes until the other side closes; None when it does not in time."""
+    """All input until the other side closes; None if it does not close in time."""
     received = b""
     try:
         with trio.fail_after(within):

@@ -42,9 +42,9 @@ class GatedDisk(SimDisk):
     def shut(self) -> None:
         self.gate = trio.Event()
 
-    async def run(self, operation: Callable[[], T], *, brief: bool = False, aside: bool = False) -> T:
+    async def run(self, operation: Callable[[], T], *, brief: bool = False, background: bool = False) -> T:
         await self.gate.wait()
-        return await super().run(operation, brief=brief, aside=aside)
+        return await super().run(operation, brief=brief, background=background)
 
 
 class Served:

@@ -108,7 +108,7 @@ async def test_a_full_disk_has_a_code(path: str) -> None:
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_what_nobody_foresaw_has_a_code(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_unexpected_error_has_a_code(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(name: str) -> int:
         raise RuntimeError(name)
 
@@ -145,7 +145,7 @@ async def test_a_body_without_end_is_refused_alike(path: str) -> None:
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_methods_are_told_apart_by_their_letters(path: str) -> None:
+async def test_methods_are_case_sensitive(path: str) -> None:
     async with served(path) as server:
         client = await server.dial()
         for request, allowed in [
@@ -214,7 +214,7 @@ async def test_two_empty_lines_are_none_however_they_come(path: str) -> None:
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("line", [b"\r\n", b"\n", b"\r"])
-async def test_who_ends_with_an_empty_line_is_let_go(path: str, line: bytes) -> None:
+async def test_a_client_that_ends_with_an_empty_line_is_disconnected(path: str, line: bytes) -> None:
     async with served(path) as server:
         client = await server.dial()
         await client.send(value(b"a") + line)
@@ -225,7 +225,7 @@ async def test_who_ends_with_an_empty_line_is_let_go(path: str, line: bytes) -> 
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_options_tells_what_is_allowed_here_and_on_the_whole_server(path: str) -> None:
+async def test_options_shows_what_is_allowed_here_and_on_the_whole_server(path: str) -> None:
     async with served(path) as server:
         client = await server.dial()
         for target, allowed in [

@@ -85,9 +85,7 @@ async def test_two_timeouts_are_400(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
-async def test_a_config_that_says_two_things_or_names_nobody_is_400_and_changes_nothing(
-    tmp_path: Path, config: str
-) -> None:
+async def test_a_config_that_is_ambiguous_or_empty_is_400_and_changes_nothing(tmp_path: Path, config: str) -> None:
     async with client(tmp_path) as http:
         detail(await http.request("POST", "/config", config.encode()), 400)
         assert (await http.request("GET", "/config")).json()["version"] == 0

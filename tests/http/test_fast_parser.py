@@ -250,7 +250,7 @@ def test_no_other_byte_is_taken_in_a_name(byte: int) -> None:
         assert parse(GET.replace(b"/x/", b"/" + name + b"/")) is None
 
 
-def test_the_routes_are_told_apart() -> None:
+def test_the_routes_are_distinguished() -> None:
     for whole, route, body in ((POST, INCREMENT, b"5"), (GET, VALUE, b""), (READ, CONSISTENT_VALUE, b"")):
         request = check_against_h11(whole)
         assert request is not None

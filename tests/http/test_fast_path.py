@@ -278,7 +278,7 @@ async def test_the_same_requests_have_the_same_answers(tried: Case, way: Way) ->
         assert fast.asked == 0
 
 
-async def test_an_error_that_nobody_expects_is_answered_500(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_unexpected_error_is_answered_500(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(name: str) -> int:
         raise RuntimeError(name)
 

@@ -234,7 +234,7 @@ async def test_a_node_that_takes_long_to_recover_says_so(path: str) -> None:
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_a_connection_that_waits_for_a_commit_is_busy_and_an_idle_one_makes_room(path: str) -> None:
+async def test_a_connection_that_waits_for_a_commit_is_busy_and_an_idle_one_is_displaced(path: str) -> None:
     async with served(path, limit=2) as server:
         busy, idle = await server.dial(), await server.dial()
         await idle.send(post(b"a", b"1"))

@@ -124,7 +124,7 @@ EARLY = {"a byte": b"x", "a hello": HELLO_FRAME, "many frames": frame(PING, b"")
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("title", EARLY)
-async def test_who_sends_bytes_along_with_its_upgrade_request_is_refused(path: str, title: str) -> None:
+async def test_an_upgrade_request_with_bytes_behind_it_is_refused(path: str, title: str) -> None:
     async with node(path) as server:
         peer = await dial(server)
         await peer.stream.send_all(UPGRADE + EARLY[title])
@@ -142,7 +142,7 @@ async def asking(server: Served, wait: int) -> Peer:
 
 
 @pytest.mark.parametrize("title", EARLY)
-async def test_who_does_not_wait_for_the_answer_to_its_upgrade_request_is_let_go(
+async def test_a_caller_that_does_not_wait_for_the_answer_to_its_upgrade_request_is_disconnected(
     title: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever the node is doing when they arrive: it may have asked the application already, or answered just now."""
@@ -199,7 +199,7 @@ async def test_what_is_malformed_while_the_application_answers_is_refused_with_a
             await peer.stream.aclose()
 
 
-async def test_who_finishes_sending_with_its_upgrade_request_is_let_go() -> None:
+async def test_a_caller_that_finishes_sending_with_its_upgrade_request_is_disconnected() -> None:
     async with node() as server:
         for wait in WAITS:
             peer = await asking(server, wait)
@@ -207,7 +207,7 @@ async def test_who_finishes_sending_with_its_upgrade_request_is_let_go() -> None
             await peer.rest()
 
 
-async def test_who_leaves_during_the_handshake_is_let_go() -> None:
+async def test_a_caller_may_leave_during_the_handshake() -> None:
     async with node() as server:
         for wait in WAITS:
             peer = await asking(server, wait)

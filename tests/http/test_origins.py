@@ -75,7 +75,7 @@ def test_one_foreign_origin_among_several_is_enough() -> None:
     assert elsewhere("127.0.0.1", other, own)
 
 
-def test_who_names_no_host_has_no_page_here() -> None:
+def test_a_request_without_a_host_comes_from_no_page_of_the_node() -> None:
     assert elsewhere(None, ("origin", "http://127.0.0.1"))
     assert not elsewhere(None)
 

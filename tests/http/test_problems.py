@@ -89,7 +89,7 @@ def test_the_server_says_in_words_what_it_refuses(status: int) -> None:
     assert problem.detail
 
 
-def test_what_nobody_foresaw_is_logged_and_not_told() -> None:
+def test_an_unexpected_error_is_logged_and_not_shown_to_the_client() -> None:
     with capture_logs() as logs:
         problem = problem_of_error(RuntimeError("secret"), "/counter/a")
     assert (problem.status, problem.code) == (500, "unexpected")

@@ -577,7 +577,7 @@ async def test_a_client_that_has_finished_sending_gets_its_answer(head: bytes) -
         await stream.aclose()
 
 
-async def test_a_client_that_finishes_sending_in_the_middle_of_a_request_is_told_so() -> None:
+async def test_a_client_that_finishes_sending_in_the_middle_of_a_request_gets_an_error() -> None:
     async with node() as server:
         stream = await server.dial(b"POST /body HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\na")
         await stream.send_eof()

@@ -264,7 +264,7 @@ async def refused_to_server(connection: Connection) -> None:
 
 
 @pytest.mark.parametrize("when", ["before it receives", "while it receives"])
-async def test_whoever_takes_over_gets_all_that_comes_and_the_server_nothing(when: str) -> None:
+async def test_after_a_takeover_the_link_receives_everything_and_the_server_nothing(when: str) -> None:
     async with connected(ConnectionPool(1)) as (connection, dialled), trio.open_nursery() as nursery:
         if when == "before it receives":
             connection.take_over()
@@ -318,7 +318,7 @@ async def take_over_when_readable(connection: Connection) -> None:
 
 
 @pytest.mark.parametrize("end", ["abort", "aclose"])
-async def test_the_end_of_the_connection_wakes_whoever_took_over(end: str) -> None:
+async def test_the_end_of_the_connection_wakes_the_link_that_took_over(end: str) -> None:
     """Without waiting for the peer, which only one of them could do."""
     async with connected(ConnectionPool(1)) as (connection, _), trio.open_nursery() as nursery:
         connection.take_over()
@@ -337,7 +337,7 @@ async def test_the_end_of_the_connection_wakes_whoever_took_over(end: str) -> No
         assert not is_open(connection)
 
 
-async def test_a_connection_that_is_being_closed_is_closed_at_once_by_whoever_takes_it_over() -> None:
+async def test_a_takeover_closes_a_connection_at_once_that_is_being_closed() -> None:
     async with connected(ConnectionPool(1)) as (connection, _), trio.open_nursery() as nursery:
         await connection.send_eof()
         nursery.start_soon(connection.aclose)  # waits for the peer to finish

@@ -85,7 +85,7 @@ async def test_there_is_one_receiver_at_a_time(second: str) -> None:
         assert await connection.receive_some() == b"x"
 
 
-async def test_nothing_receives_beside_who_took_over() -> None:
+async def test_nothing_receives_beside_the_link_that_took_over() -> None:
     async with connected(ConnectionPool(1)) as (connection, _):
         connection.take_over()
         with pytest.raises(AssertionError, match="TAKEN_OVER"):

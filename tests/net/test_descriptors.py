@@ -67,7 +67,7 @@ def test_with_the_limit_that_is_asked_for_nothing_is_less_than_it_could_be() -> 
 @pytest.mark.parametrize(
     ("limit", "connections", "few"), [(1024, 10_000, True), (4096, 10_000, False), (1024, 100, False), (256, 200, True)]
 )
-def test_the_operator_is_told_once_when_they_are_few(
+def test_too_few_descriptors_are_logged_once(
     limit: int, connections: int, few: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(descriptors, "raise_limit", lambda: limit)

@@ -64,7 +64,7 @@ async def test_the_wildcard_of_ipv6_takes_ipv4_too(host: str) -> None:
         await listener.aclose()
 
 
-async def test_an_address_that_is_taken_is_told_as_it_was_given() -> None:
+async def test_an_error_names_a_taken_address_as_it_was_given() -> None:
     (listener,) = await open_listeners(listen_on("127.0.0.1"))
     port = listener.socket.getsockname()[1]
     with pytest.raises(AddressTaken, match=f"can't listen on 127.0.0.1:{port}: "):
@@ -73,7 +73,7 @@ async def test_an_address_that_is_taken_is_told_as_it_was_given() -> None:
 
 
 @needs_ipv6
-async def test_an_ipv6_address_that_is_taken_is_told_in_brackets() -> None:
+async def test_an_error_names_a_taken_ipv6_address_in_brackets() -> None:
     (listener,) = await open_listeners(listen_on("::1"))
     port = listener.socket.getsockname()[1]
     with pytest.raises(AddressTaken, match=rf"can't listen on \[::1\]:{port}: "):

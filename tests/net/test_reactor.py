@@ -113,7 +113,7 @@ async def bench() -> AsyncIterator[Bench]:
                 made.reactor.stop()
 
 
-async def test_usual_input_wakes_nobody_and_the_first_unusual_one_does_with_just_that() -> None:
+async def test_usual_input_wakes_no_task_and_the_first_unusual_input_does() -> None:
     async with bench() as made:
         sleeper = await made.asleep()
         for data in (b"one", b"two", b"x" * 1000):
@@ -124,7 +124,7 @@ async def test_usual_input_wakes_nobody_and_the_first_unusual_one_does_with_just
         assert sleeper.connection.stream.bytes_in == 1012
 
 
-async def test_who_was_woken_receives_alone_until_it_sleeps_again() -> None:
+async def test_a_task_that_was_woken_receives_alone_until_it_sleeps_again() -> None:
     async with bench() as made:
         sleeper, other = await made.asleep(), await made.asleep()
         await sleeper.peer.send_all(b"?")
@@ -154,7 +154,7 @@ async def test_a_reset_wakes_with_what_is_wrong() -> None:
         assert str(error) == os.strerror(errno.ECONNRESET)
 
 
-async def test_whoever_calls_wake_wakes_without_input() -> None:
+async def test_wake_wakes_the_task_without_input() -> None:
     async with bench() as made:
         sleeper = await made.asleep()
         sleeper.connection.wake()
@@ -162,7 +162,7 @@ async def test_whoever_calls_wake_wakes_without_input() -> None:
         assert await sleeper.wakes() is None
 
 
-async def test_who_is_woken_by_its_own_answer_gets_no_input_twice() -> None:
+async def test_a_task_that_is_woken_by_its_own_answer_gets_no_input_twice() -> None:
     async with bench() as made:
         sleeper = made.pair()
         sleeper.on_input = lambda data: sleeper.connection.wake()
@@ -180,7 +180,7 @@ async def test_a_connection_that_is_closed_elsewhere_wakes_and_can_be_slept_on_n
             await sleeper.connection.receive_unanswered(sleeper.answer)
 
 
-async def test_who_fails_to_answer_is_woken_alone() -> None:
+async def test_an_error_in_an_answer_wakes_only_its_own_task() -> None:
     def refuse(data: bytes) -> None:
         raise Refused(data)
 
@@ -265,7 +265,7 @@ async def test_a_cancelled_sleeper_leaves_the_others_and_may_come_again() -> Non
         await sleeper.gets(b"usual")
 
 
-async def test_input_that_comes_with_the_order_to_stop_harms_nobody() -> None:
+async def test_input_that_comes_together_with_the_stop_does_no_harm() -> None:
     """A task that is already woken is not cancelled before it waits again; who runs first is up to trio's dice."""
     for _ in range(30):
         async with bench() as made:
@@ -278,7 +278,7 @@ async def test_input_that_comes_with_the_order_to_stop_harms_nobody() -> None:
 
 
 @pytest.mark.parametrize("ending", ["cancelled", "aborted"])
-async def test_who_still_sleeps_when_the_reactor_ends_wakes_in_peace(ending: str) -> None:
+async def test_tasks_that_sleep_when_the_reactor_ends_wake_without_an_error(ending: str) -> None:
     """All are cancelled at once when the node fails, in any order."""
     async with bench() as made:
         sleeper = await made.asleep()

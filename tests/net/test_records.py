@@ -17,11 +17,11 @@ from tests.cluster.test_websocket import (  # noqa: F401
     test_a_ping_is_answered_with_its_payload_between_messages,
     test_a_receive_that_is_cancelled_again_and_again_loses_nothing,
     test_after_the_own_socket_was_closed_everything_says_so,
-    test_closing_the_own_socket_wakes_whoever_receives_and_whoever_flushes,
+    test_closing_the_own_socket_wakes_receives_and_flushes,
     test_flush_is_done_with_what_was_posted_before_it_was_called,
-    test_hanging_up_is_told_after_all_messages,
     test_messages_arrive_in_order_both_ways_at_once,
     test_messages_that_came_together_let_other_tasks_run,
+    test_the_close_comes_after_all_messages,
     test_the_end_of_the_stream_is_the_end_even_inside_a_frame,
     test_what_the_kernel_does_not_take_keeps_its_order_and_is_sent_by_flush,
 )
@@ -32,7 +32,7 @@ from tests.http.test_fast_path_connections import (  # noqa: F401
     test_a_client_that_does_not_read_its_answers_is_aborted,
     test_a_client_that_finishes_sending_right_after_its_request_gets_its_answer,
     test_a_client_that_leaves_in_the_middle_of_its_request_changes_nothing,
-    test_a_connection_that_waits_for_a_commit_is_busy_and_an_idle_one_makes_room,
+    test_a_connection_that_waits_for_a_commit_is_busy_and_an_idle_one_is_displaced,
     test_a_full_disk_is_answered_503_and_the_connection_goes_on,
     test_an_increment_under_way_outlives_the_client_that_sent_it,
     test_at_the_end_increments_under_way_are_answered_and_idle_connections_closed,
@@ -40,12 +40,12 @@ from tests.http.test_fast_path_connections import (  # noqa: F401
 )
 from tests.redis.test_outbox import (  # noqa: F401
     small,
-    test_beyond_the_bound_who_reads_is_waited_for,
+    test_a_client_that_neither_reads_nor_writes_is_disconnected,
+    test_a_client_that_never_reads_is_disconnected,
+    test_a_client_that_writes_a_whole_pipeline_before_it_reads_gets_every_answer_in_order,
+    test_beyond_the_limit_a_client_that_reads_is_waited_for,
+    test_commands_before_the_end_of_a_session_are_answered_no_matter_how_it_ends,
     test_what_comes_while_a_client_is_refused_is_not_executed_in_whatever_pieces,
-    test_who_neither_reads_nor_writes_is_cut_off,
-    test_who_never_reads_is_cut_off,
-    test_who_writes_a_whole_pipeline_before_it_reads_gets_every_answer_in_order,
-    test_whoever_ends_the_session_what_was_asked_before_is_answered,
 )
 
 

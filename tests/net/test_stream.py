@@ -98,7 +98,7 @@ async def test_what_is_not_taken_is_taken_when_the_peer_has_read(wrap: Wrap) -> 
 
 @KINDS
 @pytest.mark.parametrize("call", ["receive_some", "wait_readable", "wait_writable"])
-async def test_closing_wakes_whoever_waits(wrap: Wrap, call: str) -> None:
+async def test_closing_wakes_all_tasks_that_wait(wrap: Wrap, call: str) -> None:
     async with both_ends(wrap) as (here, _), trio.open_nursery() as nursery:
         fill(here)
 
@@ -112,7 +112,7 @@ async def test_closing_wakes_whoever_waits(wrap: Wrap, call: str) -> None:
 
 
 @KINDS
-async def test_a_closed_stream_touches_nobody_elses_descriptor(wrap: Wrap) -> None:
+async def test_a_closed_stream_touches_no_descriptor_of_another_stream(wrap: Wrap) -> None:
     async with both_ends(wrap) as (here, _):
         here.close()
         assert here.descriptor == -1
@@ -147,7 +147,7 @@ async def test_both_ends_know_their_addresses(wrap: Wrap) -> None:
 
 
 @KINDS
-async def test_after_the_end_was_told_it_can_be_told_again(wrap: Wrap) -> None:
+async def test_the_end_can_be_sent_again(wrap: Wrap) -> None:
     async with both_ends(wrap) as (here, there):
         for _ in range(2):
             await here.send_eof()
@@ -180,7 +180,7 @@ async def test_records_that_came_together_are_read_without_a_readable_descriptor
         assert not there.pending
 
 
-async def test_a_record_that_was_taken_in_part_is_gone_on_with_and_counted_once() -> None:
+async def test_a_record_that_was_taken_in_part_is_continued_and_counted_once() -> None:
     async with both_ends(record_stream) as (here, there):
         narrow_buffers(here.descriptor, trio.socket.SO_SNDBUF)
         narrow_buffers(there.descriptor, trio.socket.SO_RCVBUF)
@@ -194,7 +194,7 @@ async def test_a_record_that_was_taken_in_part_is_gone_on_with_and_counted_once(
         assert sent == len(data)
 
 
-async def test_a_write_that_needs_a_read_waits_for_it_whoever_reads() -> None:
+async def test_a_write_that_needs_a_read_waits_for_a_read_by_any_task() -> None:
     async with both_ends(updating) as (here, there), trio.open_nursery() as nursery:
         received = dict.fromkeys((here, there), 0)
 

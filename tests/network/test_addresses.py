@@ -118,7 +118,7 @@ async def test_an_address_that_was_this_nodes_is_asked_again_when_another_node_h
             assert (await one.consistent("x")).status == 503
 
 
-async def test_an_own_entry_whose_address_leaves_this_machine_is_its_own_no_more(tmp_path: Path) -> None:
+async def test_an_own_entry_is_not_own_any_more_when_its_address_leaves_the_machine(tmp_path: Path) -> None:
     async with network(tmp_path, 2, lambda made: None) as (made, (one, two)), running(one, two):
         await post(one, one.host, two.host)
         await exact([one, two], "x")

@@ -67,7 +67,7 @@ async def test_the_position_is_the_version_of_the_commit_and_every_replica_that_
         assert one.node.replica.counters.digest() == two.node.replica.counters.digest()
 
 
-async def test_an_increment_that_is_committed_with_a_new_incarnation_is_held_by_that(autojump_clock: MockClock) -> None:
+async def test_an_increment_that_is_committed_with_a_new_incarnation_belongs_to_it(autojump_clock: MockClock) -> None:
     async with open_cluster(1) as cluster:
         node = cluster[1].node
         reborn = node.replica.identity.reborn(b"i" * 16)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any, cast
 
 import pytest
@@ -33,8 +34,8 @@ def committed(batch: Batch, *, missed: bool = False, unheard: bool = False, deta
     calls: list[str] = []
     replica = Part("replica", calls, identity=ME, next_batch=batch.number + 1, detached=detached)
     context = Part("context", calls, replica=replica, news=Part("news", calls))
-    names = ("members", "forks", "minting", "gate", "peers", "reads", "handshake", "dial_loops", "acceptor", "config")
-    parts = {name: Part(name, calls) for name in names}
+    others = {field.name for field in fields(Parts)} - {"context", "guard", "updates"}
+    parts = {name: Part(name, calls) for name in others}
     guard = Part("guard", calls, unheard=unheard)
 
     def adopt_missed() -> bool:
@@ -65,13 +66,13 @@ def delta(incarnation: bytes) -> Delta:
     ],
 )
 def test_each_batch_sets_off_what_depends_on_it(batch: Batch, first: list[str]) -> None:
-    news = ["news.tell"] if batch.membership else []
+    news = ["news.notify"] if batch.membership else []
     assert committed(batch) == [*first, *news, *ALWAYS]
 
 
-def test_what_spoke_against_the_old_identity_is_void_before_the_membership_is_looked_at() -> None:
+def test_objections_to_the_old_identity_are_dropped_before_the_membership_is_checked() -> None:
     calls = committed(Batch(1, [delta(OWN)], ME, Membership(1, ("a:1",))))
-    order = ["peers.wake", "guard.minted", *HANG_UP, "guard.members_changed", "reads.learned", "news.tell", *ALWAYS]
+    order = ["peers.wake", "guard.minted", *HANG_UP, "guard.members_changed", "reads.learned", "news.notify", *ALWAYS]
     assert calls == order
 
 
@@ -81,5 +82,5 @@ def test_members_are_asked_again_only_when_no_membership_is_left_that_came_while
     assert committed(batch, unheard=True, missed=True) == ALWAYS
 
 
-def test_what_is_behind_a_gap_is_looked_at_after_each_commit() -> None:
-    assert committed(Batch(1, [delta(OTHER)]), detached=True) == ["updates.adopt_missed", "news.tell", "forks.look"]
+def test_detached_deltas_are_checked_after_each_commit() -> None:
+    assert committed(Batch(1, [delta(OTHER)]), detached=True) == ["updates.adopt_missed", "news.notify", "forks.look"]

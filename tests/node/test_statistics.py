@@ -33,7 +33,7 @@ async def test_all_is_of_one_instant_and_can_not_be_changed(autojump_clock: Mock
         assert one.peers.linked == 1
 
 
-async def test_reads_that_wait_for_a_member_are_told_and_none_is_left_when_they_are_over(
+async def test_reads_that_wait_for_a_member_are_counted_until_they_end(
     autojump_clock: MockClock,
 ) -> None:
     async with open_cluster(2) as cluster, trio.open_nursery() as nursery:
@@ -47,7 +47,7 @@ async def test_reads_that_wait_for_a_member_are_told_and_none_is_left_when_they_
     assert (reads.statistics().counters, reads.statistics().rounds) == (0, 0)
 
 
-async def test_a_node_that_recovers_tells_what_it_can(autojump_clock: MockClock) -> None:
+async def test_a_node_that_recovers_has_statistics(autojump_clock: MockClock) -> None:
     async with open_cluster(1) as cluster:
         host = cluster[1]
         await host.stop()

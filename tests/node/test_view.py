@@ -11,7 +11,7 @@ from gcount.node.view import NodeView
 from tests.fakes.cluster import open_cluster
 
 
-async def test_names_are_told_in_the_order_in_which_they_became_known(autojump_clock: trio.testing.MockClock) -> None:
+async def test_names_are_listed_in_the_order_in_which_they_became_known(autojump_clock: trio.testing.MockClock) -> None:
     async with open_cluster(1) as cluster:
         node = cluster[1].node
         view = NodeView(node)
@@ -21,7 +21,7 @@ async def test_names_are_told_in_the_order_in_which_they_became_known(autojump_c
         assert await view.consistent_value("a", None) == 1
 
 
-async def test_who_waits_for_holders_is_told_as_soon_as_there_are_so_many(
+async def test_a_wait_for_holders_ends_as_soon_as_there_are_enough(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_cluster(3) as cluster:
@@ -34,7 +34,7 @@ async def test_who_waits_for_holders_is_told_as_soon_as_there_are_so_many(
         assert trio.current_time() < before + 10.0
 
 
-async def test_who_waits_for_more_holders_than_there_are_waits_as_long_as_it_said(
+async def test_a_wait_for_more_holders_than_there_are_ends_at_its_timeout(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_cluster(2) as cluster:

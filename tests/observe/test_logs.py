@@ -127,7 +127,7 @@ def test_warnings_are_lines_too(stream: io.StringIO) -> None:
     assert "old name" in line["event"]
 
 
-def test_configured_again_nothing_is_told_twice(stream: io.StringIO) -> None:
+def test_configured_again_it_logs_nothing_twice(stream: io.StringIO) -> None:
     logs.configure("text", io.StringIO())
     logs.configure("json", stream)
     logging.getLogger("x").warning("once")

@@ -3,7 +3,7 @@
 from gcount.observe.metrics import Metrics
 
 
-def test_a_reading_whose_name_ends_in_total_is_a_counter_and_others_are_gauges() -> None:
+def test_a_sample_with_a_name_that_ends_in_total_is_a_counter_and_others_are_gauges() -> None:
     metrics = Metrics()
     metrics.watch(
         lambda: [

@@ -51,8 +51,8 @@ class Stranger:
         link = await request.accept()
         try:
             await link.get_message()
-            node, boot, incarnation = (os.urandom(ID_BYTES) for _ in range(3))
-            await link.send_message(messages.encode(hello(node=node, boot=boot, incarnation=incarnation)))
+            node, start_id, incarnation = (os.urandom(ID_BYTES) for _ in range(3))
+            await link.send_message(messages.encode(hello(node=node, start_id=start_id, incarnation=incarnation)))
             self.links += 1
             self.most = max(self.most, self.links)
             while True:

@@ -137,9 +137,7 @@ def replace_the_live_segment(directory: Path) -> None:
 
 
 @pytest.mark.parametrize("take", [shutil.rmtree, replace_by_a_copy, replace_the_live_segment])
-async def test_a_node_to_which_nobody_sends_increments_finds_it_out_too(
-    tmp_path: Path, take: Callable[[Path], None]
-) -> None:
+async def test_a_node_without_increments_finds_it_out_too(tmp_path: Path, take: Callable[[Path], None]) -> None:
     node, directory = one_node(tmp_path), tmp_path / "data"
     async with running(node):
         await node.add("x", 1)

@@ -79,7 +79,7 @@ def pair(base: Path) -> tuple[TracedNode, Node]:
         ("ENOSPC", "No space left on device", 12, True),
     ],
 )
-async def test_a_sync_that_fails_under_load_ends_the_node_which_has_told_nobody(
+async def test_a_sync_that_fails_under_load_ends_the_node_before_it_acknowledges_anything(
     tmp_path: Path, error: str, text: str, number: int, joined: bool
 ) -> None:
     """strace counts the syncs of each thread; the first is that of the start."""

@@ -105,7 +105,7 @@ async def test_a_full_disk_refuses_increments_and_nothing_else_then_resumes_by_i
         await full.add("x", 5)
         total += 5
         await values_are(nodes, {"x": total, LONG: long, "new": 0}, within=10)
-        assert "disk has room again" in full.stderr()
+        assert "disk has space again" in full.stderr()
         assert full.stderr().count("disk full") == 1, "one line, however often it was tried"
 
         # The log is whole.
@@ -153,7 +153,7 @@ async def test_a_push_to_a_full_disk_is_refused_with_the_reason_and_taken_on_the
 
 
 @pytest.mark.parametrize("fresh", [True, False], ids=["empty", "with a log"])
-async def test_a_start_on_a_full_disk_waits_for_room(disk: Filesystem, tmp_path: Path, fresh: bool) -> None:
+async def test_a_start_on_a_full_disk_waits_for_space(disk: Filesystem, tmp_path: Path, fresh: bool) -> None:
     nodes = cluster_with_one_on(disk, tmp_path)
     full, others = nodes[2], nodes[:2]
     async with running(*others):

@@ -189,7 +189,7 @@ def test_the_launcher_keeps_data_in_the_project_wherever_it_is_started(project: 
     assert run(project / "bin" / "gcount-node", cwd=tmp_path).stdout == f"{project}/data\n"
 
 
-def test_the_test_command_checks_all_or_runs_what_it_is_told(project: Path, tmp_path: Path) -> None:
+def test_the_test_command_checks_everything_or_runs_the_given_tests(project: Path, tmp_path: Path) -> None:
     def calls(*arguments: str) -> list[str]:
         printed = run(project / "bin" / "test", *arguments, cwd=tmp_path).stdout
         return [line.split(f" {project} -P -m ")[1] for line in printed.splitlines()]
@@ -261,7 +261,7 @@ def test_a_new_commit_needs_no_new_environment(project: Path, tmp_path: Path) ->
         assert (started.returncode, started.stderr) == (0, "")
 
 
-def test_a_failed_installation_is_told_and_leaves_nothing_that_looks_complete(project: Path) -> None:
+def test_a_failed_installation_is_reported_and_leaves_nothing_that_looks_complete(project: Path) -> None:
     (project / "constraints.txt").write_text("trio==0\n")
     failed = run(project / "bin" / "gcount-node", PIP_NO_INDEX="1", PIP_RETRIES="0")
     assert failed.returncode == 1

@@ -146,7 +146,7 @@ async def test_a_member_is_repaired_refilled_and_exact(tmp_path: Path) -> None:
         await consistent_values_are(nodes, expected, within=15)
 
 
-async def test_a_member_whose_last_increments_nobody_has_brings_them_back(tmp_path: Path) -> None:
+async def test_a_member_brings_back_increments_that_no_other_node_has(tmp_path: Path) -> None:
     """They were acknowledged, they are whole on its disk, but behind a record that has rotted."""
     nodes = loopback_nodes(tmp_path, 2)
     one, two = nodes

@@ -75,7 +75,7 @@ async def test_no_file_of_the_node_takes_the_place_of_a_closed_stream(tmp_path: 
 
 
 @pytest.mark.parametrize("closed", ["2>&-", "broken pipe"])
-def test_a_mistake_is_code_2_also_when_nobody_can_read_it(tmp_path: Path, closed: str) -> None:
+def test_a_mistake_is_code_2_also_without_a_standard_error(tmp_path: Path, closed: str) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     process = start(tmp_path / "data", 99999, "" if closed == "broken pipe" else closed, writer)

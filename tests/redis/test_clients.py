@@ -26,7 +26,7 @@ def fields(text: object) -> dict[str, str]:
     return dict(field.split("=", 1) for field in text.split())
 
 
-async def test_a_client_is_told_of_itself() -> None:
+async def test_a_client_can_ask_about_itself() -> None:
     async with serving() as running:
         client = await running.connect()
         await client.ask("CLIENT SETNAME me;CLIENT SETINFO LIB-NAME lib;CLIENT SETINFO LIB-VER 1.2;INCR x")
@@ -139,7 +139,7 @@ async def test_while_very_many_clients_are_listed_others_get_their_turn() -> Non
     assert max(Counter(seen).values()) <= 40  # two slices, as the order in a round of the scheduler is random
 
 
-async def test_who_leaves_or_comes_while_clients_are_listed_is_not_shown() -> None:
+async def test_clients_that_leave_or_connect_during_a_list_are_not_shown() -> None:
     def change(number: int) -> None:
         crowd.there -= {number + 50}
         crowd.there |= {1000 + number}

@@ -364,7 +364,7 @@ async def test_greetings() -> None:
         assert await client.rest() == b""
 
 
-async def test_info_tells_of_the_node() -> None:
+async def test_info_describes_the_node() -> None:
     async with serving() as running:
         client = await running.connect()
         everything, keyspace = await client.ask("INCR x"), str(await client.ask("INFO keyspace"))
@@ -374,7 +374,7 @@ async def test_info_tells_of_the_node() -> None:
         assert "loading:0" in str(await client.ask("INFO"))
 
 
-async def test_http_and_redis_are_told_apart_on_one_port() -> None:
+async def test_http_and_redis_are_distinguished_on_one_port() -> None:
     for lane in (True, False):
         async with serving(lane=lane) as running:
             assert await running.once(line("INCR x")) == b":1\r\n"

@@ -59,7 +59,7 @@ PREFIXES = {name[:size] for name in COMMANDS for size in range(len(name) + 1)}
         (b"P", None),
     ],
 )
-def test_the_protocol_is_told_as_soon_as_it_can_be(data: bytes, told: bool | None) -> None:
+def test_the_protocol_is_known_as_soon_as_possible(data: bytes, told: bool | None) -> None:
     assert speaks_redis(data, COMMANDS, PREFIXES) is told
 
 
@@ -150,7 +150,7 @@ async def test_an_http_request_is_one_however_it_comes(step: int) -> None:
         assert answer.endswith(b"pong")
 
 
-async def test_who_says_too_little_is_closed_as_an_idle_client() -> None:
+async def test_a_client_that_sends_too_little_is_closed_as_an_idle_one() -> None:
     async with serving() as running:
         client = await running.connect()
         await client.send(b"PIN")
@@ -159,7 +159,7 @@ async def test_who_says_too_little_is_closed_as_an_idle_client() -> None:
         assert await client.rest() == b""
 
 
-async def test_who_leaves_before_its_protocol_is_known_is_let_go() -> None:
+async def test_a_client_may_leave_before_its_protocol_is_known() -> None:
     async with serving() as running:
         for data in (b"GE", b"PING", b"\r\n"):
             with trio.fail_after(PATIENCE):

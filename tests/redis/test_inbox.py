@@ -33,7 +33,7 @@ async def unfinished(running: Running, size: int) -> Client:
     return client
 
 
-async def test_who_sends_much_while_a_command_waits_is_let_go() -> None:
+async def test_a_client_that_sends_too_much_while_a_command_waits_is_disconnected() -> None:
     async with serving() as running:
         client = await waiting(running)
         await client.send(line("PING") * 10_000)
@@ -42,7 +42,7 @@ async def test_who_sends_much_while_a_command_waits_is_let_go() -> None:
         await until(lambda: running.connections.clients == 0)
 
 
-async def test_who_leaves_behind_much_input_while_a_command_waits_is_let_go() -> None:
+async def test_a_client_that_sends_too_much_and_leaves_while_a_command_waits_is_disconnected() -> None:
     async with serving() as running:
         client = await waiting(running)
         with trio.fail_after(PATIENCE):

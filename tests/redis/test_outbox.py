@@ -43,7 +43,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("asked", ["INCR x", "GET y", "INCR x;PING", "MULTI;INCR x;EXEC"])
-async def test_who_writes_a_whole_pipeline_before_it_reads_gets_every_answer_in_order(asked: str) -> None:
+async def test_a_client_that_writes_a_whole_pipeline_before_it_reads_gets_every_answer_in_order(asked: str) -> None:
     commands = asked.split(";")
     async with serving() as running:
         client, _ = await narrow(running)
@@ -68,7 +68,7 @@ async def test_who_writes_a_whole_pipeline_before_it_reads_gets_every_answer_in_
 
 
 @pytest.mark.parametrize("end", ["QUIT", "the end of the input", "what is no request"])
-async def test_whoever_ends_the_session_what_was_asked_before_is_answered(end: str) -> None:
+async def test_commands_before_the_end_of_a_session_are_answered_no_matter_how_it_ends(end: str) -> None:
     async with serving() as running:
         client, _ = await narrow(running)
         last = {"QUIT": line("QUIT") + line("INCR x") * COUNT, "what is no request": b"$5\r\n" * COUNT}.get(end, b"")
@@ -98,7 +98,7 @@ async def test_beyond_the_bound_each_command_is_answered_that_it_was_not_execute
         assert f'gcount_redis_commands_total{{command="INCR",outcome="error"}} {COUNT - counted}.0' in text
 
 
-async def test_beyond_the_bound_who_reads_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_beyond_the_limit_a_client_that_reads_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outbox, "MAX_UNSENT", 50_000)
     monkeypatch.setattr(outbox, "TAKES_WITHIN", 1000.0)
     async with serving() as running:
@@ -114,7 +114,7 @@ async def test_beyond_the_bound_who_reads_is_waited_for(monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("asked", ["INCR x", "GET y", "PING"])
 @pytest.mark.usefixtures("small")
-async def test_who_never_reads_is_cut_off(monkeypatch: pytest.MonkeyPatch, asked: str) -> None:
+async def test_a_client_that_never_reads_is_disconnected(monkeypatch: pytest.MonkeyPatch, asked: str) -> None:
     monkeypatch.setattr(outbox, "MAX_REFUSED_BYTES", 100_000)
     async with serving(options=IMPATIENT) as running:
         client, connection = await narrow(running)
@@ -143,7 +143,7 @@ async def test_what_is_counted_for_a_client_that_is_gone_keeps_no_memory() -> No
         assert running.redis.shared.unsent.used == 0
 
 
-async def test_who_neither_reads_nor_writes_is_cut_off() -> None:
+async def test_a_client_that_neither_reads_nor_writes_is_disconnected() -> None:
     async with serving(options=IMPATIENT) as running:
         client, _ = await narrow(running)
         with trio.fail_after(PATIENCE):
@@ -231,7 +231,7 @@ async def test_what_waits_is_sent_while_a_command_takes_its_time() -> None:
         assert await replies(client, 2) == [0, COUNT + 1]
 
 
-async def test_who_leaves_while_a_command_takes_its_time_ends_it() -> None:
+async def test_a_slow_command_ends_when_its_client_leaves() -> None:
     async with serving() as running:
         client, _ = await narrow(running)
         with trio.fail_after(PATIENCE):
@@ -279,7 +279,9 @@ async def test_beyond_the_utmost_nothing_follows_an_answer_of_which_a_part_was_s
         await until(lambda: not running.redis.sessions)
 
 
-async def test_beyond_the_utmost_who_takes_nothing_is_cut_off_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_beyond_the_limit_of_all_clients_one_that_takes_nothing_is_disconnected_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(outbox, "_UTMOST", 200_000)
     async with serving() as running:
         client, _ = await narrow(running)

@@ -207,7 +207,7 @@ def test_what_a_client_sends_and_never_ends_costs_less_than_six_mebibytes(argume
     assert peak < 12 * 2**20
 
 
-def test_a_string_that_comes_byte_by_byte_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_string_that_comes_byte_by_byte_is_parsed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     looks = 0
     read = Parser._read
 

@@ -36,9 +36,9 @@ def stuck(disk: SimDisk) -> Iterator[None]:
     """While the context lasts, nothing gets to the disk."""
     gate, run = trio.Event(), disk.run
 
-    async def wait(operation: Callable[[], T], *, brief: bool = False, aside: bool = False) -> T:
+    async def wait(operation: Callable[[], T], *, brief: bool = False, background: bool = False) -> T:
         await gate.wait()
-        return await run(operation, brief=brief, aside=aside)
+        return await run(operation, brief=brief, background=background)
 
     with patch.object(disk, "run", wait):
         yield
@@ -165,7 +165,7 @@ async def test_what_came_while_a_command_waited_takes_its_bytes_and_is_answered_
 # Ends
 
 
-async def test_who_has_finished_sending_is_answered() -> None:
+async def test_a_client_that_has_finished_sending_is_answered() -> None:
     async with serving() as running:
         client = await asleep(running)
         with stuck(running.disk):
@@ -177,7 +177,7 @@ async def test_who_has_finished_sending_is_answered() -> None:
 
 
 @pytest.mark.parametrize("how", ["the client", "the node"])
-async def test_who_is_cut_off_before_the_answer_has_counted_all_the_same(how: str) -> None:
+async def test_an_increment_counts_though_its_client_is_disconnected_before_the_answer(how: str) -> None:
     async with serving() as running:
         client, other = await asleep(running), await running.connect()
         _, connection = only(running)
@@ -212,7 +212,7 @@ async def test_a_pipeline_on_its_way_to_the_disk_is_answered_when_the_node_stops
         assert left == [0]  # before the server's patience was over
 
 
-async def test_a_server_that_is_cancelled_ends_in_peace_whoever_sleeps() -> None:
+async def test_a_server_that_is_cancelled_ends_without_an_error_while_tasks_sleep() -> None:
     async def server(node: Node, redis: RedisService) -> None:
         listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
         connections, shutdown = ConnectionPool(100), trio.Event()

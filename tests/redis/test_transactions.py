@@ -45,7 +45,7 @@ async def test_a_transaction_is_the_same_however_it_comes(together: bool) -> Non
             assert [await client.ask(command) for command in commands.split(";")] == expected
 
 
-async def test_transactions_of_a_pipeline_share_a_commit_with_what_stands_around_them() -> None:
+async def test_transactions_of_a_pipeline_share_a_commit_with_the_commands_around_them() -> None:
     async with serving() as running:
         client = await running.connect()
         batches = running.node.replica.next_batch
@@ -151,7 +151,7 @@ async def test_what_is_discarded_is_not_counted(how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["QUIT", "the end of the input", "a reset"])
-async def test_who_leaves_in_the_midst_of_a_transaction_has_counted_nothing(how: str) -> None:
+async def test_a_client_that_leaves_during_a_transaction_has_counted_nothing(how: str) -> None:
     async with serving() as running:
         client = await running.connect()
         assert await client.ask("MULTI;INCR x") == ["OK", "QUEUED"]

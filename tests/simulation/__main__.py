@@ -1,4 +1,4 @@
-"""`bin/simulate`: one seed with its film, or many over all cores."""
+"""`bin/simulate`: one seed with a record of its events (a film), or many seeds on all cores."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from tests.simulation.mutants import MUTANTS, planted
 
 @click.command(context_settings={"max_content_width": 110})
 @click.option("--seed", default=0, show_default=True, help="The first seed.")
-@click.option("--seeds", type=click.IntRange(1), help="How many, from the first one on; one alone shows its film.")
-@click.option("--nodes", type=click.IntRange(2, 9), help="How many nodes, instead of what each seed draws.")
+@click.option("--seeds", type=click.IntRange(1), help="How many seeds. A single seed prints a line for each event.")
+@click.option("--nodes", type=click.IntRange(2, 9), help="How many nodes; by default each seed draws a number.")
 @click.option("--mutant", type=click.Choice(list(MUTANTS)), metavar="NAME", help="Plant a bug; see --list-mutants.")
-@click.option("--fault", type=click.Choice(list(CATALOG)), metavar="NAME", help="Let it happen often in each seed.")
-@click.option("--list-mutants", is_flag=True, help="Say which bugs can be planted.")
-@click.option("--budget", type=click.FloatRange(1), metavar="SECONDS", help="As many seeds as fit.")
-@click.option("--resume", type=click.Path(path_type=Path), metavar="FILE", help="Keep results; skip what it holds.")
-@click.option("--jobs", type=click.IntRange(1), help="Processes; one a core by default.")
+@click.option("--fault", type=click.Choice(list(CATALOG)), metavar="NAME", help="Make this fault frequent.")
+@click.option("--list-mutants", is_flag=True, help="List the bugs that can be planted.")
+@click.option("--budget", type=click.FloatRange(1), metavar="SECONDS", help="Run as many seeds as this time allows.")
+@click.option("--resume", type=click.Path(path_type=Path), metavar="FILE", help="Keep results here; skip seeds in it.")
+@click.option("--jobs", type=click.IntRange(1), help="How many processes; by default one for each core.")
 def main(
     seed: int,
     seeds: int | None,
@@ -35,9 +35,9 @@ def main(
     resume: Path | None,
     jobs: int | None,
 ) -> None:
-    """Run whole clusters over simulated disks and networks, under faults that each seed draws, and judge the runs.
+    """Run whole clusters on simulated disks and networks, under faults that each seed draws, and check the laws.
 
-    The same seed replays the same run. Exits with 1 when a seed breaks a law.
+    The same seed repeats the same run. The exit code is 1 if a seed breaks a law.
     """
     if list_mutants:
         for name, (_, _, change) in MUTANTS.items():

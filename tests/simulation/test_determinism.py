@@ -1,4 +1,4 @@
-"""Guards the private parts of trio on which the replay of a seed rests."""
+"""Guards the private parts of trio on which the replay of a seed depends."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Law *forks*: what two have written under one incarnation is to be said, and nothing else is."""
+"""Law *forks*: two histories of an incarnation have to be reported, and nothing else."""
 
 from dataclasses import replace
 
@@ -16,7 +16,7 @@ FINAL = Final("10.0.0.1:7777", {}, {}, Membership(), Identity(NODE, LIFE), {}, {
 
 
 def history(*, copied: bool = True) -> History:
-    """Version 1, then a copy; each of the two makes a version 2 of its own."""
+    """A history: version 1, then a copy of the directory; original and copy each make a version 2."""
     made = History(finals=[FINAL])
     made.journal.append(Stored(0, ONE, (Delta(LIFE, 0, 1, {"x0": 1}),)))
     if copied:
@@ -32,30 +32,30 @@ def saying(made: History, *incarnations: bytes) -> History:
     return made
 
 
-def test_a_fork_that_nobody_says_breaks_the_law(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fork_that_is_not_reported_breaks_the_law(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(forks, "SAID", True)
     assert list(forks.violations(history())) != []
     assert list(forks.violations(saying(history(), LIFE))) == []
     assert list(forks.violations(history(copied=False))) == []
 
 
-def test_a_fork_that_is_none_must_not_be_said() -> None:
+def test_a_report_without_a_fork_breaks_the_law() -> None:
     assert list(forks.violations(saying(history(copied=False), LIFE))) != []
 
 
 def holding(made: History, *cells: dict[bytes, int]) -> History:
-    """Each node has these cells of the counter in the end."""
+    """The history in which the nodes have these cells of the counter in the end."""
     made.finals = [replace(FINAL, cells={"x0": each}, replayed_cells={"x0": each}) for each in cells]
     return made
 
 
-def test_nodes_may_differ_in_what_two_wrote_under_one_incarnation_and_in_nothing_else() -> None:
+def test_nodes_may_differ_in_an_incarnation_with_two_histories_and_in_nothing_else() -> None:
     assert list(agreement.violations(holding(history(), {LIFE: 5}, {LIFE: 3}))) == []
     assert list(agreement.violations(holding(history(copied=False), {LIFE: 5}, {LIFE: 3}))) != []
     assert list(agreement.violations(holding(history(), {LIFE: 5}, {LIFE: 5, b"o" * 16: 8}))) != []
 
 
-def test_what_was_counted_since_the_fork_may_be_lost_and_nothing_before_it() -> None:
+def test_increments_since_a_fork_may_be_lost_and_earlier_ones_may_not() -> None:
     made = history()
     made.increments = [Increment("x0", amount, "", "", 0, 3, amount) for amount in (1, 2, 4)]
     assert list(survival.violations(holding(made, {LIFE: 5}))) == []

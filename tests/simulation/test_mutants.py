@@ -1,4 +1,4 @@
-"""Each planted bug is caught within the seeds that CI runs, so the laws see what they are to see."""
+"""Each planted bug is caught within the seeds that CI runs: the laws find what they have to find."""
 
 import re
 from collections.abc import Iterator
@@ -48,10 +48,10 @@ KNOWN_TO_CATCH: dict[str, tuple[int, ...]] = {
     "repair-keeps-the-incarnation": (22, 11),
     "repair-forgets-former-lives": (11, 16),
     "half-a-column-passes-for-the-whole": (23, 51),
-    "aside-left-out-of-reads": (11, 23),
-    "aside-of-others-counts": (23,),
-    "aside-left-out-of-checkpoints": (16, 21),
-    "aside-dropped-when-its-gap-is-filled": (52, 55),
+    "detached-left-out-of-reads": (11, 23),
+    "detached-of-others-counts": (23,),
+    "detached-left-out-of-checkpoints": (16, 21),
+    "detached-dropped-when-its-gap-is-filled": (52, 55),
     "gap-closed-at-the-highest-version": (41,),
     "only-the-first-gap-closed": (52,),
     "gap-closed-over-what-a-member-has": (22, 24),
@@ -59,10 +59,10 @@ KNOWN_TO_CATCH: dict[str, tuple[int, ...]] = {
     "one-counter-too-many": (1, 4),
     "known-counters-refused-at-the-limit": (1, 18),
     "request-in-two-commits": (0, 1),
-    "held-when-its-first-parcel-is": (2, 3),
+    "held-when-its-first-chunk-is": (2, 3),
     "held-as-the-former-link-said": (3, 10),
     "own-value-at-once": (4, 6),
-    "parcel-joined-by-itself": (0, 1),
+    "chunk-joined-by-itself": (0, 1),
     "pieces-of-one-delta-only": (0, 1),
     "cell-at-the-seam-left-out": (0, 1),
     "batch-taken-without-its-last-frame": (15, 69),
@@ -78,12 +78,12 @@ KNOWN_TO_CATCH: dict[str, tuple[int, ...]] = {
     "taken-for-given-back-already": (0,),
     "closed-without-all-members": (43,),
     "closed-before-all-is-given-back": (41, 52),
-    "aside-changed-while-it-is-read": (185,),
+    "detached-changed-while-it-is-read": (185,),
     "floor-forgotten-after-a-start": (0, 2),
     "order-trusted-one-too-far": (0, 1),
     "change-of-the-next-version-left-out": (0, 1),
     "refused-push-gone-on-with": (41, 56),
-    "parcel-under-way-held-to-be-there": (46, 51),
+    "chunk-under-way-held-to-be-there": (46, 51),
     "own-entry-for-ever": (10, 17),
     "round-counts-addresses": (36,),
     "asked-again-in-the-same-round": (5,),
@@ -98,18 +98,18 @@ KNOWN_TO_CATCH: dict[str, tuple[int, ...]] = {
     "two-who-commit": (5, 7),
     "version-behind-the-join": (0, 1),
 }
-"""Seeds to try first; after any change of the code it may be others that catch a mutant."""
+"""Seeds to try first. After any change of the code, other seeds may be needed to catch a mutant."""
 OFTEN = {
     "column-without-its-end": "repaired_rot",
     "gap-closed-over-what-a-member-has": "repaired_rot_of_two",
     "nothing-given-back": "repaired_rot_of_two",
     "taken-for-given-back-already": "repaired_rot_of_two",
 }
-"""The fault that has to happen often for a mutant to be caught within so few seeds."""
+"""The fault that has to be frequent so that few seeds are enough to catch a mutant."""
 
 
 def violations(name: str) -> Iterator[list[str]]:
-    """Those of each run with a planted bug."""
+    """The violations of each run with a planted bug."""
     for seed in chain(KNOWN_TO_CATCH.get(name, ()), CI_SEEDS):
         yield run_seed(seed, fault=OFTEN.get(name)).violations
 
@@ -140,7 +140,7 @@ def test_a_law_that_the_product_asserts_ends_the_run_at_the_step_that_breaks_it(
         ("round-counts-addresses", Round, "check_answers"),
     ],
 )
-def test_the_laws_see_what_no_assertion_stops(name: str, holder: type, check: str) -> None:
+def test_without_the_assertion_a_law_catches_the_bug(name: str, holder: type, check: str) -> None:
     with planted(name), patch.object(holder, check):
         first = next(filter(None, violations(name)))
     assert not any("AssertionError" in violation for violation in first)

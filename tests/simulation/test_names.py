@@ -1,4 +1,4 @@
-"""Entries of a config that lead elsewhere: what is dialled, what stands, what breaks, and who is oneself."""
+"""Entries of a config that lead elsewhere: which machine is dialled, which connections end, which is a node's own."""
 
 from contextlib import AsyncExitStack
 
@@ -27,7 +27,7 @@ def test_an_entry_leads_to_its_own_machine_until_it_moves_or_is_stale_somewhere(
 
 
 def reached(cluster: SimCluster) -> list[tuple[str, str]]:
-    """Who sends a message to whom, once each."""
+    """The pairs of sender and receiver when each node sends each other node one message."""
     found: list[tuple[str, str]] = []
     cluster.network.tap = lambda sender, receiver, data: found.append((sender, receiver))
     return found
@@ -48,7 +48,7 @@ async def test_a_dial_goes_where_the_entry_leads_and_a_machine_knows_that_it_is_
 
 
 @pytest.mark.parametrize("breaks", [False, True])
-async def test_a_connection_stands_when_a_name_changes_and_ends_when_an_address_moves(breaks: bool) -> None:
+async def test_a_connection_stays_when_a_name_changes_and_ends_when_an_address_moves(breaks: bool) -> None:
     async with open_cluster(3, configured=False) as cluster, AsyncExitStack() as dialled:
         moved, other = [await dial(cluster, dialled, entry) for entry in (TWO, THREE)]
         cluster.network.names.lead(TWO, ONE, breaks=breaks)

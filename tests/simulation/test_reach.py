@@ -1,4 +1,4 @@
-"""A few seeds reach what a run is scaled down for, so that the scaling can't rot unseen."""
+"""A few seeds reach the cases for which sizes are scaled down in a run. Otherwise the scaling could fail unnoticed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.simulation.campaign.run import run_seed
 
 SEEDS = range(16)
 SEAMS = {
-    "a push of several parcels": 100,
+    "a push of several chunks": 100,
     "a push of several deltas": 100,
     "a batch of several frames": 50,
     "a whole pass over a column": 50,
@@ -42,12 +42,12 @@ SEAMS = {
     "a read that was answered alone": 5,
     "a wait for others that has found some": 50,
 }
-"""What has to be reached, and how often at least."""
+"""The cases that have to be reached, and how often at least."""
 
 
 @contextmanager
 def counted(reached: Counter[str]) -> Iterator[None]:
-    """Count how often each of the seams is met."""
+    """Count how often each case is reached."""
 
     def looking(target: Any, name: str, look: Callable[..., object]) -> Any:
         original = getattr(target, name)
@@ -61,7 +61,7 @@ def counted(reached: Counter[str]) -> Iterator[None]:
         return patch.object(target, name, change)
 
     def pushed(push: Any, *_: object) -> None:
-        reached["a push of several parcels"] += push is not None and not push.last
+        reached["a push of several chunks"] += push is not None and not push.last
         reached["a push of several deltas"] += push is not None and len(push.deltas) > 1
 
     def encoded(data: bytes, _: object, options: Options) -> None:
@@ -97,9 +97,9 @@ def counted(reached: Counter[str]) -> Iterator[None]:
             reached["a checkpoint's records before its end"] += not last
             yield record
 
-    async def run_disk(self: SimDisk, operation: Any, *, brief: bool = False, aside: bool = False) -> Any:
+    async def run_disk(self: SimDisk, operation: Any, *, brief: bool = False, background: bool = False) -> Any:
         reached["a commit without any wait"] += brief and self.at_once == 1.0
-        return await original_run(self, operation, brief=brief, aside=aside)
+        return await original_run(self, operation, brief=brief, background=background)
 
     with (
         looking(DeltaSender, "next_push", pushed),
@@ -107,7 +107,7 @@ def counted(reached: Counter[str]) -> Iterator[None]:
         looking(columns, "_newer", searched),
         before(Coalescer, "flush", flushed),
         before(Peer, "post", posted),
-        before(_Answers, "wait_room", waits),
+        before(_Answers, "wait_drained", waits),
         patch.object(Reader, "feed", feed),
         patch.object(SimDisk, "run", run_disk),
     ):
@@ -144,5 +144,5 @@ def reached() -> Counter[str]:
 
 
 @pytest.mark.parametrize("seam", SEAMS)
-def test_a_few_seeds_reach_each_seam_often(seam: str, reached: Counter[str]) -> None:
+def test_a_few_seeds_reach_each_case_often(seam: str, reached: Counter[str]) -> None:
     assert reached[seam] >= SEAMS[seam], reached

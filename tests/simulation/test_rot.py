@@ -1,4 +1,4 @@
-"""What a run takes for whole after a rot: by the records of the intact files, and the same as a repair keeps."""
+"""What a run takes for whole after rot: known from the intact files, and equal to what a repair keeps."""
 
 from random import Random
 
@@ -13,13 +13,13 @@ from tests.fakes.disk import SimDisk
 from tests.simulation.campaign.history import Stored
 from tests.simulation.campaign.recorder import LogReader
 from tests.simulation.faults.rot import batches_in, left_of, rotten, some_hits
-from tests.simulation.laws.durable_state import Shelves
+from tests.simulation.laws.durable_state import DurableState
 
 NAME = "00000001.log"
 
 
 async def some_disk() -> SimDisk:
-    """A node's, with a log of some batches."""
+    """The disk of a node, with a log of some batches."""
     async with open_cluster(2) as cluster:
         for amount in range(1, 9):
             await add(cluster[1].node, f"x{amount % 3}", amount)
@@ -59,9 +59,9 @@ async def test_a_repair_keeps_what_is_whole(seed: int) -> None:
     assert bool(found.flaws) == (left.damaged and not left.torn)
     if found.flaws:
         repair(disk, found, lambda: random.randbytes(16))
-    shelves = Shelves()
-    shelves.put(Stored(0, "left", tuple(left.deltas)))
-    shelves.put(Stored(0, "kept", tuple(delta for batch in LogReader(disk).news() for delta in batch.deltas)))
-    assert shelves.versions["left"] == shelves.versions["kept"]
-    assert shelves.cells["left"] == shelves.cells["kept"]
-    assert shelves.aside["left"] == shelves.aside["kept"]
+    state = DurableState()
+    state.put(Stored(0, "left", tuple(left.deltas)))
+    state.put(Stored(0, "kept", tuple(delta for batch in LogReader(disk).news() for delta in batch.deltas)))
+    assert state.versions["left"] == state.versions["kept"]
+    assert state.cells["left"] == state.cells["kept"]
+    assert state.detached["left"] == state.detached["kept"]

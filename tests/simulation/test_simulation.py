@@ -1,4 +1,4 @@
-"""The unchanged code keeps all laws: every seed that ever failed, then as many new ones as fit."""
+"""The code keeps all laws: every seed that ever failed passes, then as many new ones as there is time for."""
 
 import os
 from itertools import count
@@ -26,10 +26,10 @@ def test_seeds_that_failed_once_pass(seed: int) -> None:
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-def test_all_seeds_pass_that_fit_into_the_time(part: int) -> None:
-    """GCOUNT_SIMULATE_SECONDS says how long it may take, GCOUNT_SIMULATE_FROM with which seed it begins.
+def test_as_many_new_seeds_pass_as_there_is_time_for(part: int) -> None:
+    """GCOUNT_SIMULATE_SECONDS is the time, GCOUNT_SIMULATE_FROM the first seed.
 
-    All cores take part: those of this process, and the other processes that run tests have parts of their own.
+    All cores take part: each process that runs tests has a part of the seeds.
     """
     cores = os.cpu_count() or 1
     summary = run_many(count(FIRST + part, PARTS), jobs=max(1, cores // PARTS), seconds=SECONDS)
@@ -39,7 +39,7 @@ def test_all_seeds_pass_that_fit_into_the_time(part: int) -> None:
     assert summary.seeds > 0
 
 
-def test_a_seed_is_as_much_as_it_is_to_be() -> None:
+def test_seeds_have_enough_increments_reads_and_faults() -> None:
     for seed in range(3):
         result = run_seed(seed)
         assert result.increments >= INCREMENTS

@@ -1,4 +1,4 @@
-"""`bin/soak`: real nodes under every fault for minutes or hours, and a report of what came of it."""
+"""`bin/soak`: real nodes under every fault for minutes or hours, and a report of the results."""
 
 from __future__ import annotations
 
@@ -18,19 +18,20 @@ REPORTS = Path("data") / "soak"
 
 
 @click.command(context_settings={"max_content_width": 110})
-@click.option("--minutes", type=click.FloatRange(0.1), default=5.0, show_default=True, help="How long faults strike.")
+@click.option("--minutes", type=click.FloatRange(0.1), default=5.0, show_default=True, help="How long faults happen.")
 @click.option("--nodes", type=click.Choice(["3", "5"]), default="3", show_default=True, help="How many nodes.")
-@click.option("--seed", type=int, help="Of the faults and the clients' choices; a random one by default.")
+@click.option("--seed", type=int, help="Seed of the faults and of the clients' choices; by default a random one.")
 @click.option("--pace", type=click.FloatRange(1), default=20.0, show_default=True, help="Increments/s on each node.")
-@click.option("--report", type=click.Path(path_type=Path), metavar="DIR", help="Where to; else in data/soak.")
+@click.option("--report", type=click.Path(path_type=Path), metavar="DIR", help="Folder of the report [in data/soak]")
 @click.option(
-    "--check", type=click.Path(path_type=Path, exists=True), metavar="FILE", help="Only judge a history again."
+    "--check", type=click.Path(path_type=Path, exists=True), metavar="FILE", help="Only judge this history again."
 )
 def main(minutes: float, nodes: str, seed: int | None, pace: float, report: Path | None, check: Path | None) -> None:
-    """Run nodes in network namespaces under load, kill, pause, cut off and starve them, and judge all they answered.
+    """Run nodes in network namespaces under load and under faults, and judge all their answers.
 
-    Needs root, for the namespaces. Writes a page, a picture and the history. Exits with 0 only if no law was broken
-    and every increment was taken on every node whose process and disk were up.
+    Nodes are killed, paused and cut off, and their disks fill up. This needs root, for the namespaces. It writes a
+    page, a picture and the history. The exit code is 0 only if no law was broken, and if every node whose process and
+    disk were up took every increment.
     """
     if check is not None:
         raise SystemExit(_judge(History.load(check), report))
@@ -49,7 +50,7 @@ def main(minutes: float, nodes: str, seed: int | None, pace: float, report: Path
         except* KeyboardInterrupt:
             interrupted = True
     if interrupted:
-        click.echo(f"\ninterrupted; what was seen until then is in {folder / HISTORY}")
+        click.echo(f"\ninterrupted; the history until then is in {folder / HISTORY}")
     raise SystemExit(130 if interrupted else _judge(history, folder))
 
 

@@ -1,4 +1,4 @@
-"""The figures of a history: availability and latency of increments under each kind of fault, and how soon it healed."""
+"""The figures of a history: availability and latency of increments under each kind of fault, and the time to heal."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ HEADINGS = (
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """The smallest value that so many percent of the values do not exceed; 0 of none."""
+    """The smallest of the values that at least `percent` percent of them do not exceed; 0 without values."""
     ordered = sorted(values)
     return ordered[max(0, ceil(len(ordered) * percent / 100) - 1)] if ordered else 0.0
 
 
 def share(part: int, whole: int) -> str:
-    """In percent; 100 only when it is all, and a dash when there is nothing."""
+    """A share in percent: 100 only if it is all, and a dash if there is nothing."""
     if not whole:
         return "-"
     return "100 %" if part == whole else f"{min(99.999, part / whole * 100):.3f} %"
@@ -45,7 +45,7 @@ def share(part: int, whole: int) -> str:
 
 @dataclass(frozen=True)
 class Row:
-    """What increments on nodes that were up met while a kind of fault was on, and how soon it was over."""
+    """The results of increments on nodes that were up during one kind of fault, and the time to heal."""
 
     kind: str
     times: int
@@ -57,7 +57,7 @@ class Row:
     equal: Sequence[float]
 
     def cells(self) -> list[str]:
-        """As text, under the HEADINGS."""
+        """The cells of the row, as text; see HEADINGS."""
         milliseconds = [f"{percentile(self.latencies, p) * 1000:.0f}" for p in (50, 99, 100)]
         healed = [
             f"{percentile(times, p):.2f}" if times else "-" for times in (self.exact, self.equal) for p in (50, 100)
@@ -73,7 +73,7 @@ class Figures:
     def __init__(self, history: History) -> None:
         self.history = history
         uptime = Uptime(history.moments)
-        # On a node that was up: an attempt that overlaps the instant of a kill, a pause or a full disk is left out.
+        # Only attempts on nodes that were up: those that overlap a kill, a pause or a full disk are left out.
         self._attempts = sorted(
             (each for each in history.increments if uptime.was_up(each.node, each.start, each.end)),
             key=lambda each: each.start,
@@ -157,5 +157,5 @@ class Figures:
         return [*self.summary(), "", *table]
 
     def refused_on_full_disks(self) -> list[Increment]:
-        """Increments that were told that the disk is full."""
+        """Increments that were refused because the disk was full."""
         return [each for each in self.history.increments if "disk is full" in each.reason]

@@ -1,4 +1,4 @@
-"""What a soak did and saw, as the judge reads it: one record a line in a file, times in seconds since the start."""
+"""The history of a soak, for the judge: one record in each line of a file, times in seconds since the start."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TextIO, TypeVar
 
-# ok: answered 200. refused: answered with an error that promises that nothing was changed. unsent: no connection, so
-# certainly nothing was changed. unknown: counted or not.
+# ok: answered 200. refused: answered with an error that promises that nothing was changed. unsent: there was no
+# connection, so nothing was changed. unknown: it may have been counted.
 Outcome = Literal["ok", "refused", "unsent", "unknown"]
 
-POWERS = "powers"  # counters whose names begin so are raised by powers of two, each used once
+POWERS = "powers"  # counters whose names begin so get powers of two, each used once
 
 
 @dataclass(frozen=True)
 class Soak:
-    """How the run was asked for, and what could not be done here."""
+    """The settings of the run, and what could not be done on this machine."""
 
     seed: int
     nodes: int
     seconds: float
-    pace: float  # increments a second asked of each node
+    pace: float  # increments a second that each node is sent
     notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Increment:
-    """One attempt."""
+    """One attempt to increment."""
 
     node: int
     name: str
@@ -42,7 +42,7 @@ class Increment:
 
 @dataclass(frozen=True)
 class Look:
-    """A /value that was answered."""
+    """A read of /value that was answered."""
 
     node: int
     name: str
@@ -67,7 +67,7 @@ class Query:
 
 @dataclass(frozen=True)
 class Moment:
-    """Something became of a node: ready, killed, paused, resumed, full, room, or (by itself) ended."""
+    """A change of a node: ready, killed, paused, resumed, full, room (space on the disk again) or ended (by itself)."""
 
     node: int
     time: float
@@ -77,7 +77,7 @@ class Moment:
 
 @dataclass(frozen=True)
 class Fault:
-    """One blow of the nemesis, from the moment before it to the moment after it was made good."""
+    """One fault, from the moment before it began to the moment after it ended."""
 
     step: int
     kind: str
@@ -110,14 +110,14 @@ class Final:
 
 @dataclass(frozen=True)
 class Ending:
-    """How a node answered SIGTERM in the end, and what it had written."""
+    """The end of a node after SIGTERM, and what it has left."""
 
     node: int
     code: int | None  # None: it still ran after 3 s
     tracebacks: int
-    checkpoints: int  # made in all of its lives
-    interrupted: int  # kills in the midst of one
-    verified: int | None  # what `gcount verify` exited with on the directory that is left
+    checkpoints: int  # made since its first start
+    interrupted: int  # kills during a checkpoint
+    verified: int | None  # the exit code of `gcount verify` on its directory
 
 
 Record = Soak | Increment | Look | Query | Moment | Fault | Healing | Final | Ending
@@ -152,12 +152,12 @@ class History:
 
     @property
     def seconds(self) -> float:
-        """How long it lasted: until the last operation."""
+        """How long the run lasted, until its last operation."""
         operations: list[Increment | Look | Query] = [*self.increments[-20:], *self.looks[-20:], *self.queries[-20:]]
         return max((operation.end for operation in operations), default=0.0)
 
     def add(self, record: Record) -> None:
-        """Keep it, and write it down at once if there is a file: a run that is killed leaves what it saw."""
+        """Add a record, and write it to the file at once, if there is one: a run that is killed leaves its history."""
         self._records[type(record)].append(record)
         if self._file is not None:
             line = {item.name: getattr(record, item.name) for item in fields(record)}
@@ -165,7 +165,7 @@ class History:
 
     @classmethod
     def load(cls, path: Path) -> History:
-        """Read what `add` wrote; a last line that was cut off counts for nothing."""
+        """Read what `add` has written; an incomplete last line is ignored."""
         history = cls()
         lines = path.read_text().splitlines()
         for number, line in enumerate(lines, start=1):

@@ -1,4 +1,4 @@
-"""The laws: whatever a history says that may not be. Nothing means that it was right."""
+"""The laws of a soak. Each finds its violations in a history; a right history has none."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from tests.harness.linearizable import Read, Write
 from tests.soak.history import POWERS, History, Increment, Query
 from tests.soak.uptime import Uptime
 
-HEALED_WITHIN = 30.0  # seconds: beyond that it is no healing
+HEALED_WITHIN = 30.0  # seconds in which a cluster has to heal
 
 
 def violations(history: History) -> list[str]:
-    """All laws over a history, each line beginning with the law's name."""
+    """The violations of all laws in a history; each begins with the name of the law."""
     return [f"{law.__name__}: {violation}" for law in LAWS for violation in law(history)]
 
 
@@ -28,7 +28,7 @@ def _by_name(history: History) -> dict[str, list[Increment]]:
 
 
 def consistent_reads_are_linearizable(history: History) -> Iterator[str]:
-    """Over the counters that are raised by powers of two."""
+    """Judges the counters that get powers of two."""
     reads: dict[str, list[Read]] = defaultdict(list)
     for query in history.queries:
         if query.outcome == "ok":
@@ -45,7 +45,7 @@ def consistent_reads_are_linearizable(history: History) -> Iterator[str]:
 
 
 class _Bounds:
-    """What one counter may have been, and when."""
+    """The values that one counter may have had, and when."""
 
     def __init__(self, increments: Iterable[Increment]) -> None:
         acked = sorted((each.end, each.amount) for each in increments if each.outcome == "ok")
@@ -84,7 +84,7 @@ def values_are_within_bounds(history: History) -> Iterator[str]:
 
 
 def values_never_go_down(history: History) -> Iterator[str]:
-    """On one node, over its restarts; an increment's answer is such a value, too, and more by what it added."""
+    """Judges the values of each node across its restarts. An increment's answer is a value that includes its amount."""
     seen: dict[tuple[int, str], list[tuple[float, float, int, int]]] = defaultdict(list)
     for look in history.looks:
         seen[look.node, look.name].append((look.start, look.end, look.value, 0))
@@ -122,7 +122,7 @@ def nodes_agree_in_the_end(history: History) -> Iterator[str]:
 
 
 def no_node_ends_by_itself(history: History) -> Iterator[str]:
-    """Only by kill -9; and SIGTERM ends it in time, with 0."""
+    """A node ends only by kill -9, or in time and with code 0 after SIGTERM."""
     for moment in history.moments:
         if moment.what == "ended":
             yield f"node {moment.node} at {moment.time:.3f}: {moment.detail}"
@@ -134,25 +134,25 @@ def no_node_ends_by_itself(history: History) -> Iterator[str]:
 
 
 def directories_are_whole(history: History) -> Iterator[str]:
-    """In the end, whatever the kills and the full disks have left of log and checkpoints."""
+    """At the end `gcount verify` finds no damage, in spite of all kills and full disks."""
     for ending in history.endings:
         if ending.verified != 0:
             yield f"gcount verify says {ending.verified} of node {ending.node}'s directory"
 
 
 def no_node_wrote_a_traceback(history: History) -> Iterator[str]:
-    """On its standard error, in all of its lives."""
+    """Standard error has no traceback, since the first start of each node."""
     for ending in history.endings:
         if ending.tracebacks:
             yield f"node {ending.node}: {ending.tracebacks}"
 
 
 def refusals_say_why(history: History) -> Iterator[str]:
-    """Nothing is answered but 200 and 503, and an increment that a full disk refuses hears of the disk."""
+    """All answers are 200 or 503, and an increment that a full disk refuses names the disk as the reason."""
     operations: list[Increment | Query] = [*history.increments, *history.queries]
     for operation in operations:
         if operation.status not in (0, 200, 503):
-            yield f"an answer that the contract does not know: {operation}"
+            yield f"an answer that is not promised: {operation}"
     uptime = Uptime(history.moments)
     for increment in history.increments:
         full = uptime.was_full(increment.node, increment.start, increment.end)
@@ -164,7 +164,7 @@ FULL_DISK_REASONS = ("disk is full", "not finished its start", "recover")  # the
 
 
 def every_fault_heals(history: History) -> Iterator[str]:
-    """After each step every node answers exactly, and then every /value is equal."""
+    """After each step every node answers exactly, and then all values are equal."""
     for healing in history.healings:
         for what, after in (("exact", healing.exact_after), ("equal", healing.equal_after)):
             if after is None:
@@ -172,7 +172,7 @@ def every_fault_heals(history: History) -> Iterator[str]:
 
 
 def something_was_tried(history: History) -> Iterator[str]:
-    """A verdict over nothing is none: every node took increments and answered both kinds of reads."""
+    """Without operations there is no verdict: every node took increments and answered both kinds of reads."""
     for node in range(1, history.soak.nodes + 1):
         if not any(increment.node == node and increment.outcome == "ok" for increment in history.increments):
             yield f"node {node} acknowledged nothing"

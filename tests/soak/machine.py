@@ -1,6 +1,6 @@
-"""A node, its disk, and what was done to both, written down with times that err to the cautious side.
+"""A node and its disk, and a record of all that was done to them, with times on the safe side.
 
-A moment that takes something away is recorded before it is done, one that gives it back when it is certain.
+A fault is recorded before it begins, and its end when it is certain.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from tests.soak.history import History, Moment
 
 
 class EndedByItself(Exception):
-    """A node's process is gone, and nobody killed it: the run is over."""
+    """A node's process has ended without being killed. The run is over."""
 
 
 class Clock:
-    """Seconds since it was made."""
+    """The seconds since this object was made."""
 
     def __init__(self) -> None:
         self._began = time.monotonic()
@@ -31,13 +31,13 @@ class Clock:
 
 
 class Machine:
-    """One node as the nemesis handles it."""
+    """One node, as the nemesis handles it."""
 
     def __init__(self, node: Node, disk: Filesystem | None, history: History, clock: Clock) -> None:
         self.node, self.disk = node, disk
         self.history, self.clock = history, clock
         self.ready = self.paused = self.full = False
-        self.interrupted = 0  # checkpoints
+        self.interrupted = 0  # checkpoints that were interrupted by a kill
 
     @property
     def number(self) -> int:
@@ -45,14 +45,14 @@ class Machine:
 
     @property
     def is_up(self) -> bool:
-        """Whether it can be expected to take increments."""
+        """Whether the node can be expected to take increments."""
         return self.ready and not self.paused and not self.full
 
     def _note(self, what: Literal["ready", "killed", "paused", "resumed", "full", "room", "ended"]) -> None:
         self.history.add(Moment(self.number, self.clock(), what))
 
     def check(self) -> None:
-        """Raise `EndedByItself` if a node that said it was ready is gone."""
+        """Raise `EndedByItself` if the node was ready and its process has ended."""
         if self.ready and not self.node.runs():
             self._ended()
 
@@ -65,7 +65,7 @@ class Machine:
         raise EndedByItself(f"node {self.number} {detail}")
 
     async def wait_ready(self) -> None:
-        """From the first start, or a restart, on."""
+        """Wait until the node is ready after a start."""
         try:
             await self.node.ready()
         except NeverReady:
@@ -76,7 +76,7 @@ class Machine:
         self._note("ready")
 
     def kill(self) -> None:
-        """kill -9, whatever it is doing."""
+        """Kill the node with SIGKILL."""
         self.check()
         self.ready = False
         self._note("killed")

@@ -1,4 +1,4 @@
-"""Carries out a plan: strikes, waits, raises a counter meanwhile, heals, and measures how soon all is exact again."""
+"""Carries out a plan: causes faults, increments a counter meanwhile, ends them, and measures the time to heal."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FILLER = "filler-" + "x" * 200  # a long name makes long records
 
 
 class Nemesis:
-    """The network and the nodes in its hand."""
+    """Causes the faults of the network and the nodes."""
 
     def __init__(self, network: Network, machines: Sequence[Machine], history: History, clock: Clock) -> None:
         self._network = network
@@ -27,7 +27,7 @@ class Nemesis:
         self._steps = 0
 
     async def strike(self, step: Step) -> Healing:
-        """One step, from the first fault to its healing, but for the rest after it."""
+        """Carry out one step, from its first fault to its healing, without the rest after it."""
         self._steps += 1
         name = f"mark-{self._steps}"
         began: list[float] = []
@@ -74,7 +74,7 @@ class Nemesis:
         await machine.wait_ready()
 
     async def _use_up(self, machine: Machine) -> None:
-        """Fill what room is left inside the files: the last page of the live segment."""
+        """Fill the space that is left inside the files: the last page of the live segment."""
         caller = Caller(machine)
         taken = machine.ready and not machine.paused
         while taken:
@@ -93,7 +93,7 @@ class Nemesis:
             self._network.calm()
 
     async def _mark(self, name: str) -> None:
-        """Raise a counter on every node that can: what the others have to learn of after the healing."""
+        """Increment a counter on every node that takes increments; the others have to learn of it after the healing."""
 
         async def raise_on(machine: Machine) -> None:
             caller = Caller(machine)
@@ -106,7 +106,7 @@ class Nemesis:
                     nursery.start_soon(raise_on, machine)
 
     async def _heals(self, name: str) -> Healing:
-        """Nothing is wrong any more: how long until every node knows what was counted meanwhile?"""
+        """Measure how long it takes after the end of all faults until every node knows the counter."""
         healed = self._clock()
         exact: list[float] = []
         equal: list[float] = []

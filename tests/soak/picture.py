@@ -1,4 +1,4 @@
-"""A run's timeline as an SVG: each node's faults, the increments that it took or not, and its consistent reads."""
+"""The timeline of a run as an SVG: each node's faults, the increments that it took or refused, its consistent reads."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ class Picture:
         return Counter(min(self._bins - 1, int(time / self._bin)) for time in times)
 
     def _most(self, good: Counter[int], bad: Counter[int]) -> int:
-        """How many fill the height: a burst, such as the final reads, may go beyond it and is cut off."""
+        """The count that fills the height. A burst, such as the final reads, may be higher and is cut off."""
         return max(1, round(percentile([good[at] + bad[at] for at in range(self._bins)], 98)))
 
     def _bars(self, good: Counter[int], bad: Counter[int], floor: float, height: float, most: int) -> None:

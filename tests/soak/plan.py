@@ -1,4 +1,4 @@
-"""Which faults strike, whom, how hard, how long, in what company: drawn from a seed."""
+"""The plan of a run, drawn from a seed: which faults happen, on which nodes, how severe, how long, which together."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ KILL, PAUSE, FULL = "kill -9", "pause", "full disk"
 ISOLATE, HALVES, ONE_WAY, PAIR, ALL = "cut: one node", "cut: halves", "cut: one way", "cut: one pair", "cut: all"
 DELAY, LOSS = "delay", "loss"
 
-# Faults of one family are never on at once; those of different ones overlap.
+# Faults of one family never happen at the same time; those of different families may overlap.
 FAMILIES = {
     "process": (KILL, PAUSE),
     "cut": (ISOLATE, HALVES, ONE_WAY, PAIR, ALL),
@@ -29,7 +29,7 @@ Road = tuple[int, int]  # from one node to another
 
 @dataclass(frozen=True)
 class Blow:
-    """One fault: its kind and the nodes that it strikes, first the one that is not heard where it has a direction."""
+    """One fault: its kind, and its nodes. If it has a direction, the first node is the one that is not heard."""
 
     kind: str
     nodes: tuple[int, ...]
@@ -38,7 +38,7 @@ class Blow:
 
     @property
     def detail(self) -> str:
-        """What is more to say of it than its kind and nodes."""
+        """Further details of the fault, as text."""
         if self.kind == DELAY:
             return f"{self.weather.delay * 1000:.0f} ms, {self.weather.jitter * 1000:.0f} more or less"
         if self.kind == LOSS:
@@ -46,7 +46,7 @@ class Blow:
         return f"{' -> '.join(map(str, self.nodes))}" if self.kind == ONE_WAY else ""
 
     def roads(self, hosts: Collection[int]) -> list[Road]:
-        """Those that are cut, or on which the weather is bad."""
+        """The roads that are cut, or that have bad weather."""
         if self.kind == ONE_WAY:
             return [(self.nodes[0], self.nodes[1])]
         pairs = [(one, other) for one in hosts for other in hosts if one != other]
@@ -71,7 +71,7 @@ class Step:
 
 
 def draw_blow(kind: str, hosts: Collection[int], rng: random.Random) -> Blow:
-    """A fault of this kind, on nodes and with a force of the seed's choice."""
+    """Draw a fault of a kind: its nodes and its severity."""
     everybody = tuple(hosts)
     one = (rng.choice(everybody),)
     match kind:
@@ -98,7 +98,7 @@ def draw_blow(kind: str, hosts: Collection[int], rng: random.Random) -> Blow:
 
 
 def draw_steps(seed: int, hosts: Collection[int], kinds: Collection[str]) -> Iterator[Step]:
-    """Endless: in each turn every kind alone, in another order, and after every other one a step of several at once."""
+    """Draw steps without end: in each turn every kind alone, in a new order, and several at once after every second."""
     rng = random.Random(f"plan {seed}")
     while True:
         for number, kind in enumerate(rng.sample(list(kinds), len(kinds))):
@@ -108,7 +108,7 @@ def draw_steps(seed: int, hosts: Collection[int], kinds: Collection[str]) -> Ite
 
 
 def _mixture(hosts: Collection[int], kinds: Collection[str], rng: random.Random) -> list[Blow]:
-    """A kill or a pause, if these can be made, and something else meanwhile, in any order."""
+    """Draw several faults: a kill or a pause, if possible, and others at the same time, in any order."""
     possible = {family: [kind for kind in FAMILIES[family] if kind in kinds] for family in FAMILIES}
     others = [family for family in FAMILIES if family != "process" and possible[family]]
     families = rng.sample(others, min(len(others), rng.choice((1, 1, 2))))

@@ -1,4 +1,4 @@
-"""The report of a run: a page, a picture, and the history that both were made from."""
+"""The report of a run: a page, a picture, and the history from which both are made."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ PAGE, TIMELINE, HISTORY = "report.md", "timeline.svg", "history.jsonl"
 MOST_SHOWN = 50
 EXPLANATION = (
     "Attempts are those on nodes whose process and disk were up from the request to its answer. Where faults overlap,",
-    "an attempt counts for each of them. The last four columns tell how soon all was well after the end of the faults:",
+    "an attempt counts for each of them. The last four columns show how soon all was well after the end of the faults:",
     "until a consistent read was answered on every node, and until every `/value` was the same; median and worst.",
 )
 
 
 class Verdict:
-    """What is to be said of a history; `passed` if nothing speaks against it."""
+    """The verdict on a history; `passed` if there are no objections."""
 
     def __init__(self, history: History) -> None:
         self.history = history
@@ -32,7 +32,7 @@ class Verdict:
 
     @property
     def headline(self) -> str:
-        """One line: passed or failed, and how far it healed as promised."""
+        """One line: passed or failed, and whether it healed as promised."""
         word = "PASSED" if self.passed else "FAILED"
         healed = "" if self.figures.healed_as_promised else "; it healed later than promised (2 s at the median, 5 s)"
         unavailable = len(self.figures.unavailable)
@@ -40,18 +40,18 @@ class Verdict:
         return f"{word}: {len(self.violations)} violations, {not_taken}{healed}"
 
     def against(self) -> list[str]:
-        """Everything that speaks against it."""
+        """All objections."""
         return [*self.violations, *(f"not taken by a node that was up: {each}" for each in self.figures.unavailable)]
 
     def lines(self) -> list[str]:
-        """For a terminal."""
+        """The verdict, for a terminal."""
         against = self.against()
         more = [f"... and {len(against) - MOST_SHOWN} more"] if len(against) > MOST_SHOWN else []
         return [*self.figures.lines(), "", *self.history.soak.notes, *against[:MOST_SHOWN], *more, self.headline]
 
 
 def write(verdict: Verdict, folder: Path) -> None:
-    """Put the page and the picture into the folder, in which the history is already."""
+    """Write the page and the picture into the folder that has the history."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / TIMELINE).write_text(Picture(verdict.history).svg())
     (folder / PAGE).write_text(_page(verdict))
@@ -84,7 +84,7 @@ def _page(verdict: Verdict) -> str:
         "",
         *laws,
         "",
-        "## What speaks against it",
+        "## Objections",
         "",
         *([f"- {line}" for line in against[:MOST_SHOWN]]),
         "",

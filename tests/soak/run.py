@@ -1,4 +1,4 @@
-"""One run: a cluster in network namespaces, clients, a nemesis, and what is true when all is over."""
+"""One run: a cluster in network namespaces, clients, a nemesis, and the final values."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.soak.nemesis import Nemesis
 from tests.soak.plan import DELAY, FULL, KINDS, LOSS, Step, draw_steps
 from tests.soak.workload import Caller, Load
 
-TIMEOUT = 1  # CHALLENGE_TIMEOUT of the nodes: many short waits see more than few long ones
+TIMEOUT = 1  # CHALLENGE_TIMEOUT of the nodes: many short waits show more than few long ones
 SETTLED_WITHIN = 60.0  # seconds for all final reads
 FINAL_READERS = 4  # on each node
 MEGABYTES = 64  # of each disk, and
@@ -31,7 +31,7 @@ MEGABYTES_A_MINUTE = 8
 
 @dataclass(frozen=True)
 class Wish:
-    """What is asked of a run. Without `steps` the seed's plan is followed until the time is over."""
+    """The settings of a run. Without `steps`, the plan of the seed is followed until the time is over."""
 
     nodes: int = 3
     seconds: float = 60.0
@@ -59,10 +59,10 @@ async def run(wish: Wish, history: History, logs: Path, on_step: Callable[[str],
     """Fill the history.
 
     Args:
-        wish: what is asked for.
-        history: still empty.
-        logs: a folder, in which what the nodes wrote is kept.
-        on_step: told what is being done.
+        wish: the settings of the run.
+        history: an empty history.
+        logs: a folder for the nodes' logs.
+        on_step: called with a text at each step.
     """
     kinds, notes = abilities()
     history.add(Soak(wish.seed, wish.nodes, wish.seconds, wish.pace, notes))
@@ -81,7 +81,7 @@ async def run(wish: Wish, history: History, logs: Path, on_step: Callable[[str],
                 try:
                     await _live(wish, kinds, network, machines, on_step)
                 except* EndedByItself:
-                    pass  # it is in the history, for the judge
+                    pass  # the judge finds it in the history
         finally:
             for node in nodes:
                 _keep(node.stderr_path, logs)
@@ -89,7 +89,7 @@ async def run(wish: Wish, history: History, logs: Path, on_step: Callable[[str],
 
 @contextmanager
 def _small_disk(node: Node, wish: Wish, base: Path) -> Iterator[Filesystem]:
-    """A file system of its own, where the node looks for its data."""
+    """A small file system for the data directory of a node."""
     assert node.data_dir is not None
     megabytes = MEGABYTES + int(MEGABYTES_A_MINUTE * wish.seconds / 60)
     with tmpfs.mounted(base / f"disk-{node.number}", megabytes * 2**20) as disk:
@@ -127,7 +127,7 @@ async def _live(
         with trio.move_on_after(SETTLED_WITHIN):
             await _settle(machines, sorted({increment.name for increment in history.increments}))
         watch.cancel_scope.cancel()
-    on_step("the end of the nodes")
+    on_step("stopping the nodes")
     async with trio.open_nursery() as stops:
         for machine in machines:
             stops.start_soon(_stop, machine)
@@ -141,7 +141,7 @@ async def _watch(machines: list[Machine]) -> None:
 
 
 async def _settle(machines: list[Machine], names: list[str]) -> None:
-    """What every counter is in the end, on every node."""
+    """Read the final value of every counter on every node."""
 
     async def look(machine: Machine, share: list[str]) -> None:
         caller = Caller(machine)
@@ -151,7 +151,7 @@ async def _settle(machines: list[Machine], names: list[str]) -> None:
             try:
                 consistent = await caller.exact(name)
                 value = await caller.equal(name, consistent)
-            finally:  # also when the time is over: what is missing then is for the judge
+            finally:  # also when the time is over: the judge finds what is missing then
                 machine.history.add(Final(machine.number, name, consistent, value))
         caller.close()
 

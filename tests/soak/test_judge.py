@@ -1,4 +1,4 @@
-"""Each law lets a right history pass and catches a lie planted in it."""
+"""Each law accepts a right history, and catches a lie that is planted in it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NODES = (1, 2, 3)
 
 
 def right() -> History:
-    """Three nodes; each increments both kinds of counters once, one is killed in an increment, and all agree."""
+    """A right history: three nodes increment both kinds of counters once each, one is killed meanwhile, all agree."""
     history = History()
     history.add(Soak(seed=1, nodes=3, seconds=10, pace=1))
     for node in NODES:
@@ -220,7 +220,7 @@ LIES: dict[Callable[[History], None], str] = {
 
 @pytest.mark.parametrize("lie", LIES, ids=lambda lie: lie.__name__)
 def test_a_planted_lie_is_caught(lie: Callable[[History], None]) -> None:
-    """By the law that is about it."""
+    """The right law catches it."""
     history = right()
     lie(history)
     assert LIES[lie] in judged(history)
@@ -228,8 +228,8 @@ def test_a_planted_lie_is_caught(lie: Callable[[History], None]) -> None:
 
 
 @pytest.mark.parametrize("outcome", ["refused", "unknown", "unsent"])
-def test_an_increment_that_a_node_that_is_up_does_not_take_is_seen(outcome: str) -> None:
-    """Though no law of counting is broken."""
+def test_an_increment_that_is_not_taken_by_a_node_that_is_up_is_found(outcome: str) -> None:
+    """No law of counting is broken, but the run fails."""
     history = right()
     history.add(Increment(1, "plain", 10, 7.0, 7.1, outcome))  # type: ignore[arg-type]
     assert violations(history) == []
@@ -256,7 +256,7 @@ def test_an_increment_that_a_node_that_is_up_does_not_take_is_seen(outcome: str)
 def test_only_attempts_on_nodes_that_were_up_all_the_time_count(
     node: int, start: float, end: float, counts: bool
 ) -> None:
-    """One failed attempt, at every turn of a node's life."""
+    """There is one failed attempt, at different moments of a node's life."""
     history = right()
     history.add(Moment(1, 7.45, "paused"))
     history.add(Moment(1, 7.5, "resumed"))
@@ -272,7 +272,7 @@ def test_a_share_is_100_percent_only_when_it_is_all() -> None:
 
 
 def test_a_history_is_judged_alike_from_its_file(tmp_path: Path) -> None:
-    """Also one with numbers of more than 64 bits; a line cut off at the end is left out."""
+    """The history has numbers of more than 64 bits; an incomplete last line is ignored."""
     path = tmp_path / "history.jsonl"
     history = right()
     history.add(Look(1, "plain", 7.0, 7.1, 2**70))

@@ -1,4 +1,4 @@
-"""The plan of a seed: always the same, every kind in every turn, and roads that are the ones meant."""
+"""The plan of a seed: it is always the same, has every kind of fault in every turn, and names the right roads."""
 
 from __future__ import annotations
 

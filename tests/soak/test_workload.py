@@ -1,4 +1,4 @@
-"""What the soak has in its hands does what it says: nodes are watched, powers are used once."""
+"""The workload of a soak: nodes that end are noticed, and powers of two are used once."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from tests.soak.workload import Counters
 
 
 @pytest.mark.parametrize("method", ["check", "kill", "pause"])
-def test_a_node_that_ended_by_itself_is_found_and_told(method: str) -> None:
-    """Also when it is about to be killed: that must not hide it."""
+def test_a_node_that_ended_by_itself_is_found_and_recorded(method: str) -> None:
+    """It is also found just before a kill, which must not hide it."""
     gone: Any = SimpleNamespace(
         number=2, runs=lambda: False, lines=lambda: ["a sync failed"], process=SimpleNamespace(returncode=1)
     )
@@ -30,7 +30,7 @@ def test_a_node_that_ended_by_itself_is_found_and_told(method: str) -> None:
 
 
 def test_no_power_of_a_counter_is_handed_out_twice() -> None:
-    """Or a read would not tell what it contains; and a counter's powers fit into a node's part of it."""
+    """Otherwise a read would not show what it contains. And the powers of a counter fit into a node's part of it."""
     counters, rng = Counters(), random.Random(1)
     taken = [counters.take(rng) for _ in range(3000)]
     powers = [(name, amount) for name, amount in taken if name.startswith(POWERS)]

@@ -1,4 +1,4 @@
-"""When each node could be expected to take increments: its process runs and is not paused, its disk has room."""
+"""When each node could be expected to take increments: its process runs and is not paused, its disk has space."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Span = tuple[float, float]
 
 
 class Uptime:
-    """The spans in which each node was up; what overlaps the instant of a kill, a pause or a full disk is in none."""
+    """The spans in which each node was up. The instants of kills, pauses and full disks are in none of them."""
 
     def __init__(self, moments: Sequence[Moment]) -> None:
         self._up: dict[int, list[Span]] = {}

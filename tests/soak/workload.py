@@ -1,4 +1,4 @@
-"""The clients: increments and both kinds of reads on every node, at a steady pace, whatever becomes of the nodes."""
+"""The clients: increments and both kinds of reads on every node, at a steady pace, also while nodes are down."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from tests.soak.history import POWERS, Increment, Look, Outcome, Query
 from tests.soak.machine import Machine
 
 PLAIN = ("plain-a", "plain-b", "plain-c")
-WEIGHTS = (1, 4, 8, 8)  # of the counters raised by powers at a time: one of them lasts long, to span faults
+WEIGHTS = (1, 4, 8, 8)  # of the counters of powers in use at a time: one of them lasts long, so that it spans faults
 BITS = 64  # an increment is below 2^64
-AGAIN = 0.02  # seconds between two looks at what is not yet so
+AGAIN = 0.02  # seconds between two checks of a condition
 GIVE_UP = 10.0  # seconds that a client waits for an answer
 
 
 class Operation(Protocol):
-    """What a client does again and again."""
+    """An operation that a client repeats."""
 
     __name__: str
 
@@ -29,7 +29,7 @@ class Operation(Protocol):
 
 
 class Caller:
-    """One client's connection to one node; what it asked is in the history, also when it is cancelled."""
+    """One client's connection to one node. Its operations are in the history, also if they are cancelled."""
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
@@ -37,7 +37,7 @@ class Caller:
         self._start_of_node = machine.node.starts
 
     async def _request(self, method: str, target: str, body: bytes | None = None) -> Response:
-        if self._start_of_node != self.machine.node.starts:  # the connection was to a process that is gone
+        if self._start_of_node != self.machine.node.starts:  # the connection was to a process that has ended
             self._client.drop()
             self._start_of_node = self.machine.node.starts
         return await self._client.request(method, target, body, timeout=GIVE_UP)
@@ -46,7 +46,7 @@ class Caller:
         self._client.drop()
 
     async def increment(self, name: str, amount: int) -> Increment:
-        """Try once."""
+        """Try to increment once."""
         machine, start = self.machine, self.machine.clock()
         fate = _Fate()
         try:
@@ -59,7 +59,7 @@ class Caller:
         return record
 
     async def consistent(self, name: str, timeout: float | None = None) -> Query:
-        """Read once; `timeout` in seconds, by default the node's."""
+        """Read consistently once; `timeout` is in seconds, by default the node's."""
         machine, start = self.machine, self.machine.clock()
         query = "" if timeout is None else f"?timeout={timeout}"
         fate = _Fate()
@@ -73,7 +73,7 @@ class Caller:
         return record
 
     async def value(self, name: str) -> int | None:
-        """Read /value once; None when it was not answered."""
+        """Read /value once; None if it was not answered."""
         machine, start = self.machine, self.machine.clock()
         try:
             answer = await self._request("GET", f"/counter/{name}/value")
@@ -85,7 +85,7 @@ class Caller:
         return answer.number()
 
     async def exact(self, name: str) -> int:
-        """Ask for the consistent value until it is answered."""
+        """Read consistently until there is an answer."""
         while True:
             query = await self.consistent(name)
             if query.outcome == "ok":
@@ -93,7 +93,7 @@ class Caller:
             await trio.sleep(AGAIN)
 
     async def equal(self, name: str, value: int) -> int:
-        """Look at /value until it is `value`, which it returns."""
+        """Read /value until it is `value`; returns it."""
         while True:
             if await self.value(name) == value:
                 return value
@@ -129,14 +129,14 @@ class _Fate:
 
 
 class Counters:
-    """What to count next: some counters by powers of two, each of them until it is used up, and some by any amounts."""
+    """The next increments: some counters get powers of two, each until it is used up, and some get any amounts."""
 
     def __init__(self) -> None:
         self._made = len(WEIGHTS)
-        self._slots = [[number, 0] for number in range(self._made)]  # number of the counter, bits used
+        self._slots = [[number, 0] for number in range(self._made)]  # the number of the counter, and the bits used
 
     def take(self, rng: random.Random) -> tuple[str, int]:
-        """A name and an amount; no power is handed out twice."""
+        """A name and an amount; no power of a counter is handed out twice."""
         if rng.random() < 0.35:
             return rng.choice(PLAIN), rng.choice((1, 7, rng.randrange(1, 2**32)))
         [slot] = rng.choices(self._slots, WEIGHTS)
@@ -148,7 +148,7 @@ class Counters:
         return name, amount
 
     def look(self, rng: random.Random) -> str:
-        """A name to read: mostly one that is being raised."""
+        """A name to read: mostly one that is in use."""
         if rng.random() < 0.2:
             return rng.choice(PLAIN)
         if rng.random() < 0.1:
@@ -158,7 +158,7 @@ class Counters:
 
 
 class Load:
-    """All clients; `pace` is how many increments a second each node is asked for."""
+    """All clients; `pace` is the number of increments a second that each node is sent."""
 
     WRITERS, READERS = 2, 2
 
@@ -168,11 +168,11 @@ class Load:
         self._stop = trio.Event()
 
     def stop(self) -> None:
-        """Whatever is under way is still answered."""
+        """Stop; operations under way are still answered."""
         self._stop.set()
 
     async def run(self) -> None:
-        """Until stopped."""
+        """Run all clients until `stop`."""
         async with trio.open_nursery() as nursery:
             for machine in self._machines:
                 for number in range(self.WRITERS):
@@ -193,7 +193,7 @@ class Load:
             caller.close()
 
     async def _write(self, caller: Caller, rng: random.Random) -> None:
-        if caller.machine.node.runs():  # else powers would be used up on nobody
+        if caller.machine.node.runs():  # otherwise powers would be used up without a node
             await caller.increment(*self.counters.take(rng))
 
     async def _read(self, caller: Caller, rng: random.Random) -> None:

@@ -14,8 +14,9 @@ from gcount.core.state.writer import Writer
 from gcount.observe.metrics import Metrics
 from gcount.storage.checkpoints import SUFFIX, Checkpoints
 from gcount.storage.disk import Disk
+from gcount.storage.live_segment import UNFINISHED
 from gcount.storage.log import SUFFIX as SEGMENT_SUFFIX
-from gcount.storage.log import UNFINISHED, Log
+from gcount.storage.log import Log
 from gcount.storage.recovery import recover
 from tests.fakes.counting import stage
 from tests.fakes.disk import SimDisk

@@ -155,7 +155,7 @@ class EachTurn(trio.abc.Instrument):
         self.seen.add((self._store.replica.counters.total("x"), len(self._told)))
 
 
-def test_they_are_told_in_the_instant_in_which_it_is_visible_and_it_is_durable_then() -> None:
+def test_answers_are_given_in_the_instant_in_which_the_increment_is_visible_and_durable() -> None:
     async def scenario() -> None:
         disk, told = sim_disk(), list[SimDisk]()
         async with running(disk) as store:
@@ -172,7 +172,7 @@ def test_they_are_told_in_the_instant_in_which_it_is_visible_and_it_is_durable_t
     run_simulated(scenario)
 
 
-def test_a_full_disk_is_told_to_each_caller_and_nothing_is_counted() -> None:
+def test_a_full_disk_refuses_each_caller_and_nothing_is_counted() -> None:
     async def scenario() -> None:
         disk, told = sim_disk(), Told()
         async with running(disk) as store:

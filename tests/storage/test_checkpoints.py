@@ -132,7 +132,9 @@ async def test_a_checkpoint_is_synced_piece_by_piece(autojump_clock: MockClock) 
     assert max(map(len, unsynced)) <= SMALL.checkpoint_sync_bytes // SMALL.checkpoint_write_bytes
 
 
-async def test_want_of_room_is_told_once_each_time(autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_lack_of_space_is_logged_once_each_time(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _, store = await written()
     script = iter([False, False, True, False, True, True, False, False])
 
@@ -151,7 +153,7 @@ async def test_want_of_room_is_told_once_each_time(autojump_clock: MockClock, mo
     assert b"gcount_checkpoints_failed_total 5.0" in store.metrics.text()
 
 
-async def test_without_room_there_is_none_and_all_goes_on(
+async def test_without_space_there_is_no_checkpoint_and_all_goes_on(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whether the disk says so before, or in the midst of it. It is tried again."""
@@ -185,7 +187,7 @@ def guess_nothing(monkeypatch: pytest.MonkeyPatch, store: Store) -> None:
     store.checkpoints.size = 0
 
 
-async def test_one_that_failed_in_the_midst_takes_no_room_again_before_there_is_enough(
+async def test_a_checkpoint_that_failed_takes_no_space_again_before_there_is_enough(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else it would take the room of the increments again and again, when names are longer than was guessed."""
@@ -216,7 +218,7 @@ async def test_the_next_one_is_taken_to_be_at_least_as_large_as_the_last_one(
 
 
 @pytest.mark.parametrize("kill", [True, False])
-async def test_an_unfinished_one_never_keeps_the_room_that_a_start_needs(
+async def test_an_unfinished_checkpoint_never_keeps_the_space_that_a_start_needs(
     autojump_clock: MockClock, *, kill: bool
 ) -> None:
     """Whether its process was killed in the midst of it, or ended it in order."""
@@ -255,7 +257,7 @@ async def test_a_start_says_how_much_of_a_checkpoint_it_has_read(
     assert told[-1]["counters"] == len(NAMES)
 
 
-async def test_a_disk_that_does_not_tell_its_room_ends_the_process(
+async def test_a_disk_that_does_not_report_its_free_space_ends_the_process(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     disk, store = await written()
@@ -270,7 +272,7 @@ async def test_a_disk_that_does_not_tell_its_room_ends_the_process(
 
 async def test_nothing_of_a_checkpoint_keeps_the_logs_own_writes_waiting(autojump_clock: MockClock) -> None:
     disk, store = await written()
-    disk.aside, disk.latency = (1.0, 1.0), (1000.0, 1000.0)
+    disk.background, disk.latency = (1.0, 1.0), (1000.0, 1000.0)
     started = trio.current_time()
     await store.make()
     assert 5.0 < trio.current_time() - started < 1000.0
@@ -284,7 +286,7 @@ async def test_a_log_below_the_floor_is_kept_however_small_the_state_is(autojump
         for _ in range(100):
             most = max(most, store.log.closed_bytes(first))
             await store.add("n1")
-            await trio.sleep(1000 * disk.aside[1])  # any checkpoint that is due has been made
+            await trio.sleep(1000 * disk.background[1])  # any checkpoint that is due has been made
         nursery.cancel_scope.cancel()
     assert store.checkpoints.sequence > first
     assert SMALL.checkpoint_factor * store.checkpoints.size < 3000 - 2 * SMALL.segment_bytes < most <= 3000
@@ -299,7 +301,7 @@ async def test_a_log_smaller_than_the_last_checkpoint_is_kept(autojump_clock: Mo
         for _ in range(500):
             most = max(most, store.log.closed_bytes(first))
             await store.add("n1")
-            await trio.sleep(1000 * disk.aside[1])  # any checkpoint that is due has been made
+            await trio.sleep(1000 * disk.background[1])  # any checkpoint that is due has been made
         nursery.cancel_scope.cancel()
     assert store.checkpoints.sequence > first
     assert SMALL.checkpoint_floor_bytes < 5000 - 2 * SMALL.segment_bytes < most <= 5000

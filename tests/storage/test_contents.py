@@ -11,7 +11,7 @@ from gcount.core.state.identity import IdentityHistory
 from gcount.core.state.replica import Replica
 from gcount.storage.checkpoints import checkpoint_name
 from gcount.storage.inspect.contents import Contents, reach_of
-from gcount.storage.inspect.corruption import ASIDE, Checkpoint, Corruption, Segment
+from gcount.storage.inspect.corruption import DAMAGED_SUFFIX, Checkpoint, Corruption, Segment
 from gcount.storage.log import Base, segment_name
 from tests.storage.commit_store import ME, sim_disk
 
@@ -34,9 +34,9 @@ def found(*segments: Segment, needless: tuple[Checkpoint, ...] = (), strays: tup
     return Contents(sim_disk(), needless, None, base, segments, strays, (), IdentityHistory(), replica, 1)
 
 
-def test_damage_is_told_in_the_order_of_the_log_and_what_was_moved_aside_is_none() -> None:
+def test_damage_is_listed_in_the_order_of_the_log_without_files_that_were_moved_away() -> None:
     flaw, moved = Corruption(segment_name(2), 5, "rot", 3), damaged(3)
-    moved.source += ASIDE
+    moved.source += DAMAGED_SUFFIX
     contents = found(segment(1, 1), segment(2, 4, flaw=flaw), needless=(damaged(2), moved), strays=("x.log",))
     assert [each.file for each in contents.flaws] == [checkpoint_name(2), segment_name(2), "x.log"]
     assert [each.sequence for each in contents.needless_here] == [2]
@@ -83,7 +83,7 @@ def test_without_an_identity_in_what_remains_of_a_checkpoint_a_repair_may_lose_s
 
 def test_the_reach_of_the_log_is_the_most_that_any_damaged_checkpoint_tells() -> None:
     one, other = damaged(2), damaged(3)
-    assert one.remains is not None
-    one.remains.next_batch = 7
-    other.remains = None
+    assert one.salvage is not None
+    one.salvage.next_batch = 7
+    other.salvage = None
     assert (reach_of([]), reach_of([other]), reach_of([other, one, damaged(4)])) == (0, 0, 7)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gcount.storage.inspect.corruption import ASIDE, Corruption, Segment
+from gcount.storage.inspect.corruption import DAMAGED_SUFFIX, Corruption, Segment
 from gcount.storage.inspect.survey import survey
 from gcount.storage.log import segment_name, sequence_of
 from tests.storage.commit_store import contents
@@ -54,7 +54,7 @@ def test_of_much_that_is_lost_each_corruption_counts_its_own(seed: int, numbers:
 
 def test_the_name_of_what_was_damaged_is_the_name_of_no_segment() -> None:
     """No start reads it, and no new segment gets its name."""
-    for name in (segment_name(1) + ASIDE, f"{segment_name(1)}{ASIDE}-2"):
+    for name in (segment_name(1) + DAMAGED_SUFFIX, f"{segment_name(1)}{DAMAGED_SUFFIX}-2"):
         assert sequence_of(name) is None
 
 

@@ -12,7 +12,7 @@ from gcount.core.format.frames import FRAME_HEAD_BYTES, read_frame
 from gcount.core.format.log_records import HEADER_BYTES
 from gcount.errors import Busy, LogDamaged, Unreadable
 from gcount.storage.checkpoints import SUFFIX, checkpoint_name
-from gcount.storage.inspect.corruption import ASIDE
+from gcount.storage.inspect.corruption import DAMAGED_SUFFIX
 from gcount.storage.inspect.survey import LOOKS, survey
 from gcount.storage.log import segment_name, sequence_of
 from tests.fakes.disk import SimDisk, SimulatedCrash
@@ -83,7 +83,7 @@ async def test_a_file_that_the_disk_cannot_read_is_named_with_what_to_do(autojum
 
 @pytest.mark.parametrize("power", [True, False])
 async def test_a_repair_of_a_checkpoint_can_be_interrupted_anywhere(autojump_clock: MockClock, *, power: bool) -> None:
-    """Until it is complete no node starts; then all that could be read is there, joined or aside."""
+    """Until it is complete no node starts; then all that could be read is there, joined or detached."""
     refused = done = 0
     for operations in range(100):
         disk, store = await written(operations)
@@ -109,7 +109,7 @@ async def test_a_repair_of_a_checkpoint_can_be_interrupted_anywhere(autojump_clo
         kept = sum(start.replica.detached.cell(name, ME.incarnation) == 2 for name in NAMES)
         assert kept == len(NAMES) - SMALL.record_names
         assert start.replica.identity.incarnation != ME.incarnation
-        assert any(name.endswith(ASIDE) for name in disk.names())
+        assert any(name.endswith(DAMAGED_SUFFIX) for name in disk.names())
         if complete:
             break
     else:
@@ -161,8 +161,8 @@ async def test_a_repair_loses_nothing_while_all_that_the_checkpoint_covers_is_st
     found = survey(disk)
     assert ([flaw.file for flaw in found.flaws], found.lossless) == ([name], True)
     assert found.replica.counters == store.replica.counters
-    assert mend(disk) == [name + ASIDE]
-    assert {file: data for file, data in contents(disk).items() if file != name + ASIDE} == others
+    assert mend(disk) == [name + DAMAGED_SUFFIX]
+    assert {file: data for file, data in contents(disk).items() if file != name + DAMAGED_SUFFIX} == others
     assert survey(disk).flaws == []
     start = await opened(disk)
     assert start.replica.counters == store.replica.counters
@@ -266,13 +266,13 @@ async def test_what_looks_torn_behind_a_damaged_checkpoint_may_have_rotted_so_th
     assert operations > 5
 
 
-async def test_a_checkpoint_of_which_nothing_can_be_read_may_have_held_more_than_one_that_was_moved_aside(
+async def test_a_checkpoint_of_which_nothing_can_be_read_may_have_held_more_than_one_that_was_moved_away(
     autojump_clock: MockClock,
 ) -> None:
     disk, _, newest = await left_by_a_crash(more=1)
     older = files(disk)[-2]
     damage(disk, older)
-    disk.rename(older, older + ASIDE)
+    disk.rename(older, older + DAMAGED_SUFFIX)
     assert survey(disk).lossless
     disk.poke(newest, bytes(500))
     found = survey(disk)

@@ -29,7 +29,7 @@ sys.stdin.read()
 """
 
 
-def test_a_directory_is_held_by_one_at_a_time(tmp_path: Path) -> None:
+def test_a_directory_is_locked_by_one_process_at_a_time(tmp_path: Path) -> None:
     held = RealDisk(tmp_path)
     with pytest.raises(DirectoryInUse, match="in use by another node"):
         RealDisk(tmp_path)
@@ -37,7 +37,7 @@ def test_a_directory_is_held_by_one_at_a_time(tmp_path: Path) -> None:
     RealDisk(tmp_path).close()
 
 
-def test_a_directory_held_by_another_process_is_in_use_until_that_is_killed(tmp_path: Path) -> None:
+def test_a_directory_that_another_process_has_locked_is_in_use_until_that_is_killed(tmp_path: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as holder:

@@ -15,9 +15,9 @@ from gcount.core.state.counters import Delta
 from gcount.core.state.increments import Add, Outcome
 from gcount.core.state.membership import Membership
 from gcount.errors import DiskFailed, DiskFull, leaves
-from gcount.storage import log as log_room
 from gcount.storage.disk import RealDisk
 from gcount.storage.group_commit import PROBE_AFTER
+from gcount.storage.live_segment import LiveSegment
 from tests.fakes.disk import SimDisk, SimulatedCrash
 from tests.fakes.process import run_simulated, until
 from tests.storage.commit_store import ME, Ledger, Store, replayed, running, sim_disk
@@ -48,7 +48,7 @@ async def test_concurrent_increments_and_deltas_share_a_sync(autojump_clock: Moc
 
 
 @pytest.mark.parametrize(("urgent", "waits"), [(False, DEFAULTS.piggyback_delay), (True, 0.0)])
-async def test_a_delta_waits_a_moment_for_company_unless_somebody_waits_for_it(
+async def test_a_delta_waits_a_moment_for_others_unless_a_client_waits_for_it(
     autojump_clock: MockClock, *, urgent: bool, waits: float
 ) -> None:
     async with running(SimDisk(Random(0), latency=(0.0, 0.0))) as store:
@@ -136,7 +136,7 @@ async def test_a_waiter_that_is_cancelled_does_not_stop_its_increment(autojump_c
         assert store.replica.counters.total("a") == 7
 
 
-async def test_on_a_full_disk_all_waiters_are_refused_and_the_rest_goes_on_when_there_is_room(
+async def test_on_a_full_disk_all_waiters_are_refused_and_the_rest_goes_on_when_there_is_space(
     autojump_clock: MockClock,
 ) -> None:
     disk, refused = sim_disk(), []
@@ -164,7 +164,7 @@ async def test_on_a_full_disk_all_waiters_are_refused_and_the_rest_goes_on_when_
             await store.add("b")
             with trio.fail_after(1.5 * PROBE_AFTER):
                 await until(lambda: not is_full(store))
-    assert [entry["event"] for entry in logged] == ["disk full", "disk has room again"]
+    assert [entry["event"] for entry in logged] == ["disk full", "disk has space again"]
     disk.crash()
     replica, _ = await replayed(disk)
     assert {name: replica.counters.total(name) for name, _ in replica.counters.items()} == {"a": 1, "b": 1}
@@ -184,7 +184,7 @@ async def test_each_that_asked_is_refused_by_an_error_of_its_own(autojump_clock:
     assert one is not other
 
 
-async def test_a_disk_with_room_for_small_batches_only_is_full_until_none_was_refused_for_a_second(
+async def test_a_disk_with_space_for_small_batches_only_is_full_until_none_was_refused_for_a_second(
     autojump_clock: MockClock,
 ) -> None:
     disk = sim_disk()
@@ -202,10 +202,10 @@ async def test_a_disk_with_room_for_small_batches_only_is_full_until_none_was_re
                 await store.add("small")
                 await trio.sleep(0.1 * PROBE_AFTER)  # a second and a half without any
             assert not is_full(store)
-    assert [entry["event"] for entry in logged] == ["disk full", "disk has room again"]
+    assert [entry["event"] for entry in logged] == ["disk full", "disk has space again"]
 
 
-async def test_a_full_disk_is_tried_again_though_nobody_asks(autojump_clock: MockClock) -> None:
+async def test_a_full_disk_is_tried_again_without_any_request(autojump_clock: MockClock) -> None:
     disk = sim_disk()
     async with running(disk) as store:
         disk.capacity = store.log.size + 5
@@ -223,7 +223,7 @@ async def test_a_full_disk_is_tried_again_though_nobody_asks(autojump_clock: Moc
 
 
 @pytest.mark.parametrize("error", [errno.EIO, errno.ENOSPC])
-async def test_a_failed_sync_ends_it_and_acknowledges_nobody(autojump_clock: MockClock, error: int) -> None:
+async def test_a_failed_sync_ends_the_committer_and_acknowledges_nothing(autojump_clock: MockClock, error: int) -> None:
     disk, ledger = sim_disk(), Ledger()
     lives: list[Store] = []
 
@@ -346,19 +346,21 @@ def test_many_troubled_lives_of_a_disk_lose_nothing_acknowledged() -> None:
 
 
 def test_the_crash_test_shows_a_log_that_does_not_sync(monkeypatch: pytest.MonkeyPatch) -> None:
-    def append_without_sync(self: log_room.Log, number: int, identity: object, data: bytes) -> None:
-        assert self._live is not None
-        self._live.write(data)
-        self._live_size += len(data)
+    def append_without_sync(self: LiveSegment, data: bytes) -> None:
+        assert self._file is not None
+        self._file.write(data)
+        self.size += len(data)
 
-    monkeypatch.setattr(log_room.Log, "_append", append_without_sync)
+    monkeypatch.setattr(LiveSegment, "append", append_without_sync)
     with pytest.raises((AssertionError, ExceptionGroup)) as caught:
         run_simulated(partial(crash_everywhere, 0))
     errors = leaves(caught.value) if isinstance(caught.value, ExceptionGroup) else [caught.value]
     assert [type(error) for error in errors] == [AssertionError]
 
 
-async def test_a_commit_tells_in_the_order_in_which_it_was_asked_and_has_one_fate(autojump_clock: MockClock) -> None:
+async def test_a_commit_calls_back_in_the_order_of_requests_and_is_settled_once(
+    autojump_clock: MockClock,
+) -> None:
     async with running(sim_disk()) as store:
         told: list[tuple[str, dict[bytes, int]]] = []
         commit = store.stage("a", 3)
@@ -367,11 +369,11 @@ async def test_a_commit_tells_in_the_order_in_which_it_was_asked_and_has_one_fat
         await commit.wait()
         assert told == [(name, {ME.incarnation: 1}) for name in "xyz"]
         assert (commit.failed, commit.before["a"], commit.before["b"]) == (False, 0, 0)
-        with pytest.raises(AssertionError, match="one fate"):
+        with pytest.raises(AssertionError, match="settled once"):
             commit.settle(None, commit.before, {})
 
 
-async def test_two_who_commit_are_stopped(autojump_clock: MockClock) -> None:
+async def test_a_second_committer_is_stopped(autojump_clock: MockClock) -> None:
     async def work() -> None:
         async with running(SimDisk(Random(0), latency=(1.0, 1.0))) as store:
             store.stage("a", 1)

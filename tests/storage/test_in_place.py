@@ -168,7 +168,7 @@ async def test_an_idle_committer_finds_it_out_within_about_a_second(
     assert trio.current_time() - taken_at < 1.1 * LOOK_AFTER
 
 
-async def test_what_waits_for_company_is_committed_in_its_time_though_the_log_is_looked_at(
+async def test_a_waiting_delta_is_committed_in_time_while_the_log_is_checked(
     autojump_clock: MockClock,
 ) -> None:
     """An idle committer that looks forgets neither a deadline nor a wake-up that comes meanwhile."""
@@ -215,7 +215,7 @@ async def test_a_directory_in_the_place_of_a_real_one_is_left_alone(tmp_path: Pa
     disk.close()
 
 
-async def test_a_place_that_cannot_be_looked_at_is_no_refusal_but_the_end(
+async def test_a_place_that_cannot_be_checked_ends_the_node(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The batch is on disk already: whatever the error, it can't be taken back."""
@@ -225,7 +225,7 @@ async def test_a_place_that_cannot_be_looked_at_is_no_refusal_but_the_end(
     def fail(_name: str, _file: object) -> bool:
         raise OSError(12, "Cannot allocate memory")
 
-    monkeypatch.setattr(disk, "holds", fail)
+    monkeypatch.setattr(disk, "has_in_place", fail)
     with pytest.raises(DiskFailed, match=f"{FIRST} can't be looked at: Cannot allocate memory"):
         await log.append(batch(1), ME)
     log.close()

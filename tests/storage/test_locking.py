@@ -40,9 +40,7 @@ TAKES = pytest.mark.parametrize("use", [take, leave_alone])
 
 
 @TAKES
-def test_a_lock_file_that_is_deleted_or_replaced_locks_nobody_out_and_lets_nobody_in(
-    tmp_path: Path, use: Callable[[Path], None]
-) -> None:
+def test_deleting_or_replacing_the_lock_file_changes_nothing(tmp_path: Path, use: Callable[[Path], None]) -> None:
     held = RealDisk(tmp_path)
     (tmp_path / LOCK).unlink()
     with pytest.raises(DirectoryInUse, match="in use by another node"):
@@ -68,7 +66,7 @@ def test_a_node_of_a_former_version_is_kept_out(tmp_path: Path) -> None:
     held.close()
 
 
-def test_whoever_leaves_it_alone_keeps_nodes_out_and_makes_nothing(tmp_path: Path) -> None:
+def test_an_unused_directory_keeps_nodes_out_and_creates_no_file(tmp_path: Path) -> None:
     with unused(tmp_path), pytest.raises(DirectoryInUse):
         RealDisk(tmp_path)
     assert [*tmp_path.iterdir()] == []

@@ -89,7 +89,7 @@ def test_only_one_spelling_is_the_name_of_a_segment(name: str) -> None:
 
 
 @pytest.mark.parametrize("sequence", [1, 99_999_999, 100_000_000, 10**15])
-def test_the_name_of_a_segment_tells_its_number(sequence: int) -> None:
+def test_the_name_of_a_segment_has_its_number(sequence: int) -> None:
     assert room.sequence_of(segment_name(sequence)) == sequence
 
 

@@ -135,7 +135,7 @@ async def test_the_collector_of_cycles_is_as_it_was_when_a_start_is_over(
     assert not any(states)
 
 
-async def test_a_start_that_finds_no_room_changes_nothing_and_can_be_tried_again(autojump_clock: MockClock) -> None:
+async def test_a_start_that_finds_no_space_changes_nothing_and_can_be_tried_again(autojump_clock: MockClock) -> None:
     disk, store = await written()
     store.log.close()
     before = contents(disk)

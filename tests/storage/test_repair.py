@@ -9,7 +9,7 @@ from gcount.core.format.log_records import HEADER_BYTES, Header, encode_batch
 from gcount.core.options import Options
 from gcount.core.state.batch import Batch
 from gcount.errors import DiskFailed, LogDamaged, NotRepairable
-from gcount.storage.inspect.corruption import ASIDE
+from gcount.storage.inspect.corruption import DAMAGED_SUFFIX
 from gcount.storage.inspect.survey import MAX_MISSING, survey
 from gcount.storage.log import segment_name
 from tests.fakes.disk import SimDisk
@@ -52,7 +52,7 @@ async def test_a_torn_tail_behind_damage_is_cut_by_the_repair(autojump_clock: Mo
     live = disk.names()[-1]
     disk.poke(live, disk.read(live)[:-3])
     disk.poke(segment_name(1), b"")
-    assert mend(disk) == [segment_name(1) + ASIDE]
+    assert mend(disk) == [segment_name(1) + DAMAGED_SUFFIX]
     assert survey(disk).flaws == []
     assert (await recovered(disk)).next_batch == len(made) + 1
 
@@ -78,7 +78,7 @@ async def test_what_only_looks_written_in_the_live_segment_is_synced_before_it_i
         assert seen["n8"]
 
 
-async def test_a_full_disk_leaves_a_log_that_is_refused_until_there_is_room(autojump_clock: MockClock) -> None:
+async def test_a_full_disk_leaves_a_log_that_is_refused_until_there_is_space(autojump_clock: MockClock) -> None:
     failures = 0
     for room_left in range(0, 700, 50):
         disk, made = await damaged()
@@ -105,7 +105,7 @@ async def test_copies_of_what_was_damaged_are_never_replaced(autojump_clock: Moc
     for junk in (b"one", b"two", b"three"):
         disk.poke(segment_name(1), junk)
         mend(disk)
-    copies = [name for name in disk.names() if ASIDE in name]
+    copies = [name for name in disk.names() if DAMAGED_SUFFIX in name]
     assert {disk.read(name) for name in copies} == {b"one", b"two", b"three"}
 
 
@@ -116,7 +116,7 @@ async def test_only_the_damaged_segments_are_written_anew(autojump_clock: MockCl
     mend(disk)
     after = contents(disk)
     changed = {name for name in after if after[name] != before.get(name)}
-    assert changed == {segment_name(2), segment_name(2) + ASIDE, segment_name(len(before) + 1)}
+    assert changed == {segment_name(2), segment_name(2) + DAMAGED_SUFFIX, segment_name(len(before) + 1)}
 
 
 async def test_a_log_of_which_nothing_is_left_goes_on_as_another_node(autojump_clock: MockClock) -> None:

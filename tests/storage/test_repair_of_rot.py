@@ -13,7 +13,7 @@ from gcount.core.format.log_records import HEADER_BYTES
 from gcount.core.state.batch import Batch
 from gcount.core.state.counters import Counters
 from gcount.errors import LogDamaged
-from gcount.storage.inspect.corruption import ASIDE
+from gcount.storage.inspect.corruption import DAMAGED_SUFFIX
 from gcount.storage.inspect.survey import holds_log, survey
 from tests.core.histories import NAMES, knowing
 from tests.fakes.disk import SimDisk, SimulatedCrash
@@ -84,7 +84,7 @@ def test_whatever_rots_a_start_refuses_it_or_it_is_whole_and_a_repair_keeps_what
     assert contents(disk) == as_is
 
     moved = mend(disk)
-    assert {as_is[name.partition(ASIDE)[0]] for name in moved} == {disk.read(name) for name in moved}
+    assert {as_is[name.partition(DAMAGED_SUFFIX)[0]] for name in moved} == {disk.read(name) for name in moved}
     again = survey(disk)
     assert (again.flaws, again.contradictions) == ([], [])
     replica = run_simulated(partial(recovered, disk))

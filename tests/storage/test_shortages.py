@@ -114,7 +114,7 @@ async def test_nothing_but_a_new_file_takes_a_descriptor(tmp_path: Path) -> None
         file.sync()
         disk.rename("a", "b")
         disk.sync_names()
-        assert disk.holds("b", file)
+        assert disk.has_in_place("b", file)
         assert disk.is_in_place()
         assert disk.size("b") == 1
         assert disk.free_bytes() > 0

@@ -13,7 +13,7 @@ from gcount.core.options import Options
 from gcount.core.state.batch import Batch
 from gcount.storage.checkpoints import checkpoint_name
 from gcount.storage.inspect.contents import Contents
-from gcount.storage.inspect.corruption import ASIDE
+from gcount.storage.inspect.corruption import DAMAGED_SUFFIX
 from gcount.storage.inspect.survey import holds_log, survey
 from gcount.storage.log import segment_name
 from tests.fakes.disk import SimDisk
@@ -33,7 +33,7 @@ async def segments(count: int = 25) -> tuple[SimDisk, list[Batch]]:
 
 @given(st.integers(0, 2**32), st.integers(0, 25), st.sampled_from([200, 400, 2000]))
 @settings(max_examples=30)
-def test_of_a_whole_log_it_tells_what_a_start_makes_of_it(seed: int, steps: int, segment: int) -> None:
+def test_a_survey_of_a_whole_log_finds_what_a_start_makes_of_it(seed: int, steps: int, segment: int) -> None:
     made = write(seed, steps, segment)
     found = survey(made.disk)
     start = run_simulated(lambda: recovered(made.disk))
@@ -104,7 +104,7 @@ async def test_a_checkpoint_is_where_the_log_begins(autojump_clock: MockClock) -
     assert found.replica.counters == store.replica.counters == (await opened_store(disk)).replica.counters
 
 
-async def test_each_kind_of_damage_is_told_with_its_file_its_offset_and_what_it_cost(autojump_clock: MockClock) -> None:
+async def test_each_kind_of_damage_is_reported_with_its_file_its_offset_and_its_loss(autojump_clock: MockClock) -> None:
     disk, made = await segments()
     first, second, *_ = good = contents(disk)
     size = len(good[second])
@@ -157,13 +157,13 @@ async def test_what_an_interrupted_repair_left_of_a_segment_is_read_from_its_new
 ) -> None:
     disk, made = await segments()
     name = segment_name(2)
-    for copy in (name + ASIDE, f"{name}{ASIDE}-2", f"{name}{ASIDE}-10"):
+    for copy in (name + DAMAGED_SUFFIX, f"{name}{DAMAGED_SUFFIX}-2", f"{name}{DAMAGED_SUFFIX}-10"):
         disk.poke(copy, disk.read(name) if copy.endswith("-10") else b"an older one")
     disk.remove(name)
     found = survey(disk)
-    assert found.segments[1].source == f"{name}{ASIDE}-10"
+    assert found.segments[1].source == f"{name}{DAMAGED_SUFFIX}-10"
     assert [flaw.reason for flaw in found.flaws] == [
-        f"the segment is missing; {name}{ASIDE}-10 is what an interrupted repair left of it"
+        f"the segment is missing; {name}{DAMAGED_SUFFIX}-10 is what an interrupted repair left of it"
     ]
     assert (found.whole, found.lost) == (len(made), 0)
 

@@ -13,28 +13,28 @@ import pytest
 from gcount.errors import DiskFull
 from gcount.storage import disk as room
 from gcount.storage.disk import RealDisk
-from gcount.storage.sync_pacing import HOLD, RETRY, SHARE, SyncPacing
+from gcount.storage.sync_pacing import MAX_TYPICAL, RETRY, SHARE, SyncPacing
 
-FAST, SLOW = 0.9 * HOLD, 20 * HOLD
+FAST, SLOW = 0.9 * MAX_TYPICAL, 20 * MAX_TYPICAL
 AWHILE = SHARE * SLOW
 
 
 def test_a_fast_disk_is_always_waited_for_in_the_loop() -> None:
     pace = SyncPacing()
     for number in range(1000):
-        assert pace.in_loop(number * HOLD)
-        pace.took(FAST, number * HOLD)
+        assert pace.in_loop(number * MAX_TYPICAL)
+        pace.took(FAST, number * MAX_TYPICAL)
 
 
 def test_one_write_that_is_a_little_slow_changes_nothing_and_many_do() -> None:
     pace = SyncPacing()
-    pace.took(2 * HOLD, 10.0)
+    pace.took(2 * MAX_TYPICAL, 10.0)
     assert pace.in_loop(10.0)
     for _ in range(10):
         pace.took(FAST, 10.0)
     assert pace.in_loop(10.0)
     for _ in range(10):
-        pace.took(2 * HOLD, 10.0)
+        pace.took(2 * MAX_TYPICAL, 10.0)
     assert not pace.in_loop(10.0)
 
 
@@ -46,11 +46,11 @@ def test_after_a_slow_one_threads_wait_for_a_while_and_then_the_loop_tries_again
     assert pace.in_loop(10.0 + AWHILE)
     pace.took(FAST, 10.0 + AWHILE)
     assert pace.in_loop(10.0 + AWHILE)  # the past is forgotten
-    pace.took(11 * HOLD / 2, 20.0)
+    pace.took(11 * MAX_TYPICAL / 2, 20.0)
     assert pace.in_loop(20.0)
-    pace.took(11 * HOLD, 20.0)
-    assert not pace.in_loop(20.0 + max(RETRY, SHARE * 11 * HOLD) - 1e-6)
-    assert pace.in_loop(20.0 + max(RETRY, SHARE * 11 * HOLD))
+    pace.took(11 * MAX_TYPICAL, 20.0)
+    assert not pace.in_loop(20.0 + max(RETRY, SHARE * 11 * MAX_TYPICAL) - 1e-6)
+    assert pace.in_loop(20.0 + max(RETRY, SHARE * 11 * MAX_TYPICAL))
 
 
 @pytest.mark.parametrize("sync", [SLOW, 0.5, 2.0])
@@ -101,7 +101,7 @@ async def test_what_is_brief_runs_in_the_loop_while_the_disk_is_fast(
         assert await clock.runs_in_loop(FAST)
 
 
-async def test_what_is_not_brief_never_runs_in_the_loop_nor_tells_how_fast_the_disk_is(
+async def test_operations_that_are_not_brief_never_run_in_the_loop_and_are_not_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with clocked(tmp_path, monkeypatch) as clock:

@@ -76,12 +76,12 @@ class Written:
                 assert n <= history.state(len(history.commits))[name]
 
     def check_kept(self, replica: Replica, intact: list[int]) -> None:
-        """Each batch that no damage touched is there, joined or aside."""
+        """Each batch that no damage touched is there, joined or detached."""
         for number in intact:
             for delta in self.batches[number - 1].deltas:
                 for name, n in delta.cells.items():
-                    aside = replica.detached.cell(name, delta.incarnation)
-                    assert max(replica.counters.cell(name, delta.incarnation), aside) >= n
+                    detached = replica.detached.cell(name, delta.incarnation)
+                    assert max(replica.counters.cell(name, delta.incarnation), detached) >= n
 
     def refill(self, replica: Replica) -> None:
         """What peers who know everything push."""

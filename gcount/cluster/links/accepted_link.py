@@ -1,6 +1,7 @@
-"""One accepted link: it answers, and pushes nothing.
+"""One accepted link: it only answers, and pushes nothing.
 
-What has to wait for the disk is done beside the reading of the link, so that questions of reads are answered meanwhile.
+Messages that have to wait for the disk are handled in tasks of their own, so that the questions of consistent reads are
+answered meanwhile.
 """
 
 from collections.abc import Awaitable, Callable
@@ -19,7 +20,7 @@ from gcount.cluster.links.peers import Peers
 from gcount.core.format.chunks import Assembly
 from gcount.core.protocol import messages as wire
 from gcount.core.protocol.replication import DeltaReceiver
-from gcount.core.protocol.restarts import Boots
+from gcount.core.protocol.restarts import Restarts
 from gcount.core.state.counters import Delta
 from gcount.errors import DiskFull, LinkClosed, ProtocolError
 from gcount.events import News
@@ -35,12 +36,12 @@ class Shared:
     """What all accepted links share.
 
     Args:
-        context: of this start.
-        knowledge: of this node and others.
-        gate: holds this node's increments when a member's read asks for it.
+        context: what the parts of the node share.
+        knowledge: what this node knows of itself and others.
+        gate: lets this node's increments wait when a member's read asks for it.
         peers: the members that this node dials.
         handover: passes unfinished transfers from link to link.
-        boots: which starts of each node have said hello.
+        restarts: the starts of each node that have said hello.
     """
 
     context: Context
@@ -48,11 +49,11 @@ class Shared:
     gate: HoldGate
     peers: Peers
     handover: Handover
-    boots: Boots
+    restarts: Restarts
 
 
 class _Answers:
-    """What is said on an accepted link, and what of it the network has not taken yet."""
+    """The answers on an accepted link. Those that the network has not taken yet are sent by `run`."""
 
     def __init__(self, channel: Channel, max_unsent: int) -> None:
         self.max_unsent = max_unsent
@@ -66,33 +67,34 @@ class _Answers:
         if self._channel.unsent:
             self._wake.set()
 
-    async def wait_room(self) -> None:
-        """Return when not too much waits to be sent: a caller that asks faster than it reads has to wait."""
+    async def wait_drained(self) -> None:
+        """Return when few bytes wait to be sent, so that a caller that asks faster than it reads has to wait."""
         while self._channel.unsent > self.max_unsent:
             await self._drained.wait()
 
     async def run(self) -> None:
-        """Send what the network did not take at once, for ever."""
+        """Send the answers that the network did not take at once, for ever."""
         while True:
             await self._wake.wait()
             self._wake = trio.Event()
             await self._channel.flush()
-            self._drained.tell()
+            self._drained.notify()
 
 
 class AcceptedLink:
     """One accepted link.
 
     Args:
-        shared: with all others.
+        shared: what all accepted links share.
         channel: carries the messages.
-        hello: the caller's.
-        visit: whether what the caller brings is taken.
-        promote: called when the caller proves to be a member; its connection is never closed to make room.
+        hello: the caller's hello.
+        visit: decides whether the caller's pushes are taken.
+        promote: is called when the caller proves to be a member. From then on its connection is never closed to free a
+            place for another one. It returns whether that is done.
 
     Attributes:
-        scope: to be cancelled to end the link.
-        receiver: what has come of the push under way.
+        scope: cancelling it ends the link.
+        receiver: puts the caller's chunks together.
     """
 
     def __init__(
@@ -114,12 +116,12 @@ class AcceptedLink:
         self._gate = shared.gate
         self._peers = shared.peers
         self._handover = shared.handover
-        self._boots = shared.boots
+        self._restarts = shared.restarts
         self._channel = channel
         self._answers = _Answers(channel, self._options.max_unsent_answers)
         self._promote = promote
         self._promoted = False
-        self._errands = 0
+        self._tasks = 0  # that wait for the disk
         self._unsettled: list[wire.ReadCells] = []
         self._settling = False
 
@@ -130,13 +132,19 @@ class AcceptedLink:
 
     @property
     def buffered(self) -> int:
-        """How many cells of an unfinished push are buffered for it."""
+        """How many cells of an unfinished transfer are buffered."""
         return self.receiver.buffered
 
-    def greeted(self, answer: wire.Hello, left: Assembly | None) -> None:
-        """This node's hello is about to be sent; the caller may go on with what another link has left."""
-        assert left is None or left.transfer == self.hello.resumes, "a link goes on with the transfer that it named"
-        assert answer.kept == (0 if left is None else left.parcels), "a caller is told what is kept of its transfer"
+    def prepare(self, answer: wire.Hello, left: Assembly | None) -> None:
+        """Prepare for pushes, as this node's hello is about to be sent.
+
+        Args:
+            answer: this node's hello.
+            left: what another link has left of a transfer that the caller may continue.
+        """
+        named = self.hello.resumes
+        assert left is None or left.transfer == named, "a link continues the transfer that its caller named"
+        assert answer.kept == (0 if left is None else left.chunks), "a caller is told how much of its transfer is kept"
         known = self.hello.membership.merge(answer.membership)
         self.receiver = DeltaReceiver(self._replica.max_uncounted_cells, answer.digest, known, left)
 
@@ -146,32 +154,34 @@ class AcceptedLink:
             nursery.start_soon(self._channel.watch)
             nursery.start_soon(self._answers.run)
             while True:
-                await self._answers.wait_room()
+                await self._answers.wait_drained()
                 message = await self._channel.receive()
-                if self.scope.cancel_called:  # it was on its way when another boot took over: too late
+                # A message may come in the moment in which another process of the node takes over. It must not count:
+                # that process was already told what this node knows.
+                if self.scope.cancel_called:
                     raise LinkClosed("another link of the same node replaced this one")
-                self._boots.spoke(self.hello.node, self.hello.boot)
+                self._restarts.spoke(self.hello.node, self.hello.start_id)
                 if self._guard.is_duplicate(self.hello):
-                    self._errand(nursery, self._guard.called_by_duplicate, self.hello)
+                    self._start_task(nursery, self._guard.called_by_duplicate, self.hello)
                 match message:
                     case wire.Heartbeat():
-                        self._beat()
+                        self._answer_heartbeat()
                     case wire.Push():
                         self._push(nursery, message)
                     case wire.ReadCells():
-                        self._collect(nursery, message)
+                        self._read_cells(nursery, message)
                     case wire.Release(name=name):
-                        self._unsettled = [collect for collect in self._unsettled if collect.name != name]
+                        self._unsettled = [question for question in self._unsettled if question.name != name]
                         self._gate.release(name, self)
                     case wire.Members(membership=membership):
                         self.receiver.membership = self.receiver.membership.merge(membership)
                         if self.visit.counts():
-                            self._errand(nursery, self._updates.adopt, membership)
+                            self._start_task(nursery, self._updates.adopt, membership)
                     case _:
                         raise ProtocolError(f"a {type(message).__name__} came from the dialling end")
 
-    def _beat(self) -> None:
-        self.visit.counts()  # or the link ends
+    def _answer_heartbeat(self) -> None:
+        self.visit.counts()  # raises if the caller turns out to be a copy of a member, which ends the link
         if not self._promoted and self.is_member:
             self._promoted = self._promote()
         replica = self._replica
@@ -188,10 +198,11 @@ class AcceptedLink:
         if deltas is None:
             self._answers.post(self.receiver.ack({}, "" if self._handover.admits(self) else TOO_MUCH))
         else:
-            # Staged at once, not by the errand: what another boot's hello has to wait for must be seen waiting.
+            # This is staged here and not in the task: another process of the same node may say hello before the task
+            # runs, and its answer has to wait for all that came on this link.
             permitted = self._permitted(deltas) if counts else []
             commit = self._committer.take(permitted, urgent=push.urgent and self.is_member)
-            self._errand(nursery, self._ack_when_durable, (commit, deltas))
+            self._start_task(nursery, self._ack_when_durable, (commit, deltas))
 
     async def _ack_when_durable(self, pushed: tuple[Commit, list[Delta]]) -> None:
         commit, deltas = pushed
@@ -206,12 +217,13 @@ class AcceptedLink:
         self._answers.post(self.receiver.ack(replica.counters.digest(), refused, kept=kept))
 
     def _permitted(self, deltas: list[Delta]) -> list[Delta]:
-        """From a node that is no member only its own incarnations are accepted, and nobody else's under that name.
+        """The deltas that may be taken from this caller.
 
-        Whoever sends them, those that no member runs or ran under get no more than their half of the room.
+        From a node that is not a member, only deltas of its own incarnations are taken, as long as no member claims
+        them. Incarnations that no member owns may be at most `max_unclaimed`, whichever node sends them.
         """
         members, replica, member = self._members, self._replica, self.is_member
-        names = self._pending.room_for_names
+        names = self._pending.names_left
         lives = self._options.max_unclaimed - self._pending.incarnations
         permitted = []
         for delta in deltas:
@@ -221,58 +233,58 @@ class AcceptedLink:
                 if new > names or who not in self._own or members.is_claimed(who, self.hello.node):
                     continue
                 names -= new
-            if replica.counters.version(who) == 0 and not members.is_members(who):
+            if replica.counters.version(who) == 0 and not members.is_of_member(who):
                 if lives <= 0:
                     continue
                 lives -= 1
             permitted.append(delta)
         return permitted
 
-    def _collect(self, nursery: trio.Nursery, collect: wire.ReadCells) -> None:
-        if collect.hold and self.is_member:
-            self._gate.ask(collect.name, self)
-            if collect.name in self._pending:
-                self._wait_settled(nursery, collect)
+    def _read_cells(self, nursery: trio.Nursery, question: wire.ReadCells) -> None:
+        if question.hold and self.is_member:
+            self._gate.ask(question.name, self)
+            if question.name in self._pending:
+                self._wait_settled(nursery, question)
                 return
-        self._collected(collect)
+        self._reply(question)
 
-    def _wait_settled(self, nursery: trio.Nursery, collect: wire.ReadCells) -> None:
+    def _wait_settled(self, nursery: trio.Nursery, question: wire.ReadCells) -> None:
         if len(self._unsettled) >= self._options.max_unsettled:
             raise ProtocolError(f"{self._options.max_unsettled} of its requests already wait for the disk")
-        self._unsettled.append(collect)
+        self._unsettled.append(question)
         if not self._settling:
             self._settling = True
             nursery.start_soon(self._answer_settled)
 
     async def _answer_settled(self) -> None:
-        """Answer what asked for a hold as soon as the increments from before the hold are on disk."""
+        """Answer questions that asked for a hold, once the increments from before the hold are on disk."""
         while self._unsettled:
             await self._context.settle()
-            await self._answers.wait_room()
+            await self._answers.wait_drained()
             waiting, self._unsettled = self._unsettled, []
-            for collect in waiting:
+            for question in waiting:
                 if self._channel.unsent > self._options.max_unsent_answers:
-                    self._unsettled.append(collect)
-                elif collect.name in self._pending:
-                    # Refused while the counter rested from another hold, so that increments went on.
-                    self._gate.ask(collect.name, self)
-                    self._unsettled.append(collect)
+                    self._unsettled.append(question)
+                elif question.name in self._pending:
+                    # The hold was refused while the counter rested from another one, so that increments went on.
+                    self._gate.ask(question.name, self)
+                    self._unsettled.append(question)
                 else:
-                    self._collected(collect)
+                    self._reply(question)
         self._settling = False
 
-    def _collected(self, collect: wire.ReadCells) -> None:
+    def _reply(self, question: wire.ReadCells) -> None:
         replica = self._replica
         news = self.receiver.newer_membership(replica.membership)
-        self._answers.post(wire.CellsReply(collect.round, replica.cells(collect.name), news))
+        self._answers.post(wire.CellsReply(question.round, replica.cells(question.name), news))
 
-    def _errand(self, nursery: trio.Nursery, errand: Callable[[T], Awaitable[object]], subject: T) -> None:
-        """Do what has to wait without keeping the reader from reading."""
-        if self._errands >= self._options.max_errands:
-            raise ProtocolError(f"{self._options.max_errands} of its messages already wait for the disk")
-        self._errands += 1
-        nursery.start_soon(self._run_errand, errand, subject)
+    def _start_task(self, nursery: trio.Nursery, function: Callable[[T], Awaitable[object]], argument: T) -> None:
+        """Call a function that waits for the disk, in a task of its own, so that the link is read meanwhile."""
+        if self._tasks >= self._options.max_tasks:
+            raise ProtocolError(f"{self._options.max_tasks} of its messages already wait for the disk")
+        self._tasks += 1
+        nursery.start_soon(self._run_task, function, argument)
 
-    async def _run_errand(self, errand: Callable[[T], Awaitable[object]], subject: T) -> None:
-        await errand(subject)
-        self._errands -= 1
+    async def _run_task(self, function: Callable[[T], Awaitable[object]], argument: T) -> None:
+        await function(argument)
+        self._tasks -= 1

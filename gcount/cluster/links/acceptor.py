@@ -1,7 +1,8 @@
-"""The accepting side of the links: it only answers.
+"""The accepting side of the links, which only answers.
 
-A node is known by its hello. Another boot of a node ends the links of its other boots, and what those had staged here
-is settled, before the hello is answered: nothing of a former life arrives after a peer has said what it knows.
+A hello says which node and which process a caller is. When another process of a node says hello, the links of its
+earlier processes end, and what those had staged here is made durable or dropped, before the hello is answered. So
+nothing from an earlier process arrives after this node has said what it knows.
 """
 
 from collections.abc import Callable
@@ -14,11 +15,11 @@ from gcount.cluster.links.accepted_link import AcceptedLink, Shared
 from gcount.cluster.links.channel import Channel
 from gcount.cluster.links.duplicates import Originals, Visit
 from gcount.cluster.links.handover import Handover
-from gcount.cluster.links.handshake import Handshake, Knowledge, telling_to_wait
+from gcount.cluster.links.handshake import Handshake, Knowledge, sending_wait_notices
 from gcount.cluster.links.peers import Peers
 from gcount.cluster.links.transport import Link
 from gcount.core.protocol import messages as wire
-from gcount.core.protocol.restarts import Boots
+from gcount.core.protocol.restarts import Restarts
 from gcount.errors import LinkClosed, LinkError, LinkRefused, ProtocolError, leaves
 from gcount.observe.throttle import Throttle
 
@@ -30,10 +31,10 @@ class Acceptor:
     """All accepted links.
 
     Args:
-        context: what is shared.
-        knowledge: of this node and others.
-        gate: holds this node's increments when a member's read asks for it.
-        handshake: knows this node's hello.
+        context: what the parts of the node share.
+        knowledge: what this node knows of itself and others.
+        gate: lets this node's increments wait when a member's read asks for it.
+        handshake: makes this node's hello.
         peers: the members that this node dials.
     """
 
@@ -51,38 +52,38 @@ class Acceptor:
         self._originals = Originals(context.replica, knowledge.members, knowledge.guard, peers)
         self._links: dict[AcceptedLink, None] = {}  # in the order of their hellos
         self._refused = Throttle("link refused", quiet=60.0)
-        self._boots = Boots(context.replica.options)
+        self._restarts = Restarts(context.replica.options)
         self._handover = Handover(self._links, context.replica.max_uncounted_cells, context.replica.options)
-        self._shared = Shared(context, knowledge, gate, peers, self._handover, self._boots)
+        self._shared = Shared(context, knowledge, gate, peers, self._handover, self._restarts)
 
     def __len__(self) -> int:
         return len(self._links)
 
     async def run(self) -> None:
-        """Drop what lost links have left unfinished when its time is over, for ever."""
+        """Drop suspended transfers when their time is over, for ever."""
         while True:
             await trio.sleep(EXPIRE_EVERY)
             self._handover.kept.expire(trio.current_time())
 
     def hang_up(self) -> None:
-        """End all links: the nodes that dialled them dial again, and learn who this node is now."""
+        """End all links, so that other nodes dial again and learn this node's new identity."""
         for link in self._links:
             link.scope.cancel()
         self._handover.kept.clear()
 
     async def serve(self, link: Link, caller: str, promote: Callable[[], bool]) -> None:
-        """Talk to the node that dialled, until the link is over.
+        """Serve a link that another node dialled, until it is over.
 
         Args:
             link: the connection.
-            caller: where it comes from, for the log.
-            promote: called when the caller proves to be a member; its connection is never closed to make room.
+            caller: the address from which it comes, for the log.
+            promote: as for `AcceptedLink`.
         """
         channel = Channel(link, self._context.metrics.link_bytes, "accepted")
         try:
             hello = await self._first(channel)
             accepted = AcceptedLink(self._shared, channel, hello, Visit(self._originals, hello), promote)
-            self._guard.met(hello, caller, member=False)
+            self._guard.said_hello(hello, caller, member=False)
             duplicate = self._supersede(hello)
             self._links[accepted] = None
             try:
@@ -107,7 +108,7 @@ class Acceptor:
             reason = f"this node speaks protocol {wire.PROTOCOL}, not {hello.protocol}"
         elif hello.cluster != self._context.cluster:
             reason = f"this node belongs to cluster {self._context.cluster!r}, not to {hello.cluster!r}"
-        elif hello.boot == self._context.boot and not self._handshake.came_in(hello.challenge):
+        elif hello.start_id == self._context.start_id and not self._handshake.came_in(hello.challenge):
             reason = "this node did not say that just now: somebody repeats its hello"
         else:
             reason = await self._originals.reason_to_refuse(hello)
@@ -118,30 +119,35 @@ class Acceptor:
         return hello
 
     def _supersede(self, hello: wire.Hello) -> bool:
-        """End the links of the node's other boots; returns whether two of its boots are alive, as after no restart."""
-        duplicate = self._boots.met(hello.node, hello.boot)
-        for link in self._others(hello):
+        """End the links of the node's other processes; returns whether the node has two live processes."""
+        duplicate = self._restarts.said_hello(hello.node, hello.start_id)
+        for link in self._of_other_starts(hello):
             link.scope.cancel()
-        self._handover.kept.met(hello.node, hello.boot)
+        self._handover.kept.said_hello(hello.node, hello.start_id)
         return duplicate
 
-    def _others(self, hello: wire.Hello) -> list[AcceptedLink]:
-        """The links of the other boots of a caller's node that were not ended."""
-        alike = [link for link in self._links if link.hello.node == hello.node and link.hello.boot != hello.boot]
-        return [link for link in alike if not link.scope.cancel_called]
+    def _of_other_starts(self, hello: wire.Hello) -> list[AcceptedLink]:
+        """The links of a caller's node that another process of it dialled, without those that were ended."""
+        alike = [link for link in self._links if link.hello.node == hello.node]
+        return [link for link in alike if link.hello.start_id != hello.start_id and not link.scope.cancel_called]
+
+    def _check_starts(self, accepted: AcceptedLink) -> None:
+        """Assert that no other process of the caller's node has a link, unless it has ended this one meanwhile."""
+        others = self._of_other_starts(accepted.hello)
+        assert accepted.scope.cancel_called or not others, "one process of a node is linked at a time"
 
     async def _welcome(self, channel: Channel, accepted: AcceptedLink, hello: wire.Hello, *, duplicate: bool) -> None:
-        async with telling_to_wait(channel, hello):
-            # In this order: a node that this very membership removes may push what others count until it is in force.
+        async with sending_wait_notices(channel, hello):
+            # In this order: until the membership is in force, a node that it removes may still push what others count.
             if accepted.visit.counts():
                 await self._updates.adopt(hello.membership)
             await self._context.settle()
         self._peers.called(hello.node)
-        lives = (hello.incarnation, *hello.retired)
-        seen = self._heard.seen(lives, self._handover.seen(set(lives)))
+        incarnations = (hello.incarnation, *hello.retired)
+        seen = self._heard.seen(incarnations, self._handover.seen(set(incarnations)))
         left = self._handover.left_for(accepted)
-        kept = 0 if left is None else left.parcels
+        kept = 0 if left is None else left.chunks
         answer = self._handshake.hello(duplicate=duplicate, challenge=hello.challenge, seen=seen, kept=kept)
-        accepted.greeted(answer, left)
-        assert accepted.scope.cancel_called or not self._others(hello), "one boot of a node is talked to at a time"
+        accepted.prepare(answer, left)
+        self._check_starts(accepted)
         await channel.send(answer)

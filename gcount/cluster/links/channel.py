@@ -1,4 +1,4 @@
-"""Messages over a link, each with a deadline and counted."""
+"""Sends and receives messages over a link, with deadlines, and counts their bytes."""
 
 import trio
 from prometheus_client import Counter
@@ -8,18 +8,19 @@ from gcount.core.protocol import messages
 from gcount.errors import LinkClosed
 
 SILENCE = 1.0  # seconds without a message after which a link is dead
-# Looks at a silence before it counts: when this process itself was held up, what came meanwhile is read in between.
+# A silence counts after so many checks. When this process itself was blocked, it reads what came meanwhile between two
+# of them, so that it does not end a link that is alive.
 LOOKS = 4
-SEND_TIMEOUT = 1.0  # seconds; what a cancelled send leaves behind is not a link any more
+SEND_TIMEOUT = 1.0  # seconds; a cancelled send may leave a part of a message, so that the link is over
 
 
 class Channel:
-    """Speaks the wire protocol over a link.
+    """Sends and receives messages over a link.
 
     Args:
         link: the connection.
-        link_bytes: the counter of bytes, with labels for peer and direction.
-        peer: the other end, for that counter.
+        link_bytes: the metric that counts bytes, with labels for peer and direction.
+        peer: the label of the other end in that metric.
     """
 
     def __init__(self, link: Link, link_bytes: Counter, peer: str) -> None:
@@ -27,21 +28,21 @@ class Channel:
         self._sent = link_bytes.labels(peer, "out")
         self._received = link_bytes.labels(peer, "in")
         self._listening = False
-        self._heard = False  # since the last look
+        self._heard = False  # whether a message came since the last check
 
     @property
     def unsent(self) -> int:
-        """How many bytes of what was posted wait for `flush`."""
+        """How many bytes of posted messages wait for `flush`."""
         return self._link.unsent
 
     def post(self, message: messages.Message) -> None:
-        """Send one message without waiting; call `flush` soon if `unsent` is not 0 then."""
+        """Send one message without waiting. If `unsent` is not 0 afterwards, call `flush` soon."""
         data = messages.encode(message)
         self._link.post(data)
         self._sent.inc(len(data))
 
     async def flush(self) -> None:
-        """Return when the network has taken what waits to be sent; for one task at a time.
+        """Return when the network has taken all that waits to be sent. Only one task may call this at a time.
 
         Raises:
             LinkClosed: the link is over, or the other end did not read for a second.
@@ -52,16 +53,16 @@ class Channel:
             raise LinkClosed("the other end stopped reading")
 
     async def send(self, message: messages.Message) -> None:
-        """Post one message and flush; raises as `flush` does."""
+        """Post one message and flush. Raises as `flush` does."""
         self.post(message)
         await self.flush()
 
     async def receive(self) -> messages.Message:
-        """The next message, for as long as `watch` runs.
+        """The next message. `watch` has to run meanwhile, as it notices a silent link.
 
         Raises:
             LinkClosed: the link is over.
-            ProtocolError: what came is not allowed.
+            ProtocolError: what came is no valid message.
         """
         self._listening = True
         data = await self._link.receive()
@@ -71,17 +72,25 @@ class Channel:
         return message
 
     async def receive_first(self, timeout: float) -> messages.Message:
-        """The first message; raises as `receive` does, and LinkClosed when it takes longer than so many seconds."""
+        """The first message.
+
+        Args:
+            timeout: how long to wait for it, in seconds.
+
+        Raises:
+            LinkClosed: the link is over, or the message did not come in time.
+            ProtocolError: what came is no valid message.
+        """
         for _ in range(LOOKS):
             with trio.move_on_after(timeout / LOOKS):
                 return await self.receive()
         raise LinkClosed(f"silent for {timeout:g} s")
 
     async def watch(self) -> None:
-        """Return never; a deadline for each message would cost as much as the message.
+        """Watch for silence, for ever. A deadline for each message would cost as much time as the message itself.
 
         Raises:
-            LinkClosed: somebody has waited for a message for a second, and none came.
+            LinkClosed: `receive` has waited for a second, and no message came.
         """
         silent = 0
         while silent < LOOKS:

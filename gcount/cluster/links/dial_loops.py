@@ -1,6 +1,6 @@
-"""The dialled side of the links: one supervised loop per member, for as long as it is a member.
+"""The dialling side of the links: one loop for each member, for as long as it is a member.
 
-A peer that goes and comes is one line each in the log, however often the dial is tried in between.
+A peer that goes or comes back is logged with one line, however often it is dialled in between.
 """
 
 from collections.abc import Awaitable, Callable
@@ -17,21 +17,21 @@ from gcount.cluster.membership_updates import MembershipUpdates
 from gcount.errors import LinkError, LinkRefused, leaves
 
 SELF_CHECK = 0.5  # seconds between two proofs that an entry is this node
-FIND_SELF_WITHIN = 0.1  # seconds at the start
+FIND_SELF_WITHIN = 0.1  # seconds that a start waits to find out which entry is this node
 
 logger: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
 class DialLoops:
-    """All of them.
+    """The dial loops of all members.
 
     Args:
-        context: what is shared.
-        members: who belongs to the cluster.
-        updates: is told which entries are this node.
+        context: what the parts of the node share.
+        members: the members of the cluster.
+        updates: notified of the entries that are this node.
         peers: the members that are dialled.
-        transport: how they are reached.
-        talk: called with each new link, until it is over.
+        transport: connects to them.
+        talk: exchanges messages on a new link, until it is over.
     """
 
     def __init__(
@@ -56,8 +56,8 @@ class DialLoops:
         """Dial all members, for ever.
 
         Args:
-            linger: how long a removed member is still dialled, in seconds: it has to hear that it was removed, and
-                reads that began before need it.
+            linger: how long a removed member is still dialled, in seconds. It has to learn that it was removed, and
+                consistent reads that began before have to ask it.
         """
         await self._find_self()
         async with trio.open_nursery() as nursery:
@@ -69,7 +69,7 @@ class DialLoops:
                 await self._news.wait()
 
     async def _find_self(self) -> None:
-        """Look which entry is this node, as hellos tell it; briefly, as name servers may hang."""
+        """Find out which entry is this node, so that hellos can say it. Name servers may hang, so this has a limit."""
 
         async def look(address: str) -> None:
             if await self._is_self(address):
@@ -81,9 +81,9 @@ class DialLoops:
                     nursery.start_soon(look, address)
 
     def _let_go(self) -> None:
-        """A flood of memberships shall not make the node dial the world: some members that were removed go at once.
+        """Stop dialling the oldest removed members if there are too many.
 
-        They are those that were dialled first.
+        Otherwise a flood of memberships could make the node dial any number of addresses.
         """
         actors = self._replica.membership.actors
         removed = [peer for peer in self._peers if peer.address not in actors]
@@ -105,7 +105,7 @@ class DialLoops:
                 nursery.cancel_scope.cancel()
         self._peers.remove(peer.address)
         self._updates.forget(peer.address)
-        self._news.tell()  # it may have been added again meanwhile
+        self._news.notify()  # the member may have been added again meanwhile; then `run` dials it again
 
     async def _dial_forever(self, peer: Peer) -> None:
         log = logger.bind(peer=peer.address)
@@ -115,11 +115,11 @@ class DialLoops:
             if was and not by_kernel:
                 self._updates.lost_self(peer.address)
             reason, refused = ("", False) if by_kernel else await self._dial(peer)
-            if by_kernel or peer.came_home:
+            if by_kernel or peer.reached_self:
                 peer.here()
                 self._members.hellos.pop(peer.address, None)
                 self._updates.found_self(peer.address)
-                await peer.wait_redial(SELF_CHECK)
+                await peer.redial.wait(SELF_CHECK)
                 continue
             self._updates.lost_self(peer.address)
             if peer.sender is not None:
@@ -127,16 +127,16 @@ class DialLoops:
             elif peer.reason == "" or (refused and reason != peer.reason):
                 log.warning("peer not reached", reason=reason)
             peer.unlinked(reason, trio.current_time())
-            self._news.tell()
-            await peer.wait_redial(peer.pause(self._random.random()))
+            self._news.notify()
+            await peer.redial.wait(peer.redial.pause(self._random.random()))
 
     async def _is_self(self, address: str) -> bool:
         return await self._transport.is_self(address) is True
 
     async def _dial(self, peer: Peer) -> tuple[str, bool]:
-        """One link, from its dial to its end; returns why it ended, and whether one end refused to talk."""
+        """Dial a member and serve the link until it ends; returns why it ended, and whether one end refused it."""
         errors: list[BaseException] = []
-        peer.came_home = False
+        peer.reached_self = False
         with trio.CancelScope() as peer.scope:
             try:
                 async with self._transport.connect(peer.address) as link:

@@ -21,18 +21,20 @@ from gcount.errors import LinkClosed
 from gcount.net.stream import PlainStream, Stream, Wrap
 
 _Places = list[tuple[int, tuple[Any, ...]]]
-MAX_NAMES = 2 * MAX_MEMBERS  # whose places are remembered: those of members, and of as many that were members
-MOST_ADDRESSES = 3  # of one name; each gets its part of the time that a dial has
+"""Addresses, each as an address family and a socket address."""
+
+MAX_NAMES = 2 * MAX_MEMBERS  # names whose addresses are remembered: of members, and of as many removed ones
+MOST_ADDRESSES = 3  # addresses of one name that are tried; they share the time of one dial
 
 
 class WebsocketTransport(Transport):
     """Websockets over TCP.
 
     Args:
-        listen_host: the host that this node listens on, maybe a wildcard.
-        listen_port: the port that it really has.
-        most: dials and links at a time, each of which takes one descriptor.
-        wrap: makes the stream of what was dialled.
+        listen_host: the host that this node listens on; it may be a wildcard.
+        listen_port: the port that it really listens on.
+        most: how many dials and links there may be at the same time. Each takes one file descriptor.
+        wrap: makes a stream of a dialled connection.
     """
 
     def __init__(
@@ -41,7 +43,7 @@ class WebsocketTransport(Transport):
         self._wrap = wrap
         self._listen_host = listen_host
         self._listen_port = listen_port
-        self._last_known: dict[str, _Places] = {}  # of names: what a name server that is silent said last
+        self._last_known: dict[str, _Places] = {}  # the last addresses of names, for when a name server is silent
         self._free = trio.Semaphore(most)
 
     @asynccontextmanager
@@ -70,10 +72,10 @@ class WebsocketTransport(Transport):
             self._free.release()
 
     async def is_self(self, address: str) -> bool | None:
-        """Whether it is an address of this machine on which this node listens; see `Transport.is_self`.
+        """Whether an address is one of this machine's on which this node listens; see `Transport.is_self`.
 
-        The kernel is asked, so nobody else has a say in it. A name is taken to stand for what it stood for last while
-        it can't be looked up.
+        Only the kernel is asked, so that no other node can influence the answer. While a name can't be looked up, its
+        last known addresses are used.
         """
         host, port = split_address(address)
         if port != self._listen_port:
@@ -87,7 +89,7 @@ class WebsocketTransport(Transport):
         for family, sockaddr in places:
             reached = _reaches_itself(family, sockaddr)
             if reached is False or not (anywhere or sockaddr[0] in listens_on):
-                return False  # the name of several machines is nobody's own
+                return False  # the name also leads to another machine
             found = found and reached
         return found
 
@@ -109,7 +111,7 @@ class WebsocketTransport(Transport):
                 places: _Places = [(family, sockaddr) for family, _, _, _, sockaddr in found]
                 if not _is_numeric(host):
                     self._last_known.pop(host, None)
-                    self._last_known[host] = places  # last, as those that are dialled are looked up all the time
+                    self._last_known[host] = places  # at the end of the dict: what is looked up often is dropped last
                     if len(self._last_known) > MAX_NAMES:
                         del self._last_known[next(iter(self._last_known))]
                 return places
@@ -136,15 +138,16 @@ def _remote(stream: Stream) -> str:
 
 
 def _reaches_itself(family: int, sockaddr: tuple[Any, ...]) -> bool | None:
-    """Ask the kernel's routes, by connecting a datagram socket: only a local address is reached from itself.
+    """Whether a socket address belongs to this machine; None when no descriptor is left to find out.
 
-    Nothing is sent, so it also answers in a network namespace whose loopback device is down, where a node can't dial
-    itself. None: it can't be asked, as no descriptor is left.
+    Connecting a datagram socket asks the kernel's routing table: only for a local address it chooses that very address
+    as the source. Nothing is sent, so this also works in a network namespace whose loopback device is down, where a
+    node can't dial itself.
     """
     if ipaddress.ip_address(_without_scope(sockaddr[0])).is_loopback:
-        return True  # from which the kernel goes to all of them, whichever it is
+        return True  # for the check below, the kernel may choose another loopback address as the source
     try:
-        with socket.socket(family, socket.SOCK_DGRAM) as probe:  # to connect it takes no time
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:  # connecting a datagram socket does not block
             probe.connect(sockaddr)
             return bool(probe.getsockname()[0] == sockaddr[0])
     except OSError as error:  # no route, no such family of addresses here
@@ -152,9 +155,10 @@ def _reaches_itself(family: int, sockaddr: tuple[Any, ...]) -> bool | None:
 
 
 class _Guard:
-    """Stands for the nursery of trio-websocket, whose reader raises what it thinks of the other end, or just ends.
+    """Takes the place of the nursery in which trio-websocket starts its reader.
 
-    Nothing that answers at a peer's address may end this node, and whoever waits for the handshake has to know.
+    The reader raises when the other end breaks the protocol, or it just ends. Nothing that answers at a peer's address
+    may end this node, so its errors are caught, and the handshake that waits for it is cancelled with a reason.
     """
 
     def __init__(self, nursery: trio.Nursery) -> None:
@@ -177,7 +181,7 @@ class _Guard:
 
 
 async def _open_stream(host: str, port: int, deadline: float) -> trio.SocketStream:
-    """Connect to a host: to each of its first addresses in turn, with one socket at a time however many it has."""
+    """Connect to a host: try its first addresses one after the other, so that a dial takes one descriptor at a time."""
     reason = "no connection in time"
     with trio.move_on_at(deadline):
         try:
@@ -206,7 +210,7 @@ async def _connect(family: int, protocol: int, sockaddr: tuple[Any, ...]) -> tri
 
 
 async def _shake_hands(stream: Stream, host: str, deadline: float) -> None:
-    """Upgrade the connection to a websocket; nothing reads from it any more when this returns."""
+    """Upgrade the connection to a websocket. When this returns, trio-websocket does not read from it any more."""
     shaken = False
     async with trio.open_nursery() as nursery:
         guard = _Guard(nursery)
@@ -215,6 +219,6 @@ async def _shake_hands(stream: Stream, host: str, deadline: float) -> None:
                 cast(trio.Nursery, guard), cast(trio.SocketStream, stream), host, LINK_PATH
             )
             shaken = True
-        nursery.cancel_scope.cancel()  # the accepting end says nothing before it is spoken to: no message is lost
+        nursery.cancel_scope.cancel()  # no message is lost: the accepting end waits for this end's hello
     if not shaken:
         raise LinkClosed(guard.reason)

@@ -1,7 +1,7 @@
-"""What is said on a link that this node has dialled: its hello, then pushes, questions and heartbeats.
+"""The messages on a link that this node has dialled: its hello, then pushes, questions and heartbeats.
 
-State is only ever pushed on these links; what comes back is what the other end has on disk. What a member says of this
-node's own incarnation counts in the instant in which it arrives, before anything is awaited.
+State is pushed only on these links; the other end answers with what it has on disk. When a member says what it knows of
+this node's own incarnation, that counts at the instant at which it arrives, before anything is awaited.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ import trio
 
 from gcount.cluster.context import Context
 from gcount.cluster.links.channel import Channel
-from gcount.cluster.links.handshake import BEAT_EVERY, Handshake, Knowledge, beating
+from gcount.cluster.links.handshake import HEARTBEAT_INTERVAL, Handshake, Knowledge, sending_heartbeats
 from gcount.cluster.links.peer import Peer
 from gcount.cluster.links.peers import Peers
 from gcount.cluster.links.transport import Link, Transport
@@ -20,8 +20,8 @@ from gcount.core.state.counters import Digest
 from gcount.core.state.membership import Membership
 from gcount.errors import LinkClosed, ProtocolError
 
-NAME_CHECK = 1.0  # seconds between two looks at what the address of a standing link stands for
-TRANSFER_BITS = 62  # of a transfer's id: nobody but the two ends can know it
+NAME_CHECK = 1.0  # seconds between two look-ups of the host name of a link that is up
+TRANSFER_BITS = 62  # of a transfer's id, which is random so that only the two ends know it
 
 logger: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -30,13 +30,13 @@ class DialledLinks:
     """All links that this node has dialled.
 
     Args:
-        context: what is shared.
-        knowledge: of this node and others.
+        context: what the parts of the node share.
+        knowledge: what this node knows of itself and others.
         handshake: says hello.
         peers: the members that are dialled.
-        transport: knows where a name leads to.
-        linked: called with the address of a member whose link is up.
-        replied: called with the address of a member that answered a round of a read, and with its answer.
+        transport: looks names up.
+        linked: is called with the address of a member whose link is up.
+        replied: is called with the address of a member that answered a round of a read, and with its answer.
     """
 
     def __init__(
@@ -66,27 +66,27 @@ class DialledLinks:
         self._replied = replied
 
     async def talk(self, peer: Peer, link: Link) -> None:
-        """Say hello on a new link, then talk until it is over; or return at once if it leads to this very node.
+        """Say hello on a new link, then exchange messages until it is over. Return if it leads to this very node.
 
         Raises:
             LinkError: the link is over.
         """
         channel = Channel(link, self._link_bytes, peer.address)
-        peer.beats = peer.beaten = 0
+        peer.heartbeats_sent = peer.heartbeats_answered = 0
         peer.owes = False
         said, answer = await self._handshake.say(channel, peer.resumes)
-        peer.came_home = answer is None
+        peer.reached_self = answer is None
         if answer is None:
             return
         self._updates.lost_self(peer.address)
         await self._heed(peer, channel, said, answer)
-        self._guard.tells_others()
-        # A node of before challenges, which repeats none, takes nothing that is behind a gap.
+        self._guard.sends_to_others()
+        # A version without challenges repeats none in its hello, and takes no delta that is behind a gap.
         detached = self._replica.detached.of(frozenset(answer.retired)) if answer.challenge else ()
         peer.linked(channel, answer, trio.current_time(), self._draw_transfer, detached)
         logger.info("link up", peer=peer.address, node=answer.node.hex()[:8])
         self._linked(peer.address)
-        self._news.tell()
+        self._news.notify()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(channel.watch)
             nursery.start_soon(self._watch_address, peer, link)
@@ -94,33 +94,34 @@ class DialledLinks:
             nursery.start_soon(self._write, peer, channel, said.membership)
 
     async def _heed(self, peer: Peer, channel: Channel, said: messages.Hello, answer: messages.Hello) -> None:
-        """Take what a member's hello says of it, of the membership and of this node's own incarnation."""
+        """Take all that a member's hello says: of itself, of the membership, and of this node's incarnation."""
         members, guard = self._members, self._guard
-        for entry in members.entries_of(answer):  # what it confirmed under the old id it must not confirm as another
+        # The same process may have confirmed under an old node id. It must not count as two members.
+        for entry in members.entries_of(answer):
             guard.claim.forget(entry)
         members.hellos[peer.address] = answer
         self._heard.hear(answer.digest)
-        guard.met(answer, peer.address, member=True)
-        async with beating(peer, channel):
+        guard.said_hello(answer, peer.address, member=True)
+        async with sending_heartbeats(peer, channel):
             memberships_exchanged = await self._updates.adopt(answer.membership)
             if guard.is_duplicate(answer):
-                guard.met_duplicate(answer, peer.address)
+                guard.found_duplicate(answer, peer.address)
                 self._minting.begin_if_possible()
-                peer.beats += 1
-                channel.post(messages.Heartbeat())  # this is no leftover of a former life: the other one mints, too
+                peer.heartbeats_sent += 1
+                channel.post(messages.Heartbeat())  # it shows the duplicate that this process is alive, so it acts, too
             elif answer.duplicate and said.node == self._replica.identity.node:
-                guard.told_of_duplicate(
+                guard.suspect_duplicate(
                     f"another process with a copy of this node's data directory calls {peer.address}"
                 )
             elif memberships_exchanged:
                 own = self._replica.identity.incarnation
                 guard.heard(peer.address, answer.node, max(answer.digest.get(own, 0), answer.seen.get(own, 0)))
-            else:  # the newest one, which decides who has to confirm, is not in force
+            else:  # the disk is full, so the newest membership, which decides who has to confirm, is not in force
                 guard.unheard = True
             await self._minting.mint_if_possible()
 
     async def _watch_address(self, peer: Peer, link: Link) -> None:
-        """Give the link up when another dial of the address would lead elsewhere."""
+        """End the link when its address leads to another machine, or to this node."""
         while True:
             await trio.sleep(NAME_CHECK)
             places = await self._transport.stands_for(peer.address)
@@ -148,7 +149,7 @@ class DialledLinks:
                     peer.sender.learned(message.digest)
                     await self._learn(peer, message.digest)
                     await self._updates.adopt(message.membership or Membership())
-                    peer.beaten += 1
+                    peer.heartbeats_answered += 1
                     peer.owes = message.owes
                 case messages.CellsReply():
                     if await self._updates.adopt(message.membership or Membership()):
@@ -157,28 +158,39 @@ class DialledLinks:
                     raise ProtocolError(f"a {type(message).__name__} came from the accepting end")
 
     async def _learn(self, peer: Peer, digest: Digest) -> None:
-        """A member told what is new on its disk; what it said before of this node's incarnation may count only now."""
-        self._peers.tell_progress()
+        """Take what a member says is new on its disk.
+
+        If it knows more of this node's incarnation than this disk holds, that may be believed only now: messages of
+        this kind are believed once a minute.
+        """
+        self._peers.progress.notify()
         self._heard.hear(digest)
         knows = peer.sender.peer.get(self._replica.identity.incarnation, 0) if peer.sender else 0
         if knows > self._replica.version:
             self._guard.heard(peer.address, self._members.hellos[peer.address].node, knows)
             await self._minting.mint_if_possible()
 
-    async def _write(self, peer: Peer, channel: Channel, told: Membership) -> None:
+    async def _write(self, peer: Peer, channel: Channel, sent: Membership) -> None:
+        """Send on a link what is due, until it is over: the membership before heartbeats, and heartbeats before pushes.
+
+        Args:
+            peer: the member at the other end.
+            channel: carries the messages.
+            sent: the membership in this node's hello.
+        """
         replica = self._replica
-        next_beat = trio.current_time()  # at once: it proves that the hello was no leftover of a former life
+        next_heartbeat = trio.current_time()  # at once: it proves that the hello is not from an ended process
         while peer.sender is not None:
             now = trio.current_time()
             message: messages.Message | None = None
-            if told != replica.membership:
-                told = replica.membership
-                message = messages.Members(told)
+            if sent != replica.membership:
+                sent = replica.membership
+                message = messages.Members(sent)
                 peer.sender.offer_again()
-            elif now >= next_beat:
-                next_beat = now + BEAT_EVERY
+            elif now >= next_heartbeat:
+                next_heartbeat = now + HEARTBEAT_INTERVAL
                 message = messages.Heartbeat()
-                peer.beats += 1
+                peer.heartbeats_sent += 1
             else:
                 message = peer.sender.next_push(replica.counters, replica.identity, now)
             if message is not None:
@@ -187,4 +199,4 @@ class DialledLinks:
                 await channel.flush()
             elif message is None:
                 paced = peer.sender.paced_until
-                await peer.wait_awake(min(next_beat, paced) if now < paced else next_beat)
+                await peer.wait_awake(min(next_heartbeat, paced) if now < paced else next_heartbeat)

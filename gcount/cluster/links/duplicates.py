@@ -1,7 +1,7 @@
-"""A copy of a member's data directory that runs outside the config is not let in with its counts.
+"""Refuses nodes outside the config that run on a copy of a member's data directory.
 
-A copy that is meant for a test would else count into production, as a node outside the config may bring what it counted
-itself, and takes the past of the original for its own. It would bring its config, too.
+A node outside the config may push what it counted itself, and a copy takes the past of its original for its own. So a
+copy that was made for a test would count into production, and would bring its config as well.
 """
 
 import trio
@@ -16,17 +16,17 @@ from gcount.core.protocol.messages import Hello
 from gcount.core.state.replica import Replica
 from gcount.errors import LinkRefused
 
-RECENT = 3.0  # seconds; a member that was heard so recently is given time to speak again
-SPEAK_WITHIN = 1.5  # seconds; by then a dead link is found to be dead, and a member that hung up is linked again
+RECENT = 3.0  # seconds; a member that was heard so recently is given time to send something again
+SPEAK_WITHIN = 1.5  # seconds; by then a dead link has ended, and a member that hung up is linked again
 assert SILENCE < SPEAK_WITHIN < HELLO_TIMEOUT, "a caller waits until it is known whether the original is up"
 
 
 class Originals:
-    """The members whose past a caller outside the config claims for itself.
+    """Finds the members whose past a caller outside the config claims for itself: the originals of which it is a copy.
 
     Args:
         replica: holds the membership.
-        members: who belongs to the cluster.
+        members: the members of the cluster.
         guard: knows this node's own past.
         peers: the links that this node dialled.
     """
@@ -38,45 +38,45 @@ class Originals:
         self._peers = peers
 
     async def reason_to_refuse(self, hello: Hello) -> str:
-        """Why a caller that runs on a copy of a member's directory is not let in; empty if it is none.
+        """Why a caller is refused that runs on a copy of a member's directory; empty if it does not.
 
-        A node that is started again, or at another address, is no copy: then the member that it was is not up any more.
+        A node that was restarted, maybe at another address, is no copy: the member that it was is not up any more.
 
         Args:
-            hello: the caller's.
+            hello: the caller's hello.
         """
         asked_at = trio.current_time()
         alike = self.up(hello, asked_at - RECENT)
         own = self._members.self_address
         if own in alike:
-            # A duplicate of this very node is told first: both mint.
+            # A duplicate of this very node gets its hello first, so that both begin new incarnations.
             return "" if self._guard.is_duplicate(hello) else refusal(own)
         dialled = [peer for address in alike if (peer := self._peers.get(address)) is not None]
         if not dialled:
             return ""
         for peer in dialled:
-            peer.redial.set()
+            peer.redial.now()
         with trio.move_on_after(SPEAK_WITHIN):
             await _first_to_speak(dialled)
         alike = self.up(hello, asked_at)
         return refusal(alike[0]) if alike else ""
 
     def is_own(self, address: str, hello: Hello) -> bool:
-        """Whether a caller is a duplicate of this very node, which is at that address."""
+        """Whether a caller is a duplicate of this very node, and the address is this node's entry."""
         return address == self._members.self_address and self._guard.is_duplicate(hello)
 
     def up(self, hello: Hello, since: float) -> list[str]:
-        """The addresses of those that are up; this node's own first.
+        """The addresses of the originals that are up, this node's own first.
 
-        A config which the caller alone knows lets it in only beside its original. Else an operator who has told a copy
-        to stand alone would have handed it the cluster.
+        A config that only the caller knows does not make it a member in place of its original: it would have to list
+        both. Otherwise an operator who posts a config to a copy, so that it runs alone, would hand the cluster to it.
 
         Args:
-            hello: the caller's.
-            since: members that were heard from then on are up; in seconds.
+            hello: the caller's hello.
+            since: members that were heard after this time are up; in seconds.
         """
         members, now = self._members, self._replica.membership.actors
-        if hello.entry in now or members.is_at_home(hello.boot):
+        if hello.entry in now or members.is_dialled(hello.start_id):
             return []
         own = members.self_address
         found = [own] if own and self._guard.shares_past(hello) else []
@@ -86,16 +86,16 @@ class Originals:
             heard = peer.last_contact is not None and peer.last_contact >= since
             if last is not None and heard and not past.isdisjoint((last.incarnation, *last.retired)):
                 found.append(peer.address)
-        told = self._replica.membership.merge(hello.membership).actors
-        return [address for address in found if not {hello.entry, address} <= set(told)]
+        actors = self._replica.membership.merge(hello.membership).actors
+        return [address for address in found if not {hello.entry, address} <= set(actors)]
 
 
 class Visit:
-    """A caller that was let in: a member whose directory it has a copy of may have been silent then, or not met yet.
+    """A caller that was let in. It may still turn out to be a copy of a member that was silent then, or unknown.
 
     Args:
-        originals: those members.
-        hello: the caller's.
+        originals: finds these members.
+        hello: the caller's hello.
     """
 
     def __init__(self, originals: Originals, hello: Hello) -> None:
@@ -104,10 +104,12 @@ class Visit:
         self._began = trio.current_time()
 
     def counts(self) -> bool:
-        """Whether what it brings is taken. From a duplicate of this node it is not: that one is only to be told of it.
+        """Whether the caller's pushes are taken.
+
+        They are not taken from a duplicate of this node, which gets a link only to learn that it is a duplicate.
 
         Raises:
-            LinkRefused: the caller runs on a copy of the directory of a member that has spoken since.
+            LinkRefused: the caller runs on a copy of the directory of a member that was heard since.
         """
         found = self._originals.up(self._hello, self._began)
         if not found:
@@ -118,7 +120,7 @@ class Visit:
 
 
 def refusal(original: str) -> str:
-    """What a caller on a copy of a member's directory is told.
+    """The text for a caller on a copy of a member's directory.
 
     Args:
         original: the member's address.

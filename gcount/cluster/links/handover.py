@@ -1,7 +1,8 @@
-"""Which accepted link goes on with what another one has left of a transfer, and what is told of all that is unfinished.
+"""Unfinished transfers of all accepted links: which link continues them, how much of them is kept, what they contain.
 
-What a member's link leaves unfinished is kept for a while for the next link of the same boot: see `core/kept.py`. It
-is dropped when another boot of that node says hello, and when this node's own identity changes.
+When a member's link is lost, its unfinished transfer is kept for a while for the next link of the same process; see
+suspended_transfers.py. It is dropped when another process of that node says hello, and when this node's own identity
+changes.
 """
 
 from collections.abc import Collection
@@ -19,7 +20,7 @@ from gcount.core.state.counters import Digest, highest
 
 
 class Accepted(Protocol):
-    """What has to be known of an accepted link."""
+    """An accepted link, as far as this module uses it."""
 
     hello: messages.Hello
     receiver: DeltaReceiver
@@ -27,7 +28,7 @@ class Accepted(Protocol):
 
     @property
     def buffered(self) -> int:
-        """How many cells of an unfinished push are buffered for it."""
+        """How many cells of its unfinished transfer are buffered."""
 
     @property
     def is_member(self) -> bool:
@@ -38,9 +39,9 @@ class Handover:
     """Passes unfinished transfers from link to link.
 
     Args:
-        links: all that are open.
-        max_cells: how many cells may be kept of all links, those that are over included.
-        options: how much is kept of links that are over.
+        links: the open links.
+        max_cells: how many cells of unfinished transfers may be kept, for open and lost links together.
+        options: how much is kept for lost links.
     """
 
     def __init__(self, links: Collection[Accepted], max_cells: int, options: Options) -> None:
@@ -49,28 +50,28 @@ class Handover:
         self._links = links
 
     def seen(self, incarnations: Collection[bytes]) -> Digest:
-        """The highest versions of some incarnations in all that members have pushed and that is not durable (yet).
+        """The highest versions of some incarnations in all that members have pushed and that is not durable yet.
 
-        What others push may be anything, and who asks would take it for this node's word.
+        Pushes of nodes that are not members are left out: they may contain anything, and the result is sent to others.
         """
         pushed = (link.receiver.deltas() for link in self._links if link.is_member)
         return highest(chain(self.kept, *pushed), incarnations)
 
     @property
     def strangers_buffered(self) -> int:
-        """How many cells are kept of unfinished pushes of nodes that are no members."""
+        """How many cells of unfinished transfers are buffered for nodes that are not members."""
         return sum(link.buffered for link in self._links if not link.is_member)
 
     def admits(self, link: Accepted) -> bool:
-        """Whether what has come on a link, and is not whole, may be kept.
+        """Whether the unfinished transfer of a link may stay buffered.
 
-        When all together are too much the biggest transfer goes on, so that one after the other comes to its end. What
-        else there is begins anew.
+        When all transfers together are too large, the largest one goes on and others have to begin anew. So they end
+        one after the other, and none waits for ever.
         """
         if link.receiver.given_up:
             return False
         others = sorted((other for other in self._links if other is not link and other.buffered), key=_size)
-        left = self._max_cells - link.buffered  # for all others
+        left = self._max_cells - link.buffered  # cells for all others
         if self.kept.cells + sum(map(_size, others)) <= left:
             return True
         if link.buffered < max(self.kept.biggest, *map(_size, others[-1:]), 0):
@@ -81,27 +82,28 @@ class Handover:
         return True
 
     def left_by(self, link: Accepted) -> None:
-        """A link is over. Of one that this node ended on purpose nothing may come back."""
+        """Keep the unfinished transfer of a link that is over, unless this node ended the link on purpose."""
         left = link.receiver.leave()
         if left is not None and link.is_member and not link.scope.cancel_called:
-            self.kept.keep(link.hello.node, link.hello.boot, left, trio.current_time())
+            self.kept.keep(link.hello.node, link.hello.start_id, left, trio.current_time())
 
     def left_for(self, caller: Accepted) -> Assembly | None:
-        """What another link of the caller's boot has left of the transfer that the caller would go on with.
+        """What another link of the same process has left of the transfer that the caller wants to continue.
 
-        That link may be open still, as half of a connection that was lost: whatever comes on it now comes too late.
+        That link may still be open here, when only its other end knows that the connection is lost. Nothing more is
+        taken on it.
         """
         hello = caller.hello
         if not hello.resumes or not caller.is_member:
             return None
         for link in self._links:
-            if link.receiver.transfer == hello.resumes and (link.hello.node, link.hello.boot) == (
+            if link.receiver.transfer == hello.resumes and (link.hello.node, link.hello.start_id) == (
                 hello.node,
-                hello.boot,
+                hello.start_id,
             ):
                 link.scope.cancel()
                 return link.receiver.leave()
-        return self.kept.take(hello.node, hello.boot, hello.resumes, trio.current_time())
+        return self.kept.take(hello.node, hello.start_id, hello.resumes, trio.current_time())
 
 
 def _size(link: Accepted) -> int:

@@ -1,4 +1,4 @@
-"""The hellos of a link: what this node says of itself, and whether what answers is another node."""
+"""The hellos of a link: what this node says of itself, and whether another node answers or this one."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,26 +19,26 @@ from gcount.core.protocol import messages
 from gcount.core.state.counters import Digest
 from gcount.errors import LinkClosed, LinkRefused, ProtocolError
 
-BEAT_EVERY = 0.25  # seconds
+HEARTBEAT_INTERVAL = 0.25  # seconds
 HELLO_TIMEOUT = 2.0  # seconds
-WAIT_TOLD_EVERY = 0.5  # seconds
-# The peer may first have to finish what a former life of this node had staged there. For so many seconds it may go on
-# with that, if it says each moment that it does.
+WAIT_NOTICE_INTERVAL = 0.5  # seconds
+# Before it answers a hello, the peer may have to write what an earlier process of this node had staged there. It may
+# take so many seconds, if it sends wait notices meanwhile.
 SETTLE_TIMEOUT = 60.0
-assert WAIT_TOLD_EVERY < HELLO_TIMEOUT < SETTLE_TIMEOUT, "a caller that has to wait is told so in time"
-assert 2 * BEAT_EVERY < SILENCE, "a link does not die between two heartbeats"
+assert WAIT_NOTICE_INTERVAL < HELLO_TIMEOUT < SETTLE_TIMEOUT, "a caller that has to wait is told so in time"
+assert 2 * HEARTBEAT_INTERVAL < SILENCE, "a link does not die between two heartbeats"
 
 
 @dataclass(frozen=True)
 class Knowledge:
-    """What this node knows of itself and of others; what is said on links changes it.
+    """What this node knows of itself and of others. Messages on links change it.
 
     Args:
-        members: who belongs to the cluster.
-        updates: takes in memberships.
-        heard: versions that members were heard to have.
-        guard: the right to this node's incarnation.
-        minting: begins a new one.
+        members: the members of the cluster.
+        updates: takes new memberships.
+        heard: the versions that members have reported.
+        guard: guards this node's right to its incarnation.
+        minting: begins new incarnations.
     """
 
     members: Members
@@ -49,18 +49,18 @@ class Knowledge:
 
 
 class Handshake:
-    """Says hello, and knows this node's own hello when it comes in at its own door.
+    """Says hello, and recognizes this node's own hello when it reaches its own listener.
 
     Args:
-        context: what is shared.
-        members: who belongs to the cluster.
+        context: what the parts of the node share.
+        members: the members of the cluster.
     """
 
     def __init__(self, context: Context, members: Members) -> None:
         self._context = context
         self._replica = context.replica
         self._members = members
-        self._challenges: dict[bytes, bool] = {}  # of hellos under way, and whether they came in here
+        self._challenges: dict[bytes, bool] = {}  # of hellos under way: whether they reached this node's own listener
 
     def hello(
         self,
@@ -71,14 +71,14 @@ class Handshake:
         resumes: int = 0,
         kept: int = 0,
     ) -> messages.Hello:
-        """What this node says first on a link; see `messages.Hello`."""
+        """This node's hello at this instant. The arguments are fields of `messages.Hello`."""
         replica = self._replica
         identity = replica.identity
         return messages.Hello(
             messages.PROTOCOL,
             self._context.cluster,
             identity.node,
-            self._context.boot,
+            self._context.start_id,
             identity.incarnation,
             list(identity.retired),
             replica.membership,
@@ -96,14 +96,14 @@ class Handshake:
 
         Args:
             channel: a link that was just dialled.
-            resumes: the transfer that it would go on with; 0 when there is none.
+            resumes: the id of the transfer that this node wants to continue; 0 when there is none.
 
         Returns:
-            What was said; and the answer, None when the other end is this node itself. An echo is not: the hello has to
-            have come in at this node's own door.
+            The hello that was sent; and the answer, which is None when the other end is this node itself. For that the
+            hello must have reached this node's own listener: a peer that only echoes it is refused.
 
         Raises:
-            LinkError: there is no such answer.
+            LinkError: no valid answer came, or the peer refused.
         """
         challenge = self._context.random.randbytes(ID_BYTES)
         said = self.hello(challenge=challenge, resumes=resumes)
@@ -117,14 +117,14 @@ class Handshake:
             raise LinkRefused(f"refused by the peer: {answer.reason}", answer.config)
         if not isinstance(answer, messages.Hello):
             raise ProtocolError(f"expected a Hello, got a {type(answer).__name__}")
-        if answer.boot != self._context.boot:
+        if answer.start_id != self._context.start_id:
             return said, answer
         if not came_in:
             raise LinkRefused("the other end repeats this node's own hello")
         return said, None
 
     def came_in(self, challenge: bytes) -> bool:
-        """A hello of this process came in at its own door; False when it is not one that is under way."""
+        """Note a challenge that reached this node's own listener; returns whether a hello with it is under way."""
         if challenge not in self._challenges:
             return False
         self._challenges[challenge] = True
@@ -141,31 +141,31 @@ async def _receive_answer(channel: Channel) -> messages.Message:
 
 
 @asynccontextmanager
-async def beating(peer: Peer, channel: Channel) -> AsyncIterator[None]:
-    """Send heartbeats while this node's own disk is waited for."""
+async def sending_heartbeats(peer: Peer, channel: Channel) -> AsyncIterator[None]:
+    """Send heartbeats while this node waits for its own disk, so that the peer does not end the link."""
 
-    async def beat() -> None:
+    async def send() -> None:
         while True:
-            await trio.sleep(BEAT_EVERY)
-            peer.beats += 1
+            await trio.sleep(HEARTBEAT_INTERVAL)
+            peer.heartbeats_sent += 1
             channel.post(messages.Heartbeat())
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(beat)
+        nursery.start_soon(send)
         yield
         nursery.cancel_scope.cancel()
 
 
 @asynccontextmanager
-async def telling_to_wait(channel: Channel, hello: messages.Hello) -> AsyncIterator[None]:
-    """Let a caller whose hello waits for this node's disk know that it does."""
+async def sending_wait_notices(channel: Channel, hello: messages.Hello) -> AsyncIterator[None]:
+    """Let a caller know that the answer to its hello waits for this node's disk."""
 
-    async def tell() -> None:
-        while hello.challenge:  # a node of before challenges takes nothing but a hello for an answer
-            await trio.sleep(WAIT_TOLD_EVERY)
+    async def send() -> None:
+        while hello.challenge:  # nodes of versions without challenges accept nothing but a hello as the first answer
+            await trio.sleep(WAIT_NOTICE_INTERVAL)
             channel.post(messages.HeartbeatAck({}))
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(tell)
+        nursery.start_soon(send)
         yield
         nursery.cancel_scope.cancel()

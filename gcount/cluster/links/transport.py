@@ -1,4 +1,4 @@
-"""The port to the network: how other nodes are reached, and what carries the messages between two of them."""
+"""The port to the network: connects to other nodes, and carries messages between two nodes."""
 
 from abc import ABC, abstractmethod
 from contextlib import AbstractAsyncContextManager
@@ -13,23 +13,23 @@ class Link(ABC):
     @property
     @abstractmethod
     def remote(self) -> str:
-        """The place that it leads to, as `Transport.stands_for` spells it."""
+        """The address of the other end, as `Transport.stands_for` spells it."""
 
     @property
     @abstractmethod
     def unsent(self) -> int:
-        """How many bytes of what was posted still wait here."""
+        """How many bytes of posted messages the network has not taken yet."""
 
     @abstractmethod
     def post(self, data: bytes) -> None:
-        """Send one message, without waiting: what the network does not take at once waits here for `flush`.
+        """Send one message without waiting. Bytes that the network does not take at once wait here for `flush`.
 
-        Nothing happens when the connection is over: whoever receives learns of it.
+        When the connection is over, nothing happens; `receive` raises then.
         """
 
     @abstractmethod
     async def flush(self) -> None:
-        """Return when the network has taken what waits here now. Only one task may call this.
+        """Return when the network has taken the bytes that wait here now. Only one task may call this.
 
         Raises:
             LinkClosed: the connection is over.
@@ -37,28 +37,28 @@ class Link(ABC):
 
     @abstractmethod
     async def receive(self) -> bytes | str | None:
-        """The next message: bytes as the protocol wants it, else what `wire.decode` refuses.
+        """The payload of the next message. Anything but bytes is refused by `messages.decode`.
 
         Raises:
-            LinkError: the connection is over, or something came that is no message.
+            LinkError: the connection is over, or what came is no message.
         """
 
 
 class Transport(ABC):
-    """How this node reaches others."""
+    """Connects this node to others."""
 
     @abstractmethod
     def connect(self, address: str) -> AbstractAsyncContextManager[Link]:
-        """Dial a normalised address; the link is closed when the context ends.
+        """Dial a normalised address. The link is closed when the context ends.
 
         Raises:
-            LinkClosed: it could not be reached in time.
+            LinkClosed: the address could not be reached in time.
         """
 
     @abstractmethod
     async def is_self(self, address: str) -> bool | None:
-        """Whether a dial of that address would certainly reach this very node now; None when that can't be told."""
+        """Whether dialling an address would certainly reach this very node now; None when that is unknown."""
 
     @abstractmethod
     async def stands_for(self, address: str) -> frozenset[str] | None:
-        """The places that a name leads to now; None for an address, and where that can't be found out."""
+        """The IP addresses of the host name in an address now; None when the host is no name, or they are unknown."""

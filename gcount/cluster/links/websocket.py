@@ -1,8 +1,8 @@
 """A link over a websocket whose handshake is over, the same at both ends.
 
-trio-websocket shakes hands for the end that dials, the application's websocket route for the end that accepts. From
-then on a message takes the shortest way: one system call to send it, one visit to the scheduler to receive it. A
-consistent read waits for two messages of each member, and costs what they do.
+The handshake is done by trio-websocket at the end that dials, and by the application's websocket route at the end that
+accepts. From then on a message takes one system call to send, and one turn of the scheduler to receive. This matters
+because a consistent read waits for two messages of each member.
 """
 
 import os
@@ -22,9 +22,9 @@ class WebsocketLink(Link):
     """One end of a websocket.
 
     Args:
-        stream: the connection; nobody else receives from it or sends to it any more.
-        dialled: whether this end did, and so has to mask what it sends.
-        remote: the address of the other end, where that matters.
+        stream: the connection. From now on only this object reads and writes it.
+        dialled: whether this end dialled. Then RFC 6455 requires it to mask its frames.
+        remote: the address of the other end; only the end that dialled needs it.
     """
 
     remote: str = ""
@@ -34,7 +34,7 @@ class WebsocketLink(Link):
         self._dialled = dialled
         self.remote = remote
         self._frames = Frames(masked=not dialled)
-        self._found: tuple[int, bytes] | None = None  # the next frame, until its turn has come
+        self._found: tuple[int, bytes] | None = None  # the next frame, which was read and not returned yet
         self._unsent = bytearray()
 
     @property
@@ -45,7 +45,7 @@ class WebsocketLink(Link):
         self._post(BINARY, data)
 
     async def flush(self) -> None:
-        left = len(self._unsent)  # what is posted from here on is the next call's
+        left = len(self._unsent)  # bytes that are posted from here on are left to the next call
         try:
             while left > 0:
                 await self._stream.wait_writable()
@@ -63,19 +63,19 @@ class WebsocketLink(Link):
                 self._frames.feed(await self._read())
                 received = True
                 continue
-            if not received:  # however much has come together, others get their turn
+            if not received:  # many messages may have come at once; other tasks run between two of them
                 await trio.lowlevel.checkpoint()
             received = False
             (opcode, payload), self._found = self._found, None
             if opcode == BINARY:
                 return payload
-            if opcode == PING and not self._unsent:  # who pings and does not read shall not fill the memory
+            if opcode == PING and not self._unsent:  # a peer that pings and does not read can't fill the memory
                 self._post(PONG, payload)
             elif opcode == CLOSE:
                 raise LinkClosed("the other end hung up")
 
     def close(self) -> None:
-        """Say that this end hangs up; the stream is closed by whoever opened it."""
+        """Send a close frame. The stream itself is closed by its owner."""
         self._post(CLOSE, NORMAL_CLOSURE)
 
     def _post(self, opcode: int, payload: bytes) -> None:
@@ -85,7 +85,7 @@ class WebsocketLink(Link):
             try:
                 sent = self._stream.write_now(data)
             except OSError:
-                return  # whoever receives learns of it
+                return  # `receive` raises then
         self._unsent += data[sent:]
 
     async def _read(self) -> bytes:

@@ -1,10 +1,10 @@
-"""Checkpoints: a whole replica as it was at one instant, in records that are captured while it goes on changing.
+"""Checkpoints: the whole state of a replica at one instant, captured in records while the replica goes on changing.
 
-    checkpoint = header | frame | frame | ...           (header and frames as in a segment, see records.py)
-    payloads   = head, names ..., cells ..., aside ..., end                                     in this order
+    checkpoint = header | frame | frame | ...           (header and frames as in a segment, see log_records.py)
+    payloads   = head, names ..., cells ..., detached ..., end                                  in this order
 
-What it holds is exact, to the cell: each column at its version. So a checkpoint is nothing but whole deltas from
-version 0, and what the log has beyond it is joined as always; also where rot left gaps in that log.
+A checkpoint is exact: it holds each column at its version, to the cell. So it is equal to whole deltas from version 0,
+and the rest of the log is joined to it as always, also where rot left gaps in that log.
 """
 
 from __future__ import annotations
@@ -24,19 +24,20 @@ from gcount.core.state.identity import Identity
 from gcount.core.state.membership import Membership
 from gcount.core.state.replica import Replica
 
-_NAME_GUESS = 32  # bytes of a name with its head, for a first idea of a size
+_NAME_GUESS = 32  # bytes of a name and its head, for an estimate of the size
 _SWAPPED = sys.byteorder == "big"
 
 
 class Head(msgspec.Struct, frozen=True, array_like=True, tag=1):
-    """Whose state it is.
+    """The first record: what the checkpoint holds.
 
     Args:
-        next_batch: the number of the first batch that it does not hold; all before it had been synced.
-        identity: who wrote it.
-        membership: as it was.
-        names: how many counters.
-        columns: each incarnation with its version and how many cells its column has, those that are 0 included.
+        next_batch: the number of the first batch that the checkpoint does not hold. All batches before it had been
+            synced.
+        identity: the identity of the node that wrote it.
+        membership: the node's membership at that instant.
+        names: the number of counters.
+        columns: for each incarnation its id, its version, and the number of cells in its column, zeros included.
     """
 
     next_batch: int
@@ -50,8 +51,8 @@ class Names(msgspec.Struct, frozen=True, array_like=True, tag=2):
     """The next names, in the order in which they became known.
 
     Args:
-        first: the index of the first one.
-        names: some of them.
+        first: the index of the first name.
+        names: the names.
     """
 
     first: int
@@ -62,13 +63,13 @@ class Cells(msgspec.Struct, frozen=True, array_like=True, tag=3):
     """The next cells of a column (see columns.py).
 
     Args:
-        incarnation: whose.
-        version: of the whole column.
-        first: the place of the first one.
-        count: how many.
-        cells: 64-bit words, little endian; none when all of them are 0.
-        stamps: the versions of their last changes, alike.
-        indexes: of a sparse column, alike; none when it is dense: then they are the places.
+        incarnation: the incarnation of the column.
+        version: the version of the whole column.
+        first: the place of the first cell.
+        count: the number of cells.
+        cells: the cells as 64-bit words, little endian; empty when all of them are 0.
+        stamps: the versions of their last changes, in the same form.
+        indexes: the indexes of a sparse column, in the same form; empty for a dense one, where they equal the places.
     """
 
     incarnation: bytes
@@ -80,10 +81,10 @@ class Cells(msgspec.Struct, frozen=True, array_like=True, tag=3):
     indexes: bytes = b""
 
     def words(self) -> tuple[array[int], array[int], array[int]]:
-        """Indexes (none of a dense column), cells and stamps.
+        """Indexes (none for a dense column), cells and stamps.
 
         Raises:
-            ValueError: they are not as many as they have to be.
+            ValueError: their number is not `count`.
         """
         blank = bytes(8 * self.count)
         cells, stamps = (_words(data or blank) for data in (self.cells, self.stamps))
@@ -93,30 +94,30 @@ class Cells(msgspec.Struct, frozen=True, array_like=True, tag=3):
         return indexes, cells, stamps
 
 
-class Aside(msgspec.Struct, frozen=True, array_like=True, tag=4):
-    """Pieces of what is detached (see `detached_deltas.py`).
+class Detached(msgspec.Struct, frozen=True, array_like=True, tag=4):
+    """Pieces of detached deltas (see detached_deltas.py).
 
     Args:
-        deltas: the next pieces; a delta may be cut into several, of records that follow each other.
-        sizes: how many cells the whole delta has of which each of them is a piece: so what is left of a damaged
-            checkpoint tells whether all pieces are there. None in the checkpoints of former versions.
+        deltas: the next pieces. A delta may be cut into several pieces in records that follow each other.
+        sizes: for each piece the number of cells in its whole delta, from which a repair sees whether all pieces are
+            left. Empty in checkpoints of former versions.
     """
 
     deltas: list[Delta]
     sizes: list[int] = []
 
     def sized(self) -> Iterator[tuple[Delta, int | None]]:
-        """Each piece, with the size of the whole as far as it is known."""
+        """Each piece with the number of cells in its whole delta; None where the checkpoint does not say it."""
         return zip(self.deltas, self.sizes or repeat(None, len(self.deltas)), strict=True)
 
 
 class End(msgspec.Struct, frozen=True, array_like=True, tag=5):
-    """The mark at the end.
+    """The last record; without it the checkpoint is cut off.
 
     Args:
-        records: how many there are before it.
-        names: how many names are in them.
-        cells: how many cells, those that are 0 included.
+        records: the number of records before it.
+        names: the number of names in them.
+        cells: the number of cells in them, zeros included.
     """
 
     records: int
@@ -124,7 +125,7 @@ class End(msgspec.Struct, frozen=True, array_like=True, tag=5):
     cells: int
 
 
-Record = Head | Names | Cells | Aside | End
+Record = Head | Names | Cells | Detached | End
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Record)
@@ -136,32 +137,32 @@ def encode_record(record: Record) -> bytes:
 
 
 def decode_record(payload: bytes) -> Record:
-    """What a frame holds.
+    """The record in the payload of a frame.
 
     Raises:
-        ValueError: it is none of the records.
+        ValueError: the payload is none of the records.
     """
     record: Record = _decoder.decode(payload)  # msgspec's errors are ValueErrors
     if isinstance(record, Head) and not record.identity.valid():
         raise ValueError("a record holds an identity of a wrong length")
-    if isinstance(record, Aside) and len(record.sizes) not in (0, len(record.deltas)):
+    if isinstance(record, Detached) and len(record.sizes) not in (0, len(record.deltas)):
         raise ValueError(f"{len(record.sizes)} sizes were found where {len(record.deltas)} were expected")
     return record
 
 
 class Capture:
-    """A replica as it is now.
+    """The state of a replica at the instant of the call.
 
     Args:
-        replica: it may go on changing; only one capture at a time.
-        live: the header of a segment that holds, with all later ones, each batch that is not in the replica yet.
+        replica: may go on changing meanwhile. It can have only one capture at a time.
+        live: the header of a segment. This segment and all later ones hold every batch that the replica lacks now.
     """
 
     def __init__(self, replica: Replica, live: Header) -> None:
         self._options = replica.options
         self._counters = replica.counters
         self._columns = replica.counters.freeze()
-        self._aside = replica.detached.deltas()
+        self._detached = replica.detached.deltas()
         self.header = Header(replica.identity.node, replica.identity.incarnation, live.sequence, live.first_batch)
         self.head = Head(
             replica.next_batch,
@@ -173,17 +174,17 @@ class Capture:
 
     @property
     def guess(self) -> int:
-        """About how many bytes it will take."""
-        aside = sum(len(delta.cells) for delta in self._aside)
+        """An estimate of the checkpoint's size, in bytes."""
+        detached = sum(len(delta.cells) for delta in self._detached)
         words = sum((3 if column.sparse else 2) * column.length for column in self._columns.values())
-        return (self.head.names + aside) * _NAME_GUESS + 8 * words
+        return (self.head.names + detached) * _NAME_GUESS + 8 * words
 
     def close(self) -> None:
-        """It will not be read any further."""
+        """Release what was frozen. Nothing may be read from the capture afterwards."""
         self._counters.thaw()
 
     def records(self) -> Iterator[Record]:
-        """All records but the header; what each of them is made of is only read when its turn has come."""
+        """All records, without the header. Each one is made when it is asked for."""
         records, names, cells = 0, 0, 0
         for record in self._contents():
             yield record
@@ -200,24 +201,25 @@ class Capture:
             yield Names(start, self._counters.names(start, end))
         for incarnation, column in self._columns.items():
             first = 0
-            while first < column.length or first == 0:
+            while first < column.length or first == 0:  # an empty column gets one record, for its version
                 indexes, *words = column.read(options.record_cells)
                 cells, stamps = map(_bytes_unless_blank, words)
                 count = len(words[0])
                 yield Cells(incarnation, column.version, first, count, cells, stamps, _bytes(indexes))
                 first += max(1, count)
-        if self._aside:
-            sizes = {span(delta): len(delta.cells) for delta in self._aside}
-            for parcel in pack(self._aside, options.frame_bytes, options.chunk_deltas):
-                yield Aside(parcel, [sizes[span(piece)] for piece in parcel])
+        if self._detached:
+            sizes = {span(delta): len(delta.cells) for delta in self._detached}
+            for chunk in pack(self._detached, options.frame_bytes, options.chunk_deltas):
+                yield Detached(chunk, [sizes[span(piece)] for piece in chunk])
 
 
 def span(delta: Delta) -> tuple[bytes, int, int]:
-    """What tells a delta that is detached from all others, and is the same for all its pieces."""
+    """The key of a detached delta: different for any two deltas, and the same for all pieces of one."""
     return delta.incarnation, delta.after, delta.upto
 
 
 def _words(data: bytes) -> array[int]:
+    """Words of this machine's byte order."""
     words = array("Q", data)
     if _SWAPPED:
         words.byteswap()

@@ -1,8 +1,8 @@
-"""A replica made of a checkpoint's bytes (see checkpoint.py); the least thing that is not as it has to be stops it."""
+"""Restores a replica from the bytes of a checkpoint (see checkpoint.py). Any error in them stops it."""
 
 from collections.abc import Iterator
 
-from gcount.core.format.checkpoint import Aside, Cells, End, Head, Names, Record, decode_record
+from gcount.core.format.checkpoint import Cells, Detached, End, Head, Names, Record, decode_record
 from gcount.core.format.frames import read_frame
 from gcount.core.format.log_records import CHECKPOINT_MAGIC, HEADER_BYTES, Header, decode_header
 from gcount.core.options import DEFAULTS, Options
@@ -15,25 +15,27 @@ class Reader:
     Args:
         options: how large a record may be.
 
-    `offset` is where the record begins that was read last, or could not be read.
+    Attributes:
+        header: the header, once enough bytes for it came.
+        offset: where the record begins that was read last, or that could not be read.
     """
 
     def __init__(self, options: Options = DEFAULTS) -> None:
         self._record_bytes = options.record_bytes
         self.header: Header | None = None
         self.offset = 0
-        self._rest = b""
-        self._end = 0  # the offset of the rest
+        self._rest = b""  # what came and was not read yet
+        self._end = 0  # its offset in the file
 
     def feed(self, data: bytes, *, last: bool) -> Iterator[Record]:
-        """The records that are whole now.
+        """Take bytes of the file, and return the records that are complete now.
 
         Args:
-            data: what follows in the file.
-            last: whether nothing follows it.
+            data: the next bytes of the file.
+            last: whether the file ends with them.
 
         Raises:
-            ValueError: the bytes at `offset` are not what they have to be.
+            ValueError: the bytes at `offset` are no record.
         """
         rest, at, begin = self._rest + data, 0, self._end
         if self.header is None and (last or len(rest) >= HEADER_BYTES):
@@ -49,10 +51,10 @@ class Reader:
 
 
 class Restore:
-    """Makes a blank replica what it was when a checkpoint was made.
+    """Fills a blank replica with the records of a checkpoint.
 
     Args:
-        replica: knows nothing yet.
+        replica: a replica that knows nothing yet.
     """
 
     def __init__(self, replica: Replica) -> None:
@@ -63,10 +65,10 @@ class Restore:
         self._ended = False
 
     def take(self, record: Record) -> None:
-        """The next record.
+        """Take the next record.
 
         Raises:
-            ValueError: it can't stand here.
+            ValueError: the record can't follow those that were taken before.
         """
         if self._ended or isinstance(record, Head) != (self._head is None):
             raise ValueError("a record is out of place")
@@ -81,7 +83,7 @@ class Restore:
             case Cells():
                 counters.restore_cells(record.incarnation, record.version, record.first, *record.words())
                 self._cells += record.count
-            case Aside():
+            case Detached():
                 for delta in record.deltas:
                     self.replica.detached.keep(delta)
             case End():
@@ -90,10 +92,10 @@ class Restore:
         self._records += 1
 
     def finish(self) -> None:
-        """No record is left.
+        """Check that all records were taken.
 
         Raises:
-            ValueError: the end is missing.
+            ValueError: the end mark is missing.
         """
         if not self._ended:
             raise ValueError("the checkpoint is cut off")
@@ -107,6 +109,6 @@ class Restore:
     def _check(self, end: End) -> None:
         found = self._records, len(self.replica.counters), self._cells
         if found != (end.records, end.names, end.cells) or self._head is None:
-            raise ValueError(f"records, names and cells are {found}, but the end mark says {end}")
+            raise ValueError(f"{found} records, names and cells were read, but the end mark says {end}")
         if self._head.columns != self.replica.counters.lengths() or self._head.names != end.names:
             raise ValueError("the incarnations differ from those in the first record")

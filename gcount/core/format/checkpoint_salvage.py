@@ -1,17 +1,27 @@
-"""What is left of a damaged checkpoint.
+"""Salvages what is left of a damaged checkpoint.
 
-An incarnation's column is as good as before if all of it is whole, names included. Of any other one the cells that can
-be read are true, each was once durable; but to claim the column's version would hide what can't be read. So they are
-detached (see `detached_deltas.py`): behind a gap that reaches up to that version. Likewise a delta that was detached
-already, of which not all pieces are there: nothing says any more what had changed up to its version.
+A column of which every cell and every name can be read is as good as before. In any other column the cells that can be
+read are true, as each was durable once. But claiming the column's version would hide the cells that can't be read. So
+these cells are detached (see detached_deltas.py), behind a gap that reaches up to that version. The same is done with a
+delta that was detached already and lacks a piece.
 
-A crash may have left some of what the checkpoint covers, older checkpoints and segments. What is whole there is joined,
-too: after the repair nothing reads it, and the next start removes it.
+A crash may have left older checkpoints and segments that the damaged checkpoint covers. What is whole in them is
+joined, too, because nothing reads them after the repair and the next start removes them.
 """
 
 from collections.abc import Iterator
 
-from gcount.core.format.checkpoint import Aside, Capture, Cells, Head, Names, Record, decode_record, encode_record, span
+from gcount.core.format.checkpoint import (
+    Capture,
+    Cells,
+    Detached,
+    Head,
+    Names,
+    Record,
+    decode_record,
+    encode_record,
+    span,
+)
 from gcount.core.format.frames import MARK, read_frame
 from gcount.core.format.log_records import CHECKPOINT_MAGIC, Header, decode_header
 from gcount.core.options import DEFAULTS, Options
@@ -22,49 +32,52 @@ from gcount.core.state.replica import Replica
 
 
 class CheckpointSalvage:
-    """All that can be read of a checkpoint's bytes.
+    """All that can be read of a damaged checkpoint.
 
     Args:
-        data: the whole file.
+        data: the bytes of the whole file.
 
     Attributes:
         header: None if it can't be read.
-        identity: whose it was, as far as anything in it tells.
-        next_batch: the batch up to which the log had been synced when it was made, as far as anything tells.
-        tells_reach: whether that is how far it was, or nothing is left that it could have reached; else it may hold
-            what came later.
-        covered: what is left of all that it covers, the oldest first; none until somebody has looked.
+        identity: the identity of the node that wrote it; None if no record says it.
+        next_batch: the first batch that the checkpoint does not hold; a lower bound if only the header says it.
+        knows_reach: whether `next_batch` is exact, or nothing is left that could have come after it. Otherwise the
+            checkpoint may hold later batches.
+        covered: what is left of older files that it covers, the oldest first. The caller fills it.
     """
 
     def __init__(self, data: bytes) -> None:
         self._heads: list[Head] = []
         self._names: dict[int, str] = {}
         self._cells: dict[bytes, dict[int, Cells]] = {}  # by incarnation and first index
-        self._aside: dict[tuple[bytes, int, int], _Kept] = {}
+        self._detached: dict[tuple[bytes, int, int], _Pieces] = {}
         for record in _find_records(data):
             self._take(record)
         self.covered: list[Batch] = []
         self.header = _header(data)
         self.identity = self._heads[0].identity if self._heads else None
         self.next_batch = self._heads[0].next_batch if self._heads else 1
-        self.tells_reach = bool(self._heads) or not (self._cells or self._aside)
+        self.knows_reach = bool(self._heads) or not (self._cells or self._detached)
         if self.header is not None and not self._heads:
             self.identity = Identity(self.header.node, self.header.incarnation)
             self.next_batch = self.header.first_batch
 
     def batch(self) -> Batch:
-        """All that is left of it alone, as if it had been committed at once."""
+        """All that is left of the checkpoint itself, as one batch."""
         membership = self._heads[-1].membership if self._heads else None
-        deltas = [*map(self._column, self._cells), *(kept.delta() for kept in self._aside.values())]
+        deltas = [*map(self._column, self._cells), *(pieces.delta() for pieces in self._detached.values())]
         return Batch(self.next_batch - 1, deltas, self.identity, membership)
 
     def fill(self, replica: Replica) -> None:
-        """Bring a blank replica to where it was, as far as possible."""
+        """Join all that is left to a blank replica."""
         for batch in (*self.covered, self.batch()):
             replica.apply(batch)
 
     def _column(self, incarnation: bytes) -> Delta:
-        """A column as a delta: from version 0 if it is whole, else from its own, which says that all before is lost."""
+        """A column as a delta: from version 0 if it is whole, else from its own version to itself.
+
+        Such a delta is behind a gap for everybody who knows less, so that it is detached.
+        """
         slices, cells = self._cells[incarnation], dict[str, int]()
         version, whole, end = next(iter(slices.values())).version, True, 0
         for first in sorted(slices):
@@ -88,16 +101,16 @@ class CheckpointSalvage:
                 self._names.update(enumerate(record.names, start=record.first))
             case Cells():
                 self._cells.setdefault(record.incarnation, {})[record.first] = record
-            case Aside():
+            case Detached():
                 for piece, size in record.sized():
-                    self._aside.setdefault(span(piece), _Kept(piece)).add(piece, size)
+                    self._detached.setdefault(span(piece), _Pieces(piece)).add(piece, size)
 
 
-class _Kept:
-    """What is there of a delta that was detached.
+class _Pieces:
+    """The pieces of one detached delta that are left.
 
     Args:
-        piece: any of it.
+        piece: any piece of it.
     """
 
     def __init__(self, piece: Delta) -> None:
@@ -106,27 +119,27 @@ class _Kept:
         self._size: int | None = None
 
     def add(self, piece: Delta, size: int | None) -> None:
-        """One more piece; and how many cells the whole has, if the checkpoint says so."""
+        """Take one more piece, and the number of cells in the whole delta if the checkpoint says it."""
         self._cells.update(piece.cells)
         self._size = size
 
     def delta(self) -> Delta:
-        """As it was if it is whole; else from its own end, which says that all before is lost."""
+        """The delta as it was if it is whole; else from its last version to itself, as for a column."""
         whole = len(self._cells) == self._size
         return Delta(self._incarnation, self._after if whole else self._upto, self._upto, self._cells)
 
 
-def rebuilt(remains: CheckpointSalvage, live: Header, next_batch: int, options: Options = DEFAULTS) -> bytes:
-    """A whole checkpoint that holds what is left of one.
+def rebuilt(salvage: CheckpointSalvage, live: Header, next_batch: int, options: Options = DEFAULTS) -> bytes:
+    """The bytes of a whole checkpoint that holds what is left of a damaged one.
 
     Args:
-        remains: of the old one.
-        live: the header of the segment with which the log goes on.
-        next_batch: up to which the log will reach.
-        options: sizes of its records.
+        salvage: what is left.
+        live: the header of the segment with which the log will go on.
+        next_batch: the number of the batch that will follow in the log.
+        options: sizes of the records.
     """
     replica = Replica(Identity(live.node, live.incarnation), 0, options)
-    remains.fill(replica)
+    salvage.fill(replica)
     replica.next_batch = min(replica.next_batch, next_batch)
     capture = Capture(replica, live)
     return capture.header.encode(CHECKPOINT_MAGIC) + b"".join(encode_record(record) for record in capture.records())

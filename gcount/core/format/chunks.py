@@ -1,10 +1,12 @@
-"""Deltas of any size in pieces of a bounded size, and back.
+"""Cuts deltas of any size into chunks of a bounded size, and puts them together again.
 
-A message or a log frame is bounded, a delta is not. A piece of a delta must never be joined by itself: it carries its
-whole delta's versions, and cells that run ahead of or behind the digest make a later life vanish under a maximum. So
-the pieces of a parcel are buffered and joined in one step with the last one. (Cutting along versions instead would
-let a piece claim a version whose cells, changed again since, come only with a later piece: if the sender died in
-between, another node that holds them would never offer them.)
+A message or a frame of the log is bounded; a delta is not. A *piece* of a delta must never be joined by itself. It
+carries the versions of the whole delta, and if cells ran ahead of the digest or behind it, a later incarnation would
+vanish under a maximum. So a receiver buffers the pieces and joins all of them in one step when it has the last one.
+
+(A delta could be cut along versions instead. But a cell that changed again since comes only with a later piece, while
+an earlier piece claims the version at which it first changed. If the sender died in between, no other node would ever
+offer that cell.)
 """
 
 from collections.abc import Iterable, Iterator
@@ -16,32 +18,35 @@ _CELL_OVERHEAD = 12  # bytes, at most: string header and a 64-bit value
 
 
 def pack(deltas: Iterable[Delta], size: int, most: int) -> Iterator[list[Delta]]:
-    """Cut deltas into parcels of at most about `size` encoded bytes each; at least one parcel, maybe empty.
+    """Cut deltas into chunks of at most about `size` encoded bytes each.
 
     Args:
-        deltas: the whole ones, made when they are asked for.
-        size: of a parcel, in bytes.
-        most: deltas in a parcel: pieces that had to be searched for may be small, or empty.
+        deltas: whole deltas, or pieces of them; they are only taken when the chunk before is full.
+        size: of a chunk, in bytes. Only a chunk of a single cell may be larger.
+        most: deltas in a chunk. Pieces that had to be searched for may be small, or empty.
+
+    Returns:
+        At least one chunk, which is empty when there are no deltas.
     """
-    parcel: list[Delta] = []
-    room = size
+    chunk: list[Delta] = []
+    free = size  # bytes that are left in the chunk
     for delta in deltas:
         piece: dict[str, int] = {}
-        if parcel and (room < _DELTA_OVERHEAD or len(parcel) >= most):
-            yield parcel
-            parcel, room = [], size
-        room -= _DELTA_OVERHEAD
+        if chunk and (free < _DELTA_OVERHEAD or len(chunk) >= most):
+            yield chunk
+            chunk, free = [], size
+        free -= _DELTA_OVERHEAD
         for name, n in delta.cells.items():
             cost = len(name.encode()) + _CELL_OVERHEAD
-            if cost > room and (piece or parcel):
+            if cost > free and (piece or chunk):
                 if piece:
-                    parcel.append(_part(delta, piece))
-                yield parcel
-                parcel, piece, room = [], {}, size - _DELTA_OVERHEAD
+                    chunk.append(_part(delta, piece))
+                yield chunk
+                chunk, piece, free = [], {}, size - _DELTA_OVERHEAD
             piece[name] = n
-            room -= cost
-        parcel.append(_part(delta, piece))
-    yield parcel
+            free -= cost
+        chunk.append(_part(delta, piece))
+    yield chunk
 
 
 def _part(delta: Delta, cells: dict[str, int]) -> Delta:
@@ -49,21 +54,21 @@ def _part(delta: Delta, cells: dict[str, int]) -> Delta:
 
 
 class Assembly:
-    """Puts the pieces of parcels together again, in the order in which they were cut.
+    """Puts deltas together from chunks that come in the order in which they were cut.
 
     Args:
-        transfer: names the parcels, so that another link can go on with them; 0: none can.
+        transfer: the id of the transfer, with which another link can continue it; 0 when none can.
 
     Attributes:
-        cells: how many are buffered, for the caller's limit.
-        parcels: how many are buffered.
+        cells: how many cells are buffered; the caller limits them.
+        chunks: how many chunks are buffered.
     """
 
     def __init__(self, transfer: int = 0) -> None:
         self.transfer = transfer
         self._whole: list[Delta] = []
         self.cells = 0
-        self.parcels = 0
+        self.chunks = 0
 
     def __len__(self) -> int:
         return len(self._whole)
@@ -71,10 +76,10 @@ class Assembly:
     def __iter__(self) -> Iterator[Delta]:
         return iter(self._whole)
 
-    def add(self, parcel: Iterable[Delta]) -> None:
-        """Buffer one parcel."""
-        self.parcels += 1
-        for piece in parcel:
+    def add(self, chunk: Iterable[Delta]) -> None:
+        """Buffer one chunk. Its deltas are copied, so that the caller's stay as they are."""
+        self.chunks += 1
+        for piece in chunk:
             self.cells += len(piece.cells)
             last = self._whole[-1] if self._whole else None
             same = last and (last.incarnation, last.after, last.upto) == (piece.incarnation, piece.after, piece.upto)
@@ -84,6 +89,6 @@ class Assembly:
                 self._whole.append(_part(piece, dict(piece.cells)))
 
     def take(self) -> list[Delta]:
-        """The whole deltas; the assembly is empty afterwards."""
-        whole, self._whole, self.cells, self.parcels = self._whole, [], 0, 0
+        """The whole deltas, after the last chunk. The assembly is empty afterwards."""
+        whole, self._whole, self.cells, self.chunks = self._whole, [], 0, 0
         return whole

@@ -1,8 +1,8 @@
-"""The frames of logs and checkpoints: what makes a record of any bytes, and finds it again.
+"""The frames of logs and checkpoints, which make a record of any bytes and let a reader find it again.
 
     frame = mark 4 | length u32 | crc u32 | payload            (crc over length and payload; all little endian)
 
-The mark holds no byte that UTF-8 text can hold, so that a name can't look like a frame.
+The mark begins with two bytes that never occur in UTF-8 text, so that a name can't look like a frame.
 """
 
 import struct
@@ -17,10 +17,10 @@ FRAME_HEAD_BYTES = _FRAME.size
 
 
 def frame(payload: bytes) -> bytes:
-    """A payload as a record.
+    """The frame of a payload.
 
     Raises:
-        ValueError: it is longer than `MAX_FRAME_BYTES`; no start would read it.
+        ValueError: the payload is longer than `MAX_FRAME_BYTES`, so that no start would read it.
     """
     if len(payload) > MAX_FRAME_BYTES:
         raise ValueError(f"a record of {len(payload)} bytes")
@@ -29,10 +29,10 @@ def frame(payload: bytes) -> bytes:
 
 
 def read_frame(data: bytes, offset: int) -> tuple[bytes, int]:
-    """The payload of the record that begins at an offset, and the offset behind it.
+    """The payload of the frame that begins at an offset, and the offset after the frame.
 
     Raises:
-        ValueError: there is no whole record.
+        ValueError: no whole frame begins there, or its bytes do not match its checksum.
     """
     start = offset + FRAME_HEAD_BYTES
     if start > len(data):

@@ -1,11 +1,11 @@
-"""The log's bytes: the headers of its files, and batches inside frames.
+"""The bytes of the log: the headers of its files, and batches in frames.
 
     segment = header | frame | frame | ...
     header  = magic 8 | format u16 | zero u16 | crc u32 | node 16 | incarnation 16 | sequence u64 | first batch u64
-    payload = MessagePack of [batch, part, parts, deltas, identity, membership]          (of a frame, see framing.py)
+    payload = MessagePack of [batch, part, parts, deltas, identity, membership]           (of a frame, see frames.py)
 
-A batch is what one write and one sync made durable. A big one takes several frames, its parts; it counts only when all
-of them are there, in order.
+A batch is what one write and one sync made durable. A big batch takes several frames, its parts. It counts only when
+all its parts are there, in order.
 """
 
 import struct
@@ -34,9 +34,10 @@ class Header(msgspec.Struct, frozen=True):
     """The head of a segment, or of a checkpoint.
 
     Args:
-        node: who wrote it.
-        incarnation: under which life the file was begun.
-        sequence: the segment's number, from 1; a checkpoint's is that of the first segment that it does not cover.
+        node: the id of the node that wrote it.
+        incarnation: the node's incarnation when the file was begun.
+        sequence: the segment's number, from 1. For a checkpoint, the number of the first segment that it does not
+            cover.
         first_batch: the number of the first batch in that segment.
     """
 
@@ -46,14 +47,14 @@ class Header(msgspec.Struct, frozen=True):
     first_batch: int
 
     def encode(self, magic: bytes = MAGIC) -> bytes:
-        """The header's bytes; the magic ones say what kind of file it is."""
+        """The header's bytes. The magic bytes say which kind of file it is."""
         rest = (self.node, self.incarnation, self.sequence, self.first_batch)
         crc = crc32(_HEADER.pack(magic, FORMAT, 0, 0, *rest))
         return _HEADER.pack(magic, FORMAT, 0, crc, *rest)
 
 
 class _Part(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What a frame holds of a batch: `part` of `parts`, counted from 1; identity and membership are in the last."""
+    """One frame of a batch: number `part` of `parts`, from 1. The last part holds the identity and the membership."""
 
     number: int
     part: int
@@ -68,8 +69,8 @@ class Damage(msgspec.Struct, frozen=True):
 
     Args:
         offset: of the first byte that is not part of a whole batch.
-        reason: in words.
-        torn: whether an interrupted write explains it: nothing that was written later follows.
+        reason: what is wrong there, in words.
+        torn: whether an interrupted write explains it: no record of a later batch follows.
     """
 
     offset: int
@@ -82,14 +83,14 @@ _decoder = msgspec.msgpack.Decoder(_Part)
 
 
 def encode_batch(batch: Batch, options: Options = DEFAULTS) -> bytes:
-    """All frames of a batch of any size, to be written at once."""
-    parcels = list(pack(batch.deltas, options.frame_bytes, options.chunk_deltas))
+    """The bytes of all frames of a batch of any size, to be written at once."""
+    chunks = list(pack(batch.deltas, options.frame_bytes, options.chunk_deltas))
     out = bytearray()
-    parts = len(parcels)
-    assert parts == 1 or _cells(chain(*parcels)) == _cells(batch.deltas), "a batch is cut without a loss"
-    for part, parcel in enumerate(parcels, start=1):
+    parts = len(chunks)
+    assert parts == 1 or _cells(chain(*chunks)) == _cells(batch.deltas), "a batch is cut without loss"
+    for part, chunk in enumerate(chunks, start=1):
         extra = (batch.identity, batch.membership) if part == parts else (None, None)
-        out += frame(_encoder.encode(_Part(batch.number, part, parts, parcel, *extra)))
+        out += frame(_encoder.encode(_Part(batch.number, part, parts, chunk, *extra)))
     return bytes(out)
 
 
@@ -101,7 +102,7 @@ def decode_header(data: bytes, magic: bytes = MAGIC) -> Header:
     """The header at the start of a segment, or of another kind of file.
 
     Raises:
-        ValueError: it is not one, or its bytes changed since it was written.
+        ValueError: the bytes are no such header, or changed since they were written.
     """
     kind = "checkpoint" if magic == CHECKPOINT_MAGIC else "segment"
     if len(data) < HEADER_BYTES:
@@ -117,7 +118,7 @@ def decode_header(data: bytes, magic: bytes = MAGIC) -> Header:
 
 
 def is_newer_format(data: bytes) -> bool:
-    """Whether a file has another format for sure, and not just a header that has rotted."""
+    """Whether a file surely has another format: the checksum of its header is right, so that it has not rotted."""
     if len(data) < HEADER_BYTES:
         return False
     magic, version, zero, crc, *rest = _HEADER.unpack_from(data)
@@ -125,14 +126,18 @@ def is_newer_format(data: bytes) -> bool:
 
 
 class Scan:
-    """Reads the whole batches of a segment's bytes and says where and why it stopped.
+    """Reads the whole batches in a segment's bytes, and reports where and why it stopped.
+
+    Iterating yields the batches.
 
     Args:
         data: the whole segment, header included.
         first_batch: the number that the first batch must have.
 
-    Iterating yields batches; afterwards `end` is the offset after the last whole one, `next_batch` the number that
-    would follow, and `damage` is None or says what is wrong there.
+    Attributes:
+        end: afterwards, the offset after the last whole batch.
+        next_batch: afterwards, the number of the batch that would follow.
+        damage: afterwards, what is wrong at `end`; None when the segment ends there.
     """
 
     def __init__(self, data: bytes, first_batch: int) -> None:
@@ -172,7 +177,11 @@ class Scan:
         return f"part {part.part} of batch {part.number} stands where part {due} should"
 
     def _damage(self, reason: str) -> Damage:
-        """A write that was interrupted can only have torn the newest batch: anything of a later one proves rot."""
+        """The damage at `end`, and whether it is a torn tail.
+
+        An interrupted write can only have torn the newest batch. So a record of any later batch proves rot: what is
+        damaged before it had been synced.
+        """
         offset = self._data.find(MARK, self.end)
         while offset >= 0:
             try:
@@ -187,9 +196,9 @@ class Scan:
 
 
 def find_batches(data: bytes) -> Iterator[Batch]:
-    """All whole batches in any bytes, in their order, whatever stands before, between and behind them.
+    """All whole batches in any bytes, in their order, whatever is before, between and after them.
 
-    For damaged segments only: nothing but its own checksum speaks for what is found.
+    This is for damaged segments only: a record that is found so is vouched for by nothing but its own checksum.
     """
     assembly, due = Assembly(), (0, 0)
     offset = data.find(MARK)
@@ -201,6 +210,7 @@ def find_batches(data: bytes) -> Iterator[Batch]:
             offset = data.find(MARK, offset + 1)
             continue
         offset = data.find(MARK, end)
+        # A batch must never be put together without one of its parts: a part that does not follow drops the batch.
         if part.part != 1 and (part.number, part.part) != due:
             due = (0, 0)
             continue

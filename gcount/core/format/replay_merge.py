@@ -1,4 +1,4 @@
-"""Many batches of a log as few: a replay looks up a counter in the state once, however often it was incremented."""
+"""Merges many batches of a log into few, so that a replay looks up each counter once, however often it was counted."""
 
 from collections.abc import Callable
 from itertools import repeat
@@ -12,28 +12,28 @@ from gcount.core.state.counters import Delta
 
 
 class _Run(msgspec.Struct, gc=False):
-    """Deltas of one incarnation, as one."""
+    """Deltas of one incarnation that were merged into one."""
 
     after: int
     upto: int
     cells: dict[str, int]
 
     def followed_by(self, delta: Delta) -> bool:
-        """Whether a delta is newer, with no gap before it, and lets no cell fall."""
+        """Whether a delta is newer, has no gap before it, and makes no cell smaller."""
         if not self.after <= delta.after <= self.upto < delta.upto:
             return False
         return not any(map(lt, delta.cells.values(), map(self.cells.get, delta.cells, repeat(0))))
 
 
 class Coalescer:
-    """Merges deltas of an incarnation that follow each other, or overlap, into one that brings to the same state.
+    """Merges deltas of an incarnation that follow each other or overlap. Joining the result gives the same state.
 
-    As cells only grow, the later of two values is the maximum. They are compared nevertheless: what a peer claimed is
-    in the log, too. All merged cells are stamped with the newest version: a peer that knows an older one may later be
-    told more than necessary.
+    Cells only grow, so the later of two values is the maximum. The coalescer checks that nevertheless, because the log
+    also holds what peers claimed. All merged cells get the stamp of the newest version, so a peer that knows an older
+    version may later be sent more than it lacks.
 
     Args:
-        apply: called with what came of the batches. Deltas of different incarnations may change places.
+        apply: is called with each merged batch. Deltas of different incarnations may change places.
         options: how many cells are merged before they are applied.
     """
 
@@ -45,8 +45,8 @@ class Coalescer:
         self._cells = 0
 
     def add(self, batch: Batch) -> None:
-        """Take the next batch; it counts when `flush` has returned."""
-        if batch.identity is not None or batch.membership is not None:
+        """Take the next batch. It is applied at the latest by the next `flush`."""
+        if batch.identity is not None or batch.membership is not None:  # these have an order, cells have none
             self.flush()
             self._apply(batch)
             return
@@ -68,7 +68,7 @@ class Coalescer:
             self.flush()
 
     def flush(self) -> None:
-        """Apply all that was taken."""
+        """Apply all batches that were taken."""
         if self._number:
             merged = [Delta(incarnation, run.after, run.upto, run.cells) for incarnation, run in self._runs.items()]
             number, self._number, self._runs, self._cells = self._number, 0, {}, 0

@@ -1,6 +1,6 @@
-"""What two nodes say to each other: one MessagePack array per websocket message, the first element names its kind.
+"""The messages of a link: each is one MessagePack array in one websocket message, and its first element is its kind.
 
-The node that dialled pushes and asks, the one that accepted only answers:
+The node that dialled pushes and asks; the node that accepted only answers:
 
     dials                                   accepts
     Hello ------------------------------->
@@ -13,9 +13,9 @@ The node that dialled pushes and asks, the one that accepted only answers:
                                      <----- CellsReply
     Release, Members -------------------->
 
-Fields with a default were added later: a node that does not know them passes over them, one that misses them takes the
-default. `decode` lets nothing through that is not well-formed and within limits, so that the layers above can trust
-every field.
+Fields with a default were added later. A node that does not know them ignores them, and a node to which they are not
+sent takes the default. `decode` rejects every message that is not well-formed and within all limits, so that the code
+above can trust each field.
 """
 
 import msgspec
@@ -37,30 +37,32 @@ PROTOCOL = 1
 
 
 class Hello(msgspec.Struct, frozen=True, array_like=True, tag=1):
-    """Who is speaking, and what it knows.
+    """The first message of each end: the identity of the sender, and what it knows.
 
     Args:
-        protocol: the version of this page.
-        cluster: nodes of different clusters do not talk.
-        node: made with the data directory.
-        boot: made at each start.
-        incarnation: whose cells the node raises now.
-        retired: those it raised before.
-        membership: what it knows of the cluster.
+        protocol: the version of the protocol.
+        cluster: the name of the cluster; nodes of different clusters do not talk.
+        node: the sender's node id, drawn when its data directory is made.
+        boot: the id of this start of the sender's process.
+        incarnation: the sender's present incarnation.
+        retired: its former incarnations.
+        membership: its membership.
         digest: what it has on disk.
-        duplicate: the other end's node was met in two living processes.
-        challenge: of the end that dialled: random, so that a node knows its own hello when it comes in at its own door;
-            the answer repeats it.
-        entry: the speaker's own entry in the membership; empty when it knows of none.
-        seen: of the end that accepted: versions of the other end's lives that it has seen or heard of, not on disk.
-        resumes: of the end that dialled: the transfer that a lost link interrupted; 0 when there is none.
-        kept: of the end that accepted: how many parcels of that transfer it has kept.
+        duplicate: whether it found two live processes with the receiver's node id.
+        challenge: random bytes from the end that dialled, repeated in the answer. From them a node recognizes its own
+            hello when it dialled itself.
+        entry: the sender's own entry in the membership; empty when it knows of none.
+        seen: only from the end that accepted: versions of the receiver's incarnations that the sender has seen or heard
+            of, but does not have on disk.
+        resumes: only from the end that dialled: the id of the transfer that a lost link interrupted; 0 when there is
+            none.
+        kept: only from the end that accepted: how many chunks of that transfer it has kept.
     """
 
     protocol: int
     cluster: str
     node: bytes
-    boot: bytes
+    start_id: bytes
     incarnation: bytes
     retired: list[bytes]
     membership: Membership
@@ -74,11 +76,12 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag=1):
 
 
 class Refused(msgspec.Struct, frozen=True, array_like=True, tag=2):
-    """The accepting node will not talk.
+    """The accepting node refuses the link.
 
     Args:
-        reason: why.
-        config: the version of its membership, for who posts a config that names it; 0 when that is nobody's business.
+        reason: why, in words.
+        config: the version of its membership, for a node that posts a config in which this node is an entry; 0 when
+            the caller may not know it.
     """
 
     reason: str
@@ -86,14 +89,14 @@ class Refused(msgspec.Struct, frozen=True, array_like=True, tag=2):
 
 
 class Push(msgspec.Struct, frozen=True, array_like=True, tag=3):
-    """One parcel of the deltas that the other end lacks; all parcels up to the `last` one are joined in one step.
+    """One chunk of the deltas that the receiver lacks. All chunks up to the `last` one are joined in one step.
 
     Args:
         number: counts the pushes of a link, from 1.
-        last: whether the parcels are whole with this one.
-        deltas: of this node's own changes, and of those that others have not told in time.
-        urgent: whether somebody waits for the acknowledgement.
-        transfer: names the parcels up to the last one, so that another link can go on with them; 0: it can't.
+        last: whether this is the last chunk of the transfer.
+        deltas: pieces of deltas: the sender's own changes, and those of other nodes that are to be relayed.
+        urgent: whether a client waits for the acknowledgement.
+        transfer: the id of the transfer, with which another link can continue it; 0 when none can.
     """
 
     number: int
@@ -104,13 +107,13 @@ class Push(msgspec.Struct, frozen=True, array_like=True, tag=3):
 
 
 class Ack(msgspec.Struct, frozen=True, array_like=True, tag=4):
-    """The answer to a Push: for the last parcel only when it is on disk.
+    """The answer to a Push. For the last chunk it is sent only when all of the transfer is on disk.
 
     Args:
-        number: the push's.
+        number: the number of the push.
         digest: the versions that changed since the last message on this link.
         refused: why the push was not taken; empty when it was.
-        kept: all that was given back of the answering node's former lives is on its disk, if only detached.
+        kept: whether all that the transfer gave back is on the sender's disk, joined or detached.
     """
 
     number: int
@@ -120,17 +123,18 @@ class Ack(msgspec.Struct, frozen=True, array_like=True, tag=4):
 
 
 class Heartbeat(msgspec.Struct, frozen=True, array_like=True, tag=5):
-    """Still here."""
+    """A message every 0.25 s that shows that the node is alive."""
 
 
 class HeartbeatAck(msgspec.Struct, frozen=True, array_like=True, tag=6):
-    """Still here, too; with the versions that changed since the last message on this link.
+    """The answer to a Heartbeat.
 
     Args:
-        digest: those versions.
-        membership: the answering node's, if the other one may not know it (nobody dials who is no member).
-        owes: the answering node has something of the other one's former lives detached, and has not heard that it is
-            on the other one's disk.
+        digest: the versions that changed since the last message on this link.
+        membership: the sender's membership, if the receiver may not know it. A node that is not a member learns it
+            only so, because members do not dial it.
+        owes: whether the sender has detached deltas of the receiver's former incarnations, and does not know yet that
+            they are on the receiver's disk.
     """
 
     digest: Digest
@@ -139,12 +143,12 @@ class HeartbeatAck(msgspec.Struct, frozen=True, array_like=True, tag=6):
 
 
 class ReadCells(msgspec.Struct, frozen=True, array_like=True, tag=7):
-    """One round of a consistent read asks for a counter's cells.
+    """The question of one round of a consistent read: the cells of a counter.
 
     Args:
-        round: counts the asking node's rounds.
+        round: the number of the round at the node that asks.
         name: the counter.
-        hold: whether increments of it shall wait until Release.
+        hold: whether the receiver's increments of the counter shall wait until Release.
     """
 
     round: int
@@ -153,7 +157,13 @@ class ReadCells(msgspec.Struct, frozen=True, array_like=True, tag=7):
 
 
 class CellsReply(msgspec.Struct, frozen=True, array_like=True, tag=8):
-    """The cells that the answering node has on disk, and its membership if the asking node may not know it."""
+    """The answer to ReadCells.
+
+    Args:
+        round: the number of the round.
+        cells: the cells that the sender has on disk.
+        membership: the sender's membership, if the receiver may not know it.
+    """
 
     round: int
     cells: dict[bytes, int]
@@ -161,13 +171,13 @@ class CellsReply(msgspec.Struct, frozen=True, array_like=True, tag=8):
 
 
 class Release(msgspec.Struct, frozen=True, array_like=True, tag=9):
-    """The asking node's reads of that counter are over."""
+    """Ends the hold that the sender's reads of a counter asked for."""
 
     name: str
 
 
 class Members(msgspec.Struct, frozen=True, array_like=True, tag=10):
-    """The membership changed."""
+    """The sender's membership, which changed."""
 
     membership: Membership
 
@@ -184,13 +194,13 @@ def encode(message: Message) -> bytes:
 
 
 def decode(data: bytes | str | None) -> Message:
-    """The message in what a websocket delivered.
+    """The message in the payload of a websocket message.
 
     Args:
-        data: None stands for an empty frame, as the websocket library delivers it; text is not allowed.
+        data: the payload. None stands for an empty message, and text is rejected.
 
     Raises:
-        ProtocolError: it is not a well-formed message within all limits.
+        ProtocolError: the payload is not a well-formed message within all limits.
     """
     if not isinstance(data, bytes) or not data:
         raise ProtocolError("a message must be a binary frame that is not empty")
@@ -207,7 +217,7 @@ def decode(data: bytes | str | None) -> Message:
 
 
 def _problem(message: Message) -> str:
-    """What is beyond bounds in a message; empty when nothing is."""
+    """Which limit a message breaks, in words; empty when it breaks none."""
     match message:
         case Hello():
             return _problem_of_hello(message)
@@ -237,7 +247,7 @@ def _problem(message: Message) -> str:
 
 
 def _problem_of_hello(hello: Hello) -> str:
-    if any(len(id_) != ID_BYTES for id_ in (hello.node, hello.boot, hello.incarnation, *hello.retired)):
+    if any(len(id_) != ID_BYTES for id_ in (hello.node, hello.start_id, hello.incarnation, *hello.retired)):
         return "an id of a wrong length"
     if len(hello.retired) > MAX_INCARNATIONS:
         return "too many retired incarnations"
@@ -263,7 +273,7 @@ def _problem_of_digest(digest: dict[bytes, int], limit: int = MAX_VERSION) -> st
 
 
 def _problem_of_delta(delta: Delta) -> str:
-    # From a version to itself: what is left of rot, detached behind a gap, and given back to its owner.
+    # A delta from a version to itself is legal: it is what rot has left of one, detached and given back to its owner.
     if len(delta.incarnation) != ID_BYTES or not 0 <= delta.after <= delta.upto <= MAX_VERSION or not delta.upto:
         return "a delta with a bad incarnation or version"
     for name, n in delta.cells.items():

@@ -1,7 +1,7 @@
-"""All consistent reads of one node: which rounds are asked, which read waits for what, and what has to be done next.
+"""All consistent reads of one node: the rounds in flight, the reads that wait for them, and what has to be done next.
 
-Nothing is sent here and nothing waits here. What happens is told by calling a method; what it has to set off comes back
-as *effects*, in order:
+This module sends nothing and never waits. Its caller reports each event by a method call. The method returns the
+*effects* that the event has, in order:
 
     a read arrives, or looks again ----> advance --+
     a member answers ------------------> answered -+--> Ask members, Hold increments, Wake reads, Release holds
@@ -9,8 +9,8 @@ as *effects*, in order:
     another membership is learned of --> learned --+
     a read ends -----------------------> leave ----+
 
-*(safety)* Whoever calls carries out the effects at once, before anything else can happen to the node: the questions of
-a round leave in the instant in which its expectation was fixed.
+*(safety)* The caller has to carry out the effects at once, with no await in between: the questions of a round have to
+leave at the instant at which its expectation was fixed.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -23,10 +23,10 @@ class Ask(NamedTuple):
     """Ask the member at an address for a counter's cells.
 
     Args:
-        address: the member's.
-        round: the number that its answer has to bear.
+        address: the member's address.
+        round: the number of the round, which the answer repeats.
         name: the counter.
-        hold: whether increments of it shall wait there until Release.
+        hold: whether the member's increments of the counter shall wait until Release.
     """
 
     address: str
@@ -42,13 +42,13 @@ class Hold(NamedTuple):
 
 
 class Wake(NamedTuple):
-    """Let the reads of a counter look again whether they have their value, or need a round."""
+    """Wake the reads of a counter, which then check whether they have their value or need another round."""
 
     name: str
 
 
 class Release(NamedTuple):
-    """The last read of a counter is over: end the holds that were asked for, here and at all members."""
+    """End the holds that were asked for, here and at all members, as the last read of the counter is over."""
 
     name: str
 
@@ -61,9 +61,9 @@ class Arrival(NamedTuple):
 
     Args:
         name: the counter.
-        place: in the order of arrivals of that counter's reads.
-        rounds: how many rounds this node had begun before it, of any counter.
-        begun: how many of that counter.
+        place: its place in the order of arrivals of that counter's reads.
+        rounds: how many rounds of any counter this node had begun before it.
+        begun: how many rounds of that counter this node had begun before it.
     """
 
     name: str
@@ -73,14 +73,14 @@ class Arrival(NamedTuple):
 
 
 class View(Protocol):
-    """What is true of this node at the instant of the call; a round that starts looks at it."""
+    """This node as it is at the instant of the call, for a round that starts."""
 
     def cells(self, name: str) -> Cells:
         """This node's durable cells of a counter."""
 
     @property
     def memberships(self) -> Sequence[Actors]:
-        """Those that every read needs: the one in force, and one that is about to be."""
+        """The memberships that every read needs: the one in force, and one that is about to be in force."""
 
     @property
     def here(self) -> Collection[str]:
@@ -95,32 +95,32 @@ class ReadRounds:
     """The consistent reads that one node answers.
 
     Args:
-        view: this node.
-        make: makes what holds the reads of one counter.
+        view: the present state of this node.
+        make: makes a `PendingRead` for a counter.
     """
 
     def __init__(self, view: View, make: Callable[[str], PendingRead] = PendingRead) -> None:
         self._view = view
         self._make = make
         self._pending: dict[str, PendingRead] = {}  # by counter
-        self._asked: dict[int, PendingRead] = {}  # by the number of the round: those that wait for answers
-        self._rounds = 0
-        self._actors: Actors = ()  # of the membership that was in force when another one was heard of
+        self._asked: dict[int, PendingRead] = {}  # those that wait for answers, by the number of the round
+        self._rounds = 0  # begun so far
+        self._actors: Actors = ()  # the members in force when `learned` was called last
 
     # One read
 
     def arrive(self, name: str) -> Arrival:
-        """A read of a counter arrives; the caller then calls `advance`, and `leave` in the end."""
+        """Add a read of a counter. The caller has to call `advance` next, and `leave` in the end."""
         pending = self._pending.get(name)
         if pending is None:
             pending = self._pending[name] = self._make(name)
         return Arrival(name, pending.arrive(), self._rounds, pending.begun)
 
     def advance(self, name: str, now: float) -> list[Effect]:
-        """Begin a round of a counter if some read needs one, and not only a round that is under way.
+        """Begin a round of a counter if a read needs one that no round under way can replace.
 
         Args:
-            name: of a counter that is being read.
+            name: a counter that is being read.
             now: the current time, in seconds.
         """
         pending, view = self._pending[name], self._view
@@ -131,9 +131,9 @@ class ReadRounds:
         begun = pending.start(self._rounds, own, view.memberships, view.here, view.node, now)
         if begun is None:
             return []
-        begun.check_expectation(own)  # as `start` does: here against what the view says, there against what it was told
+        begun.check_expectation(own)  # checked in `start`, too: there by its argument, here by what the view says
         effects: list[Effect] = []
-        if not begun.missing:  # there are no other members: it was concluded at once
+        if not begun.missing:  # there are no other members, so the round is over already
             effects.append(Wake(name))
         if begun.hold:
             effects.append(Hold(name))
@@ -143,11 +143,12 @@ class ReadRounds:
         return effects
 
     def value(self, arrival: Arrival) -> int | None:
-        """The exact value for a read; None as long as it is not known."""
+        """The exact value for a read; None while it is not known."""
         answer = self._pending[arrival.name].answer_to(arrival.place)
         if answer is None:
             return None
-        answer.check_order(arrival.rounds)  # where `PendingRead` goes by places in the order of arrivals
+        # `PendingRead` decides this by places in the order of arrivals; this check uses the numbers of the rounds.
+        answer.check_order(arrival.rounds)
         return answer.value
 
     def taken(self, arrival: Arrival) -> int:
@@ -155,16 +156,20 @@ class ReadRounds:
         return self._pending[arrival.name].begun - arrival.begun
 
     def looks_again(self, arrival: Arrival) -> float:
-        """When a read should call `advance` again if nothing wakes it before, in seconds."""
+        """When a read has to call `advance` again unless it is woken before, in seconds."""
         return self._pending[arrival.name].stalls(arrival.place)
 
     def shortfall(self, arrival: Arrival) -> tuple[int, list[str], list[tuple[str, str]]]:
-        """What is known for a read that gives up: a lower bound, the members missing, entries that lead to one node."""
+        """What a read that gives up can report.
+
+        Returns:
+            A lower bound of the value, the members that did not answer, and pairs of entries that lead to one node.
+        """
         pending = self._pending[arrival.name]
         return pending.lower_bound(self._view.cells(arrival.name)), pending.missing(), pending.doubles()
 
     def leave(self, arrival: Arrival) -> list[Effect]:
-        """A read is over, answered or not."""
+        """Remove a read, answered or not."""
         pending = self._pending[arrival.name]
         useless = pending.leave(arrival.place)
         for number in useless:
@@ -172,24 +177,24 @@ class ReadRounds:
         if pending.idle:
             del self._pending[arrival.name]
             return [Release(arrival.name)] if pending.held else []
-        # Another read may have waited for one of these rounds, or for a place for another.
+        # Another read may have waited for one of these rounds to end before it could start its own.
         return [Wake(arrival.name)] if useless else []
 
-    # What members say, and what becomes of them
+    # What members answer, and changes of links and memberships
 
     def asked(self, number: int) -> str | None:
-        """The counter that a round is about; None when the round is over."""
+        """The counter that a round reads; None when the round is over."""
         pending = self._asked.get(number)
         return None if pending is None else pending.name
 
     def answered(self, number: int, address: str, node: bytes, cells: Cells, now: float) -> list[Effect]:
-        """A member answered a round; what comes too late for its round is ignored.
+        """Take a member's answer. It is ignored when its round is over.
 
         Args:
-            number: the round's.
-            address: the member's.
+            number: the number of the round.
+            address: the member's address.
             node: the id of the node that answers there.
-            cells: what it has on disk.
+            cells: the cells that it has on disk.
             now: the current time, in seconds.
         """
         pending = self._asked.get(number)
@@ -199,10 +204,10 @@ class ReadRounds:
         return [*self.advance(pending.name, now), Wake(pending.name)]
 
     def linked(self, address: str, node: bytes, now: float) -> list[Effect]:
-        """A member's link is up: rounds that it has not answered begin anew.
+        """Begin the rounds anew that a member has not answered, as its link is up.
 
-        Asking it again in the same round would not do: it may have lost its disk meanwhile, and what this node got of
-        it since the round was sent is in no answer and not in the round's expectation.
+        It is not enough to ask it again in the same round. The member may have lost its disk meanwhile; then its answer
+        lacks what this node got from it after the round was sent, and the round's expectation lacks that, too.
         """
         effects: list[Effect] = []
         for pending in self._pending.values():
@@ -214,11 +219,11 @@ class ReadRounds:
         return effects
 
     def learned(self, actors: Actors, in_force: Actors) -> list[Effect]:
-        """Another membership is, or is about to be, in force: reads under way begin anew, over old and new members.
+        """Begin all reads anew over old and new members, as another membership is in force or is about to be.
 
         Args:
-            actors: its members.
-            in_force: those of the membership that is in force now.
+            actors: the members of that other membership.
+            in_force: the members of the one that is in force now.
         """
         memberships = (self._actors, actors, in_force)
         self._actors = in_force

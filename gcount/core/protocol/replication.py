@@ -1,16 +1,16 @@
-"""The two ends of a link as state machines: what to push, and what to make of a push.
+"""Replication over a link: a state machine for each end, which decide what to push and what to do with a push.
 
-State is only ever pushed by the end that dialled, one unacknowledged push at a time, and nothing is queued: what a slow
-peer lacks is computed from the state when it can take it, so that a link costs O(counters), never O(history).
+Only the end that dialled pushes state, and at most one push is unacknowledged. Nothing is queued: what a slow peer
+lacks is computed from the state when the peer can take it, so that a link costs O(counters), never O(history).
 
     DeltaSender (dialled)                     DeltaReceiver (accepted)
-    idle --next_push--> waiting               collecting --last parcel--> the deltas, whole
-    waiting --acked--> idle                   (joined and synced by the node, then acknowledged)
+    idle --next_push--> waiting               collecting --last chunk--> the whole deltas
+    waiting --acked--> idle                   (the node joins and syncs them, then acknowledges)
     waiting --acked, refused--> idle, and quiet for a second
 
-The parcels up to a last one are a *transfer*. When the link is lost in its midst, both ends keep what they have of it,
-and the next link of the same two lives goes on where the accepting end says that it is. In any doubt the sender
-begins anew, from what the peer says that it has on disk.
+All chunks up to a last one are a *transfer*. When the link is lost before the last chunk, both ends keep their part of
+the transfer. The next link between the same two processes continues it where the accepting end says. In any doubt the
+sender begins anew, from the digest that the peer says it has on disk.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -26,22 +26,27 @@ from gcount.core.state.identity import Identity
 from gcount.core.state.membership import Membership
 from gcount.errors import ProtocolError
 
-URGENT_FOR = 1.0  # seconds after somebody waited
-REFUSED_PAUSE = 1.0  # seconds before a peer whose disk is full is asked again
-LEFT_PAUSE = 1.0  # seconds before an incarnation that a peer left is offered again, doubled each time
-LEFT_PAUSE_MOST = 8.0
+URGENT_FOR = 1.0  # seconds in which pushes are urgent after a client waited
+REFUSED_PAUSE = 1.0  # seconds before a peer that refused a push, as its disk is full, gets another one
+UNTAKEN_PAUSE = 1.0  # seconds before an incarnation that a peer did not take is offered again, doubled each time
+UNTAKEN_PAUSE_MOST = 8.0
 
 
 class DeltaSender:
     """The end that dialled: decides what the peer needs next.
 
     Args:
-        digest: what the peer said in its hello that it has on disk.
+        digest: the versions that the peer has on disk, from its hello.
         now: the current time, in seconds.
-        draw: gives ids to transfers; 0: another link can't go on with them.
-        transfer: to go on with, if there is one.
-        detached: what this node has of the peer's former lives behind gaps, to be given back.
+        draw: returns an id for a transfer; 0 when other links can't continue it.
+        transfer: the suspended transfer with which to begin, if there is one.
+        detached: this node's detached deltas of the peer's former incarnations, which are given back.
         options: sizes of pushes, and pauses between them.
+
+    Attributes:
+        peer: the versions that the peer has on disk, as far as it has said.
+        paced_until: when the next transfer may begin, in seconds. Under load each transfer so carries what has
+            accumulated.
     """
 
     def __init__(
@@ -59,30 +64,30 @@ class DeltaSender:
         self._draw = draw
         self._transfer = transfer
         self._owed = Owed(detached, now)
-        self._gave_back = False  # with the transfer before
-        self._waiting = False
-        self._left: dict[bytes, tuple[int, float]] = {}  # what the peer did not take: how often, and until when to wait
+        self._gave_back = False  # whether the transfer before this one gave something back
+        self._waiting = False  # for an acknowledgement
+        self._untaken: dict[bytes, tuple[int, float]] = {}  # by incarnation: how often not taken, until when to wait
         self._quiet_until = now
-        self.paced_until = now  # when the next push may go: under load, each carries what has come together
+        self.paced_until = now
         self._urgent_until = now
-        self._overdue: Digest = {}
-        self._seen: Digest = {}
+        self._overdue: Digest = {}  # what the peer should have had from others by now; else this node relays it
+        self._seen: Digest = {}  # this node's digest at `_seen_at`, which becomes overdue after `relay_after`
         self._seen_at = now
 
     def hasten(self, now: float) -> None:
-        """Somebody waits for the peer to have what it lacks: for a second no push waits for company.
+        """Send pushes without delay for the next second, as a client waits until the peer has what it lacks.
 
-        Who waits once will wait again, and by then the push is under way.
+        A client that waited once will probably wait again, and then its push is on its way already.
         """
         self._urgent_until = now + URGENT_FOR
         self.paced_until = min(self.paced_until, now)
 
     def next_push(self, counters: Counters, own: Identity, now: float) -> Push | None:
-        """What to send now, if anything.
+        """The push to send now; None when there is nothing to send yet.
 
         Args:
-            counters: the durable state.
-            own: whose changes are pushed at once; those of others are relayed when they are overdue.
+            counters: the durable state. What it holds may leave the node, as it is on disk.
+            own: this node's identity. Its changes are pushed at once, those of other nodes when they are overdue.
             now: the current time, in seconds.
         """
         if self._waiting or now < self._quiet_until:
@@ -94,16 +99,16 @@ class DeltaSender:
             if self._transfer is None:
                 return None
             self.paced_until = now if now < self._urgent_until else now + self._options.push_interval
-        last, parcel = self._transfer.next(self._draw)
+        last, chunk = self._transfer.next(self._draw)
         self._number += 1
         self._waiting = True
-        return Push(self._number, last, parcel, now < self._urgent_until, self._transfer.id)
+        return Push(self._number, last, chunk, now < self._urgent_until, self._transfer.id)
 
     def acked(self, ack: Ack, now: float) -> None:
-        """The peer answered the push under way.
+        """Take the peer's answer to the push under way.
 
         Raises:
-            ProtocolError: no push is under way, or it is another one.
+            ProtocolError: no push is under way, or the answer is to another one.
         """
         transfer = self._transfer
         if not self._waiting or ack.number != self._number or transfer is None:
@@ -121,48 +126,56 @@ class DeltaSender:
                 self._note(incarnation, now, taken=self.peer.get(incarnation, 0) >= upto)
 
     def offer_again(self) -> None:
-        """The peer may take now what it did not take when this node was no member yet, or it had not met it."""
+        """Offer again at once what the peer did not take, as something changed that may make it take it now.
+
+        This node became a member, for example, or the peer has seen its hello.
+        """
         self._owed.offer_again()
-        self._left.clear()
+        self._untaken.clear()
 
     def interrupted(self) -> Transfer | None:
-        """The link is lost: the transfer that another one can go on with, if there is one."""
+        """The suspended transfer that is left when the link is lost; None when another link can't continue it."""
         transfer, self._transfer = self._transfer, None
         return transfer if transfer is not None and transfer.id else None
 
     @property
     def owes(self) -> bool:
-        """Whether something that is detached of the peer's former lives may not be on its disk yet."""
+        """Whether detached deltas of the peer's former incarnations may not be on its disk yet."""
         return bool(self._owed)
 
     def _next_transfer(self, counters: Counters, own: Identity, now: float) -> Transfer | None:
-        """What is owed is given back one delta at a time, in turn with what else is to be pushed."""
+        """The next transfer, if anything is to be sent.
+
+        Detached deltas are given back one at a time, in turn with other pushes, so that neither waits for all of the
+        other.
+        """
         delta = self._owed.next(now)
         if self._gave_back or delta is None:
             promised, pieces = self._lacking(counters, own, now)
             self._gave_back = False
             if promised:
-                return Transfer(promised, self._parcels(pieces))
+                return Transfer(promised, self._chunks(pieces))
         if delta is None:
             return None
         self._gave_back = True
-        return Transfer({}, self._parcels([delta]), delta)
+        return Transfer({}, self._chunks([delta]), delta)
 
-    def _parcels(self, deltas: Iterable[Delta]) -> Iterator[list[Delta]]:
+    def _chunks(self, deltas: Iterable[Delta]) -> Iterator[list[Delta]]:
         return pack(deltas, self._options.push_bytes, self._options.chunk_deltas)
 
     def _note(self, incarnation: bytes, now: float, *, taken: bool) -> None:
+        """Remember whether the peer took an incarnation that was pushed. A refused one is not sent again at once."""
         if taken:
-            self._left.pop(incarnation, None)
+            self._untaken.pop(incarnation, None)
         else:
-            times = self._left.get(incarnation, (0, now))[0]
-            self._left[incarnation] = times + 1, now + min(LEFT_PAUSE * 2.0**times, LEFT_PAUSE_MOST)
+            times = self._untaken.get(incarnation, (0, now))[0]
+            self._untaken[incarnation] = times + 1, now + min(UNTAKEN_PAUSE * 2.0**times, UNTAKEN_PAUSE_MOST)
 
     def learned(self, digest: Digest) -> None:
-        """The peer told which versions it has on disk.
+        """Take versions that the peer says it has on disk.
 
         Raises:
-            ProtocolError: they are of more incarnations than there can be.
+            ProtocolError: with them the peer claims more incarnations than there can be.
         """
         self.peer.update(digest)
         if len(self.peer) > MAX_INCARNATIONS:
@@ -170,38 +183,46 @@ class DeltaSender:
 
     def lag(self, counters: Counters) -> int:
         """How many versions, of all incarnations, the peer has not acknowledged."""
-        return sum(max(0, version - self.peer.get(who, 0)) for who, version in counters.digest().items())
+        known = self.peer.get
+        return sum(max(0, version - known(incarnation, 0)) for incarnation, version in counters.digest().items())
 
     def _lacking(self, counters: Counters, own: Identity, now: float) -> tuple[Digest, Iterator[Delta]]:
-        """What a push would bring the peer to, and the pieces of its deltas, made when they are asked for."""
+        """What the peer lacks and is to get now.
+
+        Returns:
+            The versions that the peer has afterwards, and the pieces of the deltas, each made when it is asked for.
+        """
         digest = counters.digest()
         if now - self._seen_at >= self._options.relay_after:
             self._overdue, self._seen, self._seen_at = self._seen, digest, now
         promised: Digest = {}
         found: list[Iterator[Delta]] = []
-        room = self._options.push_cells
+        cells_left = self._options.push_cells
         for incarnation, version in digest.items():
-            if room <= 0:
-                break  # the rest with the next push: each of them has to fit into what the peer buffers
+            if cells_left <= 0:
+                break  # the rest goes with the next transfer: each has to fit into what the peer buffers
             has = self.peer.get(incarnation, 0)
-            if incarnation in self._left and now < self._left[incarnation][1]:
+            if incarnation in self._untaken and now < self._untaken[incarnation][1]:
                 continue
             if has < version and (own.owns(incarnation) or has < self._overdue.get(incarnation, 0)):
                 most, pieces = counters.newer(incarnation, has)
                 promised[incarnation] = version
                 found.append(pieces)
-                room -= most
+                cells_left -= most
         return promised, chain.from_iterable(found)
 
 
 class DeltaReceiver:
-    """The end that accepted: puts parcels together and remembers what the peer was told.
+    """The end that accepted: puts chunks together, and remembers which versions the peer was told.
 
     Args:
-        max_cells: how many cells of an unfinished push may be buffered.
-        digest: what the peer was told in the hello.
-        membership: the newest that the peer is known to know.
-        assembly: what another link left of a transfer; the peer goes on with it or begins anew.
+        max_cells: how many cells of an unfinished transfer may be buffered.
+        digest: the versions that the peer was told in the hello.
+        membership: the newest membership that the peer is known to know.
+        assembly: what another link left of a transfer, which the peer either continues or begins anew.
+
+    Attributes:
+        given_up: whether the transfer under way was dropped, so that its next chunk is to be refused.
     """
 
     def __init__(
@@ -209,43 +230,48 @@ class DeltaReceiver:
     ) -> None:
         self.membership = membership
         self._max_cells = max_cells
-        self._told = dict(digest)
+        self._reported = dict(digest)  # the versions that the peer was told last
         self._assembly = Assembly() if assembly is None else assembly
-        self._taken: list[Delta] = []  # whole, but not acknowledged
+        self._taken: list[Delta] = []  # whole, but not acknowledged yet
         self._number = 0
         self._acknowledged = 0  # the newest push that was
-        self._busy = False
-        self._over = False
-        self.given_up = False  # the rest of the transfer under way is to be refused
+        self._busy = False  # a whole transfer is not acknowledged yet
+        self._over = False  # another link took over
+        self.given_up = False
 
     @property
     def buffered(self) -> int:
-        """How many cells of an unfinished push are buffered."""
+        """How many cells of an unfinished transfer are buffered."""
         return self._assembly.cells
 
     @property
     def transfer(self) -> int:
-        """The transfer under way that another link could go on with; 0 when there is none."""
+        """The id of the transfer under way that another link could continue; 0 when there is none."""
         return self._assembly.transfer
 
     def deltas(self) -> Iterator[Delta]:
-        """What came and is not acknowledged as a whole."""
+        """All that came in transfers that are not acknowledged to the last chunk."""
         return chain(self._assembly, self._taken)
 
     def leave(self) -> Assembly | None:
-        """Take nothing more on this link: what there is of a transfer that another one can go on with."""
+        """Take nothing more on this link.
+
+        Returns:
+            What came of a transfer that another link can continue; None when there is none.
+        """
         left, self._assembly, self._over = self._assembly, Assembly(), True
-        return left if left.transfer and left.parcels else None
+        return left if left.transfer and left.chunks else None
 
     def give_up(self) -> None:
-        """Drop what there is of the transfer under way; the sender begins anew when its next parcel is refused."""
+        """Drop what came of the transfer under way. The sender begins anew when its next chunk is refused."""
         self._assembly, self.given_up = Assembly(), True
 
     def pushed(self, push: Push) -> list[Delta] | None:
-        """A push arrived.
+        """Take a push.
 
         Returns:
-            The whole deltas with the last parcel, else None: acknowledge it at once, or refuse it if it was given up.
+            The whole deltas if this was the last chunk: acknowledge it when they are on disk. Else None: acknowledge
+            it at once, or refuse it if the transfer was given up.
 
         Raises:
             ProtocolError: a push is under way already, a number is skipped, another link took over, or more is
@@ -253,7 +279,7 @@ class DeltaReceiver:
         """
         if self._busy or push.number != self._number + 1:
             raise ProtocolError(f"push {push.number} arrived while push {self._number} was the newest one")
-        if self._over:  # the rest of a transfer must never be taken for the whole
+        if self._over:  # the other link has the first chunks; the rest must never be taken for the whole
             raise ProtocolError(f"push {push.number} arrived after another link had taken over")
         self._number = push.number
         if self.given_up:
@@ -263,7 +289,7 @@ class DeltaReceiver:
         self._assembly.add(push.deltas)
         problem = self._problem()
         if problem:
-            self.leave()  # no link shall go on with that
+            self.leave()  # so that no other link continues this transfer
             raise ProtocolError(problem)
         if not push.last:
             return None
@@ -283,8 +309,9 @@ class DeltaReceiver:
         """The answer to the newest push.
 
         Args:
-            digest: what is on disk now.
-            refused: why the push was not taken; then nothing is buffered of its transfer, which begins anew.
+            digest: the versions on disk now.
+            refused: why the push was not taken; empty when it was. What came of its transfer is dropped then, and the
+                transfer begins anew.
             kept: whether what was given back is on disk.
         """
         assert self._number > self._acknowledged, "each push is acknowledged once"
@@ -295,15 +322,20 @@ class DeltaReceiver:
         return Ack(self._number, self.news(digest), refused, kept)
 
     def news(self, digest: Digest) -> Digest:
-        """Which versions changed since the peer was told last."""
-        told = self._told.get
-        news = {who: version for who, version in digest.items() if told(who) != version}
-        assert all(version > told(who, 0) for who, version in news.items()), "what a peer was told is never taken back"
-        self._told.update(news)
+        """The versions that changed since the last message to the peer; from now on they count as reported."""
+        reported = self._reported
+        news = {incarnation: version for incarnation, version in digest.items() if reported.get(incarnation) != version}
+        self._check_news(news)
+        reported.update(news)
         return news
 
+    def _check_news(self, news: Digest) -> None:
+        """Assert that no version is lower than one that was reported before."""
+        known = self._reported.get
+        assert all(version > known(who, 0) for who, version in news.items()), "what was reported is never taken back"
+
     def newer_membership(self, own: Membership) -> Membership | None:
-        """This node's membership, if the peer may not know it yet."""
+        """This node's membership, if the peer may not know it yet; from now on it counts as known."""
         if self.membership.merge(own) == self.membership:
             return None
         self.membership = own

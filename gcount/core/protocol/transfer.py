@@ -1,4 +1,4 @@
-"""What the end of a link that pushes has under way, and what it owes the other end."""
+"""The sender's side of replication: the transfer under way, and the detached deltas that it owes the peer."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -6,57 +6,62 @@ from math import inf
 
 from gcount.core.state.counters import Delta, Digest
 
-OFFER_PAUSE = 1.0  # seconds before what a peer did not keep is offered again, doubled each time
+OFFER_PAUSE = 1.0  # seconds before a delta that a peer did not keep is offered again, doubled each time
 OFFER_PAUSE_MOST = 64.0
 
 
 class Transfer:
-    """Parcels that bring a peer to what they promise, of the state as it was when the first one was cut.
+    """All chunks of one transfer. They hold the state as it was when the first chunk was cut.
 
     Args:
-        promised: the versions that the peer has when it has taken all of them.
-        parcels: of all the deltas.
-        given_back: the delta, if it was detached and is given back; then nothing is promised.
+        promised: the versions that the peer has when it has taken all chunks.
+        chunks: the chunks, each cut when it is asked for.
+        given_back: the detached delta, if the transfer gives one back; then nothing is promised.
+
+    Attributes:
+        id: identifies the transfer on other links; 0 for a transfer of one chunk, which needs no id.
     """
 
-    def __init__(self, promised: Digest, parcels: Iterator[list[Delta]], given_back: Delta | None = None) -> None:
+    def __init__(self, promised: Digest, chunks: Iterator[list[Delta]], given_back: Delta | None = None) -> None:
         assert given_back is None or not promised, "what is given back promises nothing"
         self.promised = promised
         self.given_back = given_back
-        self.id = 0  # it gets one when there is more than one parcel
-        self._parcels = _marking_last(parcels)
-        self._acknowledged = 0
+        self.id = 0
+        self._chunks = _marking_last(chunks)
+        self._acknowledged = 0  # chunks
         self._last = False
         self._under_way: list[Delta] | None = None
 
     def next(self, draw: Callable[[], int]) -> tuple[bool, list[Delta]]:
-        """The parcel to be sent now, and whether it is the last one.
+        """The chunk to be sent now, and whether it is the last one. A chunk that was not acknowledged is sent again.
 
         Args:
-            draw: gives an id, if one is needed.
+            draw: returns an id, if one is needed.
         """
         if self._under_way is None:
-            assert not self._last, "nothing follows the last parcel"
-            self._last, self._under_way = next(self._parcels)
+            assert not self._last, "nothing follows the last chunk"
+            self._last, self._under_way = next(self._chunks)
             if not self._last:
                 self.id = self.id or draw()
         return self._last, self._under_way
 
     def acked(self) -> bool:
-        """The peer has the parcel that was sent; returns whether it was the last one."""
+        """Note that the peer has the chunk that was sent; returns whether it was the last one."""
         assert self._under_way is not None, "only what was sent is acknowledged"
         self._acknowledged += 1
         self._under_way = None
         return self._last
 
     def goes_on(self, digest: Digest, kept: int) -> bool:
-        """Whether another link can go on with it; the parcel that was not acknowledged may have arrived or not.
+        """Whether another link can continue the transfer.
+
+        The chunk that was not acknowledged on the former link may have arrived or not. The peer's answer shows which.
 
         Args:
-            digest: what the peer has on disk by now.
-            kept: how many parcels it says it has buffered.
+            digest: the versions that the peer has on disk by now.
+            kept: how many chunks it says it has kept.
         """
-        there = [digest.get(who, 0) >= version for who, version in self.promised.items()]
+        there = [digest.get(incarnation, 0) >= version for incarnation, version in self.promised.items()]
         if kept == 0 or (there and all(there)):
             return False
         if kept == self._acknowledged + 1 and self._under_way is not None and not self._last:
@@ -65,10 +70,10 @@ class Transfer:
 
 
 class Owed:
-    """What this node has detached of a peer's former lives, until the peer has all of it on its disk.
+    """Detached deltas of a peer's former incarnations, until the peer has all of them on its disk.
 
     Args:
-        deltas: each of them is given back by itself, so that nothing else waits for all of them.
+        deltas: the deltas. Each is given back by itself, so that other pushes do not wait for all of them.
         now: the current time, in seconds.
     """
 
@@ -81,16 +86,16 @@ class Owed:
         return bool(self._deltas)
 
     def next(self, now: float) -> Delta | None:
-        """What to give back now, if anything."""
+        """The delta to give back now; None when there is none, or its pause is not over."""
         return self._deltas[0] if self._deltas and now >= self._due else None
 
     def answered(self, delta: Delta, now: float, *, kept: bool) -> None:
-        """One was given back.
+        """Take the peer's answer to a delta that was given back.
 
         Args:
-            delta: which.
+            delta: the delta.
             now: the current time, in seconds.
-            kept: whether it is on the peer's disk; if not, another one is tried after a while.
+            kept: whether it is on the peer's disk. If not, the next delta is tried after a pause.
         """
         if kept:
             self._deltas = deque(other for other in self._deltas if other is not delta)
@@ -101,13 +106,14 @@ class Owed:
             self._in_vain = min(self._in_vain + 1, 10)
 
     def offer_again(self) -> None:
-        """The peer may keep now what it did not keep before."""
+        """End the pause, as the peer may keep now what it did not keep before."""
         self._in_vain, self._due = 0, -inf
 
 
-def _marking_last(parcels: Iterator[list[Delta]]) -> Iterator[tuple[bool, list[Delta]]]:
-    held = next(parcels)
-    for parcel in parcels:
-        yield False, held
-        held = parcel
-    yield True, held
+def _marking_last(chunks: Iterator[list[Delta]]) -> Iterator[tuple[bool, list[Delta]]]:
+    """Each chunk, and whether it is the last one; so each is cut one step before it is sent."""
+    before = next(chunks)
+    for chunk in chunks:
+        yield False, before
+        before = chunk
+    yield True, before

@@ -7,8 +7,8 @@
     |bit| bits| bits |  bit   | bits  | 126; 8 if 127     | end that dialled| the mask at i mod 4
     +---+-----+------+--------+-------+-------------------+-----------------+---------------------
 
-A library for all uses takes longer for a frame than everything else that a node does with the message in it, and a
-consistent read waits for two messages of each member.
+Why gcount does not use a library for this: a general one takes longer for a frame than the node takes for the message
+in it, and a consistent read waits for two messages of each member.
 """
 
 import struct
@@ -17,7 +17,7 @@ from typing import Final
 from gcount.core.limits import MAX_MESSAGE_BYTES
 from gcount.errors import ProtocolError
 
-PART: Final = 0x0  # of a message that goes on
+PART: Final = 0x0  # a later fragment of a message
 BINARY: Final = 0x2
 CLOSE: Final = 0x8
 PING: Final = 0x9
@@ -28,7 +28,7 @@ NORMAL_CLOSURE: Final = struct.pack("!H", 1000)
 _OPCODES: Final = frozenset({PART, BINARY, CLOSE, PING, PONG})
 _FINAL: Final = 0x80
 _MASKED: Final = 0x80
-_SMALL: Final = 125  # bytes, the most in a control frame
+_SMALL: Final = 125  # bytes; the largest payload of a control frame
 _XORED: Final = tuple(bytes(byte ^ key for byte in range(256)) for key in range(256))
 
 
@@ -37,8 +37,8 @@ def frame(opcode: int, payload: bytes, mask: bytes = b"") -> bytes:
 
     Args:
         opcode: BINARY, CLOSE, PING or PONG.
-        payload: what it carries; at most 125 bytes with the last three.
-        mask: 4 random bytes from the end that dialled, none from the end that accepted.
+        payload: at most 125 bytes for CLOSE, PING and PONG.
+        mask: 4 random bytes at the end that dialled; empty at the end that accepted.
     """
     size, masked = len(payload), _MASKED if mask else 0
     if size <= _SMALL:
@@ -51,34 +51,34 @@ def frame(opcode: int, payload: bytes, mask: bytes = b"") -> bytes:
 
 
 class Frames:
-    """Cuts what the other end sends into messages.
+    """Cuts the bytes that the other end sends into messages.
 
     Args:
-        masked: whether the other end dialled, and so has to mask what it sends.
+        masked: whether the other end dialled. Then RFC 6455 requires it to mask its frames.
     """
 
     def __init__(self, *, masked: bool) -> None:
         self._masked = masked
         self._data = bytearray()
-        self._start = 0  # of what was not returned yet
-        self._opcode = PART  # of the message that goes on, if one does
+        self._start = 0  # where the bytes begin that were not returned yet
+        self._opcode = PART  # of the message whose fragments are being gathered; PART when there is none
         self._message = bytearray()
 
     def feed(self, data: bytes) -> None:
-        """Take what was received."""
+        """Take bytes that were received."""
         del self._data[: self._start]
         self._start = 0
         self._data += data
 
     def next(self) -> tuple[int, bytes] | None:
-        """The next frame, or the message that it completes.
+        """The next control frame or whole message.
 
         Returns:
-            Opcode and payload: BINARY with a whole message, CLOSE, PING, PONG, or PART with nothing; None until
-            more is fed.
+            Opcode and payload. The opcode is BINARY for a whole message, CLOSE, PING or PONG for a control frame, or
+            PART with an empty payload for a fragment that completes no message. None when more bytes are needed.
 
         Raises:
-            ProtocolError: what came is no frame that the other end may send, or begins a message that is too long.
+            ProtocolError: the other end may not send such a frame, or the message would be too long.
         """
         found = self._head()
         if found is None:
@@ -96,7 +96,7 @@ class Frames:
         return self._join(final, opcode, payload)
 
     def _head(self) -> tuple[bool, int, int, int] | None:
-        """Of the next frame: whether its message ends with it, opcode, where the payload begins, and its size."""
+        """The head of the next frame: whether it ends its message, its opcode, where its payload begins, its size."""
         data, start = self._data, self._start
         if len(data) < start + 2:
             return None
@@ -131,7 +131,7 @@ class Frames:
 
 
 def _xored(payload: bytes, mask: bytes | bytearray) -> bytes:
-    """Masks, and unmasks: eight passes in C cost less than one in Python."""
+    """The payload masked, or unmasked: eight passes in C cost less than one in Python."""
     data = bytearray(payload)
     for place in range(4):
         data[place::4] = data[place::4].translate(_XORED[mask[place]])

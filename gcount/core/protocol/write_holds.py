@@ -1,9 +1,10 @@
-"""Holds: increments of one counter wait for a moment so that a consistent read can end under any rate of writes.
+"""Holds: increments of one counter wait for a moment, so that a consistent read can end under any rate of writes.
 
-Safety never rests on a hold, only termination does. A hold ends with the release of its last sharer or 250 ms after it
-began, however many joined it meanwhile, and no new one begins before as long again has passed, so that readers never
-starve writers. An increment waits for the holds that were in force when it came, of all its counters at once, and for
-none that begins later: so it waits as long as one hold lasts, at most.
+Only the termination of reads depends on holds, never their correctness. A hold ends when its last sharer releases it,
+or 250 ms after it began, even if readers have joined it meanwhile. No new hold of the counter begins before 250 ms more
+have passed, so that readers can't starve writers. An increment waits for the holds that are in force when it arrives,
+for those of all its counters at the same time, and for none that begins later. So it waits as long as one hold lasts,
+at most.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,10 +15,14 @@ MAX_HOLD = 0.25  # seconds
 
 
 class Hold:
-    """One hold on one counter.
+    """One hold of one counter.
 
     Args:
         started: when it began, in seconds.
+
+    Attributes:
+        sharers: the callers that asked for it and have not released it.
+        ended: when its last sharer released it, in seconds; None before.
     """
 
     __slots__ = ("ended", "sharers", "started")
@@ -28,24 +33,24 @@ class Hold:
         self.ended: float | None = None
 
     def until(self) -> float:
-        """When it ends at the latest, in seconds."""
+        """When it ends at the latest, in seconds, whatever its sharers do."""
         return self.started + MAX_HOLD
 
     def over(self, now: float) -> bool:
-        """Whether it has ended, by a release or in time."""
+        """Whether it has ended, by a release or by its time limit."""
         return self.ended is not None or now >= self.until()
 
     def rested(self, now: float) -> bool:
-        """Whether it ended so long ago that a new one may begin."""
+        """Whether it ended so long ago that a new hold of the counter may begin."""
         ended = self.until() if self.ended is None else self.ended
         return now >= ended + MAX_HOLD
 
 
 class Holds:
-    """The holds that other nodes' reads, and this one's own, have on this node's increments.
+    """The holds of this node's counters, which other nodes' reads and this node's own have asked for.
 
     Args:
-        options: how many counters may be held.
+        options: how many counters may be held at the same time.
     """
 
     def __init__(self, options: Options = DEFAULTS) -> None:
@@ -53,11 +58,21 @@ class Holds:
         self._holds: dict[str, Hold] = {}
 
     def __bool__(self) -> bool:
-        """Whether there may be any; otherwise nothing need be asked."""
+        """Whether any hold may be in force; the fast path of increments asks only this."""
         return bool(self._holds)
 
     def ask(self, name: str, sharer: object, now: float) -> bool:
-        """Begin or join a hold; returns False while the counter rests from the last one."""
+        """Begin or join a hold.
+
+        Args:
+            name: the counter.
+            sharer: identifies the caller in `release`.
+            now: the current time, in seconds.
+
+        Returns:
+            Whether the hold is in force. It is not while the counter rests from its last one, or when the number of
+            held counters is at its limit.
+        """
         hold = self._holds.get(name)
         if hold is None or hold.rested(now):
             self._forget_rested(now)
@@ -72,13 +87,13 @@ class Holds:
         return True
 
     def release(self, name: str, sharer: object, now: float) -> bool:
-        """End one share; returns whether that ended the hold."""
+        """End a sharer's part in a hold; returns whether that ended the hold."""
         hold = self._holds.get(name)
         if hold is None or hold.over(now):
             return False
         assert hold.sharers, "a hold that nobody shares is in force"
         if sharer not in hold.sharers:
-            return False  # it asked while the counter rested, and was refused: the hold is others'
+            return False  # it asked while the counter rested and was refused; the present hold is not its own
         hold.sharers.discard(sharer)
         assert now >= hold.started, "a hold ends after it began"
         if not hold.sharers:
@@ -86,23 +101,23 @@ class Holds:
         return not hold.sharers
 
     def release_all(self, sharer: object, now: float) -> list[str]:
-        """End all shares of one sharer, as its link is gone; returns the names whose hold ended."""
+        """End all parts of a sharer whose link is gone; returns the names of the counters whose hold ended."""
         return [
             name for name, hold in self._holds.items() if sharer in hold.sharers and self.release(name, sharer, now)
         ]
 
     def until(self, name: str, now: float) -> float | None:
-        """Until when increments of a counter wait at the latest, in seconds; None when they need not."""
+        """Until when increments of a counter wait at the latest, in seconds; None when they do not wait."""
         hold = self._holds.get(name)
         return None if hold is None or hold.over(now) else hold.until()
 
     def in_force(self, names: Iterable[str], now: float) -> list[Hold]:
-        """The holds that keep increments of these counters waiting now."""
+        """The holds for which increments of these counters wait now."""
         found = [hold for name in names if (hold := self._holds.get(name)) is not None]
         return [hold for hold in found if not hold.over(now)]
 
-    def keep_any(self, names: Sequence[str], now: float) -> bool:
-        """Whether increments of any of these counters wait."""
+    def any_held(self, names: Sequence[str], now: float) -> bool:
+        """Whether increments of any of these counters wait now."""
         return not self._holds.keys().isdisjoint(names) and any(self.until(name, now) is not None for name in names)
 
     def _forget_rested(self, now: float) -> None:

@@ -1,4 +1,4 @@
-"""A batch: what one write and one sync of the log make durable."""
+"""A batch: all increments and deltas that become durable with one write and one sync of the log."""
 
 import msgspec
 
@@ -8,11 +8,11 @@ from gcount.core.state.membership import Membership
 
 
 class Batch(msgspec.Struct, frozen=True, gc=False):
-    """What one sync made durable.
+    """All that becomes durable with one sync.
 
     Args:
-        number: counts batches over the whole log, from 1, without gaps.
-        deltas: joined in order.
+        number: counts the batches of the whole log, from 1, without gaps.
+        deltas: are joined in this order.
         identity: the node's new identity, if it changed.
         membership: the new membership, if it changed.
     """

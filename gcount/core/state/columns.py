@@ -1,12 +1,12 @@
-"""What one incarnation has counted: a column of cells, and when each of them changed last.
+"""A column: all cells of one incarnation, and the version at which each of them changed last.
 
-Cells and stamps are 64-bit words. In a *dense* column they stand at the index of the interned name, 0 where the
-incarnation never counted: nothing is faster, but a single cell of a late name would cost as much as all before it. So
-the column of an incarnation that counted few of the names is *sparse*: its words stand in the order in which the cells
-came, and a dict tells where. A column takes either form by what it holds, and never costs more than a fixed number of
-bytes for each cell.
+Cells and stamps are arrays of 64-bit words. In a *dense* column the place of a word is the index of the interned name,
+with 0 for names that the incarnation never counted. Nothing is faster, but a single cell of a late name costs as much
+memory as all names before it. So the column of an incarnation that counted few of the names is *sparse*: its words
+stand in the order in which the cells came, and a dict maps indexes to places. A column changes its form with its
+content, so that it never costs more than a fixed number of bytes for each cell.
 
-A column can be frozen: it then goes on changing, and can still be read as it was.
+A column can be frozen. It then goes on changing, and its state at that instant can still be read.
 """
 
 from __future__ import annotations
@@ -22,26 +22,27 @@ from gcount.core.options import DEFAULTS, Options
 class Column:
     """The cells of one incarnation at its `version`, never more and never less.
 
-    The newest changes are kept in their order, each as index and version; one that has a later stamp by now is stale.
+    The column also keeps its newest changes in order, each as an index and a version. An entry is stale when the cell
+    has a later stamp by now.
 
     Args:
-        options: how many those are, and when a column is sparse.
+        options: how many changes are kept, and when a column is sparse.
 
     Attributes:
-        cells: the words, each at its *place*; in a dense column that is the index.
-        stamps: the versions of their last changes, alike.
+        cells: the words, each at its *place*. In a dense column the place is the index.
+        stamps: for each place the version of the cell's last change.
         slots: the places by index; None in a dense column.
         indexes: the indexes by place; empty in a dense column.
-        forked: the version that was known when a newer one came with a cell that was lower: cells only grow, so the
-            two are not of one history; 0 when that never happened.
+        forked: 0, unless a newer version came with a lower cell: then the version that was known before. Cells only
+            grow, so the two versions belong to two histories.
     """
 
     __slots__ = (
         "_changed",
+        "_dense_until",
         "_end",
         "_floor",
         "_options",
-        "_room",
         "_when",
         "cells",
         "forked",
@@ -61,25 +62,26 @@ class Column:
         self.frozen: Frozen | None = None
         self.forked = 0
         self._options = options
-        self._room = options.column_small  # how long it may become while it is dense without that its cells are counted
-        self._end = 0  # how long it would be were it not sparse
+        self._dense_until = options.column_small  # up to this length a dense column stays dense without a look at it
+        self._end = 0  # the length of a sparse column if it were dense
         self._changed: deque[int] = deque(maxlen=options.column_recent_least)
         self._when: deque[int] = deque(maxlen=options.column_recent_least)
-        self._floor = 0  # how far back they reach, unless some were dropped
+        self._floor = 0  # they hold every change after this version, as long as none was dropped
 
     def get(self, index: int) -> int:
-        """A cell."""
+        """The cell of the name with this index; 0 when there is none."""
         place = index if self.slots is None else self.slots.get(index, len(self.cells))
         return self.cells[place] if place < len(self.cells) else 0
 
     def join(self, indexes: Collection[int], values: Iterable[int], upto: int, totals: list[int] | None) -> None:
-        """Take the maximum with some cells.
+        """Take the maximum of each cell and a given value.
 
         Args:
-            indexes: whose, no two alike.
-            values: the absolute values, in the same order.
-            upto: the version that they bring the column to.
-            totals: what grows with each cell, if that is wanted: it costs as much as all the rest.
+            indexes: the indexes of the cells, no two alike.
+            values: absolute values, in the same order.
+            upto: the version of the column afterwards.
+            totals: the totals of all names, which grow with the cells; None to leave them as they are, which takes
+                half the time.
         """
         assert upto > self.version, "a version never falls"
         places = self._places(indexes)
@@ -107,7 +109,7 @@ class Column:
         self._when.extend(repeat(upto, len(indexes)))
 
     def join_one(self, index: int, n: int, upto: int, totals: list[int] | None) -> None:
-        """The same for one cell, in a fraction of the time."""
+        """The same as `join` for one cell, in a fraction of the time."""
         assert upto > self.version, "a version never falls"
         cells, place = self.cells, index
         if self.slots is not None or index >= len(cells):
@@ -127,13 +129,15 @@ class Column:
         self._when.append(upto)
 
     def newer(self, version: int) -> tuple[int, Iterator[list[tuple[int, int]]]]:
-        """What changed after a version.
+        """The cells that changed after a version.
 
         Returns:
-            How many cells that are at most; and the cells as they are now, each with its index, in pieces that take a
-            few milliseconds when they are asked for, however much the column changes meanwhile.
+            An upper bound of their number; and the cells as they are now, each as index and value, in pieces. Each
+            piece is computed when it is asked for and takes a few milliseconds. Later changes of the column do not
+            change the pieces.
         """
         kept = self._when
+        # The newest changes answer alone if they reach back to that version: then this costs what it returns.
         if version >= (kept[0] if len(kept) == kept.maxlen else self._floor):
             cells, slots = self.cells, self.slots
             if slots is None:
@@ -141,21 +145,22 @@ class Column:
             else:
                 changed = [(index, cells[slots[index]]) for index in self._walk(version)]
             return len(changed), iter((changed,))
+        # Else the whole column has to be searched, on copies: the pieces are read while the column goes on changing.
         indexes = range(len(self.cells)) if self.slots is None else self.indexes[:]
         piece = self._options.column_piece
         return len(self.cells), _newer(indexes, self.cells[:], self.stamps[:], version, piece)
 
     def freeze(self) -> Frozen:
-        """Keep the column readable as it is now, until `frozen` is None again."""
+        """The column as it is now, which can be read until `frozen` is None again."""
         assert self.frozen is None, "one checkpoint at a time reads a column"
         self.frozen = Frozen(self)
         return self.frozen
 
     def restore(self, version: int, indexes: array[int], cells: array[int], stamps: array[int]) -> None:
-        """Append a slice of a column that was frozen; of older changes the order is not known.
+        """Append a slice of a column that was frozen. The order of the changes in it is not known any more.
 
         Raises:
-            ValueError: a cell occurs twice, or one slice is dense and another one sparse.
+            ValueError: a cell is in the column already, or one slice is dense and another one sparse.
         """
         if indexes and not self.cells:
             self.slots = {}
@@ -166,7 +171,7 @@ class Column:
         self.stamps += stamps
         self._fit_order()
         if self.slots is None:
-            self._room += 2 * self._options.column_span * (len(stamps) - stamps.count(0))
+            self._dense_until += 2 * self._options.column_span * (len(stamps) - stamps.count(0))
             return
         self.slots.update(zip(indexes, range(len(self.indexes), len(self.cells)), strict=True))
         self.indexes += indexes
@@ -175,11 +180,11 @@ class Column:
             raise ValueError("a cell of an incarnation occurs twice")
 
     def _places(self, indexes: Collection[int]) -> Collection[int]:
-        """Where these cells are; those that are missing are made, which may change the column's form."""
+        """The places of some cells. Missing cells are added, which may change the form of the column."""
         slots = self.slots
         if slots is None:
             size = max(indexes, default=-1) + 1
-            if size <= self._room or self._stays_dense(indexes, size):
+            if size <= self._dense_until or self._stays_dense(indexes, size):
                 self._grow(size)
                 return indexes
             slots = self._make_sparse()
@@ -197,17 +202,22 @@ class Column:
         return [*map(slots.__getitem__, indexes)]
 
     def _stays_dense(self, indexes: Collection[int], size: int) -> bool:
-        """Whether a dense column holds enough for a new size; it is asked that seldom as the answer gives room."""
+        """Whether a dense column holds enough cells to stay dense at a new size.
+
+        Counting the cells is a pass over the column. Each pass raises `_dense_until` to about twice the allowed size,
+        so that passes are rare.
+        """
         cells, stamps = len(self.cells), self.stamps
         count = cells - stamps.count(0) + sum(index >= cells or not stamps[index] for index in indexes)
         small, span = self._options.column_small, self._options.column_span
         if size > max(small, span * count):
             return False
-        self._room = max(small, 2 * span * count)
+        self._dense_until = max(small, 2 * span * count)
         return True
 
     def _make_sparse(self) -> dict[int, int]:
-        # What was frozen keeps these arrays, here and below: they don't change any more, nothing has to be set aside.
+        # The frozen column keeps the former arrays, here and in _make_dense. They do not change any more, so the
+        # frozen column needs no old values from now on.
         self.frozen = None
         self._end = len(self.cells)
         self.indexes = array("Q", [index for index, stamp in enumerate(self.stamps) if stamp])
@@ -224,7 +234,7 @@ class Column:
         for index, n, stamp in words:
             self.cells[index] = n
             self.stamps[index] = stamp
-        self._room = max(self._options.column_small, 2 * self._options.column_span * count)
+        self._dense_until = max(self._options.column_small, 2 * self._options.column_span * count)
 
     def _grow(self, size: int) -> None:
         missing = size - len(self.cells)
@@ -236,7 +246,7 @@ class Column:
             self._fit_order()
 
     def _fit_order(self) -> None:
-        """Keep about as many changes as there are words: a pass over a short column costs no more than they do."""
+        """Keep about as many changes as the column has words: more would cost more than a pass over the column."""
         kept, words, most = self._when, len(self.cells), self._options.column_recent_most
         if (kept.maxlen or 0) < min(words, most):
             if len(kept) == kept.maxlen:
@@ -245,11 +255,12 @@ class Column:
             self._changed, self._when = deque(self._changed, recent), deque(kept, recent)
 
     def _walk(self, version: int) -> Iterator[int]:
+        """The indexes of the cells that changed after a version, the newest change first, each once."""
         stamps, slots = self.stamps, self.slots
         for index, when in zip(reversed(self._changed), reversed(self._when), strict=True):
             if when <= version:
                 return
-            if stamps[index if slots is None else slots[index]] == when:
+            if stamps[index if slots is None else slots[index]] == when:  # else stale: a later change was yielded
                 yield index
 
 
@@ -264,10 +275,11 @@ def _newer(
 class Frozen:
     """A column as it was at one instant.
 
-    What changes before it was read is set aside, so it costs nothing but for cells that do change meanwhile.
+    It shares the arrays of the column. When a cell that was not read yet is about to change, its old value is saved
+    here. So freezing costs nothing, except for cells that change before they are read.
 
     Args:
-        column: now.
+        column: the column, as it is now.
     """
 
     def __init__(self, column: Column) -> None:
@@ -275,11 +287,11 @@ class Frozen:
         self.length = len(column.cells)
         self.sparse = column.slots is not None
         self._indexes, self._cells, self._stamps = column.indexes, column.cells, column.stamps
-        self._next = 0  # all before it was read
-        self._before: dict[int, tuple[int, int]] = {}  # cell and stamp of what has changed since, by place
+        self._next = 0  # all places before this one were read
+        self._before: dict[int, tuple[int, int]] = {}  # old cell and stamp of what has changed since, by place
 
     def keep(self, places: Iterable[int]) -> None:
-        """These cells are about to change."""
+        """Save the values at these places, as they are about to change."""
         start, end, before = self._next, self.length, self._before
         cells, stamps = self._cells, self._stamps
         for place in places:
@@ -287,10 +299,10 @@ class Frozen:
                 before[place] = cells[place], stamps[place]
 
     def read(self, size: int) -> tuple[array[int], array[int], array[int]]:
-        """The next cells, `size` of them at most; none when all were read.
+        """The next cells, at most `size` of them; none when all were read.
 
         Returns:
-            Their indexes, none in a dense column; the cells; their stamps.
+            Their indexes, which are empty for a dense column; the cells; their stamps.
         """
         start, end = self._next, min(self._next + size, self.length)
         self._next = end

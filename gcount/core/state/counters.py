@@ -1,15 +1,17 @@
 """The counters: a join semilattice of cells, and deltas between digests.
 
 A *cell* is what one incarnation has added to one counter; it only grows. A counter's *total* is the sum of its cells.
-An incarnation's *version* counts its commits, and every cell is stamped with the version of its last change, so that
-all that is newer than a digest costs what it returns (Scuttlebutt reconciliation: van Renesse, Dumitriu, Gough, Thomas,
-2008; state as a G-Counter: Shapiro, Preguica, Baquero, Zawirski, 2011; delta-state: Almeida, Shoker, Baquero, 2018).
+An incarnation's *version* counts its commits. Every cell is stamped with the version of its last change, so that
+finding all that is newer than a digest costs time in proportion to what is found (Scuttlebutt reconciliation: van
+Renesse, Dumitriu, Gough, Thomas, 2008; state as a G-Counter: Shapiro, Preguica, Baquero, Zawirski, 2011; delta-state:
+Almeida, Shoker, Baquero, 2018).
 
 Invariants:
 - A column holds exactly its incarnation's state at `version`, never more and never less.
-- `totals[i]` is the sum of all cells of name i, unless that was put off.
+- `totals[i]` is the sum of all cells of name i, except between `put_off_totals` and `sum_up`.
 
-Names are interned once; cells and stamps are columns of 64-bit words, about a quarter of the memory of dicts of dicts.
+Names are interned once. Cells and stamps are columns of 64-bit words, which take about a quarter of the memory of dicts
+of dicts.
 """
 
 from __future__ import annotations
@@ -30,13 +32,13 @@ Digest = dict[bytes, int]
 
 
 class Delta(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """All cells of one incarnation that changed after one of its versions, as they stood at another.
+    """All cells of one incarnation that changed after one of its versions, with their values at a later one.
 
     Args:
-        incarnation: whose cells.
+        incarnation: the incarnation.
         after: the version that the receiver has to know already.
         upto: the version that the receiver knows afterwards.
-        cells: the new absolute values.
+        cells: the new absolute values, by name.
     """
 
     incarnation: bytes
@@ -46,16 +48,17 @@ class Delta(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Gap(ValueError):
-    """A delta begins after what is known: joining it would claim what nobody has told."""
+    """A delta begins after the version that is known. Joining it would claim versions that were never received."""
 
 
 class Counters:
-    """All cells that a replica holds, their totals, and what it knows of each incarnation.
+    """All cells that a replica holds, their totals, and the version of each incarnation.
 
     Args:
-        options: sizes of columns, and of what is done in one go.
+        options: sizes of columns, and of steps.
 
-    `forks` holds the incarnations of which two histories were seen, each with the version that was known by then.
+    Attributes:
+        forks: the incarnations of which two histories were seen, each with the version that was known then.
     """
 
     def __init__(self, options: Options = DEFAULTS) -> None:
@@ -81,15 +84,15 @@ class Counters:
     __hash__ = None  # type: ignore[assignment]  # mutable
 
     def items(self) -> Iterator[tuple[str, dict[bytes, int]]]:
-        """Every name with its cells; for tests and tools, as it costs the whole state."""
+        """Every name with its cells. This is for tests and tools, as it walks over the whole state."""
         return ((name, self.cells(name)) for name in self._names)
 
     def names(self, start: int, end: int) -> list[str]:
-        """Some of the counters' names, in the order in which they became known; none ever goes."""
+        """Some of the counters' names, in the order in which they became known. No name is ever removed."""
         return self._names[start:end]
 
     def total(self, name: str) -> int:
-        """The sum of a counter's cells; 0 for a name never incremented."""
+        """The sum of a counter's cells; 0 for a name that was never incremented."""
         index = self._indexes.get(name)
         return 0 if index is None else self._totals[index]
 
@@ -127,7 +130,7 @@ class Counters:
         return {incarnation: n for incarnation, column in self._columns.items() if (n := column.get(index))}
 
     def version(self, incarnation: bytes) -> int:
-        """How much is known of an incarnation; 0 when nothing is."""
+        """The version of an incarnation; 0 when nothing is known of it."""
         column = self._columns.get(incarnation)
         return 0 if column is None else column.version
 
@@ -137,7 +140,7 @@ class Counters:
 
     @property
     def incarnations(self) -> int:
-        """How many are known."""
+        """The number of incarnations known."""
         return len(self._columns)
 
     def check_total(self, name: str) -> None:
@@ -147,17 +150,17 @@ class Counters:
         assert self._totals[index] == cells, "a total is the sum of its cells"
 
     def fits(self, delta: Delta) -> bool:
-        """Whether `join` would lose nothing: all before the delta is known."""
+        """Whether a delta can be joined: all versions before it are known."""
         return delta.after <= self.version(delta.incarnation)
 
     def join(self, delta: Delta) -> bool:
-        """Take the pointwise maximum with a whole delta: the only way in which state ever changes.
+        """Take the pointwise maximum with a whole delta. Except for a restore, state changes in no other way.
 
         Returns:
             Whether the delta brought anything new. One that is known already changes nothing.
 
         Raises:
-            Gap: the delta starts after what is known, so joining it would hide a gap.
+            Gap: the delta begins after the version that is known, so that joining it would hide a gap.
         """
         column = self._columns.get(delta.incarnation)
         known = column.version if column else 0
@@ -181,10 +184,11 @@ class Counters:
         return True
 
     def newer(self, incarnation: bytes, after: int) -> tuple[int, Iterator[Delta]]:
-        """All of one incarnation that changed after a version, in pieces (see `parcels`), so that others can run.
+        """All of one incarnation that changed after a version, as pieces of one delta (see chunks.py).
 
         Returns:
-            How many cells they have at most; and the pieces, of the state as it is now, each made when it is asked for.
+            An upper bound for the number of cells; and the pieces. They hold the present state, but each is made when
+            it is asked for, so that other tasks can run in between.
         """
         column = self._columns.get(incarnation)
         if column is None or column.version <= after:
@@ -194,23 +198,23 @@ class Counters:
         return most, (Delta(incarnation, after, upto, {names[index]: n for index, n in piece}) for piece in pieces)
 
     def freeze(self) -> dict[bytes, Frozen]:
-        """All cells as they are now, by incarnation, to be read until `thaw` while they go on changing."""
+        """All columns as they are now, by incarnation. They can be read until `thaw`, while cells go on changing."""
         return {incarnation: column.freeze() for incarnation, column in self._columns.items()}
 
     def lengths(self) -> list[tuple[bytes, int, int]]:
-        """Each incarnation with its version and how many words its column has."""
+        """For each incarnation its id, its version, and the number of words in its column."""
         return [(incarnation, column.version, len(column.cells)) for incarnation, column in self._columns.items()]
 
     def thaw(self) -> None:
-        """Nobody reads any more what was frozen."""
+        """Release what `freeze` returned."""
         for column in self._columns.values():
             column.frozen = None
 
     def restore_names(self, names: Sequence[str]) -> None:
-        """Go on with names that are not known yet, in the order in which they had become known.
+        """Append names from a checkpoint, in their order.
 
         Raises:
-            ValueError: one of them is known.
+            ValueError: one of them is known already.
         """
         known = len(self._names)
         self._indexes.update(zip(names, range(known, known + len(names)), strict=True))
@@ -222,10 +226,10 @@ class Counters:
     def restore_cells(
         self, incarnation: bytes, version: int, first: int, indexes: array[int], cells: array[int], stamps: array[int]
     ) -> None:
-        """Go on with an incarnation's column, by a slice of it that was frozen.
+        """Append a slice from a checkpoint to an incarnation's column.
 
         Raises:
-            ValueError: it does not follow what there is, or there are no such names.
+            ValueError: the slice does not follow what was restored before, or there are no such names.
         """
         end = first + len(cells)
         column = self._columns.setdefault(incarnation, Column(self._options))
@@ -236,11 +240,11 @@ class Counters:
         column.restore(version, indexes, cells, stamps)
 
     def put_off_totals(self) -> None:
-        """Add up nothing until `sum_up`: a start needs no totals on its way."""
+        """Keep no totals until `sum_up`. A start needs none before its end, and keeping them doubles its work."""
         self._summed = False
 
     def sum_up(self) -> Iterator[None]:
-        """Make all totals anew, a slice of them from one step to the next; nothing may change meanwhile."""
+        """Compute all totals, a slice of them in each step of the iterator. Nothing may change meanwhile."""
         dense = [column for column in self._columns.values() if column.slots is None]
         sparse = [column for column in self._columns.values() if column.slots is not None]
         size = self._options.sum_slice
@@ -276,7 +280,7 @@ class Counters:
 
 
 class _Indexes(defaultdict[str, int]):
-    """Names with their indexes. To ask for a new one in brackets gives it the next index, in one look-up for both."""
+    """Names with their indexes. Looking a new name up in brackets gives it the next index, in one step for both."""
 
     def __init__(self) -> None:
         super().__init__(self.__len__)
@@ -295,7 +299,7 @@ def _all_of(names: Collection[str], known: dict[str, int]) -> tuple[int, ...]:
 
 
 def highest(deltas: Iterable[Delta], incarnations: Collection[bytes]) -> Digest:
-    """The highest version in some deltas, for those of some incarnations of which there is any."""
+    """For some incarnations, the highest version in some deltas; without those of which there is no delta."""
     found: Digest = {}
     for delta in deltas:
         if delta.incarnation in incarnations:

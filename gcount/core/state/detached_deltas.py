@@ -1,13 +1,14 @@
-"""What a repaired log holds behind a gap: whole deltas whose versions can't be claimed yet.
+"""Detached deltas: whole deltas of a repaired log behind a gap, whose versions can't be claimed yet.
 
-Rot takes batches out of the middle of a log. A delta from behind the gap is whole, but it says what changed after a
-version that is no longer known: joined, it would let the digest run ahead of the cells (see `Counters`), and nobody
-would ever offer what the gap held. So it is detached, durable where it is, in the log. It is joined as soon as
-others have filled the gap.
+Rot takes batches out of the middle of a log. A delta behind the gap is whole, but it says what changed after a version
+that this node no longer knows. If it were joined, the digest would run ahead of the cells (see `Counters`), and no peer
+would ever offer what the gap held. So the delta is detached. It stays durable in the log, and it is joined as soon as
+peers have filled the gap.
 
-Only a gap that nobody can fill may be *closed*: the incarnation's own node, when it is retired, commits what was
-detached under a version that the incarnation never reached, so that everybody takes it, whatever they know of it. So
-what is detached of another node's former life is given back to that node, which detaches it in turn.
+A gap that no node can fill is *closed*. Only the node that owns the incarnation may do so, and only when the
+incarnation is retired. It commits the detached deltas under a version that the incarnation never reached, so that every
+node takes them, whatever it knows of the incarnation. For that purpose a node gives back the detached deltas of another
+node's former incarnation to that node, which detaches them in turn.
 """
 
 from collections.abc import Collection, Iterator
@@ -17,11 +18,11 @@ from gcount.core.state.identity import Identity
 
 
 class DetachedDeltas:
-    """Detached deltas, by incarnation; those that follow each other, or overlap, are one."""
+    """Detached deltas by incarnation. Deltas that follow each other or overlap are merged into one *run*."""
 
     def __init__(self) -> None:
-        self._runs: dict[bytes, list[Delta]] = {}  # each in order, with a gap before every one of them
-        self._shown: set[bytes] = set()  # incarnations whose runs somebody may be reading
+        self._runs: dict[bytes, list[Delta]] = {}  # in order of versions, with a gap before each run
+        self._shown: set[bytes] = set()  # incarnations whose runs were handed out, so that they must not change
 
     def __bool__(self) -> bool:
         return bool(self._runs)
@@ -31,31 +32,31 @@ class DetachedDeltas:
 
     @property
     def cells(self) -> int:
-        """How many cells are detached; never more than the log's whole state."""
+        """How many cells are detached; never more than the log holds."""
         return sum(len(run.cells) for runs in self._runs.values() for run in runs)
 
     def deltas(self) -> list[Delta]:
-        """All that is detached, as it is now: whatever is kept later changes none of them."""
+        """All detached deltas as they are now. Later calls of `keep` do not change them."""
         return self.of(self._runs)
 
     def incarnations(self) -> Iterator[bytes]:
-        """Whose deltas are detached."""
+        """The incarnations of which anything is detached."""
         return iter(tuple(self._runs))
 
     def names(self) -> set[str]:
-        """The counters that are detached."""
+        """The names of the counters in detached deltas."""
         return {name for runs in self._runs.values() for run in runs for name in run.cells}
 
     def cell(self, name: str, incarnation: bytes) -> int:
-        """The most that is known, detached, of what an incarnation has added to a counter."""
+        """The greatest cell of an incarnation and a counter in any detached delta; 0 when there is none."""
         return max((run.cells.get(name, 0) for run in self._runs.get(incarnation, ())), default=0)
 
     def of(self, incarnations: Collection[bytes]) -> list[Delta]:
-        """What is detached of some incarnations, as it is now."""
+        """The detached deltas of some incarnations, as they are now."""
         self._shown.update(self._runs.keys() & set(incarnations))
         return [run for incarnation, runs in self._runs.items() if incarnation in incarnations for run in runs]
 
-    def holds(self, delta: Delta) -> bool:
+    def contains(self, delta: Delta) -> bool:
         """Whether all of a delta is detached already."""
         return any(
             run.after <= delta.after
@@ -70,9 +71,9 @@ class DetachedDeltas:
         return runs[-1].upto if runs else 0
 
     def keep(self, delta: Delta) -> None:
-        """Keep a delta that does not fit."""
+        """Detach a delta that begins after what is known of its incarnation."""
         runs = self._runs.setdefault(delta.incarnation, [])
-        if delta.incarnation in self._shown:  # a checkpoint or a link is in the midst of them
+        if delta.incarnation in self._shown:  # a checkpoint or a link may be reading them: change copies
             self._shown.discard(delta.incarnation)
             runs = [_copy(run) for run in runs]
         runs.append(_copy(delta))
@@ -86,7 +87,7 @@ class DetachedDeltas:
         self._runs[delta.incarnation] = whole
 
     def absorb(self, counters: Counters, incarnation: bytes) -> None:
-        """More is known of an incarnation: join what fits now."""
+        """Join the deltas of an incarnation that fit now, after more of it became known."""
         runs = self._runs.get(incarnation, [])
         while runs and counters.fits(runs[0]):
             counters.join(runs.pop(0))
@@ -98,11 +99,11 @@ class DetachedDeltas:
     def closing(self, counters: Counters, identity: Identity, incarnation: bytes) -> Delta | None:
         """The delta that closes all gaps of an incarnation for good.
 
-        It may be committed only when nobody else can know more of it than `counters` does.
+        It may be committed only when no other node can know more of the incarnation than `counters` does.
 
         Returns:
-            None when there is no gap, or when the incarnation is not a retired one of this very node: another writer
-            may still commit under the versions that would be claimed.
+            None when there is no gap, or when the incarnation is not a retired one of this very node: then another
+            node may still commit under the versions that the delta would claim.
         """
         runs = self._runs.get(incarnation)
         if not runs or incarnation not in identity.retired or incarnation == identity.incarnation:
@@ -110,6 +111,7 @@ class DetachedDeltas:
         whole = runs[0]
         for run in runs[1:]:
             whole = _merged(whole, run, dict(whole.cells))
+        # One version above all that the incarnation reached: a node that knows any of them still takes the delta.
         return Delta(incarnation, counters.version(incarnation), whole.upto + 1, dict(whole.cells))
 
 
@@ -118,7 +120,7 @@ def _copy(delta: Delta) -> Delta:
 
 
 def _merged(one: Delta, other: Delta, cells: dict[str, int] | None = None) -> Delta:
-    """Two deltas as one; the cells of the first are changed, unless others are given."""
+    """Two deltas as one. The cells are added to `cells`, or else to those of the first delta."""
     cells = one.cells if cells is None else cells
     for name, n in other.cells.items():
         cells[name] = max(n, cells.get(name, 0))

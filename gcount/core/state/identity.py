@@ -1,9 +1,10 @@
-"""Who a node is, and whether a disk may go on under the incarnation that it remembers.
+"""The identity of a node, and its right to go on under the incarnation that its disk remembers.
 
-A disk can forget: lost, restored from an older copy, copied. If its node went on under the same incarnation, its next
-increments would vanish under what peers know already (riak_kv 679, 1094, 1643; scylladb 2169). So after each start a
-node asks: does any member know more of my incarnation than I hold? Only when all have answered no, it goes on under it;
-else it mints a new one before its next increment.
+A disk can forget: it was replaced, restored from an older copy, or copied to another machine. If its node went on under
+the same incarnation, its next increments would vanish under the maximum of what peers know already (riak_kv 679, 1094,
+1643; scylladb 2169). So after each start a node asks all members whether they know more of its incarnation than its
+disk holds. It goes on under the incarnation only when all of them have answered no. Otherwise it begins a new
+incarnation before its next increment.
 """
 
 from collections.abc import Iterable
@@ -14,12 +15,12 @@ from gcount.core.limits import ID_BYTES
 
 
 class Identity(msgspec.Struct, frozen=True, array_like=True):
-    """Who writes this log.
+    """The node that writes a log.
 
     Args:
-        node: made with the data directory.
-        incarnation: whose cells this node raises now.
-        retired: the incarnations that it raised before, the oldest first.
+        node: the node id, drawn when the data directory is made.
+        incarnation: the incarnation under which the node counts now.
+        retired: the incarnations under which it counted before, the oldest first.
     """
 
     node: bytes
@@ -27,11 +28,11 @@ class Identity(msgspec.Struct, frozen=True, array_like=True):
     retired: tuple[bytes, ...] = ()
 
     def valid(self) -> bool:
-        """Whether one that was read is well-formed."""
+        """Whether all ids have the right length, for an identity that was read from a file."""
         return all(len(each) == ID_BYTES for each in (self.node, self.incarnation, *self.retired))
 
     def owns(self, incarnation: bytes) -> bool:
-        """Whether this node raises, or ever raised, that incarnation's cells."""
+        """Whether this is the node's present incarnation or a retired one."""
         return incarnation == self.incarnation or incarnation in self.retired
 
     def reborn(self, incarnation: bytes, node: bytes | None = None) -> "Identity":
@@ -50,31 +51,34 @@ class Identity(msgspec.Struct, frozen=True, array_like=True):
 
 
 class IncarnationClaim:
-    """What one start has learned about the right to its incarnation.
+    """The evidence that one start has gathered about the right to its incarnation.
 
     Args:
-        fresh: the incarnation was minted by this very start, so nobody can know anything of it.
+        fresh: whether this very start began the incarnation, so that no other node can know anything of it.
+
+    Attributes:
+        settled: whether the node may count under the incarnation; it stays True once it is.
     """
 
     def __init__(self, *, fresh: bool) -> None:
         self.settled = fresh
-        self._confirmed: dict[str, bytes] = {}  # which node did, at which address
-        self._claims: dict[str, str] = {}  # what members know beyond this disk, by address
-        self._doubt: str | None = None  # what else speaks against the incarnation
+        self._confirmed: dict[str, bytes] = {}  # the id of the node that confirmed, by its address
+        self._claims: dict[str, str] = {}  # by address, in words: a member knows more than this disk holds
+        self._doubt: str | None = None  # any other evidence against the incarnation
 
     @property
     def reason(self) -> str | None:
-        """Why a new incarnation is due; None when none is."""
+        """Why the node has to begin a new incarnation; None when it does not have to."""
         return self._doubt or next(iter(self._claims.values()), None)
 
     def heard(self, address: str, node: bytes, knows: int, holds: int) -> None:
-        """A member told what it knows of this node's incarnation.
+        """Take a member's answer: it confirms the incarnation, or it claims to know more.
 
         Args:
-            address: the member's.
+            address: the member's address.
             node: the id of the node that answers there.
-            knows: the version that it knows.
-            holds: this node's own version.
+            knows: the version of this node's incarnation that the member knows.
+            holds: the version on this node's disk.
         """
         if knows > holds:
             text = f"{address} knows {knows} commits of this node's incarnation, its disk holds {holds}"
@@ -83,19 +87,19 @@ class IncarnationClaim:
             self._confirmed[address] = node
 
     def doubt(self, reason: str) -> None:
-        """Something else speaks against the incarnation: a new one is due."""
+        """Note any other evidence against the incarnation: the node has to begin a new one."""
         self._doubt = reason
 
     def retract(self, members: Iterable[str]) -> None:
-        """Claims of others than these members are void: what only a node outside the config knows is not promised."""
+        """Drop the claims of all nodes but these members: nothing is promised about what only other nodes know."""
         self._claims = {address: text for address, text in self._claims.items() if address in set(members)}
 
     def forget(self, address: str) -> None:
-        """An address belongs to no member any more."""
+        """Drop the confirmation from an address that belongs to no member any more."""
         self._confirmed.pop(address, None)
 
     def unconfirmed(self, members: Iterable[str]) -> list[str]:
-        """Which of the other members have not confirmed yet, each by a node of its own."""
+        """The other members that have not confirmed yet. Each of them has to be confirmed by a different node."""
         lacking, nodes = [], set[bytes]()
         for address in sorted(set(members)):
             node = self._confirmed.get(address)
@@ -109,7 +113,7 @@ class IncarnationClaim:
         """Whether an increment may be counted under the incarnation now.
 
         Args:
-            members: the addresses of the other members, by the newest membership known.
+            members: the addresses of the other members in the newest membership known.
         """
         if self.reason is not None:
             return False
@@ -118,41 +122,43 @@ class IncarnationClaim:
         return self.settled
 
     def overdue(self, members: Iterable[str]) -> list[str]:
-        """The members for whose confirmation there is no more time: if there are any, a new incarnation is due.
+        """The members that have not confirmed although the time for it is over.
+
+        If there are any, the node has to begin a new incarnation.
 
         Args:
-            members: the addresses of the other members, by the newest membership known.
+            members: the addresses of the other members in the newest membership known.
 
         Returns:
-            None of them when a new one is due already for another reason.
+            An empty list also when there is another reason for a new incarnation already.
         """
         members = list(members)
         return [] if self.reason is not None or self.may_continue(members) else self.unconfirmed(members)
 
     def minted(self) -> None:
-        """A new incarnation is durable: nobody can know more of it than this node."""
+        """Note that a new incarnation is durable: no other node can know more of it than this one."""
         self.settled = True
         self._doubt, self._claims = None, {}
 
 
 class IdentityHistory:
-    """What the pieces of a damaged log tell about the node that wrote it, the oldest first."""
+    """The identity of the node that wrote a damaged log, gathered from its readable records, the oldest first."""
 
     def __init__(self) -> None:
         self.node: bytes | None = None
         self.incarnation: bytes | None = None
-        self._raised: dict[bytes, None] = {}  # in the order in which they came up
+        self._raised: dict[bytes, None] = {}  # all incarnations, in the order in which they were found
 
-    def met(self, identity: Identity) -> None:
-        """A later piece names the node and its incarnations."""
+    def found(self, identity: Identity) -> None:
+        """Take the identity that a later record holds."""
         self.node, self.incarnation = identity.node, identity.incarnation
         self._raised.update(dict.fromkeys((*identity.retired, identity.incarnation)))
 
     def reborn(self, incarnation: bytes, node: bytes) -> Identity:
-        """Who goes on with what is left of the log.
+        """The identity under which the node goes on with what is left of the log.
 
         Args:
-            incarnation: a new one.
-            node: a new id, for when the old one was lost.
+            incarnation: the id of a new incarnation.
+            node: a new node id, which is used when the old one was lost.
         """
         return Identity(self.node or node, incarnation, tuple(self._raised))

@@ -1,7 +1,7 @@
-"""What can be asked of a node's counters, and what came of it: the same values at every door, for every kind of caller.
+"""Requests to a node's counters and their outcomes, the same for every protocol and every kind of caller.
 
-What is asked in one piece is staged in its order and at one instant, and shares one commit. A refusal is a value among
-the others: it answers what it refuses, and all else that was asked with it goes on.
+The items of one request are staged in order and at one instant, and they share one commit. A refusal is one of the
+values of an outcome: it answers the item that was refused, and the other items of the request go on.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from gcount.errors import Refusal
 
 
 class Add(msgspec.Struct, frozen=True, gc=False):
-    """Count; its value is that of the counter afterwards.
+    """Add to a counter. The value of this item is the counter's value afterwards.
 
     Args:
         name: a valid name.
-        amount: 0 to 2^64-1; adding 0 changes nothing, and is never refused by a limit or a full disk.
+        amount: 0 to 2^64-1. Adding 0 changes nothing; no limit and no full disk ever refuses it.
     """
 
     name: str
@@ -28,7 +28,7 @@ class Add(msgspec.Struct, frozen=True, gc=False):
 
 
 class Peek(msgspec.Struct, frozen=True, gc=False):
-    """Read a counter as it is at this place among what is asked.
+    """Read a counter between the items of a request that stand before and after this one.
 
     Args:
         name: a valid name.
@@ -38,20 +38,22 @@ class Peek(msgspec.Struct, frozen=True, gc=False):
 
 
 class Together(msgspec.Struct, frozen=True):
-    """Take all of these or none; a refusal of one of them is the value of each.
+    """Count all of these items or none. If one of them is refused, that refusal is the value of each.
 
     Args:
-        items: in their order.
+        items: in the order in which they count.
     """
 
     items: Sequence[Add | Peek]
 
 
 class Repeat(msgspec.Struct, frozen=True):
-    """Add the same amount to each of many names: the shape of long pipelines, staged in a fraction of the time.
+    """Add the same amount to each of many counters.
+
+    Long pipelines have this shape, and it is staged in a fraction of the time.
 
     Args:
-        names: valid ones, in their order; at least one.
+        names: valid names in the order in which they count; at least one.
         amount: 0 to 2^64-1.
     """
 
@@ -60,15 +62,16 @@ class Repeat(msgspec.Struct, frozen=True):
 
 
 Asked = Repeat | Sequence[Add | Peek | Together]
-"""What is asked in one piece. It has one value for each `Add` and `Peek`, those in groups included, in their order."""
+"""One request. Its outcome has one value for each `Add` and each `Peek`, also those in groups, in their order."""
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What came of it.
+    """The outcome of one request.
 
     Args:
-        values: for each what was asked for, or why it was refused.
-        position: what a replica has to know to hold all that was counted; empty when nothing can have been.
+        values: for each item its value, or the refusal.
+        position: a replica whose digest reaches this one holds all that was counted; empty when nothing can have been
+            counted.
         refused: whether any of the values is a refusal.
     """
 
@@ -78,11 +81,11 @@ class Outcome(msgspec.Struct, frozen=True):
 
     @property
     def numbers(self) -> Sequence[int] | None:
-        """The values, when nothing was refused; else None."""
+        """The values; None when an item was refused."""
         return None if self.refused else cast("Sequence[int]", self.values)
 
     def part(self, first: int, size: int) -> Sequence[int] | Refusal:
-        """Some of the values, or the first refusal among them."""
+        """The values of `size` items from the index `first` on, or the first refusal among them."""
         part = self.values[first : first + size]
         if self.refused:
             for value in part:
@@ -92,7 +95,7 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 def flat(asked: Asked) -> Iterator[Add | Peek]:
-    """All that was asked, one by one."""
+    """All items of a request, one by one."""
     if isinstance(asked, Repeat):
         yield from (Add(name, asked.amount) for name in asked.names)
         return
@@ -104,14 +107,14 @@ def flat(asked: Asked) -> Iterator[Add | Peek]:
 
 
 def grown(asked: Asked) -> Sequence[str]:
-    """The names of the counters that it lets grow."""
+    """The names of the counters to which a request adds more than 0."""
     if isinstance(asked, Repeat):
         return asked.names if asked.amount else ()
     return [one.name for one in flat(asked) if isinstance(one, Add) and one.amount]
 
 
 def changes(asked: Asked) -> bool:
-    """Whether it lets any counter grow."""
+    """Whether a request adds more than 0 to any counter."""
     if isinstance(asked, Repeat):
         return asked.amount > 0
     for one in asked:
@@ -124,12 +127,13 @@ def changes(asked: Asked) -> bool:
 
 
 def refused(asked: Asked, refusal: Refusal, value: Callable[[str], int] | None = None) -> Outcome:
-    """Nothing can be counted.
+    """The outcome of a request that can't be counted.
 
     Args:
-        asked: what was asked for.
-        refusal: why.
-        value: of a counter, by its name, for what would have changed nothing; None when nothing can be read either.
+        asked: the request.
+        refusal: the reason. It is the value of each item that would have changed a counter.
+        value: returns the value of a counter, for items that would have changed nothing; None when nothing can be
+            read either: then those items are refused, too.
     """
     values: list[int | Refusal] = []
     for one in flat(asked) if isinstance(asked, Repeat) else asked:
@@ -140,11 +144,11 @@ def refused(asked: Asked, refusal: Refusal, value: Callable[[str], int] | None =
 
 
 def unchanged(asked: Asked, value: Callable[[str], int], position: Digest) -> Outcome:
-    """What lets no counter grow is answered with the values of now.
+    """The outcome of a request that changes no counter: the present values.
 
     Args:
-        asked: what was asked for; see `changes`.
-        value: of a counter, by its name.
-        position: what this replica knows of what it counted itself.
+        asked: the request; `changes` is False for it.
+        value: returns the value of a counter.
+        position: the version of this replica's own incarnation, as a digest.
     """
     return Outcome([value(one.name) for one in flat(asked)], position)

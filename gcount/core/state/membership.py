@@ -1,7 +1,7 @@
-"""The membership: a durable register of who belongs to the cluster, merged by (version, digest of the set).
+"""The membership: a durable register of the cluster's members, merged by (version, digest of the set).
 
-It forwards itself: every hello carries it, so posting a config to one node is enough. Merging takes the greater of two,
-which does not depend on the order of arrival; time decides only which of two conflicting lists wins.
+Every hello carries it, so it is enough to post a config to one node. Merging takes the greater of two memberships,
+which does not depend on the order of arrival. The clock decides only which of two conflicting lists wins.
 """
 
 import hashlib
@@ -21,38 +21,38 @@ _PORT = re.compile(r"[0-9]{1,5}\Z")
 
 
 class Membership(msgspec.Struct, frozen=True, array_like=True):
-    """Who belongs to the cluster.
+    """The members of the cluster.
 
     Args:
-        version: 0 before any config.
-        actors: normalised `host:port` addresses, sorted, no two alike.
+        version: 0 before the first config.
+        actors: normalised `host:port` addresses, sorted, without duplicates.
     """
 
     version: int = 0
     actors: tuple[str, ...] = ()
 
     def rank(self) -> tuple[int, bytes]:
-        """What decides between two memberships; equal only for equal ones."""
+        """The key by which two memberships are compared; equal only for equal memberships."""
         return self.version, hashlib.sha256("\n".join(self.actors).encode()).digest()
 
     def merge(self, other: "Membership") -> "Membership":
         """The greater of the two: commutative, associative, idempotent."""
-        if other.version != self.version or other.actors == self.actors:  # as always, but for conflicting lists
+        if other.version != self.version or other.actors == self.actors:  # all but conflicting lists: no hash needed
             return other if other.version > self.version else self
         return other if other.rank() > self.rank() else self
 
     def post(self, actors: Iterable[str], now_ms: int) -> "Membership":
-        """The membership after somebody posted a list of addresses.
+        """The membership after a list of addresses was posted.
 
         Args:
             actors: normalised addresses, in any order, duplicates allowed.
-            now_ms: the wall clock, in ms.
+            now_ms: the wall clock, in ms since 1970.
 
         Returns:
-            This one when the set is the same; else one that wins over it.
+            This membership when the set is the same; else one that wins over it.
 
         Raises:
-            BadConfig: the version has reached its limit, which only a hostile node can bring about.
+            BadConfig: the version has reached its limit. Only a hostile node can bring that about.
         """
         wanted = tuple(sorted(set(actors)))
         if wanted == self.actors:
@@ -62,7 +62,7 @@ class Membership(msgspec.Struct, frozen=True, array_like=True):
         return Membership(max(self.version + 1, now_ms), wanted)
 
     def valid(self) -> bool:
-        """Whether one that arrived over a wire is well-formed."""
+        """Whether a membership that arrived over a link is well-formed."""
         if not 0 <= self.version <= MAX_VERSION or len(self.actors) > MAX_MEMBERS:
             return False
         if self.actors != tuple(sorted(set(self.actors))) or (self.version == 0) != (not self.actors):
@@ -71,7 +71,7 @@ class Membership(msgspec.Struct, frozen=True, array_like=True):
 
 
 def valid_address(text: str) -> bool:
-    """Whether one that arrived over a wire is spelled as `normalise_address` does."""
+    """Whether an address that arrived over a link is spelled as `normalise_address` spells it."""
     try:
         return normalise_address(text, 0) == text
     except BadConfig:
@@ -93,14 +93,15 @@ def shared_nodes(actors: Iterable[str], node_of: Mapping[str, bytes]) -> list[li
 
 
 def parse_actors(body: object, own_port: int) -> list[str]:
-    """The addresses of a posted config.
+    """The normalised addresses of a posted config.
 
     Args:
         body: the decoded JSON document.
-        own_port: for entries that name no port.
+        own_port: the port of entries that name none.
 
     Raises:
-        BadConfig: it is not `{"actors": [...]}` with 1 to 128 good entries, or one of them can be nobody's address.
+        BadConfig: the body is not `{"actors": [...]}` with 1 to 128 valid entries, or one of them can't be the address
+            of one node.
     """
     if not isinstance(body, dict) or "actors" not in body:
         raise BadConfig('a config is a JSON object like {"actors": ["10.0.0.1", "10.0.0.2:7777"]}')
@@ -134,7 +135,11 @@ def split_address(address: str) -> tuple[str, int]:
 
 
 def _reachable(address: str) -> str:
-    """The address, unless it is one that no single node can have; each node would take 0.0.0.0 for itself."""
+    """The address, if a single node can have it.
+
+    Raises:
+        BadConfig: it is a multicast or broadcast address, or 0.0.0.0, which every node would take for itself.
+    """
     host, _ = split_address(address)
     try:
         ip = ipaddress.ip_address(host)
@@ -179,7 +184,7 @@ def _normalise_host(host: str, text: str) -> str:
 
 
 def _compressed(address: ipaddress.IPv6Address) -> str:
-    """Python 3.13 and older ones spell an IPv4 address inside IPv6 in different ways."""
+    """The compressed spelling. Versions of Python up to 3.13 spell an IPv4 address inside IPv6 in different ways."""
     return address.compressed if address.ipv4_mapped is None else f"::ffff:{address.ipv4_mapped}"
 
 

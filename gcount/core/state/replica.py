@@ -1,7 +1,7 @@
-"""One node's replica: all that is durable of it, and what is read off it.
+"""The durable state of one node.
 
-A batch is on disk before it is applied. What waits for the disk is apart: see `gcount.core.state.pending`, and
-`gcount.core.state.writer`, which makes the batches.
+A batch is on disk before it is applied here. Changes that wait for the disk are in `gcount.core.state.pending`, and
+`gcount.core.state.writer` makes batches of them.
 """
 
 from gcount.core.options import DEFAULTS, Options
@@ -13,15 +13,19 @@ from gcount.core.state.membership import Membership
 
 
 class Replica:
-    """The state of one node, as far as it is on disk; everything that leaves the node is read from it.
+    """The state of one node as it is on disk. All that leaves the node is read from here.
 
     Args:
-        identity: who this node is.
-        max_counters: with so many names, clients and nodes that are no members can't add further ones; members can.
+        identity: the identity of the node.
+        max_counters: how many counters clients, and nodes that are not members, can make. Members can make more.
         options: the limits that it keeps.
 
-    `detached` is durable, too, but claimed by nobody; a repaired log brings it about, or a member that gives back what
-    its own held.
+    Attributes:
+        membership: the membership that is in force.
+        counters: all cells, and the version of each incarnation that they reach.
+        detached: detached deltas, from a repaired log or given back by a member. They are durable, but no digest
+            claims them.
+        next_batch: the number of the next batch of the log.
     """
 
     def __init__(self, identity: Identity, max_counters: int, options: Options = DEFAULTS) -> None:
@@ -35,14 +39,16 @@ class Replica:
 
     @property
     def version(self) -> int:
-        """This node's own version: how often it committed increments under its incarnation."""
+        """The version of this node's incarnation: how many batches with own increments it has committed under it."""
         return self.counters.version(self.identity.incarnation)
 
     def cells(self, name: str) -> dict[bytes, int]:
-        """A counter's cells by incarnation, what is detached of this node's own former lives included.
+        """A counter's cells by incarnation, with detached deltas of this node's former incarnations.
 
-        For reads, which only add up; never to be joined. What is detached of another node's life does not count: its
-        owner may go on with it from before that, as nobody claims to know more, and would be hidden by it.
+        This is for reads, which only add the cells up. The result must never be joined, as no digest claims it.
+
+        Detached deltas of another node's incarnation are left out. Its owner may go on from a version before them, as
+        no node claims to know more, and then the two would hide each other.
         """
         cells = self.counters.cells(name)
         for incarnation in self.detached.incarnations():
@@ -53,28 +59,28 @@ class Replica:
 
     @property
     def max_uncounted_cells(self) -> int:
-        """How many cells may be held that do not count yet; what clients may make here never bounds what members tell.
+        """How many cells all unfinished pushes together may buffer, and how many members may give back.
 
-        So many of all unfinished pushes together, and as many of what members give back.
+        It is at least twice `max_counters`, so that a delta of all counters that clients may make here can be taken.
         """
         return max(self.options.max_uncounted_cells, 2 * self.max_counters + self.options.push_cells)
 
     def has_back(self, delta: Delta) -> bool:
-        """Whether a delta of a former life of this node is on disk, joined or detached."""
-        return delta.upto <= self.counters.version(delta.incarnation) or self.detached.holds(delta)
+        """Whether a delta of a former incarnation of this node is on disk, joined or detached."""
+        return delta.upto <= self.counters.version(delta.incarnation) or self.detached.contains(delta)
 
     def takes_back(self, delta: Delta) -> bool:
-        """Whether a delta behind a gap is to be detached: a member gives it back, of a former life of this node.
+        """Whether a delta behind a gap is to be detached, as it is of a former incarnation of this node.
 
-        There is a limit, as a member that lies may make up any number of them.
+        There is a limit, because a member that lies may make up any number of them.
         """
         detached = self.detached
-        if delta.incarnation not in self.identity.retired or detached.holds(delta):
+        if delta.incarnation not in self.identity.retired or detached.contains(delta):
             return False
         return len(detached) < self.options.max_runs and detached.cells + len(delta.cells) <= self.max_uncounted_cells
 
     def apply(self, batch: Batch) -> None:
-        """Join a batch that is on disk; batches come in their order, and again does no harm."""
+        """Apply a batch that is on disk. Batches come in order; applying one twice does no harm."""
         if batch.identity is not None:
             self.identity = batch.identity
         if batch.membership is not None:
@@ -84,7 +90,7 @@ class Replica:
             try:
                 news = join(delta)
             except Gap:
-                self.detached.keep(delta)  # of a repaired log, or given back
+                self.detached.keep(delta)  # it comes from a repaired log, or a member gave it back
             else:
                 if news and self.detached:
                     self.detached.absorb(self.counters, delta.incarnation)

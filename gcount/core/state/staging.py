@@ -1,4 +1,4 @@
-"""What waits for the next batch, and what its increments are answered once it is visible."""
+"""Increments and deltas that wait for the next batch, and the answers to the increments once the batch is visible."""
 
 from __future__ import annotations
 
@@ -14,19 +14,21 @@ from gcount.errors import Refusal
 
 
 class Staging:
-    """All that waits for one batch. A seal puts an empty one in its place, and what it holds changes no more.
+    """All that waits for one batch.
+
+    `Replica.seal` replaces it by an empty one; from then on its content does not change.
 
     Attributes:
-        amounts: what is added to this node's own cells, by name; each at least 1.
+        amounts: what will be added to this node's own cells, by name; each at least 1.
         total: the sum of the amounts.
-        increments: how many were added up to them.
+        increments: how many increments the amounts come from.
         greatest: the greatest of the own cells that the seal computed.
-        deltas: what peers told.
-        new: the incarnations among them of which nothing is known yet.
-        new_names: how many names the deltas bring; some may be counted twice.
-        closings: what closes the gaps of retired incarnations of this node.
-        identity: the new one, if it is to change.
-        membership: the new one, if it is to change.
+        deltas: deltas that peers pushed.
+        new: the incarnations of these deltas of which nothing is durable yet.
+        new_names: how many new names the deltas bring; some may be counted twice.
+        closings: deltas that close the gaps of this node's retired incarnations.
+        identity: the new identity, if it is to change.
+        membership: the new membership, if it is to change.
     """
 
     __slots__ = (
@@ -59,7 +61,7 @@ class Staging:
         return bool(self.amounts or self.deltas or self.closings or self.identity or self.membership)
 
     def add(self, name: str, amount: int) -> int:
-        """Let an amount wait, of at least 1; returns what waits for that counter then."""
+        """Stage an amount of at least 1. Returns the amount that is staged for this counter afterwards."""
         assert amount > 0, "cells only grow"
         self.total += amount
         self.increments += 1
@@ -67,7 +69,7 @@ class Staging:
         return waiting
 
     def take_back(self, name: str, amount: int) -> None:
-        """Let an amount that was added not wait any more."""
+        """Undo `add`, for the items of a group of which a later one was refused."""
         self.total -= amount
         self.increments -= 1
         self.amounts[name] -= amount
@@ -76,12 +78,20 @@ class Staging:
             del self.amounts[name]
 
     def add_each(self, names: Sequence[str], amount: int) -> Sequence[int]:
-        """Let an amount of at least 1 wait for each of many names, in a fraction of the time; as `add` returns."""
+        """The same as `add` for each of many names, in a fraction of the time.
+
+        Args:
+            names: at least one.
+            amount: at least 1.
+
+        Returns:
+            What `add` would have returned for each; a `range` when all names are the same.
+        """
         assert amount > 0, "cells only grow"
         times, amounts, first = len(names), self.amounts, names[0]
         self.total += amount * times
         self.increments += times
-        if names.count(first) == times:
+        if names.count(first) == times:  # a pipeline on one counter: its answers are an arithmetic progression
             before = amounts.get(first, 0)
             amounts[first] = last = before + amount * times
             return range(before + amount, last + 1, amount)
@@ -93,12 +103,12 @@ class Staging:
 
 
 class Staged(msgspec.Struct, frozen=True):
-    """What was staged of something that was asked.
+    """What was staged of one request.
 
     Args:
-        names: the counter of each value, in order.
-        waiting: for each what waits for its counter then, itself included; or why it was refused.
-        refused: whether any was.
+        names: the counter of each item, in order.
+        waiting: for each item the amount that is staged for its counter up to and including this item; or its refusal.
+        refused: whether any item was refused.
     """
 
     names: Sequence[str]
@@ -106,13 +116,17 @@ class Staged(msgspec.Struct, frozen=True):
     refused: bool = False
 
     def values(self, before: Mapping[str, int]) -> Sequence[int | Refusal]:
-        """What it is answered in the instant in which its batch becomes visible.
+        """The answers, at the instant at which the batch becomes visible.
 
-        The order in which increments are staged is the order in which they count. So the answer to one is the value
-        before this node's part of the batch, and what was staged up to it: no two get the same answer.
+        Increments count in the order in which they were staged. So the answer to an increment is the counter's value
+        without this node's increments of the batch, plus what was staged up to and including this increment. No two
+        increments get the same answer.
 
         Args:
-            before: the values of all counters, without this node's part of the batch.
+            before: the values of all counters, without this node's increments of the batch.
+
+        Returns:
+            For each item its value, or its refusal.
         """
         names, waiting = self.names, self.waiting
         if isinstance(waiting, range):  # of one counter only
@@ -124,11 +138,11 @@ class Staged(msgspec.Struct, frozen=True):
 
 
 class Before(dict[str, int]):
-    """The values of all counters without this node's part of a batch; those in it are at hand, others are looked up.
+    """The values of all counters without this node's increments of a batch.
 
     Args:
-        values: of the counters in the batch, by name.
-        total: the value of any other counter now.
+        values: names and values of the counters in the batch.
+        total: returns the present value of any other counter.
     """
 
     def __init__(self, values: Iterable[tuple[str, int]], total: Callable[[str], int]) -> None:

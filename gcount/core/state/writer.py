@@ -1,11 +1,11 @@
-"""How a replica changes: what it is told is staged, sealed into a batch, and applied when that batch is on disk.
+"""Changes a replica: changes are staged, sealed into a batch, and applied when the batch is on disk.
 
-    stage ...... an amount or a peer's delta waits; nothing can see it
+    stage ...... an amount or a peer's delta waits, and is not visible
     seal ....... all that waits becomes one batch; absolute values are computed only now
     (the log writes and syncs the batch)
-    commit ..... the batch is applied and becomes visible       or        abort ..... its amounts are dropped
+    commit ..... the batch is applied and becomes visible       or        abort ..... it is dropped
 
-At most one batch is sealed at a time, so the own cells that it computed stay right until it is committed or aborted.
+At most one batch is sealed at a time. So the own cells that the seal computed are right until it is committed.
 """
 
 from collections.abc import Sequence
@@ -24,14 +24,14 @@ from gcount.errors import Refusal
 
 
 class Writer:
-    """What stages and seals; a replica has one at a time.
+    """Stages, seals and commits changes of a replica. A replica may have only one writer.
 
     Args:
-        replica: what it changes.
+        replica: the replica.
 
     Attributes:
         replica: the same.
-        pending: what is on its way there.
+        pending: the changes that wait for the disk.
     """
 
     def __init__(self, replica: Replica) -> None:
@@ -41,9 +41,9 @@ class Writer:
     # What clients ask
 
     def stage(self, asked: Asked) -> Staged:
-        """Let what was asked wait for the next batch, in its order; see `gcount.core.state.increments`."""
+        """Stage the items of a request, in their order; see `gcount.core.state.increments`."""
         if isinstance(asked, Repeat):
-            if asked.amount and self.pending.has_room_for_all(len(asked.names), asked.amount):
+            if asked.amount and self.pending.allows_all(len(asked.names), asked.amount):
                 return Staged(asked.names, self.pending.staging.add_each(asked.names, asked.amount))
             asked = [Add(name, asked.amount) for name in asked.names]
         names: list[str] = []
@@ -61,14 +61,14 @@ class Writer:
         return Staged(names, waiting, refused)
 
     def _stage_one(self, one: Add | Peek) -> int | Refusal:
-        """What waits for a counter in the batch being gathered, this included; or why it can't be taken."""
+        """The amount that is staged for the item's counter, the item included; or its refusal."""
         if isinstance(one, Peek) or not one.amount:
             return self.pending.staging.amounts.get(one.name, 0)
         refusal = self.pending.refusal(one.name, one.amount)
         return self.pending.staging.add(one.name, one.amount) if refusal is None else refusal
 
     def _stage_together(self, items: Sequence[Add | Peek]) -> Sequence[int | Refusal]:
-        """As `_stage_one` for each, or the refusal of one of them for all: then nothing was changed."""
+        """As `_stage_one` for each item; or the refusal of one item for all, and then nothing was staged."""
         staged: list[int | Refusal] = []
         for one in items:
             now = self._stage_one(one)
@@ -80,15 +80,16 @@ class Writer:
             staged.append(now)
         return staged
 
-    # What peers tell, and what this node decides
+    # What peers push, and what this node decides
 
     def stage_delta(self, delta: Delta) -> bool:
-        """Let a peer's delta wait for the next batch.
+        """Stage a peer's delta.
 
         Returns:
-            False when it can't be taken: it is this node's own incarnation (one writer per incarnation), it leaves a
-            gap after what is durable, or a limit is reached. The sender then starts from what is known. Of a former
-            life of this node itself it is detached behind its gap, as a member has given it back.
+            False when it can't be taken: it is of this node's own incarnation (one writer per incarnation), it would
+            leave a gap after what is durable, or a limit is reached. The sender then starts from what is durable here.
+            A delta of a former incarnation of this node is taken even behind a gap, as a member gives it back; it will
+            be detached.
         """
         replica, staging = self.replica, self.pending.staging
         known = replica.counters.version(delta.incarnation)
@@ -96,7 +97,7 @@ class Writer:
             return False
         if delta.after > known and not replica.takes_back(delta):
             return False
-        if known == 0 and not self.pending.has_room_for(delta.incarnation):
+        if known == 0 and not self.pending.allows_incarnation(delta.incarnation):
             return False
         staging.deltas.append(delta)
         if known == 0:
@@ -105,23 +106,22 @@ class Writer:
         return True
 
     def stage_closing(self, incarnation: bytes) -> bool:
-        """Let what closes the gaps of a retired incarnation of this node wait for the next batch.
+        """Stage the delta that closes the gaps of a retired incarnation of this node.
 
-        The caller vouches for it that nobody knows more of the incarnation than this node has on disk.
+        The caller has made sure that no other node knows more of the incarnation than this one has on disk.
 
         Returns:
             Whether there is anything to close.
         """
         closing = self._closing(incarnation)
-        reaches = self.replica.detached.reaches(incarnation)
-        assert closing is None or closing.upto > reaches, "a gap is closed above all that is detached"
-        if closing is None or not (closing.after or self.pending.has_room_for(incarnation)):
+        self._check_closing(closing)
+        if closing is None or not (closing.after or self.pending.allows_incarnation(incarnation)):
             return False
         self.pending.staging.closings.append(closing)
         return True
 
     def stage_membership(self, membership: Membership) -> bool:
-        """Let a membership wait for the next batch, if it wins over what is known and staged already."""
+        """Stage a membership if it wins over those that are durable or staged; returns whether it does."""
         staging, sealed = self.pending.staging, self.pending.sealed
         newest = staging.membership or sealed.membership or self.replica.membership
         if newest.merge(membership) == newest:
@@ -131,20 +131,22 @@ class Writer:
         return True
 
     def stage_identity(self, identity: Identity) -> None:
-        """Let a new identity wait for the next batch, which counts under it already."""
+        """Stage a new identity. The increments of the same batch are counted under it already."""
         assert identity.continues(self.replica.identity), "a new identity forgets no incarnation"
         self.pending.staging.identity = identity
 
     # A batch
 
     def seal(self) -> Batch:
-        """Make one batch of all that is staged; no other may be in flight."""
+        """Make one batch of all that is staged. No other may be in flight."""
         replica, pending = self.replica, self.pending
         assert pending.batch is None, "one batch in flight"
         staged, pending.staging = pending.staging, Staging()
         assert staged.total == sum(staged.amounts.values()), "the sum of what is staged is wrong"
         incarnation = (staged.identity or replica.identity).incarnation
         deltas = [*staged.deltas, *self._closing_still(staged)]
+        # The log gets absolute cells, so that replaying a batch twice does no harm. They are computed only now: when an
+        # amount is staged, the batch before may still be in flight, and be dropped.
         if staged.amounts:
             version = replica.counters.version(incarnation)
             own = map(add, replica.counters.cells_of(staged.amounts, incarnation), staged.amounts.values())
@@ -157,7 +159,7 @@ class Writer:
         return pending.batch
 
     def commit(self) -> Batch:
-        """The sealed batch is on disk: make it visible."""
+        """Make the sealed batch visible, as it is on disk."""
         replica, pending = self.replica, self.pending
         batch, sealed = pending.land()
         assert batch.number == replica.next_batch, f"batch {batch.number} follows {replica.next_batch - 1}"
@@ -176,11 +178,16 @@ class Writer:
         return batch
 
     def abort(self) -> Batch:
-        """The sealed batch could not be written: drop it all."""
+        """Drop the sealed batch, as it could not be written."""
         return self.pending.land()[0]
 
+    def _check_closing(self, closing: Delta | None) -> None:
+        """Assert that the delta that closes the gaps of an incarnation claims a version that it never reached."""
+        reached = 0 if closing is None else self.replica.detached.reaches(closing.incarnation)
+        assert closing is None or closing.upto > reached, "a gap is closed above all that is detached"
+
     def _check_own(self, own: Delta, sealed: Staging, incarnation: bytes) -> None:
-        """What the seal computed still holds, as nothing else changed own cells since; one of them stands for all."""
+        """Assert that no own cell has changed since the seal. One cell is checked for all, in constant time."""
         counters = self.replica.counters
         assert own.incarnation == incarnation, "a batch counts under the incarnation that is in force with it"
         assert own.after == counters.version(own.incarnation), "one writer per incarnation"
@@ -189,7 +196,10 @@ class Writer:
         assert own.cells[name] == durable + amount, f"{durable} + {amount} became {own.cells[name]}"
 
     def _closing_still(self, staged: Staging) -> list[Delta]:
-        """More may have come since a closing was staged, to be joined or to be detached: then it is dropped."""
+        """The staged closings that are still right.
+
+        If more of an incarnation came since, to be joined or to be detached, its closing is dropped.
+        """
         coming = {delta.incarnation for delta in staged.deltas}
         return [
             closing

@@ -1,4 +1,4 @@
-"""What a look at a data directory has found, and what follows from it."""
+"""What a survey of a data directory has found, and what follows from it."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,17 +17,17 @@ class Contents:
     """What is in a data directory, whole or damaged.
 
     Args:
-        directory: where it was found.
-        needless: damaged checkpoints to do without. They are not needed, nor is any newer one, if all that they cover
-            is still there: left by a crash before it was removed.
-        checkpoint: the newest one but for those; there the log begins.
-        base: where that is.
-        segments: those of the log, in order.
-        strays: names of files that look like segments, and are none of this log.
-        contradictions: what rot does not explain.
-        lives: the incarnations under which the node was seen.
-        replica: what a start makes of all that is whole, after a repair if one is needed.
-        next_batch: the number of the batch that follows.
+        directory: the directory.
+        needless: damaged checkpoints that were left out. They are not needed if all files that they cover are still
+            there, because a crash came before those were removed.
+        checkpoint: the newest checkpoint besides these; None when there is none.
+        base: where the log begins after it.
+        segments: the segments of the log, in order.
+        strays: names of files that look like segments, but do not belong to this log.
+        contradictions: findings that rot does not explain, in words.
+        lives: the identity of the node, with all incarnations that were found.
+        replica: the state that a start restores from all that is whole, after a repair if one is needed.
+        next_batch: the number of the batch that will follow.
     """
 
     directory: Directory
@@ -51,21 +51,21 @@ class Contents:
 
     @property
     def needless_here(self) -> list[Checkpoint]:
-        """The damaged checkpoints that are not needed, and not moved aside yet."""
+        """Those checkpoints of `needless` that no repair has renamed yet."""
         return [found for found in self.needless if found.source == checkpoint_name(found.sequence)]
 
     @property
     def lossless(self) -> bool:
-        """Whether a repair loses nothing: what is damaged is not needed, and the log is known to reach far enough."""
+        """Whether a repair loses nothing: only needless checkpoints are damaged, and it is known how far they reach."""
         here = self.needless_here
-        return len(self.flaws) == len(here) and all(found.remains and found.remains.identity for found in here)
+        return len(self.flaws) == len(here) and all(found.salvage and found.salvage.identity for found in here)
 
     @property
     def serves(self) -> bool:
-        """Whether the log that begins here has all that the damaged checkpoints held, and goes on behind it."""
+        """Whether this log holds all that the needless checkpoints held, and continues after it."""
         covered = max((found.sequence for found in self.needless), default=0)
-        told = all(found.remains and found.remains.tells_reach for found in self.needless)
-        reached = reach_of(self.needless) if told else inf
+        known = all(found.salvage and found.salvage.knows_reach for found in self.needless)
+        reached = reach_of(self.needless) if known else inf
         needed = (each for each in self.segments if each.sequence < covered or each.first < reached)
         whole = all(segment.flaw is None for segment in needed)
         base = self.checkpoint is None or self.checkpoint.flaw is None
@@ -73,18 +73,18 @@ class Contents:
 
     @property
     def torn(self) -> Corruption | None:
-        """What an interrupted write left at the end of the live segment; the next start cuts it."""
+        """What an interrupted write left at the end of the live segment; the next start removes it."""
         return self.segments[-1].torn if self.segments else None
 
     @property
     def counters(self) -> int:
-        """How many counters there are, those that are detached included."""
+        """How many counters there are, with those in detached deltas."""
         joined = self.replica.counters
         return len(joined) + sum(name not in joined for name in self.replica.detached.names())
 
     @property
     def incarnations(self) -> int:
-        """How many incarnations are known, those that are detached included."""
+        """How many incarnations are known, with those of detached deltas."""
         return len({*self.replica.counters.digest(), *self.replica.detached.incarnations()})
 
     @property
@@ -104,5 +104,5 @@ class Contents:
 
 
 def reach_of(damaged: Iterable[Checkpoint]) -> int:
-    """How far the log had come, as far as any of some damaged checkpoints tells: the next batch's number then."""
-    return max((found.remains.next_batch for found in damaged if found.remains), default=0)
+    """The number of the next batch when the newest of some damaged checkpoints was made, as far as they say it."""
+    return max((found.salvage.next_batch for found in damaged if found.salvage), default=0)

@@ -1,19 +1,19 @@
-"""What a look at a data directory can find."""
+"""What a survey of a data directory can find."""
 
 import msgspec
 
 from gcount.core.format.checkpoint_salvage import CheckpointSalvage
 from gcount.core.format.log_records import Header
 
-ASIDE = ".damaged"  # behind a file's name: what it was before a repair
+DAMAGED_SUFFIX = ".damaged"  # a repair appends it to the names of damaged files, and keeps them
 
 
 class Corruption(msgspec.Struct):
-    """One damage.
+    """One place at which a file is damaged.
 
     Args:
         file: the path of the file.
-        offset: where in the file it begins, in bytes.
+        offset: where in the file the damage begins, in bytes.
         reason: what is wrong there.
         lost: how many batches can't be read because of it.
     """
@@ -28,14 +28,14 @@ class Segment(msgspec.Struct):
     """What was found of one segment.
 
     Args:
-        sequence: its number.
-        source: the file that was read; None when there is none.
+        sequence: the number of the segment.
+        source: the name of the file that was read; None when there is none.
         header: None when it can't be read.
-        first: the number of its first batch.
-        size: of the file, in bytes.
+        first: the number of the first batch.
+        size: the size of the file, in bytes.
         whole: how many whole batches it has.
-        flaw: None when all of it is whole.
-        torn: what a write that was interrupted, or is under way, left at its end.
+        flaw: the damage; None when there is none.
+        torn: what an interrupted write, or one that is under way, left at the end; None when nothing.
     """
 
     sequence: int
@@ -53,14 +53,14 @@ class Checkpoint(msgspec.Struct):
 
     Args:
         sequence: the first segment that it does not cover.
-        source: the file that was read.
-        size: of the file, in bytes.
-        flaw: None when all of it is whole.
-        remains: of one that is damaged.
+        source: the name of the file that was read.
+        size: the size of the file, in bytes.
+        flaw: the damage; None when there is none.
+        salvage: what is left of a damaged one; else None.
     """
 
     sequence: int
     source: str
     size: int = 0
     flaw: Corruption | None = None
-    remains: CheckpointSalvage | None = None
+    salvage: CheckpointSalvage | None = None

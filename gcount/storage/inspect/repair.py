@@ -1,19 +1,20 @@
-"""The repair of a data directory: what is whole is kept, where it is, and the node goes on under a new incarnation.
+"""The repair of a data directory: all that is whole is kept, and the node goes on under a new incarnation.
 
-Each damaged segment is written anew: its whole batches with the numbers that they had, and an empty one for each that
-is lost, so that no other segment has to change. Order is what makes it safe to interrupt:
+Each damaged segment is written anew. It gets its whole batches with their old numbers, and an empty batch for each lost
+one, so that no other segment has to change. The order of steps makes it safe to interrupt a repair:
 
-    1. the live segment, if it is whole, written and synced anew, as each start does (see `log.py`)
-    2. a new last segment with the new identity
-    3. each damaged segment, and a damaged checkpoint: NAME.new written and synced; NAME renamed to NAME.damaged;
-       NAME.new renamed to NAME
+    1. if the live segment is whole, write and sync it anew, as each start does (see log.py)
+    2. write a new last segment with the new identity
+    3. for each damaged segment, and a damaged checkpoint: write and sync NAME.new; rename NAME to NAME.damaged;
+       rename NAME.new to NAME
 
-Up to the last step of 3 the log is damaged, or lacks a segment: no node starts on it, and a repair that is begun again
-goes on from there; a segment that lacks its name is then read from its .damaged copy. Every step is synced before the
-next one, so a log that a node can start on always has the new identity in it.
+Until the last step of 3 the log is damaged or lacks a segment, so that no node starts on it. A repair that begins again
+continues from there; it reads a missing segment from its .damaged copy. Every step is synced before the next one
+begins, so a log on which a node can start always holds the new identity.
 
-A damaged checkpoint is written anew, too, with what is left of it (`CheckpointSalvage`); unless a crash has left all
-that it covers: then nothing is lost, it is only moved aside, last of all, and the node goes on as before.
+A damaged checkpoint is also written anew, with what is left of it (`CheckpointSalvage`). There is one exception: a
+crash may have left all files that it covers. Then nothing is lost; the checkpoint is only renamed to NAME.damaged, as
+the last step, and the node goes on under its old incarnation.
 """
 
 from collections.abc import Callable
@@ -27,32 +28,33 @@ from gcount.errors import NotRepairable
 from gcount.storage.checkpoints import checkpoint_name
 from gcount.storage.disk import Disk
 from gcount.storage.inspect.contents import Contents
-from gcount.storage.inspect.corruption import ASIDE, Segment
-from gcount.storage.log import UNFINISHED, segment_name
+from gcount.storage.inspect.corruption import DAMAGED_SUFFIX, Segment
+from gcount.storage.live_segment import UNFINISHED
+from gcount.storage.log import segment_name
 
 
 def repair(disk: Disk, found: Contents, new_id: Callable[[], bytes], options: Options = DEFAULTS) -> list[str]:
-    """Repair a directory that is damaged.
+    """Repair a damaged directory.
 
     Args:
-        disk: the directory, which no node may use meanwhile.
-        found: what `survey` found in it, with at least one flaw.
-        new_id: makes ids for what was lost.
-        options: sizes of what is written anew.
+        disk: the directory. No node may use it meanwhile.
+        found: what `survey` found in it, with at least one damage.
+        new_id: returns a new random id.
+        options: sizes of the files that are written anew.
 
     Returns:
         The names that the damaged files have now.
 
     Raises:
-        NotRepairable: nothing was changed.
-        OSError: the disk fails or is full; run it again.
+        NotRepairable: the damage can't be repaired. Nothing was changed.
+        OSError: the disk fails or is full. The repair can be run again.
     """
     require_repairable(found)
     moved: list[str] = []
     if not found.lossless:
         _rewrite(disk, found, new_id, moved, options)
     for name in [checkpoint_name(needless.sequence) for needless in found.needless_here] + [*found.strays]:
-        _move_aside(disk, name, moved)
+        _rename_damaged(disk, name, moved)
     return moved
 
 
@@ -65,9 +67,9 @@ def _rewrite(disk: Disk, found: Contents, new_id: Callable[[], bytes], moved: li
         _put(disk, name, disk.fetch(name)[: live.torn.offset if live.torn else None])
     head = Header(identity.node, identity.incarnation, live.sequence + 1, found.next_batch)
     _put(disk, segment_name(live.sequence + 1), head.encode() + encode_batch(Batch(found.next_batch, [], identity)))
-    if found.checkpoint is not None and found.checkpoint.remains is not None:
+    if found.checkpoint is not None and found.checkpoint.salvage is not None:
         first = Header(identity.node, identity.incarnation, found.checkpoint.sequence, found.segments[0].first)
-        whole = rebuilt(found.checkpoint.remains, first, found.next_batch, options)
+        whole = rebuilt(found.checkpoint.salvage, first, found.next_batch, options)
         _put(disk, checkpoint_name(found.checkpoint.sequence), whole, moved)
     for segment, after in zip(found.segments, [*found.segments[1:], None], strict=True):
         if segment.flaw:
@@ -76,17 +78,17 @@ def _rewrite(disk: Disk, found: Contents, new_id: Callable[[], bytes], moved: li
 
 
 def require_repairable(found: Contents) -> None:
-    """Refuse what rot does not explain.
+    """Check that rot explains all that was found.
 
     Raises:
-        NotRepairable: and why.
+        NotRepairable: it does not; the text says why, and what the operator can do.
     """
     if found.contradictions:
         raise NotRepairable(f"{found.contradictions[0]}. Put it in its place, or move it out of the directory")
 
 
 def _rebuilt(disk: Disk, segment: Segment, end: int, identity: Identity, options: Options) -> bytes:
-    """A segment as it has to be, with all that is left of it."""
+    """The bytes of a segment with all batches that are left of it, and an empty one for each lost batch."""
     head = segment.header or Header(identity.node, identity.incarnation, segment.sequence, segment.first)
     out = bytearray(head.encode())
     due = segment.first
@@ -103,27 +105,36 @@ def _empty(first: int, end: int) -> bytes:
 
 
 def _put(disk: Disk, name: str, data: bytes, moved: list[str] | None = None) -> None:
-    """Put a whole segment under a name; the file that has it is moved aside first, if that is asked for."""
+    """Write a whole file and give it a name.
+
+    Args:
+        disk: the directory.
+        name: the name.
+        data: the bytes of the file.
+        moved: if given, the file that has the name is kept under another one, which is appended here. Else it is
+            replaced.
+    """
     fresh = disk.create(name + UNFINISHED)
     try:
         fresh.write(data)
         fresh.sync()
     except OSError:
         fresh.close()
-        disk.remove(name + UNFINISHED)  # it may be what fills the disk
+        disk.remove(name + UNFINISHED)  # the unfinished file may be what fills the disk
         raise
     fresh.close()
     if moved is not None and name in disk.names():
-        _move_aside(disk, name, moved)
+        _rename_damaged(disk, name, moved)
     disk.rename(name + UNFINISHED, name)
     disk.sync_names()
 
 
-def _move_aside(disk: Disk, name: str, moved: list[str]) -> None:
-    names, copy, number = disk.names(), name + ASIDE, 1
+def _rename_damaged(disk: Disk, name: str, moved: list[str]) -> None:
+    """Keep a damaged file under a name that no other file has, which is appended to `moved`."""
+    names, copy, number = disk.names(), name + DAMAGED_SUFFIX, 1
     while copy in names:
         number += 1
-        copy = f"{name}{ASIDE}-{number}"
+        copy = f"{name}{DAMAGED_SUFFIX}-{number}"
     disk.rename(name, copy)
     disk.sync_names()
     moved.append(copy)

@@ -1,7 +1,7 @@
-"""A look at a data directory that changes nothing: what is whole in it, what is damaged, what is lost.
+"""A survey of a data directory, which changes nothing: what is whole in it, what is damaged, what is lost.
 
-It sees more than a start does: a start stops at the first damage, this goes on behind it. It may look while a node
-writes: a segment gets its name only when its head is whole, and what is being appended looks like a torn tail.
+A start stops at the first damage; a survey goes on behind it. It may run while a node writes to the directory: a
+segment gets its name only when its header is whole, and what is being appended looks like a torn tail.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,20 +20,20 @@ from gcount.storage import checkpoints
 from gcount.storage.checkpoints import checkpoint_name
 from gcount.storage.disk import Directory
 from gcount.storage.inspect.contents import Contents, reach_of
-from gcount.storage.inspect.corruption import ASIDE, Checkpoint, Corruption, Segment
+from gcount.storage.inspect.corruption import DAMAGED_SUFFIX, Checkpoint, Corruption, Segment
 from gcount.storage.log import SUFFIX, Base, segment_name, sequence_of
 
-MAX_MISSING = 1000  # segments; a name that is further away has come here in another way
-LOOKS = 10  # until a directory whose files come and go is given up
-SEGMENT_BATCHES = 1_000_000  # more than fit into one segment; a found number that is further away is none of ours
+MAX_MISSING = 1000  # segments in a row; a file whose number is further away does not belong to this log
+LOOKS = 10  # attempts to read a directory whose files come and go
+SEGMENT_BATCHES = 1_000_000  # more than fit into one segment; a batch whose number is further away is not of this log
 
 
 class Survey:
     """One walk over a data directory; see `survey`.
 
     Args:
-        directory: where to look.
-        needless: damaged checkpoints to do without; see `Contents`.
+        directory: the directory.
+        needless: damaged checkpoints to leave out; see `Contents`.
     """
 
     def __init__(self, directory: Directory, needless: Sequence[Checkpoint] = ()) -> None:
@@ -50,7 +50,7 @@ class Survey:
         self._headless = 1  # segments in a row whose first batch is not known
 
     def walk(self) -> Contents:
-        """Look at each file, in the order of the log."""
+        """Read each file, in the order of the log."""
         checkpoint = self._load()
         first = self._base.sequence
         self._next_batch = max(1, self._base.first_batch)
@@ -84,9 +84,9 @@ class Survey:
         return 0
 
     def _load(self) -> Checkpoint | None:
-        """The newest checkpoint, if there is one: there the log begins."""
+        """The newest checkpoint, at which the log begins; None when there is none."""
         suffix, below = checkpoints.SUFFIX, min((found.sequence for found in self._needless), default=inf)
-        here = {name: sequence_of(name.partition(ASIDE)[0], suffix) or 0 for name in self._names}
+        here = {name: sequence_of(name.partition(DAMAGED_SUFFIX)[0], suffix) or 0 for name in self._names}
         sequence = max((number for number in here.values() if number < below), default=0)
         if sequence == 0:
             return None
@@ -109,26 +109,27 @@ class Survey:
             found.flaw = Corruption(self._directory.describe(name), 0, reason)
         if found.flaw is None and reader.header is not None:
             self._base = Base(sequence, reader.header.first_batch, self._replica.next_batch)
-            self._lives.met(self._replica.identity)
+            self._lives.found(self._replica.identity)
         else:
-            self._keep_remains(found, data)
+            self._salvage(found, data)
         return found
 
-    def _keep_remains(self, found: Checkpoint, data: bytes) -> None:
+    def _salvage(self, found: Checkpoint, data: bytes) -> None:
+        """Restore the replica from what is left of a damaged checkpoint, and of all that it covers."""
         self._replica = _blank()
-        found.remains = remains = CheckpointSalvage(data)
-        remains.covered = list(self._covered(found.sequence))
-        remains.fill(self._replica)
-        header = remains.header
+        found.salvage = salvage = CheckpointSalvage(data)
+        salvage.covered = list(self._covered(found.sequence))
+        salvage.fill(self._replica)
+        header = salvage.header
         if header is not None and header.sequence != found.sequence:
             self._contradictions.append(f"{self._directory.describe(found.source)}: its header belongs to another file")
-        self._base = Base(found.sequence, header.first_batch if header else 0, remains.next_batch)
-        if remains.identity is not None:
-            self._lives.met(remains.identity)
+        self._base = Base(found.sequence, header.first_batch if header else 0, salvage.next_batch)
+        if salvage.identity is not None:
+            self._lives.found(salvage.identity)
 
     def _covered(self, below: int) -> Iterator[Batch]:
-        """What a crash has left of all that a damaged checkpoint covers, the oldest first."""
-        for name in self._names:  # a checkpoint stands before the segment of its number
+        """The batches that a crash has left in older files, which a damaged checkpoint covers, the oldest first."""
+        for name in self._names:  # sorted, so a checkpoint comes before the segment of its number
             segment, checkpoint = sequence_of(name), sequence_of(name, checkpoints.SUFFIX)
             if (segment or checkpoint or below) >= below:
                 continue
@@ -136,15 +137,15 @@ class Survey:
             with suppress(ValueError):
                 header = decode_header(data, CHECKPOINT_MAGIC if checkpoint else MAGIC)
                 if header.sequence != (segment or checkpoint):
-                    continue  # it has come here in another way
-                self._lives.met(Identity(header.node, header.incarnation))
+                    continue  # the file does not belong to this log
+                self._lives.found(Identity(header.node, header.incarnation))
             for batch in [CheckpointSalvage(data).batch()] if checkpoint else find_batches(data):
                 if batch.identity is not None:
-                    self._lives.met(batch.identity)
+                    self._lives.found(batch.identity)
                 yield batch
 
     def _reach(self) -> None:
-        """The log has to reach as far as it did when the checkpoint was made."""
+        """Note a damage if the log ends before the batch that it had reached when the checkpoint was made."""
         reached = max(self._base.next_batch, reach_of(self._needless))
         lost = reached - self._next_batch
         if lost > 0 and self._segments:
@@ -169,13 +170,13 @@ class Survey:
         if found.header is not None:
             self._join_on(found.header.first_batch)
             found.first = self._next_batch
-            self._lives.met(Identity(found.header.node, found.header.incarnation))
+            self._lives.found(Identity(found.header.node, found.header.incarnation))
         self._read(found, data, live=live)
         self._headless = 1 if found.header or found.whole else self._headless + 1
 
     def _source(self, name: str) -> str | None:
-        """The segment itself; else what it was before a repair that was interrupted."""
-        copies = [copy for copy in self._names if copy.startswith(name + ASIDE)]
+        """The name under which a file is found: its own, or that of the copy that an interrupted repair has left."""
+        copies = [copy for copy in self._names if copy.startswith(name + DAMAGED_SUFFIX)]
         newest = max(copies, key=lambda copy: (len(copy), copy), default=None)
         return name if name in self._names else newest
 
@@ -203,7 +204,7 @@ class Survey:
             found.header = header
 
     def _join_on(self, first: int) -> None:
-        """A segment tells with which batch the one before it must have ended."""
+        """Note what is missing at the end of the segment before, as the header of this one says its first batch."""
         lost = first - self._next_batch
         if lost and len(self._segments) > 1:
             before = self._segments[-2]
@@ -234,7 +235,7 @@ class Survey:
 
     def _keep(self, found: Segment, batch: Batch) -> None:
         if batch.identity is not None:
-            self._lives.met(batch.identity)
+            self._lives.found(batch.identity)
         self._replica.apply(batch)
         self._next_batch = batch.number + 1
         found.whole += 1
@@ -250,7 +251,7 @@ def _blank() -> Replica:
 
 
 def survey(directory: Directory) -> Contents:
-    """Look at a data directory, also at that of a running node.
+    """Survey a data directory, which may be that of a running node.
 
     Raises:
         Unreadable: a file can't be read.
@@ -258,7 +259,7 @@ def survey(directory: Directory) -> Contents:
         OSError: the directory can't be read.
     """
     found = _look(directory)
-    # A node that starts or cuts back at this very moment may show one thing here and another one there.
+    # A node that starts or cuts a segment back at this moment may make files contradict each other for an instant.
     return _look(directory) if found.flaws else found
 
 
@@ -270,7 +271,7 @@ def _look(directory: Directory) -> Contents:
 
 
 def _with_an_older_checkpoint(directory: Directory, found: Contents) -> Contents:
-    """The same, or what serves instead where the newest checkpoint is damaged."""
+    """The same, or a survey that begins with an older checkpoint, if the newest one is damaged and not needed."""
     older = found
     while not found.contradictions and older.checkpoint is not None and older.checkpoint.flaw:
         older = Survey(directory, [*older.needless, older.checkpoint]).walk()
@@ -281,5 +282,5 @@ def _with_an_older_checkpoint(directory: Directory, found: Contents) -> Contents
 
 
 def _suspect_tail(live: Segment) -> None:
-    """A checkpoint has rotted, so what looks torn behind it may have, too: the node can't go on as before."""
+    """Take a torn tail for rot. A checkpoint has rotted, so the tail may have, and then acknowledged data is lost."""
     live.flaw, live.torn = live.flaw or live.torn, None

@@ -67,7 +67,7 @@ async def cooperative() -> dict[str, Any]:
     for _ in range(many // 10):
         pipe.incr("async")
     found["a long pipeline"] = await pipe.execute() == list(range(1, many // 10 + 1))
-    close = getattr(client, "aclose", client.close)  # some releases have but one of them
+    close = getattr(client, "aclose", client.close)  # some releases have only one of them
     await close()
     return found
 

@@ -1,4 +1,4 @@
-"""curl: ten increments in each process, as a script or libcurl does that uses a connection again."""
+"""curl: ten increments in each process, as a script or libcurl sends them over one connection."""
 
 import shlex
 import subprocess

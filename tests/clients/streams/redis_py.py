@@ -1,4 +1,4 @@
-"""redis-py, and its asyncio half when the fifth argument says so."""
+"""redis-py, or its asyncio client if the fifth argument says so."""
 
 import asyncio
 import sys

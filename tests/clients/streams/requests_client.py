@@ -1,4 +1,4 @@
-"""requests, which is urllib3 underneath."""
+"""requests, which uses urllib3."""
 
 import requests
 import urllib3

@@ -1,7 +1,7 @@
-"""What the programs in Python have in common: increments one after the other, and what their caller was told of each.
+"""The common part of the programs in Python: increments one after the other, and the outcome of each.
 
-Arguments of every program here: port, name of the counter, settings, seconds. It prints `version ...`, then a line for
-each increment: `ok`; `error ...`, which says that nothing was counted; or `unknown ...`.
+The arguments of every program here are the port, the name of the counter, the settings, and the seconds. It prints
+`version ...`, then a line for each increment: `ok`; `error ...` if it was certainly not counted; or `unknown ...`.
 """
 
 import sys
@@ -13,7 +13,7 @@ URL = f"http://127.0.0.1:{PORT}/counter/{NAME}"
 
 
 def stream(version: str, increment: Callable[[], None], told: Callable[[Exception], str]) -> None:
-    """Count until the time is over; `told` gives the first word of the line for an error."""
+    """Count until the time is over; `told` makes the first word of the line for an error."""
     print("version", version, flush=True)
     end = time.monotonic() + SECONDS
     while time.monotonic() < end:
@@ -28,7 +28,7 @@ def stream(version: str, increment: Callable[[], None], told: Callable[[Exceptio
 
 
 def refused(error: BaseException | None) -> bool:
-    """Whether no connection came about."""
+    """Whether there was no connection."""
     while error is not None:
         if isinstance(error, ConnectionRefusedError):
             return True
@@ -41,7 +41,7 @@ class Refused(Exception):
 
 
 def told_by_answer(status: int, kind: str) -> None:
-    """Raise `Refused` for an answer that is no 200; its text begins with what that means."""
+    """Raise `Refused` for an answer that is not 200; its text begins with `error` or `unknown`."""
     if status != 200:
         ours = kind.startswith("application/problem+json") and status != 500
         raise Refused(f"{'error' if ours else 'unknown'} {status} {kind}")

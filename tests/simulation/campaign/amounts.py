@@ -1,4 +1,4 @@
-"""What clients count: counters of powers of two, each of which is used once, and counters of any amounts."""
+"""What clients count: counters of powers of two, of which each power is used once, and counters of any amounts."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import trio
 from tests.simulation.campaign.history import PLAIN
 from tests.simulation.campaign.scenario import COUNTERS
 
-BITS = 64  # of each counter
+BITS = 64  # powers of two for each counter
 PLAINS = 12  # counters of any amounts
-MOST_AT_ONCE = 6  # increments of one request
+MOST_AT_ONCE = 6  # increments in one request
 
 Amounts = list[tuple[str, int]]
 
@@ -20,7 +20,7 @@ class Purse:
     """Hands out names and amounts.
 
     Args:
-        random: where they come from.
+        random: the source of chance.
     """
 
     def __init__(self, random: Random) -> None:
@@ -33,11 +33,11 @@ class Purse:
         return list(self._used)
 
     def hot(self) -> str:
-        """The counter that most requests are about at the moment."""
+        """The counter of most requests at the moment."""
         return f"x{int(trio.current_time() / 0.7) % COUNTERS}"
 
     def power(self) -> tuple[str, int]:
-        """A counter and a power of two that was not added to it yet."""
+        """A counter, and a power of two that was not added to it yet."""
         name = self.hot() if self._random.random() < 0.8 else self._random.choice(self.names)
         for one in (name, min(self._used, key=lambda other: self._used[other])):
             if amount := self._unused([one]):
@@ -45,22 +45,22 @@ class Purse:
         return self.plain()
 
     def plain(self) -> tuple[str, int]:
-        """A counter of any amounts, and one."""
+        """A counter of any amounts, and an amount."""
         return f"{PLAIN}{self._random.randrange(self._random.choice((3, PLAINS)))}", self._random.randint(1, 10**9)
 
     def some(self, *, powers: bool) -> tuple[str, int]:
-        """Either of the two, if powers of two may be handed out."""
+        """One of both kinds, if powers of two may be handed out, else of any amounts."""
         return self.power() if powers and self._random.random() < 0.95 else self.plain()
 
     def many(self, *, powers: bool) -> Amounts:
-        """For one request; an amount of 0 asks for the value at its place among them."""
+        """Increments for one request. An amount of 0 reads the value at its place among them."""
         amounts = [self.some(powers=powers) for _ in range(self._random.randint(2, MOST_AT_ONCE))]
         if self._random.random() < 0.3:
             amounts.append((self._random.choice(amounts)[0], 0))
         return amounts
 
     def alike(self, *, powers: bool) -> Amounts:
-        """For one request: the same amount for all; of a counter of any amounts maybe several times."""
+        """Increments for one request, all of one amount. Counters of any amounts may occur several times."""
         random = self._random
         names = random.sample(self.names, random.randint(2, COUNTERS))
         amount = self._unused(names) if powers and random.random() < 0.7 else 0
@@ -71,7 +71,7 @@ class Purse:
         return [(name if alone else self.plain()[0], amount) for _ in range(random.randint(2, MOST_AT_ONCE))]
 
     def _unused(self, names: list[str]) -> int:
-        """A power of two that was added to none of these counters, from now on to all; 0 when there is none."""
+        """A power of two that was added to none of these counters, and counts as used for all; 0 if there is none."""
         taken = 0
         for name in names:
             taken |= self._used[name]

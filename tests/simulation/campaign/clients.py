@@ -1,4 +1,4 @@
-"""Writers that never stop and readers that ask several nodes at once; what they see goes into the history."""
+"""Writers that never stop, and readers that ask several nodes at once. What they see goes into the history."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from tests.simulation.campaign.recorder import Recorder
 from tests.simulation.campaign.scenario import INCREMENTS, READS, Scenario
 from tests.simulation.laws.survival import bits
 
-WRITERS = 2  # at each node
+WRITERS = 2  # for each node
 READERS = 2
 REQUESTS = {"one": 70, "many": 12, "each": 10, "burst": 8}  # how often of each kind
-PER_REQUEST = 1.4  # increments, about
-GIVEN_UP_AFTER = 4.0  # seconds in which every request should be over
+PER_REQUEST = 1.4  # increments in a request, on average
+GIVEN_UP_AFTER = 4.0  # seconds in which every request should be answered
 
 
 class Clients:
     """All clients of a run.
 
     Args:
-        scenario: how busy they are.
-        cluster: whom they ask.
-        recorder: where it is written down.
+        scenario: decides how busy they are.
+        cluster: the nodes to which they send requests.
+        recorder: writes down what they see.
     """
 
     def __init__(self, scenario: Scenario, cluster: SimCluster, recorder: Recorder) -> None:
@@ -51,7 +51,7 @@ class Clients:
         self._requests: dict[str, dict[trio.CancelScope, None]] = {}
         self.acknowledged = 0
         self.answered = 0
-        self.swapped: frozenset[str] = frozenset()  # a member that is none any more, and the one in its place
+        self.swapped: frozenset[str] = frozenset()  # a former member, and the node at its address now
         self.stopped = False
         self._busy = 0
 
@@ -66,7 +66,7 @@ class Clients:
         return self._purse.names
 
     async def quiet(self) -> None:
-        """Stop, and return when the last request is over, or given up."""
+        """Stop, and return when the last request was answered or given up."""
         self.stopped = True
         with trio.move_on_after(GIVEN_UP_AFTER):
             await until(lambda: not self._busy)
@@ -74,18 +74,18 @@ class Clients:
             self.cut_off(address)
 
     def cut_off(self, address: str) -> None:
-        """The node at an address has died: its requests are never answered."""
+        """Give up the requests to a node that has died."""
         for scope in self._requests.pop(address, {}):
             scope.cancel()
 
     async def run(self) -> None:
-        """Write and read at all machines until stopped."""
+        """Write to and read from all machines, until stopped."""
         async with trio.open_nursery() as nursery:
             for host in self._cluster.hosts:
                 self.serve(nursery, host)
 
     def serve(self, nursery: trio.Nursery, host: Host) -> None:
-        """Begin to write and read at a machine."""
+        """Begin to write to and read from a machine."""
         for _ in range(WRITERS):
             nursery.start_soon(self._writer, host)
         for _ in range(READERS):
@@ -104,11 +104,11 @@ class Clients:
             await self._ask(host, kind, powers=self._is_member(host))
 
     def _is_member(self, host: Host) -> bool:
-        """Whether reads have to contain what is counted there: of a node outside the config they need not."""
+        """Whether reads have to contain the increments of a node; not if it is outside the config."""
         return (host.number in self._scenario.core) != (host.address in self.swapped)
 
     async def _ask(self, host: Host, kind: str, *, powers: bool) -> None:
-        """Send one request for one increment or for many, or several of which none waits for the others."""
+        """Send one request with one increment or with many, or several requests at once."""
         random, purse = self._random, self._purse
         if kind == "many":
             await self.count(host, purse.many(powers=powers), "many")
@@ -132,16 +132,16 @@ class Clients:
                 await self.query(host, name, random.choice((0.2, 0.5, 1.0, 2.0)))
 
     async def count(self, host: Host, amounts: Amounts, door: str, wait: float = 0.0) -> None:
-        """Count with one request, and write down what became of it.
+        """Send one request with increments, and write down its outcome.
 
         Args:
-            host: where.
-            amounts: names, each with what to add; 0 asks for the value at its place.
-            door: "one", "many", or "each" where all amounts are the same.
-            wait: how many seconds to wait afterwards until others have it, too.
+            host: the machine.
+            amounts: names with amounts; an amount of 0 reads the value at its place.
+            door: the kind of request: "one", "many", or "each" if all amounts are the same.
+            wait: how many seconds to wait afterwards until other members have the increments too.
         """
         if not host.running:
-            return  # it has ended since it was chosen
+            return  # the node has ended since it was chosen
         now, line = trio.current_time(), self._recorder.line(host.address)
         self._batches += 1
         batch = self._batches if len(amounts) > 1 else 0
@@ -171,7 +171,7 @@ class Clients:
         self._recorder.sample(host)
 
     async def _wait_held(self, host: Host, position: Digest, timeout: float) -> None:
-        """As WAIT does."""
+        """Wait for other members, as the command WAIT does."""
         peers, members = host.node.peers, self._random.randint(1, self._scenario.nodes)
         life = host.lives
         with trio.move_on_after(timeout):
@@ -181,28 +181,28 @@ class Clients:
             self._history.journal.append(Waited(trio.current_time(), line, position, peers.holders(position)))
 
     async def write(self, host: Host, *, plain: bool = False) -> None:
-        """Count something there now.
+        """Send one increment now.
 
         Args:
-            host: where.
-            plain: whether it must not be a power of two, as it is under an incarnation of two histories.
+            host: the machine.
+            plain: whether to avoid powers of two, because the node's incarnation has two histories.
         """
         if host.running and host.node.recovered:
             powers = self._is_member(host) and not plain
             await self.count(host, [self._purse.power() if powers else self._purse.plain()], "each")
 
     async def write_many(self, host: Host) -> None:
-        """Count many things there with one request."""
+        """Send one request with many increments."""
         if host.running and host.node.recovered:
             await self.count(host, self._purse.many(powers=self._is_member(host)), "many")
 
     async def read(self, host: Host) -> None:
-        """Read there what is counted most at the moment, with much patience."""
+        """Read the hottest counter consistently, with a long timeout."""
         if host.running and host.node.recovered:
             await self.query(host, self._purse.hot(), 3.0)
 
     async def post(self, host: Host, addresses: list[str]) -> None:
-        """Post a config, whatever comes of it."""
+        """Post a config; it may fail."""
         self._film.add("client", f"posts to {host.address} the config {', '.join(addresses)}")
         if host.running and host.node.recovered:
             with self._request(host), suppress(Refusal):
@@ -249,7 +249,13 @@ class Clients:
 
 
 async def through(door: str, node: Node, amounts: Amounts) -> Outcome:
-    """Count by one of the doors that increments have: one, many at once, or as many as can be counted at once."""
+    """Send increments to a node in one of the ways that increments have.
+
+    Args:
+        door: the kind of request, see `Clients.count`.
+        node: the node.
+        amounts: names with amounts.
+    """
     told: list[Outcome] = []
     done = trio.Event()
 

@@ -1,4 +1,4 @@
-"""The film of a run: one line an event, with its simulated time, for a person to follow."""
+"""The film of a run: one line for each event, with its simulated time, for people."""
 
 from __future__ import annotations
 
@@ -17,38 +17,38 @@ from tests.fakes.process import PROCESS
 from tests.simulation.campaign.history import PLAIN
 from tests.simulation.laws.survival import bits
 
-_WIDTH = 9  # of who did it
+_WIDTH = 9  # of the column with the actor of an event
 
 
 class Film:
-    """Collects lines, or nothing at all when it is not rolling, which is faster.
+    """Collects the lines of a run.
 
     Args:
-        rolling: whether to collect.
+        rolling: whether to collect any; without it a run is faster.
     """
 
     def __init__(self, *, rolling: bool) -> None:
         self.rolling = rolling
         self.lines: list[str] = []
-        self._names: dict[bytes, str] = {}  # of incarnations: 1a, 1b, 2a ...
+        self._names: dict[bytes, str] = {}  # short names of incarnations: 1a, 1b, 2a ...
 
     def add(self, who: str, text: str) -> None:
-        """One event.
+        """Add an event.
 
         Args:
-            who: an address or a role.
+            who: the actor: an address or a role.
             text: what happened.
         """
         if self.rolling:
             self.lines.append(f"{trio.current_time():9.4f}  {_short(who):<{_WIDTH}}  {text}")
 
     def disk(self, address: str, operation: str, name: str) -> None:
-        """A disk operation begins."""
+        """Add the beginning of a disk operation."""
         if self.rolling:
             self.add(address, f"disk: {operation} {name}".rstrip())
 
     def stored(self, address: str, batch: Batch) -> None:
-        """A batch became durable."""
+        """Add a batch that became durable."""
         if not self.rolling:
             return
         parts = [self._delta(address, delta) for delta in batch.deltas]
@@ -59,7 +59,7 @@ class Film:
         self.add(address, f"durable: batch {batch.number}: {', '.join(parts) or 'nothing'}")
 
     def message(self, verb: str, who: str, other: str, message: messages.Message) -> None:
-        """A message was sent or received."""
+        """Add a message that was sent or received."""
         if not self.rolling:
             return
         arrow = "->" if verb == "sent" else "<-"
@@ -97,7 +97,7 @@ class Film:
         return " ".join(f"{self._name('', who)}:v{version}" for who, version in digest.items()) or "nothing new"
 
     def _name(self, author: str, incarnation: bytes) -> str:
-        """A short name; incarnations first met with their author get its number."""
+        """A short name of an incarnation, with the number of its author."""
         if incarnation not in self._names:
             number = _short(author).removeprefix("node ") if author else "?"
             taken = sum(name.startswith(number) for name in self._names.values())
@@ -106,7 +106,7 @@ class Film:
 
 
 def value(n: int, name: str = "") -> str:
-    """A value as the powers of two in it; a plain one as it is."""
+    """A value as the powers of two in it, or as a number for a counter of any amounts."""
     return str(n) if name.startswith(PLAIN) else "{" + ",".join(map(str, bits(n))) + "}"
 
 
@@ -125,7 +125,7 @@ def _short(who: str) -> str:
 
 
 class _LogLines:
-    """The nodes' own log lines go into the film."""
+    """Adds the nodes' own log lines to the film."""
 
     def __init__(self, film: Film) -> None:
         self._film = film

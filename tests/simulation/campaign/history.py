@@ -1,6 +1,6 @@
-"""What a simulated run did, as the laws judge it: operations, lives, troubles, and a journal of what was on which disk.
+"""The history of a simulated run, as the laws judge it: operations, lives, troubles, and a journal of all disks.
 
-A *line* is what one data directory goes through until it is made to forget (lost, or an older copy put in its place):
+A *line* is the life of one data directory until it is made to forget: until it is lost, or replaced by an older copy.
 "10.0.0.1:7777#2" is the third line at that address.
 """
 
@@ -14,14 +14,14 @@ from gcount.core.state.counters import Delta, Digest
 from gcount.core.state.identity import Identity
 from gcount.core.state.membership import Membership
 
-PLAIN = "p"  # names that begin so are counted by any amounts; all others by powers of two, each used once
+PLAIN = "p"  # counters whose names begin so get any amounts; all others get powers of two, each used once
 
 
 @dataclass
 class Increment:
-    """An increment; without `end` it was not answered, with `refused` it was answered with an error.
+    """An increment. Without `end` it was not answered; with `refused` it was answered with an error.
 
-    Those of one request have the same `batch`; one alone has 0.
+    The increments of one request have the same `batch`. An increment alone has 0.
     """
 
     name: str
@@ -41,9 +41,9 @@ class Increment:
 
 @dataclass
 class Query:
-    """A consistent read; without `value` it was not answered.
+    """A consistent read. Without `value` it was not answered.
 
-    It `began_alone` when no config told then whom to ask, and is `alone` when none did until it was answered.
+    `began_alone` says that the node knew of no config when the read began, `alone` that it knew of none until the end.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Query:
 
 @dataclass(frozen=True)
 class Look:
-    """What a node said a counter's value is; of no earlier instant than `since`."""
+    """A local value that a node answered; it is of no earlier instant than `since`."""
 
     since: float
     time: float
@@ -69,7 +69,7 @@ class Look:
 
 @dataclass(frozen=True)
 class Glance:
-    """What a node knew of many counters at one instant."""
+    """The values of many counters on a node at one instant."""
 
     time: float
     line: str
@@ -92,7 +92,7 @@ class Life:
 
 @dataclass
 class Trouble:
-    """A time in which a node was stopped, or its disk could not serve."""
+    """A time in which a node was stopped, or its disk did not work."""
 
     host: str
     start: float
@@ -101,13 +101,13 @@ class Trouble:
 
 @dataclass(frozen=True)
 class Stored:
-    """A batch, or what a directory was made with, is durable in a directory."""
+    """A batch, or the first content of a directory, is durable."""
 
     time: float
     line: str
     deltas: tuple[Delta, ...]
-    identity: Identity | None = None  # of the directory's node from now on, if it changed
-    number: int = 0  # of the batch
+    identity: Identity | None = None  # the identity of the directory's node from now on, if it changed
+    number: int = 0  # the number of the batch
 
 
 @dataclass(frozen=True)
@@ -117,16 +117,16 @@ class Repaired:
     time: float
     line: str
     new_line: str
-    whole: tuple[Delta, ...]  # what the rot has left, in the order of the log
-    lives: frozenset[bytes]  # the incarnations that what is left names as the node's own
-    kept: tuple[Delta, ...]  # what is in the directory after the repair
-    identity: Identity  # under which it goes on
+    whole: tuple[Delta, ...]  # the deltas that the rot has left, in the order of the log
+    lives: frozenset[bytes]  # the incarnations that the records left name as the node's own
+    kept: tuple[Delta, ...]  # the deltas in the directory after the repair
+    identity: Identity  # the identity under which the node goes on
     lossless: bool  # whether the repair says that nothing is lost
 
 
 @dataclass(frozen=True)
 class Forked:
-    """A copy of a directory runs at the original's own address: from here on two write under one incarnation."""
+    """A copy of a directory runs at the original's own address: from here on two processes share one incarnation."""
 
     time: float
     line: str
@@ -136,7 +136,7 @@ class Forked:
 
 @dataclass(frozen=True)
 class Forgot:
-    """A directory was lost or went back; a new line begins, which holds what is stored in it next."""
+    """A directory was lost, or replaced by an older copy. A new line begins; what it has is stored in it next."""
 
     time: float
     line: str
@@ -144,7 +144,7 @@ class Forgot:
 
 @dataclass(frozen=True)
 class Claimed:
-    """A node told others, or a client, what it has; `name` is set where the cells are those of one counter."""
+    """A node told other nodes, or a client, what it has. `name` is set if the cells are those of one counter."""
 
     time: float
     line: str
@@ -152,13 +152,13 @@ class Claimed:
     digest: Digest
     deltas: tuple[Delta, ...] = ()
     name: str = ""
-    aside: tuple[Delta, ...] | None = None  # what a checkpoint keeps aside
-    next_batch: int = 0  # the first one that a checkpoint need not hold
+    detached: tuple[Delta, ...] | None = None  # what a checkpoint keeps detached
+    next_batch: int = 0  # the first batch that a checkpoint need not have
 
 
 @dataclass(frozen=True)
 class Waited:
-    """A node told a client how many others have these versions on their disks."""
+    """A node told a client how many other members have these versions on their disks."""
 
     time: float
     line: str
@@ -167,13 +167,13 @@ class Waited:
 
 
 Content = tuple[tuple[bytes, int, tuple[str, ...]], ...]
-"""Of a push: incarnations, their versions, and counters."""
+"""The content of a push: incarnations, their versions, and counters."""
 Entry = Stored | Repaired | Forked | Forgot | Claimed | Waited
 
 
 @dataclass(frozen=True)
 class Final:
-    """What a node held in the end, and what a replay of its log makes of it."""
+    """The state of a node at the end, and the state that a replay of its log makes."""
 
     host: str
     cells: dict[str, dict[bytes, int]]
@@ -184,19 +184,19 @@ class Final:
     replayed_digest: Digest
     replayed_membership: Membership
     replayed_identity: Identity
-    damage: str = ""  # why no start can replay what is durable
+    damage: str = ""  # why no start can replay its log
     line: str = ""
-    aside: tuple[Delta, ...] = ()  # what it keeps behind gaps
-    forks: Mapping[bytes, int] | None = None  # incarnations of which it said that two histories exist, and from where
+    detached: tuple[Delta, ...] = ()  # its detached deltas
+    forks: Mapping[bytes, int] | None = None  # incarnations that it reported as forked, and from which version
 
 
 @dataclass
 class History:
-    """All of a run."""
+    """The history of a run."""
 
     members: frozenset[str] = frozenset()  # the addresses that are in every config
-    limits: dict[str, int] = field(default_factory=dict)  # how many counters clients may make at each address
-    most_lives: int = 0  # how many incarnations there may be
+    limits: dict[str, int] = field(default_factory=dict)  # by address, how many counters clients may create
+    most_lives: int = 0  # the limit of incarnations
     increments: list[Increment] = field(default_factory=list)
     queries: list[Query] = field(default_factory=list)
     looks: list[Look] = field(default_factory=list)
@@ -204,20 +204,20 @@ class History:
     lives: list[Life] = field(default_factory=list)
     troubles: list[Trouble] = field(default_factory=list)
     journal: list[Entry] = field(default_factory=list)
-    configured: dict[str, float] = field(default_factory=dict)  # when a config was first in force, by line
+    configured: dict[str, float] = field(default_factory=dict)  # by line, when a config was first in force
     finals: list[Final] = field(default_factory=list)
     doubled: set[bytes] = field(default_factory=set)  # incarnations that two processes ran under at once
     unlinked: list[str] = field(default_factory=list)  # links that did not come up in time, and when
     over: bool = False  # whether the run came to its end
     faults: Counter[str] = field(default_factory=Counter)
-    config_agreed: bool = False  # by all members, before another one was posted
+    config_agreed: bool = False  # whether all members agreed on a config before the next one was posted
     healed_after: float | None = None  # seconds from the end of all faults until all nodes agreed
     round_trip: float = 0.0  # seconds that a message and its answer travel, on average
     healing: bool = False  # whether all faults have ended
     pushed: defaultdict[tuple[str, str], set[Content]] = field(default_factory=lambda: defaultdict(set))
-    """What the pushes since then held, by sender and receiver."""
-    taken_over: list[str] = field(default_factory=list)  # members that follow a copy which was told to stand alone
+    """By sender and receiver, the contents of the pushes since then."""
+    taken_over: list[str] = field(default_factory=list)  # members that follow a copy which got a config of its own
     lost_address: dict[str, float] = field(default_factory=dict)  # when a running node's address became another one's
-    last_queries: list[Query] = field(default_factory=list)  # those of after the nodes had agreed
-    repaired: bool = False  # whether a directory was, so that gaps may have to be closed
-    relayed: bool = False  # whether something may only have come by a relay, or when it was offered again
+    last_queries: list[Query] = field(default_factory=list)  # those that began after the nodes had agreed
+    repaired: bool = False  # whether a directory was repaired, so that gaps may have to be closed
+    relayed: bool = False  # whether something could only come by a relay, or when it was offered again

@@ -1,4 +1,4 @@
-"""Limits so small that a run meets them; each seed draws its own, apart from its scenario."""
+"""Limits so small that a run reaches them. Each seed draws its own, independently of its scenario."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from random import Random
 from gcount.core.options import DEFAULTS, Options
 
 FEW_LIVES = 24
-SPARE_LIVES = 6  # not to be used for a new incarnation where an old one exists
+SPARE_LIVES = 6  # incarnations that only a node without an old one may begin
 
 
 def draw_limits(seed: int, options: Options, *, few_lives: bool) -> tuple[Options, tuple[int, ...]]:
@@ -16,11 +16,11 @@ def draw_limits(seed: int, options: Options, *, few_lives: bool) -> tuple[Option
 
     Args:
         seed: any number.
-        options: what else the nodes work with.
-        few_lives: whether the cluster's incarnations are to run out.
+        options: the other options of the nodes.
+        few_lives: whether the cluster's incarnations have to run out.
 
     Returns:
-        What each node works with; and --max-counters of each machine, by turns.
+        The options of all nodes, and --max-counters for the machines, in turn.
     """
     random, lives = Random(f"limits {seed}"), FEW_LIVES if few_lives else DEFAULTS.max_incarnations
     few = random.random() < 0.3
@@ -28,12 +28,12 @@ def draw_limits(seed: int, options: Options, *, few_lives: bool) -> tuple[Option
         options,
         max_incarnations=lives,
         reborn_below=lives - SPARE_LIVES,
-        max_unclaimed=lives,  # the owners of most have lost their directories, and there are no strangers
+        max_unclaimed=lives,  # most owners have lost their directories, and there are no strangers
         max_held_names=random.choice((1, 2, DEFAULTS.max_held_names)),
-        max_errands=random.choice((2, 4, DEFAULTS.max_errands)),
+        max_tasks=random.choice((2, 4, DEFAULTS.max_tasks)),
         max_unsettled=random.choice((1, 2, DEFAULTS.max_unsettled)),
         max_removed=random.choice((0, 1, DEFAULTS.max_removed)),
-        max_boot_nodes=random.choice((8, DEFAULTS.max_boot_nodes)),
-        max_boots=random.choice((2, 3, DEFAULTS.max_boots)),
+        max_restarted_nodes=random.choice((8, DEFAULTS.max_restarted_nodes)),
+        max_starts=random.choice((2, 3, DEFAULTS.max_starts)),
     )
     return limited, tuple(random.choices((3, 5, 7, 1000), k=4)) if few else (1000,)

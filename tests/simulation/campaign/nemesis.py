@@ -1,4 +1,4 @@
-"""Brings the faults of a run about, and ends them all."""
+"""Causes the faults of a run, and ends them all."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.simulation.campaign.scenario import Scenario
 Fault = Callable[["Nemesis"], Awaitable[None]]
 
 
-MOST_AT_ONCE = 3  # faults
+MOST_AT_ONCE = 3  # faults at one time
 
 
 class Skipped(Exception):
@@ -27,14 +27,14 @@ class Skipped(Exception):
 
 
 class Nemesis:
-    """Whatever goes wrong.
+    """Causes all faults of a run.
 
     Args:
-        scenario: what may.
-        cluster: where.
-        clients: told when a node dies.
-        recorder: where it is written down.
-        nursery: for what goes on meanwhile.
+        scenario: which faults may happen.
+        cluster: the cluster that suffers them.
+        clients: have to know when a node dies.
+        recorder: writes down what happens.
+        nursery: for tasks in the background.
     """
 
     def __init__(
@@ -48,19 +48,20 @@ class Nemesis:
         self.nursery = nursery
         self.random = Random(f"nemesis {scenario.seed}")
         self.twin: Host | None = None
-        self.moving = False  # whether some entry leads elsewhere
+        self.moving = False  # whether an entry leads to another machine now
         self._busy: set[str] = set()
 
     @property
     def few_lives(self) -> bool:
-        """Whether the cluster's incarnations are to run out."""
+        """Whether the cluster's incarnations have to run out."""
         return self.history.most_lives == FEW_LIVES
 
     @property
     def lives_run_out(self) -> bool:
-        """Whether so few are left that each node may begin a last one; nodes apart don't know of each other's.
+        """Whether so few incarnations are left that each node may only begin a last one.
 
-        What begins one in any case, an empty directory or a repaired one, must not happen any more.
+        (Nodes that are cut off do not know of each other's incarnations.) Empty and repaired directories begin one in
+        any case, so they must not happen any more.
         """
         if not self.few_lives:
             return False
@@ -70,7 +71,7 @@ class Nemesis:
         return len(begun) + len(self.cluster.hosts) >= FEW_LIVES
 
     async def run(self, catalog: dict[str, Fault]) -> None:
-        """Let as many faults happen as the scenario has; returns when the last one is over."""
+        """Cause as many faults as the scenario has; returns when the last one is over."""
         random = self.random
         under_way: list[str] = []
 
@@ -96,12 +97,12 @@ class Nemesis:
                     await until(idle)  # some may turn out to be impossible
 
     def note(self, text: str) -> None:
-        """Tell the film."""
+        """Add a line to the film."""
         self.recorder.film.add("NEMESIS", text)
 
     @contextmanager
     def host(self, *, core: bool = False) -> Iterator[Host]:
-        """A machine with a node that works, and that no other fault has chosen."""
+        """A machine with a working node, which no other fault has chosen."""
         free = [
             host
             for host in self.cluster.hosts
@@ -134,12 +135,12 @@ class Nemesis:
         return one, other
 
     async def some_time(self, most: float = 1.2) -> None:
-        """Wait."""
+        """Wait a random time of `most` seconds at most."""
         await trio.sleep(self.random.uniform(0.01, most))
 
     @contextmanager
     def trouble(self, host: Host) -> Iterator[None]:
-        """The node is stopped, or its disk can't serve."""
+        """Note that a node is stopped, or its disk does not work, while the context lasts."""
         trouble = Trouble(host.address, trio.current_time())
         self.history.troubles.append(trouble)
         try:
@@ -148,7 +149,7 @@ class Nemesis:
             trouble.end = trio.current_time()
 
     async def start(self, host: Host, expected: str = "") -> bool:
-        """Start a node; returns when it serves, or False when it refused to."""
+        """Start a node; returns True when it serves, False if it refused to start."""
         life = Life(host.address, self.recorder.line(host.address), trio.current_time(), expected=expected)
         self.history.lives.append(life)
         self.note(f"start {host.address}")
@@ -167,18 +168,18 @@ class Nemesis:
         return life.ready is not None
 
     async def kill(self, host: Host, *, power: bool = True, lose: bool | None = None) -> None:
-        """End a node by kill -9 or a loss of power; it may have ended already.
+        """End a node by kill -9 or a loss of power. It may have ended already.
 
         Args:
             host: its machine.
-            power: whether the disk loses what was not synced.
-            lose: whether what the node has sent, and is on its way, is lost with it; at random by default.
+            power: whether the power fails, so that the disk may lose what was not synced.
+            lose: whether messages of the node that are on their way are lost; by default chance decides.
         """
         self.note(f"{'power loss' if power else 'kill -9'} at {host.address}")
         await host.kill(power=power, lose=lose)
 
     async def revive(self, host: Host, most: float = 0.6) -> None:
-        """Start a node that is down, after a while."""
+        """Start a node that is down, after a random time of `most` seconds at most."""
         await self.some_time(most)
         await self.start(host)
 
@@ -193,7 +194,7 @@ class Nemesis:
         self.note(f"{host.address} has ended{f': {host.failure}' if host.failure else ''}")
 
     async def heal(self) -> None:
-        """End all troubles of the network and start whoever is down."""
+        """End all faults of the network, and start all nodes that are down."""
         network = self.cluster.network
         network.delay = self.scenario.delay
         network.heal()

@@ -1,4 +1,4 @@
-"""Writes down what the nodes of a run have on their disks and say to each other."""
+"""Writes down what the nodes of a run have on their disks, and what they tell each other."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from tests.simulation.campaign.history import Claimed, Forgot, History, Repaired
 
 
 def read_by_a_start(files: dict[str, bytes]) -> list[str]:
-    """The names of those that a start reads: the newest checkpoint, and the segments that it does not cover."""
+    """The names of the files that a start reads: the newest checkpoint, and the segments that it does not cover."""
     first = max((sequence_of(name, checkpoints.SUFFIX) or 1 for name in files), default=1)
     segments = [name for name in files if (sequence_of(name) or 0) >= first]
     return sorted({checkpoint_name(first)} & files.keys()) + sorted(segments)
 
 
 def checkpointed(files: dict[str, bytes]) -> Replica | None:
-    """What the newest checkpoint holds; None if there is none, or it has rotted."""
+    """The content of the newest checkpoint; None if there is none, or if it has rotted."""
     name = next(iter(read_by_a_start(files)), "")
     if not name.endswith(checkpoints.SUFFIX):
         return None
@@ -48,15 +48,15 @@ def checkpointed(files: dict[str, bytes]) -> Replica | None:
 
 
 class LogReader:
-    """Reads from a disk what became durable since it looked last."""
+    """Reads from a disk what became durable since the last call."""
 
     def __init__(self, disk: SimDisk) -> None:
         self._disk = disk
-        self._checkpoint: str | None = None  # the newest one's name
+        self._checkpoint: str | None = None  # the name of the newest checkpoint
         self._places: dict[str, tuple[int, int]] = {}  # segment -> offset, number of the next batch
 
     def news(self) -> list[Batch]:
-        """The batches that were not seen before; what a directory was made with begins with its checkpoint, if any."""
+        """The batches that are new since the last call. The first content of a directory begins with its checkpoint."""
         files, first = self._disk.durable(), self._checkpoint is None
         made_with = self.later_checkpoint() if first else None
         batches: list[Batch] = []
@@ -69,7 +69,7 @@ class LogReader:
         return batches
 
     def later_checkpoint(self) -> Replica | None:
-        """What the newest checkpoint holds, if it is another one than before: nothing that was not in the log."""
+        """The content of the newest checkpoint, if it is a new one. All of it was in the log before."""
         files = self._disk.durable()
         name = next(iter(read_by_a_start(files)), "")
         known, self._checkpoint = self._checkpoint, name
@@ -92,25 +92,25 @@ class Recorder:
     """Listens at all disks and links of a cluster.
 
     Args:
-        cluster: whose.
-        history: where it is written down.
-        film: for people.
+        cluster: the cluster.
+        history: the history to write.
+        film: the film for people.
     """
 
     def __init__(self, cluster: SimCluster, history: History, film: Film) -> None:
         self.history = history
         self.film = film
         self._lines: dict[str, tuple[str, int]] = {}
-        self._asked: dict[tuple[str, int], str] = {}  # asking address and round -> counter
+        self._asked: dict[tuple[str, int], str] = {}  # the counter of a round, by the asking address and the round
         cluster.network.tap = self._sent
         cluster.network.arrived = self._arrived
 
     def line(self, address: str) -> str:
-        """The line that goes on at an address now."""
+        """The present line at an address."""
         return self._lines[address][0]
 
     def directory(self, host: Host) -> None:
-        """A machine has a new directory: empty, a copy, or another one's; what went on there before is forgotten."""
+        """Note a new directory of a machine: an empty one, a copy, or another machine's. A new line begins."""
         old, number = self._lines.get(host.address, ("", 0))
         if old:
             self.history.journal.append(Forgot(trio.current_time(), old))
@@ -120,13 +120,13 @@ class Recorder:
     def repaired(
         self, host: Host, whole: Sequence[Delta], lives: Iterable[bytes], identity: Identity, *, lossless: bool
     ) -> None:
-        """A machine's directory rotted and was repaired; its node does not run yet.
+        """Note that a machine's directory rotted and was repaired. Its node does not run yet.
 
         Args:
             host: the machine.
-            whole: what the rot has left for certain.
-            lives: the incarnations that it has left a mention of.
-            identity: under which the node goes on.
+            whole: the deltas that the rot has certainly left.
+            lives: the incarnations that the records left name as the node's own.
+            identity: the identity under which the node goes on.
             lossless: whether the repair says that nothing is lost, and the node goes on as before.
         """
         old, number = self._lines[host.address]
@@ -140,7 +140,7 @@ class Recorder:
         self.new_disk(host)
 
     def new_disk(self, host: Host) -> None:
-        """Follow the disk that is in a machine now."""
+        """Follow the present disk of a machine."""
         reader = LogReader(host.disk)
         host.disk.synced = partial(self._synced, host, reader)
         host.disk.stepped = partial(self.film.disk, host.address)
@@ -162,8 +162,8 @@ class Recorder:
         checkpoint = reader.later_checkpoint()
         if checkpoint is not None:
             now, line = trio.current_time(), self.line(host.address)
-            deltas, aside = tuple(newer_than(checkpoint.counters, {})), tuple(checkpoint.detached.deltas())
-            claim = Claimed(now, line, "checkpoint", {}, deltas, aside=aside, next_batch=checkpoint.next_batch)
+            deltas, detached = tuple(newer_than(checkpoint.counters, {})), tuple(checkpoint.detached.deltas())
+            claim = Claimed(now, line, "checkpoint", {}, deltas, detached=detached, next_batch=checkpoint.next_batch)
             self.history.journal.append(claim)
 
     def _claim(self, address: str, claim: Claimed) -> None:
@@ -174,7 +174,7 @@ class Recorder:
         message = messages.decode(data)
         self.film.message("sent", sender, receiver, message)
         if sender not in self._lines:
-            return  # no node: what it says is nobody's claim
+            return  # the sender is no node, so the message is no claim
         now, line = trio.current_time(), self.line(sender)
         match message:
             case messages.Hello(digest=digest) | messages.Ack(digest=digest) | messages.HeartbeatAck(digest=digest) if (

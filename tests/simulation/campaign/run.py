@@ -1,4 +1,4 @@
-"""One seed: a whole run, and what the laws say of it."""
+"""One seed: a whole run, and the verdict of the laws."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ from tests.simulation.faults import limits as faults_limits
 from tests.simulation.faults import names as faults_names
 from tests.simulation.laws import LAWS
 
-AGREED_WITHIN = 10.0  # simulated seconds after which nobody waits any more for the nodes to agree
-SHOWN = 5  # violations of one law
+AGREED_WITHIN = 10.0  # simulated seconds in which the nodes have to agree
+SHOWN = 5  # violations of one law that are shown
 
 CATALOG: dict[str, Fault] = {
     fault.__name__: fault
@@ -102,7 +102,7 @@ KINDS = {name: NEEDS.get(name, "") for name in CATALOG}
 
 @dataclass
 class Result:
-    """What came of a seed."""
+    """The result of a seed."""
 
     seed: int
     violations: list[str] = field(default_factory=list)
@@ -116,7 +116,7 @@ class Result:
 
     @property
     def digest(self) -> str:
-        """The same for two runs that were the same, event for event."""
+        """A hash of all events: equal for two runs that were the same."""
         return hashlib.sha256("\n".join(self.film).encode()).hexdigest()
 
 
@@ -124,9 +124,9 @@ def run_seed(seed: int, nodes: int | None = None, *, fault: str | None = None, r
     """Run a seed and judge it.
 
     Args:
-        seed: which.
-        nodes: how many, if not as the seed wants it.
-        fault: one that is to happen often, where the configs of the seed are as it needs them.
+        seed: the seed.
+        nodes: how many nodes; by default the seed decides.
+        fault: a fault that has to be frequent, if the configs of the seed allow it.
         rolling: whether to make a film.
     """
     scenario, history, film = draw(seed, KINDS, nodes, fault), History(), Film(rolling=rolling)
@@ -156,7 +156,7 @@ def _surroundings(film: Film) -> Iterator[None]:
     config = structlog.get_config()
     direct_logs(film)
     gc.collect()
-    gc.disable()  # when cycles are collected must not depend on what ran before
+    gc.disable()  # otherwise the moment at which cycles are collected would depend on what ran before
     try:
         yield
     finally:
@@ -205,7 +205,7 @@ async def _set_up(scenario: Scenario, nemesis: Nemesis) -> None:
     for number in range(scenario.nodes):
         host = nemesis.cluster.add()
         host.disk.latency = scenario.latency
-        host.disk.aside = scenario.aside
+        host.disk.background = scenario.background
         host.clock_skew = scenario.skews[number]
         host.max_counters = nemesis.history.limits[host.address]
         nemesis.recorder.directory(host)
@@ -213,7 +213,7 @@ async def _set_up(scenario: Scenario, nemesis: Nemesis) -> None:
 
 
 async def _configure(scenario: Scenario, nemesis: Nemesis) -> None:
-    """Post the first config in the scenario's way and time, and wait until it is in force everywhere."""
+    """Post the first config in the way and at the time of the scenario, and wait until it is in force everywhere."""
     cluster, clients = nemesis.cluster, nemesis.clients
     await trio.sleep(scenario.alone)
     if scenario.alone and nemesis.random.random() < 0.5:
@@ -250,13 +250,13 @@ async def _heal(nemesis: Nemesis) -> None:
             if host.running and (host.number == 1 or name == "x0"):
                 await clients.query(host, name, 2.0)
                 if history.queries[-1].value is None and nemesis.scenario.options.max_unsent_pushes == 1:
-                    # Where a byte that waits on a link is too much, a question is dropped that in truth never is.
+                    # If the limit of unsent bytes is tiny, a question may be dropped that a real node never drops.
                     await clients.query(host, name, 2.0)
                 history.last_queries.append(history.queries[-1])
 
 
 def _configs(cluster: SimCluster) -> set[Membership]:
-    """All that are in force, but for nodes that know of none."""
+    """All memberships that are in force; nodes that know of no config are left out."""
     configs = {host.node.replica.membership for host in cluster.hosts if host.running and host.node.recovered}
     return configs - {Membership()} or configs
 
@@ -269,7 +269,7 @@ async def _agreed(cluster: SimCluster, within: float, *, membership_only: bool =
 
 
 def _agree(cluster: SimCluster, *, membership_only: bool) -> bool:
-    """Whether all hold the same, but for what two go on to write under one incarnation until they may begin others."""
+    """Whether all nodes have the same state. Incarnations under which two processes still write are left out."""
     if not all(host.running and host.node.recovered for host in cluster.hosts):
         return False
     replicas = [host.node.replica for host in cluster.hosts]

@@ -1,4 +1,4 @@
-"""What a seed stands for: the cluster, its speeds, and which faults it meets."""
+"""The scenario of a seed: the cluster, its speeds, and its faults."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from tests.fakes.network import BUFFER_BYTES
 from tests.simulation.campaign.limits import draw_limits
 from tests.simulation.campaign.sizes import SMALL, draw_files, draw_sizes
 
-INCREMENTS = 200  # at least, acknowledged
-READS = 40  # consistent ones, at least, answered
-FAULTS = 8  # at least
+INCREMENTS = 200  # acknowledged increments, at least
+READS = 40  # consistent reads that were answered, at least
+FAULTS = 8  # faults, at least
 COUNTERS = 6  # of 64 powers of two each
 
 
@@ -21,23 +21,23 @@ class Scenario:
     """One run.
 
     Args:
-        seed: of all chance.
-        nodes: how many.
-        core: the numbers of those that are in every config.
-        delay: least and most seconds that a message travels.
-        latency: least and most seconds that a disk takes.
-        aside: the same for what nobody waits for.
-        skews: of the wall clock of each node, in seconds.
-        faults: how many.
-        kinds: the names of those that may happen.
-        gap: seconds from one to the next, at most.
+        seed: the seed of all chance.
+        nodes: how many nodes.
+        core: the numbers of the nodes that are in every config.
+        delay: the least and the most seconds that a message travels.
+        latency: the least and the most seconds that a disk operation takes.
+        background: the same for background operations, such as those of checkpoints.
+        skews: by how many seconds the wall clock of each node is wrong.
+        faults: how many faults.
+        kinds: the names of the faults that may happen.
+        gap: seconds from one fault to the next, at most.
         hurry: how much faster than needed the clients are.
-        config: how the first one is posted: to "one", to "all", or first another one ("twice").
-        buffer_bytes: what one direction of a connection holds.
-        options: sizes and limits that each node works with.
-        counters: --max-counters of each machine, by turns.
-        at_once: which share of brief operations of disks is done without any wait.
-        alone: seconds in which the nodes work alone before the first config is posted.
+        config: how the first config is posted: to "one" node, to "all", or after another config ("twice").
+        buffer_bytes: the bytes that one direction of a connection holds.
+        options: the sizes and limits of all nodes.
+        counters: --max-counters for the machines, in turn.
+        at_once: the share of brief disk operations that are done without any wait.
+        alone: seconds in which the nodes work alone, before the first config is posted.
     """
 
     seed: int
@@ -45,7 +45,7 @@ class Scenario:
     core: tuple[int, ...]
     delay: tuple[float, float]
     latency: tuple[float, float]
-    aside: tuple[float, float]
+    background: tuple[float, float]
     skews: tuple[float, ...]
     faults: int
     kinds: tuple[str, ...]
@@ -60,7 +60,7 @@ class Scenario:
 
     @property
     def seconds(self) -> float:
-        """How long the faults go on, about."""
+        """About how many seconds the faults go on."""
         return self.faults * self.gap / 2 + 3.0
 
     @property
@@ -69,10 +69,10 @@ class Scenario:
         return len(self.core) < self.nodes
 
     def max_counters(self, number: int) -> int:
-        """What the operator of a machine set.
+        """The --max-counters of a machine.
 
         Args:
-            number: of the machine, from 1.
+            number: the machine's number, from 1.
         """
         return self.counters[(number - 1) % len(self.counters)]
 
@@ -82,9 +82,9 @@ def draw(seed: int, kinds: dict[str, str], nodes: int | None = None, fault: str 
 
     Args:
         seed: any number.
-        kinds: the faults there are; each with "" or what it needs: "fixed" or "reshaped" configs.
-        nodes: how many, if not as the seed wants it.
-        fault: one that is to happen often, where the configs of the seed are as it needs them.
+        kinds: all faults, each with the configs that it needs: "fixed", "reshaped", or "" for any.
+        nodes: how many nodes; by default the seed decides.
+        fault: a fault that has to be frequent, if the configs of the seed allow it.
     """
     random = Random(f"gcount {seed}")
     size = random.choices((2, 3, 4, 5), (8, 76, 10, 6))[0]
@@ -95,7 +95,7 @@ def draw(seed: int, kinds: dict[str, str], nodes: int | None = None, fault: str 
     allowed = [kind for kind, needs in kinds.items() if needs in ("", "reshaped" if reshapes else "fixed")]
     some = random.sample(
         allowed, min(random.randint(5, 9), len(allowed))
-    )  # a swarm: few kinds a seed, but many of them
+    )  # swarm testing: few kinds of faults in a seed, and many faults of each
     if "crash_in_a_checkpoint" not in some and random.random() < 0.4:
         some.append("crash_in_a_checkpoint")
     if fault in allowed:
@@ -106,7 +106,7 @@ def draw(seed: int, kinds: dict[str, str], nodes: int | None = None, fault: str 
     alike = random.random() < 0.5
     delay = random.choice(((0.0005, 0.002), (0.001, 0.01), (0.001, 0.03)))
     latency = random.choice(((0.0001, 0.0005), (0.0005, 0.004), (0.001, 0.015)))
-    aside = random.choice(((0.0, 0.0001), (0.0005, 0.004), (0.001, 0.015)))
+    background = random.choice(((0.0, 0.0001), (0.0005, 0.004), (0.001, 0.015)))
     options = draw_files(random, SMALL)
     drawn_skews = (random.choice(skews),) * (size + 1) if alike else tuple(random.choices(skews, k=size + 1))
     faults = random.randint(FAULTS, FAULTS + 3)
@@ -121,7 +121,7 @@ def draw(seed: int, kinds: dict[str, str], nodes: int | None = None, fault: str 
         core=core,
         delay=delay,
         latency=latency,
-        aside=aside,
+        background=background,
         skews=drawn_skews,
         faults=faults,
         kinds=tuple(some),

@@ -1,4 +1,4 @@
-"""Many seeds over all cores, and what came of them in all."""
+"""Many seeds on all cores, and their results."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pathlib import Path
 from tests.simulation.campaign.run import Result, run_seed
 from tests.simulation.mutants import planted
 
-CHUNK = 2  # seeds handed out at once
+CHUNK = 2  # seeds that a process gets at once
 AHEAD = 2  # chunks that wait for each process
 
 _planted = ExitStack()  # in a worker, for its whole life
@@ -25,7 +25,7 @@ _planted = ExitStack()  # in a worker, for its whole life
 
 @dataclass
 class Summary:
-    """What came of many seeds."""
+    """The results of many seeds."""
 
     seeds: int = 0
     increments: int = 0
@@ -37,7 +37,7 @@ class Summary:
     failed: dict[int, list[str]] = field(default_factory=dict)
 
     def add(self, result: Result) -> None:
-        """One more seed is done."""
+        """Add the result of a seed."""
         self.seeds += 1
         self.increments += result.increments
         self.reads += result.reads
@@ -49,7 +49,7 @@ class Summary:
             self.failed[result.seed] = result.violations
 
     def text(self) -> str:
-        """For people."""
+        """The summary, as text for people."""
         healed = sorted(self.healed) or [0.0]
         faults = "\n".join(f"  {count:8,}  {kind.replace('_', ' ')}" for kind, count in self.faults.most_common())
         return (
@@ -74,12 +74,12 @@ def run_many(
     """Run seeds in several processes.
 
     Args:
-        seeds: which; may be endless if there is a limit in time.
-        jobs: how many processes; as many as there are cores by default.
-        nodes: of each cluster, if not as the seed wants it.
-        mutant: a planted bug.
-        fault: one that is to happen often in each seed.
-        seconds: after which no more seeds are begun.
+        seeds: the seeds; may be endless if there is a limit of time.
+        jobs: how many processes; by default one for each core.
+        nodes: how many nodes in each cluster; by default each seed decides.
+        mutant: the name of a planted bug.
+        fault: a fault that has to be frequent in each seed.
+        seconds: the time after which no more seeds are begun.
         done: called with each result, in no particular order.
     """
     summary, rest = Summary(), iter(seeds)
@@ -119,7 +119,7 @@ def remember(path: Path, result: Result) -> None:
 
 
 def remembered(path: Path) -> Iterator[Result]:
-    """The results of a campaign that was interrupted; a line that is cut off counts for nothing."""
+    """The results of a campaign that was interrupted. An incomplete last line is ignored."""
     if path.exists():
         for line in path.read_text().splitlines():
             try:

@@ -1,7 +1,8 @@
-"""How big things are in a run: limits and batch sizes scaled down until a few increments reach them.
+"""Sizes for a run: limits and batch sizes are scaled down until a few increments reach them.
 
-Nothing that a simulation does is big. So what a large state is cut into (pushes into parcels, batches into frames,
-columns into pieces) is made so small, seed by seed, that two hundred increments of a few counters meet every seam.
+Nothing in a simulation is large. The product cuts large things into pieces: pushes into chunks, batches into frames,
+columns into slices. So these pieces are made so small, seed by seed, that two hundred increments of a few counters are
+enough to reach every boundary between them.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from random import Random
 
 from gcount.core.options import DEFAULTS, Options
 
-LARGEST_RECORD = 2_500  # bytes; of a checkpoint, when all that is known of a run's incarnations is in its head
+LARGEST_RECORD = 2_500  # bytes of a checkpoint's record: its head names all incarnations of a run
 SMALL = replace(
     DEFAULTS,
     checkpoint_factor=0.1,
@@ -20,14 +21,14 @@ SMALL = replace(
     checkpoint_sync_bytes=2000,
     checkpoint_read_bytes=1000,
     record_bytes=LARGEST_RECORD,
-    column_small=0,  # a few cells give a column one form or the other
+    column_small=0,  # so that columns of a few cells may be dense or sparse
     column_span=1,
 )
-"""What all seeds have in common."""
+"""The sizes of all seeds."""
 
 
 def draw_files(random: Random, options: Options) -> Options:
-    """How big a seed's files become, and how much of a checkpoint is captured in one go."""
+    """Draw how large files become, and how much of a checkpoint is captured at once."""
     segment_bytes = random.choice((1200, 3000, 6000))
     floor_bytes = random.choice((0, 2000, 8000))
     cells = random.choice((1, 4, 20))
@@ -41,7 +42,7 @@ def draw_files(random: Random, options: Options) -> Options:
 
 
 def draw_sizes(random: Random, options: Options) -> Options:
-    """What a seed's large states are cut into."""
+    """Draw the sizes of the pieces into which large states are cut."""
     few = random.choice((1, 2, 4))
     return replace(
         options,

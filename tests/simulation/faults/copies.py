@@ -1,4 +1,4 @@
-"""A copy of a directory at the original's own address, while the original goes on; one that is told to stand alone."""
+"""Copies of a directory: one at the original's own address while the original goes on, one with a config of its own."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from tests.simulation.campaign.nemesis import Nemesis, Skipped
 from tests.simulation.faults.machines import cut_off
 from tests.simulation.faults.names import moving
 
-COUNTS = 4  # increments at each, at most, under the incarnation that both have
+COUNTS = 4  # increments on each of the two, at most, under their common incarnation
 
 
 async def copy_at_its_address(nemesis: Nemesis) -> None:
     """A node is cut off and goes on; a copy of its directory starts in its place. The node returns at another address.
 
-    The members know of nothing that the copy lacks, so they confirm it: two histories under one incarnation. Nothing is
-    promised of what they count from there on; all else is.
+    The members know of nothing that the copy lacks, so they confirm it: one incarnation has two histories. Nothing is
+    promised of the increments that both count from there on. The laws hold for all others.
     """
     if nemesis.history.repaired or nemesis.few_lives:
         raise Skipped
@@ -48,11 +48,11 @@ async def copy_at_its_address(nemesis: Nemesis) -> None:
 
 
 def _put_copy(nemesis: Nemesis, host: Host) -> Host:
-    """The copy is made, and the address leads to it, in the same instant: from now on there are two."""
+    """Make the copy, and lead the address to it, in the same instant: from now on there are two processes."""
     now, recorder = trio.current_time(), nemesis.recorder
     copy = nemesis.cluster.add()
     copy.put_disk(host.copy_disk())
-    copy.disk.latency, copy.disk.aside = nemesis.scenario.latency, nemesis.scenario.aside
+    copy.disk.latency, copy.disk.background = nemesis.scenario.latency, nemesis.scenario.background
     copy.clock_skew, copy.max_counters = nemesis.scenario.skews[-1], nemesis.history.limits[copy.address]
     recorder.directory(copy)
     incarnation = host.node.replica.identity.incarnation
@@ -61,8 +61,8 @@ def _put_copy(nemesis: Nemesis, host: Host) -> Host:
     nemesis.history.lost_address[host.address] = now
     nemesis.cluster.network.names.lead(host.address, copy.address, breaks=True)
     with nemesis.trouble(host):
-        nemesis.clients.cut_off(host.address)  # what they wait for would be counted outside the config
-    nemesis.cluster.network.names.lead(copy.address, host.address)  # the other address, if anybody ever asks for it
+        nemesis.clients.cut_off(host.address)  # their increments would be counted outside the config
+    nemesis.cluster.network.names.lead(copy.address, host.address)  # the other address, if any node ever dials it
     nemesis.twin = host  # it is the original that is no member now
     nemesis.clients.swapped = frozenset({host.address, copy.address})
     nemesis.history.relayed = True
@@ -70,7 +70,7 @@ def _put_copy(nemesis: Nemesis, host: Host) -> Host:
 
 
 async def copy_stands_alone(nemesis: Nemesis) -> None:
-    """After all faults, a copy outside the config is told to stand alone; no member that hears the original follows."""
+    """After all faults, a copy outside the config gets a config of its own. No member must follow it."""
     copy, cluster = nemesis.twin, nemesis.cluster
     if copy is None or nemesis.clients.swapped:
         return

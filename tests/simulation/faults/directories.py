@@ -1,4 +1,4 @@
-"""Directories put in the place of others by operators, as far as anything is promised of that."""
+"""Directories that operators replace, in the cases about which the product makes a promise."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ from tests.simulation.campaign.recorder import LogReader
 
 
 def replace(nemesis: Nemesis, host: Host, copy: SimDisk | None = None) -> bool:
-    """A machine gets another directory, unless that leaves what nothing is promised of (see `only_outside`).
+    """Replace the directory of a machine, unless that makes a case without a promise.
 
-    Nor is anything promised beyond the last incarnation: an empty directory begins one in any case.
+    There are two such cases. One is that of `only_outside`. The other is that no incarnation is left: an empty
+    directory begins one in any case.
 
     Args:
-        nemesis: at work.
-        host: whose node is down.
-        copy: of its directory, of some time ago; an empty directory if there is none.
+        nemesis: the nemesis.
+        host: the machine; its node is down.
+        copy: an older copy of its directory; without it the machine gets an empty directory.
 
     Returns:
-        Whether it got it; if not, all is as it was.
+        Whether the directory was replaced; if not, nothing has changed.
     """
     if copy is None and nemesis.lives_run_out:
         nemesis.note(f"{host.address} keeps its directory: no member could be told of one more incarnation")
@@ -43,22 +44,25 @@ def replace(nemesis: Nemesis, host: Host, copy: SimDisk | None = None) -> bool:
         nemesis.note(f"{host.address} gets back the copy")
         host.put_disk(copy)
     host.disk.latency = nemesis.scenario.latency
-    host.disk.aside = nemesis.scenario.aside
+    host.disk.background = nemesis.scenario.background
     nemesis.recorder.directory(host)
     nemesis.history.relayed = True
     return True
 
 
 def only_outside(members: Sequence[SimDisk], others: Sequence[SimDisk]) -> bool:
-    """Whether a member's directory has forgotten of its present incarnation what other nodes know, but no member.
+    """Whether only nodes outside the config know what a member's directory has forgotten of its present incarnation.
 
-    Nobody can tell it to that member, so it may go on under the incarnation; docs/guarantees.md leaves that out. It is
-    nothing of the kind if a member knows as much, stopped or not; if the incarnation is a retired one, which is never
-    raised again; or if nobody knows more at all: then it is lost, and the laws account for it.
+    Then no member can tell that member, so it may go on under the incarnation. docs/guarantees.md leaves that case out.
+    These cases are allowed:
+
+    - A member, stopped or not, knows as much.
+    - The incarnation is retired, so that its cells are never raised again.
+    - No node knows more. Then increments are lost, and the laws account for that.
 
     Args:
         members: the disks of the members, each with what would be durable on it.
-        others: those of nodes outside the config.
+        others: the disks of nodes outside the config.
     """
     inside, outside = [_replica(disk) for disk in members], [_replica(disk) for disk in others]
     return any(
@@ -69,7 +73,7 @@ def only_outside(members: Sequence[SimDisk], others: Sequence[SimDisk]) -> bool:
 
 
 def _disks_after(nemesis: Nemesis, host: Host, copy: SimDisk | None) -> tuple[list[SimDisk], list[SimDisk]]:
-    """Those of the members, and of the node outside the config, once the directory has been replaced."""
+    """The disks of the members, and of the node outside the config, after the directory was replaced."""
     members, others = list[SimDisk](), list[SimDisk]()
     for other in nemesis.cluster.hosts:
         disk = copy if other is host else other.disk
@@ -79,11 +83,11 @@ def _disks_after(nemesis: Nemesis, host: Host, copy: SimDisk | None) -> tuple[li
 
 
 def _replica(disk: SimDisk) -> Replica:
-    """What a start would make of what is durable there; nothing where no log was begun, or its head has rotted."""
+    """The replica that a start would make of the durable files; None without a log, or if its head has rotted."""
     identity = Identity(bytes(16), bytes(16))
     segments = {name: data for name, data in disk.durable().items() if name.endswith(SUFFIX)}
     with suppress(ValueError):
-        header = decode_header(segments[min(segments)])  # min: of nothing, too, is a ValueError
+        header = decode_header(segments[min(segments)])  # without segments, min raises a ValueError too
         identity = Identity(header.node, header.incarnation)
     replica = Replica(identity, 1000)
     for batch in LogReader(disk).news():

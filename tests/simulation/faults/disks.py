@@ -1,4 +1,4 @@
-"""The faults of disks that lack something, or take very long, and of clocks that jump, by name."""
+"""The faults of disks that lack something or are very slow, and of clocks that jump, by name."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from tests.simulation.campaign.nemesis import Nemesis
 from tests.simulation.faults.machines import PLENTY
 
 SLOW = (1.0, 3.0)  # seconds
-LINKED_WITHIN = 2 * SLOW[1] + 1.0  # seconds: a hello waits for the batch under way and the next; nothing else is wrong
+LINKED_WITHIN = 2 * SLOW[1] + 1.0  # seconds: a hello waits for the present batch and the next one, and nothing else
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
 async def no_space_for_a_name(nemesis: Nemesis) -> None:
-    """A directory can be full, too, and a file system needs space to rename and to remove: the node goes on."""
+    """A file system finds no space to rename or to remove a file: the node goes on."""
     with nemesis.host() as host, nemesis.trouble(host):
         for _ in range(nemesis.random.randint(1, 3)):
             operation = nemesis.random.choice(("create", "rename", "remove"))
@@ -33,7 +33,7 @@ async def no_space_for_a_name(nemesis: Nemesis) -> None:
 
 
 async def no_space_at_a_sync(nemesis: Nemesis) -> None:
-    """A sync that finds no space has failed, and so has cutting back what a full disk took a part of: the node ends."""
+    """A sync fails for lack of space, or so does the removal of a partial write: the node ends."""
     with nemesis.host() as host, nemesis.trouble(host):
         operation = nemesis.random.choice(("sync", "sync_names", "truncate"))
         nemesis.note(f"there will be no space at {host.address} for the next {operation}")
@@ -53,7 +53,7 @@ async def no_space_at_a_sync(nemesis: Nemesis) -> None:
 
 
 async def no_descriptor(nemesis: Nemesis) -> None:
-    """The process may open no more files for a moment: whether it ends or goes on, it loses nothing."""
+    """The process can open no more files for a moment. It may end or go on, but loses nothing."""
     with nemesis.host() as host, nemesis.trouble(host):
         operation = nemesis.random.choice(("create", "append", "read", "sync_names"))
         nemesis.note(f"there will be no descriptor at {host.address} for a {operation}")
@@ -67,7 +67,7 @@ async def no_descriptor(nemesis: Nemesis) -> None:
 
 
 async def crash_in_a_batch(nemesis: Nemesis) -> None:
-    """The power fails when many increments, which may take several frames, were written and not synced."""
+    """The power fails when many increments, perhaps in several frames, were written and not synced."""
     with nemesis.host(core=True) as host:
         nemesis.note(f"{host.address} will lose power before it syncs its next batch")
         nemesis.life(host).expected = "power"
@@ -83,7 +83,7 @@ async def crash_in_a_batch(nemesis: Nemesis) -> None:
 
 
 async def very_slow_disk(nemesis: Nemesis) -> None:
-    """Each sync takes seconds; the node's links break, and have to come up again nevertheless."""
+    """Each sync takes seconds. The node's links break, and have to come up again nevertheless."""
     with nemesis.everybody() as hosts:
         host = nemesis.random.choice([host for host in hosts if host is not nemesis.twin])
         with nemesis.trouble(host):
@@ -99,9 +99,10 @@ async def very_slow_disk(nemesis: Nemesis) -> None:
 
 
 async def _wait_linked(nemesis: Nemesis, host: Host) -> None:
-    """Return when the node has links to all members, and they to it; complain if the network does not explain why not.
+    """Return when the node has links to all members, and they to it.
 
-    A node outside the config with a copy of a member's directory may be refused.
+    Links that do not come up in time are noted, unless the network explains it. (A node outside the config with a copy
+    of a member's directory may be refused.)
     """
     network, calm, breaks = nemesis.cluster.network, 0.0, 0
     while calm < LINKED_WITHIN:
@@ -129,7 +130,7 @@ def _unlinked(nemesis: Nemesis, host: Host) -> list[str]:
 
 
 async def clock_jump(nemesis: Nemesis) -> None:
-    """The wall clock is set while the node runs."""
+    """The wall clock is changed while the node runs."""
     host = nemesis.random.choice(nemesis.cluster.hosts)
     host.clock_skew = nemesis.random.choice((-86400.0, -3600.0, -0.05, 0.0, 0.05, 3600.0, 86400.0))
     nemesis.note(f"the clock of {host.address} is off by {host.clock_skew:g} s")

@@ -23,7 +23,7 @@ async def lost_directory(nemesis: Nemesis) -> None:
 
 
 async def lost_directory_under_a_read(nemesis: Nemesis) -> None:
-    """What is counted last reaches the others, but their questions do not reach the node before its disk is lost."""
+    """A node's last increments reach the others, but their questions do not reach it before its disk is lost."""
     with nemesis.host(core=True) as host:
         others = [other for other in nemesis.cluster.hosts if other is not host]
         nemesis.note(f"nothing moves from the others to {host.address}")
@@ -40,7 +40,10 @@ async def lost_directory_under_a_read(nemesis: Nemesis) -> None:
 
 
 def _ended_before_now(nemesis: Nemesis, host: Host) -> None:
-    """What ended in this instant did so before what begins now: laws compare times, to which the two have no order."""
+    """Note that requests which ended in this instant ended before the ones that begin now.
+
+    The laws compare times, and at equal times they know no order.
+    """
     now = trio.current_time()
     for increment in nemesis.history.increments:
         if increment.host == host.address and increment.start < now == increment.end:
@@ -48,7 +51,7 @@ def _ended_before_now(nemesis: Nemesis, host: Host) -> None:
 
 
 async def older_copy(nemesis: Nemesis) -> None:
-    """A copy of some time ago takes the directory's place, maybe twice."""
+    """An older copy of the directory takes its place, maybe twice."""
     with nemesis.host() as host:
         copy = copy_of(nemesis, host)
         await nemesis.some_time()
@@ -56,7 +59,7 @@ async def older_copy(nemesis: Nemesis) -> None:
             await nemesis.kill(host)
             replace(nemesis, host, copy)
             alone = nemesis.random.random() < 0.4
-            if alone:  # those who know what it has forgotten can't tell it
+            if alone:  # the members that know what it has forgotten can't tell it
                 cut = cut_off(nemesis, [host.address])
             await nemesis.revive(host)
             await nemesis.some_time(2.5 if alone else 1.2)
@@ -65,7 +68,7 @@ async def older_copy(nemesis: Nemesis) -> None:
 
 
 async def older_copy_at_once(nemesis: Nemesis) -> None:
-    """The copy runs before the others, as disks or network are slow, have stored what the former life told them."""
+    """The copy starts before the other nodes have stored the original's last pushes, as disks or network are slow."""
     with nemesis.host(core=True) as host, ExitStack() as troubles:
         copy = copy_of(nemesis, host)
         others = [other for other in nemesis.cluster.hosts if other is not host]
@@ -92,9 +95,10 @@ async def older_copy_at_once(nemesis: Nemesis) -> None:
 
 
 def copy_of(nemesis: Nemesis, host: Host) -> SimDisk:
-    """What is promised for a copy holds only if it was made after the last change of the config.
+    """Make a copy of a directory, if the product promises something about it.
 
-    Where no incarnation is left, a node on an older copy counts no more, and stays behind: there are no copies then.
+    It does so only for copies that were made after the last change of the config. If no incarnation is left, there are
+    no copies either: a node on an older copy would take no increments any more, and its state would stay behind.
     """
     if nemesis.few_lives:
         raise Skipped
@@ -106,12 +110,12 @@ def copy_of(nemesis: Nemesis, host: Host) -> SimDisk:
 
 
 async def second_node(nemesis: Nemesis) -> None:
-    """A copy of a directory runs on another machine, while the original runs, or is stopped and comes back later."""
+    """A copy of a directory runs on another machine, while the original runs, or is stopped and starts later."""
     _require_no_copy(nemesis)
     with nemesis.host() as host:
         copy, incarnation = copy_of(nemesis, host), host.node.replica.identity.incarnation
         await nemesis.some_time(0.3)
-        _require_no_copy(nemesis)  # another fault may have put one to work meanwhile
+        _require_no_copy(nemesis)  # another fault may have started one meanwhile
         nemesis.history.doubled.add(incarnation)
         stopped = nemesis.random.random() < 0.5
         if stopped:
@@ -120,7 +124,7 @@ async def second_node(nemesis: Nemesis) -> None:
         twin.put_disk(copy)
         twin.max_counters = nemesis.history.limits[twin.address]
         twin.disk.latency = nemesis.scenario.latency
-        twin.disk.aside = nemesis.scenario.aside
+        twin.disk.background = nemesis.scenario.background
         nemesis.history.relayed = True
         twin.clock_skew = nemesis.scenario.skews[-1]
         nemesis.recorder.directory(twin)
@@ -145,7 +149,7 @@ def _node_id(host: Host) -> bytes | None:
 
 
 async def reshape(nemesis: Nemesis) -> None:
-    """Members come or go: the list is posted to one node, to all, or different ones to two at once."""
+    """Members are added or removed: a list is posted to one node or to all, or different lists to two nodes at once."""
     random, clients = nemesis.random, nemesis.clients
     running = [host for host in nemesis.cluster.hosts if host.running and host.node.recovered]
     if len(running) < 2:
@@ -164,8 +168,8 @@ async def conflict(nemesis: Nemesis, *more: str) -> None:
     """Two different lists are posted to two nodes at once.
 
     Args:
-        nemesis: at work.
-        more: addresses of one of the lists, so that neither is the one in force.
+        nemesis: the nemesis.
+        more: further addresses for one of the lists, so that neither list is the one in force.
     """
     one, other = nemesis.pair()
     members = _members(nemesis)

@@ -1,4 +1,4 @@
-"""The faults that take two machines at once, by name: what one directory has forgotten another one forgets, too."""
+"""The faults of two machines at once, by name: what one directory has forgotten, another one forgets too."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RELAYED_WITHIN = 3.0  # seconds
 
 
 async def two_directories(nemesis: Nemesis) -> None:
-    """Two machines lose their directories, or get back older copies of them, while both are down."""
+    """Two machines lose their directories, or get older copies of them, while both are down."""
     random = nemesis.random
     with ExitStack() as stack:
         hosts = [stack.enter_context(nemesis.host()) for _ in range(2)]
@@ -38,12 +38,12 @@ async def two_directories(nemesis: Nemesis) -> None:
 
 
 async def relay_held_up(nemesis: Nemesis) -> None:
-    """What one node counted is on its way from a second one to a third, as the first restarts on an older copy."""
+    """Increments of one node are on their way from a second node to a third, as the first restarts on an older copy."""
     await _relay(nemesis, forgets=False)
 
 
 async def relay_outlives_its_sender(nemesis: Nemesis) -> None:
-    """The same, and the second one has lost its directory meanwhile."""
+    """The same, and the second node has lost its directory meanwhile."""
     await _relay(nemesis, forgets=True)
 
 
@@ -80,7 +80,7 @@ async def _relay(nemesis: Nemesis, *, forgets: bool) -> None:
 
 @contextmanager
 def _held_up(nemesis: Nemesis, owner: Host, relay: Host, third: Host) -> Iterator[trio.Event]:
-    """The network keeps the first push to the third node that tells of the owner's present life."""
+    """Hold up the first push to the third node with increments of the owner's present incarnation."""
     network, held = nemesis.cluster.network, trio.Event()
     life, tap = owner.node.replica.identity.incarnation, nemesis.cluster.network.tap
 
@@ -96,6 +96,6 @@ def _held_up(nemesis: Nemesis, owner: Host, relay: Host, third: Host) -> Iterato
     try:
         yield held
     finally:
-        held.set()  # another fault may watch by way of this one for longer: nothing is held up any more
+        held.set()  # another fault may have chained its tap to this one for longer: nothing is held up any more
         if network.tap is watch:
             network.tap = tap

@@ -1,4 +1,4 @@
-"""Faults that wear a limit out."""
+"""Faults that reach a limit."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ LONGEST = 1.3  # seconds from a start to the increment that needs a new incarnat
 async def many_lives(nemesis: Nemesis) -> None:
     """A node restarts beside a dead member and counts, again and again, until no incarnation is left.
 
-    Each start mints one, as the dead member can't confirm. Then increments that need one are refused, and all else
-    goes on: so they are once the member is back.
+    Each start begins one, as the dead member can't confirm. Then increments that need a new incarnation are refused,
+    and everything else goes on. When the member is back, increments are taken again.
     """
     if nemesis.twin is not None:
         raise Skipped

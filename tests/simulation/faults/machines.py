@@ -1,4 +1,4 @@
-"""The faults that befall a process, a disk or the network, by name."""
+"""The faults of a process, a disk or the network, by name."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from tests.simulation.campaign.recorder import read_by_a_start
 from tests.simulation.faults.directories import replace
 
 PLENTY = 10**12
-PUSH = b"\x03"  # the second byte of one
-SLOWEST = 1.1  # seconds after which a disk that was slow has finished what it was at
+PUSH = b"\x03"  # the second byte of a push
+SLOWEST = 1.1  # seconds in which a slow disk finishes its last operation
 
 
 async def power_loss(nemesis: Nemesis) -> None:
@@ -32,7 +32,7 @@ async def kill_9(nemesis: Nemesis) -> None:
 
 
 async def stop(nemesis: Nemesis) -> None:
-    """As SIGTERM does."""
+    """A node is stopped, as by SIGTERM."""
     with nemesis.host() as host:
         nemesis.note(f"stop {host.address}")
         await host.stop()
@@ -53,7 +53,7 @@ async def crash_at_any_await(nemesis: Nemesis) -> None:
 
 
 async def crash_at_a_disk_operation(nemesis: Nemesis) -> None:
-    """Also between the operations of a start, and again."""
+    """A crash before some disk operation, also in a start, maybe again and again."""
     with nemesis.host() as host:
         for _ in range(nemesis.random.randint(1, 3)):
             operations = nemesis.random.randint(0, 8)
@@ -76,7 +76,7 @@ async def crash_at_a_disk_operation(nemesis: Nemesis) -> None:
 
 
 async def crash_in_a_checkpoint(nemesis: Nemesis) -> None:
-    """From its renaming on, with or without a loss of power; maybe again in the next start, or in the next one."""
+    """A crash after a checkpoint was renamed, with or without a loss of power; maybe again in a later start."""
     with nemesis.host() as host:
         for _ in range(nemesis.random.randint(1, 3)):
             operations = nemesis.random.choice((0, 1, 1, 1, 1, 2, 2, 3, 4, 6))
@@ -109,7 +109,7 @@ async def pause(nemesis: Nemesis) -> None:
         else:
             nemesis.note(f"SIGCONT at {host.address}")
             host.resume()
-            await trio.sleep(0.3)  # what had piled up
+            await trio.sleep(0.3)  # the node works through what has piled up
 
 
 async def everybody_down(nemesis: Nemesis) -> None:
@@ -122,7 +122,7 @@ async def everybody_down(nemesis: Nemesis) -> None:
 
 
 async def disk_operation_fails(nemesis: Nemesis) -> None:
-    """The process has to end. It is started again, on pages that look written, then the power fails."""
+    """A disk operation fails, so the process has to end. It restarts on pages that look written; the power fails."""
     with nemesis.host() as host, nemesis.trouble(host):
         operation = nemesis.random.choice(("sync", "sync", "sync", "write", "rename", "sync_names", "remove"))
         nemesis.note(f"the next {operation} at {host.address} will fail")
@@ -157,7 +157,7 @@ async def disk_full(nemesis: Nemesis) -> None:
 
 
 def _make_room(nemesis: Nemesis, host: Host) -> None:
-    nemesis.note(f"the disk of {host.address} has room")
+    nemesis.note(f"the disk of {host.address} has space")
     host.disk.capacity = PLENTY
 
 
@@ -171,7 +171,7 @@ async def slow_disk(nemesis: Nemesis) -> None:
 
 
 async def rot(nemesis: Nemesis) -> None:
-    """A byte of an old file changes; the node refuses to start, and the operator gives it an empty directory."""
+    """A byte of an old file changes. The node refuses to start, and the operator gives it an empty directory."""
     with nemesis.host() as host:
         if len(read_by_a_start(host.disk.durable())) < 2:
             raise Skipped
@@ -199,7 +199,7 @@ async def slow_network(nemesis: Nemesis) -> None:
 
 
 async def lost_connections(nemesis: Nemesis) -> None:
-    """With what was on its way: all, or only answers, so that what arrived is sent again on a new link."""
+    """Connections break, and lose all messages on their way, or only answers: then the same pushes are sent again."""
     for _ in range(nemesis.random.randint(1, 5)):
         one, other = nemesis.pair()
         lost = nemesis.random.choice(((True, True), (False, True), (True, False), (False, False)))
@@ -211,23 +211,23 @@ async def lost_connections(nemesis: Nemesis) -> None:
 
 
 async def _in_a_transfer(nemesis: Nemesis, sender: Host, receiver: Host) -> None:
-    """Return as one of several parcels sets out, or soon; much is to be told after a moment in which nothing moved."""
+    """Return when one of several chunks is sent, or soon. A pause in which nothing moves makes much to push."""
     network, seen = nemesis.cluster.network, trio.Event()
     network.cut(sender.address, receiver.address)
     often = nemesis.random.randint(4, 12) if sender.number in nemesis.scenario.core else 0
-    for _ in range(often):  # not where others may take no new counters from
+    for _ in range(often):  # not beyond the limit of counters of the others
         await nemesis.clients.write(sender, plain=True)
     network.heal(sender.address, receiver.address)
-    tap, parcels = network.tap, nemesis.random.choice((1, 2, 2, 3))
+    tap, chunks = network.tap, nemesis.random.choice((1, 2, 2, 3))
 
     def watch(one: str, other: str, data: bytes) -> None:
-        nonlocal parcels
+        nonlocal chunks
         tap(one, other, data)
         if (one, other) == (sender.address, receiver.address) and data[1:2] == PUSH:
             message = decode(data)
             if isinstance(message, Push) and not message.last:
-                parcels -= 1
-                if parcels == 0:
+                chunks -= 1
+                if chunks == 0:
                     seen.set()
 
     network.tap = watch
@@ -235,7 +235,7 @@ async def _in_a_transfer(nemesis: Nemesis, sender: Host, receiver: Host) -> None
         with trio.move_on_after(1.0):
             await seen.wait()
     finally:
-        if network.tap is watch:  # else another fault watches by way of it, or has ended that
+        if network.tap is watch:  # otherwise another fault has chained its tap to this one, or has removed it
             network.tap = tap
 
 
@@ -256,7 +256,7 @@ async def pair_cut(nemesis: Nemesis) -> None:
 
 
 async def halves(nemesis: Nemesis) -> None:
-    """Or one node alone."""
+    """The network is divided in two halves, or one node is cut off alone."""
     cut = cut_off_some(nemesis)
     await nemesis.some_time(2.5)
     heal(nemesis, cut)
@@ -269,7 +269,7 @@ def cut_off_some(nemesis: Nemesis) -> list[tuple[str, str]]:
 
 
 def cut_off(nemesis: Nemesis, some: list[str]) -> list[tuple[str, str]]:
-    """Let nothing through between some addresses and all others; returns what is cut."""
+    """Cut the network between some addresses and all others; returns what is cut."""
     nemesis.note(f"{', '.join(some)} cut off from the others")
     others = [host.address for host in nemesis.cluster.hosts if host.address not in some]
     cut = [(one, other) for one in some for other in others]
@@ -279,7 +279,7 @@ def cut_off(nemesis: Nemesis, some: list[str]) -> list[tuple[str, str]]:
 
 
 def heal(nemesis: Nemesis, cut: list[tuple[str, str]]) -> None:
-    """Let all through again."""
+    """End these cuts."""
     for one, other in cut:
         nemesis.note(f"all moves between {one} and {other}")
         nemesis.cluster.network.heal(one, other)

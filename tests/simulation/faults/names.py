@@ -1,4 +1,4 @@
-"""Addresses and names that lead elsewhere for a while, and what answers there that is no node."""
+"""Addresses and names that lead elsewhere for a while, also to a program that is no node."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from tests.fakes.cluster import Host, address_of
 from tests.simulation.campaign.nemesis import Nemesis, Skipped
 
 ECHO = address_of(99)
-SETTLES = 1.2  # seconds between two changes of where an entry leads; see "What is assumed" in docs/guarantees.md
+SETTLES = 1.2  # seconds between two changes of an entry's machine; see "What is assumed" in docs/guarantees.md
 
 
 async def address_moves(nemesis: Nemesis) -> None:
-    """A member is down; another machine takes over its address for a while, then it goes back, and the node starts."""
+    """A member is down, and another machine has its address for a while; then the node starts at its address."""
     with nemesis.host() as host, moving(nemesis):
         taker = _other(nemesis, host)
         await nemesis.kill(host)
@@ -31,14 +31,14 @@ async def address_moves(nemesis: Nemesis) -> None:
 
 
 async def stale_name(nemesis: Nemesis) -> None:
-    """On one machine the name of a member leads to another one, or to that machine itself, for a while."""
+    """On one machine, the name of a member leads to another member, or to that machine itself, for a while."""
     with nemesis.host() as host, moving(nemesis):
         observer, taker = _other(nemesis, host), _other(nemesis, host)
         network = nemesis.cluster.network
         nemesis.note(f"at {observer.address} the name {host.address} leads to {taker.address}")
         network.names.lead(host.address, taker.address, observer.address)
         if nemesis.random.random() < 0.7:
-            network.drop(observer.address, host.address)  # else the link that stands goes on
+            network.drop(observer.address, host.address)  # otherwise the old link stays
         await nemesis.clients.write(host)
         await nemesis.some_time()
         await trio.sleep(SETTLES)
@@ -48,7 +48,7 @@ async def stale_name(nemesis: Nemesis) -> None:
 
 
 async def echo(nemesis: Nemesis) -> None:
-    """At the address of a member that is down something sends back whatever is sent, for a moment."""
+    """At the address of a member that is down, a program sends back everything that it receives, for a moment."""
     with nemesis.host() as host, moving(nemesis):
         await nemesis.kill(host)
         nemesis.cluster.network.listen(ECHO, _Echo(), nemesis.nursery)
@@ -61,7 +61,7 @@ async def echo(nemesis: Nemesis) -> None:
 
 
 class _Echo:
-    """Sends back what it is sent."""
+    """A program that sends back everything that it receives."""
 
     recovered = True
 
@@ -78,7 +78,7 @@ class _Echo:
 
 @contextmanager
 def moving(nemesis: Nemesis) -> Iterator[None]:
-    """One entry at a time, and nobody outside the config."""
+    """Lead an entry elsewhere while the context lasts: one entry at a time, and with no node outside the config."""
     if nemesis.moving or nemesis.twin is not None:
         raise Skipped
     nemesis.moving = nemesis.history.relayed = True

@@ -1,4 +1,4 @@
-"""Rot that is repaired: of one node or of two, while others are cut off or not."""
+"""Rot that is repaired: on one node or on two, while others may be cut off."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ from tests.simulation.campaign.recorder import read_by_a_start
 from tests.simulation.faults.machines import cut_off, heal
 from tests.simulation.faults.rot import Hits, batches_in, left_of, rotten, some_hits
 
-PUSH_BYTES = 500  # of a parcel, at most, where what is aside is to take many of them
-PARCELS = 10
-SOME = 20  # cells, which both keep aside
-CELL_BYTES = 20  # about, with its name
-SLOW = (0.2, 0.25)  # seconds; all of it is given back later than a gap might be closed
-NO_CHECKPOINTS = (0.4, 0.8)  # seconds for each operation: none ends that begins, and what is to rot stays in the log
-SLOW_CHECKPOINTS = (0.05, 0.3)  # seconds for each operation: one is in its midst when that comes
-GIVEN_BACK = 8.0  # seconds
-CUT_OFF = 0.3  # seconds after which nothing is on its way any more
+PUSH_BYTES = 500  # the largest chunk, so that the detached deltas take many of them
+CHUNKS = 10
+SOME = 20  # cells that are detached on both nodes
+CELL_BYTES = 20  # about the size of a cell with its name
+SLOW = (0.2, 0.25)  # seconds that a message travels: the giving back takes longer than it takes to close a gap
+NO_CHECKPOINTS = (0.4, 0.8)  # seconds for an operation: no checkpoint is finished, so the bytes to rot stay in the log
+SLOW_CHECKPOINTS = (0.05, 0.3)  # seconds for an operation: a checkpoint is under way when the deltas come back
+GIVEN_BACK = 8.0  # seconds in which all is given back
+CUT_OFF = 0.3  # seconds after which no message is on its way any more
 TRIES = 20  # to find bytes that may rot
 
 
 async def repaired_rot(nemesis: Nemesis) -> None:
-    """Some bytes rot; the node refuses to start, is repaired, and goes on under a new incarnation."""
+    """Some bytes rot. The node refuses to start, is repaired, and goes on under a new incarnation."""
     with nemesis.host() as host:
         await _rot(nemesis, [host])
 
 
 async def repaired_rot_of_two(nemesis: Nemesis) -> None:
-    """The same at two nodes at once; maybe one of them keeps much aside that is the other one's."""
+    """The same on two nodes at once. One of them may have many detached deltas of the other one."""
     with ExitStack() as chosen:
         hosts = [chosen.enter_context(nemesis.host()) for _ in range(2)]
         if nemesis.random.random() < 0.5 and nemesis.scenario.options.push_bytes <= PUSH_BYTES:
@@ -60,9 +60,9 @@ def _skip_unless_judged(nemesis: Nemesis) -> None:
 async def _rot(nemesis: Nemesis, hosts: list[Host]) -> None:
     _skip_unless_judged(nemesis)
     random = nemesis.random
-    for _ in range(random.choice((1, 1, 2))):  # the second time with what is aside since the first
+    for _ in range(random.choice((1, 1, 2))):  # the second time, deltas are detached since the first
         cut: list[tuple[str, str]] = []
-        if random.random() < 0.5:  # what they count now reaches nobody
+        if random.random() < 0.5:  # their increments now reach no other node
             cut = cut_off(nemesis, [host.address for host in hosts])
             for _ in range(random.randint(0, 6)):
                 await nemesis.clients.write(random.choice(hosts))
@@ -72,7 +72,7 @@ async def _rot(nemesis: Nemesis, hosts: list[Host]) -> None:
             cut = []
         for host in hosts:
             await nemesis.kill(host)
-            host.disk.synced()  # what was not synced, and survived by chance
+            host.disk.synced()  # bytes that were not synced, and survived by chance
         if random.random() < 0.5:
             heal(nemesis, cut)
             cut = []
@@ -83,13 +83,16 @@ async def _rot(nemesis: Nemesis, hosts: list[Host]) -> None:
 
 
 async def _slow_give_back(nemesis: Nemesis, owner: Host, giver: Host) -> None:
-    """Two nodes lose what nobody else has of the life of one; the other one has much behind that, the road is slow."""
+    """Two nodes lose increments of one of them that no other node has. The other has many more behind that gap.
+
+    The network between them is slow.
+    """
     _skip_unless_judged(nemesis)
     network, clients, random = nemesis.cluster.network, nemesis.clients, nemesis.random
     replica, first = owner.node.replica, random.randrange(10**6)
-    life, many = replica.identity.incarnation, PARCELS * nemesis.scenario.options.push_bytes // CELL_BYTES
-    with nemesis.trouble(owner), nemesis.trouble(giver):  # their disks serve slowly
-        owner.disk.aside = giver.disk.aside = NO_CHECKPOINTS
+    life, many = replica.identity.incarnation, CHUNKS * nemesis.scenario.options.push_bytes // CELL_BYTES
+    with nemesis.trouble(owner), nemesis.trouble(giver):  # their disks are slow
+        owner.disk.background = giver.disk.background = NO_CHECKPOINTS
         cut = cut_off(nemesis, [owner.address, giver.address])
         await trio.sleep(CUT_OFF)
         before = replica.counters.version(life)
@@ -108,16 +111,16 @@ async def _slow_give_back(nemesis: Nemesis, owner: Host, giver: Host) -> None:
         for host in (owner, giver):
             await nemesis.kill(host)
             host.disk.synced()
-    network.delay, owner.disk.aside, giver.disk.aside = SLOW, SLOW_CHECKPOINTS, nemesis.scenario.aside
+    network.delay, owner.disk.background, giver.disk.background = SLOW, SLOW_CHECKPOINTS, nemesis.scenario.background
     heal(nemesis, cut)
     await _repair_and_start(nemesis, giver, _hits(giver, life, (before, lost)))
     await _repair_and_start(nemesis, owner, _hits(owner, life, (before, lost), (left, kept)))
     await trio.sleep(GIVEN_BACK)
-    network.delay, owner.disk.aside = nemesis.scenario.delay, nemesis.scenario.aside
+    network.delay, owner.disk.background = nemesis.scenario.delay, nemesis.scenario.background
 
 
 def _hits(host: Host, life: bytes, *spans: tuple[int, int]) -> Hits:
-    """One byte of each batch that tells of some versions of a life; none where a checkpoint holds them by now."""
+    """One byte of each batch with some versions of an incarnation; none if a checkpoint has them by now."""
     files = host.disk.durable()
     return {
         name: {(start + end) // 2 for start, end, batch in batches_in(files[name]) if _tells(batch, life, spans)}
@@ -132,7 +135,7 @@ def _tells(batch: Batch, life: bytes, spans: tuple[tuple[int, int], ...]) -> boo
 
 
 async def _told(host: Host, life: bytes, version: int) -> None:
-    """Return when a node has heard of a version, or there is something that keeps it from that."""
+    """Return when a node has heard of a version, or if something prevents that."""
     with trio.move_on_after(2):
         await until(lambda: not host.running or host.node.replica.counters.version(life) >= version)
 
@@ -143,7 +146,7 @@ async def _repair_and_start(nemesis: Nemesis, host: Host, chosen: Hits | None = 
         hits = some_hits(files, nemesis.random) if chosen is None else chosen
         left = left_of(files, hits)
         if any(hits.values()) and not left.torn:
-            break  # what looks torn would be forgotten without anybody's noticing, see `older_copy`
+            break  # a torn tail would be cut off without a notice, see `older_copy`
     else:
         await nemesis.start(host)
         return
@@ -164,9 +167,9 @@ async def _repair_and_start(nemesis: Nemesis, host: Host, chosen: Hits | None = 
 
 
 def _repair(nemesis: Nemesis, host: Host) -> Contents:
-    """As an operator does; maybe interrupted, then begun again. Returns what was found at first."""
+    """Repair a directory as an operator does, maybe interrupted and begun again; returns the first survey."""
     disk, ids = host.disk, Random(nemesis.random.random())
-    disk.synced = lambda: None  # nobody reads what is half repaired
+    disk.synced = lambda: None  # a half repaired directory is not read
     found = again = survey(disk)
     interruptions = nemesis.random.choice((0, 0, 1, 2))
     while again.flaws:

@@ -1,7 +1,7 @@
-"""Rot: bytes of a directory's files change, and what is whole of it is known from the files as they were before.
+"""Rot: bytes of a directory's files change. Which records are still whole is known from the files as they were before.
 
-Nothing here asks the code that looks at damaged files. The files are read while they are intact; a record is lost if
-one of its bytes changes, and else it is whole.
+Nothing here uses the code that reads damaged files. The files are read while they are intact. A record is lost if one
+of its bytes changes; otherwise it is whole.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from random import Random
 
-from gcount.core.format.checkpoint import Aside, Cells, Head, Names, decode_record
+from gcount.core.format.checkpoint import Cells, Detached, Head, Names, decode_record
 from gcount.core.format.frames import MARK, read_frame
 from gcount.core.format.log_records import CHECKPOINT_MAGIC, HEADER_BYTES, Scan, decode_header
 from gcount.core.state.batch import Batch
@@ -27,13 +27,13 @@ Hits = dict[str, set[int]]
 
 @dataclass
 class Left:
-    """What is whole.
+    """What is still whole after rot.
 
     Args:
-        deltas: in the order in which a start meets them.
-        lives: the incarnations that something whole names as this node's.
-        damaged: whether anything is lost that a start reads, be it a header.
-        torn: whether nothing but the newest batches of all are lost, so that a start takes it for a torn tail.
+        deltas: the whole deltas, in the order in which a start reads them.
+        lives: the incarnations that whole records name as this node's.
+        damaged: whether anything is lost that a start reads, also a header.
+        torn: whether only the newest batches are lost, so that a start takes the damage for a torn tail.
     """
 
     deltas: list[Delta] = field(default_factory=list)
@@ -43,11 +43,11 @@ class Left:
 
 
 def some_hits(files: Files, random: Random) -> Hits:
-    """Some bytes of what a start reads, rarely of what it does not; many or few, near to each other or not."""
+    """Choose some bytes of files that a start reads, rarely of others: many or few, near to each other or not."""
     read = read_by_a_start(files)
     hits: Hits = {}
     for _ in range(random.choice((1, 1, 2, 3))):
-        late = random.random() < 0.5  # where the newest is: what nobody else has
+        late = random.random() < 0.5  # near the newest batches, which no other node has
         name = read[-1] if late else random.choice(read if random.random() < 0.9 else sorted(files))
         if not files[name]:
             continue
@@ -59,7 +59,7 @@ def some_hits(files: Files, random: Random) -> Hits:
 
 
 def rotten(data: bytes, hits: set[int], random: Random) -> bytes:
-    """A file's bytes after that."""
+    """A file's bytes after some of them have rotted."""
     changed = bytearray(data)
     for offset in sorted(hits):
         changed[offset] ^= random.randint(1, 255)
@@ -67,7 +67,7 @@ def rotten(data: bytes, hits: set[int], random: Random) -> bytes:
 
 
 def left_of(files: Files, hits: Hits) -> Left:
-    """What is whole of an intact directory once some bytes have rotted."""
+    """What is still whole when some bytes of an intact directory rot."""
     names = read_by_a_start(files)
     checkpoint_rots = bool(names) and not names[0].endswith(SUFFIX) and bool(hits.get(names[0]))
     left = _covered(files, hits, names) if checkpoint_rots else Left()
@@ -81,10 +81,10 @@ def left_of(files: Files, hits: Hits) -> Left:
 
 
 def _covered(files: Files, hits: Hits, read: list[str]) -> Left:
-    """What a crash has left of what the newest checkpoint covers; of no use to a start, but to a repair."""
+    """What is whole in files that a checkpoint covers and a crash has left: a start ignores them, a repair does not."""
     left = Left()
     for name in sorted(files.keys() - set(read)):
-        with suppress(ValueError):  # it has rotted before, when nobody read it
+        with suppress(ValueError):  # it has rotted before, and no start has read it
             if sequence_of(name):
                 _segment(left, files[name], hits.get(name, set()), live=False)
             elif sequence_of(name, CHECKPOINT_SUFFIX):
@@ -93,7 +93,7 @@ def _covered(files: Files, hits: Hits, read: list[str]) -> Left:
 
 
 def batches_in(data: bytes) -> Iterator[tuple[int, int, Batch]]:
-    """Each batch of an intact segment, with the offsets of its begin and its end."""
+    """Each batch of an intact segment, with the offsets of its beginning and its end."""
     scan, start = Scan(data, decode_header(data).first_batch), HEADER_BYTES
     for batch in scan:
         yield start, scan.end, batch
@@ -127,7 +127,7 @@ def _checkpoint(left: Left, data: bytes, hits: set[int]) -> None:
         left.lives.add(decode_header(data, CHECKPOINT_MAGIC).incarnation)
     names: dict[int, str] = {}
     columns: dict[bytes, list[Cells]] = {}
-    aside: dict[tuple[bytes, int, int], list[dict[str, int] | None]] = {}  # the pieces of each delta; None: lost
+    detached: dict[tuple[bytes, int, int], list[dict[str, int] | None]] = {}  # the pieces of each delta; None: lost
     lost: set[bytes] = set()  # incarnations of which a slice is lost
     head: Head | None = None
     offset = data.find(MARK, HEADER_BYTES)
@@ -145,20 +145,20 @@ def _checkpoint(left: Left, data: bytes, hits: set[int]) -> None:
                 names.update(enumerate(record.names, start=record.first))
             case Cells() if whole:
                 columns.setdefault(record.incarnation, []).append(record)
-            case Aside():
+            case Detached():
                 for piece in record.deltas:
-                    pieces = aside.setdefault((piece.incarnation, piece.after, piece.upto), [])
+                    pieces = detached.setdefault((piece.incarnation, piece.after, piece.upto), [])
                     pieces.append(piece.cells if whole else None)
     for incarnation, slices in columns.items():
         left.deltas.append(_column(incarnation, slices, names, whole=head is not None and incarnation not in lost))
-    for delta, pieces in aside.items():
+    for delta, pieces in detached.items():
         if None not in pieces:
             cells = {name: n for piece in pieces for name, n in (piece or {}).items()}
             left.deltas.append(Delta(*delta, cells))
 
 
 def _column(incarnation: bytes, slices: list[Cells], names: dict[int, str], *, whole: bool) -> Delta:
-    """A column from version 0 on; or, unless all of it is whole, what is true at its version, behind a gap."""
+    """A column as a delta from version 0 on. If a part of it is lost, the rest is one delta behind a gap."""
     cells: dict[str, int] = {}
     for piece in slices:
         indexes, words, _ = piece.words()

@@ -8,8 +8,8 @@ from tests.simulation.campaign.history import History
 from tests.simulation.laws import (
     agreement,
     alone,
-    aside,
     availability,
+    detached,
     durable_first,
     endings,
     forks,
@@ -30,7 +30,7 @@ LAWS: dict[str, Callable[[History], Iterator[str]]] = {
     "one writer": one_writer.violations,
     "durable first": durable_first.violations,
     "agreement": agreement.violations,
-    "aside": aside.violations,
+    "detached": detached.violations,
     "linearizable": linearizable.violations,
     "alone": alone.violations,
     "together": together.violations,

@@ -1,4 +1,4 @@
-"""Law: after heal and quiet all nodes hold the same, and the same as a replay of each of their logs makes."""
+"""Law: when all faults are over and no client writes, all nodes have the same state, as has a replay of each log."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.simulation.laws.durable_state import at_the_end
 
 
 def violations(history: History) -> Iterator[str]:
-    """Each difference between two nodes, or between a node and its log; each member that followed a mere copy."""
+    """Each difference between two nodes, or between a node and its log; each member that follows a duplicate."""
     for host in history.taken_over:
         yield f"{host} has the config of a copy outside its config, which was told to stand alone"
     forked = at_the_end(history).forked.keys()
@@ -30,7 +30,7 @@ def violations(history: History) -> Iterator[str]:
 
 
 def _without(final: Final, forked: Collection[bytes]) -> Final:
-    """The same without what two have written under one incarnation: nothing is promised of that."""
+    """The same without incarnations under which two processes wrote: nothing is promised of those."""
     if not forked:
         return final
 
@@ -51,7 +51,7 @@ def _without(final: Final, forked: Collection[bytes]) -> Final:
 
 
 def _apart(one: Final, other: Final, what: str, other_what: str) -> str:
-    """Where two differ, as short as it can be said."""
+    """The first differences between two nodes, in a short text."""
     mine, its = getattr(one, what), getattr(other, other_what)
     if isinstance(mine, dict):
         differing = [key for key in mine.keys() | its.keys() if mine.get(key) != its.get(key)]

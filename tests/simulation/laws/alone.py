@@ -1,12 +1,12 @@
-"""Law: a node that knows of no config works alone: its consistent reads are exact for what its directory was asked for.
+"""Law: a node that knows of no config works alone: its consistent reads are exact for the increments of its directory.
 
-Nobody else can have told it anything: whoever knows of a config brings it along. A repaired directory begins with what
-the repair has left of its former line, no more and no less. From the instant at which a config is
-on its disk it is alone no more. A read during which that happened may have been answered just before, or have asked
-all: it holds at least what this node had acknowledged, and nothing that nobody asked for.
+No other node can have told it anything, because every node that knows of a config sends that config too. A repaired
+directory begins with what the repair has left of its former line, no more and no less. From the instant at which a
+config is on its disk, the node is no longer alone. A read during which that happened may have been answered just before
+it, or have asked all members. It contains at least what this node had acknowledged, and nothing that no client sent.
 
-For a while after its start it answers none, so that members who know it, as its directory may have been lost, can reach
-it first.
+For a while after its start the node answers no consistent read. Its directory may have been lost, and members that know
+it have to be able to reach it first.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from gcount.node.reads import EMPTY_WAIT
 from tests.harness import linearizable
 from tests.harness.linearizable import Read, Write
 from tests.simulation.campaign.history import PLAIN, History, Increment, Query, Repaired
-from tests.simulation.laws.durable_state import Shelves
+from tests.simulation.laws.durable_state import DurableState
 
 EXACT = 1e-6  # seconds
 
 
 def violations(history: History) -> Iterator[str]:
-    """Each read that was answered alone and was wrong, or should not have been."""
+    """Each read that a node answered alone, and that was wrong or should have asked the members."""
     asked: defaultdict[str, list[Increment]] = defaultdict(list)
     for increment in history.increments:
         if not increment.refused and not increment.name.startswith(PLAIN):
@@ -37,7 +37,7 @@ def violations(history: History) -> Iterator[str]:
         if query.start > history.configured.get(query.line, inf):
             yield f"a node that knew of a config answered alone: {query}"
         if query.alone and query.end < _ready(history, query) + EMPTY_WAIT - EXACT:
-            yield f"a node did not wait for those who may know it: {query}"
+            yield f"a node did not wait for members that may know it: {query}"
         if query.alone:
             exact[query.line, query.name].append(query)
         else:
@@ -51,23 +51,23 @@ def violations(history: History) -> Iterator[str]:
 
 
 def _left_by_repairs(history: History) -> defaultdict[tuple[str, str], list[Write]]:
-    """By line and name, what counted in a directory when a repair had made it: all of it, and nothing else."""
+    """By line and name, what counted in a directory right after its repair, as writes of that instant."""
     left: defaultdict[tuple[str, str], list[Write]] = defaultdict(list)
-    shelves = Shelves()
+    state = DurableState()
     for entry in history.journal:
-        shelves.put(entry)
+        state.put(entry)
         if not isinstance(entry, Repaired) or entry.lossless:
             continue
         line, time = entry.new_line, entry.time
         for name, who in {(name, delta.incarnation) for delta in entry.kept for name in delta.cells}:
-            n = 0 if name.startswith(PLAIN) else shelves.counted(line, name, who)
+            n = 0 if name.startswith(PLAIN) else state.counted(line, name, who)
             bits = (1 << bit for bit in range(n.bit_length()) if n >> bit & 1)
             left[line, name] += (Write(bit, time, time) for bit in bits)
     return left
 
 
 def _ready(history: History, query: Query) -> float:
-    """When the node had started."""
+    """When the node that answered had finished its start."""
     lives = (life.ready for life in history.lives if life.host == query.host and life.began <= query.start)
     return max((ready for ready in lives if ready is not None), default=0.0)
 
@@ -79,4 +79,4 @@ def _in_between(query: Query, asked: list[Increment]) -> Iterator[str]:
         if increment.line == query.line and acknowledged and not value & increment.amount:
             yield f"misses what its own node had acknowledged: {query} {increment}"
     if value & ~sum(increment.amount for increment in asked if increment.start <= query.end):
-        yield f"holds what nobody had asked for: {query}"
+        yield f"contains what no client had sent: {query}"

@@ -1,8 +1,8 @@
-"""Law: a node whose process and disk are up takes increments, whatever became of its peers.
+"""Law: a node whose process and disk are up takes increments, in whatever state its peers are.
 
-Unless a limit is reached, which law *refusals* judges. It may wait up to 250 ms for a consistent
-read's hold and, in the first second after its start, for the confirmations of its members; nothing else, but for the
-disk.
+It may refuse them only if a limit is reached, which law *refusals* judges. An increment may wait for the disk, up to
+250 ms for the hold of a consistent read and, in the first second after the start, for confirmations of the members. It
+waits for nothing else.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from tests.simulation.laws.refusals import JUDGED
 
 HOLD = 0.25
 CONFIRM = 1.0
-DISK = 0.15  # a few syncs of the slowest disk, and the mint of an incarnation
+DISK = 0.15  # seconds: some syncs of the slowest disk, and a new incarnation
 
 
 def violations(history: History) -> Iterator[str]:
-    """Each increment that was not answered with 200 in time, though it could have been."""
+    """Each increment that was not acknowledged in time, though it could have been."""
     for increment in history.increments:
         life = _life(history, increment)
         if life is None or life.ready is None:

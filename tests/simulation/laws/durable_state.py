@@ -1,9 +1,9 @@
-"""The directories of a run, rebuilt from its journal: what each of them holds for certain, instant by instant.
+"""The durable state of all directories of a run, rebuilt from its journal, instant by instant.
 
-What a directory holds of an incarnation is *joined*, up to its version, or *aside*: behind a gap that rot has made.
-What is aside of the node's own former lives counts in consistent reads, what is aside of others' counts nowhere.
+The cells of an incarnation in a directory are *joined*, up to a version, or *detached*: behind a gap that rot has made.
+Detached cells of the node's own former incarnations count in consistent reads. Those of other nodes count nowhere.
 
-What is missing is kept by name: the bits of a counter of powers of two, the sum of any other.
+Missing increments are kept by name: as bits for a counter of powers of two, as a sum for any other counter.
 """
 
 from __future__ import annotations
@@ -18,37 +18,38 @@ from tests.simulation.campaign.history import PLAIN, Entry, Forgot, Forked, Hist
 Cells = dict[tuple[str, bytes], int]  # by name and incarnation
 
 UNTOLD = False
-"""Whether nobody tells a node what others keep aside of its lives. It may then close a gap over that, or go on from
-before it with an older copy of its directory: what was aside is lost, or one incarnation has two histories. To be False
-as soon as a node learns of it.
+"""Whether no member tells a node which deltas of the node's incarnations are detached at that member.
+
+The node may then close a gap without them, or go on from before them with an older copy of its directory. So detached
+deltas are lost, or one incarnation has two histories. It is False, because members do tell it.
 """
 
 
-class Shelves:
-    """All directories at one instant of the journal.
+class DurableState:
+    """The state of all directories at one instant of the journal.
 
     Args:
-        members: the addresses of those that are members all the time.
+        members: the addresses of the nodes that are members all the time.
     """
 
     def __init__(self, members: frozenset[str] = frozenset()) -> None:
         self._members = members
         self.versions: defaultdict[str, Digest] = defaultdict(dict)  # by line
         self.cells: defaultdict[str, Cells] = defaultdict(dict)
-        self.aside: defaultdict[str, dict[bytes, list[Delta]]] = defaultdict(dict)
-        self.numbers: dict[int, int] = {}  # of the batches that deltas came with, by the delta's identity
-        self.dropped: list[Delta] = []  # what was aside and is known now, of the entry put last
-        self.lives: defaultdict[str, set[bytes]] = defaultdict(set)  # by line: what its node ran under
-        self.owners: dict[bytes, str] = {}  # the line that minted each incarnation: the first to have it on disk
+        self.detached: defaultdict[str, dict[bytes, list[Delta]]] = defaultdict(dict)
+        self.numbers: dict[int, int] = {}  # the numbers of the batches that deltas came with, by the delta's `id`
+        self.dropped: list[Delta] = []  # detached deltas: the last entry claims their versions without their cells
+        self.lives: defaultdict[str, set[bytes]] = defaultdict(set)  # by line: the incarnations of its node
+        self.owners: dict[bytes, str] = {}  # the line that began each incarnation: the first to have it on disk
         self.forgotten: set[bytes] = set()  # incarnations whose owner's directory was made to forget
         self.heirs: dict[bytes, str] = {}  # incarnations that a repair has retired, with the line that goes on
         self.closed: set[bytes] = set()  # incarnations whose gaps were closed
         self.forked: dict[bytes, tuple[str, str]] = {}  # incarnations with two writers, and their lines
-        self.lost: Counter[str] = Counter()  # by name: what no directory holds any more
-        self.unknown: Counter[str] = Counter()  # by name: what no directory of a member holds any more
+        self.lost: Counter[str] = Counter()  # by name: increments that no directory has any more
+        self.unknown: Counter[str] = Counter()  # by name: increments that no directory of a member has any more
         self.steps: defaultdict[tuple[bytes, int], dict[str, dict[str, int]]] = defaultdict(dict)
-        """What exactly one version changed, by incarnation and version, as each line has it."""
-        self.names: defaultdict[bytes, set[str]] = defaultdict(set)  # what each incarnation has counted
+        """By incarnation and version, the cells that this one version changed, as each line has them."""
+        self.names: defaultdict[bytes, set[str]] = defaultdict(set)  # the counters of each incarnation
         self._past: defaultdict[tuple[str, bytes], tuple[list[int], list[int]]] = defaultdict(lambda: ([], []))
         self._newest: dict[bytes, int] = {}  # the highest version that the owner ever had
 
@@ -86,32 +87,32 @@ class Shelves:
         return self._newest.get(incarnation, 0)
 
     def counted(self, line: str, name: str, incarnation: bytes) -> int:
-        """What a consistent read is answered of a cell: joined, or aside of the node's own former lives."""
+        """The value of a cell for a consistent read: joined, or detached of the node's own incarnations."""
         own = incarnation in self.lives[line]
         return self.held(line, name, incarnation) if own else self.cells[line].get((name, incarnation), 0)
 
     def held(self, line: str, name: str, incarnation: bytes) -> int:
-        """What a directory has of a cell, joined or aside."""
-        aside = (delta.cells.get(name, 0) for delta in self.aside[line].get(incarnation, ()))
-        return max(self.cells[line].get((name, incarnation), 0), *aside, 0)
+        """The value of a cell in a directory, joined or detached."""
+        detached = (delta.cells.get(name, 0) for delta in self.detached[line].get(incarnation, ()))
+        return max(self.cells[line].get((name, incarnation), 0), *detached, 0)
 
-    def aside_before(self, line: str, name: str, incarnation: bytes, batch: int) -> int:
-        """What a directory has aside of a cell that came before a batch."""
-        runs = self.aside[line].get(incarnation, ())
+    def detached_before(self, line: str, name: str, incarnation: bytes, batch: int) -> int:
+        """The value of a cell in a directory's detached deltas that came before a batch."""
+        runs = self.detached[line].get(incarnation, ())
         return max((run.cells.get(name, 0) for run in runs if self.numbers.get(id(run), 0) < batch), default=0)
 
     def waiting(self) -> Counter[str]:
-        """By name: what is aside somewhere and joined nowhere."""
+        """By name, what is detached somewhere and joined nowhere."""
         waiting: Counter[str] = Counter()
-        aside = [run for runs in self.aside.values() for each in runs.values() for run in each]
-        for name, who in {(name, run.incarnation) for run in aside for name in run.cells}:
+        detached = [run for runs in self.detached.values() for each in runs.values() for run in each]
+        for name, who in {(name, run.incarnation) for run in detached for name in run.cells}:
             joined = _most(line.get((name, who), 0) for line in self.cells.values())
             _add(waiting, name, max(self.held(line, name, who) for line in self._lines()), joined)
         return waiting
 
     def closing(self, line: str, incarnation: bytes) -> Delta | None:
         """The one delta that may close the gaps of an incarnation there, now."""
-        runs = self.aside[line].get(incarnation, [])
+        runs = self.detached[line].get(incarnation, [])
         if not runs or incarnation not in self.lives[line]:
             return None
         known, top = self.versions[line].get(incarnation, 0), max(run.upto for run in runs)
@@ -122,19 +123,19 @@ class Shelves:
         return Delta(incarnation, known, top + 1, cells)
 
     def _lines(self) -> list[str]:
-        return list({**self.cells, **self.aside})
+        return list({**self.cells, **self.detached})
 
     def _store(self, line: str, delta: Delta) -> None:
         incarnation = delta.incarnation
         known = self.versions[line].get(incarnation, 0)
         if delta.after > known:
-            self.aside[line].setdefault(incarnation, []).append(delta)
+            self.detached[line].setdefault(incarnation, []).append(delta)
             return
         owner = self.owners.setdefault(incarnation, line)
         if delta.upto <= known:
             return
         if UNTOLD and incarnation in self.forgotten and host_of(owner) == host_of(line):
-            self._fork_if_aside(line, delta)
+            self._fork_if_detached(line, delta)
         closes = delta == self.closing(line, incarnation)
         self._join(line, delta)
         if owner == line:
@@ -143,14 +144,14 @@ class Shelves:
             self._close(line, delta)
         self._absorb(line, incarnation)
 
-    def _fork_if_aside(self, line: str, delta: Delta) -> None:
-        """An owner that was made to forget makes a version that somebody has aside."""
+    def _fork_if_detached(self, line: str, delta: Delta) -> None:
+        """Note a fork: an owner that was made to forget makes a version that is detached in another directory."""
         who = delta.incarnation
-        aside = [run for runs in self.aside.values() for run in runs.get(who, ()) if run.upto >= delta.upto]
-        if delta.upto != delta.after + 1 or not aside:
+        detached = [run for runs in self.detached.values() for run in runs.get(who, ()) if run.upto >= delta.upto]
+        if delta.upto != delta.after + 1 or not detached:
             return
         self.forked[who] = line, line
-        for run in aside:
+        for run in detached:
             for name, n in run.cells.items():
                 _add(self.lost, name, n, self.cells[line].get((name, who), 0))
 
@@ -167,8 +168,8 @@ class Shelves:
                     _add(missing, name, n, old)
 
     def _absorb(self, line: str, incarnation: bytes) -> None:
-        """More is known: what fits now is joined; what is known already must be no more than that."""
-        runs = self.aside[line].get(incarnation, [])
+        """Join the detached deltas that fit now. Those with versions that are known already must add nothing."""
+        runs = self.detached[line].get(incarnation, [])
         while fitting := [run for run in runs if run.after <= self.versions[line][incarnation]]:
             for run in fitting:
                 runs.remove(run)
@@ -182,7 +183,7 @@ class Shelves:
                 else:
                     self.dropped.append(run)
         if not runs:
-            self.aside[line].pop(incarnation, None)
+            self.detached[line].pop(incarnation, None)
 
     def _remember(self, line: str, delta: Delta) -> None:
         self._newest[delta.incarnation] = delta.upto
@@ -193,7 +194,7 @@ class Shelves:
             values.append(n)
 
     def _is_true(self, delta: Delta) -> bool:
-        """Whether it holds what the owner had at that version, and all that changed since the one that it follows."""
+        """Whether a delta has the owner's values at its version, and all cells that changed since the one before it."""
         who = delta.incarnation
         return delta.upto <= self.newest(who) and all(
             delta.cells.get(name, self.owner_had(name, who, delta.after)) == self.owner_had(name, who, delta.upto)
@@ -201,7 +202,7 @@ class Shelves:
         )
 
     def _close(self, line: str, delta: Delta) -> None:
-        """Behind the version before the gap there is one more, and what it holds is the owner's last word."""
+        """Note a closed gap: after the version before the gap there is one more, and the owner's cells are those."""
         who = delta.incarnation
         self.closed.add(who)
         self._newest[who] = delta.upto
@@ -227,12 +228,12 @@ class Shelves:
         self._miss(line)
 
     def _miss(self, line: str) -> None:
-        """A line is over: note what nobody else holds, or is told of."""
-        runs = self.aside[line]
+        """Note the end of a line: what no other directory has, and what no other member has, is missing now."""
+        runs = self.detached[line]
         gone = set(self.cells[line]) | {(name, who) for who, each in runs.items() for run in each for name in run.cells}
         held = {cell: (self.held(line, *cell), self.counted(line, *cell)) for cell in gone}
-        for shelf in (self.cells, self.versions, self.aside, self.lives):
-            shelf.pop(line, None)
+        for kept in (self.cells, self.versions, self.detached, self.lives):
+            kept.pop(line, None)
         for step in self.steps.values():
             step.pop(line, None)
         lines = self._lines()
@@ -247,7 +248,7 @@ def _most(values: Iterable[int]) -> int:
 
 
 def _add(missing: Counter[str], name: str, n: int, kept: int) -> None:
-    """Note what a cell had beyond another one."""
+    """Add to the missing increments what a cell has beyond what is kept."""
     if name.startswith(PLAIN):
         missing[name] += max(0, n - kept)
     else:
@@ -259,9 +260,9 @@ def host_of(line: str) -> str:
     return line.partition("#")[0]
 
 
-def at_the_end(history: History) -> Shelves:
-    """What is on the disks when the run is over, and what could not survive it."""
-    shelves = Shelves(history.members)
+def at_the_end(history: History) -> DurableState:
+    """The state of the disks when the run is over, and what could not survive it."""
+    state = DurableState(history.members)
     for entry in history.journal:
-        shelves.put(entry)
-    return shelves
+        state.put(entry)
+    return state

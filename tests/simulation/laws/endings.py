@@ -1,7 +1,7 @@
-"""Law: a node ends by itself only when its disk failed or its log is damaged, and then it does.
+"""Law: a node ends by itself if its disk failed or its log is damaged, and only then.
 
-It starts again after any loss of power, whatever became of bytes that were not synced; it refuses to start on a log
-that rotted.
+It starts again after any loss of power, no matter which unsynced bytes are left. It refuses to start on a log that
+rotted.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ EXPLAINS: dict[str, tuple[type[BaseException], ...]] = {
 
 
 def violations(history: History) -> Iterator[str]:
-    """Each end that nothing explains, and each that did not come."""
+    """Each unexplained end of a node, and each node that went on though it had to end."""
     if not history.over:
         yield "the run did not come to its end"
     for life in history.lives:

@@ -1,9 +1,13 @@
 """Law: once all nodes are up and all links work, all nodes have the exact values within two seconds.
 
-Five, where something can only come by way of a third node, which waits a second before it relays, or was first offered
-to a node that could not take it yet, as two nodes ran with one directory. Three more, where a repaired node has to be
-certain that nobody can fill a gap. And a round trip for each further push on the busiest link that held something new:
-what takes one push in a real cluster is cut into many here (see sizes.py), and each waits for the one before.
+Some cases may take longer:
+
+- Five seconds instead of two, if something can only come by way of a third node, which waits a second before it
+  relays; or if it was first offered to a node that could not take it yet, as two nodes ran with one directory.
+- Three more, if a repaired node has to be certain that no member can fill a gap.
+- A round trip for each further push with something new on the busiest link. What is one push in a real cluster is cut
+  into many here (see sizes.py), and each waits for the one before.
+
 From then on each node answers consistent reads.
 """
 
@@ -19,7 +23,7 @@ GAPS_WITHIN = 3.0
 
 
 def violations(history: History) -> Iterator[str]:
-    """That it took too long."""
+    """A violation if the healing took too long."""
     if not history.config_agreed:
         yield "the members never agreed on one of the configs that had been posted"
     limit = (RELAYED_WITHIN if history.relayed else WITHIN) + (GAPS_WITHIN if history.repaired else 0.0)

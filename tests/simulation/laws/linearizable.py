@@ -1,8 +1,11 @@
-"""Law: consistent reads are linearizable (see tests/harness/linearizable.py), whoever answers them.
+"""Law: consistent reads are linearizable (see tests/harness/linearizable.py), on all nodes together.
 
-What no member's disk holds any more, after one was made to forget, is left out; so are reads that began when no config
-had told their node whom to ask (see alone.py), and those on a node that has not noticed yet that its address is another
-one's (see "What is assumed" in docs/guarantees.md).
+Three things are left out:
+
+- increments that are on no member's disk any more, because a directory was made to forget
+- reads that began before a config had named the members to their node (see alone.py)
+- reads on a node that has not noticed yet that its address is another node's (see "What is assumed" in
+  docs/guarantees.md)
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Law: a link comes up whatever the disks at its ends are busy with: who waits for a disk says so meanwhile."""
+"""Law: a link comes up even if the disks at its ends are slow: a node that waits for its disk says so meanwhile."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from tests.simulation.campaign.history import History
 
 
 def violations(history: History) -> Iterator[str]:
-    """Each time that links did not come up."""
+    """Each case in which links did not come up."""
     yield from history.unlinked

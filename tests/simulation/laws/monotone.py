@@ -1,7 +1,8 @@
 """Law: what a node answers locally never goes down, also across its restarts, until its disk is made to forget.
 
-An increment's answer is the value in its place among all increments of its node, so it may be lower than a value that
-was read while it waited, but not than one that was known before it was asked for; and no two have the same.
+An increment's answer is the value at its place among all increments of its node. So it may be lower than a value that
+was read while the increment waited, but not lower than a value that was known before it was sent. No two increments
+have the same answer.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from tests.simulation.campaign.history import History
 
 
 def violations(history: History) -> Iterator[str]:
-    """Each value that was lower than one before it, and each answer that was given twice."""
+    """Each value that is lower than an earlier one, and each answer that was given twice."""
     seen: dict[tuple[str, str], tuple[list[float], list[int]]] = {}
     for look in history.looks:
         times, highest = seen.setdefault((look.line, look.name), ([], [0]))

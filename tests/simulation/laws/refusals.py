@@ -1,9 +1,11 @@
-"""Law: an increment is refused for a limit only where that is reached.
+"""Law: an increment is refused because of a limit if and only if the limit is reached.
 
-For want of counters, where there are as many as the limit, and it is no known one; and where the limit was reached
-before a client came with a new counter, it is refused, unless another increment of it was let in before and waits for
-the disk still: then the counter has its place. For want of an incarnation, where so many are known that only the spare
-ones are left; and there no node begins one, unless its directory is empty or was repaired.
+The limit of counters: an increment of a new counter is refused if there are as many counters as the limit allows. It is
+accepted if an earlier increment of the same counter was accepted and still waits for the disk, because the counter then
+has its place already. Increments of known counters are never refused for this.
+
+The limit of incarnations: an increment that needs a new incarnation is refused if only the spare ones are left. Then no
+node begins a new incarnation, unless its directory is empty or was repaired.
 """
 
 from __future__ import annotations
@@ -14,10 +16,10 @@ from collections.abc import Callable, Iterator
 from gcount.errors import CounterLimitReached
 from tests.simulation.campaign.history import History, Increment, Repaired, Stored
 from tests.simulation.campaign.limits import FEW_LIVES, SPARE_LIVES
-from tests.simulation.laws.durable_state import Shelves
+from tests.simulation.laws.durable_state import DurableState
 
 REFUSED = CounterLimitReached.__name__
-DISK = 0.5  # seconds of a slow one
+DISK = 0.5  # seconds that a commit takes on a slow disk
 LIFELESS = "IncarnationLimitReached"
 JUDGED = frozenset({REFUSED, LIFELESS})
 
@@ -26,7 +28,7 @@ ON_ITS_WAY = 0.5  # seconds that a commit takes at most, unless the disk is slow
 
 
 def violations(history: History) -> Iterator[str]:
-    """Each refusal that nothing explains, and each new counter that was let in beyond the limit."""
+    """Each unexplained refusal, and each new counter that was accepted beyond the limit."""
     yield from _lifeless(history)
     if history.most_lives == FEW_LIVES:
         yield from _begun_beyond(history)
@@ -52,11 +54,11 @@ def violations(history: History) -> Iterator[str]:
             elif there + len(_pending(history, increment) - since.keys()) + _later(since, increment) < limit:
                 yield f"refused below the limit of {limit}, beside {there}: {increment}"
         elif not was_known and not was_placed and others >= limit and _made(increment, first_here):
-            yield f"let in beside {others}, where the limit is {limit}: {increment}"
+            yield f"accepted beside {others}, where the limit is {limit}: {increment}"
 
 
 def maybe_refused(history: History) -> Callable[[Increment], bool]:
-    """Tells whether an unanswered increment may be one for which there was no counter left, while others counted."""
+    """A function that says whether an unanswered increment may have been refused because of the limit of counters."""
     names = {increment.name for increment in history.increments}
     if all(limit >= len(names) for limit in history.limits.values()):
         return lambda increment: False
@@ -88,12 +90,12 @@ def _lifeless(history: History) -> Iterator[str]:
     for increment in refused:
         on_disk = (increment.end or increment.start) + DISK  # what waited for it then counts
         there = sum(since <= on_disk for since in known[increment.line].values())
-        if there < history.most_lives - SPARE_LIVES - 1:  # its own, which may have counted nothing yet
-            yield f"refused for want of an incarnation, beside {there}: {increment}"
+        if there < history.most_lives - SPARE_LIVES - 1:  # 1 for its own incarnation, which may have no cells yet
+            yield f"refused because of the limit of incarnations, beside {there}: {increment}"
 
 
 def _waits_until(history: History, increment: Increment) -> float:
-    """When it was answered, or else its node's life ended."""
+    """When an increment was answered, or else when its node's life ended."""
     if increment.end is not None:
         return increment.end
     ends = [life.ended for life in history.lives if life.line == increment.line and life.ended is not None]
@@ -101,9 +103,10 @@ def _waits_until(history: History, increment: Increment) -> float:
 
 
 def _begun_beyond(history: History) -> Iterator[str]:
-    """What others brought while a new incarnation was on its way to the disk the node could not count.
+    """Each new incarnation that was begun beyond the limit.
 
-    A node that only takes another id goes on under the incarnation that it has.
+    Incarnations that came from others while the new one was on its way to the disk do not count: the node could not
+    know of them. A node that only takes another node id keeps its incarnation.
     """
     since: defaultdict[str, dict[bytes, float]] = defaultdict(dict)
     present: dict[str, bytes] = {}
@@ -124,34 +127,36 @@ def _made(increment: Increment, first_here: set[tuple[str, str]]) -> bool:
 
 
 def _known(history: History) -> tuple[defaultdict[str, dict[str, float]], set[tuple[str, str]]]:
-    """By line, the counters that are on its disk, not just aside, and since when; and which its own node made there.
+    """The counters on the disk of each line.
 
-    Those that somebody told it of in the same instant are not among the latter.
+    Returns:
+        By line and name, since when a counter is there (detached ones do not count). And lines with names of counters
+        that the line's own node made, except those that another node told it of in the same instant.
     """
     known: defaultdict[str, dict[str, float]] = defaultdict(dict)
     first_here: set[tuple[str, str]] = set()
-    shelves = Shelves()
+    state = DurableState()
     for entry in history.journal:
-        shelves.put(entry)
+        state.put(entry)
         if not isinstance(entry, Stored):
             continue
-        line, cells = entry.line, shelves.cells[entry.line]
+        line, cells = entry.line, state.cells[entry.line]
         new = {name: who for name, who in cells if name not in known[line]} if len(cells) > len(known[line]) else {}
         for name in new:
             known[line][name] = entry.time
-            if all(shelves.owners[who] == line for other, who in cells if other == name):
+            if all(state.owners[who] == line for other, who in cells if other == name):
                 first_here.add((line, name))
     return known, first_here
 
 
 def _later(since: dict[str, float], refused: Increment) -> int:
-    """How many counters came to the disk soon after: they may have waited for it then."""
+    """How many counters came to the disk soon after a refusal: they may have waited for the disk at that time."""
     end = refused.end or refused.start
     return sum(end < time <= end + DISK for time in since.values())
 
 
 def _pending(history: History, refused: Increment) -> set[str]:
-    """New counters that others were counting there at that time."""
+    """New counters that other increments were counting on the same node at that time."""
     return {
         other.name
         for other in history.increments

@@ -1,7 +1,7 @@
-"""Law: an acknowledged increment is counted exactly once for good, one that was refused never, any other at most once.
+"""Law: an acknowledged increment is counted exactly once for good, a refused one never, any other at most once.
 
-What an incarnation counted before its disk was made to forget has to survive as far as any other disk held it. What is
-still aside somewhere is no more lost than counted: law *aside* judges it.
+Increments of an incarnation whose disk was made to forget have to survive if any other disk had them. Increments that
+are still detached somewhere are neither lost nor counted: law *detached* judges them.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from tests.simulation.laws.durable_state import at_the_end
 
 def violations(history: History) -> Iterator[str]:
     """Each final value out of its bounds."""
-    shelves = at_the_end(history)
-    lost, waiting = shelves.lost, shelves.waiting()
+    state = at_the_end(history)
+    lost, waiting = state.lost, state.waiting()
     acked: Counter[str] = Counter()
     possible: Counter[str] = Counter()
     for increment in history.increments:
@@ -39,9 +39,9 @@ def violations(history: History) -> Iterator[str]:
             if missing := acked[name] & ~lost[name] & ~waiting[name] & ~value:
                 yield f"{name} at {final.host} lost acknowledged increments: bits {bits(missing)}"
             if invented := value & ~possible[name]:
-                yield f"{name} at {final.host} counts what nobody asked for, or what was refused: bits {bits(invented)}"
+                yield f"{name} at {final.host} counts what no client sent, or what was refused: bits {bits(invented)}"
 
 
 def bits(value: int) -> list[int]:
-    """Which powers of two a value holds."""
+    """The exponents of the powers of two in a value."""
     return [bit for bit in range(value.bit_length()) if value >> bit & 1]

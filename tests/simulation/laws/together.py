@@ -1,12 +1,15 @@
-"""Law: the increments of one request count together: on no disk, and at no instant in any node, are only some of them.
+"""Law: the increments of one request count together: never are only some of them on a disk, or visible in a node.
 
-All of them are staged without an await in between, so they are in one batch; a batch is whole on a disk or not at all,
-and what a node tells of it to others are whole versions. What was counted under incarnations of a directory that
-rotted, or of which a copy ran, is left out: of a request behind a gap half may be in a later value, the rest is lost.
-So is what a disk holds behind a gap, and a directory that was repaired; and what any incarnation counted after the
-version before a gap that was closed: its owner's directory may have gone back, and the rot have hit the one other copy.
-And of a request that was not answered, each increment that may have been refused, as it is of a new counter beyond the
-limit.
+All increments of a request are staged without an await in between, so they are in one batch. A batch is on a disk as a
+whole or not at all, and a node tells others of whole versions only. These cases are left out:
+
+- Incarnations of a directory that rotted, or of which a copy ran. Of a request behind a gap, one half may be in a later
+  value and the other half may be lost.
+- Detached deltas, and directories that were repaired.
+- What an incarnation counted after the version before a gap that was closed. Its owner's directory may be an older
+  copy, and the rot may have hit the only other copy.
+- Of a request that was not answered, each increment that may have been refused, because it is of a new counter beyond
+  the limit.
 """
 
 from __future__ import annotations
@@ -16,14 +19,14 @@ from collections.abc import Iterator
 
 from gcount.core.state.counters import Digest
 from tests.simulation.campaign.history import PLAIN, Forked, History, Repaired, Stored
-from tests.simulation.laws.durable_state import Cells, Shelves
+from tests.simulation.laws.durable_state import Cells, DurableState
 from tests.simulation.laws.refusals import maybe_refused
 
 Batch = dict[str, int]  # the amounts, by name: powers of two, or several of them added up
 
 
 def violations(history: History) -> Iterator[str]:
-    """Each time that only a part of a request counted."""
+    """Each case in which only a part of a request counted."""
     batches: defaultdict[int, Batch] = defaultdict(dict)
     beyond = maybe_refused(history)
     for increment in history.increments:
@@ -52,7 +55,7 @@ def violations(history: History) -> Iterator[str]:
 
 
 def _spoiled(history: History) -> defaultdict[str, int]:
-    """What was counted, by name, under incarnations with two histories or gaps, or behind a closed gap."""
+    """By name, what was counted under incarnations with two histories or gaps, or behind a closed gap."""
     before = _before_gaps(history)
     for entry in history.journal:
         if isinstance(entry, Repaired) and not entry.lossless:
@@ -69,16 +72,16 @@ def _spoiled(history: History) -> defaultdict[str, int]:
 
 
 def _before_gaps(history: History) -> dict[bytes, Batch]:
-    """What was known of each incarnation whose gaps were closed, at that node and instant: up to there all is whole."""
-    shelves, before = Shelves(history.members), dict[bytes, Batch]()
+    """For each incarnation of which a gap was closed, the cells that the owner had then: up to there all is whole."""
+    state, before = DurableState(history.members), dict[bytes, Batch]()
     for entry in history.journal:
         for delta in entry.deltas if isinstance(entry, Stored) else ():
             who = delta.incarnation
-            if delta == shelves.closing(entry.line, who):
-                cells = {name: n for (name, of), n in shelves.cells[entry.line].items() if of == who}
+            if delta == state.closing(entry.line, who):
+                cells = {name: n for (name, of), n in state.cells[entry.line].items() if of == who}
                 known = before.get(who, cells)
                 before[who] = {name: n & known.get(name, 0) for name, n in cells.items()}
-        shelves.put(entry)
+        state.put(entry)
     return before
 
 
@@ -90,7 +93,7 @@ def _parts(batches: list[Batch], values: dict[str, int]) -> Iterator[str]:
 
 
 def _on_disk(history: History, batches: list[Batch]) -> Iterator[str]:
-    """Whatever one durable batch of a log adds to a directory, it adds whole requests."""
+    """Each durable batch that adds only a part of a request to a directory."""
     of: dict[tuple[str, int], Batch] = {}  # by name and bit
     for batch in batches:
         for name, amount in batch.items():

@@ -1,4 +1,4 @@
-"""Planted bugs, a few lines each, switched on by name: the proof that the laws see what they are to see."""
+"""Planted bugs, a few lines each, switched on by name. They prove that the laws find what they have to find."""
 
 from tests.simulation.mutants import basics, checkpoints, gaps, links, members, repair, requests, stopped
 from tests.simulation.mutants.planted import MUTANTS, planted

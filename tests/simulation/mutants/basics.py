@@ -9,7 +9,7 @@ from unittest.mock import patch
 from gcount.cluster.consistent_reads import ConsistentReads
 from gcount.cluster.links.accepted_link import AcceptedLink
 from gcount.cluster.links.acceptor import Acceptor
-from gcount.core.format.log_records import Scan, decode_header
+from gcount.core.format.log_records import Scan
 from gcount.core.options import Options
 from gcount.core.protocol.consistent_read import PendingRead, Round
 from gcount.core.protocol.replication import DeltaSender
@@ -26,7 +26,7 @@ from gcount.errors import Refusal
 from gcount.node.startup import Startup
 from gcount.storage import log, recovery
 from gcount.storage.group_commit import Commit, Committer
-from gcount.storage.log import Log, segment_name
+from gcount.storage.live_segment import LiveSegment
 from tests.simulation.mutants.planted import mutant
 
 # What is durable
@@ -47,7 +47,7 @@ def visible_before_durable(seal: Any) -> Any:
 
 @mutant(Commit, "add_done_callback")
 def acknowledged_before_own_sync(_: Any) -> Any:
-    """An increment that need not wait for anything else is answered when it is staged."""
+    """An increment that has to wait for nothing but the disk is answered when it is staged."""
 
     def change(self: Commit, tell: Any) -> None:
         early = Commit()
@@ -72,26 +72,25 @@ def acknowledged_before_the_peers_sync(push: Any) -> Any:
     return change
 
 
-@mutant(Log, "_put_live")
-def live_segment_not_written_anew(put_live: Any) -> Any:
-    """A start goes on behind what it read, which may never have reached the disk."""
+@mutant(LiveSegment, "put")
+def live_segment_not_written_anew(put: Any) -> Any:
+    """A start appends to the live segment that it has read, of which the end may never have reached the disk."""
 
-    def change(self: Any, sequence: int, data: bytes) -> None:
-        name = segment_name(sequence)
-        if name not in self._disk.names() or sequence == self._head.sequence:
-            put_live(self, sequence, data)
+    def change(self: Any, name: str, data: bytes) -> None:
+        if name not in self._disk.names() or name == self._name:
+            put(self, name, data)
             return
         self.close()
-        self._live, self._head, self._live_size = self._disk.append(name), decode_header(data), len(data)
+        self._file, self._name, self.size = self._disk.append(name), name, len(data)
         if len(self._disk.read(name)) > len(data):
-            self._live.truncate(len(data))
+            self._file.truncate(len(data))
 
     return change
 
 
-@mutant(Log, "_cut_back")
+@mutant(LiveSegment, "_cut_back")
 def partial_write_not_cut_back(cut_back: Any) -> Any:
-    """What a full disk left half-written stays, and the next record is written behind it."""
+    """A record that a full disk left half-written stays, and the next record is written behind it."""
     return lambda self, live: None
 
 
@@ -112,7 +111,7 @@ def torn_tail_accepted(scan: Any) -> Any:
 
 @mutant(Writer, "seal")
 def totals_merged(seal: Any) -> Any:
-    """A node's cell holds the whole total that it knows, and totals are merged by maximum."""
+    """A node's cell has the total of the counter, and totals are joined by maximum."""
 
     def change(self: Writer) -> Batch:
         with patch.object(Counters, "cells_of", lambda counters, names, incarnation: counters.totals_of(names)):
@@ -141,7 +140,7 @@ def absolute_values_of_the_staging(stage: Any) -> Any:
 
 @mutant(recovery, "Coalescer")
 def amounts_replayed(coalescer: Any) -> Any:
-    """A replay adds up what the records hold, as if they were amounts."""
+    """A replay adds up the cells of the records, as if they were amounts."""
 
     def change(apply: Any, options: Options) -> Any:
         counters = apply.__self__.counters
@@ -199,7 +198,7 @@ def answers_joined_into_the_state(replied: Any) -> Any:
     return change
 
 
-# Who counts
+# Identity
 
 
 @mutant(IncarnationClaim, "heard")
@@ -210,7 +209,7 @@ def identity_kept_on_an_older_disk(heard: Any) -> Any:
 
 @mutant(IncarnationClaim, "overdue")
 def identity_kept_unconfirmed(_: Any) -> Any:
-    """A node that nobody could tell what it has forgotten goes on under its incarnation."""
+    """A node goes on under its incarnation before all members have confirmed it."""
 
     def change(self: IncarnationClaim, members: Any) -> list[str]:
         self.settled = True
@@ -240,13 +239,13 @@ class _Fixed:
 
 @mutant(Acceptor, "_welcome")
 def hello_before_the_former_life_is_settled(welcome: Any) -> Any:
-    """A hello is answered while what a former life pushed is on its way to the disk."""
+    """A hello is answered while a push of the former process is still on its way to the disk."""
 
     async def change(self: Any, channel: Any, accepted: Any, hello: Any, *, duplicate: bool) -> None:
         await self._updates.adopt(hello.membership)
         self._peers.called(hello.node)
         answer = self._handshake.hello(duplicate=duplicate)
-        accepted.greeted(answer, None)
+        accepted.prepare(answer, None)
         await channel.send(answer)
 
     return change
@@ -254,11 +253,11 @@ def hello_before_the_former_life_is_settled(welcome: Any) -> Any:
 
 @mutant(Acceptor, "_supersede")
 def former_life_goes_on(supersede: Any) -> Any:
-    """Links of a node's former life are not cut."""
+    """Links of a node's former process are not closed."""
     return lambda self, hello: False
 
 
-# Who belongs to the cluster
+# Membership
 
 
 @mutant(Membership, "merge")
@@ -267,7 +266,7 @@ def membership_by_order_of_arrival(merge: Any) -> Any:
     return lambda self, other: other if other.version > self.version else self
 
 
-# What clients are answered
+# Answers to clients
 
 
 @mutant(Committer, "_values_before")
@@ -278,7 +277,7 @@ def answered_with_the_batchs_total(_: Any) -> Any:
 
 @mutant(Round, "confirmed")
 def view_taken_after_the_gather(confirmed: Any) -> Any:
-    """What was gathered is the answer, without a look at what was expected."""
+    """A round's cells are the answer, without a comparison with the round before."""
     return True
 
 
@@ -312,7 +311,7 @@ def majority_is_enough(answer: Any) -> Any:
 
 @mutant(Holds, "in_force")
 def hold_outlives_its_release(_in_force: Any) -> Any:
-    """A hold ends neither by its release nor in time."""
+    """A hold ends neither by its release nor by its timeout."""
 
     def change(self: Any, names: Any, now: float) -> list[Hold]:
         held = [self._holds[name] for name in names if name in self._holds]

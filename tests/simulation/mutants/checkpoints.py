@@ -18,7 +18,8 @@ from gcount.core.state.writer import Writer
 from gcount.storage import checkpoints
 from gcount.storage.checkpoints import Checkpoints
 from gcount.storage.disk import File
-from gcount.storage.log import UNFINISHED, Base, Log
+from gcount.storage.live_segment import UNFINISHED, LiveSegment
+from gcount.storage.log import Base
 from tests.simulation.mutants.planted import mutant
 
 
@@ -41,7 +42,7 @@ def checkpoint_renamed_before_it_is_synced(sync_or_fail: Any) -> Any:
 
 @mutant(Capture, "__init__")
 def staged_cells_captured(init: Any) -> Any:
-    """A checkpoint holds the batch that is on its way to the disk, too."""
+    """A checkpoint has the cells of the batch that is still on its way to the disk."""
 
     def change(self: Capture, replica: Replica, live: Header) -> None:
         ahead = deepcopy(replica)
@@ -57,7 +58,7 @@ def staged_cells_captured(init: Any) -> Any:
 
 @mutant(Checkpoints, "make")
 def versions_of_the_end_recorded(make: Any) -> Any:
-    """Cells are captured first, which takes a while, and the versions that they are said to have are noted after it."""
+    """The versions of a checkpoint are noted after its cells were captured, which takes a while."""
 
     class Stale(Frozen):
         old: array[int]
@@ -88,7 +89,7 @@ def versions_of_the_end_recorded(make: Any) -> Any:
 
 @mutant(Capture, "__init__")
 def log_goes_on_where_the_capture_ended(init: Any) -> Any:
-    """The checkpoint is said to cover the segment that is live when it starts, too."""
+    """The checkpoint claims to cover the segment that is live when it starts."""
 
     def change(self: Capture, replica: Replica, live: Header) -> None:
         init(self, replica, Header(live.node, live.incarnation, live.sequence + 1, replica.next_batch))
@@ -98,7 +99,7 @@ def log_goes_on_where_the_capture_ended(init: Any) -> Any:
 
 @mutant(Checkpoints, "load")
 def leftovers_removed_before_the_directory_is_synced(load: Any) -> Any:
-    """A start trusts a rename that a former life may not have made durable."""
+    """A start trusts a rename that the former process may not have made durable."""
 
     async def change(self: Any, replica: Replica) -> Base:
         base: Base = await load(self, replica)
@@ -109,12 +110,12 @@ def leftovers_removed_before_the_directory_is_synced(load: Any) -> Any:
     return change
 
 
-@mutant(Log, "_put_live")
-def segment_without_its_name_on_disk(put_live: Any) -> Any:
-    """A segment is gone on with before its directory is synced."""
+@mutant(LiveSegment, "put")
+def segment_without_its_name_on_disk(put: Any) -> Any:
+    """A segment is used before its directory is synced."""
 
-    def change(self: Any, sequence: int, data: bytes) -> None:
+    def change(self: Any, name: str, data: bytes) -> None:
         with patch.object(self._disk, "sync_names", lambda: None):
-            put_live(self, sequence, data)
+            put(self, name, data)
 
     return change

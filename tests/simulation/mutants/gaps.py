@@ -18,12 +18,12 @@ from gcount.core.state.replica import Replica
 from gcount.storage.inspect.survey import Survey
 from tests.simulation.mutants.planted import mutant
 
-# What is found
+# Finding gaps
 
 
 @mutant(CheckpointSalvage, "_column")
 def column_without_its_end(column: Any) -> Any:
-    """A checkpoint's column whose last slices are lost passes for whole."""
+    """A checkpoint's column is taken for whole though its last slices are lost."""
 
     def change(self: CheckpointSalvage, incarnation: bytes) -> Delta:
         slices = self._cells[incarnation]
@@ -41,18 +41,18 @@ def repair_forgets_who_it_became(keep: Any) -> Any:
     """Incarnations that a node began in the midst of a segment are not known after its repair."""
 
     def change(self: Survey, found: Any, batch: Batch) -> None:
-        with patch.object(IdentityHistory, "met", lambda lives, identity: None):
+        with patch.object(IdentityHistory, "found", lambda lives, identity: None):
             keep(self, found, batch)
 
     return change
 
 
-# What is filled
+# Filling gaps
 
 
 @mutant(Counters, "join")
 def gap_of_one_version_overlooked(join: Any) -> Any:
-    """What follows after one version that is missing is joined."""
+    """A delta is joined though one version before it is missing."""
 
     def change(self: Counters, delta: Delta) -> bool:
         known = self.version(delta.incarnation)
@@ -65,7 +65,7 @@ def gap_of_one_version_overlooked(join: Any) -> Any:
 
 @mutant(DetachedDeltas, "absorb")
 def only_the_first_run_absorbed(absorb: Any) -> Any:
-    """Once a gap is filled, only what is behind that one is joined, though more follows by now."""
+    """When a gap is filled, only the first delta behind it is joined, though the next one fits too."""
 
     def change(self: DetachedDeltas, counters: Counters, incarnation: bytes) -> None:
         runs = self._runs.get(incarnation, [])
@@ -80,7 +80,7 @@ def only_the_first_run_absorbed(absorb: Any) -> Any:
 
 @mutant(Replica, "apply")
 def never_looked_behind_a_gap(apply: Any) -> Any:
-    """What is aside stays there when its gap is filled."""
+    """Deltas stay detached when their gap is filled."""
 
     def change(self: Replica, batch: Batch) -> None:
         with patch.object(DetachedDeltas, "absorb", lambda detached, counters, incarnation: None):
@@ -90,8 +90,8 @@ def never_looked_behind_a_gap(apply: Any) -> Any:
 
 
 @mutant(DetachedDeltas, "keep")
-def aside_changed_while_it_is_read(keep: Any) -> Any:
-    """What is given back is merged into what a checkpoint is in the midst of."""
+def detached_changed_while_it_is_read(keep: Any) -> Any:
+    """A delta that is given back is merged into a detached delta that a checkpoint is just reading."""
 
     def change(self: DetachedDeltas, delta: Delta) -> None:
         self._shown.clear()
@@ -100,12 +100,12 @@ def aside_changed_while_it_is_read(keep: Any) -> Any:
     return change
 
 
-# What is given back
+# Giving back
 
 
 @mutant(DeltaSender, "__init__")
 def nothing_given_back(init: Any) -> Any:
-    """What is aside of another node's former life is not offered to that node."""
+    """Detached deltas of another node's former incarnation are not offered to that node."""
 
     def change(
         self: DeltaSender, digest: Any, now: float, draw: Any = lambda: 0, transfer: Any = None, _: Any = ()
@@ -115,13 +115,13 @@ def nothing_given_back(init: Any) -> Any:
     return change
 
 
-@mutant(DetachedDeltas, "holds")
+@mutant(DetachedDeltas, "contains")
 def taken_for_given_back_already(_: Any) -> Any:
-    """A node holds whatever it is given back to be aside already."""
+    """A node takes every delta that it is given back for one that it has already."""
     return lambda self, delta: True
 
 
-# What is closed
+# Closing gaps
 
 
 @mutant(gap_closer, "_watch")
@@ -133,7 +133,9 @@ def closed_without_all_members(_: Any) -> Any:
         if not wanted and not replica.membership.actors:
             return None
         found = {address: peers.get(address) for address in wanted}
-        linked = {address: (peer.sender, peer.beats) for address, peer in found.items() if peer and peer.sender}
+        linked = {
+            address: (peer.sender, peer.heartbeats_sent) for address, peer in found.items() if peer and peer.sender
+        }
         return gap_closer._Watch(wanted, linked)
 
     return change
@@ -141,5 +143,5 @@ def closed_without_all_members(_: Any) -> Any:
 
 @mutant(Peers, "owes")
 def closed_before_all_is_given_back(_: Any) -> Any:
-    """A gap is closed while members still have something aside that is not on the owner's disk."""
+    """A gap is closed while members still have detached deltas that are not on the owner's disk."""
     return lambda peers, hello: False

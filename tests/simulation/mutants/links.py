@@ -1,4 +1,4 @@
-"""Planted bugs of what is told on links: an off-by-one, a floor that is forgotten, a transfer gone on with wrongly."""
+"""Planted bugs of links: an off-by-one, a floor that is forgotten, a transfer that is continued wrongly."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Pieces = Iterator[list[tuple[int, int]]]
 
 @mutant(Column, "restore")
 def floor_forgotten_after_a_start(restore: Any) -> Any:
-    """After a start from a checkpoint the order of changes is held to reach back to the first one."""
+    """After a start from a checkpoint, the order of changes is taken to reach back to the first change."""
 
     def change(self: Column, version: int, *words: array[int]) -> None:
         restore(self, version, *words)
@@ -28,7 +28,7 @@ def floor_forgotten_after_a_start(restore: Any) -> Any:
 
 @mutant(Column, "newer")
 def order_trusted_one_too_far(newer: Any) -> Any:
-    """The order of changes is held to reach one version further back than it does."""
+    """The order of changes is taken to reach one version further back than it does."""
 
     def change(self: Column, version: int) -> tuple[int, Pieces]:
         full = len(self._when) == self._when.maxlen
@@ -51,7 +51,7 @@ def change_of_the_next_version_left_out(newer: Any) -> Any:
 
 @mutant(DeltaSender, "acked")
 def refused_push_gone_on_with(acked: Any) -> Any:
-    """After a refusal the last parcel is sent again, alone."""
+    """After a refusal only the last chunk is sent again."""
 
     def change(self: DeltaSender, ack: Any, now: float) -> None:
         transfer = self._transfer
@@ -63,8 +63,8 @@ def refused_push_gone_on_with(acked: Any) -> Any:
 
 
 @mutant(Transfer, "goes_on")
-def parcel_under_way_held_to_be_there(goes_on: Any) -> Any:
-    """Another link goes on behind the parcel that was not acknowledged, though that had not arrived."""
+def chunk_under_way_held_to_be_there(goes_on: Any) -> Any:
+    """The next link goes on after a chunk that was not acknowledged, though that chunk had not arrived."""
 
     def change(self: Transfer, digest: Any, kept: int) -> bool:
         on = bool(goes_on(self, digest, kept))

@@ -1,4 +1,4 @@
-"""Planted bugs of who is who: which entry is this node, which node is at an address, what it is told of its lives."""
+"""Planted bugs of members: which entry is this node, which node is at an address, what it learns of itself."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.simulation.mutants.planted import mutant
 
 @mutant(Members, "here")
 def own_entry_for_ever(here: Any) -> Any:
-    """An entry that was once this node's own is so for ever."""
+    """An entry that was once this node's own stays its own for ever."""
 
     def change(self: Members) -> list[str]:
         known: set[str] = self.__dict__.setdefault("known", set())
@@ -53,13 +53,13 @@ def asked_again_in_the_same_round(_: Any) -> Any:
 
 @mutant(Peer, "has")
 def held_one_version_early(has: Any) -> Any:
-    """Who has the version before has this one."""
+    """A member that has the version before is taken to have this one."""
     return lambda self, versions: has(self, {who: version - 1 for who, version in versions.items()})
 
 
 @mutant(Originals, "up")
 def copy_named_by_its_own_config(up: Any) -> Any:
-    """A copy of a member's directory that only a config of its own names is let in with that."""
+    """A duplicate of a member is accepted though only a config of its own names it."""
 
     def change(self: Originals, hello: Hello, since: float) -> list[str]:
         told = self._replica.membership.merge(hello.membership).actors
@@ -70,16 +70,16 @@ def copy_named_by_its_own_config(up: Any) -> Any:
 
 @mutant(Visit, "counts")
 def copy_let_in_for_good(_: Any) -> Any:
-    """A copy that was let in while its original was down is never judged again."""
+    """A duplicate that was accepted while its original was down is never checked again."""
     return lambda self: True
 
 
-# What an owner knows of its lives
+# What an owner knows of its incarnations
 
 
 @mutant(HeardVersions, "hear")
 def seen_without_rumours(_: Any) -> Any:
-    """A node that comes back is not told of what a third one said that it has."""
+    """A node that comes back is not told what a third node has of its incarnation."""
     return lambda self, digest: None
 
 
@@ -96,5 +96,5 @@ def only_the_last_life_remembered(reborn: Any) -> Any:
 
 @mutant(Pending, "may_be_reborn")
 def one_life_too_many(_: Any) -> Any:
-    """The limit of incarnations is looked at one too late."""
+    """The limit of incarnations is checked one incarnation too late."""
     return property(lambda self: self.lives <= self._replica.options.reborn_below)

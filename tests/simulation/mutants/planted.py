@@ -8,7 +8,7 @@ from typing import Any
 from unittest.mock import patch
 
 Change = tuple[type | Any, str, Callable[[Any], Any]]
-"""An object, the name of one of its attributes, and what makes the new attribute of the old one."""
+"""An object, the name of one of its attributes, and a function that makes the new attribute of the old one."""
 
 MUTANTS: dict[str, Change] = {}
 

@@ -1,4 +1,4 @@
-"""Planted bugs of repairs, of what they keep aside, and of limits."""
+"""Planted bugs of repairs, of detached deltas, and of limits."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def repair_keeps_the_incarnation(reborn: Any) -> Any:
     return change
 
 
-@mutant(IdentityHistory, "met")
+@mutant(IdentityHistory, "found")
 def repair_forgets_former_lives(met: Any) -> Any:
     """Only the newest incarnation that is found counts as the node's own."""
 
@@ -59,7 +59,7 @@ def repair_forgets_former_lives(met: Any) -> Any:
 
 @mutant(CheckpointSalvage, "_column")
 def half_a_column_passes_for_the_whole(column: Any) -> Any:
-    """What can be read of a checkpoint's column is taken for all of it."""
+    """The part of a checkpoint's column that can be read is taken for all of it."""
 
     def change(self: CheckpointSalvage, incarnation: bytes) -> Delta:
         delta = column(self, incarnation)
@@ -68,18 +68,18 @@ def half_a_column_passes_for_the_whole(column: Any) -> Any:
     return change
 
 
-# What is aside
+# Detached deltas
 
 
 @mutant(Replica, "cells")
-def aside_left_out_of_reads(cells: Any) -> Any:
-    """Consistent reads do not count what is aside of the node's own former lives."""
+def detached_left_out_of_reads(cells: Any) -> Any:
+    """Consistent reads do not count detached deltas of the node's own former incarnations."""
     return lambda self, name: self.counters.cells(name)
 
 
 @mutant(Replica, "cells")
-def aside_of_others_counts(cells: Any) -> Any:
-    """Consistent reads count what is aside of other nodes' lives, too."""
+def detached_of_others_counts(cells: Any) -> Any:
+    """Consistent reads also count detached deltas of other nodes' incarnations."""
 
     def change(self: Replica, name: str) -> dict[bytes, int]:
         found = self.counters.cells(name)
@@ -92,19 +92,19 @@ def aside_of_others_counts(cells: Any) -> Any:
 
 
 @mutant(Capture, "__init__")
-def aside_left_out_of_checkpoints(init: Any) -> Any:
-    """A checkpoint does not hold what is aside."""
+def detached_left_out_of_checkpoints(init: Any) -> Any:
+    """A checkpoint does not have the detached deltas."""
 
     def change(self: Capture, *args: Any) -> None:
         init(self, *args)
-        self._aside = []
+        self._detached = []
 
     return change
 
 
 @mutant(DetachedDeltas, "absorb")
-def aside_dropped_when_its_gap_is_filled(absorb: Any) -> Any:
-    """Once a gap is filled, what was behind it is forgotten; the versions will come from others."""
+def detached_dropped_when_its_gap_is_filled(absorb: Any) -> Any:
+    """When a gap is filled, the detached deltas behind it are dropped, as if others sent them again."""
 
     def change(self: DetachedDeltas, counters: Counters, incarnation: bytes) -> None:
         runs = self._runs.get(incarnation, [])
@@ -121,7 +121,7 @@ def aside_dropped_when_its_gap_is_filled(absorb: Any) -> Any:
 
 @mutant(DetachedDeltas, "closing")
 def gap_closed_at_the_highest_version(close: Any) -> Any:
-    """The delta that closes a gap claims the highest version that was aside, not one above it."""
+    """The delta that closes a gap claims the highest detached version, not the one above it."""
 
     def change(self: DetachedDeltas, *args: Any) -> Delta | None:
         delta = close(self, *args)
@@ -132,7 +132,7 @@ def gap_closed_at_the_highest_version(close: Any) -> Any:
 
 @mutant(DetachedDeltas, "closing")
 def only_the_first_gap_closed(close: Any) -> Any:
-    """What is behind a second gap of an incarnation is left out of the delta that closes all."""
+    """The delta that closes all gaps of an incarnation leaves out what is behind the second gap."""
 
     def change(self: DetachedDeltas, *args: Any) -> Delta | None:
         delta = close(self, *args)
@@ -149,7 +149,7 @@ def gap_closed_over_what_a_member_has(at_most: Any) -> Any:
 
 @mutant(gap_closer, "_close")
 def gaps_never_closed(close: Any) -> Any:
-    """What is behind a gap that nobody can fill waits for ever."""
+    """A gap that no member can fill is never closed."""
 
     async def change(local: Any, peers: Any) -> None:
         return
@@ -160,9 +160,9 @@ def gaps_never_closed(close: Any) -> Any:
 # Limits
 
 
-@mutant(Pending, "_has_room")
+@mutant(Pending, "_allows_name")
 def one_counter_too_many(has_room: Any) -> Any:
-    """The limit of counters is looked at one too late."""
+    """The limit of counters is checked one counter too late."""
 
     def change(self: Pending) -> bool:
         with patch.object(self._replica, "max_counters", self._replica.max_counters + 1):
@@ -171,7 +171,7 @@ def one_counter_too_many(has_room: Any) -> Any:
     return change
 
 
-@mutant(Pending, "_has_room")
+@mutant(Pending, "_allows_name")
 def known_counters_refused_at_the_limit(has_room: Any) -> Any:
     """Names that wait for the disk count twice."""
 

@@ -1,4 +1,4 @@
-"""Planted bugs that only many increments at once, large states or clients who wait for other nodes can show."""
+"""Planted bugs that show only with many increments at once, large states, or clients that wait for other members."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def request_in_two_commits(run: Any) -> Any:
 
 
 @mutant(DeltaSender, "acked")
-def held_when_its_first_parcel_is(acked: Any) -> Any:
-    """The acknowledgement of any parcel counts for the whole push."""
+def held_when_its_first_chunk_is(acked: Any) -> Any:
+    """The acknowledgement of any chunk counts for the whole transfer."""
 
     def change(self: DeltaSender, ack: Any, now: float) -> None:
         transfer = self._transfer
@@ -53,7 +53,7 @@ def held_when_its_first_parcel_is(acked: Any) -> Any:
 
 @mutant(Peer, "linked")
 def held_as_the_former_link_said(linked: Any) -> Any:
-    """What a member said on a link counts on the next one, too, though it may have lost its directory."""
+    """What a member said on one link counts on the next link, though it may have lost its directory between them."""
 
     def change(self: Peer, channel: Any, hello: Any, *rest: Any) -> None:
         digest = dict(hello.digest)
@@ -66,7 +66,7 @@ def held_as_the_former_link_said(linked: Any) -> Any:
 
 @mutant(Reads, "_wait_to_be_known")
 def own_value_at_once(_: Any) -> Any:
-    """A node without a config answers reads before anybody can have reached it."""
+    """A node without a config answers reads before members could have reached it."""
 
     async def change(self: Reads, name: str, deadline: float) -> None:
         await trio.lowlevel.checkpoint()
@@ -75,8 +75,8 @@ def own_value_at_once(_: Any) -> Any:
 
 
 @mutant(DeltaReceiver, "pushed")
-def parcel_joined_by_itself(pushed: Any) -> Any:
-    """Each parcel of a push is taken as it comes."""
+def chunk_joined_by_itself(pushed: Any) -> Any:
+    """Each chunk of a transfer is joined as it comes."""
 
     def change(self: DeltaReceiver, push: Any) -> list[Delta]:
         pushed(self, push)
@@ -89,10 +89,10 @@ def parcel_joined_by_itself(pushed: Any) -> Any:
 
 @mutant(Assembly, "add")
 def pieces_of_one_delta_only(add: Any) -> Any:
-    """A piece is added to what was kept aside last, whosever it is."""
+    """A piece is added to the delta that was detached last, even if that is another delta."""
 
-    def change(self: Assembly, parcel: Iterable[Delta]) -> None:
-        for piece in parcel:
+    def change(self: Assembly, chunk: Iterable[Delta]) -> None:
+        for piece in chunk:
             last = self._whole[-1] if self._whole else piece
             add(self, [Delta(last.incarnation, last.after, last.upto, piece.cells)])
 
@@ -101,20 +101,20 @@ def pieces_of_one_delta_only(add: Any) -> Any:
 
 @mutant(replication, "pack")
 def cell_at_the_seam_left_out(pack: Any) -> Any:
-    """The cell that did not fit into one parcel any more is not in the next one either."""
+    """A cell that does not fit into a chunk any more is not in the next one either."""
 
     def change(deltas: Iterable[Delta], size: int, most: int) -> Iterator[list[Delta]]:
-        for number, parcel in enumerate(pack(deltas, size, most)):
-            for delta in parcel[:1] if number else ():
+        for number, chunk in enumerate(pack(deltas, size, most)):
+            for delta in chunk[:1] if number else ():
                 delta.cells.pop(next(iter(delta.cells), ""), None)
-            yield parcel
+            yield chunk
 
     return change
 
 
 @mutant(Scan, "__iter__")
 def batch_taken_without_its_last_frame(iterate: Any) -> Any:
-    """What a start finds of a batch counts, though the power failed before its last frame was written."""
+    """A start counts a batch of which the last frame is missing."""
 
     def change(self: Scan) -> Iterator[Batch]:
         yield from iterate(self)
@@ -152,7 +152,7 @@ def order_grows_and_drops_unseen(_: Any) -> Any:
 
 @mutant(Column, "newer")
 def order_trusted_beyond_its_reach(newer: Any) -> Any:
-    """Who knows a version of before the oldest remembered change is told what is remembered, and no more."""
+    """A peer whose version is older than the oldest remembered change gets only the remembered changes."""
 
     def change(self: Column, version: int) -> tuple[int, Iterator[list[tuple[int, int]]]]:
         if len(self._when) and self._when[0] <= version + 2:

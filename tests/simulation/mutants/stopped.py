@@ -1,4 +1,4 @@
-"""Planted bugs that break a law which the product asserts: the node ends at that very step, before any harm is done."""
+"""Planted bugs that break a law which the product asserts: the node ends at that very step, before it does harm."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ STOPPED_BY = {
     "round-counts-addresses": "a round takes the answers of one node for those of two members",
     "version-behind-the-join": "a join brings a column to exactly the delta's version",
 }
-"""Planted bugs, here and elsewhere, that end a node; and the words with which it does (a regular expression)."""
+"""The planted bugs that end a node, here and in other modules, each with its message (a regular expression)."""
 
 
 @mutant(Writer, "abort")
@@ -41,7 +41,7 @@ def number_of_a_refused_batch_left_out(abort: Any) -> Any:
 
 @mutant(Writer, "abort")
 def sum_of_a_refused_batch_kept(abort: Any) -> Any:
-    """What a full disk refused still counts towards the sum of what waits."""
+    """Increments that a full disk refused still count in the sum of staged increments."""
 
     def change(self: Writer) -> Batch:
         self.pending.staging.total += self.pending.sealed.total
@@ -53,7 +53,7 @@ def sum_of_a_refused_batch_kept(abort: Any) -> Any:
 
 @mutant(Committer, "run")
 def two_who_commit(run: Any) -> Any:
-    """Two tasks commit what waits, as if that were faster."""
+    """Two tasks commit at the same time."""
 
     async def change(self: Committer, committed: Any) -> None:
         async with trio.open_nursery() as nursery:
@@ -65,7 +65,7 @@ def two_who_commit(run: Any) -> Any:
 
 @mutant(Column, "join_one")
 def version_behind_the_join(join_one: Any) -> Any:
-    """A column that learns one cell of several versions at once is brought to the last but one of them."""
+    """A column that learns one cell of several versions at once gets the version before the last of them."""
 
     def change(self: Column, index: int, n: int, upto: int, totals: list[int] | None) -> None:
         before = self.version
