@@ -204,6 +204,10 @@ class Checkpoints:
         assert capture.head.next_batch == replica.next_batch, "a checkpoint holds no batch that is not durable"
         assert all(at == version(who) for who, at, _ in capture.head.columns), "a checkpoint holds only what is durable"
 
+    def _check_recovered(self, others: list[str]) -> None:
+        """Assert that nothing is removed before the log is recovered, nor the live segment."""
+        assert not others or self.sequence <= self._log.live.sequence, "what is removed is behind the live segment"
+
     async def _require_space(self, guess: int) -> None:
         """Raise `DiskFull` before anything is written, if the checkpoint and another segment would not both fit."""
         needed = max(guess, self.size, self._measured)
@@ -248,7 +252,7 @@ class Checkpoints:
         """Remove older checkpoints, and the segments that the newest one covers."""
         keep = checkpoint_name(self.sequence)
         others = [name for name in self._disk.names() if self._is_other(name) and name != keep]
-        assert not others or self.sequence <= self._log.live.sequence, "the live segment is never covered"
+        self._check_recovered(others)
         for name in others:
             self._disk.remove(name)
         if others:
