@@ -12,6 +12,7 @@ import structlog
 import trio
 
 from gcount.cluster.context import Context
+from gcount.cluster.links.channel import SILENCE
 from gcount.cluster.links.peers import Peers
 from gcount.cluster.members import Members
 from gcount.core.protocol.replication import DeltaSender
@@ -21,6 +22,7 @@ from gcount.core.state.replica import Replica
 # member has arrived or is lost.
 QUIET = 2.0
 LOOK_EVERY = 0.1  # seconds
+assert QUIET > SILENCE, "a link that is dead is found to be so before a gap is closed"
 
 logger: structlog.stdlib.BoundLogger = structlog.get_logger()
 

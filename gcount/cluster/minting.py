@@ -135,6 +135,7 @@ class Minting:
         """
         before, identity = self._identity, self._replica.identity
         self._identity = identity
+        assert identity.continues(before), "a new identity forgets no incarnation"
         if identity.node != before.node:
             self._shares_node, self._rename = False, None
         if identity.incarnation == before.incarnation:
@@ -146,6 +147,7 @@ class Minting:
             incarnation=identity.incarnation.hex(),
             retired=identity.retired[-1].hex(),
         )
+        assert self._replica.version <= 1, "nothing was counted under a new incarnation before the batch that begins it"
         limit = self._replica.options.reborn_below
         if self._pending.all_incarnations >= limit * NEAR_LIMIT:
             logger.warning(

@@ -74,6 +74,7 @@ class Increments:
         done = trio.Event()
 
         def callback(outcome: Outcome) -> None:
+            assert not outcomes, "a request has one outcome"
             outcomes.append(outcome)
             done.set()
 

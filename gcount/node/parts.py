@@ -90,6 +90,7 @@ class Parts:
         Nothing is awaited in between, so that no request, no link and no read sees the node between two of the steps.
         """
         replica, news = self.context.replica, self.context.news
+        assert replica.next_batch == batch.number + 1, "what a commit sets off comes when the batch is visible"
         own = replica.identity.owns
         # 1. This node's own increments, and a config, are pushed at once. Increments of other nodes are relayed later,
         #    if those nodes have not pushed them by then.

@@ -56,6 +56,7 @@ class Commit:
         Args:
             callback: is called with this commit, after the callbacks that were added before it. It must not raise.
         """
+        assert not self._done.is_set(), "nothing joins a batch whose fate is known"
         self._callbacks.append(callback)
 
     async def wait(self) -> None:
@@ -199,6 +200,7 @@ class Committer:
             failure = await self._commit_batch(committed)
         # No await from here on: what the sync made durable is visible, and answered, before any other task runs.
         self._in_flight = None
+        assert self._pending.batch is None, "a batch is in flight until its fate is known"
         if failure is not None:
             commit.settle(failure, self._values_before({}), {})
             return
@@ -245,4 +247,6 @@ def _answer(asked: Asked, staged: Staged, callback: Callable[[Outcome], None], c
         refusal = DiskFull(str(commit.failure))  # a new one for each caller, as in `Commit.wait`: it may be raised
         callback(refused(asked, refusal, commit.before.__getitem__))
     else:
-        callback(Outcome(staged.values(commit.before), commit.position, staged.refused))
+        values = staged.values(commit.before)
+        assert len(values) == len(staged.names), "an outcome has a value for each counter that was asked for"
+        callback(Outcome(values, commit.position, staged.refused))

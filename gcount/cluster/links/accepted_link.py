@@ -142,6 +142,9 @@ class AcceptedLink:
             answer: this node's hello.
             left: what another link has left of a transfer that the caller may continue.
         """
+        named = self.hello.resumes
+        assert left is None or left.transfer == named, "a link continues the transfer that its caller named"
+        assert answer.kept == (0 if left is None else left.chunks), "a caller is told how much of its transfer is kept"
         known = self.hello.membership.merge(answer.membership)
         self.receiver = DeltaReceiver(self._replica.max_uncounted_cells, answer.digest, known, left)
 

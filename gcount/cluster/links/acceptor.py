@@ -123,11 +123,20 @@ class Acceptor:
     def _supersede(self, hello: wire.Hello) -> bool:
         """End the links of the node's other processes; returns whether the node has two live processes."""
         duplicate = self._restarts.said_hello(hello.node, hello.start_id)
-        for link in self._links:
-            if link.hello.node == hello.node and link.hello.start_id != hello.start_id:
-                link.scope.cancel()
+        for link in self._of_other_starts(hello):
+            link.scope.cancel()
         self._handover.kept.said_hello(hello.node, hello.start_id)
         return duplicate
+
+    def _of_other_starts(self, hello: wire.Hello) -> list[AcceptedLink]:
+        """The links of a caller's node that another process of it dialled, without those that were ended."""
+        alike = [link for link in self._links if link.hello.node == hello.node]
+        return [link for link in alike if link.hello.start_id != hello.start_id and not link.scope.cancel_called]
+
+    def _check_starts(self, accepted: AcceptedLink) -> None:
+        """Assert that no other process of the caller's node has a link, unless it has ended this one meanwhile."""
+        others = self._of_other_starts(accepted.hello)
+        assert accepted.scope.cancel_called or not others, "one process of a node is linked at a time"
 
     async def _welcome(self, channel: Channel, accepted: AcceptedLink, hello: wire.Hello, *, duplicate: bool) -> None:
         async with sending_wait_notices(channel, hello):
@@ -144,4 +153,5 @@ class Acceptor:
         kept = 0 if left is None else left.chunks
         answer = self._handshake.hello(duplicate=duplicate, challenge=hello.challenge, seen=seen, kept=kept)
         accepted.prepare(answer, left)
+        self._check_starts(accepted)
         await channel.send(answer)

@@ -238,7 +238,9 @@ class PendingRead:
         self.begun += 1
         begun = Round(number, self._arrivals, now, self.known, members, extra, hold=hold)
         begun.check_expectation(own)
+        assert not self.rounds or number > self.rounds[-1].number, "each round has a number of its own"
         self.rounds.append(begun)
+        assert len(self.rounds) <= self._max_rounds, "more rounds are in flight than are allowed"
         for address in sorted(begun.missing.intersection(here)):
             begun.answer(address, node, own)
         if not begun.missing:

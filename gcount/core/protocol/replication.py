@@ -238,6 +238,7 @@ class DeltaReceiver:
         self._assembly = Assembly() if assembly is None else assembly
         self._taken: list[Delta] = []  # whole, but not acknowledged yet
         self._number = 0
+        self._acknowledged = 0  # the newest push that was
         self._busy = False  # a whole transfer is not acknowledged yet
         self._over = False  # another link took over
         self.given_up = False
@@ -296,6 +297,7 @@ class DeltaReceiver:
             raise ProtocolError(problem)
         if not push.last:
             return None
+        assert not self._taken, "one push at a time is on its way to the disk"
         self._busy = True
         self._taken, self._assembly = self._assembly.take(), Assembly()
         return self._taken
@@ -316,7 +318,9 @@ class DeltaReceiver:
                 transfer begins anew.
             kept: whether what was given back is on disk.
         """
-        self._busy, self._taken = False, []
+        assert self._number > self._acknowledged, "each push is acknowledged once"
+        assert not (refused and kept), "what was refused is not kept"
+        self._busy, self._taken, self._acknowledged = False, [], self._number
         if refused:
             self._assembly, self.given_up = Assembly(), False
         return Ack(self._number, self.news(digest), refused, kept)
@@ -325,8 +329,14 @@ class DeltaReceiver:
         """The versions that changed since the last message to the peer; from now on they count as reported."""
         reported = self._reported
         news = {incarnation: version for incarnation, version in digest.items() if reported.get(incarnation) != version}
+        self._check_news(news)
         reported.update(news)
         return news
+
+    def _check_news(self, news: Digest) -> None:
+        """Assert that no version is lower than one that was reported before."""
+        known = self._reported.get
+        assert all(version > known(who, 0) for who, version in news.items()), "what was reported is never taken back"
 
     def newer_membership(self, own: Membership) -> Membership | None:
         """This node's membership, if the peer may not know it yet; from now on it counts as known."""

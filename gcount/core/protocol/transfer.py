@@ -23,6 +23,7 @@ class Transfer:
     """
 
     def __init__(self, promised: Digest, chunks: Iterator[list[Delta]], given_back: Delta | None = None) -> None:
+        assert given_back is None or not promised, "what is given back promises nothing"
         self.promised = promised
         self.given_back = given_back
         self.id = 0
@@ -38,6 +39,7 @@ class Transfer:
             draw: returns an id, if one is needed.
         """
         if self._under_way is None:
+            assert not self._last, "nothing follows the last chunk"
             self._last, self._under_way = next(self._chunks)
             if not self._last:
                 self.id = self.id or draw()
@@ -45,6 +47,7 @@ class Transfer:
 
     def acked(self) -> bool:
         """Note that the peer has the chunk that was sent; returns whether it was the last one."""
+        assert self._under_way is not None, "only what was sent is acknowledged"
         self._acknowledged += 1
         self._under_way = None
         return self._last

@@ -153,6 +153,7 @@ class Column:
 
     def freeze(self) -> Frozen:
         """The column as it is now, which can be read until `frozen` is None again."""
+        assert self.frozen is None, "one checkpoint at a time reads a column"
         self.frozen = Frozen(self)
         return self.frozen
 
@@ -198,6 +199,7 @@ class Column:
             slots.update(zip(new, range(len(slots), count), strict=True))
             self.indexes.extend(new)
             self._grow(count)
+            assert len(self.indexes) == len(self.cells) == len(slots), "each cell of a sparse column has one place"
         return [*map(slots.__getitem__, indexes)]
 
     def _stays_dense(self, indexes: Collection[int], size: int) -> bool:
@@ -241,6 +243,7 @@ class Column:
             blank = bytes(8 * missing)
             self.cells.frombytes(blank)
             self.stamps.frombytes(blank)
+            assert len(self.cells) == len(self.stamps), "each cell has a stamp"
             self._fit_order()
 
     def _fit_order(self) -> None:
@@ -308,4 +311,5 @@ class Frozen:
         if self._before:
             for place in self._before.keys() & range(start, end):
                 cells[place - start], stamps[place - start] = self._before.pop(place)
+        assert end < self.length or not self._before, "all that was kept of a frozen column is read"
         return self._indexes[start:end], cells, stamps

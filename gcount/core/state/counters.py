@@ -143,6 +143,12 @@ class Counters:
         """The number of incarnations known."""
         return len(self._columns)
 
+    def check_total(self, name: str) -> None:
+        """Assert that a counter's total is the sum of its cells; costs as much as there are incarnations."""
+        index = self._indexes[name]
+        cells = sum(column.get(index) for column in self._columns.values())
+        assert self._totals[index] == cells, "a total is the sum of its cells"
+
     def fits(self, delta: Delta) -> bool:
         """Whether a delta can be joined: all versions before it are known."""
         return delta.after <= self.version(delta.incarnation)
@@ -271,6 +277,7 @@ class Counters:
         if new:  # the look-ups above have given indexes to new names: they are the last keys of the dict
             self._names += [*islice(reversed(known), new)][::-1]
             self._totals += [0] * new
+            assert len(known) == len(self._names) == len(self._totals), "each name has one index and one total"
         return indexes
 
 

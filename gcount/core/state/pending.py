@@ -52,6 +52,7 @@ class Pending:
         """
         batch, sealed = self.batch, self.sealed
         assert batch is not None, "no batch in flight"
+        assert sealed is not self.staging, "what is sealed changes no more"
         self.batch, self.sealed = None, self._nothing
         return batch, sealed
 
