@@ -173,19 +173,11 @@ def _print_contents(found: Contents) -> None:
 
 
 def _print_flaws(found: Contents) -> None:
-<<<<<<< HEAD
-    needless = [each.flaw for each in found.needless]
-    for flaw in found.flaws:
-        if flaw in needless:
-            lost = "nothing is lost: other files still have all that this checkpoint covers"
-        elif found.checkpoint is not None and flaw is found.checkpoint.flaw:
-=======
     needless = [each.corruption for each in found.needless]
     for corruption in found.corruptions:
         if corruption in needless:
-            lost = "nothing is lost: the log still has all that this checkpoint covers"
+            lost = "nothing is lost: other files still have all that this checkpoint covers"
         elif found.checkpoint is not None and corruption is found.checkpoint.corruption:
->>>>>>> wordscore
             lost = "a repair keeps what can still be read of it"
         else:
             lost = f"{_batches(corruption.lost)} lost"
