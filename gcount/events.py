@@ -45,6 +45,7 @@ class Stopping:
 
     def set(self) -> None:
         """End all waits, as the process is about to end."""
+        assert not self.is_set, "a process is asked to stop once"
         self.event.set()
         for scope in self._waits:
             scope.cancel()

@@ -80,14 +80,16 @@ class ConsistentReads:
             ReadUnavailable: the value could not be known in time, or before the node was asked to stop.
         """
         rounds, stopping = self._rounds, self._stopping
-        deadline = trio.current_time() + timeout
+        deadline, least = trio.current_time() + timeout, self._replica.counters.total(name)
         arrival = rounds.arrive(name)
         woken = self._woken.setdefault(name, News())
         try:
             while True:
+                # Between this and the wait there is no await, so that no wake-up is missed.
                 self._carry_out(rounds.advance(name, trio.current_time()))
                 value = rounds.value(arrival)
                 if value is not None:
+                    assert value >= least, "an exact value holds all that was on disk here when its read arrived"
                     self._exact.observe(rounds.taken(arrival))
                     return value
                 if stopping.is_set or trio.current_time() >= deadline:

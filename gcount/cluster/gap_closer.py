@@ -12,6 +12,7 @@ import structlog
 import trio
 
 from gcount.cluster.context import Context
+from gcount.cluster.links.channel import SILENCE
 from gcount.cluster.links.peers import Peers
 from gcount.cluster.members import Members
 from gcount.core.protocol.replication import DeltaSender
@@ -21,6 +22,7 @@ from gcount.core.state.replica import Replica
 # member has arrived or is lost.
 QUIET = 2.0
 LOOK_EVERY = 0.1  # seconds
+assert QUIET > SILENCE, "a link that is dead is found to be so before a gap is closed"
 
 logger: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -52,6 +54,7 @@ async def close_gaps(context: Context, members: Members, peers: Peers) -> None:
     while True:
         while not _has_gaps(replica):
             await context.news.wait()
+        # All links have to be up and to stay up for a while, and then each member has to answer a heartbeat.
         watch = _watch(replica, members, peers)
         await trio.sleep(LOOK_EVERY if watch is None else QUIET)
         if watch is not None and await _nothing_changed(members, peers, watch):

@@ -2,12 +2,24 @@
 
 from collections.abc import Collection
 
-from gcount.core.limits import MAX_INCARNATIONS
+from gcount.core.limits import (
+    ID_BYTES,
+    MAX_CLUSTER_BYTES,
+    MAX_HOST_BYTES,
+    MAX_INCARNATIONS,
+    MAX_MEMBERS,
+    MAX_MESSAGE_BYTES,
+)
 from gcount.core.state.counters import Digest
 from gcount.core.state.pending import Pending
 from gcount.core.state.replica import Replica
 
 MAX_SEEN = 1024  # incarnations in `Hello.seen`
+
+_ID, _VERSION, _ADDRESS = ID_BYTES + 2, 9, MAX_HOST_BYTES + 9  # bytes in a message
+_DIGESTS, _RETIRED = (MAX_INCARNATIONS + MAX_SEEN) * (_ID + _VERSION), MAX_INCARNATIONS * _ID
+_REST = MAX_MEMBERS * _ADDRESS + MAX_CLUSTER_BYTES + 1024
+assert _DIGESTS + _RETIRED + _REST <= MAX_MESSAGE_BYTES, "the longest hello does not fit into a message"
 
 
 class HeardVersions:

@@ -78,7 +78,7 @@ class Minting:
             return None
         if self._mint is None or self._mint.failed:
             self.check_limit(reason)
-            self._mint = self._stage()
+            self._mint = self._stage()  # a record that met a full disk is staged again
         return self._mint
 
     def begin_if_possible(self) -> None:
@@ -121,10 +121,10 @@ class Minting:
             IncarnationLimitReached: the limit of incarnations is reached.
         """
         if not self._pending.may_be_reborn:
-            limit, lives = self._replica.options.reborn_below, self._pending.all_incarnations
+            limit, known = self._replica.options.reborn_below, self._pending.all_incarnations
             raise IncarnationLimitReached(
                 f"this node can't count under its present incarnation ({reason}), and no node begins a new one when "
-                f"{limit} are known, and here are {lives}; reads and other nodes go on"
+                f"{limit} are known, and this node knows {known}; reads and other nodes go on"
             )
 
     def committed(self) -> bool:
@@ -135,6 +135,7 @@ class Minting:
         """
         before, identity = self._identity, self._replica.identity
         self._identity = identity
+        assert identity.continues(before), "a new identity forgets no incarnation"
         if identity.node != before.node:
             self._shares_node, self._rename = False, None
         if identity.incarnation == before.incarnation:
@@ -146,6 +147,7 @@ class Minting:
             incarnation=identity.incarnation.hex(),
             retired=identity.retired[-1].hex(),
         )
+        assert self._replica.version <= 1, "nothing was counted under a new incarnation before the batch that begins it"
         limit = self._replica.options.reborn_below
         if self._pending.all_incarnations >= limit * NEAR_LIMIT:
             logger.warning(

@@ -148,6 +148,7 @@ ROUTES: Final = (
     LINK,
 )
 BY_KEY: Final[Mapping[str, Route]] = {route.key: route for route in ROUTES}
+assert len(BY_KEY) == len(ROUTES), "two routes share a method and a path"
 EARLY_PATHS: Final = frozenset(route.template for route in ROUTES if route.early)
 
 

@@ -94,6 +94,7 @@ class ConnectionPool:
             connection.abort()
             return None
         self._idle[connection] = None
+        assert len(self) <= self.limit, "there are more connections than the limit allows"
         return connection
 
     def displace(self) -> bool:

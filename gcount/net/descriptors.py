@@ -37,7 +37,8 @@ FEW: Final = 1000  # connections; if the limit leaves fewer, the log has a warni
 
 # The limits of the protocol decide how many links are dialled and accepted. The sum has to fit into 1024, the lowest
 # limit that systems usually set.
-assert _LOOP + _STORAGE + _LISTENING + _SPARE + MAX_LOOKUPS * _LOOKUP + MAX_DIALS + MAX_LINKS < 1024
+_OWN: Final = _LOOP + _STORAGE + _LISTENING + _SPARE + MAX_LOOKUPS * _LOOKUP + MAX_DIALS + MAX_LINKS
+assert _OWN < 1024, "the node's own descriptors leave some for clients"
 
 logger: structlog.stdlib.BoundLogger = structlog.get_logger()
 

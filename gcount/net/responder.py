@@ -33,6 +33,7 @@ class Responder:
 
     def expect(self) -> None:
         """Note that a request was taken: `answer` or `leave` will follow."""
+        assert not self._expected, "one request at a time waits for its answer"
         self._expected = True
         self._connection.set_busy(True)
 
@@ -56,6 +57,7 @@ class Responder:
 
     def leave(self, make: Callable[[], Awaitable[bytes]]) -> None:
         """Let the task make and send the answer to a request."""
+        assert self._left is None, "one answer at a time is left to the task"
         self._left = make
         self._end(done=False)
 
@@ -71,6 +73,7 @@ class Responder:
     async def settle(self) -> None:
         """Return when all requests that were taken are answered, and the answers are sent."""
         if self._expected:
+            assert self._answered is None, "one task waits for the answers"
             self._answered = trio.Event()
             await self._answered.wait()
         if self._left is not None:

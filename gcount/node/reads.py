@@ -4,9 +4,13 @@ import trio
 
 from gcount.cluster.consistent_reads import ConsistentReads, NodeStops
 from gcount.cluster.context import Context
+from gcount.cluster.links.peer import BACKOFF_MOST
+from gcount.cluster.links.transport import CONNECT_TIMEOUT
 from gcount.errors import ReadUnavailable
 
 EMPTY_WAIT = 1.5  # seconds in which a node without a config answers no reads, so that members that know it can dial it
+
+assert CONNECT_TIMEOUT + BACKOFF_MOST < EMPTY_WAIT, "a member dials once more within that time"
 
 
 class Reads:

@@ -82,6 +82,8 @@ class NodeView:
             timeout: how long to wait, in seconds.
         """
         self._node.require_ready()
+        version = self._node.replica.counters.version
+        assert all(at <= version(who) for who, at in position.items()), "only what is durable here is waited for"
         with trio.move_on_after(timeout):
             await self._node.peers.wait_held(position, members)
 

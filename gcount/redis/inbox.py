@@ -16,6 +16,7 @@ _MAX_AHEAD: Final = 64 * 1024  # bytes of input that are kept while a command wa
 # may take beyond that.
 _OWN_BYTES: Final = 4 * 1024
 _SHARED_BYTES: Final = 64 * 1024 * 1024
+assert _OWN_BYTES < _MAX_AHEAD < _SHARED_BYTES, "one client can't take the memory of all"
 
 
 class Inbox:
@@ -93,4 +94,5 @@ class Inbox:
     def close(self) -> None:
         """Give back the memory."""
         self._shared.kept -= self.kept
+        assert self._shared.kept >= 0, "memory is given back once"
         self.kept = 0

@@ -23,6 +23,7 @@ _OWN_BYTES: Final = 4 * 1024  # of one client, whatever the others have
 _UTMOST: Final = 2 * MAX_ALL_UNSENT  # of all clients, in any case
 MAX_REFUSED_BYTES: Final = 64 * 1024 * 1024  # bytes of commands that are refused while their client takes nothing
 TAKES_WITHIN: Final = 1.0  # seconds; a client that has taken nothing for so long does not read
+assert _OWN_BYTES < MAX_UNSENT < MAX_ALL_UNSENT < _UTMOST, "one client can't take the memory of all"
 _AT_ONCE: Final = 256 * 1024
 _REFUSALS_AT_ONCE: Final = 1024
 REFUSAL: Final = resp.error("ERR not executed: too many answers wait; read them while you send commands")
@@ -206,6 +207,7 @@ class Outbox:
         Later answers are dropped too: an increment may still be committed after its client has left.
         """
         self._pool.used -= len(self._unsent)
+        assert self._pool.used >= 0, "memory is given back once"
         self._unsent, self._refusals, self._last = bytearray(), 0, b""
         self.broken = True
 
@@ -223,6 +225,7 @@ class Outbox:
             raise trio.BrokenResourceError from error
         del self._unsent[:sent]
         self._pool.used -= sent
+        assert self._pool.used >= len(self._unsent), "the answers that wait are counted"
         if sent:
             self._taken = trio.current_time()
 

@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from gcount.core.limits import MAX_NAME_BYTES
 from gcount.errors import GcountError
 from gcount.redis import inline
 
@@ -25,6 +26,7 @@ Words = list[bytes]
 MAX_ARGUMENTS: Final = 16_384 + 1
 MAX_BULK_BYTES: Final = 64 * 1024
 MAX_COMMAND_BYTES: Final = 4_500_000
+assert MAX_ARGUMENTS * (MAX_NAME_BYTES + len(b"$255\r\n\r\n")) <= MAX_COMMAND_BYTES, "the longest command can be sent"
 _MAX_HEAD_BYTES: Final = 32
 _WORD_BYTES: Final = 56  # bytes that a word takes beside its own: an object, and a place in a list
 

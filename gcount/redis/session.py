@@ -185,7 +185,7 @@ class Session:
             elif command.run is not None:
                 reply = command.run(Call(words, *self._context))
             else:
-                assert command.later is not None
+                assert command.later is not None, "a command asks, runs or comes later"
                 reply = await self._wait_for(command, partial(command.later, Call(words, *self._context)))
             if isinstance(reply, Pieces):
                 reply = await self._wait_for(command, partial(self._shared.join, reply))

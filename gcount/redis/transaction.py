@@ -110,6 +110,7 @@ class Transaction(Turn):
         Raises:
             CommandError: one of the commands failed, so that nothing is to be counted.
         """
+        assert not self.failed, "a transaction that has failed is not executed"
         size = 0
         replies: list[Reply] = []
         for reply in self._replies:

@@ -162,6 +162,7 @@ class SessionTurn(Turn):
         Args:
             outcome: the outcome of `asked`.
         """
+        assert len(outcome.values) == self.values, "an outcome has one value for each that the turn has asked for"
         later, self._later = self._later, []
         self.asked, self.values = [], 0
         for place, (first, number, render, refused) in later:
@@ -174,6 +175,7 @@ class SessionTurn(Turn):
         Returns:
             The names of the commands that were answered, and the answers.
         """
+        assert not self._later, "no command is answered before its commit"
         names, answers = self._names, self.answers
         self._names, self.answers, self.size = [], [], 0
         return names, answers

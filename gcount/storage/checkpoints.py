@@ -177,12 +177,14 @@ class Checkpoints:
         started = trio.current_time()
         # The state and the live segment have to be of one instant, so there is no await between the two.
         capture = Capture(replica, self._log.live)
+        self._check(capture, replica)
         encoded = _Encoded(capture)
         try:
             await self._require_space(capture.guess)
             try:
                 await self._write(checkpoint_name(capture.header.sequence), encoded)
             except DiskFull:
+                # The estimate was too low. With the true size, no attempt fills the disk again before there is space.
                 self._measured = await encoded.measure()
                 raise
         finally:
@@ -195,12 +197,24 @@ class Checkpoints:
             await self._disk.attempt(self._remove_others, background=True)
             self._log.forget(self.sequence)
 
+    def _check(self, capture: Capture, replica: Replica) -> None:
+        """Assert, at the instant of the capture, that it holds all that it covers, and only what is durable."""
+        covered, version = capture.header, replica.counters.version
+        assert self.sequence <= covered.sequence <= self._log.live.sequence, "a checkpoint covers closed segments only"
+        assert covered.first_batch <= capture.head.next_batch, "a checkpoint holds all batches that it covers"
+        assert capture.head.next_batch == replica.next_batch, "a checkpoint holds no batch that is not durable"
+        assert all(at == version(who) for who, at, _ in capture.head.columns), "a checkpoint holds only what is durable"
+
+    def _check_recovered(self, others: list[str]) -> None:
+        """Assert that nothing is removed before the log is recovered, nor the live segment."""
+        assert not others or self.sequence <= self._log.live.sequence, "what is removed is behind the live segment"
+
     async def _require_space(self, guess: int) -> None:
         """Raise `DiskFull` before anything is written, if the checkpoint and another segment would not both fit."""
         needed = max(guess, self.size, self._measured)
         free = await self._disk.attempt(self._disk.free_bytes, background=True)
         if free < needed + self._options.segment_bytes:
-            raise DiskFull(f"it takes about {needed} bytes beside the log, and the disk is nearly full")
+            raise DiskFull(f"the checkpoint needs about {needed} bytes besides the log, and the disk is nearly full")
 
     async def _write(self, name: str, encoded: "_Encoded") -> None:
         file = await self._disk.attempt(partial(self._disk.create, name + UNFINISHED), background=True)
@@ -239,6 +253,7 @@ class Checkpoints:
         """Remove older checkpoints, and the segments that the newest one covers."""
         keep = checkpoint_name(self.sequence)
         others = [name for name in self._disk.names() if self._is_other(name) and name != keep]
+        self._check_recovered(others)
         for name in others:
             self._disk.remove(name)
         if others:

@@ -56,6 +56,7 @@ class Commit:
         Args:
             callback: is called with this commit, after the callbacks that were added before it. It must not raise.
         """
+        assert not self._done.is_set(), "nothing joins a batch whose fate is known"
         self._callbacks.append(callback)
 
     async def wait(self) -> None:
@@ -138,6 +139,7 @@ class Committer:
             self._writer.stage_delta(delta)
         if urgent:
             return self._soon()
+        # `run` may be waiting already, so its deadline is brought forward, too.
         self._due = min(self._due, trio.current_time() + self._piggyback_delay)
         self._waiting.deadline = min(self._waiting.deadline, self._due)
         return self._next
@@ -179,7 +181,7 @@ class Committer:
             with trio.CancelScope(deadline=min(self._due, pause)) as self._waiting:
                 await self._wake.wait()
             if not (self.full or self._wake.is_set() or self._due <= trio.current_time()):
-                await self._log.look()
+                await self._log.look()  # an idle node has to notice, too, that its directory was moved away
                 continue
             self._wake, self._due = trio.Event(), inf
             await self._commit_all(committed)
@@ -190,13 +192,15 @@ class Committer:
 
     async def _commit_all(self, committed: Callable[[Batch], None]) -> None:
         assert self._in_flight is None, "one batch in flight"
+        # From here on requests are staged for the next batch, whose commit they get.
         commit, self._next, staging = self._next, Commit(), self._pending.staging
         self._in_flight = commit
         failure: DiskFull | None = None
-        if self._pending.staging or self.full:
+        if self._pending.staging or self.full:  # on a full disk an empty batch finds out whether there is space again
             failure = await self._commit_batch(committed)
         # No await from here on: what the sync made durable is visible, and answered, before any other task runs.
         self._in_flight = None
+        assert self._pending.batch is None, "a batch is in flight until its fate is known"
         if failure is not None:
             commit.settle(failure, self._values_before({}), {})
             return
@@ -243,4 +247,6 @@ def _answer(asked: Asked, staged: Staged, callback: Callable[[Outcome], None], c
         refusal = DiskFull(str(commit.failure))  # a new one for each caller, as in `Commit.wait`: it may be raised
         callback(refused(asked, refusal, commit.before.__getitem__))
     else:
-        callback(Outcome(staged.values(commit.before), commit.position, staged.refused))
+        values = staged.values(commit.before)
+        assert len(values) == len(staged.names), "an outcome has a value for each counter that was asked for"
+        callback(Outcome(values, commit.position, staged.refused))

@@ -110,6 +110,11 @@ class Log:
         return len(self._closed) + (self._head.sequence > 0)
 
     @property
+    def next_batch(self) -> int:
+        """The number of the batch that is appended next."""
+        return self._next_batch
+
+    @property
     def live(self) -> Header:
         """The header of the live segment. This segment and later ones hold every batch that is not committed yet."""
         return self._head
@@ -167,10 +172,11 @@ class Log:
             live = sequence == base.sequence + len(names) - 1
             if scan.damage:
                 _judge(self._disk.describe(name), len(data), scan.damage, live=live)
+            # A log that ends before the checkpoint has lost synced batches. Their numbers must not be used again.
             if live and next_batch < base.next_batch:
                 reason = f"the log ends before batch {base.next_batch - 1}, which the checkpoint holds"
                 raise LogDamaged(self._disk.describe(name), scan.end, reason)
-            if live:
+            if live:  # see the invariants: only from here on, what was read counts
                 await self._disk.attempt(partial(self._put_live, sequence, data[: scan.end]))
             else:
                 self._closed[sequence] = len(data)
@@ -208,8 +214,9 @@ class Log:
         try:
             brief = size < self._segment_bytes and len(data) <= self._brief_bytes
             await self._disk.attempt(partial(self._append, batch.number, identity, data), brief=brief)
-        finally:
+        finally:  # also when the batch did not fit: the new segment may have been begun before that
             if self._head.sequence > sequence:
+                assert self._head.sequence == sequence + 1, "a batch begins one segment at most"
                 self._closed[sequence] = size
                 another, self._another = self._another, trio.Event()
                 another.set()
@@ -231,14 +238,17 @@ class Log:
 
     def _append(self, number: int, identity: Identity, data: bytes) -> None:
         if self._live.size >= self._segment_bytes:
+            assert self._head.first_batch <= number, "segments follow each other in the order of their batches"
             header = Header(identity.node, identity.incarnation, self._head.sequence + 1, number)
             self._put_live(header.sequence, header.encode())
         self._live.append(data)
 
     def _put_live(self, sequence: int, data: bytes) -> None:
         """Make a whole segment durable, and append to it from now on."""
+        head = decode_header(data)
+        assert head.sequence == sequence, "a segment's header names its place"
         self._live.put(segment_name(sequence), data)
-        self._head = decode_header(data)
+        self._head = head
 
 
 async def _replay(scan: Scan, apply: Callable[[Batch], None], report: Callable[..., None], slice_: int) -> None:

@@ -40,6 +40,7 @@ async def recover(replica: Replica, log: Log, checkpoints: Checkpoints) -> Heade
         merged.flush()
         for _ in replica.counters.sum_up():
             await trio.lowlevel.checkpoint()
+    assert header is None or replica.next_batch == log.next_batch, "the log goes on where the replica ends"
     await checkpoints.tidy()
     return header
 

@@ -54,7 +54,7 @@ def rot(disk: SimDisk, chosen: Callable[[Batch], bool]) -> int:
 def mend(disk: SimDisk, seed: int = 0) -> None:
     random = Random(f"ids {seed}")
     repair(disk, survey(disk), lambda: random.randbytes(16))
-    assert survey(disk).flaws == []
+    assert survey(disk).corruptions == []
 
 
 def counts(incarnation: bytes, name: str, *values: int) -> Callable[[Batch], bool]:
@@ -593,7 +593,7 @@ async def test_repairs_of_the_same_node_again_and_again_lose_nothing_that_is_kno
             data = bytearray(one.disk.read(name))
             data[data.index(MARK) + 20] ^= 1
             one.disk.poke(name, bytes(data))
-            if not survey(one.disk).flaws:
+            if not survey(one.disk).corruptions:
                 one.disk.poke(name, b"")
             mend(one.disk, seed=round_)
             await one.start()

@@ -151,7 +151,9 @@ def test_a_column_without_cells_keeps_its_version(forms: Options) -> None:
 
 def test_words_are_little_endian_on_every_machine(forms: Options) -> None:
     replica = sample(forms)
-    data = encoded(Capture(replica, LIVE))
+    capture = Capture(replica, LIVE)
+    data = encoded(capture)
+    capture.close()
     assert (2).to_bytes(8, "little") + (3).to_bytes(8, "little") in data
     with patch.object(room, "_SWAPPED", True):
         swapped = encoded(Capture(replica, LIVE))

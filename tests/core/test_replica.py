@@ -15,8 +15,7 @@ from tests.fakes.counting import stage
 
 def test_deltas_that_are_given_back_are_on_disk_when_they_are_joined_or_detached() -> None:
     one, former = writer(), incarnation(1)
-    one.stage_identity(Identity(ME.node, ME.incarnation, (former,)))
-    commit(one)
+    one.replica.identity = Identity(ME.node, ME.incarnation, (former,))
     first, behind = Delta(former, 0, 1, {"a": 1}), Delta(former, 4, 5, {"a": 3})
     for delta in (first, behind):
         assert not one.replica.has_back(delta)

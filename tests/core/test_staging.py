@@ -171,6 +171,7 @@ def test_after_a_start_the_limit_of_a_part_is_as_near_as_before(made_of: str) ->
         one.seal()
         for batch in [*batches, one.commit()]:
             again.replica.apply(batch)
+    list(again.replica.counters.sum_up())
     *taken, refused = again.stage(Repeat(["a"] * 3, 1)).waiting
     assert taken == [1, 2]
     assert isinstance(refused, PartLimitReached)

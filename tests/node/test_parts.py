@@ -32,7 +32,7 @@ class Part:
 def committed(batch: Batch, *, missed: bool = False, unheard: bool = False, detached: bool = False) -> list[str]:
     """What is called when a batch becomes visible."""
     calls: list[str] = []
-    replica = Part("replica", calls, identity=ME, detached=detached)
+    replica = Part("replica", calls, identity=ME, next_batch=batch.number + 1, detached=detached)
     context = Part("context", calls, replica=replica, news=Part("news", calls))
     others = {field.name for field in fields(Parts)} - {"context", "guard", "updates"}
     parts = {name: Part(name, calls) for name in others}

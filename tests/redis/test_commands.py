@@ -148,7 +148,8 @@ async def serving(
             assert await made.once(line("PING")) == b"+PONG\r\n"
             assert (await made.once(GET_PING)).endswith(b"pong")
             shutdown.set()
-        node.stopping.set()
+        if not node.stopping.is_set:
+            node.stopping.set()
         with trio.fail_after(PATIENCE):
             await stopped.wait()
         nursery.cancel_scope.cancel()

@@ -7,8 +7,12 @@ from unittest.mock import patch
 
 import pytest
 
+from gcount.cluster.links.acceptor import Acceptor
 from gcount.core.protocol.consistent_read import Answer, Round
+from gcount.core.protocol.replication import DeltaReceiver
+from gcount.core.state.identity import Identity
 from gcount.core.state.writer import Writer
+from gcount.storage.checkpoints import Checkpoints
 from tests.simulation.campaign.run import run_seed
 from tests.simulation.mutants import MUTANTS, planted
 from tests.simulation.mutants.stopped import STOPPED_BY
@@ -97,6 +101,13 @@ KNOWN_TO_CATCH: dict[str, tuple[int, ...]] = {
     "sum-of-a-refused-batch-kept": (2, 4),
     "two-who-commit": (5, 7),
     "version-behind-the-join": (0, 1),
+    "whole-cell-added-to-the-total": (0, 1),
+    "commit-of-two-versions": (0, 1),
+    "push-acknowledged-as-it-comes-and-when-synced": (0, 1),
+    "one-chunk-too-many-kept": (12, 18),
+    "own-cells-looked-up-once": (4, 6),
+    "told-before-it-is-visible": (0, 1),
+    "two-who-make-checkpoints": (0, 2),
 }
 """Seeds to try first. After any change of the code, other seeds may be needed to catch a mutant."""
 OFTEN = {
@@ -138,6 +149,13 @@ def test_a_law_that_the_product_asserts_ends_the_run_at_the_step_that_breaks_it(
         ("round-under-way-joined", Answer, "check_order"),
         ("majority-is-enough", Round, "check_answers"),
         ("round-counts-addresses", Round, "check_answers"),
+        ("acknowledged-before-the-peers-sync", DeltaReceiver, "_check_news"),
+        ("staged-cells-captured", Checkpoints, "_check"),
+        ("log-goes-on-where-the-capture-ended", Checkpoints, "_check"),
+        ("leftovers-removed-before-the-directory-is-synced", Checkpoints, "_check_recovered"),
+        ("former-life-goes-on", Acceptor, "_check_starts"),
+        ("only-the-last-life-remembered", Identity, "continues"),
+        ("gap-closed-at-the-highest-version", Writer, "_check_closing"),
     ],
 )
 def test_without_the_assertion_a_law_catches_the_bug(name: str, holder: type, check: str) -> None:

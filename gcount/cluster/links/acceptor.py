@@ -82,6 +82,8 @@ class Acceptor:
         channel = Channel(link, self._context.metrics.link_bytes, "accepted")
         try:
             hello = await self._first(channel)
+            # There is no await from here until the link is listed: a hello of a later process of the same node has to
+            # find this link, and to end it.
             accepted = AcceptedLink(self._shared, channel, hello, Visit(self._originals, hello), promote)
             self._guard.said_hello(hello, caller, member=False)
             duplicate = self._supersede(hello)
@@ -109,7 +111,7 @@ class Acceptor:
         elif hello.cluster != self._context.cluster:
             reason = f"this node belongs to cluster {self._context.cluster!r}, not to {hello.cluster!r}"
         elif hello.start_id == self._context.start_id and not self._handshake.came_in(hello.challenge):
-            reason = "this node did not say that just now: somebody repeats its hello"
+            reason = "the caller repeats a hello of this node"
         else:
             reason = await self._originals.reason_to_refuse(hello)
             config = self._replica.membership.version
@@ -121,17 +123,28 @@ class Acceptor:
     def _supersede(self, hello: wire.Hello) -> bool:
         """End the links of the node's other processes; returns whether the node has two live processes."""
         duplicate = self._restarts.said_hello(hello.node, hello.start_id)
-        for link in self._links:
-            if link.hello.node == hello.node and link.hello.start_id != hello.start_id:
-                link.scope.cancel()
+        for link in self._of_other_starts(hello):
+            link.scope.cancel()
         self._handover.kept.said_hello(hello.node, hello.start_id)
         return duplicate
+
+    def _of_other_starts(self, hello: wire.Hello) -> list[AcceptedLink]:
+        """The links of a caller's node that another process of it dialled, without those that were ended."""
+        alike = [link for link in self._links if link.hello.node == hello.node]
+        return [link for link in alike if link.hello.start_id != hello.start_id and not link.scope.cancel_called]
+
+    def _check_starts(self, accepted: AcceptedLink) -> None:
+        """Assert that no other process of the caller's node has a link, unless it has ended this one meanwhile."""
+        others = self._of_other_starts(accepted.hello)
+        assert accepted.scope.cancel_called or not others, "one process of a node is linked at a time"
 
     async def _welcome(self, channel: Channel, accepted: AcceptedLink, hello: wire.Hello, *, duplicate: bool) -> None:
         async with sending_wait_notices(channel, hello):
             # In this order: until the membership is in force, a node that it removes may still push what others count.
             if accepted.visit.counts():
                 await self._updates.adopt(hello.membership)
+            # All that earlier processes of the caller had staged here has to be durable or dropped before this node
+            # says what it knows. Otherwise it could confirm an incarnation, and know more of it a moment later.
             await self._context.settle()
         self._peers.called(hello.node)
         incarnations = (hello.incarnation, *hello.retired)
@@ -140,4 +153,5 @@ class Acceptor:
         kept = 0 if left is None else left.chunks
         answer = self._handshake.hello(duplicate=duplicate, challenge=hello.challenge, seen=seen, kept=kept)
         accepted.prepare(answer, left)
+        self._check_starts(accepted)
         await channel.send(answer)

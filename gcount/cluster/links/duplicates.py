@@ -7,6 +7,8 @@ copy that was made for a test would count into production, and would bring its c
 import trio
 
 from gcount.cluster.identity_guard import IdentityGuard
+from gcount.cluster.links.channel import SILENCE
+from gcount.cluster.links.handshake import HELLO_TIMEOUT
 from gcount.cluster.links.peer import Peer
 from gcount.cluster.links.peers import Peers
 from gcount.cluster.members import Members
@@ -16,6 +18,7 @@ from gcount.errors import LinkRefused
 
 RECENT = 3.0  # seconds; a member that was heard so recently is given time to send something again
 SPEAK_WITHIN = 1.5  # seconds; by then a dead link has ended, and a member that hung up is linked again
+assert SILENCE < SPEAK_WITHIN < HELLO_TIMEOUT, "a caller waits until it is known whether the original is up"
 
 
 class Originals:

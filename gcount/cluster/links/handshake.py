@@ -9,7 +9,7 @@ import trio
 from gcount.cluster.context import Context
 from gcount.cluster.heard_versions import HeardVersions
 from gcount.cluster.identity_guard import IdentityGuard
-from gcount.cluster.links.channel import Channel
+from gcount.cluster.links.channel import SILENCE, Channel
 from gcount.cluster.links.peer import Peer
 from gcount.cluster.members import Members
 from gcount.cluster.membership_updates import MembershipUpdates
@@ -25,6 +25,8 @@ WAIT_NOTICE_INTERVAL = 0.5  # seconds
 # Before it answers a hello, the peer may have to write what an earlier process of this node had staged there. It may
 # take so many seconds, if it sends wait notices meanwhile.
 SETTLE_TIMEOUT = 60.0
+assert WAIT_NOTICE_INTERVAL < HELLO_TIMEOUT < SETTLE_TIMEOUT, "a caller that has to wait is told so in time"
+assert 2 * HEARTBEAT_INTERVAL < SILENCE, "a link does not die between two heartbeats"
 
 
 @dataclass(frozen=True)

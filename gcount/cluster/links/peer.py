@@ -148,6 +148,7 @@ class Peer:
             draw: returns an id for a transfer.
             detached: detached deltas of the peer's former incarnations, which are given back.
         """
+        assert self.sender is None, "a member has one link, with one sender"
         transfer, process = self._suspended, (hello.node, hello.start_id)
         if transfer is not None and (process != self.process or not transfer.goes_on(hello.digest, hello.kept)):
             transfer = None

@@ -68,6 +68,7 @@ class Peers:
 
     def add(self, address: str) -> Peer:
         """Add an address that is dialled from now on."""
+        assert address not in self._peers, "one loop dials an address"
         peer = self._peers[address] = Peer(address, self._replica.options)
         return peer
 

@@ -9,7 +9,8 @@ all its parts are there, in order.
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from zlib import crc32
 
 import msgspec
@@ -86,10 +87,15 @@ def encode_batch(batch: Batch, options: Options = DEFAULTS) -> bytes:
     chunks = list(pack(batch.deltas, options.frame_bytes, options.chunk_deltas))
     out = bytearray()
     parts = len(chunks)
+    assert parts == 1 or _cells(chain(*chunks)) == _cells(batch.deltas), "a batch is cut without loss"
     for part, chunk in enumerate(chunks, start=1):
         extra = (batch.identity, batch.membership) if part == parts else (None, None)
         out += frame(_encoder.encode(_Part(batch.number, part, parts, chunk, *extra)))
     return bytes(out)
+
+
+def _cells(deltas: Iterable[Delta]) -> int:
+    return sum(len(delta.cells) for delta in deltas)
 
 
 def decode_header(data: bytes, magic: bytes = MAGIC) -> Header:

@@ -115,6 +115,7 @@ class DeltaSender:
             raise ProtocolError(f"push {ack.number} was acknowledged, but {self._number} is the newest one")
         self._waiting = False
         self.learned(ack.digest)
+        # A refused transfer is not continued: the peer has dropped its chunks. The next one is cut from the state anew.
         if ack.refused:
             self._transfer = None
             self._quiet_until = now + REFUSED_PAUSE
@@ -122,6 +123,7 @@ class DeltaSender:
             self._transfer = None
             if transfer.given_back is not None:
                 self._owed.answered(transfer.given_back, now, kept=ack.kept)
+            # The peer may have left out an incarnation, as it is at a limit, or does not take it from this node.
             for incarnation, upto in transfer.promised.items():
                 self._note(incarnation, now, taken=self.peer.get(incarnation, 0) >= upto)
 
@@ -179,7 +181,7 @@ class DeltaSender:
         """
         self.peer.update(digest)
         if len(self.peer) > MAX_INCARNATIONS:
-            raise ProtocolError(f"it claims to know more than {MAX_INCARNATIONS} incarnations")
+            raise ProtocolError(f"the other end claims to know more than {MAX_INCARNATIONS} incarnations")
 
     def lag(self, counters: Counters) -> int:
         """How many versions, of all incarnations, the peer has not acknowledged."""
@@ -193,6 +195,8 @@ class DeltaSender:
             The versions that the peer has afterwards, and the pieces of the deltas, each made when it is asked for.
         """
         digest = counters.digest()
+        # What this node knew at the last look, and the peer lacks still, its owner has had `relay_after` to push. Two
+        # looks are enough to know that, and cost a digest each instead of a time for every version.
         if now - self._seen_at >= self._options.relay_after:
             self._overdue, self._seen, self._seen_at = self._seen, digest, now
         promised: Digest = {}
@@ -234,6 +238,7 @@ class DeltaReceiver:
         self._assembly = Assembly() if assembly is None else assembly
         self._taken: list[Delta] = []  # whole, but not acknowledged yet
         self._number = 0
+        self._acknowledged = 0  # the newest push that was
         self._busy = False  # a whole transfer is not acknowledged yet
         self._over = False  # another link took over
         self.given_up = False
@@ -283,8 +288,8 @@ class DeltaReceiver:
         self._number = push.number
         if self.given_up:
             return None
-        if push.transfer != self._assembly.transfer:
-            self._assembly = Assembly(push.transfer)  # the sender began anew
+        if push.transfer != self._assembly.transfer:  # the sender began anew: its former chunks do not count
+            self._assembly = Assembly(push.transfer)
         self._assembly.add(push.deltas)
         problem = self._problem()
         if problem:
@@ -292,6 +297,7 @@ class DeltaReceiver:
             raise ProtocolError(problem)
         if not push.last:
             return None
+        assert not self._taken, "one push at a time is on its way to the disk"
         self._busy = True
         self._taken, self._assembly = self._assembly.take(), Assembly()
         return self._taken
@@ -312,7 +318,9 @@ class DeltaReceiver:
                 transfer begins anew.
             kept: whether what was given back is on disk.
         """
-        self._busy, self._taken = False, []
+        assert self._number > self._acknowledged, "each push is acknowledged once"
+        assert not (refused and kept), "what was refused is not kept"
+        self._busy, self._taken, self._acknowledged = False, [], self._number
         if refused:
             self._assembly, self.given_up = Assembly(), False
         return Ack(self._number, self.news(digest), refused, kept)
@@ -321,8 +329,14 @@ class DeltaReceiver:
         """The versions that changed since the last message to the peer; from now on they count as reported."""
         reported = self._reported
         news = {incarnation: version for incarnation, version in digest.items() if reported.get(incarnation) != version}
+        self._check_news(news)
         reported.update(news)
         return news
+
+    def _check_news(self, news: Digest) -> None:
+        """Assert that no version is lower than one that was reported before."""
+        known = self._reported.get
+        assert all(version > known(who, 0) for who, version in news.items()), "what was reported is never taken back"
 
     def newer_membership(self, own: Membership) -> Membership | None:
         """This node's membership, if the peer may not know it yet; from now on it counts as known."""

@@ -23,6 +23,7 @@ class Transfer:
     """
 
     def __init__(self, promised: Digest, chunks: Iterator[list[Delta]], given_back: Delta | None = None) -> None:
+        assert given_back is None or not promised, "what is given back promises nothing"
         self.promised = promised
         self.given_back = given_back
         self.id = 0
@@ -38,6 +39,7 @@ class Transfer:
             draw: returns an id, if one is needed.
         """
         if self._under_way is None:
+            assert not self._last, "nothing follows the last chunk"
             self._last, self._under_way = next(self._chunks)
             if not self._last:
                 self.id = self.id or draw()
@@ -45,6 +47,7 @@ class Transfer:
 
     def acked(self) -> bool:
         """Note that the peer has the chunk that was sent; returns whether it was the last one."""
+        assert self._under_way is not None, "only what was sent is acknowledged"
         self._acknowledged += 1
         self._under_way = None
         return self._last
@@ -58,11 +61,12 @@ class Transfer:
             digest: the versions that the peer has on disk by now.
             kept: how many chunks it says it has kept.
         """
+        # In any doubt it is not continued: with a chunk missing, the transfer would claim cells that it does not hold.
         there = [digest.get(incarnation, 0) >= version for incarnation, version in self.promised.items()]
         if kept == 0 or (there and all(there)):
             return False
         if kept == self._acknowledged + 1 and self._under_way is not None and not self._last:
-            self.acked()
+            self.acked()  # the chunk had arrived, and only its acknowledgement was lost
         return kept == self._acknowledged
 
 

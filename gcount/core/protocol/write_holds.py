@@ -75,10 +75,11 @@ class Holds:
         """
         hold = self._holds.get(name)
         if hold is None or hold.rested(now):
-            self._forget_rested(now)
+            self._forget_rested(now)  # ended holds stay until here, as their counters have to rest
             if len(self._holds) >= self._max_names:
                 return False
             hold = self._holds[name] = Hold(now)
+            assert len(self._holds) <= self._max_names, "more counters are held than are allowed"
         if hold.over(now):
             return False
         hold.sharers.add(sharer)
@@ -94,6 +95,7 @@ class Holds:
         if sharer not in hold.sharers:
             return False  # it asked while the counter rested and was refused; the present hold is not its own
         hold.sharers.discard(sharer)
+        assert now >= hold.started, "a hold ends after it began"
         if not hold.sharers:
             hold.ended = now
         return not hold.sharers

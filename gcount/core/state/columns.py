@@ -84,9 +84,9 @@ class Column:
                 half the time.
         """
         assert upto > self.version, "a version never falls"
-        places = self._places(indexes)
+        places = self._places(indexes)  # may replace the arrays and end a freeze, so it comes before both are used
         if self.frozen is not None:
-            self.frozen.keep(places)
+            self.frozen.keep(places)  # before the first of these cells changes
         cells, stamps = self.cells, self.stamps
         if totals is None:
             for place, n in zip(places, values, strict=True):
@@ -94,6 +94,7 @@ class Column:
                     cells[place] = n
                 elif n < cells[place]:
                     self.forked = self.forked or self.version
+                # Also where the cell did not grow: a stamp that is too new only makes a peer get the cell once more.
                 stamps[place] = upto
         else:
             for index, place, n in zip(indexes, places, values, strict=True):
@@ -152,6 +153,7 @@ class Column:
 
     def freeze(self) -> Frozen:
         """The column as it is now, which can be read until `frozen` is None again."""
+        assert self.frozen is None, "one checkpoint at a time reads a column"
         self.frozen = Frozen(self)
         return self.frozen
 
@@ -197,6 +199,7 @@ class Column:
             slots.update(zip(new, range(len(slots), count), strict=True))
             self.indexes.extend(new)
             self._grow(count)
+            assert len(self.indexes) == len(self.cells) == len(slots), "each cell of a sparse column has one place"
         return [*map(slots.__getitem__, indexes)]
 
     def _stays_dense(self, indexes: Collection[int], size: int) -> bool:
@@ -240,6 +243,7 @@ class Column:
             blank = bytes(8 * missing)
             self.cells.frombytes(blank)
             self.stamps.frombytes(blank)
+            assert len(self.cells) == len(self.stamps), "each cell has a stamp"
             self._fit_order()
 
     def _fit_order(self) -> None:
@@ -307,4 +311,5 @@ class Frozen:
         if self._before:
             for place in self._before.keys() & range(start, end):
                 cells[place - start], stamps[place - start] = self._before.pop(place)
+        assert end < self.length or not self._before, "all that was kept of a frozen column is read"
         return self._indexes[start:end], cells, stamps

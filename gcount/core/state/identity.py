@@ -37,7 +37,13 @@ class Identity(msgspec.Struct, frozen=True, array_like=True):
 
     def reborn(self, incarnation: bytes, node: bytes | None = None) -> "Identity":
         """The same node, or another one, under a new incarnation."""
+        assert not self.owns(incarnation), "an incarnation is begun once"
         return Identity(node or self.node, incarnation, (*self.retired, self.incarnation))
+
+    def continues(self, other: "Identity") -> bool:
+        """Whether it may follow another one: under the same incarnation, or under a new one, and none is forgotten."""
+        retired = other.retired if self.incarnation == other.incarnation else (*other.retired, other.incarnation)
+        return self.retired == retired and self.incarnation not in retired
 
     def renamed(self, node: bytes) -> "Identity":
         """Another node that goes on under the same incarnation."""
@@ -97,7 +103,7 @@ class IncarnationClaim:
         lacking, nodes = [], set[bytes]()
         for address in sorted(set(members)):
             node = self._confirmed.get(address)
-            if node is None or node in nodes:
+            if node is None or node in nodes:  # a node at two entries confirms only one of them
                 lacking.append(address)
             else:
                 nodes.add(node)

@@ -62,6 +62,7 @@ class Staging:
 
     def add(self, name: str, amount: int) -> int:
         """Stage an amount of at least 1. Returns the amount that is staged for this counter afterwards."""
+        assert amount > 0, "cells only grow"
         self.total += amount
         self.increments += 1
         self.amounts[name] = waiting = self.amounts.get(name, 0) + amount
@@ -72,6 +73,7 @@ class Staging:
         self.total -= amount
         self.increments -= 1
         self.amounts[name] -= amount
+        assert self.amounts[name] >= 0, "what is taken back was added before"
         if not self.amounts[name]:
             del self.amounts[name]
 
@@ -85,6 +87,7 @@ class Staging:
         Returns:
             What `add` would have returned for each; a `range` when all names are the same.
         """
+        assert amount > 0, "cells only grow"
         times, amounts, first = len(names), self.amounts, names[0]
         self.total += amount * times
         self.increments += times

@@ -11,6 +11,7 @@ At most one batch is sealed at a time. So the own cells that the seal computed a
 from collections.abc import Sequence
 from operator import add
 
+from gcount.core.limits import MAX_CELL
 from gcount.core.state.batch import Batch
 from gcount.core.state.counters import Delta
 from gcount.core.state.identity import Identity
@@ -113,6 +114,7 @@ class Writer:
             Whether there is anything to close.
         """
         closing = self._closing(incarnation)
+        self._check_closing(closing)
         if closing is None or not (closing.after or self.pending.allows_incarnation(incarnation)):
             return False
         self.pending.staging.closings.append(closing)
@@ -125,10 +127,12 @@ class Writer:
         if newest.merge(membership) == newest:
             return False
         staging.membership = newest.merge(membership)
+        assert staging.membership.rank() > newest.rank(), "a membership gives way only to one that wins over it"
         return True
 
     def stage_identity(self, identity: Identity) -> None:
         """Stage a new identity. The increments of the same batch are counted under it already."""
+        assert identity.continues(self.replica.identity), "a new identity forgets no incarnation"
         self.pending.staging.identity = identity
 
     # A batch
@@ -149,6 +153,7 @@ class Writer:
             cells = dict(zip(staged.amounts, own, strict=True))
             deltas = [Delta(incarnation, version, version + 1, cells), *deltas]
             staged.greatest = max(cells.values())
+            assert staged.greatest <= MAX_CELL, "the limits have let a cell pass 2^64-1"
         pending.sealed = staged
         pending.batch = Batch(replica.next_batch, deltas, staged.identity, staged.membership)
         return pending.batch
@@ -158,9 +163,14 @@ class Writer:
         replica, pending = self.replica, self.pending
         batch, sealed = pending.land()
         assert batch.number == replica.next_batch, f"batch {batch.number} follows {replica.next_batch - 1}"
+        incarnation = (batch.identity or replica.identity).incarnation
+        commits = replica.counters.version(incarnation)
         if sealed.amounts:
-            self._check_own(batch.deltas[0], sealed)
+            self._check_own(batch.deltas[0], sealed, incarnation)
         replica.apply(batch)
+        assert replica.version == commits + bool(sealed.amounts), "a version counts the commits of its own node"
+        if sealed.amounts and batch.number % replica.counters.incarnations == 0:  # O(1) a batch, however many there are
+            replica.counters.check_total(next(iter(sealed.amounts)))
         if batch.identity is not None:
             pending.greatest = None  # of another incarnation
         elif pending.greatest is not None:
@@ -171,9 +181,15 @@ class Writer:
         """Drop the sealed batch, as it could not be written."""
         return self.pending.land()[0]
 
-    def _check_own(self, own: Delta, sealed: Staging) -> None:
+    def _check_closing(self, closing: Delta | None) -> None:
+        """Assert that the delta that closes the gaps of an incarnation claims a version that it never reached."""
+        reached = 0 if closing is None else self.replica.detached.reaches(closing.incarnation)
+        assert closing is None or closing.upto > reached, "a gap is closed above all that is detached"
+
+    def _check_own(self, own: Delta, sealed: Staging, incarnation: bytes) -> None:
         """Assert that no own cell has changed since the seal. One cell is checked for all, in constant time."""
         counters = self.replica.counters
+        assert own.incarnation == incarnation, "a batch counts under the incarnation that is in force with it"
         assert own.after == counters.version(own.incarnation), "one writer per incarnation"
         name, amount = next(reversed(sealed.amounts.items()))
         durable = counters.cell(name, own.incarnation)
