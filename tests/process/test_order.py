@@ -54,7 +54,7 @@ def syncs_of_the_log(calls: list[Call]) -> list[Call]:
 
 
 async def test_nothing_of_an_increment_leaves_before_the_sync_of_its_record_has_returned(tmp_path: Path) -> None:
-    """It checks answers, deltas, acknowledgements and cells replies. Each sync is slow, to show what leaves too early."""
+    """It checks answers, deltas, acknowledgements and cells replies. Each sync is slow, to show what leaves early."""
     node, peer = traced_and_peer(tmp_path)
     node.inject = ["fdatasync:delay_enter=3000"]  # microseconds
     amounts = {f"c{number}": number + 1 for number in range(4)}
