@@ -168,9 +168,7 @@ class Writer:
         if sealed.amounts:
             self._check_own(batch.deltas[0], sealed, incarnation)
         replica.apply(batch)
-        assert replica.version == commits + bool(sealed.amounts), "a version counts the commits of its own node"
-        if sealed.amounts and batch.number % replica.counters.incarnations == 0:  # O(1) a batch, however many there are
-            replica.counters.check_total(next(iter(sealed.amounts)))
+        self._check_visible(batch, sealed, commits)
         if batch.identity is not None:
             pending.greatest = None  # of another incarnation
         elif pending.greatest is not None:
@@ -180,6 +178,19 @@ class Writer:
     def abort(self) -> Batch:
         """Drop the sealed batch, as it could not be written."""
         return self.pending.land()[0]
+
+    def _check_visible(self, batch: Batch, sealed: Staging, commits: int) -> None:
+        """Assert what a commit has brought about. A total is checked so seldom that it takes constant time a batch.
+
+        Args:
+            batch: the one that became visible.
+            sealed: what it was made of.
+            commits: how often this node had committed increments under its incarnation before.
+        """
+        counters = self.replica.counters
+        assert self.replica.version == commits + bool(sealed.amounts), "a version counts the commits of its own node"
+        if sealed.amounts and batch.number % counters.incarnations == 0:
+            counters.check_total(next(iter(sealed.amounts)))
 
     def _check_closing(self, closing: Delta | None) -> None:
         """Assert that the delta that closes the gaps of an incarnation claims a version that it never reached."""
