@@ -201,7 +201,7 @@ def test_packages_stay_small() -> None:
     assert too_large(modules(name_of(file) for file in FILES if file.name != "__init__.py"), MAX_MODULES) == {}
 
 
-def test_what_is_larger_has_its_reason_in_the_documentation_and_is_as_large_as_is_said() -> None:
+def test_larger_classes_and_packages_have_a_reason_in_the_documentation_with_their_size() -> None:
     section = argued_for((TESTS.parent / "docs" / "architecture.md").read_text())
     found = modules(name_of(file) for file in FILES if file.name != "__init__.py")
     for file in FILES:

@@ -53,7 +53,7 @@ async def test_a_wait_ends_at_its_deadline_if_nothing_stops_it(autojump_clock: M
     assert trio.current_time() == began + 5
 
 
-async def test_what_is_raised_in_a_wait_goes_on_and_leaves_nothing_behind() -> None:
+async def test_an_error_in_a_wait_is_raised_and_leaves_no_waiter() -> None:
     stopping = Stopping()
     with pytest.raises(ValueError, match="mine"), stopping.ends():
         raise ValueError("mine")

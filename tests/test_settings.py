@@ -1,4 +1,4 @@
-"""What an operator may write, and what the answer is to everything else."""
+"""The settings that an operator may write, and the errors for everything else."""
 
 from pathlib import Path
 

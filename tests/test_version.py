@@ -1,4 +1,4 @@
-"""Which version a node, a command and a build report: from the package's metadata, or from git's files."""
+"""The version that a node, a command and a build report: from the package's metadata, or from git's files."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_git_files_that_cannot_be_read_are_the_plain_version(head: str, tmp_path
     assert find(tmp_path, PLAIN) == PLAIN
 
 
-def test_only_what_is_no_release_names_a_commit(tmp_path: Path) -> None:
+def test_only_versions_that_are_no_release_name_a_commit(tmp_path: Path) -> None:
     (tmp_path / ".git").mkdir()
     (tmp_path / ".git" / "HEAD").write_text("0123456789abcdef0123456789abcdef01234567\n")
     assert find(tmp_path, "1.2.dev0") == "1.2.dev0+g0123456789"

@@ -85,14 +85,14 @@ def _command() -> click.Group:
 
 def _verify(directory: Path) -> int:
     found = _look(directory)
-    print(f"{directory}: {'damaged' if found.flaws else 'whole'}")
+    print(f"{directory}: {'damaged' if found.corruptions else 'whole'}")
     _print_contents(found)
     if found.torn is not None:
         print(f"  torn tail     {_place(found.torn)}: an unfinished or interrupted write; this is no damage")
     _print_flaws(found)
-    if found.flaws:
+    if found.corruptions:
         print(f"to see what can be kept: bin/gcount repair {shlex.quote(str(directory))}")
-    return DAMAGED if found.flaws else WHOLE
+    return DAMAGED if found.corruptions else WHOLE
 
 
 def _repair(directory: Path, write: bool) -> int:
@@ -100,18 +100,18 @@ def _repair(directory: Path, write: bool) -> int:
     if not write:
         with unused(directory):
             found = _look(directory)
-            return _tell_plan(directory, found) if found.flaws else _nothing_to_do(directory)
+            return _tell_plan(directory, found) if found.corruptions else _nothing_to_do(directory)
     disk = RealDisk(directory)
     try:
         found = survey(disk)
-        if not found.flaws:
+        if not found.corruptions:
             return _nothing_to_do(directory)
         moved = _carry_out(disk, found)
         after = survey(disk)
     finally:
         disk.close()
-    if after.flaws:
-        raise DiskFailed(f"the repaired directory is damaged again: {_place(after.flaws[0])}. Check the disk")
+    if after.corruptions:
+        raise DiskFailed(f"the repaired directory is damaged again: {_place(after.corruptions[0])}. Check the disk")
     print(f"{directory}: repaired; the node goes on {'as before' if found.lossless else 'under a new incarnation'}")
     print(f"  kept {_batches(found.whole)}, lost {found.lost}")
     for name in moved:
@@ -173,15 +173,15 @@ def _print_contents(found: Contents) -> None:
 
 
 def _print_flaws(found: Contents) -> None:
-    needless = [each.flaw for each in found.needless]
-    for flaw in found.flaws:
-        if flaw in needless:
-            lost = "nothing is lost: the log still has all that this checkpoint covers"
-        elif found.checkpoint is not None and flaw is found.checkpoint.flaw:
+    needless = [each.corruption for each in found.needless]
+    for corruption in found.corruptions:
+        if corruption in needless:
+            lost = "nothing is lost: other files still have all that this checkpoint covers"
+        elif found.checkpoint is not None and corruption is found.checkpoint.corruption:
             lost = "a repair keeps what can still be read of it"
         else:
-            lost = f"{_batches(flaw.lost)} lost"
-        print(f"  damage: {_place(flaw)}; {lost}")
+            lost = f"{_batches(corruption.lost)} lost"
+        print(f"  damage: {_place(corruption)}; {lost}")
 
 
 def _print_next(found: Contents) -> None:
@@ -201,8 +201,8 @@ def _counters(count: int) -> str:
     return f"{count} counter{'' if count == 1 else 's'}"
 
 
-def _place(flaw: Corruption) -> str:
-    return f"{flaw.file} at offset {flaw.offset}: {flaw.reason}"
+def _place(corruption: Corruption) -> str:
+    return f"{corruption.file} at offset {corruption.offset}: {corruption.reason}"
 
 
 if __name__ == "__main__":

@@ -85,6 +85,7 @@ class ConsistentReads:
         woken = self._woken.setdefault(name, News())
         try:
             while True:
+                # Between this and the wait there is no await, so that no wake-up is missed.
                 self._carry_out(rounds.advance(name, trio.current_time()))
                 value = rounds.value(arrival)
                 if value is not None:

@@ -68,6 +68,6 @@ class Forks:
         """Report the forks that deltas have shown. Anybody can make up an incarnation that no member owns."""
         for incarnation, version in self._replica.counters.forks.items():
             if self._replica.identity.owns(incarnation) or self._members.is_of_member(incarnation):
-                self.show(incarnation, version + 1, "a member told less of it than is known here")
+                self.show(incarnation, version + 1, "a member sent a smaller part of it than this node knows")
             else:
-                self.claim(incarnation, "a node that is no member told less of it than is known here")
+                self.claim(incarnation, "a node outside the config sent a smaller part of it than this node knows")

@@ -54,6 +54,7 @@ async def close_gaps(context: Context, members: Members, peers: Peers) -> None:
     while True:
         while not _has_gaps(replica):
             await context.news.wait()
+        # All links have to be up and to stay up for a while, and then each member has to answer a heartbeat.
         watch = _watch(replica, members, peers)
         await trio.sleep(LOOK_EVERY if watch is None else QUIET)
         if watch is not None and await _nothing_changed(members, peers, watch):

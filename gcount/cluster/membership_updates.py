@@ -43,6 +43,8 @@ class MembershipUpdates:
             `adopt_missed` tries again.
         """
         if self._replica.membership.merge(membership) != self._replica.membership:
+            # Before the disk is waited for: the other members may have this membership in force already, and count
+            # increments that a consistent read here must not miss.
             self._members.learned = self._members.learned.merge(membership)
             self._learned(membership)
             try:

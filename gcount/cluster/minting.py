@@ -78,7 +78,7 @@ class Minting:
             return None
         if self._mint is None or self._mint.failed:
             self.check_limit(reason)
-            self._mint = self._stage()
+            self._mint = self._stage()  # a record that met a full disk is staged again
         return self._mint
 
     def begin_if_possible(self) -> None:
@@ -121,10 +121,10 @@ class Minting:
             IncarnationLimitReached: the limit of incarnations is reached.
         """
         if not self._pending.may_be_reborn:
-            limit, lives = self._replica.options.reborn_below, self._pending.all_incarnations
+            limit, known = self._replica.options.reborn_below, self._pending.all_incarnations
             raise IncarnationLimitReached(
                 f"this node can't count under its present incarnation ({reason}), and no node begins a new one when "
-                f"{limit} are known, and here are {lives}; reads and other nodes go on"
+                f"{limit} are known, and this node knows {known}; reads and other nodes go on"
             )
 
     def committed(self) -> bool:

@@ -1,1 +1,1 @@
-"""What gcount knows, without doing anything: no I/O, no clock, no tasks, no randomness."""
+"""The logic of gcount without side effects: no I/O, no clock, no tasks, no randomness."""

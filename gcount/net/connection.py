@@ -37,51 +37,51 @@ _ENDED = Outbound.ENDED
 
 
 class Registry(Protocol):
-    """What a connection needs to know, and what it tells, of all connections."""
+    """The registry of all connections, as one connection sees it."""
 
     @property
     def options(self) -> ConnectionOptions:
-        """What each may take."""
+        """The limits of each connection."""
 
     @property
     def reactor(self) -> Reactor:
-        """Receives for those whose tasks sleep."""
+        """Receives for connections whose tasks sleep."""
 
     @property
     def stopping(self) -> bool:
-        """Whether the server ends."""
+        """Whether the server is stopping."""
 
     def place(self, connection: Connection, *, busy: bool) -> None:
         """Note that a request begins, or that its response is complete."""
 
     def promote(self, connection: Connection) -> bool:
-        """Keep it as a link, unless there are too many or it was forgotten; returns whether that was done."""
+        """Register a connection as a link; returns False if there are too many links, or if it is not registered."""
 
     def forget(self, connection: Connection) -> None:
-        """It is closed."""
+        """Remove a connection that was closed."""
 
 
 class Connection(trio.abc.HalfCloseableStream):
     """One accepted connection: a stream with a deadline on sending, and a way to end it at once.
 
-    hypercorn sends under a shield, out of reach of any timeout or cancellation of ours. So the deadline lives
-    inside `send_all`, and `abort` closes the stream itself, which wakes the task that waits on it.
+    hypercorn sends under a shield, which no timeout or cancellation of ours can reach. So the deadline is inside
+    `send_all`, and `abort` closes the stream itself, which wakes the task that waits on it.
 
-    Its states and what may happen in which of them are the tables of `connection_state`. (More methods than other
-    classes have, as it is trio's stream for hypercorn and what Redis' sessions and the fast path work on.)
+    The tables of `connection_state` have its states, and what may happen in each of them. (It has more methods than
+    other classes, because it is trio's stream for hypercorn, and Redis sessions and the fast path use it directly.)
 
     Args:
-        stream: what was accepted.
-        registry: knows all connections.
+        stream: the accepted stream.
+        registry: the registry of all connections.
 
     Attributes:
-        stream: its bytes.
+        stream: the accepted stream.
         opened: when it was accepted, in seconds of `trio.current_time()`.
-        last_used: when it was accepted or last completed a response; dribbling bytes is no use.
+        last_used: when it was accepted, or when its last response was complete; bytes of a request do not count.
         phase: what it is in use for.
-        inbound: who receives.
+        inbound: what receives its input.
         outbound: whether anything more is sent.
-        scope: what the task that serves the connection runs in; `abort` cancels it.
+        scope: the cancel scope of the task that serves the connection; `abort` cancels it.
     """
 
     __slots__ = (
@@ -111,10 +111,10 @@ class Connection(trio.abc.HalfCloseableStream):
         self._registry = registry
         self._options = registry.options
         self._sending = trio.Lock()
-        self._served = trio.CancelScope()  # what receives for the application server
+        self._served = trio.CancelScope()  # of the task that receives for the application server
         self._watch: Watch | None = None
         self._drained = trio.Event()
-        self._idle: trio.Event | None = None  # set when no request is in progress any more, should somebody wait
+        self._idle: trio.Event | None = None  # set when no request is in progress any more, if a task waits for that
 
     @property
     def busy(self) -> bool:
@@ -133,7 +133,7 @@ class Connection(trio.abc.HalfCloseableStream):
 
     @property
     def stopping(self) -> bool:
-        """Whether the server ends: nothing is to follow the response that is under way."""
+        """Whether the server is stopping, so that no response may follow the present one."""
         return self._registry.stopping
 
     @property
@@ -142,7 +142,7 @@ class Connection(trio.abc.HalfCloseableStream):
         return self._options.link_send_timeout if self.is_link else self._options.send_timeout
 
     def become_link(self) -> bool:
-        """Make this a link, never closed to make room; False if there are too many or it is closed."""
+        """Make this a link, which is never displaced; returns False if there are too many, or if it is closed."""
         if self.is_link:
             return True
         if self.closing or not self._registry.promote(self):
@@ -151,11 +151,11 @@ class Connection(trio.abc.HalfCloseableStream):
         return True
 
     def take_over(self) -> Stream:
-        """From now on only the caller receives, from the stream: `receive_for_server` does not return any more."""
+        """Let only the caller receive from now on, from the stream: `receive_for_server` does not return any more."""
         self._receives(Reception.TAKE_OVER)
         self._served.cancel()
         if self.closing:
-            self.abort()  # the application server drains it already
+            self.abort()  # the application server is already draining it
         return self.stream
 
     async def receive_for_server(self) -> bytes:
@@ -165,18 +165,18 @@ class Connection(trio.abc.HalfCloseableStream):
                 data = await self.receive_some()
                 if not self._served.cancel_called:
                     return data
-                self.abort()  # it was sent before the handshake was answered, when nothing may be
+                self.abort()  # the peer sent data before the handshake was answered, which is not allowed
         await trio.sleep_forever()
         raise AssertionError("unreachable")
 
     async def receive_unanswered(self, answer: Callable[[bytes], bool]) -> bytes | None:
-        """Receive what can't be answered at once, by the reactor.
+        """Sleep while the reactor receives, until there is input that can't be answered at once.
 
         Args:
-            answer: see `Reactor.watch`; what it raises is raised here.
+            answer: see `Reactor.watch`; an error that it raises is raised here.
 
         Returns:
-            What came, nothing when the peer has finished sending; None when `wake` was called.
+            The input; no bytes if the peer has finished sending; None if `wake` was called.
 
         Raises:
             trio.BrokenResourceError: the connection broke.
@@ -199,7 +199,7 @@ class Connection(trio.abc.HalfCloseableStream):
         return watch.data
 
     def wake(self) -> None:
-        """End `receive_unanswered`, should its task be there."""
+        """End `receive_unanswered`, if the task is in it."""
         if self._watch is not None:
             self._watch.end()
             self._watch = None
@@ -218,18 +218,18 @@ class Connection(trio.abc.HalfCloseableStream):
         self._registry.place(self, busy=busy)
 
     async def wait_idle(self) -> None:
-        """Return when no request is in progress; never when the connection was aborted, and its task cancelled."""
+        """Return when no request is in progress. It never returns after `abort`, which cancels the task."""
         while self.busy or self.phase is _CLOSED:
             self._idle = self._idle or trio.Event()
             await self._idle.wait()
 
     def abort(self, *, reset: bool = False) -> None:
-        """End the connection now: wake whoever waits on it, cancel the task that serves it.
+        """End the connection now: wake all tasks that wait on it, and cancel the task that serves it.
 
-        The peer of a busy one sees a reset, so that the kernel does not keep what could not be sent.
+        A busy connection is reset, so that the kernel does not keep what could not be sent.
 
         Args:
-            reset: whether the peer of an idle one does, too.
+            reset: whether to reset an idle connection too.
         """
         reset = reset or self.busy
         self.phase = after(PHASES, Use.ABORT, self.phase)
@@ -239,7 +239,7 @@ class Connection(trio.abc.HalfCloseableStream):
         self.scope.cancel()
 
     def send_now(self, data: Bytes) -> int:
-        """Send what is taken at once; returns how many bytes that is. What is left is to be sent next.
+        """Send as much as the kernel takes at once; returns how many bytes that is. The rest has to be sent next.
 
         Raises:
             OSError: the connection is broken or closed, or its end was sent.
@@ -249,7 +249,9 @@ class Connection(trio.abc.HalfCloseableStream):
         return self.stream.write_now(data)
 
     async def send_all(self, data: Bytes) -> None:
-        """Send all the bytes, or abort the connection when the peer does not take them in time; maybe no checkpoint.
+        """Send all the bytes, or abort the connection if the peer does not take them in time.
+
+        It may be no checkpoint of trio.
 
         Raises:
             trio.BrokenResourceError: the peer is gone, or did not read.
@@ -260,18 +262,18 @@ class Connection(trio.abc.HalfCloseableStream):
             try:
                 sent = self.stream.write_now(data)
             except OSError:
-                sent = 0  # what follows finds out what is wrong
+                sent = 0  # the code below finds out what is wrong
             if sent == len(data):
                 return
         try:
             with trio.move_on_after(self.send_timeout):
-                async with self._sending:  # a refusal of what follows may meet an answer under way
+                async with self._sending:  # another task may still send an answer while this one sends a refusal
                     if self.outbound is _ENDED:
                         raise trio.ClosedResourceError("nothing is sent after the end")
                     await self.stream.send_all(memoryview(data)[sent:])
                 return
         except trio.BrokenResourceError:
-            self.abort()  # or what it asked for before it left would still be answered, one after the other
+            self.abort()  # otherwise all its further requests would be answered, one after the other
             raise
         # Half a message may have been sent, so there is no way to go on.
         self.abort(reset=True)
@@ -282,7 +284,7 @@ class Connection(trio.abc.HalfCloseableStream):
         await self.stream.wait_send_all_might_not_block()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        """Receive some bytes; none means that the peer has finished sending. Raises as `send_all` does."""
+        """Receive some bytes; no bytes mean that the peer has finished sending. Raises as `send_all` does."""
         self._check_open()
         self._receives(Reception.RECEIVE)
         try:
@@ -304,16 +306,16 @@ class Connection(trio.abc.HalfCloseableStream):
         if self._sending.locked():
             raise trio.BusyResourceError("the last answer is still being sent")
         async with self._sending:
-            with trio.move_on_after(self.send_timeout):  # an encrypted stream has to send that
+            with trio.move_on_after(self.send_timeout):  # an encrypted stream has to send a message for it
                 await self.stream.send_eof()
             self.outbound = after(SENDING, Sending.ENDED, self.outbound)
 
     async def aclose(self) -> None:
-        """Close the connection, leaving the peer a moment to read the last response.
+        """Close the connection, and leave the peer a moment to read the last response.
 
-        A socket that is closed with input unread resets the connection, and the reset overtakes the response:
-        a client that is still sending its body would never see the 413. So input is thrown away for a while,
-        but only for a while and only so much of it. Not when somebody else receives: who closes wakes him.
+        A socket that is closed with unread input resets the connection, and the reset overtakes the response: a client
+        that is still sending its body would never see the 413. So input is thrown away, for a limited time and up to a
+        limited size. If the reactor or a link receives, closing wakes it instead.
         """
         if not self.closing:
             self.phase = after(PHASES, Use.CLOSE, self.phase)
@@ -321,12 +323,12 @@ class Connection(trio.abc.HalfCloseableStream):
             self.set_busy(False)
             if self.outbound is not Outbound.OPEN and self.inbound in (Inbound.FREE, Inbound.RECEIVING):
                 with trio.move_on_after(0.0 if self.stopping else self._options.linger_seconds):
-                    # Only one task may wait for input; if one does already, it drains.
+                    # Only one task may wait for input. If another one does, it drains the connection.
                     await (self._drained.wait() if self.inbound is Inbound.RECEIVING else self._drain())
         await self.stream.aclose()
 
     async def _drain(self) -> None:
-        """Throw input away until the peer finishes or `linger_bytes` have come."""
+        """Throw input away until the peer has finished sending, or `linger_bytes` have come."""
         most = self.stream.bytes_in + self._options.linger_bytes
         with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
             while self.inbound is not Inbound.FINISHED and self.stream.bytes_in < most:

@@ -89,7 +89,7 @@ class ConnectionPool:
             Its connection. None if the limit is reached and no client can be displaced; the stream is closed then.
         """
         connection = Connection(stream, self)
-        if len(self) >= self.limit and not self.make_room():
+        if len(self) >= self.limit and not self.displace():
             self.refused += 1
             connection.abort()
             return None
@@ -97,7 +97,7 @@ class ConnectionPool:
         assert len(self) <= self.limit, "there are more connections than the limit allows"
         return connection
 
-    def make_room(self) -> bool:
+    def displace(self) -> bool:
         """Close the client that has been idle for longest; if none is idle, the one whose request is the oldest.
 
         Returns:
@@ -143,7 +143,7 @@ class ConnectionPool:
         """Make a registered client a link, unless the limit of links is reached."""
         if len(self._links) >= self.max_links or not (connection in self._idle or connection in self._busy):
             return False
-        self.forget(connection)  # from here on `make_room` does not find it
+        self.forget(connection)  # from here on `displace` does not find it
         self._links[connection] = None
         return True
 

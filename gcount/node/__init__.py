@@ -1,1 +1,1 @@
-"""One node: what can be asked of it, by every protocol."""
+"""A node, and the requests that it answers, the same for every protocol."""

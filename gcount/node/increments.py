@@ -51,6 +51,7 @@ class Increments:
         if not changes(asked):
             callback(self._now(asked))
             return True
+        # There are almost never any holds, so this is one look at an empty dict.
         if self._holds and self._holds.any_held(grown(asked), trio.current_time()):
             return False
         if not self._guard.may_continue:

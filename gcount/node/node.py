@@ -217,7 +217,7 @@ class Node:
         self._startup.report(replica, self.metrics)
         async with trio.open_nursery() as nursery:
             self.parts.start(nursery, self.checkpoints, min(self.settings.timeout, MOST_LINGER))
-            self._startup.over.set()
+            self._startup.over.set()  # last: from here on requests and links are taken
 
 
 @asynccontextmanager

@@ -48,8 +48,8 @@ class Parts:
         dial_loops: dials the members.
         acceptor: answers the nodes that dial this one.
         config: the config, as it is posted and shown.
-        increments: takes all increments.
-        client_reads: consistent reads as clients ask for them.
+        increments: the one way in for increments.
+        client_reads: the consistent reads that clients ask for.
     """
 
     context: Context
@@ -69,12 +69,12 @@ class Parts:
     client_reads: Reads
 
     def start(self, nursery: trio.Nursery, checkpoints: Checkpoints, linger: float) -> None:
-        """Start everything that a node does without being asked.
+        """Start all tasks of the node that do not come from requests.
 
         Args:
-            nursery: runs it; what fails there ends the node.
-            checkpoints: made of the replica now and then.
-            linger: seconds for which removed members are still dialled.
+            nursery: runs the tasks. An error in any of them ends the node.
+            checkpoints: makes checkpoints of the replica.
+            linger: how long removed members are still dialled, in seconds.
         """
         context = self.context
         nursery.start_soon(context.committer.run, self.committed)
@@ -133,7 +133,7 @@ def assemble(context: Context, transport: Transport, now_ms: Callable[[], int], 
         context: what the parts share.
         transport: connects to other nodes.
         now_ms: the wall clock, in ms since 1970. It only decides between conflicting configs.
-        fresh: whether this start made the incarnation, so that no other node can know anything of it.
+        fresh: whether this start began the incarnation, so that no other node can know anything of it.
     """
     serving_since = trio.current_time()
     claim = IncarnationClaim(fresh=fresh)

@@ -1,1 +1,1 @@
-"""What is on disk: the port to a file system, the log in segments, and the group commit."""
+"""Storage: the port to a file system, the log in segments, checkpoints, and group commit."""

@@ -184,6 +184,7 @@ class Checkpoints:
             try:
                 await self._write(checkpoint_name(capture.header.sequence), encoded)
             except DiskFull:
+                # The estimate was too low. With the true size, no attempt fills the disk again before there is space.
                 self._measured = await encoded.measure()
                 raise
         finally:
@@ -213,7 +214,7 @@ class Checkpoints:
         needed = max(guess, self.size, self._measured)
         free = await self._disk.attempt(self._disk.free_bytes, background=True)
         if free < needed + self._options.segment_bytes:
-            raise DiskFull(f"it takes about {needed} bytes beside the log, and the disk is nearly full")
+            raise DiskFull(f"the checkpoint needs about {needed} bytes besides the log, and the disk is nearly full")
 
     async def _write(self, name: str, encoded: "_Encoded") -> None:
         file = await self._disk.attempt(partial(self._disk.create, name + UNFINISHED), background=True)

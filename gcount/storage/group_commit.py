@@ -139,6 +139,7 @@ class Committer:
             self._writer.stage_delta(delta)
         if urgent:
             return self._soon()
+        # `run` may be waiting already, so its deadline is brought forward, too.
         self._due = min(self._due, trio.current_time() + self._piggyback_delay)
         self._waiting.deadline = min(self._waiting.deadline, self._due)
         return self._next
@@ -180,7 +181,7 @@ class Committer:
             with trio.CancelScope(deadline=min(self._due, pause)) as self._waiting:
                 await self._wake.wait()
             if not (self.full or self._wake.is_set() or self._due <= trio.current_time()):
-                await self._log.look()
+                await self._log.look()  # an idle node has to notice, too, that its directory was moved away
                 continue
             self._wake, self._due = trio.Event(), inf
             await self._commit_all(committed)
@@ -191,10 +192,11 @@ class Committer:
 
     async def _commit_all(self, committed: Callable[[Batch], None]) -> None:
         assert self._in_flight is None, "one batch in flight"
+        # From here on requests are staged for the next batch, whose commit they get.
         commit, self._next, staging = self._next, Commit(), self._pending.staging
         self._in_flight = commit
         failure: DiskFull | None = None
-        if self._pending.staging or self.full:
+        if self._pending.staging or self.full:  # on a full disk an empty batch finds out whether there is space again
             failure = await self._commit_batch(committed)
         # No await from here on: what the sync made durable is visible, and answered, before any other task runs.
         self._in_flight = None

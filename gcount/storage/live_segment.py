@@ -63,7 +63,7 @@ class LiveSegment:
         except OSError as error:
             if error.errno not in SHORTAGES:
                 raise
-            self._cut_back(file)
+            self._cut_back(file)  # before anything else is written
             raise
         sync_or_fail(file.sync)
         self.size += len(data)

@@ -172,10 +172,11 @@ class Log:
             live = sequence == base.sequence + len(names) - 1
             if scan.damage:
                 _judge(self._disk.describe(name), len(data), scan.damage, live=live)
+            # A log that ends before the checkpoint has lost synced batches. Their numbers must not be used again.
             if live and next_batch < base.next_batch:
                 reason = f"the log ends before batch {base.next_batch - 1}, which the checkpoint holds"
                 raise LogDamaged(self._disk.describe(name), scan.end, reason)
-            if live:
+            if live:  # see the invariants: only from here on, what was read counts
                 await self._disk.attempt(partial(self._put_live, sequence, data[: scan.end]))
             else:
                 self._closed[sequence] = len(data)
@@ -213,7 +214,7 @@ class Log:
         try:
             brief = size < self._segment_bytes and len(data) <= self._brief_bytes
             await self._disk.attempt(partial(self._append, batch.number, identity, data), brief=brief)
-        finally:
+        finally:  # also when the batch did not fit: the new segment may have been begun before that
             if self._head.sequence > sequence:
                 assert self._head.sequence == sequence + 1, "a batch begins one segment at most"
                 self._closed[sequence] = size

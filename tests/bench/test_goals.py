@@ -1,4 +1,4 @@
-"""Goals are ratios of medians, and what was not measured is never met."""
+"""Goals are ratios of medians, and a goal that was not measured is not met."""
 
 from pathlib import Path
 
@@ -51,7 +51,7 @@ def test_all_goals_are_of_something_that_is_measured() -> None:
     assert {(goal.work, label) for goal in GOALS for label in (goal.subject, goal.against)} <= labels
 
 
-def test_it_is_known_which_package_brings_what_is_needed() -> None:
+def test_the_package_of_each_program_is_known() -> None:
     entries = [entry for work in WORKS for entry in work.entries]
     needed = {program for entry in entries for program in (*entry.tool.needs, *RIVALS[entry.rival].needs)}
     assert needed == PACKAGES.keys()

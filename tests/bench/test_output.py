@@ -1,4 +1,4 @@
-"""What the load tools print is read right, and what is no good result is not taken for one."""
+"""The output of the load tools is read correctly, and bad results are not taken for good ones."""
 
 from dataclasses import astuple
 
@@ -70,7 +70,7 @@ def test_a_rate_of_wrk_that_counts_errors_is_none(line: str) -> None:
 
 
 @pytest.mark.parametrize("needed", ["Requests/sec", "50%", "99%", "Latency  "])
-def test_what_wrk_left_out_is_not_made_up(needed: str) -> None:
+def test_figures_that_wrk_left_out_are_not_made_up(needed: str) -> None:
     with pytest.raises(Failed):
         output.wrk(WRK.replace(needed, "?"))
 

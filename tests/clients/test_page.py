@@ -19,7 +19,7 @@ def plain(text: str) -> str:
 
 
 @pytest.mark.parametrize("block", BLOCKS)
-def test_what_the_page_advises_is_what_was_measured(block: str) -> None:
+def test_the_pages_advice_is_what_was_measured(block: str) -> None:
     programs = plain("".join(program.read_text("utf-8") for program in sorted(PROGRAMS.iterdir()) if program.is_file()))
     for statement in re.split(r"(?<=[;)])\n(?=\S)", block):
         assert plain(statement) in programs, statement

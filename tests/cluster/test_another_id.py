@@ -49,7 +49,7 @@ async def test_its_answers_to_a_read_are_those_of_one_node(autojump_clock: MockC
         assert exact == []
 
 
-async def test_it_confirms_an_incarnation_once(autojump_clock: MockClock) -> None:
+async def test_a_node_with_another_id_confirms_an_incarnation_once(autojump_clock: MockClock) -> None:
     async with open_cluster(3) as cluster:
         one, two, three = cluster.hosts
         await add(one.node, "x", 1)
@@ -65,7 +65,7 @@ async def test_it_confirms_an_incarnation_once(autojump_clock: MockClock) -> Non
         assert retired(one) == (before,)  # nobody has asked the third node
 
 
-async def test_it_holds_an_increment_once(autojump_clock: MockClock) -> None:
+async def test_a_node_with_another_id_counts_once_as_a_holder_of_an_increment(autojump_clock: MockClock) -> None:
     async with open_cluster(2) as cluster:
         one, two = cluster.hosts
         third = address_of(3)

@@ -144,7 +144,7 @@ WRONG: dict[str, Answer] = {
 
 
 @pytest.mark.parametrize("title", WRONG)
-async def test_what_is_no_websocket_is_called_so_at_once(title: str) -> None:
+async def test_an_answer_that_is_no_websocket_is_reported_at_once(title: str) -> None:
     async with server(WRONG[title]) as other:
         assert await dial(other) == f"{NO_NODE}: what does speaks no websocket"
 

@@ -52,7 +52,7 @@ def known(host: Host) -> int:
 
 @pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("first", ["push", "hello"])
-async def test_a_push_that_came_with_the_next_lifes_hello_is_settled_before_the_answer_or_never_taken(
+async def test_a_push_that_came_with_the_next_processs_hello_is_settled_before_the_answer_or_never_taken(
     autojump_clock: MockClock, first: str, seed: int
 ) -> None:
     async with open_cluster(1, seed=seed) as cluster, trio.open_nursery() as nursery:

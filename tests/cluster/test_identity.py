@@ -283,7 +283,7 @@ async def test_a_node_that_moved_to_another_address_keeps_its_counts(autojump_cl
 
 
 @pytest.mark.parametrize("seed", range(4))
-async def test_a_message_of_a_former_life_does_no_harm(autojump_clock: MockClock, seed: int) -> None:
+async def test_a_message_of_a_former_process_does_no_harm(autojump_clock: MockClock, seed: int) -> None:
     """What the paused peer has not read yet knows more than the copy that was restored meanwhile."""
     async with open_cluster(2, seed=seed) as cluster:
         one, two = cluster.hosts

@@ -79,7 +79,7 @@ async def test_at_the_limit_a_claim_keeps_a_node_from_counting_until_the_claiman
         await add(one.node, "x", 1)
 
 
-async def test_what_members_claim_makes_a_node_mint_once_a_minute_at_most(autojump_clock: MockClock) -> None:
+async def test_claims_of_members_begin_a_new_incarnation_once_a_minute_at_most(autojump_clock: MockClock) -> None:
     async with open_cluster(2, options=FEW) as cluster:
         one, two = cluster.hosts
         first = incarnation(one)

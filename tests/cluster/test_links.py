@@ -166,7 +166,7 @@ async def test_another_start_cuts_the_former_ones_links(autojump_clock: MockCloc
 
 
 @pytest.mark.parametrize("seed", range(12))
-async def test_nothing_of_a_former_life_arrives_after_the_hello_was_answered(
+async def test_nothing_of_a_former_process_arrives_after_the_answer_to_the_hello(
     autojump_clock: MockClock, seed: int
 ) -> None:
     """Both messages arrive at the same instant, in either order, before tasks that run in either order."""

@@ -84,7 +84,7 @@ async def full_and_empty() -> AsyncIterator[tuple[SimCluster, Host, Host]]:
         yield cluster, one, two
 
 
-async def test_an_empty_node_is_filled_though_no_link_lives_long_enough_for_all(autojump_clock: MockClock) -> None:
+async def test_an_empty_node_is_filled_though_no_link_lasts_long_enough_for_all(autojump_clock: MockClock) -> None:
     async with full_and_empty() as (cluster, one, two):
         watch = Watch(cluster, one, two)
         cluster.network.heal()
@@ -193,7 +193,9 @@ async def test_nothing_is_left_for_an_address_that_turns_out_to_be_the_nodes_own
 
 
 @pytest.mark.parametrize("what", ["start_id", "node", "nothing kept", "too much", "too little"])
-async def test_a_sender_goes_on_only_where_the_same_life_says_that_it_is(autojump_clock: MockClock, what: str) -> None:
+async def test_a_sender_continues_only_where_the_same_process_says_that_it_is(
+    autojump_clock: MockClock, what: str
+) -> None:
     async with open_cluster(1, options=SMALL) as cluster:
         impostor = await joined_by_impostor(cluster)
         sent: list[messages.Push] = []
@@ -290,7 +292,9 @@ async def test_the_next_link_continues_and_nothing_is_acknowledged_before_all_of
         assert taken(cluster) == WHOLE
 
 
-async def test_a_hello_hears_what_was_seen_of_its_lives_in_what_is_kept(autojump_clock: MockClock) -> None:
+async def test_the_answer_to_a_hello_has_what_suspended_transfers_show_of_the_nodes_incarnations(
+    autojump_clock: MockClock,
+) -> None:
     async with two_chunks_left() as cluster, call(cluster, cluster[1]) as caller:
         answer = await answer_to(caller, node=b"o" * 16, start_id=b"2" * 16, incarnation=b"o" * 16, retired=[MINE])
         assert (answer.seen, answer.digest.get(MINE)) == ({MINE: 9}, None)
@@ -389,7 +393,7 @@ async def test_a_sender_that_begins_anew_after_all_is_taken_at_its_word(autojump
         assert cluster[1].node.value("x") == 5
 
 
-async def test_so_much_is_kept_at_most(autojump_clock: MockClock) -> None:
+async def test_the_size_of_suspended_transfers_is_limited(autojump_clock: MockClock) -> None:
     async with open_cluster(1, options=replace(SMALL, max_suspended=3)) as cluster:
         await joined_by_impostor(cluster)
         for transfer in range(1, 9):
@@ -426,7 +430,7 @@ async def test_members_whose_pushes_are_too_much_together_fill_a_node_one_after_
         assert 150 < most <= 200
 
 
-async def test_what_is_kept_of_lost_links_counts_too_and_gives_way_only_to_what_is_bigger(
+async def test_suspended_transfers_count_towards_the_limit_and_are_dropped_only_for_larger_ones(
     autojump_clock: MockClock,
 ) -> None:
     other = b"o" * 16

@@ -54,7 +54,7 @@ def rot(disk: SimDisk, chosen: Callable[[Batch], bool]) -> int:
 def mend(disk: SimDisk, seed: int = 0) -> None:
     random = Random(f"ids {seed}")
     repair(disk, survey(disk), lambda: random.randbytes(16))
-    assert survey(disk).flaws == []
+    assert survey(disk).corruptions == []
 
 
 def counts(incarnation: bytes, name: str, *values: int) -> Callable[[Batch], bool]:
@@ -148,7 +148,9 @@ async def test_a_gap_that_no_member_can_fill_is_closed_and_counts_everywhere_onc
         await all_equal(cluster)
 
 
-async def test_consistent_reads_count_what_is_detached_of_own_former_lives_at_once(autojump_clock: MockClock) -> None:
+async def test_consistent_reads_count_detached_deltas_of_own_former_incarnations_at_once(
+    autojump_clock: MockClock,
+) -> None:
     async with open_cluster(3) as cluster:
         one = cluster[1]
         await count(one, 1)
@@ -162,7 +164,7 @@ async def test_consistent_reads_count_what_is_detached_of_own_former_lives_at_on
         assert one.node.value("x") == 1
 
 
-async def test_consistent_reads_do_not_count_what_is_detached_of_another_nodes_life(autojump_clock: MockClock) -> None:
+async def test_consistent_reads_do_not_count_detached_deltas_of_other_nodes(autojump_clock: MockClock) -> None:
     """Its owner, back with an older disk, may go on from before that: nobody claims to know more."""
     async with open_cluster(3) as cluster:
         one, two = cluster[1], cluster[2]
@@ -300,7 +302,7 @@ async def test_a_disk_that_lost_its_identity_is_refilled_under_another(autojump_
         await all_equal(cluster)
 
 
-async def test_what_is_kept_detached_of_another_node_is_never_claimed_and_given_back_by_it(
+async def test_detached_deltas_of_another_node_are_given_back_and_never_claimed(
     autojump_clock: MockClock,
 ) -> None:
     async with open_cluster(2) as cluster:
@@ -322,7 +324,7 @@ async def test_what_is_kept_detached_of_another_node_is_never_claimed_and_given_
 
 
 @pytest.mark.parametrize("disk_is", ["older", "empty"])
-async def test_what_is_kept_detached_of_a_node_that_has_forgotten_it_is_told_and_given_back_to_it(
+async def test_detached_deltas_of_a_node_that_has_forgotten_them_are_reported_and_given_back_to_it(
     autojump_clock: MockClock, disk_is: str
 ) -> None:
     """Nobody but a member whose log rotted knows of the commits; what is behind the gap is whole, and counts."""
@@ -355,7 +357,7 @@ async def test_what_is_kept_detached_of_a_node_that_has_forgotten_it_is_told_and
             await cluster.converged("x", 9, REFILLED)
 
 
-async def test_what_is_kept_detached_is_given_back_though_its_owner_meets_the_member_late(
+async def test_detached_deltas_are_given_back_though_their_owner_links_to_the_member_late(
     autojump_clock: MockClock,
 ) -> None:
     """It takes it only from members that it has met, and by then the member has offered it in vain many times."""
@@ -442,7 +444,7 @@ async def test_a_gap_stays_open_while_a_member_can_be_asked_but_can_give_nothing
 
 
 @pytest.mark.parametrize("trouble", ["", "lost links", "full disk"])
-async def test_a_gap_stays_open_until_all_that_a_member_keeps_detached_is_given_back(
+async def test_a_gap_stays_open_until_a_member_has_given_back_all_its_detached_deltas(
     autojump_clock: MockClock, trouble: str
 ) -> None:
     """The owner keeps something detached that is newer, and the give-back takes much longer than the watch."""
@@ -480,7 +482,7 @@ async def test_a_gap_stays_open_until_all_that_a_member_keeps_detached_is_given_
         assert not any(replica(host).detached for host in cluster.hosts)
 
 
-async def test_a_member_owes_what_it_keeps_detached_until_this_very_life_of_the_owner_has_said_that_it_has_it(
+async def test_a_member_gives_back_detached_deltas_until_the_owners_present_process_has_acknowledged_them(
     autojump_clock: MockClock,
 ) -> None:
     async with open_cluster(3) as cluster:
@@ -591,7 +593,7 @@ async def test_repairs_of_the_same_node_again_and_again_lose_nothing_that_is_kno
             data = bytearray(one.disk.read(name))
             data[data.index(MARK) + 20] ^= 1
             one.disk.poke(name, bytes(data))
-            if not survey(one.disk).flaws:
+            if not survey(one.disk).corruptions:
                 one.disk.poke(name, b"")
             mend(one.disk, seed=round_)
             await one.start()

@@ -20,7 +20,7 @@ from tests.fakes.counting import add
 CLAIMED = ("warning", "two histories claimed")
 
 
-async def test_a_former_life_that_asked_before_its_node_started_again_makes_no_two_histories(
+async def test_a_question_of_a_former_process_makes_no_two_histories(
     autojump_clock: MockClock,
 ) -> None:
     async with open_cluster(2) as cluster, call(cluster, cluster[2]) as caller:

@@ -60,7 +60,7 @@ def test_recorded_bytes_are_decoded_to_what_was_meant(sent: str) -> None:
         assert TODAY.decode(bytes.fromhex(data)) == TODAY.build(MESSAGES[label]), label
 
 
-def test_all_that_two_nodes_said_is_encoded_to_the_same_bytes_again() -> None:
+def test_all_messages_of_two_nodes_are_encoded_to_the_same_bytes_again() -> None:
     for _, data in SAID:
         assert TODAY.encode(TODAY.decode(data)) == data
 

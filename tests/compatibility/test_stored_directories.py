@@ -28,7 +28,7 @@ def named(file: Path) -> str:
     return f"{file.parent.name}/{file.name}"
 
 
-def test_what_has_to_be_stored_is() -> None:
+def test_the_stored_directories_have_all_that_they_need() -> None:
     assert STARTED == ["checkpoint", "log", "repaired", "repaired-checkpoint"]
     assert sorted({file.parent.name for file in CHECKPOINTS}) == ["checkpoint", "repaired-checkpoint", "seeded"]
     assert len(SEGMENTS) >= 6

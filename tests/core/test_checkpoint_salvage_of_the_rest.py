@@ -77,7 +77,7 @@ def test_damage_to_names_or_cells_costs_nothing_else(kind: type[Record]) -> None
 
 
 @pytest.mark.parametrize("kind", [Names, Cells])
-def test_what_can_be_read_of_a_damaged_column_is_kept_detached(kind: type[Record]) -> None:
+def test_the_readable_part_of_a_damaged_column_is_kept_detached(kind: type[Record]) -> None:
     """Claimed, it would hide for ever what can't be read: the column's own version says that all of it is there."""
     cost_something = 0
     for number, data in each(kind):
@@ -117,7 +117,7 @@ def test_what_can_be_read_of_a_column_is_given_back_to_its_node_which_counts_it(
     assert not owner.detached
 
 
-def test_damage_to_what_was_detached_costs_only_that() -> None:
+def test_damage_to_detached_deltas_loses_only_those() -> None:
     for _, data in each(Detached):
         one, truth = repaired(data), sample()
         assert one.counters == truth.counters
@@ -133,6 +133,6 @@ def test_without_its_first_record_nothing_is_claimed() -> None:
     assert (one.identity.node, one.identity.incarnation, one.next_batch) == (ME.node, ME.incarnation, 3)
 
 
-def test_it_never_claims_batches_that_the_log_does_not_reach() -> None:
+def test_a_salvage_never_claims_batches_that_the_log_does_not_reach() -> None:
     data = written(records())
     assert [repaired(data, next_batch).next_batch for next_batch in (2, 3, 4)] == [2, 3, 3]

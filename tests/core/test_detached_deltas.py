@@ -40,7 +40,7 @@ def cut_logs(draw: st.DrawFn) -> tuple[History, list[Delta]]:
 
 
 @given(cut_logs())
-def test_only_what_has_no_gap_before_it_is_claimed(cut: tuple[History, list[Delta]]) -> None:
+def test_only_deltas_without_a_gap_before_them_are_claimed(cut: tuple[History, list[Delta]]) -> None:
     history, deltas = cut
     one = replayed(deltas)
     version = one.counters.version(history.incarnation)
@@ -49,7 +49,7 @@ def test_only_what_has_no_gap_before_it_is_claimed(cut: tuple[History, list[Delt
 
 
 @given(cut_logs())
-def test_reads_see_the_most_that_any_delta_holds(cut: tuple[History, list[Delta]]) -> None:
+def test_reads_see_the_greatest_cell_of_all_detached_deltas(cut: tuple[History, list[Delta]]) -> None:
     history, deltas = cut
     one = replayed(deltas)
     for name in NAMES:
@@ -91,7 +91,9 @@ def test_runs_are_as_many_as_gaps(cut: tuple[History, list[Delta]]) -> None:
 
 
 @given(cut_logs(), st.integers(0, 10))
-def test_a_closed_gap_reaches_all_who_know_less_or_as_much(cut: tuple[History, list[Delta]], peer: int) -> None:
+def test_a_closed_gap_reaches_all_members_that_know_less_or_as_much(
+    cut: tuple[History, list[Delta]], peer: int
+) -> None:
     history, deltas = cut
     one = replayed(deltas)
     writer = Writer(one)
@@ -197,7 +199,7 @@ def test_what_is_kept_is_one_delta_in_whatever_order_its_pieces_come(order: tupl
     assert detached.deltas() == [Delta(who, 2, 6, {"a": 3, "b": 1, "c": 5})]
 
 
-def test_gaps_of_a_life_that_goes_on_are_never_closed() -> None:
+def test_gaps_of_the_present_incarnation_are_never_closed() -> None:
     """Its next commits take the versions that a closing would claim."""
     who, detached = incarnation(1), DetachedDeltas()
     detached.keep(Delta(who, 3, 4, {"a": 1}))
@@ -214,7 +216,7 @@ def test_a_delta_that_is_kept_is_not_shared_with_its_batch() -> None:
     assert (len(detached), detached.cells, detached.cell("a", incarnation(1))) == (1, 2, 2)
 
 
-def test_no_more_is_taken_back_than_so_many_runs_and_cells() -> None:
+def test_the_number_of_runs_and_cells_that_are_taken_back_is_limited() -> None:
     """A member that lies may make up any number of them."""
     one = Replica(ME, 0, Options(max_runs=3, max_uncounted_cells=50, push_cells=0))
     writer = Writer(one)
@@ -243,7 +245,7 @@ def test_deltas_that_are_being_read_are_not_changed_by_later_ones() -> None:
         assert detached.cell("a", who) == 2
 
 
-def test_the_newest_identity_goes_on_and_remembers_all_lives_seen() -> None:
+def test_the_newest_identity_stays_and_remembers_all_incarnations_seen() -> None:
     lives = IdentityHistory()
     assert lives.reborn(incarnation(9), incarnation(8)) == Identity(incarnation(8), incarnation(9))
     lives.found(Identity(incarnation(1), incarnation(2)))

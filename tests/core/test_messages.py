@@ -167,7 +167,7 @@ def push(*made: Delta) -> Push:
     return Push(1, True, list(made))
 
 
-def test_a_hello_of_before_the_newer_fields_is_understood_and_understands_them() -> None:
+def test_a_hello_without_the_newer_fields_is_understood_and_the_newer_one_by_old_nodes() -> None:
     """Fields are only ever added at the end, with a default."""
     fields = msgspec.msgpack.decode(encode(hello(entry="a:1", seen={ID: 3}, kept=7)))
     assert len(fields) == 15

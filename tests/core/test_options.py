@@ -29,7 +29,7 @@ CONTRADICTIONS = [
 
 
 @pytest.mark.parametrize(("changes", "rule"), CONTRADICTIONS, ids=[rule for _, rule in CONTRADICTIONS])
-def test_what_contradicts_something_else_is_refused_with_the_rule(changes: dict[str, int], rule: str) -> None:
+def test_contradicting_options_are_refused_with_the_rule(changes: dict[str, int], rule: str) -> None:
     with pytest.raises(ValueError, match="contradict each other") as caught:
         Options(**changes)
     assert rule in str(caught.value)
@@ -41,7 +41,7 @@ def test_all_contradictions_are_reported_at_once() -> None:
 
 
 @given(st.integers(0, 2**32), st.booleans())
-def test_what_any_seed_of_the_simulation_draws_goes_together(seed: int, few_lives: bool) -> None:
+def test_the_options_of_any_simulation_seed_are_consistent(seed: int, few_lives: bool) -> None:
     random = Random(seed)
     drawn, counters = draw_limits(seed, draw_sizes(random, draw_files(random, SMALL)), few_lives=few_lives)
     assert drawn == replace(drawn)

@@ -86,7 +86,7 @@ def test_the_limit_of_names_counts_names_of_peers_deltas_before_they_are_durable
     assert rooms == [3, 2, 2, 2]
 
 
-def test_a_new_life_that_is_durable_counts_once() -> None:
+def test_a_new_incarnation_that_is_durable_counts_once() -> None:
     one = writer()
     for version in range(1, 4):
         one.stage_delta(Delta(incarnation(1), 0, version, {"a": version}))

@@ -13,7 +13,7 @@ from tests.core.test_writer import ME, commit, writer
 from tests.fakes.counting import stage
 
 
-def test_what_is_given_back_is_on_disk_when_it_is_joined_or_kept_detached() -> None:
+def test_deltas_that_are_given_back_are_on_disk_when_they_are_joined_or_detached() -> None:
     one, former = writer(), incarnation(1)
     one.replica.identity = Identity(ME.node, ME.incarnation, (former,))
     first, behind = Delta(former, 0, 1, {"a": 1}), Delta(former, 4, 5, {"a": 3})

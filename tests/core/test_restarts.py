@@ -20,19 +20,19 @@ def hello(restarts: Restarts, number: int, *, node: bytes = NODE) -> bool:
     return twin
 
 
-def test_any_number_of_restarts_makes_no_twin() -> None:
+def test_any_number_of_restarts_shows_no_duplicate() -> None:
     restarts = Restarts()
     for number in range(3 * MAX_BOOTS):
         assert not hello(restarts, number)
         assert not hello(restarts, number)  # its link broke, and it dialled again
 
 
-def test_two_lives_that_alternate_are_twins_from_the_third_hello_on() -> None:
+def test_two_processes_that_alternate_are_duplicates_from_the_third_hello_on() -> None:
     restarts = Restarts()
     assert [hello(restarts, number % 2) for number in range(6)] == [False, False, True, True, True, True]
 
 
-def test_one_of_many_lives_that_comes_back_is_a_twin() -> None:
+def test_a_former_process_that_comes_back_is_a_duplicate() -> None:
     restarts = Restarts()
     assert not any(hello(restarts, number) for number in range(4))
     assert hello(restarts, 1)
@@ -40,7 +40,7 @@ def test_one_of_many_lives_that_comes_back_is_a_twin() -> None:
     assert not hello(restarts, 0)
 
 
-def test_a_life_that_followed_but_said_no_more_than_hello_proves_no_twin() -> None:
+def test_a_later_process_that_only_said_hello_proves_no_duplicate() -> None:
     restarts = Restarts()
     hello(restarts, 1)
     restarts.said_hello(NODE, start_id(0))  # of a former life, long on its way
@@ -48,7 +48,7 @@ def test_a_life_that_followed_but_said_no_more_than_hello_proves_no_twin() -> No
     assert not hello(restarts, 1)
 
 
-def test_a_late_hello_of_a_former_life_makes_no_twin_of_the_one_that_is_alive() -> None:
+def test_a_late_hello_of_a_former_process_does_not_make_the_present_one_a_duplicate() -> None:
     restarts = Restarts()
     hello(restarts, 0)
     hello(restarts, 1)
@@ -56,7 +56,7 @@ def test_a_late_hello_of_a_former_life_makes_no_twin_of_the_one_that_is_alive() 
     assert not hello(restarts, 1)
 
 
-def test_what_a_life_said_before_another_followed_proves_nothing_afterwards() -> None:
+def test_messages_of_a_process_before_its_successor_prove_nothing_afterwards() -> None:
     restarts = Restarts()
     hello(restarts, 0)
     hello(restarts, 1)
@@ -65,7 +65,7 @@ def test_what_a_life_said_before_another_followed_proves_nothing_afterwards() ->
     assert not restarts.said_hello(NODE, start_id(2))
 
 
-def test_what_a_former_life_says_does_not_show_that_its_successor_is_alive() -> None:
+def test_messages_of_a_former_process_do_not_show_that_its_successor_is_alive() -> None:
     restarts = Restarts()
     hello(restarts, 0)
     restarts.said_hello(NODE, start_id(1))
@@ -73,7 +73,7 @@ def test_what_a_former_life_says_does_not_show_that_its_successor_is_alive() -> 
     assert not hello(restarts, 0)
 
 
-def test_each_node_has_lives_of_its_own() -> None:
+def test_restarts_are_remembered_for_each_node_alone() -> None:
     restarts = Restarts()
     for number in range(4):
         assert not hello(restarts, number % 2, node=NODE if number % 2 else OTHER)
@@ -82,7 +82,7 @@ def test_each_node_has_lives_of_its_own() -> None:
 
 
 @pytest.mark.parametrize(("others", "remembered"), [(MAX_BOOTS - 1, True), (MAX_BOOTS, False)])
-def test_of_each_node_only_the_newest_boots_are_remembered(others: int, remembered: bool) -> None:
+def test_only_the_newest_restarts_of_each_node_are_remembered(others: int, remembered: bool) -> None:
     restarts = Restarts()
     for number in range(others + 1):
         hello(restarts, number)

@@ -127,7 +127,7 @@ def test_a_transfer_of_which_nothing_arrived_gives_way_to_the_state_as_it_is_now
 
 
 @pytest.mark.parametrize("kept", [0, 1, 2, 5, 2**62])
-def test_a_peer_that_kept_anything_else_is_sent_the_state_anew(kept: int) -> None:
+def test_a_peer_that_kept_anything_else_is_sent_the_state_again(kept: int) -> None:
     transfer = Under(3).pusher.interrupted()
     assert transfer is not None
     assert not transfer.goes_on({}, kept)

@@ -140,7 +140,7 @@ def test_amounts_that_belong_together_are_staged_all_or_not_at_all(
     assert [one.replica.counters.total(each) for each in ("x", "y", "z", "made")] == [1, 4, 1, 7]
 
 
-def test_what_was_aborted_or_counted_in_an_earlier_life_does_not_count_towards_the_limit_of_a_part() -> None:
+def test_aborted_increments_and_former_incarnations_do_not_count_towards_the_limit_of_a_part() -> None:
     one = writer()
     stage(one, "a", MAX_CELL)
     one.seal()

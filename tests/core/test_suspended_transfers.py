@@ -19,7 +19,7 @@ def assembly(transfer: int, cells: int = 1) -> Assembly:
     return made
 
 
-def test_what_is_kept_is_for_the_same_life_of_the_same_node_and_for_one_link() -> None:
+def test_a_suspended_transfer_is_for_the_same_process_of_the_same_node_and_for_one_link() -> None:
     kept, one = SuspendedTransfers(100), assembly(7)
     kept.keep(NODE, BOOT, one, 0.0)
     for node, start_id, transfer in [(b"o" * 16, BOOT, 7), (NODE, b"o" * 16, 7), (NODE, BOOT, 8)]:
@@ -28,7 +28,7 @@ def test_what_is_kept_is_for_the_same_life_of_the_same_node_and_for_one_link() -
     assert kept.take(NODE, BOOT, 7, 0.0) is None
 
 
-def test_another_life_of_a_node_drops_what_its_lives_before_had_left() -> None:
+def test_another_process_of_a_node_drops_the_transfers_of_former_ones() -> None:
     kept = SuspendedTransfers(100)
     for transfer, start_id in enumerate([BOOT, b"1" * 16, b"2" * 16], 1):
         kept.keep(NODE, start_id, assembly(transfer), 0.0)
@@ -39,7 +39,7 @@ def test_another_life_of_a_node_drops_what_its_lives_before_had_left() -> None:
     assert highest(kept, {incarnation(1)}) == {incarnation(1): 4}
 
 
-def test_what_is_kept_is_bounded_in_time_number_and_cells_and_the_oldest_goes_first() -> None:
+def test_suspended_transfers_are_bounded_in_time_number_and_cells_and_the_oldest_is_dropped_first() -> None:
     kept = SuspendedTransfers(100)
     kept.keep(NODE, BOOT, assembly(1), 0.0)
     kept.expire(KEEP - 0.1)
@@ -79,7 +79,7 @@ def shrunk(model: list[Kept], cells: int) -> list[Kept]:
 
 
 @given(st.lists(steps, max_size=30))
-def test_what_is_kept_is_what_a_naive_model_keeps(made: list[tuple[str, int, int, int, int]]) -> None:
+def test_suspended_transfers_are_those_of_a_naive_model(made: list[tuple[str, int, int, int, int]]) -> None:
     kept, model, now = SuspendedTransfers(MOST_CELLS, Options(max_suspended=MOST)), list[Kept](), 0.0
     for kind, node_, start_, transfer, number in made:
         node, start_id = bytes([node_]) * 16, bytes([start_]) * 16

@@ -76,7 +76,7 @@ async def test_a_block_whose_program_is_missing_is_left_out_and_named(tmp_path: 
     assert (result.done, result.left_out) == (1, ["page:3: no-such-program not installed"])
 
 
-def test_only_what_varies_may_differ() -> None:
+def test_only_times_and_versions_may_differ() -> None:
     assert matches("... ready on ... id=1\n", "2026-11-28T09:00:00.123Z info ready on http://a id=1\n")
     assert matches("a\n...\nd\n", "a\nb\nc\nd\n")
     assert matches('{"version": 1795404231040}\n', '{"version": 1895404231049}\n')

@@ -206,13 +206,13 @@ class Pipe:
         self._last = trio.current_time()
         self._ends: float | None = None
         self._ignored = False
-        self._room = trio.Event()
+        self._space = trio.Event()
         self._receiver: trio.CancelScope | None = None
         network.opened(self)
 
     def poke(self) -> None:
         """Wake both ends, so that they check their conditions again."""
-        self._room.set()
+        self._space.set()
         if self._receiver is not None:
             self._receiver.deadline = self._due()
 
@@ -246,8 +246,8 @@ class Pipe:
         """Return when a message fits into the buffer."""
         await trio.lowlevel.checkpoint()
         while not self.takes(data):
-            self._room = trio.Event()
-            await self._room.wait()
+            self._space = trio.Event()
+            await self._space.wait()
 
     def put(self, data: bytes) -> None:
         """Send a message."""
@@ -271,7 +271,7 @@ class Pipe:
             raise LinkClosed("the connection was closed")
         _, data = self._moving.popleft()
         self._bytes -= len(data)
-        self._room.set()
+        self._space.set()
         self._network.arrived(self.source, self.target, data)
         return data
 

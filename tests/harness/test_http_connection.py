@@ -46,7 +46,7 @@ async def test_answers_that_come_together_and_in_pieces_are_parted() -> None:
         assert not client.unread
 
 
-async def test_what_has_no_body_ends_with_its_head() -> None:
+async def test_an_answer_without_a_body_ends_with_its_head() -> None:
     async with pair() as (client, server):
         proceed = b"HTTP/1.1 100 \r\n\r\n"
         await server.send_all(FIVE + proceed + FIVE + b"after")

@@ -115,7 +115,7 @@ HARMLESS = {
 
 
 @pytest.mark.parametrize("what", TELLING)
-def test_what_leaves_after_the_sync_passes_and_before_it_is_caught(what: str) -> None:
+def test_messages_after_the_sync_pass_and_messages_before_it_are_caught(what: str) -> None:
     telling = TELLING[what]
     assert found(*START, WRITE, SYNC, *telling) == []
     assert len(found(*START, WRITE, *telling, SYNC)) == 1
@@ -125,7 +125,7 @@ def test_what_leaves_after_the_sync_passes_and_before_it_is_caught(what: str) ->
 
 
 @pytest.mark.parametrize("what", HARMLESS)
-def test_what_was_durable_before_may_leave_at_any_time(what: str) -> None:
+def test_durable_increments_may_be_sent_at_any_time(what: str) -> None:
     assert found(*START, WRITE, *HARMLESS[what], SYNC) == []
 
 
@@ -190,7 +190,7 @@ def test_calls_are_read_however_strace_interleaves_them() -> None:
     ]
 
 
-def test_what_was_under_way_when_the_process_was_killed_may_have_left() -> None:
+def test_calls_under_way_at_a_kill_may_have_sent_their_bytes() -> None:
     answer = b"HTTP/1.1 200 \r\ncontent-length: 2\r\n\r\n8\n"
     waiting = line(f"recvfrom({told(7, DIALLED)},  <unfinished ...>", thread=98)
     sending = f'sendto({told(7, CLIENT)}, "{escaped(answer)}", {len(answer)}, 0, NULL, 0 <unfinished ...>'
@@ -204,7 +204,7 @@ def test_an_answer_is_shown_with_its_request() -> None:
     assert [one.at for one in left] == [1, 3]
 
 
-def test_what_cannot_be_read_is_not_passed_over() -> None:
+def test_a_trace_that_can_not_be_read_is_an_error() -> None:
     for text in (
         line(f'sendto({told(7, CLIENT)}, "{escaped(b"GET")}"..., 3, 0, NULL, 0) = 3'),
         line(f"sendmsg({told(7, CLIENT)}, NULL, 0) = 3"),

@@ -51,7 +51,7 @@ class Filesystem:
                 if error.errno != errno.ENOSPC:
                     raise
 
-    def make_room(self) -> None:
+    def free_space(self) -> None:
         """Free the blocks that `fill` has used up."""
         self._filler.unlink()
 

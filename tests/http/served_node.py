@@ -32,7 +32,7 @@ PATHS = ["fast path", "application"]
 
 
 class GatedDisk(SimDisk):
-    """A disk that keeps everybody waiting while its gate is shut."""
+    """A disk on which every operation waits while its gate is shut."""
 
     def __init__(self) -> None:
         super().__init__(Random(0))
@@ -98,7 +98,7 @@ class Served:
         return [*self.connections._idle, *self.connections._busy]
 
     async def exchange(self, data: bytes) -> bytes:
-        """What is answered to some bytes until the server closes, but for the dates."""
+        """Send some bytes; returns all answers until the server closes, without their dates."""
         client = await self.dial()
         await client.send(data)
         return await client.rest()
@@ -126,13 +126,13 @@ class Client:
         await self.stream.send_all(data)
 
     async def send_alone(self, data: bytes) -> None:
-        """Send a segment that the server takes before anything else comes, unless it has hung up."""
+        """Send a segment, and wait until the server has taken it or has closed the connection."""
         await self.send(data)
         stream = self.connection.stream
         await until(lambda: stream.bytes_in == self._sent or stream.descriptor == -1)
 
     async def answer(self, *, head: bool = False) -> bytes:
-        """The next answer, and interim ones before it; less when the server closes."""
+        """The next answer, with interim ones before it; less if the server closes."""
         with trio.fail_after(PATIENCE):
             try:
                 return undated(b"".join(await self._http.answer(head=head)))
@@ -140,7 +140,7 @@ class Client:
                 return undated(closed.received)
 
     async def rest(self) -> bytes:
-        """All that comes until the server closes."""
+        """All input until the server closes."""
         with trio.fail_after(PATIENCE):
             return undated(await self._http.rest())
 
@@ -157,7 +157,7 @@ def undated(answers: bytes) -> bytes:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Wait for something that no event tells."""
+    """Wait until a condition is true."""
     with trio.fail_after(PATIENCE):
         while not condition():  # noqa: ASYNC110
             await trio.sleep(0.001)
@@ -173,7 +173,7 @@ async def served(
     recovered: bool = True,
     options: ConnectionOptions | None = None,
 ) -> AsyncIterator[Served]:
-    """A node that serves, on either path, for as long as the context lasts, and lets go of every connection then."""
+    """A node that serves on either path while the context lasts, and has closed every connection at the end."""
     disk = GatedDisk()
     if not recovered:
         disk.shut()
@@ -201,7 +201,7 @@ async def served(
 
 @asynccontextmanager
 async def both(**options: Any) -> AsyncIterator[tuple[Served, Served]]:
-    """Two nodes alike, one behind the fast path, one behind the application alone."""
+    """Two equal nodes, one behind the fast path, one behind the application alone."""
     async with AsyncExitStack() as stack:
         fast = await stack.enter_async_context(served("fast path", **options))
         application = await stack.enter_async_context(served("application", **options))

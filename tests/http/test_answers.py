@@ -1,4 +1,4 @@
-"""What every answer has, however it came about; and requests that are written in ways of their own."""
+"""What every answer has, whichever code made it; and the answers to requests that are written in unusual ways."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ REFUSED: dict[str, tuple[bytes, int, str]] = {
 
 
 def check(answer: bytes, *, status: int) -> None:
-    """What every answer has."""
+    """Check what every answer has."""
     line = STATUS_LINE.match(answer)
     assert line is not None, answer
     assert (int(line[1]), line[2].decode()) == (status, HTTPStatus(status).phrase)
@@ -120,7 +120,7 @@ async def test_an_unexpected_error_has_a_code(path: str, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_no_good_answer_is_to_be_stored_either(path: str) -> None:
+async def test_successful_answers_must_not_be_stored_either(path: str) -> None:
     targets = [b"/ping", b"/health/live", b"/health/ready", b"/config", b"/status", b"/metrics"]
     targets += [b"/counter/a/value", b"/counter/a/consistent_value"]
     async with served(path) as server:
@@ -136,7 +136,7 @@ async def test_no_good_answer_is_to_be_stored_either(path: str) -> None:
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_a_body_without_end_is_refused_alike(path: str) -> None:
+async def test_an_endless_body_is_refused_on_both_paths(path: str) -> None:
     async with served(path) as server:
         client = await server.dial()
         await client.send(b"POST /config HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n")
@@ -201,7 +201,7 @@ async def test_one_empty_line_before_a_request_is_passed_over(path: str, line: b
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_two_empty_lines_are_none_however_they_come(path: str) -> None:
+async def test_two_empty_lines_are_refused_in_whatever_pieces_they_come(path: str) -> None:
     async with served(path) as server:
         client = await server.dial()
         await client.send(value(b"a"))

@@ -1,4 +1,4 @@
-"""The routes of a real node over loopback: what they refuse, with which words, and how they are counted."""
+"""The routes of a real node over loopback: their refusals, the words of these, and the metrics of requests."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ CONFIGS = {
 
 @asynccontextmanager
 async def client(tmp_path: Path) -> AsyncIterator[Client]:
-    """A client of a node that runs alone, and still answers when the test is over."""
+    """A client of a node without peers, which still has to answer when the test is over."""
     disk = RealDisk(tmp_path / "data")
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
     async with (

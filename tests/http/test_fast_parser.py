@@ -1,4 +1,4 @@
-"""Plain requests against the parser behind the application (h11): what one takes, the other takes alike."""
+"""Plain requests, compared with the parser of the application server (h11): both read each request the same."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Seen:
 
 
 def seen_by_h11(data: bytes) -> Seen | None:
-    """None when h11 refuses the request, or finds only a part of its head."""
+    """What h11 reads; None if it refuses the request, or finds only a part of its head."""
     connection = _Connection(h11.SERVER, max_incomplete_event_size=http_config().h11_max_incomplete_size)
     connection.receive_data(data)
     body, complete = b"", False
@@ -80,7 +80,7 @@ def target_of(request: PlainRequest) -> bytes:
 
 
 def check_against_h11(data: bytes) -> PlainRequest | None:
-    """Whenever a plain request is found, h11 finds the same one, and the same beyond it."""
+    """Check that h11 finds the same request, and the same input after it, whenever a plain request is found."""
     request = parse(data)
     if request is None:
         return None
@@ -189,7 +189,7 @@ def inputs(draw: st.DrawFn) -> bytes:
 
 @MANY
 @given(inputs())
-def test_what_is_taken_h11_takes_alike(data: bytes) -> None:
+def test_h11_reads_each_plain_request_the_same(data: bytes) -> None:
     check_against_h11(data)
 
 
@@ -267,7 +267,7 @@ def test_the_routes_are_distinguished() -> None:
         (b"Connection: close\r\nConnection: keep-alive", True),
     ],
 )
-def test_the_connection_field_decides_alike(field: bytes, closes: bool) -> None:
+def test_the_connection_field_has_the_same_effect_on_both_paths(field: bytes, closes: bool) -> None:
     for whole in (POST, GET, READ):
         request = check_against_h11(whole.replace(b"Host: h", b"Host: h\r\n" + field))
         assert request is not None
@@ -307,7 +307,7 @@ def test_the_connection_field_decides_alike(field: bytes, closes: bool) -> None:
         b"Content-Length : 1",
     ],
 )
-def test_what_changes_the_framing_or_is_no_plain_field_is_left_to_the_application(field: bytes) -> None:
+def test_requests_with_fields_that_change_the_framing_are_left_to_the_application(field: bytes) -> None:
     assert parse(POST.replace(b"Host: h", b"Host: h\r\n" + field)) is None
     assert parse(POST.replace(b"Host: h", field + b"\r\nHost: h")) is None
 
@@ -337,7 +337,7 @@ def test_requests_in_a_row_end_where_the_next_one_begins() -> None:
 
 
 def test_a_head_that_ends_in_bare_line_feeds_is_not_waited_for() -> None:
-    """The application, which takes it, would be told of it only after the fast path's patience is over."""
+    """The application takes it, but would get it only after the fast path has waited in vain."""
     for whole in (POST, GET, READ):
         bare = whole.replace(b"\r\n", b"\n")
         assert seen_by_h11(bare) is not None

@@ -50,7 +50,7 @@ async def head_then_body(client: Client, requests: Sequence[bytes]) -> bytes:
 
 
 async def after_another(client: Client, requests: Sequence[bytes]) -> bytes:
-    """Send each when the connection's task sleeps: only then a request is answered where it is read."""
+    """Send each request when the connection's task sleeps: only then the reactor answers it."""
     await client.send(value(b"another"))
     await client.answer()
     return await one_by_one(client, requests)
@@ -140,7 +140,7 @@ CASES = {
     "bad names of counters to increment": odd(
         *(post(name, b"1") for name in (b"%00", b"%zz", b"%", b"%4", b"%ff", b"%C3", b"%0A", b"%7f")),
         status=400,
-        ways=(one_by_one, at_once),  # whoever sees the name before the body comes refuses it, and closes
+        ways=(one_by_one, at_once),  # else the name is refused before the body comes, and the connection is closed
     ),
     "bad names": odd(
         *(value(name) for name in (b"%00", b"%zz", b"%ff", b"a" * 256, b"%C3%A9" * 128, b"%C2%80")),

@@ -1,4 +1,4 @@
-"""What becomes of a connection, on the fast path and without it: pieces, silence, departures, the end of the node."""
+"""Connections on the fast path and without it: requests in pieces, silence, clients that leave, the end of the node."""
 
 from __future__ import annotations
 
@@ -60,10 +60,10 @@ async def test_a_body_that_does_not_come_is_answered_408(path: str) -> None:
     [(b"GET /counter/", b"a"), (post(b"a", b"1" * 200)[:-199], b"1")],
     ids=["head", "body"],
 )
-async def test_what_comes_too_slowly_is_left_to_the_application(
+async def test_a_request_that_comes_too_slowly_is_left_to_the_application(
     begun: bytes, more: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its own limits count then, also for who sends a byte now and then."""
+    """The application's own limits apply then, also to a client that sends a byte now and then."""
     monkeypatch.setattr("gcount.http.fast_path._WHOLE_WITHIN", 0.1)
     async with served() as server:
         client = await server.dial()
@@ -127,7 +127,7 @@ async def test_a_client_that_leaves_in_the_middle_of_its_request_changes_nothing
 
 @pytest.mark.parametrize("path", PATHS)
 async def test_an_increment_under_way_outlives_the_client_that_sent_it(path: str) -> None:
-    """Hazard 5."""
+    """quart-trio cancels the handler of a request when the client disconnects."""
     async with served(path) as server:
         client = await server.dial()
         server.disk.shut()
@@ -142,7 +142,7 @@ async def test_an_increment_under_way_outlives_the_client_that_sent_it(path: str
 
 @pytest.mark.parametrize("path", PATHS)
 async def test_a_client_that_does_not_read_its_answers_is_aborted(path: str) -> None:
-    """Hazard 3."""
+    """hypercorn sends under a shield and without a deadline."""
     async with served(path, options=ConnectionOptions(send_timeout=0.2)) as server:
         client = await server.dial()
         for descriptor in (client.stream.descriptor, client.connection.stream.descriptor):
@@ -282,7 +282,7 @@ async def test_a_full_disk_is_answered_503_and_the_connection_goes_on(path: str)
 
 
 class UnreadableStream(PlainStream):
-    """Can't read what it can't decipher, as an encrypted stream; it could still send."""
+    """A stream that can't read any more, like an encrypted one that can't decipher its input; it could still send."""
 
     __slots__ = ()
 
@@ -296,7 +296,7 @@ class UnreadableStream(PlainStream):
 async def test_an_answer_to_a_connection_that_has_sent_its_end_is_lost_and_the_node_goes_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Such an answer is made where the increment is committed: an error there would be the end of the node."""
+    """The answer is sent by the task that commits the increment. An error there would end the node."""
     monkeypatch.setattr(chosen, "wrap", UnreadableStream)
     async with served() as server:
         client, other = await server.dial(), await server.dial()

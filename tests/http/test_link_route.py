@@ -1,4 +1,4 @@
-"""The door for links: who misbehaves there is let go, with one line in the log where it is at fault."""
+"""The route for links: callers that misbehave are disconnected, with one line in the log if they are at fault."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ KIB = 1024
 
 
 class Peer:
-    """Whoever opened a connection: it sees the answer to its upgrade, then frames."""
+    """A caller with an open connection: it sees the answer to its upgrade, then frames."""
 
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
@@ -42,7 +42,7 @@ class Peer:
         assert head.startswith(b"HTTP/1.1 101")
 
     async def greet(self) -> None:
-        """Say hello, and hear one."""
+        """Send a hello, and receive one."""
         await self.stream.send_all(HELLO_FRAME)
         assert isinstance(await self.message(), messages.Hello)
 
@@ -66,7 +66,7 @@ class Peer:
                 await self.stream.send_all(data)
 
     async def end(self) -> list[tuple[int, bytes]]:
-        """What comes until the node closes."""
+        """All messages until the node closes."""
         found = []
         try:
             while True:
@@ -75,7 +75,7 @@ class Peer:
             return found
 
     async def rest(self) -> bytes:
-        """The bytes that come until the node closes; what a reset threw away is missing."""
+        """All bytes until the node closes; those that a reset has dropped are missing."""
         received = b""
         with contextlib.suppress(trio.BrokenResourceError):
             while data := await self.stream.receive_some():
@@ -85,7 +85,7 @@ class Peer:
 
 @asynccontextmanager
 async def node(path: str = "fast path", *, refused: str | None = "") -> AsyncIterator[Served]:
-    """A node that serves on, has let go of every connection, and has logged one refusal or none (None: either)."""
+    """A node that still serves at the end, has closed all connections, and logged one refusal or none (None: both)."""
     with capture_logs() as logs, trio.fail_after(2 * PATIENCE):
         async with served(path) as made:
             yield made
@@ -133,7 +133,7 @@ async def test_an_upgrade_request_with_bytes_behind_it_is_refused(path: str, tit
 
 
 async def asking(server: Served, wait: int) -> Peer:
-    """Who has asked for an upgrade, so many visits to the scheduler ago."""
+    """A caller that has asked for an upgrade, some visits to the scheduler ago."""
     peer = await dial(server)
     await peer.stream.send_all(UPGRADE)
     for _ in range(wait):
@@ -145,7 +145,7 @@ async def asking(server: Served, wait: int) -> Peer:
 async def test_a_caller_that_does_not_wait_for_the_answer_to_its_upgrade_request_is_disconnected(
     title: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever the node is doing when they arrive: it may have asked the application already, or answered just now."""
+    """It may be at any moment: the node may have called the application already, or just have answered."""
     monkeypatch.setattr(acceptor, "HELLO_TIMEOUT", 0.05)  # half a frame is silence
     monkeypatch.setattr(channel, "SILENCE", 0.05)  # and so is what follows a hello
     async with node(refused=None) as server:
@@ -165,8 +165,8 @@ def is_whole(answer: bytes) -> bool:
 
 
 @pytest.mark.parametrize("along", [b"", b"x"])
-async def test_what_comes_while_an_upgrade_is_refused_leaves_the_answer_whole(along: bytes) -> None:
-    """The application is asked already, or has begun to answer; the node says nothing of it in its log."""
+async def test_input_during_the_refusal_of_an_upgrade_leaves_the_answer_whole(along: bytes) -> None:
+    """The application was called already, or has begun to answer. The node logs nothing."""
     async with node() as server:
         for wait in WAITS:
             peer = await dial(server)
@@ -182,8 +182,8 @@ async def test_what_comes_while_an_upgrade_is_refused_leaves_the_answer_whole(al
             await peer.stream.aclose()
 
 
-async def test_what_is_malformed_while_the_application_answers_is_refused_with_a_whole_problem() -> None:
-    """Unless the application has begun to answer, which is then cut short."""
+async def test_malformed_input_while_the_application_answers_gets_a_whole_problem() -> None:
+    """If the application has begun to answer, its answer is cut short instead."""
     async with node() as server:
         for wait in range(2 * max(WAITS)):
             peer = await dial(server)
@@ -246,7 +246,9 @@ FAULTS: dict[str, tuple[str, Sequence[bytes]]] = {
 
 @pytest.mark.parametrize("greeted", [False, True], ids=["as a hello", "after the hello"])
 @pytest.mark.parametrize("title", FAULTS)
-async def test_what_no_node_sends_ends_its_link_with_one_line_that_says_what_it_was(title: str, greeted: bool) -> None:
+async def test_messages_that_no_node_sends_end_the_link_with_one_line_that_names_them(
+    title: str, greeted: bool
+) -> None:
     reason, frames = FAULTS[title]
     async with node(refused=reason or "m") as server:
         peer = await opened(server, greeted=greeted)

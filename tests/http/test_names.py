@@ -1,4 +1,4 @@
-"""What counters may be called, by every door: one counter has one name, however it is written."""
+"""The names of counters, over HTTP and Redis: one counter has one name, in whatever way it is written."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_many_names_at_once_are_the_names_that_each_is_alone(names: list[bytes])
 
 
 @pytest.mark.parametrize("name", WRONG, ids=repr)
-def test_what_is_no_name_is_none_among_many(name: bytes) -> None:
+def test_a_bad_name_is_refused_among_many(name: bytes) -> None:
     with pytest.raises(CommandError):
         parse_name(name)
     for names in ([name, b"a"], [b"a", name], [name, name], [b"a", name, b"b"]):

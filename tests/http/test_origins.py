@@ -1,4 +1,4 @@
-"""Pages of a browser may read, and change nothing: what is a page of the node's own, and what is refused."""
+"""Pages in a browser may read and change nothing: which pages are the node's own, and which requests are refused."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ ELSEWHERE = [
     ("[::1", "http://[::1"),
     ("", "http://"),
     ("a b", "http://a b"),
-    # A name that whoever owns it made lead here.
+    # A name that its owner has made lead here.
     ("evil.example:7777", "http://evil.example:7777"),
     ("127.0.0.1.evil.example", "http://127.0.0.1.evil.example"),
     ("2130706433", "http://2130706433"),
@@ -81,14 +81,14 @@ def test_a_request_without_a_host_comes_from_no_page_of_the_node() -> None:
 
 
 @pytest.mark.parametrize("site", ["cross-site", "Cross-Site", " cross-site ", "same-origin, cross-site"])
-def test_what_a_browser_calls_cross_site_is_foreign_whatever_its_origin(site: str) -> None:
+def test_a_cross_site_request_is_foreign_with_any_origin(site: str) -> None:
     assert elsewhere("127.0.0.1", ("sec-fetch-site", site))
     assert elsewhere("127.0.0.1", ("sec-fetch-site", site), ("origin", "http://127.0.0.1"))
     assert elsewhere("127.0.0.1", ("sec-fetch-site", "none"), ("sec-fetch-site", site))
 
 
 @pytest.mark.parametrize("site", ["same-origin", "same-site", "none", "", "anything"])
-def test_what_is_no_browser_has_no_origin(site: str) -> None:
+def test_a_client_without_an_origin_is_no_browser(site: str) -> None:
     assert not elsewhere("evil.example", ("sec-fetch-site", site))
     assert not elsewhere("evil.example")
 

@@ -1,4 +1,4 @@
-"""What clients write in ways that only HTTP has."""
+"""Names in paths, query parameters and JSON documents: what is read, and what is refused."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_a_config_is_a_document_of_json() -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff", b"[" * 100_000, b"1" * 5000], ids=lambda body: repr(body[:10]))
-def test_what_is_no_json_is_refused(body: bytes) -> None:
+def test_a_config_that_is_not_json_is_refused(body: bytes) -> None:
     with pytest.raises(BadConfig, match="must be JSON like"):
         parse_config(body)
 

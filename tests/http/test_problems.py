@@ -1,4 +1,4 @@
-"""Problems: one value for every way of HTTP, and codes that the documentation lists."""
+"""Problems: one value for all code that answers over HTTP, and codes that the documentation lists."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_a_refusal_is_a_problem_with_its_members() -> None:
     assert problem.body.count(b"\n") == 1
 
 
-def test_only_what_may_pass_says_when_to_try_again() -> None:
+def test_only_temporary_problems_have_a_retry_after() -> None:
     assert problem_of_refusal(CounterLimitReached("full")).fields["retry-after"] == "1"
     assert "retry-after" not in problem_of_refusal(PartLimitReached("full")).fields
 
@@ -78,7 +78,7 @@ def test_further_fields_are_in_the_header_and_not_in_the_document() -> None:
 
 
 @pytest.mark.parametrize(("status", "code"), [(404, "no_such_route"), (418, "bad_request"), (504, "unexpected")])
-def test_what_is_known_by_its_status_alone_has_a_code(status: int, code: str) -> None:
+def test_a_problem_of_a_status_alone_has_a_code(status: int, code: str) -> None:
     assert problem_of_status(status, "why").code == code
 
 

@@ -1,4 +1,4 @@
-"""How a request begins: what can become none, and what no application is to see."""
+"""The beginning of a request: input that can't become one, and requests that the application must not see."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_what_may_become_a_request_is_waited_for(data: bytes) -> None:
 @pytest.mark.parametrize(
     "data", [b"\0", b"GET\0", b"\x16\x03\x01", b"(", b"GET /\r\n", b"GET  / HTTP/1.1\r\n", b"*1\r\n", b"GET / HTTX\n"]
 )
-def test_what_can_become_none_is_known_at_once(data: bytes) -> None:
+def test_input_that_can_not_become_a_request_is_recognized_at_once(data: bytes) -> None:
     assert can_be_no_request(data)
 
 

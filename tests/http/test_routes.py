@@ -1,4 +1,4 @@
-"""The table of routes: all that registers, counts, parses, allows and documents them says the same."""
+"""The table of routes: the application, the metrics, the fast parser, `Allow` and the documentation agree with it."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_answers_are_one_success_and_refusals() -> None:
 
 
 def test_early_routes_have_one_path() -> None:
-    """It is looked up as it is, before anything is known of the request."""
+    """Their paths are looked up as they are sent, before the request is parsed further."""
     assert not any("{" in path for path in EARLY_PATHS)
     assert all(route.early == (route.template in EARLY_PATHS) for route in ROUTES)
 

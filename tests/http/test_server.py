@@ -1,4 +1,4 @@
-"""The real server over loopback, against what hostile and broken clients send. No test may take it down."""
+"""The real server over loopback, with hostile and broken clients. No test may take it down."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ class Node:
 
 @asynccontextmanager
 async def node(limit: int = 100, options: ConnectionOptions | None = None) -> AsyncIterator[Node]:
-    """A node that must still serve, and must let go of every connection, when the test is over."""
+    """A node that still has to serve, and to have closed every connection, when the test is over."""
     made = Node(ConnectionPool(limit, options=options or ConnectionOptions()))
     with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
@@ -132,7 +132,7 @@ async def read_until(stream: trio.SocketStream, end: bytes) -> bytes:
 
 
 async def send_until_cut(stream: trio.SocketStream, data: bytes, most: int) -> int:
-    """Send the same bytes over and over until the server cuts the connection; say how many were taken."""
+    """Send the same bytes again and again until the server cuts the connection; returns how many were taken."""
     sent = 0
     with contextlib.suppress(trio.BrokenResourceError):
         while sent < most:
@@ -151,7 +151,7 @@ def problem(response: bytes) -> dict[str, object]:
 
 
 async def test_a_stray_byte_after_an_upgrade_request_ends_only_its_connection() -> None:
-    """Hazard 2."""
+    """In hypercorn, an error of one connection ends the whole server (its issue 225)."""
     async with node() as server:
         other = await server.dial()
         assert problem(await server.exchange(UPGRADE + b"\r\nX"))["status"] == 400
@@ -163,7 +163,7 @@ async def test_a_stray_byte_after_an_upgrade_request_ends_only_its_connection() 
 async def test_an_error_inside_one_connection_is_logged_once_and_ends_only_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Hazard 2: whatever the next version of hypercorn raises."""
+    """It may be any error, as another version of hypercorn may raise others."""
     handle = Http1Protocol.handle
 
     async def faulty(self: Http1Protocol, event: object) -> None:
@@ -226,7 +226,7 @@ async def test_malformed_requests_get_a_400_problem_and_the_end_of_their_connect
     assert logs == []
 
 
-async def test_what_the_application_server_fails_with_is_logged_once_in_a_while() -> None:
+async def test_errors_of_the_application_server_are_logged_once_in_a_while() -> None:
     with capture_logs() as logs:
         async with node() as server:
             answering = server.app.asgi_app
@@ -284,7 +284,7 @@ async def test_garbage_after_an_upgrade_ends_only_its_connection(frames: bytes) 
 
 
 async def test_compression_of_websockets_is_not_accepted() -> None:
-    """hypercorn inflates a piece of input before it looks at the size: 64 KiB become 64 MiB."""
+    """hypercorn inflates a piece of input before it checks the size: 64 KiB become 64 MiB."""
     async with node() as server:
         stream = await server.dial(UPGRADE + b"Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n")
         response = await read_until(stream, b"\r\n\r\n")
@@ -294,7 +294,7 @@ async def test_compression_of_websockets_is_not_accepted() -> None:
 
 
 async def test_an_empty_binary_frame_does_not_end_the_server() -> None:
-    """Hazard 7: it arrives as None."""
+    """hypercorn passes it on as None."""
     async with node() as server:
         stream = await server.dial(UPGRADE + b"\r\n")
         await read_until(stream, b"\r\n\r\n")
@@ -338,7 +338,7 @@ async def test_a_huge_announced_body_is_answered_413_before_it_comes() -> None:
 
 
 async def test_a_client_that_pipelines_and_never_reads_is_aborted() -> None:
-    """Hazard 3: the answers are sent under a shield."""
+    """hypercorn sends the answers under a shield and without a deadline."""
     async with node(options=ConnectionOptions(send_timeout=0.2)) as server:
         stream = await server.dial()
         sent = await send_until_cut(stream, PING * 1000, 100_000 * len(PING))
@@ -383,7 +383,7 @@ async def test_a_client_that_dribbles_its_headers_is_displaced_like_an_idle_one(
 
 
 async def test_unused_connections_are_closed_after_a_while() -> None:
-    """Also those that have had a request, whose timer in hypercorn quart-trio would cancel."""
+    """Also those that have had a request: quart-trio would cancel hypercorn's timer of such a connection."""
     async with node(options=ConnectionOptions(keep_alive=0.3)) as server:
         fresh = await server.dial(b"GET /pi")
         used = await server.dial(PING)
@@ -521,7 +521,7 @@ async def test_shutdown_finishes_the_request_in_flight_and_takes_no_new_connecti
 
 @pytest.mark.parametrize("by", ["event", "cancel"])
 async def test_shutdown_does_not_wait_for_a_websocket_peer_that_does_not_read(by: str) -> None:
-    """Hazards 3 and 10."""
+    """hypercorn would wait for open websockets, and for a send that nothing can cancel."""
     server = Node(ConnectionPool(10))
     async with trio.open_nursery() as nursery:
         await nursery.start(server.run)
@@ -604,8 +604,8 @@ async def test_a_connection_whose_client_left_during_its_request_does_not_stay(r
 
 
 @pytest.mark.parametrize("closing", [b"HTTP/1.1\r\nHost: x\r\nConnection: close", b"HTTP/1.0"])
-async def test_what_follows_the_last_request_of_a_connection_is_ignored(closing: bytes) -> None:
-    """Not answered 400 in place of the request, which may have changed something by then."""
+async def test_input_after_the_last_request_of_a_connection_is_ignored(closing: bytes) -> None:
+    """It does not get a 400 instead of the answer to the request, which may have changed something by then."""
     async with node() as server:
         head = b"GET /slow " + closing + b"\r\n\r\n"
         for together in (True, False):

@@ -1,4 +1,4 @@
-"""The register of connections: who is displaced, who never is, and the deadlines inside a connection."""
+"""The pool of connections: which ones are displaced and which never are, and the deadlines inside a connection."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ async def test_bytes_that_dribble_in_are_no_use_of_a_connection() -> None:
             assert is_open(second)
 
 
-async def test_a_busy_client_goes_only_when_none_is_idle() -> None:
+async def test_a_busy_client_is_displaced_only_if_none_is_idle() -> None:
     connections = ConnectionPool(2)
     async with connected(connections) as (busy, _), connected(connections) as (idle, _):
         busy.set_busy(True)
@@ -92,7 +92,7 @@ async def test_a_link_is_never_displaced_and_a_newcomer_is_refused_when_there_ar
         assert is_open(link)
         assert connections.refused == 1
         link.set_busy(False)  # whatever its websocket does, it stays a link
-        assert not connections.make_room()
+        assert not connections.displace()
 
 
 async def test_no_more_connections_become_links_than_allowed() -> None:
@@ -128,7 +128,7 @@ async def test_only_clients_without_a_request_are_closed_when_unused() -> None:
 
 
 async def test_a_peer_that_does_not_read_is_aborted_even_under_a_shield() -> None:
-    """Hazard 3."""
+    """hypercorn sends under a shield and without a deadline."""
     connections = ConnectionPool(5, options=ConnectionOptions(send_timeout=0.05))
     async with connected(connections) as (connection, _):
         with trio.fail_after(10), trio.CancelScope(shield=True), pytest.raises(trio.BrokenResourceError):
@@ -147,7 +147,7 @@ async def test_a_link_has_its_own_send_timeout() -> None:
 
 
 async def test_abort_ends_a_shielded_send() -> None:
-    """Hazard 3."""
+    """hypercorn sends under a shield, so that no cancellation reaches the send."""
     connections = ConnectionPool(5)
     ended = trio.Event()
 
@@ -234,7 +234,7 @@ async def test_waiting_for_an_idle_connection_ends_when_nothing_can_be_sent_any_
 
 @pytest.mark.parametrize("busy", [False, True])
 async def test_a_peer_that_does_not_read_sees_a_reset(busy: bool) -> None:
-    """The kernel is not to keep what could not be sent, whether anybody called the connection busy or not."""
+    """The kernel must not keep what could not be sent, whether or not the connection was noted as busy."""
     connections = ConnectionPool(5, options=ConnectionOptions(send_timeout=0.05))
     async with connected(connections) as (connection, peer):
         connection.set_busy(busy)
@@ -291,7 +291,7 @@ async def test_a_server_that_is_at_work_when_it_is_taken_over_does_not_receive_a
 
 
 async def test_input_from_before_the_taking_over_is_never_skipped() -> None:
-    """It came while the handshake was not answered yet. Whoever is woken first, it goes to one, or all is over."""
+    """It came before the handshake was answered. Whichever task wakes first, only one gets it, or all is over."""
     for _ in range(20):
         async with connected(ConnectionPool(1)) as (connection, dialled), trio.open_nursery() as nursery:
             received: list[bytes] = []
@@ -319,7 +319,7 @@ async def take_over_when_readable(connection: Connection) -> None:
 
 @pytest.mark.parametrize("end", ["abort", "aclose"])
 async def test_the_end_of_the_connection_wakes_the_link_that_took_over(end: str) -> None:
-    """Without waiting for the peer, which only one of them could do."""
+    """It does not wait for the peer, as only one task could do that."""
     async with connected(ConnectionPool(1)) as (connection, _), trio.open_nursery() as nursery:
         connection.take_over()
 

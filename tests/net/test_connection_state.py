@@ -1,4 +1,4 @@
-"""The tables of a connection's states: they are complete, and say no to what can't happen."""
+"""The tables of a connection's states: they are complete, and reject events that can't happen."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def test_each_event_has_a_row() -> None:
     assert [*SENDING] == [*Sending]
 
 
-def test_what_may_happen_at_any_time_has_an_answer_in_each_state() -> None:
-    """Requests and responses without a look at the table, the others when a connection ends."""
+def test_events_that_may_happen_at_any_time_have_a_next_state_in_each_state() -> None:
+    """Requests and responses use the rows directly; the other events may come when a connection ends."""
     for use in (Use.REQUEST, Use.RESPONSE, Use.ABORT):
         assert [*PHASES[use]] == [*Phase]
     assert [*RECEPTION[Reception.WAKE]] == [*Inbound]
@@ -54,7 +54,7 @@ def test_a_link_stays_one_until_it_is_closed() -> None:
             assert row[link] in links or use in (Use.CLOSE, Use.ABORT)
 
 
-def test_what_can_not_happen_is_an_error_that_says_what_it_was() -> None:
+def test_an_event_that_can_not_happen_is_an_error_that_names_it() -> None:
     with pytest.raises(AssertionError, match=r"RECEIVE.* can't happen .*WATCHED"):
         after(RECEPTION, Reception.RECEIVE, Inbound.WATCHED)
     with pytest.raises(AssertionError, match=r"PROMOTE.* can't happen .*CLOSED"):
@@ -103,7 +103,7 @@ async def test_nothing_is_sent_after_the_end() -> None:
         assert await peer.receive_some() == b""
 
 
-async def test_what_was_begun_before_the_end_is_still_sent() -> None:
+async def test_an_answer_that_was_begun_before_the_end_is_still_sent() -> None:
     async with connected(ConnectionPool(1)) as (connection, peer), trio.open_nursery() as nursery:
         nursery.start_soon(connection.send_all, bytes(10_000_000))
         await trio.testing.wait_all_tasks_blocked()

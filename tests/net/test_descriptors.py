@@ -1,4 +1,4 @@
-"""How descriptors are shared out: the node's own are never given away, and whoever has few is told."""
+"""How descriptors are shared out: clients never get those of the node, and too few of them are logged."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_higher_limit_never_makes_a_share_smaller(limit: int, more: int) -> No
     ("limit", "connections", "links", "dials"),
     [(64, 18, 9, 14), (256, 114, 57, 86), (1024, 644, 256, 288), (4096, 3716, 256, 288), (2**20, 10_000, 256, 288)],
 )
-def test_what_common_limits_leave(limit: int, connections: int, links: int, dials: int) -> None:
+def test_the_shares_with_common_limits(limit: int, connections: int, links: int, dials: int) -> None:
     """As docs/operations/install.md says."""
     shares = share_out(limit, 10_000)
     assert (shares.connections, shares.links, shares.dials) == (connections, links, dials)

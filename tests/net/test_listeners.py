@@ -1,4 +1,4 @@
-"""Where a node listens: one port at all the addresses that a host stands for."""
+"""The listeners of a node: one port, at all addresses of a host."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6
 
 
 class BothFamilies(trio.abc.HostnameResolver):
-    """A name server for which every name has two addresses."""
+    """A name server that gives every name two addresses."""
 
     async def getaddrinfo(self, host, port, family=0, type=0, proto=0, flags=0):  # type: ignore[no-untyped-def]
         return [

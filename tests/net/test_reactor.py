@@ -1,4 +1,4 @@
-"""The reactor: one task receives for many, and wakes theirs only when that can't be answered at once."""
+"""The reactor: one task receives for many connections, and wakes their tasks only for input that it can't answer."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ PATIENCE = 20.0
 
 
 class Refused(Exception):
-    """Somebody could not answer."""
+    """An answer failed."""
 
 
 @dataclass
 class Sleeper:
-    """A connection whose task sleeps; input that begins with a question mark is not the usual."""
+    """A connection whose task sleeps. Input that begins with a question mark is unusual."""
 
     connection: Connection
     peer: trio.SocketStream
@@ -51,7 +51,7 @@ class Sleeper:
                 self.woken.append(error)
 
     async def gets(self, data: bytes) -> None:
-        """Have usual input answered."""
+        """Send usual input, and check that it is answered."""
         before = len(self.answered)
         await self.peer.send_all(data)
         await until(lambda: len(self.answered) > before)
@@ -64,7 +64,7 @@ class Sleeper:
 
 
 class Bench:
-    """A reactor, and who sleeps there."""
+    """A reactor, and the tasks that sleep in it."""
 
     def __init__(self, nursery: trio.Nursery) -> None:
         self.ended = trio.Event()
@@ -78,7 +78,7 @@ class Bench:
         self.ended.set()
 
     def pair(self, number: int = -1) -> Sleeper:
-        """A connection over a pair of sockets; if one of them has that number, it is the server's."""
+        """A connection over a pair of sockets; a socket with that descriptor is the server's."""
         accepted, dialled = trio.socket.socketpair()
         if dialled.fileno() == number:
             accepted, dialled = dialled, accepted
@@ -198,7 +198,7 @@ async def test_an_error_in_an_answer_wakes_only_its_own_task() -> None:
 
 
 async def test_a_number_that_is_used_again_gets_its_own_input_only() -> None:
-    """Also when its last owner was found readable at the same time as who closed it."""
+    """The descriptor's last owner was found readable in the same round as the connection that closed it."""
     async with bench() as made:
         closed, closer, followers = await made.asleep(), made.pair(), list[Sleeper]()
 
@@ -266,7 +266,7 @@ async def test_a_cancelled_sleeper_leaves_the_others_and_may_come_again() -> Non
 
 
 async def test_input_that_comes_together_with_the_stop_does_no_harm() -> None:
-    """A task that is already woken is not cancelled before it waits again; who runs first is up to trio's dice."""
+    """A task that is already woken is not cancelled before it waits again; chance decides which task runs first."""
     for _ in range(30):
         async with bench() as made:
             sleeper, stopper = await made.asleep(), made.pair()

@@ -1,6 +1,6 @@
-"""What stands on streams works over one that behaves as TLS does: records, bytes kept back, writes that need a read.
+"""The code above streams works over one that behaves like TLS: records, bytes kept back, writes that need a read.
 
-The tests are those of the modules they come from, with `RecordStream` at both ends.
+The tests are those of other modules, with `RecordStream` at both ends.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from tests.redis.test_outbox import (  # noqa: F401
     test_a_client_that_writes_a_whole_pipeline_before_it_reads_gets_every_answer_in_order,
     test_beyond_the_limit_a_client_that_reads_is_waited_for,
     test_commands_before_the_end_of_a_session_are_answered_no_matter_how_it_ends,
-    test_what_comes_while_a_client_is_refused_is_not_executed_in_whatever_pieces,
+    test_commands_of_a_refused_client_are_not_executed_in_whatever_pieces_they_come,
 )
 
 
@@ -55,7 +55,7 @@ def _over_records(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_a_link_is_dialled_and_accepted_over_records() -> None:
-    """Through the websocket handshakes of trio-websocket and of the application."""
+    """It includes the websocket handshakes of trio-websocket and of the application."""
     async with served() as server:
         address = f"127.0.0.1:{server.port}"
         with trio.fail_after(PATIENCE):

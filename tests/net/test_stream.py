@@ -1,4 +1,4 @@
-"""The port for byte streams: what a plain one and one of records promise alike, and where they differ."""
+"""The port for byte streams: the common promises of a plain stream and a stream of records, and their differences."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ KINDS = pytest.mark.parametrize("wrap", [PlainStream, record_stream], ids=["plai
 
 
 def updating(connected: trio.SocketStream) -> Stream:
-    """Records whose keys are changed all the time."""
+    """A stream of records that changes its keys all the time."""
     return RecordStream(PlainStream(connected), update_after=3)
 
 
@@ -43,7 +43,7 @@ async def both_ends(wrap: Wrap) -> AsyncIterator[tuple[Stream, Stream]]:
 
 
 def fill(stream: Stream, count: int = 100_000_000) -> int:
-    """Write until nothing more is taken; returns how many bytes were."""
+    """Write until nothing more is taken; returns how many bytes were taken."""
     taken = 0
     while taken < count and (sent := stream.write_now(bytes(100_000))):
         taken += sent
@@ -79,7 +79,7 @@ async def test_without_input_nothing_is_read_and_the_end_is_no_bytes(wrap: Wrap)
 
 
 @KINDS
-async def test_what_is_not_taken_is_taken_when_the_peer_has_read(wrap: Wrap) -> None:
+async def test_bytes_that_were_not_taken_are_taken_when_the_peer_has_read(wrap: Wrap) -> None:
     async with both_ends(wrap) as (here, there), trio.open_nursery() as nursery:
         taken = fill(here)
         assert here.write_now(bytes(100_000)) == 0
@@ -214,7 +214,7 @@ async def test_a_write_that_needs_a_read_waits_for_a_read_by_any_task() -> None:
 
 @asynccontextmanager
 async def reacting() -> AsyncIterator[tuple[Connection, Stream, list[bytes]]]:
-    """A connection over records whose task sleeps; who speaks to it; and what was answered at once."""
+    """A connection over records whose task sleeps, the other end of it, and what was answered at once."""
     answered: list[bytes] = []
 
     def answer(data: bytes) -> bool:
@@ -240,7 +240,7 @@ async def test_the_reactor_answers_all_that_came_at_once_though_the_descriptor_s
         assert len(answered) >= 3
 
 
-async def test_what_has_come_before_a_task_sleeps_is_answered_when_it_does() -> None:
+async def test_input_that_came_before_a_task_sleeps_is_answered_when_it_does() -> None:
     pool, answered = ConnectionPool(1), list[bytes]()
 
     def answer(data: bytes) -> bool:

@@ -1,4 +1,4 @@
-"""A member is a node, not an address: addresses move and names are changed, and no read is ever wrong for it."""
+"""A member is a node, not an address: addresses move and names change, and no read is ever wrong."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A short soak (see docs/testing.md): every kind of fault under load, some overlapping, and the same verdict."""
+"""A short soak (see docs/testing.md): every kind of fault under load, some at the same time, and the same verdict."""
 
 from __future__ import annotations
 

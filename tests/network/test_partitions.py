@@ -1,4 +1,4 @@
-"""Nodes in network namespaces, cut from each other: always counting, never wrong, soon whole again."""
+"""Nodes in network namespaces, cut off from each other: they always count, are never wrong, and heal soon."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ async def increment_all(nodes: Sequence[Node], ledger: Ledger, name: str, rounds
 
 
 async def is_unavailable(node: Node, name: str, timeout: float, missing: Sequence[Node], high: int) -> None:
-    """A consistent read during a cut: 503 in time, naming who is missing."""
+    """A consistent read during a cut: 503 in time, with the names of the missing members."""
     answer = await node.consistent(name)
     assert_unavailable(answer, missing, at_most=high)
     assert answer.elapsed < timeout + 0.5, answer

@@ -1,4 +1,4 @@
-"""The one way in for increments: what is answered at once, what waits for what, and the position that holds it."""
+"""The one way in for increments: which are answered at once, what others wait for, and their position."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def submitted(node: Node, asked: Asked) -> list[Outcome]:
     return told
 
 
-async def test_both_ways_answer_alike(autojump_clock: MockClock) -> None:
+async def test_submit_and_run_give_the_same_outcome(autojump_clock: MockClock) -> None:
     every: list[Asked] = [
         [Add("x", 2), Peek("x"), Add("x", 0), Add("x", MAX_CELL), Peek("y"), Add("y", 1)],
         [Together([Add("x", 1), Peek("x"), Add("y", 5)]), Together([Add("y", 1), Add("x", MAX_CELL)]), Peek("y")],
@@ -77,9 +77,7 @@ async def test_an_increment_that_is_committed_with_a_new_incarnation_belongs_to_
 
 
 @pytest.mark.parametrize("asked", NOTHING)
-async def test_what_changes_nothing_is_answered_at_once_though_increments_wait(
-    asked: Asked, autojump_clock: MockClock
-) -> None:
+async def test_reads_are_answered_at_once_though_increments_wait(asked: Asked, autojump_clock: MockClock) -> None:
     """Neither a hold, nor a right to the incarnation that is not confirmed, nor the disk keeps it waiting."""
     async with open_cluster(2) as cluster:
         host, parts = cluster[1], cluster[1].node.parts
@@ -128,7 +126,7 @@ async def test_in_a_start_the_members_confirmations_are_waited_for(autojump_cloc
         assert outcome == Outcome([1], {minted: 1})
 
 
-async def test_what_can_not_be_counted_is_refused_by_a_value_and_what_is_read_with_it_is_answered(
+async def test_a_refusal_is_a_value_and_reads_beside_it_are_answered(
     autojump_clock: MockClock,
 ) -> None:
     asked: list[Asked] = [[Peek("x"), Add("x", 1), Add("x", 0), Together([Peek("x"), Add("y", 1)])], Repeat(["x"], 1)]

@@ -1,4 +1,4 @@
-"""The options that a node is opened with reach all of its parts, and each option is one that something uses."""
+"""The options of a node reach all of its parts, and each option is used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What clients of every protocol may say, and what a refusal tells them."""
+"""Names, amounts and timeouts of clients, in every protocol: which are allowed, and what a refusal says."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def test_a_name_is_what_its_bytes_say(name: str) -> None:
 
 
 @pytest.mark.parametrize("raw", [b"", b"\0", b"a\nb", b"\x7f", b"\xff", b"\xc3", b"\xed\xa0\x80", b"x" * 256])
-def test_what_is_no_name_is_refused_with_what_is_allowed(raw: bytes) -> None:
+def test_a_bad_name_is_refused_with_what_is_allowed(raw: bytes) -> None:
     with pytest.raises(BadName, match="not allowed: 1 to 255 bytes of UTF-8 and no control characters"):
         parse_name(raw)
 
@@ -38,7 +38,7 @@ def test_an_amount_is_read_with_white_space_around_it(text: bytes, amount: int) 
 @pytest.mark.parametrize(
     "text", [b"", b" ", b"-1", b"+1", b"1.0", b"1e3", b"1 1", b"0x1", b"1_0", b"\xd9\xa1", b"\xb2"]
 )
-def test_what_is_no_amount_is_refused_under_the_name_that_the_client_knows(text: bytes) -> None:
+def test_a_bad_amount_is_refused_under_the_name_that_the_client_knows(text: bytes) -> None:
     with pytest.raises(
         BadAmount, match=r"^the body must be a non-negative integer in ASCII digits, 0 to 2\^64-1, and nothing else$"
     ):
@@ -59,6 +59,6 @@ def test_a_timeout_is_a_decimal_number_of_seconds(text: str, seconds: float) -> 
 @pytest.mark.parametrize(
     "text", ["", "0", "0.0", "60.1", "-1", "+1", "1.", ".5", "1e1", "inf", "nan", "\u0661", " 1", "9" * 99]
 )
-def test_what_is_no_timeout_is_refused(text: str) -> None:
+def test_a_bad_timeout_is_refused(text: str) -> None:
     with pytest.raises(BadParameter, match="a number of seconds above 0, 60 at most"):
         parse_timeout(text)

@@ -1,4 +1,4 @@
-"""What a node tells of itself: frozen values, of the instant in which they were asked for."""
+"""The statistics of a node: frozen values of one instant."""
 
 from __future__ import annotations
 

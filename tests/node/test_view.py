@@ -1,4 +1,4 @@
-"""What can be read off a node beside values: names, who holds a position, how it is."""
+"""The view of a node: its names, the members that hold a position, its state."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every line has one form, whoever logged it."""
+"""All log lines have the same form, whichever library logged them."""
 
 import io
 import json
@@ -63,7 +63,7 @@ def test_nothing_that_is_logged_can_make_a_second_line(log_format: Any, stream: 
     assert "\x1b" not in stream.getvalue()
 
 
-def test_text_quotes_what_is_not_one_word(stream: io.StringIO) -> None:
+def test_text_quotes_values_that_are_not_one_word(stream: io.StringIO) -> None:
     logs.configure("text", stream)
     logs.get_logger().info("x", a="", b="two words", c='say "it"', d="k=v", e="é", f="\n")
     assert stream.getvalue().endswith(' a="" b="two words" c="say \\"it\\"" d="k=v" e=é f="\\n"\n')

@@ -1,4 +1,4 @@
-"""The text of `/metrics`: what is read off at each scrape."""
+"""The text of `/metrics`: the values that are read at each scrape."""
 
 from gcount.observe.metrics import Metrics
 

@@ -1,4 +1,4 @@
-"""The challenge on loopback: three nodes, one port, plain addresses posted to one of them."""
+"""The challenge on loopback: three nodes on one port, and addresses without ports posted to one of them."""
 
 from __future__ import annotations
 

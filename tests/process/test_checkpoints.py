@@ -1,4 +1,4 @@
-"""kill -9 while checkpoints are made loses nothing, and the directory is whole after each."""
+"""kill -9 during checkpoints loses nothing, and the directory is whole after each kill."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ def too_long(base: Path) -> Path:
         (too_long, ": File name too long"),
     ],
 )
-def test_what_is_no_directory(tmp_path: Path, make: Callable[[Path], Path], reason: str) -> None:
+def test_a_path_that_is_no_directory_is_refused(tmp_path: Path, make: Callable[[Path], Path], reason: str) -> None:
     path = make(tmp_path)
     before = sorted(tmp_path.rglob("*"))
     line = one_line("--data-dir", path)

@@ -1,4 +1,4 @@
-"""A node that may open few files, and a stranger who takes all that he can get of them."""
+"""A node that may open few files, and a stranger that takes as many of them as it can get."""
 
 from __future__ import annotations
 

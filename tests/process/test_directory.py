@@ -1,4 +1,4 @@
-"""A data directory that is taken from a running node: it says so and ends, and acknowledges nothing that is lost."""
+"""A data directory that is removed under a running node: the node says so, ends, and loses nothing acknowledged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A sync that fails ends the process, and nothing that it was to make durable has been told to anybody."""
+"""A sync that fails ends the process, before it acknowledges anything that the sync should have made durable."""
 
 from __future__ import annotations
 

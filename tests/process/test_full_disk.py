@@ -1,4 +1,4 @@
-"""A disk without room, for real: increments are refused, all else goes on, and room is all that it takes to recover."""
+"""A real disk without space: increments are refused, all else goes on, and the node resumes when there is space."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ async def test_a_full_disk_refuses_increments_and_nothing_else_then_resumes_by_i
             assert behind == [f"{full.host}:{full.port}"] * (node in others), node
 
         # Room is all that it takes.
-        disk.make_room()
+        disk.free_space()
         print(f"ready {await resumes(full):.2f} s after there was room")
         assert full.starts == 1
         await full.add("x", 5)
@@ -138,7 +138,7 @@ async def test_a_push_to_a_full_disk_is_refused_with_the_reason_and_taken_on_the
                 assert "full" in answer.refused
                 assert incarnation not in answer.digest, "it claims to have what it refused"
                 assert await node.value(LONG) == 0
-                disk.make_room()
+                disk.free_space()
 
                 async def taken() -> str | None:  # asked often enough to keep the link alive
                     nonlocal answer
@@ -182,7 +182,7 @@ async def test_a_start_on_a_full_disk_waits_for_space(disk: Filesystem, tmp_path
             ):
                 assert_refused(answer)
             began = time.monotonic()
-            disk.make_room()
+            disk.free_space()
             await full.ready(within=10)
             print(f"ready {time.monotonic() - began:.2f} s after there was room")
             assert full.stderr().count("disk full") == 1

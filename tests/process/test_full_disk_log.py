@@ -1,4 +1,4 @@
-"""The log of a node whose disk fills, for real: what it holds is what was acknowledged."""
+"""The log of a node with a real disk that fills up: it has exactly the acknowledged increments."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.harness.tmpfs import LONG, Filesystem, assert_refused, increments_unt
 from tests.harness.waiting import eventually
 
 
-async def test_under_load_what_was_acknowledged_is_what_counts_however_often_the_disk_fills(
+async def test_acknowledged_increments_count_under_load_though_the_disk_fills_again_and_again(
     disk: Filesystem, tmp_path: Path
 ) -> None:
     """Batches of many increments meet the end of the room; some records are written in part and cut back."""
@@ -55,7 +55,7 @@ async def test_under_load_what_was_acknowledged_is_what_counts_however_often_the
                 await until(acknowledged.total, 50)
                 disk.fill()
                 await until(lambda: refused, 50)
-                disk.make_room()
+                disk.free_space()
             await until(acknowledged.total, 50)
             stop.set()
         print(f"{acknowledged.total()} acknowledged, {refused} refused")
@@ -77,7 +77,7 @@ async def test_a_record_that_was_written_in_part_is_cut_back_and_that_is_synced_
     async with running(node):
         disk.fill()
         acknowledged = await increments_until_refused(node, LONG)
-        disk.make_room()
+        disk.free_space()
         await resumes(node)
         await node.add(LONG, 1)
         node.kill9()

@@ -1,4 +1,4 @@
-"""A real node, fuzzed: no bytes whatever make it answer 5xx on its own account, write a traceback, grow or end."""
+"""A real node, fuzzed: no bytes make it answer 500, write a traceback, grow or end."""
 
 from __future__ import annotations
 

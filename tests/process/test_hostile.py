@@ -1,4 +1,4 @@
-"""Hostile connections against real nodes: whatever a client does to its own, the nodes go on serving."""
+"""Hostile connections to real nodes: whatever a client does on its connection, the nodes go on serving."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hostile requests against real nodes: amounts, names, methods, configs and bytes that are no HTTP at all."""
+"""Hostile requests to real nodes: amounts, names, methods, configs, and bytes that are not HTTP at all."""
 
 from __future__ import annotations
 
@@ -192,7 +192,7 @@ async def test_names(pair: list[Node]) -> None:
     await still_serves(pair)
 
 
-async def test_routes_and_methods(pair: list[Node]) -> None:
+async def test_unknown_routes_and_methods_are_refused(pair: list[Node]) -> None:
     """404 for no such route, 405 with what is allowed, HEAD wherever GET is, bad timeouts 400."""
     await revive(pair)
     node = pair[0]

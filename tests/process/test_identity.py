@@ -1,5 +1,7 @@
-"""Data directories that are lost, restored, copied, replaced and moved under real nodes: nothing is counted twice, and
-what any other member knew is never lost."""
+"""Data directories that are lost, restored, copied, replaced and moved under real nodes.
+
+Nothing is counted twice, and nothing that another member knew is lost.
+"""
 
 from __future__ import annotations
 
@@ -93,7 +95,9 @@ async def another(node: Node) -> AsyncIterator[None]:
 
 
 @pytest.mark.parametrize("directory_is", ["wiped", "new, with another id"])
-async def test_an_empty_directory_at_a_known_address_counts_anew_and_refills(tmp_path: Path, directory_is: str) -> None:
+async def test_an_empty_directory_at_a_known_address_begins_a_new_incarnation_and_refills(
+    tmp_path: Path, directory_is: str
+) -> None:
     async with three(tmp_path) as nodes:
         one = nodes[0]
         before = await status(one)
@@ -162,7 +166,7 @@ async def test_an_older_copy_though_the_only_peer_that_knows_more_is_away(tmp_pa
         assert [line for line in reasons(one) if "not confirmed in time by" in line and witness.host in line]
         await values_are([one, ignorant], {"x": 101}, within=10)
         answer = await one.consistent("x", timeout=0.3)
-        assert answer.status == 503, "the one who knows more is a member"
+        assert answer.status == 503, "the node that knows more is a member"
         if trouble == "down":
             await witness.start()
         else:

@@ -1,7 +1,7 @@
 """The launchers, run as a user would run them: in a copy of the project without an environment.
 
-Only one fixture installs for real, and on purpose in the hardest case: a first start is killed half-way, then
-three start at once. What the shell part decides is tested with an environment whose Python is a mere script.
+Only one fixture really installs, in the hardest case: a first start is killed half-way, then three start at once. The
+decisions of the shell part are tested with an environment in which Python is only a script.
 """
 
 import os
@@ -217,7 +217,7 @@ def tools(folder: Path, **pythons: str) -> str:
     return str(folder)
 
 
-def test_no_suitable_python_is_one_line(project: Path, tmp_path: Path) -> None:
+def test_without_a_suitable_python_there_is_one_line(project: Path, tmp_path: Path) -> None:
     (project / ".venv" / "gcount-node").unlink()
     failed = run(project / "bin" / "gcount-node", PATH=tools(tmp_path / "old", python3="exit 1"))
     assert failed.returncode == 1

@@ -1,4 +1,4 @@
-"""Durable before visible, on the real process: what an strace of it shows."""
+"""Durable before visible, in a real process under strace."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ async def test_nothing_of_an_increment_leaves_before_the_sync_of_its_record_has_
         assert violations(left, Durable(without(calls, sync), tmp_path / "data-1")) != []
 
 
-async def test_a_start_answers_nothing_before_it_has_written_and_synced_its_live_segment_anew(tmp_path: Path) -> None:
+async def test_a_start_answers_nothing_before_its_live_segment_is_written_again_and_synced(tmp_path: Path) -> None:
     """After kill -9; the syncs of the start are slowed down, and clients and a peer press all the while."""
     node, peer = traced_and_peer(tmp_path)
     async with running(node, peer):

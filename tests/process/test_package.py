@@ -1,4 +1,4 @@
-"""gcount as a package: a wheel, installed where nothing else is, its two commands, and its types."""
+"""gcount as a package: a wheel in an empty environment, its two commands, and its types."""
 
 from __future__ import annotations
 

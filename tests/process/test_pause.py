@@ -1,4 +1,4 @@
-"""A node that is stopped with SIGSTOP keeps its connections and says nothing: the others go on."""
+"""A node that is stopped with SIGSTOP keeps its connections and is silent: the other nodes go on."""
 
 from __future__ import annotations
 

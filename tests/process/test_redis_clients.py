@@ -1,4 +1,4 @@
-"""Clients that others wrote for Redis, against nodes as a user starts them."""
+"""Third-party Redis clients with nodes that are started as a user starts them."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ async def test_wait_counts_the_members_that_have_it_on_disk(tmp_path: Path) -> N
         assert await nodes[1].value("x") >= 2  # what was waited for is on another member's disk
 
 
-async def test_what_redis_py_was_answered_survives_kill_9(tmp_path: Path) -> None:
+async def test_increments_acknowledged_to_redis_py_survive_kill_9(tmp_path: Path) -> None:
     def work() -> int:
         client: Any = redis.Redis(port=node.port)
         with client:
@@ -265,7 +265,7 @@ async def test_redis_cli_pipe(tmp_path: Path) -> None:
 
 
 @needs_cli
-async def test_what_redis_cli_shows(tmp_path: Path) -> None:
+async def test_the_output_of_redis_cli(tmp_path: Path) -> None:
     node = one_node(tmp_path)
     async with running(node):
         asked = "incrby views 5\nttl views\npttl none\nrole\nkeys v*\ncommand getkeys mget a b\nslowlog len\nmulti\n"

@@ -1,4 +1,4 @@
-"""Rot on a real disk, real commands: refused with one line, verified, repaired, refilled."""
+"""Rot on a real disk, with the real commands: a start is refused with one line; verify, repair and refilling work."""
 
 from __future__ import annotations
 
@@ -212,7 +212,7 @@ def logs_of_others(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("make", [no_directory, an_empty_one, a_file, logs_of_others])
-async def test_what_is_no_data_directory_is_refused_and_stays_as_it_is(
+async def test_a_folder_that_is_no_data_directory_is_refused_and_not_changed(
     tmp_path: Path, make: Callable[[Path], None]
 ) -> None:
     folder = tmp_path / "some folder"

@@ -1,4 +1,4 @@
-"""What the signals do that a daemon is sent: to stop, to read its settings anew, to open its log file anew."""
+"""The signals for a daemon: to stop, to read its settings again, to open its log file again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Starting, stopping, and what a start says about a disk or a command that it cannot use."""
+"""Starting, stopping, and the messages of a start about a disk or a command line that it can't use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A node whose log lines nobody can read: it loses them, and nothing else."""
+"""A node without a working standard error loses its log lines, and nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SIGTERM at a bad moment: while a batch is on its way to the disk, again and again."""
+"""SIGTERM at bad moments: while a batch is on its way to the disk, and several times."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def test_sigterm_under_load_exits_0_every_time_and_loses_nothing(tmp_path:
         await consistent_values_are(nodes, {"n": value.number()}, within=5)
 
 
-async def test_a_consistent_read_in_flight_at_sigterm_is_answered_however_long_it_might_wait(tmp_path: Path) -> None:
+async def test_a_consistent_read_in_flight_at_sigterm_is_answered_in_time_whatever_its_timeout(tmp_path: Path) -> None:
     """Over both ways to a counter: with a query a request is not plain."""
     node, absent = loopback_nodes(tmp_path, 2, env={"CHALLENGE_TIMEOUT": "1" + "0" * 30})
     async with running(node):

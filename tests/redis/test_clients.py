@@ -1,4 +1,4 @@
-"""CLIENT: what Redis clients tell and ask about themselves and each other."""
+"""CLIENT: Redis clients name themselves, and ask about themselves and each other."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ async def listed(crowd: Crowd) -> bytes:
 
 
 def asking(text: str, shared: Shared) -> Call:
-    """A call that has nothing but what CLIENT LIST needs."""
+    """A call with only the parts that CLIENT LIST needs."""
     absent = cast("Any", None)
     return Call(text.encode().split(), Client(1), absent, absent, shared, absent)
 

@@ -42,7 +42,7 @@ GET_PING = b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 class Client(RespConnection):
-    """A connection, and what came on it."""
+    """A connection, and the input that has come on it."""
 
     def __init__(self, stream: Stream) -> None:
         super().__init__(StreamSocket(stream))
@@ -57,7 +57,7 @@ class Client(RespConnection):
         return str(reply) if isinstance(reply, Exception) else reply
 
     async def ask(self, text: str) -> object:
-        """Send commands; the replies, or the only reply."""
+        """Send commands; returns the replies, or the only reply."""
         await self.send(line(text))
         replies = [await self.reply() for _ in text.split(";")]
         return replies if len(replies) > 1 else replies[0]
@@ -71,7 +71,7 @@ class Client(RespConnection):
         return received
 
     async def rest(self) -> bytes:
-        """All that comes until the end of the connection."""
+        """All input until the end of the connection."""
         received = b""
         with trio.fail_after(PATIENCE):
             while data := await self.stream.receive_some():
@@ -97,7 +97,7 @@ class Running:
         return Client(self.streams[-1])
 
     async def once(self, data: bytes) -> bytes:
-        """What comes back on a connection of its own until it ends."""
+        """Send bytes on a connection of its own; returns all input until its end."""
         client = await self.connect()
         async with client.stream:
             await client.send(data)
@@ -110,12 +110,12 @@ class Running:
 async def serving(
     *,
     max_counters: int = 100_000,
-    lane: bool = True,
+    fast: bool = True,
     latency: float | None = None,
     options: ConnectionOptions | None = None,
     node_options: Options = DEFAULTS,
 ) -> AsyncIterator[Running]:
-    """A node that runs alone, and still answers both protocols when the test is over, unless it was told to stop."""
+    """A node without peers, which still has to answer both protocols at the end of the test, unless it was stopped."""
     disk = SimDisk(Random(3), (0.0, 0.001) if latency is None else (latency, latency))
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
     shutdown, stopped, connections = (
@@ -130,7 +130,7 @@ async def serving(
         redis = RedisService(node, COMMANDS)
 
         async def run(task_status: trio.TaskStatus[None]) -> None:
-            http = HttpService(make_app(node), FastPath(node) if lane else None)
+            http = HttpService(make_app(node), FastPath(node) if fast else None)
             work = partial(serve, http, listeners, connections, shutdown=shutdown, redis=redis, wrap=chosen.wrap)
             await work(task_status=task_status)
             stopped.set()
@@ -196,7 +196,7 @@ async def test_a_pipeline_shares_one_commit() -> None:
 
 @pytest.mark.parametrize("shape", ["INCR hot", "INCR hot;PING", "INCR hot;INCR other", "INCRBY hot 1;GET hot"])
 async def test_answers_of_many_connections_at_once_are_serial(shape: str) -> None:
-    """Over both protocols, and in pipelines of any shape, no two increments get the same answer."""
+    """No two increments get the same answer, over both protocols and in pipelines of any shape."""
     answers: list[object] = []
 
     async def redis(running: Running) -> None:
@@ -316,7 +316,7 @@ async def test_the_limit_of_counters_refuses_new_names_only() -> None:
         ("GCOUNT.CONSISTENT x 1 2", "ERR wrong number of arguments"),
     ],
 )
-async def test_what_is_wrong_is_said_and_changes_nothing(asked: str, reply: str) -> None:
+async def test_errors_say_what_is_wrong_and_change_nothing(asked: str, reply: str) -> None:
     async with serving() as running:
         replies = await (await running.connect()).ask(asked + ";PING")
         assert isinstance(replies, list)
@@ -326,7 +326,7 @@ async def test_what_is_wrong_is_said_and_changes_nothing(asked: str, reply: str)
 
 
 @pytest.mark.parametrize("command", ["DECR", "SET", "DEL", "EXPIRE", "FLUSHALL", "INCRBYFLOAT", "hget"])
-async def test_what_makes_no_sense_here_is_refused_in_one_line_that_says_why(command: str) -> None:
+async def test_commands_that_make_no_sense_are_refused_in_one_line_with_the_reason(command: str) -> None:
     assert command.upper().encode() in REFUSED
     async with serving() as running:
         reply = str(await (await running.connect()).ask(f"{command} x 1"))
@@ -375,8 +375,8 @@ async def test_info_describes_the_node() -> None:
 
 
 async def test_http_and_redis_are_distinguished_on_one_port() -> None:
-    for lane in (True, False):
-        async with serving(lane=lane) as running:
+    for fast in (True, False):
+        async with serving(fast=fast) as running:
             assert await running.once(line("INCR x")) == b":1\r\n"
             post = b"POST /counter/x HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\n5"
             assert (await running.once(post)).endswith(b"\r\n6\n")
@@ -473,7 +473,7 @@ async def test_a_consistent_read_that_cannot_be_known_says_so() -> None:
         assert "10.9.9.9:7777" in reply
 
 
-async def test_what_was_staged_is_answered_when_the_node_stops() -> None:
+async def test_staged_increments_are_answered_when_the_node_stops() -> None:
     async with serving() as running:
         client = await running.connect()
         assert await client.ask("INCR x") == 1
@@ -523,7 +523,7 @@ async def test_a_node_that_is_stopped_before_it_has_started_says_that_it_is_load
         (b"$4\r\nPING\r\n", "expected '*', got '$'"),
     ],
 )
-async def test_what_is_no_resp_is_answered_and_ends_the_connection(data: bytes, fault: str) -> None:
+async def test_input_that_is_not_resp_is_answered_and_ends_the_connection(data: bytes, fault: str) -> None:
     async with serving() as running:
         answer = await running.once(line("INCR x") + data)
         assert answer.startswith(b":1\r\n")
@@ -571,7 +571,7 @@ async def test_a_great_pipeline_of_one_client_lets_others_in() -> None:
 
 
 async def test_answers_are_sent_before_they_are_many() -> None:
-    """A client that asks for much and reads nothing does not make the node keep what it asked for."""
+    """A client that asks for much and reads nothing does not make the node keep all the answers."""
     async with serving(options=ConnectionOptions(send_timeout=0.1)) as running:
         client = await running.connect()
         with trio.fail_after(PATIENCE), suppress(trio.BrokenResourceError):

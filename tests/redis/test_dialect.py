@@ -1,4 +1,4 @@
-"""Which protocol a connection speaks, told from its first bytes; and that nothing hangs that is of neither."""
+"""The protocol of a connection, known by its first bytes. A connection with neither protocol does not hang."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_the_protocol_is_known_as_soon_as_possible(data: bytes, told: bool | Non
 @pytest.mark.parametrize(
     "data", [b"FOO bar\r\n", b"GET /ping\r\n", b"\xff\xff", b"{}\n", b":5\r\n", b"\r\nEHLO x\r\n", b"GET /x HTTP\r\n"]
 )
-def test_what_can_become_no_request_is_known(data: bytes) -> None:
+def test_input_that_can_not_become_a_request_is_recognized(data: bytes) -> None:
     assert can_be_no_request(data)
 
 
@@ -92,7 +92,7 @@ TYPED = {
 
 @pytest.mark.parametrize("data", TYPED)
 @pytest.mark.parametrize("step", [1, 1000])
-async def test_what_one_types_is_answered_as_redis_does(data: bytes, step: int) -> None:
+async def test_inline_commands_are_answered_as_by_redis(data: bytes, step: int) -> None:
     async with serving() as running:
         client = await running.connect()
         for start in range(0, len(data), step):
@@ -116,20 +116,22 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("data", REFUSED)
-@pytest.mark.parametrize("lane", [True, False])
-async def test_what_can_become_no_request_is_refused_at_once(data: bytes, lane: bool) -> None:
+@pytest.mark.parametrize("fast", [True, False])
+async def test_input_that_can_not_become_a_request_is_refused_at_once(data: bytes, fast: bool) -> None:
     """Also when the client waits and leaves the connection open."""
-    async with serving(lane=lane) as running:
+    async with serving(fast=fast) as running:
         client = await running.connect()
         await client.send(data)
         assert (await client.rest()).startswith(REFUSED[data])
 
 
 @pytest.mark.parametrize("before", [b"", GET_PING, b"GET /counter/x/value HTTP/1.1\r\nHost: x\r\n\r\n"])
-@pytest.mark.parametrize("lane", [True, False])
-async def test_what_can_become_no_request_is_refused_however_it_comes(before: bytes, lane: bool) -> None:
+@pytest.mark.parametrize("fast", [True, False])
+async def test_input_that_can_not_become_a_request_is_refused_in_whatever_pieces_it_comes(
+    before: bytes, fast: bool
+) -> None:
     """In pieces, or after a request."""
-    async with serving(lane=lane) as running:
+    async with serving(fast=fast) as running:
         client = await running.connect()
         await client.send(before + b"FOO")
         await until(lambda: any(each.stream.bytes_in == len(before) + 3 for each in running.connections._idle))
@@ -138,7 +140,7 @@ async def test_what_can_become_no_request_is_refused_however_it_comes(before: by
 
 
 @pytest.mark.parametrize("step", [1, 3, 1000])
-async def test_an_http_request_is_one_however_it_comes(step: int) -> None:
+async def test_an_http_request_is_recognized_in_whatever_pieces_it_comes(step: int) -> None:
     data = b"GET /ping HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
     async with serving() as running:
         client = await running.connect()

@@ -1,4 +1,4 @@
-"""Patterns of KEYS and SCAN: those of Redis, and none that takes for ever."""
+"""Patterns of KEYS and SCAN: they match as in Redis, and none takes very long."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_a_pattern_matches_what_it_matches_when_it_is_tried_in_every_way(pattern
 
 
 def matches(pattern: bytes, name: bytes) -> bool:
-    """As Redis' stringmatchlen does it, with each star tried at every length; without backslashes."""
+    """Match as Redis' stringmatchlen does, with each star tried at every length; without backslashes."""
     if pattern[:1] == b"*":
         return any(matches(pattern[1:], name[at:]) for at in range(len(name) + 1))
     if not pattern or not name:
@@ -60,7 +60,7 @@ def matches(pattern: bytes, name: bytes) -> bool:
 
 
 def test_the_longest_pattern_of_stars_is_tried_in_one_way_only() -> None:
-    """With stars that try every length this would take longer than anybody waits."""
+    """If each star tried every length, this would take far too long."""
     pattern = b"*a" * (MAX_PATTERN_BYTES // 2)
     assert compile_glob(pattern).fullmatch(b"a" * 254 + b"b") is None
     assert compile_glob(pattern).fullmatch(b"a" * 255) is not None

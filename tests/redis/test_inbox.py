@@ -1,4 +1,4 @@
-"""What one Redis client can make a node keep, and for how long, whatever it sends and whenever it leaves."""
+"""The memory that a Redis client can make a node keep, and for how long, with any input and at any end."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NO_ROOM = "ERR Protocol error: no memory is left for more unfinished commands"
 
 
 async def waiting(running: Running) -> Client:
-    """A client whose WAIT is under way."""
+    """A client with a WAIT in progress."""
     client = await running.connect()
     await client.send(line("WAIT 1 0"))
     await until(lambda: bool(running.connections._busy))
@@ -26,7 +26,7 @@ async def waiting(running: Running) -> Client:
 
 
 async def unfinished(running: Running, size: int) -> Client:
-    """A client that has sent so many bytes of a command, and goes on no further."""
+    """A client that has sent some bytes of a command, and sends no more."""
     client = await running.connect()
     await client.send(line("PING") + b"*2\r\n$4\r\nECHO\r\n$60000\r\n" + b"x" * size)
     assert await client.reply() == "PONG"
@@ -52,7 +52,7 @@ async def test_a_client_that_sends_too_much_and_leaves_while_a_command_waits_is_
 
 
 @pytest.mark.parametrize("milliseconds", [0, 10**15])
-async def test_wait_ends_whatever_timeout_it_asks_for(monkeypatch: pytest.MonkeyPatch, milliseconds: int) -> None:
+async def test_wait_ends_with_any_timeout(monkeypatch: pytest.MonkeyPatch, milliseconds: int) -> None:
     monkeypatch.setattr("gcount.redis.commands.counters.MAX_READ_TIMEOUT", 0.01)
     async with serving() as running:
         assert await (await running.connect()).ask(f"WAIT 1 {milliseconds};PING") == [0, "PONG"]
@@ -91,7 +91,7 @@ async def test_between_two_commands_that_wait_others_get_their_turn(monkeypatch:
         nursery.start_soon(others)
         assert await (await running.connect()).ask(";".join(["LOOK"] * 50)) == ["OK"] * 50
         nursery.cancel_scope.cancel()
-    assert max(Counter(seen).values()) <= 2  # whoever comes first in a round of the scheduler
+    assert max(Counter(seen).values()) <= 2  # the order within a round of the scheduler varies
 
 
 async def test_bytes_of_a_command_that_does_not_come_to_an_end_are_no_use_of_a_connection() -> None:
@@ -105,7 +105,7 @@ async def test_bytes_of_a_command_that_does_not_come_to_an_end_are_no_use_of_a_c
         assert await client.rest() == b""
 
 
-async def test_what_all_sessions_keep_of_unfinished_commands_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_unfinished_commands_of_all_sessions_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gcount.redis.inbox._SHARED_BYTES", 60_000)
     async with serving() as running:
         first = await unfinished(running, 40_000)
@@ -122,7 +122,7 @@ async def test_what_all_sessions_keep_of_unfinished_commands_is_limited(monkeypa
         await until(lambda: running.redis.shared.kept == 0)
 
 
-async def test_what_is_sent_ahead_of_answers_counts_as_kept_until_it_is_executed() -> None:
+async def test_input_ahead_of_answers_counts_as_kept_until_it_is_executed() -> None:
     async with serving() as running:
         client = await waiting(running)
         await client.send(line("INCR x") * 1_000)

@@ -1,4 +1,4 @@
-"""Redis clients that write before they read: what waits for them, how much of it, and what they are told then."""
+"""Redis clients that write before they read: how many answers wait for them, and what happens beyond the limits."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NOT_EXECUTED = "ERR not executed: too many answers wait; read them while you sen
 
 
 async def narrow(running: Running) -> tuple[Client, Connection]:
-    """A client for which the kernel keeps little of what is sent to it."""
+    """A client with small buffers in the kernel."""
     socket = trio.socket.socket()
     socket.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_RCVBUF, 4096)
     await socket.connect(("127.0.0.1", running.port))
@@ -37,7 +37,7 @@ async def narrow(running: Running) -> tuple[Client, Connection]:
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Bounds that are soon reached, and no patience with who takes nothing."""
+    """Limits that are soon reached, and no patience with clients that take nothing."""
     monkeypatch.setattr(outbox, "MAX_UNSENT", 50_000)
     monkeypatch.setattr(outbox, "TAKES_WITHIN", 0.01)
 
@@ -127,8 +127,8 @@ async def test_a_client_that_never_reads_is_disconnected(monkeypatch: pytest.Mon
         assert running.redis.shared.unsent.used == 0
 
 
-async def test_what_is_counted_for_a_client_that_is_gone_keeps_no_memory() -> None:
-    """Of the memory that all share: clients that leave with an answer under way could take it from all others."""
+async def test_increments_of_a_client_that_has_left_keep_no_memory() -> None:
+    """Otherwise clients that leave with an answer under way could use up the memory that all share."""
     async with serving(latency=0.1) as running:
         await running.node.wait_ready()
         client = await running.connect()
@@ -153,7 +153,7 @@ async def test_a_client_that_neither_reads_nor_writes_is_disconnected() -> None:
 
 
 @pytest.mark.usefixtures("small")
-async def test_what_comes_while_a_client_is_refused_is_not_executed_in_whatever_pieces() -> None:
+async def test_commands_of_a_refused_client_are_not_executed_in_whatever_pieces_they_come() -> None:
     async with serving() as running:
         client, connection = await narrow(running)
         session, _ = only(running)
@@ -221,7 +221,7 @@ async def test_quit_among_what_is_refused_ends_the_session() -> None:
         assert running.node.value("y") == 0
 
 
-async def test_what_waits_is_sent_while_a_command_takes_its_time() -> None:
+async def test_waiting_answers_are_sent_during_a_slow_command() -> None:
     async with serving() as running:
         client, _ = await narrow(running)
         with trio.fail_after(PATIENCE):
@@ -241,7 +241,7 @@ async def test_a_slow_command_ends_when_its_client_leaves() -> None:
         await until(lambda: not running.redis.sessions)
 
 
-async def test_what_waits_for_all_clients_together_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_waiting_answers_of_all_clients_together_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outbox, "MAX_ALL_UNSENT", 60_000)
     monkeypatch.setattr(outbox, "TAKES_WITHIN", 0.01)
     async with serving() as running:
@@ -264,7 +264,7 @@ async def test_what_waits_for_all_clients_together_is_bounded(monkeypatch: pytes
 async def test_beyond_the_utmost_nothing_follows_an_answer_of_which_a_part_was_sent(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Also when nothing of this client waited before: the others may have taken all room."""
+    """Also if no answer of this client waited before: the others may have taken all the memory."""
     monkeypatch.setattr(outbox, "_UTMOST", 1000)
     async with serving() as running:
         client, _ = await narrow(running)

@@ -1,4 +1,4 @@
-"""The parser of what Redis clients send: what it takes, what it refuses, and how much it keeps."""
+"""The parser of RESP: what it takes, what it refuses, and how much it keeps."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ FAULTS = {
 
 
 def fed(parser: Parser, data: bytes, cuts: list[int]) -> list[list[bytes]]:
-    """What a parser reads when the data comes in pieces."""
+    """The commands that a parser reads if the data comes in pieces."""
     places = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})
     return [read for start, end in pairwise(places) for read in parser.feed(data[start:end])]
 
@@ -65,7 +65,7 @@ def test_any_cut_of_any_pipeline_gives_the_same_commands(sent: list[list[bytes]]
 
 @SOME
 @given(pipeline)
-def test_what_is_read_is_what_hiredis_reads(sent: list[list[bytes]]) -> None:
+def test_the_parser_reads_the_same_as_hiredis(sent: list[list[bytes]]) -> None:
     data = b"".join(encoded(*words) for words in sent)
     reader = hiredis.Reader()
     reader.feed(data)
@@ -191,7 +191,7 @@ def test_a_command_of_the_greatest_size_is_read_and_a_greater_one_is_not() -> No
 
 
 @pytest.mark.parametrize("argument", [b"", b"ab", b"\r\n" * 16_000, b"x" * resp.MAX_BULK_BYTES])
-def test_what_a_client_sends_and_never_ends_costs_less_than_six_mebibytes(argument: bytes) -> None:
+def test_an_unfinished_command_costs_less_than_six_mebibytes(argument: bytes) -> None:
     claim = b"*%d\r\n" % resp.MAX_ARGUMENTS
     data = claim + encoded(argument)[4:] * (resp.MAX_ARGUMENTS - 1)
     pieces = [data[start : start + 32_768] for start in range(0, min(len(data), 5 * 2**20), 32_768)]

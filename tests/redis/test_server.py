@@ -1,4 +1,4 @@
-"""What Redis clients and tools ask about the server, and counters' other properties."""
+"""Commands about the server, and about other properties of counters than their values."""
 
 from __future__ import annotations
 

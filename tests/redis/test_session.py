@@ -1,4 +1,4 @@
-"""Pipelines of INCR and GET, which are answered where they are read: as if each command had waited for its turn."""
+"""Pipelines of INCR or GET that the reactor answers: the answers are as if each command had waited for its turn."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 @contextmanager
 def stuck(disk: SimDisk) -> Iterator[None]:
-    """While the context lasts, nothing gets to the disk."""
+    """While the context lasts, no operation of the disk ends."""
     gate, run = trio.Event(), disk.run
 
     async def wait(operation: Callable[[], T], *, brief: bool = False, background: bool = False) -> T:
@@ -50,7 +50,7 @@ async def pending(running: Running, name: str = "x") -> None:
 
 
 def sleeping(running: Running) -> int:
-    """How many sessions leave it to the reactor to receive."""
+    """How many sessions sleep while the reactor receives for them."""
     return len(running.connections.reactor._selector.get_map())
 
 
@@ -99,9 +99,7 @@ async def test_a_pipeline_in_pieces_is_answered_in_order(pieces: int) -> None:
     ("following", "answers"),
     [("INCR x;INCR x", [2, 3]), ("GET x;GET y", ["1", "1"]), ("PING;INCR x", ["PONG", 2]), ("INCR x;WAIT 0 0", [2, 0])],
 )
-async def test_what_comes_before_a_pipeline_is_answered_is_answered_after_it(
-    following: str, answers: list[object]
-) -> None:
+async def test_input_during_a_pipeline_is_answered_after_it(following: str, answers: list[object]) -> None:
     async with serving() as running:
         client = await asleep(running)
         with stuck(running.disk):
@@ -144,7 +142,7 @@ WHILE_ONE_WAITS = {"commands": [incr(2), incr(2)], "single bytes": [bytes([byte]
 
 
 @pytest.mark.parametrize("title", WHILE_ONE_WAITS)
-async def test_what_came_while_a_command_waited_takes_its_bytes_and_is_answered_after_the_end_of_the_input_too(
+async def test_input_during_a_waiting_command_is_counted_and_answered_also_after_the_end_of_the_input(
     title: str,
 ) -> None:
     async with serving() as running:
@@ -306,7 +304,7 @@ async def test_a_full_disk_refuses_each_increment_of_every_pipeline_in_the_batch
 
 @pytest.mark.parametrize("together", [True, False])
 async def test_a_wait_behind_a_pipeline_is_for_its_increments(together: bool) -> None:
-    """Also when a new incarnation comes with the very batch that counts them, or with the next one."""
+    """Also if a new incarnation begins with the batch that counts them, or with the next one."""
     async with serving() as running:
         client, replica = await asleep(running), running.node.replica
         committer, old, new = running.node.parts.context.committer, replica.identity, replica.identity.reborn(b"i" * 16)

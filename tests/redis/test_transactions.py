@@ -1,4 +1,4 @@
-"""MULTI and EXEC of a real node over loopback: all of a transaction, with one commit, or nothing of it."""
+"""MULTI and EXEC of a real node over loopback: a transaction is counted with one commit, or not at all."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ async def test_a_transaction_is_queued_and_executed_with_one_commit() -> None:
 
 
 @pytest.mark.parametrize("together", [True, False])
-async def test_a_transaction_is_the_same_however_it_comes(together: bool) -> None:
+async def test_a_transaction_is_the_same_in_whatever_pieces_it_comes(together: bool) -> None:
     commands = "INCR x;MULTI;INCR x;GET x;EXEC;INCR x;MULTI;EXEC;GET x"
     expected = [1, "OK", "QUEUED", "QUEUED", [2, "2"], 3, "OK", [], "3"]
     async with serving() as running:
@@ -56,8 +56,8 @@ async def test_transactions_of_a_pipeline_share_a_commit_with_the_commands_aroun
         assert running.node.replica.next_batch == batches + 1
 
 
-async def test_what_is_read_in_a_transaction_is_of_the_instant_of_its_increments() -> None:
-    """Also what is read before the first of them, while others count."""
+async def test_reads_in_a_transaction_are_of_the_instant_of_its_increments() -> None:
+    """Also reads before the first increment, while other clients count."""
     wrong: list[object] = []
 
     async def transact() -> None:
@@ -141,7 +141,7 @@ async def test_a_watch_is_refused_and_what_it_was_to_guard_is_not_executed() -> 
 
 
 @pytest.mark.parametrize("how", ["DISCARD", "RESET"])
-async def test_what_is_discarded_is_not_counted(how: str) -> None:
+async def test_a_discarded_transaction_is_not_counted(how: str) -> None:
     async with serving() as running:
         client = await running.connect()
         expected = ["OK", "QUEUED", "RESET" if how == "RESET" else "OK", "ERR EXEC without MULTI", None]
@@ -210,7 +210,7 @@ async def test_a_command_that_fails_at_exec_discards_the_transaction() -> None:
         assert found[4] is None
 
 
-async def test_what_a_transaction_counts_is_visible_at_one_instant() -> None:
+async def test_the_increments_of_a_transaction_are_visible_at_one_instant() -> None:
     async with serving() as running:
         client, other = await asleep(running), await running.connect()
         with stuck(running.disk):
@@ -224,7 +224,7 @@ async def test_what_a_transaction_counts_is_visible_at_one_instant() -> None:
 # Bounds
 
 
-async def test_a_transaction_has_so_many_commands_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_number_of_commands_in_a_transaction_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transaction, "MAX_QUEUED", 10)
     async with serving() as running:
         client = await running.connect()
@@ -236,7 +236,7 @@ async def test_a_transaction_has_so_many_commands_at_most(monkeypatch: pytest.Mo
         assert found[12:] == ["QUEUED", DISCARDED, "10"]
 
 
-async def test_a_transaction_takes_so_much_memory_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_memory_of_a_transaction_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transaction, "MAX_QUEUED_BYTES", 10_000)
     async with serving() as running:
         client = await running.connect()
@@ -257,7 +257,7 @@ async def test_a_transaction_has_few_commands_that_are_not_about_counters(monkey
         assert running.node.value("x") == 1
 
 
-async def test_what_all_transactions_keep_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_memory_of_all_transactions_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gcount.redis.inbox._SHARED_BYTES", 60_000)
     async with serving() as running:
         first, second = await running.connect(), await running.connect()
@@ -271,7 +271,7 @@ async def test_what_all_transactions_keep_is_limited(monkeypatch: pytest.MonkeyP
 
 
 async def test_a_transaction_keeps_no_memory_from_others_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However its client goes on with it; one that takes little may last."""
+    """Whatever its client sends then. A transaction that takes little memory may last."""
     monkeypatch.setattr("gcount.redis.session._TRANSACTION_WITHIN", 0.0)
     monkeypatch.setattr("gcount.redis.service._REFRESH_SECONDS", 0.0)
     async with serving() as running:
@@ -286,7 +286,7 @@ async def test_a_transaction_keeps_no_memory_from_others_for_ever(monkeypatch: p
         assert running.node.value("x") == 0
 
 
-async def test_what_a_transaction_answers_of_the_server_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_size_of_a_transactions_answers_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transaction, "MAX_ANSWER_BYTES", 10_000)
     async with serving() as running:
         found = await (await running.connect()).ask("MULTI;INCR x;" + "COMMAND;" * 10 + "EXEC;GET x")

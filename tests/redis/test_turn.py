@@ -1,4 +1,4 @@
-"""A turn by itself: what is staged, what is read at once, and which answers wait for the commit."""
+"""A turn alone: which commands are staged, which are read at once, and which answers wait for the commit."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def turn_of(values: dict[str, int]) -> SessionTurn:
     return SessionTurn(lambda name: values.get(name, 0))
 
 
-def test_what_is_read_before_anything_is_staged_is_answered_at_once() -> None:
+def test_reads_before_the_first_increment_are_answered_at_once() -> None:
     turn = turn_of({"x": 7})
     assert turn.read(["x", "y"], joined) == b"7,0"
     assert turn.asked == []
@@ -50,7 +50,7 @@ def test_an_increment_is_answered_in_the_version_of_its_instant(version: int, an
     assert later.render([2**63]) == answer
 
 
-def test_answers_stay_in_their_order_whatever_they_wait_for() -> None:
+def test_answers_stay_in_order_though_some_wait() -> None:
     turn = turn_of({})
     turn.say("INCR", turn.count(1, "x"))
     turn.say("PING", b"+PONG\r\n")
@@ -72,7 +72,7 @@ def test_a_refusal_is_the_answer_of_each_command_that_it_touches_and_of_no_other
     assert turn.take()[1] == [resp.error("OOM no more"), b"0,3", b":4\r\n"]
 
 
-def test_what_is_staged_together_is_refused_together_with_an_error_of_its_own() -> None:
+def test_increments_that_are_staged_together_are_refused_together_with_their_own_error() -> None:
     turn = turn_of({})
     turn.say("INCR", turn.count(1, "a"))
     refused = partial("EXECABORT {}".format)

@@ -56,8 +56,8 @@ async def test_a_repair_keeps_what_is_whole(seed: int) -> None:
     for name, offsets in hits.items():
         disk.poke(name, rotten(files[name], offsets, random))
     found = survey(disk)
-    assert bool(found.flaws) == (left.damaged and not left.torn)
-    if found.flaws:
+    assert bool(found.corruptions) == (left.damaged and not left.torn)
+    if found.corruptions:
         repair(disk, found, lambda: random.randbytes(16))
     state = DurableState()
     state.put(Stored(0, "left", tuple(left.deltas)))

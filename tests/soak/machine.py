@@ -103,6 +103,6 @@ class Machine:
 
     def free(self) -> None:
         assert self.disk is not None
-        self.disk.make_room()
+        self.disk.free_space()
         self.full = False
         self._note("room")

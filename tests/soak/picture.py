@@ -20,8 +20,8 @@ COLOURS = dict(
 )
 OK, NOT = "#2e7d32", "#d32f2f"
 LEFT, RIGHT, TOP = 90, 20, 70
-LANE, RATE, READS = 134, 84, 26  # heights: of a node's lane, and within it of its increments and its consistent reads
-STRIPE = 4  # the height of a fault's colour at the top of a lane, one row for each family
+ROW, RATE, READS = 134, 84, 26  # heights: of a node's row, and within it of its increments and its consistent reads
+STRIPE = 4  # the height of a fault's colour at the top of a row, one for each family
 PIXELS_A_SECOND, NARROWEST, WIDEST = 8, 900, 12_000
 
 
@@ -40,11 +40,11 @@ class Picture:
     def svg(self) -> str:
         """The whole file."""
         nodes = range(1, self._history.soak.nodes + 1)
-        height = TOP + LANE * len(nodes) + 40
+        height = TOP + ROW * len(nodes) + 40
         self._legend()
         for index, node in enumerate(nodes):
-            self._lane(node, TOP + LANE * index)
-        self._axis(TOP + LANE * len(nodes))
+            self._row(node, TOP + ROW * index)
+        self._axis(TOP + ROW * len(nodes))
         width = LEFT + self._width + RIGHT
         head = (
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height}" '
@@ -86,9 +86,9 @@ class Picture:
             self._text(x + 14, 55, what)
             x += 30 + 5.6 * len(what)
 
-    def _lane(self, node: int, top: float) -> None:
+    def _row(self, node: int, top: float) -> None:
         history = self._history
-        self._rect(LEFT, top, self._width, LANE - 12, "#f5f5f5")
+        self._rect(LEFT, top, self._width, ROW - 12, "#f5f5f5")
         self._text(12, top + 40, f"node {node}", 'font-size="13"')
         self._faults([fault for fault in history.faults if node in fault.nodes], top)
         increments = [each for each in history.increments if each.node == node]
@@ -107,7 +107,7 @@ class Picture:
             nodes = ", ".join(map(str, fault.nodes))
             tip = f"{fault.kind} {fault.detail}: nodes {nodes}, {fault.start:.1f} to {fault.end:.1f} s"
             x, width = self._x(fault.start), (fault.end - fault.start) * self._scale
-            self._rect(x, top, width, LANE - 12, COLOURS[fault.kind], 'fill-opacity="0.22"', tip)
+            self._rect(x, top, width, ROW - 12, COLOURS[fault.kind], 'fill-opacity="0.22"', tip)
             row = top + STRIPE * list(FAMILIES).index(FAMILY_OF[fault.kind])
             self._rect(x, row, width, STRIPE, COLOURS[fault.kind], 'fill-opacity="0.8"', tip)
 

@@ -70,7 +70,7 @@ async def test_a_crash_before_any_operation_of_a_checkpoint_loses_nothing(
         store.check(start.replica.counters)
         (kept,) = files(disk)
         old, new = old + (kept in before), new + (kept not in before)
-        assert survey(disk).flaws == []
+        assert survey(disk).corruptions == []
         assert segments(disk)[0] == segment_name(start.checkpoints.sequence)
         if done:
             break
@@ -160,7 +160,7 @@ async def test_without_space_there_is_no_checkpoint_and_all_goes_on(
     disk, store = await written()
     names, used = disk.names(), disk.capacity - disk.free_bytes()
     disk.capacity = used + SMALL.segment_bytes
-    with pytest.raises(DiskFull, match="it takes about"):
+    with pytest.raises(DiskFull, match="the checkpoint needs about"):
         await store.make()
     disk.capacity = used + 700
     guess_nothing(monkeypatch, store)
@@ -198,7 +198,7 @@ async def test_a_checkpoint_that_failed_takes_no_space_again_before_there_is_eno
     with pytest.raises(DiskFull, match="the disk is full"):
         await store.make()
     operations = disk.operations
-    with pytest.raises(DiskFull, match=f"it takes about {last} bytes"):
+    with pytest.raises(DiskFull, match=f"the checkpoint needs about {last} bytes"):
         await store.make()
     assert disk.operations == operations
     disk.capacity += 50 + SMALL.segment_bytes
@@ -213,7 +213,7 @@ async def test_the_next_one_is_taken_to_be_at_least_as_large_as_the_last_one(
     monkeypatch.setattr(Capture, "guess", 0)
     for each in (store, await opened(disk)):
         disk.capacity -= disk.free_bytes() - SMALL.segment_bytes - store.checkpoints.size + 1
-        with pytest.raises(DiskFull, match=f"it takes about {store.checkpoints.size} bytes"):
+        with pytest.raises(DiskFull, match=f"the checkpoint needs about {store.checkpoints.size} bytes"):
             await each.make()
 
 

@@ -35,10 +35,12 @@ def found(*segments: Segment, needless: tuple[Checkpoint, ...] = (), strays: tup
 
 
 def test_damage_is_listed_in_the_order_of_the_log_without_files_that_were_moved_away() -> None:
-    flaw, moved = Corruption(segment_name(2), 5, "rot", 3), damaged(3)
+    corruption, moved = Corruption(segment_name(2), 5, "rot", 3), damaged(3)
     moved.source += DAMAGED_SUFFIX
-    contents = found(segment(1, 1), segment(2, 4, flaw=flaw), needless=(damaged(2), moved), strays=("x.log",))
-    assert [each.file for each in contents.flaws] == [checkpoint_name(2), segment_name(2), "x.log"]
+    contents = found(
+        segment(1, 1), segment(2, 4, corruption=corruption), needless=(damaged(2), moved), strays=("x.log",)
+    )
+    assert [each.file for each in contents.corruptions] == [checkpoint_name(2), segment_name(2), "x.log"]
     assert [each.sequence for each in contents.needless_here] == [2]
     assert contents.lost == 3
 
@@ -48,7 +50,7 @@ def test_sums_are_those_of_all_segments() -> None:
     assert (contents.size, contents.whole, contents.lost, contents.torn) == (120, 4, 0, None)
 
 
-def test_what_is_detached_is_counted_once() -> None:
+def test_detached_deltas_are_counted_once() -> None:
     contents = found()
     contents.replica.apply(Batch(1, [Delta(b"a" * 16, 0, 1, {"a": 1}), Delta(b"b" * 16, 3, 4, {"a": 1, "b": 1})]))
     assert (contents.counters, contents.incarnations) == (2, 2)
@@ -65,7 +67,7 @@ def test_the_torn_end_is_that_of_the_last_segment() -> None:
     [
         ([segment(1, 1), segment(2, 4)], (), True),
         ([segment(1, 1)], (), False),  # it ends where the damaged checkpoint began
-        ([segment(1, 1, flaw=Corruption(segment_name(1), 0, "rot")), segment(2, 4)], (), False),
+        ([segment(1, 1, corruption=Corruption(segment_name(1), 0, "rot")), segment(2, 4)], (), False),
         ([segment(1, 1), segment(2, 4)], ("another log",), False),
     ],
 )

@@ -28,10 +28,10 @@ def test_of_one_flipped_bit_it_names_the_batch_that_is_lost_and_no_other(seed: i
     flip(made, name, Random(draw).randrange(begin, end))
     found = survey(made.disk)
     if number == len(made.batches):
-        assert (found.flaws, found.torn and found.torn.offset) == ([], begin), "the newest one may be torn"
+        assert (found.corruptions, found.torn and found.torn.offset) == ([], begin), "the newest one may be torn"
         return
-    (flaw,) = found.flaws
-    assert (flaw.file, flaw.offset, flaw.lost) == (name, begin, 1)
+    (corruption,) = found.corruptions
+    assert (corruption.file, corruption.offset, corruption.lost) == (name, begin, 1)
     assert found.whole == len(made.batches) - 1
     made.check_kept(found.replica, [other for other in made.places if other != number])
 
@@ -44,12 +44,12 @@ def test_of_much_that_is_lost_each_corruption_counts_its_own(seed: int, numbers:
     for number in hit:
         name, begin, _ = made.places[number]
         flip(made, name, begin)
-    flaws = survey(made.disk).flaws
-    assert [flaw.file for flaw in flaws] == sorted({made.places[number][0] for number in hit})
-    for flaw in flaws:
-        lost = [number for number in hit if made.places[number][0] == flaw.file]
-        assert flaw.offset == min(made.places[number][1] for number in lost)
-        assert flaw.lost == len(lost)
+    corruptions = survey(made.disk).corruptions
+    assert [corruption.file for corruption in corruptions] == sorted({made.places[number][0] for number in hit})
+    for corruption in corruptions:
+        lost = [number for number in hit if made.places[number][0] == corruption.file]
+        assert corruption.offset == min(made.places[number][1] for number in lost)
+        assert corruption.lost == len(lost)
 
 
 def test_the_name_of_what_was_damaged_is_the_name_of_no_segment() -> None:
@@ -66,6 +66,6 @@ def test_a_segment_that_only_ends_in_a_torn_write_has_no_flaw(torn: bool) -> Non
         made.disk.poke(name, contents(made.disk)[name][:-1])
     (segment,) = survey(made.disk).segments
     assert isinstance(segment, Segment)
-    assert segment.flaw is None
+    assert segment.corruption is None
     assert isinstance(segment.torn, Corruption) is torn
     assert segment.whole == len(made.batches) - torn

@@ -31,7 +31,7 @@ async def refused(disk: SimDisk, file: str) -> LogDamaged:
     assert file in str(caught.value)
     assert str(caught.value.offset) in str(caught.value)
     assert "`bin/gcount repair ." in str(caught.value)
-    assert survey(disk).flaws  # what operators look with sees it, too
+    assert survey(disk).corruptions  # what operators look with sees it, too
     assert contents(disk) == before
     return caught.value
 

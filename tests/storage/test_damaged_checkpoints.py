@@ -37,7 +37,7 @@ async def test_damage_stops_the_start_with_file_and_offset_and_changes_nothing(a
             await opened(disk)
         assert int(str(caught.value).split("at offset ")[1].split(":")[0]) <= at
         assert contents(disk) == bad
-        assert survey(disk).flaws[0].file == name
+        assert survey(disk).corruptions[0].file == name
     for cut in (0, 10, len(good[name]) // 2, len(good[name]) - 1):
         disk.poke(name, good[name][:cut])
         with pytest.raises(LogDamaged, match=name):
@@ -99,7 +99,7 @@ async def test_a_repair_of_a_checkpoint_can_be_interrupted_anywhere(autojump_clo
             complete = bool(mend(disk))
         disk.crash() if power else disk.restart()
         assert bytes(bad) in contents(disk).values()
-        if survey(disk).flaws:
+        if survey(disk).corruptions:
             with pytest.raises(LogDamaged):
                 await opened(disk)
             refused += 1
@@ -159,23 +159,25 @@ async def test_a_repair_loses_nothing_while_all_that_the_checkpoint_covers_is_st
     with pytest.raises(LogDamaged, match=name):
         await opened(disk)
     found = survey(disk)
-    assert ([flaw.file for flaw in found.flaws], found.lossless) == ([name], True)
+    assert ([corruption.file for corruption in found.corruptions], found.lossless) == ([name], True)
     assert found.replica.counters == store.replica.counters
     assert mend(disk) == [name + DAMAGED_SUFFIX]
     assert {file: data for file, data in contents(disk).items() if file != name + DAMAGED_SUFFIX} == others
-    assert survey(disk).flaws == []
+    assert survey(disk).corruptions == []
     start = await opened(disk)
     assert start.replica.counters == store.replica.counters
     assert start.replica.identity == ME
     assert not start.replica.detached
     await start.fill(3)
     await start.make()
-    assert survey(disk).flaws == []
+    assert survey(disk).corruptions == []
     assert (await opened(disk)).replica.counters == start.replica.counters
 
 
 @pytest.mark.parametrize("power", [True, False])
-async def test_such_a_repair_can_be_interrupted_anywhere(autojump_clock: MockClock, *, power: bool) -> None:
+async def test_a_repair_of_a_damaged_checkpoint_can_be_interrupted_anywhere(
+    autojump_clock: MockClock, *, power: bool
+) -> None:
     """Also one of two damaged checkpoints, and of a segment behind them, which costs the incarnation."""
     for operations in range(100):
         disk, store, name = await left_by_a_crash(operations)
@@ -184,13 +186,13 @@ async def test_such_a_repair_can_be_interrupted_anywhere(autojump_clock: MockClo
         data = bytearray(disk.read(behind))
         data[70] ^= 1
         disk.poke(behind, bytes(data))
-        assert [flaw.file for flaw in survey(disk).flaws][1:] == [name, behind]
+        assert [corruption.file for corruption in survey(disk).corruptions][1:] == [name, behind]
         disk.crash_after(operations)
         complete = False
         with suppress(SimulatedCrash):
             complete = bool(mend(disk))
         disk.crash() if power else disk.restart()
-        if survey(disk).flaws:
+        if survey(disk).corruptions:
             with pytest.raises(LogDamaged):
                 await opened(disk)
             mend(disk, seed=2)
@@ -214,15 +216,18 @@ async def test_a_repair_that_loses_nothing_does_so_too_when_it_was_interrupted_b
         disk, store, newest = await left_by_a_crash(operations, more=1)
         older = files(disk)[-2]
         damage(disk, older)
-        assert ([flaw.file for flaw in survey(disk).flaws], survey(disk).lossless) == ([newest, older], True)
+        assert ([corruption.file for corruption in survey(disk).corruptions], survey(disk).lossless) == (
+            [newest, older],
+            True,
+        )
         disk.crash_after(operations)
         complete = False
         with suppress(SimulatedCrash):
             complete = bool(mend(disk))
         disk.crash() if power else disk.restart()
         found = survey(disk)
-        left.add(len(found.flaws))
-        if found.flaws:
+        left.add(len(found.corruptions))
+        if found.corruptions:
             assert found.lossless
             mend(disk, seed=2)
         start = await opened(disk)
@@ -246,14 +251,14 @@ async def test_what_looks_torn_behind_a_damaged_checkpoint_may_have_rotted_so_th
         data = disk.read(live)
         disk.poke(live, data[:-1] + bytes([data[-1] ^ 1]))
         found = survey(disk)
-        assert ([flaw.file for flaw in found.flaws], found.lossless) == ([name, live], False)
+        assert ([corruption.file for corruption in found.corruptions], found.lossless) == ([name, live], False)
         disk.crash_after(operations)
         complete = False
         with suppress(SimulatedCrash):
             complete = bool(mend(disk))
         disk.crash() if power else disk.restart()
         assert data[:-1] + bytes([data[-1] ^ 1]) in contents(disk).values()
-        if survey(disk).flaws:
+        if survey(disk).corruptions:
             mend(disk, seed=2)
         start = await opened(disk)
         assert start.replica.identity.incarnation != ME.incarnation
@@ -276,7 +281,7 @@ async def test_a_checkpoint_of_which_nothing_can_be_read_may_have_held_more_than
     assert survey(disk).lossless
     disk.poke(newest, bytes(500))
     found = survey(disk)
-    assert ([flaw.file for flaw in found.flaws], found.lossless) == ([newest], False)
+    assert ([corruption.file for corruption in found.corruptions], found.lossless) == ([newest], False)
 
 
 @pytest.mark.parametrize("damage", ["a covered segment is gone", "one has rotted", "the log ends too early"])

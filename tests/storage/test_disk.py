@@ -175,7 +175,7 @@ def test_a_crash_keeps_or_loses_each_change_of_names_by_itself() -> None:
     assert names_only(partial(change, sync=True)) == {("made", "new")}
 
 
-def test_what_a_failed_sync_was_to_write_may_be_gone_though_later_syncs_succeed() -> None:
+def test_data_of_a_failed_sync_may_be_lost_though_later_syncs_succeed() -> None:
     def fail(disk: SimDisk) -> None:
         half_synced(disk)
         disk.fail_sync()

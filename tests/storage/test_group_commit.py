@@ -59,7 +59,7 @@ async def test_a_delta_waits_a_moment_for_others_unless_a_client_waits_for_it(
 
 
 @pytest.mark.parametrize("more", [0, 3])
-async def test_company_that_comes_does_not_make_a_delta_wait_longer(autojump_clock: MockClock, more: int) -> None:
+async def test_later_deltas_do_not_make_a_delta_wait_longer(autojump_clock: MockClock, more: int) -> None:
     async with running(SimDisk(Random(0), latency=(0.0, 0.0))) as store:
         await trio.testing.wait_all_tasks_blocked()  # the committer waits for work already
         began = trio.current_time()
@@ -80,7 +80,7 @@ async def test_when_all_is_committed_the_committer_sleeps(autojump_clock: MockCl
             assert trio.lowlevel.current_statistics().tasks_runnable == 0
 
 
-async def test_a_segment_that_begins_with_a_new_life_names_it(autojump_clock: MockClock) -> None:
+async def test_a_segment_that_begins_with_a_new_incarnation_names_it(autojump_clock: MockClock) -> None:
     """A repair that can read nothing else of the segment goes by its header."""
     reborn = ME.reborn(b"j" * 16)
     async with running(sim_disk(), Options(segment_bytes=1)) as store:
@@ -341,7 +341,7 @@ async def troubled_lives(seed: int) -> int:
     return troubles
 
 
-def test_many_troubled_lives_of_a_disk_lose_nothing_acknowledged() -> None:
+def test_many_crashes_and_errors_of_a_disk_lose_nothing_acknowledged() -> None:
     assert sum(run_simulated(partial(troubled_lives, seed)) for seed in range(60)) > 60
 
 

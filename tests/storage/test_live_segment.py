@@ -22,7 +22,7 @@ def test_a_segment_gets_its_name_when_its_content_is_durable_and_is_appended_to(
     assert (disk.names(), disk.read("1.log"), segment.size) == (["1.log"], b"headbatch", 9)
 
 
-def test_without_room_for_a_batch_the_file_is_as_it_was() -> None:
+def test_without_space_for_a_batch_the_file_is_as_it_was() -> None:
     disk = sim_disk()
     segment = live(disk)
     disk.capacity = 6
@@ -34,7 +34,7 @@ def test_without_room_for_a_batch_the_file_is_as_it_was() -> None:
     assert disk.read("1.log") == b"headbatch"
 
 
-def test_without_room_for_the_next_segment_the_one_before_stays_live() -> None:
+def test_without_space_for_the_next_segment_the_one_before_stays_live() -> None:
     disk = sim_disk()
     segment = live(disk)
     disk.capacity = 6

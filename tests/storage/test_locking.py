@@ -118,7 +118,7 @@ def test_no_descriptor_stays_open_where_it_is_not_held(tmp_path: Path) -> None:
         (lambda path: path.write_bytes(b""), "it is not a directory"),
     ],
 )
-def test_what_is_no_directory_says_what_it_is(tmp_path: Path, make: Callable[[Path], None], why: str) -> None:
+def test_a_path_that_is_no_directory_is_reported(tmp_path: Path, make: Callable[[Path], None], why: str) -> None:
     make(tmp_path / "data")
     with pytest.raises(DiskFailed) as caught:
         RealDisk(tmp_path / "data")

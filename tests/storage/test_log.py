@@ -29,7 +29,7 @@ def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Disk]:
         real.close()
 
 
-async def test_what_was_appended_is_replayed(disk: Disk, autojump_clock: MockClock) -> None:
+async def test_appended_batches_are_replayed(disk: Disk, autojump_clock: MockClock) -> None:
     assert (await opened(disk))[1:] == ([], None)
     made = await filled(disk, 5, size=3)
     log, found, header = await opened(disk)
@@ -170,7 +170,7 @@ async def test_a_partial_write_that_cannot_be_cut_back_ends_the_process(
 
 
 @pytest.mark.parametrize("error", [errno.EIO, errno.ENOSPC, errno.EDQUOT])
-async def test_a_failed_sync_ends_the_process_even_for_want_of_space(autojump_clock: MockClock, error: int) -> None:
+async def test_a_failed_sync_ends_the_process_even_for_lack_of_space(autojump_clock: MockClock, error: int) -> None:
     disk = sim_disk()
     log, _, _ = await opened(disk)
     disk.fail_sync(error=error)
@@ -188,7 +188,7 @@ async def test_any_other_failure_of_the_disk_ends_the_process(autojump_clock: Mo
 
 
 @pytest.mark.parametrize("reborn", [True, False])
-async def test_a_start_writes_and_syncs_the_live_segment_anew(autojump_clock: MockClock, reborn: bool) -> None:
+async def test_a_start_writes_the_live_segment_again_and_syncs_it(autojump_clock: MockClock, reborn: bool) -> None:
     """A process whose sync failed leaves pages that can be read but never reach the disk (fsyncgate)."""
     lost = 0
     for seed in range(40):

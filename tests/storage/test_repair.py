@@ -39,7 +39,7 @@ async def test_batches_that_do_not_belong_into_a_damaged_segment_are_left_out(
     bad[HEADER_BYTES + 20] ^= 1
     disk.poke(segment_name(2), bytes(bad))
     mend(disk)
-    assert survey(disk).flaws == []
+    assert survey(disk).corruptions == []
     replica = await recovered(disk)
     assert replica.next_batch > len(made)
     if stranger == 1:  # the one that was damaged, after all
@@ -53,7 +53,7 @@ async def test_a_torn_tail_behind_damage_is_cut_by_the_repair(autojump_clock: Mo
     disk.poke(live, disk.read(live)[:-3])
     disk.poke(segment_name(1), b"")
     assert mend(disk) == [segment_name(1) + DAMAGED_SUFFIX]
-    assert survey(disk).flaws == []
+    assert survey(disk).corruptions == []
     assert (await recovered(disk)).next_batch == len(made) + 1
 
 
@@ -95,7 +95,7 @@ async def test_a_full_disk_leaves_a_log_that_is_refused_until_there_is_space(aut
             disk.capacity = 10**6
             mend(disk)
         disk.capacity = 10**6
-        assert survey(disk).flaws == []
+        assert survey(disk).corruptions == []
         assert (await recovered(disk)).next_batch > len(made)
     assert failures > 3
 
@@ -109,7 +109,7 @@ async def test_copies_of_what_was_damaged_are_never_replaced(autojump_clock: Moc
     assert {disk.read(name) for name in copies} == {b"one", b"two", b"three"}
 
 
-async def test_only_the_damaged_segments_are_written_anew(autojump_clock: MockClock) -> None:
+async def test_only_the_damaged_segments_are_written_again(autojump_clock: MockClock) -> None:
     disk, _ = await damaged()
     before = contents(disk)
     disk.poke(segment_name(2), before[segment_name(2)][:90])
@@ -132,7 +132,9 @@ async def test_a_log_of_which_nothing_is_left_goes_on_as_another_node(autojump_c
 
 
 @pytest.mark.parametrize("kind", ["swapped", "newer", "far away", "again"])
-async def test_what_no_rot_explains_is_refused_and_nothing_is_changed(autojump_clock: MockClock, kind: str) -> None:
+async def test_damage_that_rot_does_not_explain_is_refused_and_nothing_is_changed(
+    autojump_clock: MockClock, kind: str
+) -> None:
     """A segment in the place of another is whole: a repair would throw it away."""
     disk, _ = await damaged()
     two = disk.read(segment_name(2))
@@ -151,4 +153,4 @@ async def test_what_no_rot_explains_is_refused_and_nothing_is_changed(autojump_c
     with pytest.raises(NotRepairable):
         mend(disk)
     assert contents(disk) == before
-    assert survey(disk).flaws
+    assert survey(disk).corruptions

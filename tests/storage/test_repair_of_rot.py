@@ -75,7 +75,7 @@ def test_whatever_rots_a_start_refuses_it_or_it_is_whole_and_a_repair_keeps_what
     as_is = contents(disk)
     found = survey(disk)
     assert contents(disk) == as_is
-    if not found.flaws:
+    if not found.corruptions:
         if holds_log(disk):
             written.check(run_simulated(partial(recovered, disk)))
         return
@@ -86,14 +86,14 @@ def test_whatever_rots_a_start_refuses_it_or_it_is_whole_and_a_repair_keeps_what
     moved = mend(disk)
     assert {as_is[name.partition(DAMAGED_SUFFIX)[0]] for name in moved} == {disk.read(name) for name in moved}
     again = survey(disk)
-    assert (again.flaws, again.contradictions) == ([], [])
+    assert (again.corruptions, again.contradictions) == ([], [])
     replica = run_simulated(partial(recovered, disk))
     written.check(replica)
     written.check_kept(replica, intact)
     known_lives = {batch.identity.incarnation for n in intact if (batch := written.batches[n - 1]).identity}
     assert known_lives <= set(replica.identity.retired)
     assert replica.identity.incarnation not in written.histories
-    assert replica.identity.node == before.node or not found.lives.node
+    assert replica.identity.node == before.node or not found.identities.node
     replica.apply(Batch(replica.next_batch, []))
     written.refill(replica)
     assert not replica.detached
@@ -114,7 +114,7 @@ def test_what_was_repaired_can_rot_and_be_repaired_again(seed: int, segment: int
             name = data.draw(st.sampled_from(names[:-1]))
             good = written.disk.read(name)
             written.disk.poke(name, good[: data.draw(st.integers(0, len(good) - 1))])
-        if not survey(written.disk).flaws:
+        if not survey(written.disk).corruptions:
             return
         mend(written.disk, seed=round_)
         replica = run_simulated(partial(recovered, written.disk))
@@ -148,7 +148,9 @@ def test_a_repair_that_is_interrupted_anywhere_leaves_a_log_that_is_refused_or_r
         return replica.counters, {name: replica.cells(name) for name in NAMES}, set(replica.identity.retired)
 
     whole = rotten(0)
-    damaged_bytes = {whole.read(name) for name in {flaw.file for flaw in survey(whole).flaws} & set(whole.names())}
+    damaged_bytes = {
+        whole.read(name) for name in {corruption.file for corruption in survey(whole).corruptions} & set(whole.names())
+    }
     mend(whole)
     expected = state(whole)
     refused = done = 0
@@ -165,7 +167,7 @@ def test_a_repair_that_is_interrupted_anywhere_leaves_a_log_that_is_refused_or_r
         else:
             break
         assert damaged_bytes <= set(contents(disk).values())  # nothing is thrown away, at no moment
-        if not survey(disk).flaws:
+        if not survey(disk).corruptions:
             done += 1
             assert state(disk) == expected
             continue

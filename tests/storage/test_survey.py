@@ -37,7 +37,7 @@ def test_a_survey_of_a_whole_log_finds_what_a_start_makes_of_it(seed: int, steps
     made = write(seed, steps, segment)
     found = survey(made.disk)
     start = run_simulated(lambda: recovered(made.disk))
-    assert (found.flaws, found.torn, found.contradictions, found.lost) == ([], None, [], 0)
+    assert (found.corruptions, found.torn, found.contradictions, found.lost) == ([], None, [], 0)
     assert (found.whole, found.next_batch) == (len(made.batches), start.next_batch)
     assert found.replica.counters == start.counters
     assert found.replica.membership == start.membership
@@ -53,7 +53,7 @@ def rot(draw: st.DrawFn) -> tuple[int, int, int]:
 
 @given(st.integers(0, 2**32), st.lists(rot(), min_size=1, max_size=6), st.data())
 @settings(max_examples=60)
-def test_whatever_has_happened_to_the_files_nothing_is_changed_and_nothing_is_made_up(
+def test_a_survey_of_any_damage_changes_nothing_and_makes_nothing_up(
     seed: int, damage: list[tuple[int, int, int]], data: st.DataObject
 ) -> None:
     made = write(seed % 50, 20, 300)
@@ -71,7 +71,7 @@ def test_whatever_has_happened_to_the_files_nothing_is_changed_and_nothing_is_ma
     assert all(step.split()[0] in ("names", "read", "size") for step in list(disk.history)[operations:])
     made.check(found.replica)
     assert found.whole <= len(made.batches)
-    assert survey(disk).flaws == found.flaws
+    assert survey(disk).corruptions == found.corruptions
 
 
 async def test_while_a_node_writes_it_finds_no_damage_at_any_moment(autojump_clock: MockClock) -> None:
@@ -90,7 +90,7 @@ async def test_while_a_node_writes_it_finds_no_damage_at_any_moment(autojump_clo
         await trio.sleep(0.5)
     disk.stepped = lambda operation, name: None
     assert len(looks) > 50
-    assert [found.flaws for found in looks if found.flaws] == []
+    assert [found.corruptions for found in looks if found.corruptions] == []
     totals = [sum(total for _, total in found.replica.counters.digest().items()) for found in looks]
     assert totals == sorted(totals)
 
@@ -99,7 +99,7 @@ async def test_a_checkpoint_is_where_the_log_begins(autojump_clock: MockClock) -
     disk, store = await written()
     found = survey(disk)
     assert found.checkpoint is not None
-    assert (found.checkpoint.source, found.checkpoint.flaw) == (checkpoint_name(found.base.sequence), None)
+    assert (found.checkpoint.source, found.checkpoint.corruption) == (checkpoint_name(found.base.sequence), None)
     assert found.segments[0].sequence == found.base.sequence > 1
     assert found.replica.counters == store.replica.counters == (await opened_store(disk)).replica.counters
 
@@ -121,8 +121,8 @@ async def test_each_kind_of_damage_is_reported_with_its_file_its_offset_and_its_
             other.poke(name, bad)
         found = survey(other)
         assert found.whole + found.lost == len(made)
-        (flaw,) = found.flaws
-        return flaw.file, flaw.offset, flaw.reason, flaw.lost
+        (corruption,) = found.corruptions
+        return corruption.file, corruption.offset, corruption.reason, corruption.lost
 
     flipped = bytearray(good[second])
     flipped[HEADER_BYTES + 20] ^= 1
@@ -146,7 +146,7 @@ async def test_a_torn_tail_is_no_damage(autojump_clock: MockClock) -> None:
     whole = disk.read(segment_name(1))
     disk.poke(segment_name(1), whole[:-3])
     found = survey(disk)
-    assert found.flaws == []
+    assert found.corruptions == []
     assert found.torn is not None
     assert found.torn.offset < len(whole) - 3
     assert (found.whole, found.next_batch) == (2, 3)
@@ -162,7 +162,7 @@ async def test_what_an_interrupted_repair_left_of_a_segment_is_read_from_its_new
     disk.remove(name)
     found = survey(disk)
     assert found.segments[1].source == f"{name}{DAMAGED_SUFFIX}-10"
-    assert [flaw.reason for flaw in found.flaws] == [
+    assert [corruption.reason for corruption in found.corruptions] == [
         f"the segment is missing; {name}{DAMAGED_SUFFIX}-10 is what an interrupted repair left of it"
     ]
     assert (found.whole, found.lost) == (len(made), 0)
@@ -189,5 +189,5 @@ def test_a_directory_holds_a_log_if_a_file_is_named_like_one(names: list[str], h
 
 def test_an_empty_directory_is_whole() -> None:
     found = survey(sim_disk())
-    assert (found.flaws, found.torn, found.whole, found.lost, found.size) == ([], None, 0, 0, 0)
+    assert (found.corruptions, found.torn, found.whole, found.lost, found.size) == ([], None, 0, 0, 0)
     assert (found.segments, found.checkpoint, found.counters, found.incarnations) == ([], None, 0, 0)

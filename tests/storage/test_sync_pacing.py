@@ -90,7 +90,7 @@ async def clocked(path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[
     made.disk.close()
 
 
-async def test_what_is_brief_runs_in_the_loop_while_the_disk_is_fast(
+async def test_brief_operations_run_in_the_loop_while_the_disk_is_fast(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with clocked(tmp_path, monkeypatch) as clock:

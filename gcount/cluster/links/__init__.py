@@ -1,1 +1,1 @@
-"""Links: what two nodes say to each other, and who dials."""
+"""Links: the connections between nodes, and the messages on them."""

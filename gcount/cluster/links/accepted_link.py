@@ -190,7 +190,7 @@ class AcceptedLink:
         self._answers.post(wire.HeartbeatAck(self.receiver.news(replica.counters.digest()), newer, owes))
 
     def _push(self, nursery: trio.Nursery, push: wire.Push) -> None:
-        counts = self.visit.counts()
+        counts = self.visit.counts()  # for a duplicate it is False: its pushes are acknowledged, but nothing is taken
         deltas = self.receiver.pushed(push)
         most = self._options.max_stranger_cells
         if deltas is None and not self.is_member and self._handover.strangers_buffered > most:
@@ -224,7 +224,7 @@ class AcceptedLink:
         """
         members, replica, member = self._members, self._replica, self.is_member
         names = self._pending.names_left
-        lives = self._options.max_unclaimed - self._pending.incarnations
+        incarnations = self._options.max_unclaimed - self._pending.incarnations  # how many more may be unclaimed
         permitted = []
         for delta in deltas:
             who = delta.incarnation
@@ -234,9 +234,9 @@ class AcceptedLink:
                     continue
                 names -= new
             if replica.counters.version(who) == 0 and not members.is_of_member(who):
-                if lives <= 0:
+                if incarnations <= 0:
                     continue
-                lives -= 1
+                incarnations -= 1
             permitted.append(delta)
         return permitted
 

@@ -82,6 +82,8 @@ class Acceptor:
         channel = Channel(link, self._context.metrics.link_bytes, "accepted")
         try:
             hello = await self._first(channel)
+            # There is no await from here until the link is listed: a hello of a later process of the same node has to
+            # find this link, and to end it.
             accepted = AcceptedLink(self._shared, channel, hello, Visit(self._originals, hello), promote)
             self._guard.said_hello(hello, caller, member=False)
             duplicate = self._supersede(hello)
@@ -109,7 +111,7 @@ class Acceptor:
         elif hello.cluster != self._context.cluster:
             reason = f"this node belongs to cluster {self._context.cluster!r}, not to {hello.cluster!r}"
         elif hello.start_id == self._context.start_id and not self._handshake.came_in(hello.challenge):
-            reason = "this node did not say that just now: somebody repeats its hello"
+            reason = "the caller repeats a hello of this node"
         else:
             reason = await self._originals.reason_to_refuse(hello)
             config = self._replica.membership.version
@@ -141,6 +143,8 @@ class Acceptor:
             # In this order: until the membership is in force, a node that it removes may still push what others count.
             if accepted.visit.counts():
                 await self._updates.adopt(hello.membership)
+            # All that earlier processes of the caller had staged here has to be durable or dropped before this node
+            # says what it knows. Otherwise it could confirm an incarnation, and know more of it a moment later.
             await self._context.settle()
         self._peers.called(hello.node)
         incarnations = (hello.incarnation, *hello.retired)

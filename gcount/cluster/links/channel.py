@@ -64,7 +64,7 @@ class Channel:
             LinkClosed: the link is over.
             ProtocolError: what came is no valid message.
         """
-        self._listening = True
+        self._listening = True  # silence counts only while this waits: otherwise this node is the slow one
         data = await self._link.receive()
         self._listening, self._heard = False, True
         message = messages.decode(data)

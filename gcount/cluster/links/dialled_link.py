@@ -79,6 +79,7 @@ class DialledLinks:
         if answer is None:
             return
         self._updates.lost_self(peer.address)
+        # What the peer knows of this node's incarnation counts before anything is pushed to it.
         await self._heed(peer, channel, said, answer)
         self._guard.sends_to_others()
         # A version without challenges repeats none in its hello, and takes no delta that is behind a gap.

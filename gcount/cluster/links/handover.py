@@ -76,6 +76,7 @@ class Handover:
             return True
         if link.buffered < max(self.kept.biggest, *map(_size, others[-1:]), 0):
             return False
+        # Suspended transfers go first, then those of open links, the smallest ones first.
         self.kept.shrink(left - sum(map(_size, others)))
         while others and sum(map(_size, others)) > left:
             others.pop(0).receiver.give_up()

@@ -1,1 +1,1 @@
-"""What is written on disk: the log, checkpoints, and what is left of damaged ones."""
+"""The formats on disk: the log, checkpoints, and the salvage of damaged ones."""

@@ -89,6 +89,7 @@ class CheckpointSalvage:
                 if n and name is not None:
                     cells[name] = n
                 whole = whole and (name is not None or not n)
+        # Only the head says how long the column was: without it, cells could be missing at its end.
         columns = self._heads[0].columns if self._heads else []
         whole = whole and (incarnation, version, end) in columns
         return Delta(incarnation, 0 if whole else version, version, cells)

@@ -38,7 +38,7 @@ def pack(deltas: Iterable[Delta], size: int, most: int) -> Iterator[list[Delta]]
         free -= _DELTA_OVERHEAD
         for name, n in delta.cells.items():
             cost = len(name.encode()) + _CELL_OVERHEAD
-            if cost > free and (piece or chunk):
+            if cost > free and (piece or chunk):  # a cell that fits into no chunk gets one of its own
                 if piece:
                     chunk.append(_part(delta, piece))
                 yield chunk

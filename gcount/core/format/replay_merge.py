@@ -59,7 +59,7 @@ class Coalescer:
                 run.upto = delta.upto
                 self._cells += len(run.cells) - before
                 continue
-            if run is not None:
+            if run is not None:  # the delta does not follow: a gap, a fork or a repetition, which joining will show
                 self.flush()
                 self._number = batch.number
             self._runs[delta.incarnation] = _Run(delta.after, delta.upto, dict(delta.cells))

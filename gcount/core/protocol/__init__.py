@@ -1,1 +1,1 @@
-"""What nodes agree on: messages, replication, consistent reads."""
+"""The protocol between nodes: messages, replication, consistent reads."""

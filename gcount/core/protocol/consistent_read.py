@@ -231,8 +231,9 @@ class PendingRead:
         # The expectation has to include this node's own cells as they are now. The reads of a model that kept those of
         # the round before were not linearizable: an increment acknowledged here in between was missing.
         self.known = join_cells(self.known, own)
-        hold = self._unconfirmed >= HOLD_AFTER
+        hold = self._unconfirmed >= HOLD_AFTER  # constant increments: without holds this read might never end
         self.held = self.held or hold
+        # Reads that arrived under a former membership need its members as well as those of the present one.
         extra = self._extra.keys() - set(members)
         self.begun += 1
         begun = Round(number, self._arrivals, now, self.known, members, extra, hold=hold)
@@ -306,7 +307,7 @@ class PendingRead:
 
     def _conclude(self, round_: Round) -> None:
         self.rounds.remove(round_)
-        self.known = join_cells(self.known, round_.cells)
+        self.known = join_cells(self.known, round_.cells)  # the next round expects what this one has found
         if not round_.confirmed:
             self._unconfirmed += 1
             return
@@ -314,5 +315,5 @@ class PendingRead:
         self._unconfirmed = 0
         answer = Answer(sum(round_.cells.values()), round_.number)
         for arrival, known in self._waiting.items():
-            if known is None and arrival < round_.began:
+            if known is None and arrival < round_.began:  # a read that arrived later may have seen later increments
                 self._waiting[arrival] = answer

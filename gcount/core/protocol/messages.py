@@ -43,7 +43,7 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag=1):
         protocol: the version of the protocol.
         cluster: the name of the cluster; nodes of different clusters do not talk.
         node: the sender's node id, drawn when its data directory is made.
-        boot: the id of this start of the sender's process.
+        start_id: the id of this start of the sender's process.
         incarnation: the sender's present incarnation.
         retired: its former incarnations.
         membership: its membership.

@@ -115,6 +115,7 @@ class DeltaSender:
             raise ProtocolError(f"push {ack.number} was acknowledged, but {self._number} is the newest one")
         self._waiting = False
         self.learned(ack.digest)
+        # A refused transfer is not continued: the peer has dropped its chunks. The next one is cut from the state anew.
         if ack.refused:
             self._transfer = None
             self._quiet_until = now + REFUSED_PAUSE
@@ -122,6 +123,7 @@ class DeltaSender:
             self._transfer = None
             if transfer.given_back is not None:
                 self._owed.answered(transfer.given_back, now, kept=ack.kept)
+            # The peer may have left out an incarnation, as it is at a limit, or does not take it from this node.
             for incarnation, upto in transfer.promised.items():
                 self._note(incarnation, now, taken=self.peer.get(incarnation, 0) >= upto)
 
@@ -179,7 +181,7 @@ class DeltaSender:
         """
         self.peer.update(digest)
         if len(self.peer) > MAX_INCARNATIONS:
-            raise ProtocolError(f"it claims to know more than {MAX_INCARNATIONS} incarnations")
+            raise ProtocolError(f"the other end claims to know more than {MAX_INCARNATIONS} incarnations")
 
     def lag(self, counters: Counters) -> int:
         """How many versions, of all incarnations, the peer has not acknowledged."""
@@ -193,6 +195,8 @@ class DeltaSender:
             The versions that the peer has afterwards, and the pieces of the deltas, each made when it is asked for.
         """
         digest = counters.digest()
+        # What this node knew at the last look, and the peer lacks still, its owner has had `relay_after` to push. Two
+        # looks are enough to know that, and cost a digest each instead of a time for every version.
         if now - self._seen_at >= self._options.relay_after:
             self._overdue, self._seen, self._seen_at = self._seen, digest, now
         promised: Digest = {}
@@ -284,8 +288,8 @@ class DeltaReceiver:
         self._number = push.number
         if self.given_up:
             return None
-        if push.transfer != self._assembly.transfer:
-            self._assembly = Assembly(push.transfer)  # the sender began anew
+        if push.transfer != self._assembly.transfer:  # the sender began anew: its former chunks do not count
+            self._assembly = Assembly(push.transfer)
         self._assembly.add(push.deltas)
         problem = self._problem()
         if problem:

@@ -61,7 +61,7 @@ class SuspendedTransfers:
         """
         assert assembly.transfer, "only a transfer that another link can go on with is kept"
         self.expire(now)
-        self._entries.pop(assembly.transfer, None)
+        self._entries.pop(assembly.transfer, None)  # so that the entry below is the newest in the order of the dict
         self._entries[assembly.transfer] = _Entry(node, start_id, now + KEEP, assembly)
         while len(self._entries) > self._most:
             del self._entries[next(iter(self._entries))]

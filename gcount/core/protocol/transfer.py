@@ -61,11 +61,12 @@ class Transfer:
             digest: the versions that the peer has on disk by now.
             kept: how many chunks it says it has kept.
         """
+        # In any doubt it is not continued: with a chunk missing, the transfer would claim cells that it does not hold.
         there = [digest.get(incarnation, 0) >= version for incarnation, version in self.promised.items()]
         if kept == 0 or (there and all(there)):
             return False
         if kept == self._acknowledged + 1 and self._under_way is not None and not self._last:
-            self.acked()
+            self.acked()  # the chunk had arrived, and only its acknowledgement was lost
         return kept == self._acknowledged
 
 

@@ -75,7 +75,7 @@ class Holds:
         """
         hold = self._holds.get(name)
         if hold is None or hold.rested(now):
-            self._forget_rested(now)
+            self._forget_rested(now)  # ended holds stay until here, as their counters have to rest
             if len(self._holds) >= self._max_names:
                 return False
             hold = self._holds[name] = Hold(now)

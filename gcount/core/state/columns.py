@@ -84,9 +84,9 @@ class Column:
                 half the time.
         """
         assert upto > self.version, "a version never falls"
-        places = self._places(indexes)
+        places = self._places(indexes)  # may replace the arrays and end a freeze, so it comes before both are used
         if self.frozen is not None:
-            self.frozen.keep(places)
+            self.frozen.keep(places)  # before the first of these cells changes
         cells, stamps = self.cells, self.stamps
         if totals is None:
             for place, n in zip(places, values, strict=True):
@@ -94,6 +94,7 @@ class Column:
                     cells[place] = n
                 elif n < cells[place]:
                     self.forked = self.forked or self.version
+                # Also where the cell did not grow: a stamp that is too new only makes a peer get the cell once more.
                 stamps[place] = upto
         else:
             for index, place, n in zip(indexes, places, values, strict=True):

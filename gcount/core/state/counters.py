@@ -164,6 +164,8 @@ class Counters:
         """
         column = self._columns.get(delta.incarnation)
         known = column.version if column else 0
+        # A column is exact at its version. Joined behind a gap, the delta would claim cells that were never received,
+        # and no peer would ever send them, as it would take them for known.
         if delta.after > known:
             raise Gap(f"delta starts at version {delta.after}, but only {known} is known")
         upto, new = delta.upto, delta.cells
@@ -172,7 +174,7 @@ class Counters:
         if column is None:
             column = self._columns[delta.incarnation] = Column(self._options)
         totals = self._totals if self._summed else None
-        if len(new) == 1:
+        if len(new) == 1:  # an increment of one counter, which is the most frequent delta by far
             for name, n in new.items():
                 index = self._indexes.get(name)
                 column.join_one(self._add(name) if index is None else index, n, upto, totals)
@@ -272,7 +274,7 @@ class Counters:
         known, before = self._indexes, len(self._names)
         indexes = _all_of(names, known)
         new = len(known) - before
-        if new:
+        if new:  # the look-ups above have given indexes to new names: they are the last keys of the dict
             self._names += [*islice(reversed(known), new)][::-1]
             self._totals += [0] * new
             assert len(known) == len(self._names) == len(self._totals), "each name has one index and one total"

@@ -80,6 +80,7 @@ class DetachedDeltas:
         runs.sort(key=lambda run: run.after)
         whole = [runs[0]]
         for run in runs[1:]:
+            # Without a gap between them, two deltas say together what changed between the first and the last version.
             if run.after <= whole[-1].upto:
                 whole[-1] = _merged(whole[-1], run)
             else:

@@ -103,7 +103,7 @@ class IncarnationClaim:
         lacking, nodes = [], set[bytes]()
         for address in sorted(set(members)):
             node = self._confirmed.get(address)
-            if node is None or node in nodes:
+            if node is None or node in nodes:  # a node at two entries confirms only one of them
                 lacking.append(address)
             else:
                 nodes.add(node)

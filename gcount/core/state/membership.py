@@ -59,6 +59,8 @@ class Membership(msgspec.Struct, frozen=True, array_like=True):
             return self
         if self.version >= MAX_VERSION:
             raise BadConfig(f"the config's version is {self.version} and can't grow any more")
+        # Above what is known, so that the operator's list wins here; and by the clock, so that of two lists that are
+        # posted to nodes which can't reach each other the later one wins.
         return Membership(max(self.version + 1, now_ms), wanted)
 
     def valid(self) -> bool:

@@ -63,6 +63,7 @@ class Pending:
         replica = self._replica
         pending = self.staging.amounts.get(name, 0) + self.sealed.amounts.get(name, 0)
         own = replica.counters.cell(name, replica.identity.incarnation)
+        # What waits is counted in full, although its batch may be dropped: a limit must hold whatever happens to it.
         if own + pending + amount > MAX_CELL:
             return PartLimitReached(
                 f"this node's part of the counter is {own + pending}; with {amount} it would pass 2^64-1"

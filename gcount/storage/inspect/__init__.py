@@ -1,1 +1,1 @@
-"""Looks at a data directory that no node runs on: survey and repair."""
+"""Tools for a data directory: the survey, and the repair, which needs a directory without a running node."""

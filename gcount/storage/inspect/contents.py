@@ -25,7 +25,7 @@ class Contents:
         segments: the segments of the log, in order.
         strays: names of files that look like segments, but do not belong to this log.
         contradictions: findings that rot does not explain, in words.
-        lives: the identity of the node, with all incarnations that were found.
+        identities: the identity of the node, with all incarnations that were found.
         replica: the state that a start restores from all that is whole, after a repair if one is needed.
         next_batch: the number of the batch that will follow.
     """
@@ -37,17 +37,17 @@ class Contents:
     segments: Sequence[Segment]
     strays: Sequence[str]
     contradictions: Sequence[str]
-    lives: IdentityHistory
+    identities: IdentityHistory
     replica: Replica
     next_batch: int
 
     @property
-    def flaws(self) -> list[Corruption]:
+    def corruptions(self) -> list[Corruption]:
         """All damage, in the order of the log."""
         strays = [Corruption(self.directory.describe(name), 0, "no segment of this log") for name in self.strays]
         checkpoints = [*self.needless_here, *([self.checkpoint] if self.checkpoint else [])]
-        first = [checkpoint.flaw for checkpoint in checkpoints if checkpoint.flaw]
-        return first + [segment.flaw for segment in self.segments if segment.flaw] + strays
+        first = [checkpoint.corruption for checkpoint in checkpoints if checkpoint.corruption]
+        return first + [segment.corruption for segment in self.segments if segment.corruption] + strays
 
     @property
     def needless_here(self) -> list[Checkpoint]:
@@ -58,7 +58,7 @@ class Contents:
     def lossless(self) -> bool:
         """Whether a repair loses nothing: only needless checkpoints are damaged, and it is known how far they reach."""
         here = self.needless_here
-        return len(self.flaws) == len(here) and all(found.salvage and found.salvage.identity for found in here)
+        return len(self.corruptions) == len(here) and all(found.salvage and found.salvage.identity for found in here)
 
     @property
     def serves(self) -> bool:
@@ -67,8 +67,8 @@ class Contents:
         known = all(found.salvage and found.salvage.knows_reach for found in self.needless)
         reached = reach_of(self.needless) if known else inf
         needed = (each for each in self.segments if each.sequence < covered or each.first < reached)
-        whole = all(segment.flaw is None for segment in needed)
-        base = self.checkpoint is None or self.checkpoint.flaw is None
+        whole = all(segment.corruption is None for segment in needed)
+        base = self.checkpoint is None or self.checkpoint.corruption is None
         return base and whole and self.base.sequence + len(self.segments) > covered and not self.contradictions
 
     @property
@@ -95,7 +95,7 @@ class Contents:
     @property
     def lost(self) -> int:
         """How many batches can't be read."""
-        return sum(flaw.lost for flaw in self.flaws)
+        return sum(corruption.lost for corruption in self.corruptions)
 
     @property
     def size(self) -> int:

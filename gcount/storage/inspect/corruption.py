@@ -34,7 +34,7 @@ class Segment(msgspec.Struct):
         first: the number of the first batch.
         size: the size of the file, in bytes.
         whole: how many whole batches it has.
-        flaw: the damage; None when there is none.
+        corruption: the damage; None when there is none.
         torn: what an interrupted write, or one that is under way, left at the end; None when nothing.
     """
 
@@ -44,7 +44,7 @@ class Segment(msgspec.Struct):
     first: int
     size: int = 0
     whole: int = 0
-    flaw: Corruption | None = None
+    corruption: Corruption | None = None
     torn: Corruption | None = None
 
 
@@ -55,12 +55,12 @@ class Checkpoint(msgspec.Struct):
         sequence: the first segment that it does not cover.
         source: the name of the file that was read.
         size: the size of the file, in bytes.
-        flaw: the damage; None when there is none.
+        corruption: the damage; None when there is none.
         salvage: what is left of a damaged one; else None.
     """
 
     sequence: int
     source: str
     size: int = 0
-    flaw: Corruption | None = None
+    corruption: Corruption | None = None
     salvage: CheckpointSalvage | None = None

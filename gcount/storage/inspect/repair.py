@@ -60,9 +60,9 @@ def repair(disk: Disk, found: Contents, new_id: Callable[[], bytes], options: Op
 
 def _rewrite(disk: Disk, found: Contents, new_id: Callable[[], bytes], moved: list[str], options: Options) -> None:
     """Put what is left of each damaged file in its place, under a new incarnation."""
-    identity = found.lives.reborn(new_id(), new_id())
+    identity = found.identities.reborn(new_id(), new_id())
     live = found.segments[-1]
-    if live.flaw is None:
+    if live.corruption is None:
         name = segment_name(live.sequence)
         _put(disk, name, disk.fetch(name)[: live.torn.offset if live.torn else None])
     head = Header(identity.node, identity.incarnation, live.sequence + 1, found.next_batch)
@@ -72,7 +72,7 @@ def _rewrite(disk: Disk, found: Contents, new_id: Callable[[], bytes], moved: li
         whole = rebuilt(found.checkpoint.salvage, first, found.next_batch, options)
         _put(disk, checkpoint_name(found.checkpoint.sequence), whole, moved)
     for segment, after in zip(found.segments, [*found.segments[1:], None], strict=True):
-        if segment.flaw:
+        if segment.corruption:
             end = found.next_batch if after is None else after.first
             _put(disk, segment_name(segment.sequence), _rebuilt(disk, segment, end, identity, options), moved)
 

@@ -42,7 +42,7 @@ class Survey:
         self._names = directory.names()
         self._strays = [name for name in self._names if name.endswith(SUFFIX) and sequence_of(name) is None]
         self._segments: list[Segment] = []
-        self._lives = IdentityHistory()
+        self._identities = IdentityHistory()
         self._replica = _blank()
         self._base = Base()
         self._contradictions: list[str] = []
@@ -67,7 +67,7 @@ class Survey:
             self._segments,
             self._strays,
             self._contradictions,
-            self._lives,
+            self._identities,
             self._replica,
             self._next_batch,
         )
@@ -103,13 +103,13 @@ class Survey:
             if reader.header is None or reader.header.sequence != sequence:
                 raise ValueError("its header belongs to another file")
         except ValueError as error:
-            found.flaw = Corruption(self._directory.describe(source), reader.offset, str(error))
+            found.corruption = Corruption(self._directory.describe(source), reader.offset, str(error))
         if source != name:
             reason = f"the checkpoint is missing; {source} is what an interrupted repair left of it"
-            found.flaw = Corruption(self._directory.describe(name), 0, reason)
-        if found.flaw is None and reader.header is not None:
+            found.corruption = Corruption(self._directory.describe(name), 0, reason)
+        if found.corruption is None and reader.header is not None:
             self._base = Base(sequence, reader.header.first_batch, self._replica.next_batch)
-            self._lives.found(self._replica.identity)
+            self._identities.found(self._replica.identity)
         else:
             self._salvage(found, data)
         return found
@@ -125,7 +125,7 @@ class Survey:
             self._contradictions.append(f"{self._directory.describe(found.source)}: its header belongs to another file")
         self._base = Base(found.sequence, header.first_batch if header else 0, salvage.next_batch)
         if salvage.identity is not None:
-            self._lives.found(salvage.identity)
+            self._identities.found(salvage.identity)
 
     def _covered(self, below: int) -> Iterator[Batch]:
         """The batches that a crash has left in older files, which a damaged checkpoint covers, the oldest first."""
@@ -138,10 +138,10 @@ class Survey:
                 header = decode_header(data, CHECKPOINT_MAGIC if checkpoint else MAGIC)
                 if header.sequence != (segment or checkpoint):
                     continue  # the file does not belong to this log
-                self._lives.found(Identity(header.node, header.incarnation))
+                self._identities.found(Identity(header.node, header.incarnation))
             for batch in [CheckpointSalvage(data).batch()] if checkpoint else find_batches(data):
                 if batch.identity is not None:
-                    self._lives.found(batch.identity)
+                    self._identities.found(batch.identity)
                 yield batch
 
     def _reach(self) -> None:
@@ -152,8 +152,10 @@ class Survey:
             live = self._segments[-1]
             file = self._directory.describe(segment_name(live.sequence))
             offset = live.torn.offset if live.torn else live.size
-            live.flaw = live.flaw or Corruption(file, offset, "the log ends before what the checkpoint holds")
-            live.flaw.lost += lost
+            live.corruption = live.corruption or Corruption(
+                file, offset, "the log ends before what the checkpoint holds"
+            )
+            live.corruption.lost += lost
             live.torn = None
             self._next_batch = reached
 
@@ -165,12 +167,12 @@ class Survey:
         found.size = len(data)
         if found.source != name:
             copy = f"; {found.source} is what an interrupted repair left of it" if found.source else ""
-            found.flaw = Corruption(self._directory.describe(name), 0, f"the segment is missing{copy}")
+            found.corruption = Corruption(self._directory.describe(name), 0, f"the segment is missing{copy}")
         self._judge_header(found, data)
         if found.header is not None:
             self._join_on(found.header.first_batch)
             found.first = self._next_batch
-            self._lives.found(Identity(found.header.node, found.header.incarnation))
+            self._identities.found(Identity(found.header.node, found.header.incarnation))
         self._read(found, data, live=live)
         self._headless = 1 if found.header or found.whole else self._headless + 1
 
@@ -187,7 +189,7 @@ class Survey:
         try:
             header = decode_header(data)
         except ValueError as error:
-            found.flaw = found.flaw or Corruption(file, 0, str(error))
+            found.corruption = found.corruption or Corruption(file, 0, str(error))
             if is_newer_format(data):
                 self._contradictions.append(f"{file}: {error}")
             return
@@ -198,7 +200,7 @@ class Survey:
         ):
             reason = f"it begins at batch {header.first_batch}, but batch {self._next_batch} is due"
         if reason:
-            found.flaw = found.flaw or Corruption(file, 0, reason)
+            found.corruption = found.corruption or Corruption(file, 0, reason)
             self._contradictions.append(f"{file}: {reason}")
         else:
             found.header = header
@@ -208,10 +210,10 @@ class Survey:
         lost = first - self._next_batch
         if lost and len(self._segments) > 1:
             before = self._segments[-2]
-            if before.flaw is None:
+            if before.corruption is None:
                 file = self._directory.describe(segment_name(before.sequence))
-                before.flaw = Corruption(file, before.size, "the segment is cut off")
-            before.flaw.lost += lost
+                before.corruption = Corruption(file, before.size, "the segment is cut off")
+            before.corruption.lost += lost
         self._next_batch = first
 
     def _read(self, found: Segment, data: bytes, *, live: bool) -> None:
@@ -220,22 +222,22 @@ class Survey:
             self._keep(found, batch)
         damage = scan.damage
         if damage is not None and found.source is not None:
-            flaw = Corruption(self._directory.describe(found.source), damage.offset, damage.reason)
-            if live and damage.torn and found.flaw is None:
-                found.torn = flaw
+            corruption = Corruption(self._directory.describe(found.source), damage.offset, damage.reason)
+            if live and damage.torn and found.corruption is None:
+                found.torn = corruption
             else:
-                found.flaw = found.flaw or flaw
-        if found.flaw is None or self._contradictions:
+                found.corruption = found.corruption or corruption
+        if found.corruption is None or self._contradictions:
             return
         furthest = self._next_batch + SEGMENT_BATCHES * self._headless
         for batch in find_batches(data):
             if self._next_batch <= batch.number < furthest:
-                found.flaw.lost += batch.number - self._next_batch
+                found.corruption.lost += batch.number - self._next_batch
                 self._keep(found, batch)
 
     def _keep(self, found: Segment, batch: Batch) -> None:
         if batch.identity is not None:
-            self._lives.found(batch.identity)
+            self._identities.found(batch.identity)
         self._replica.apply(batch)
         self._next_batch = batch.number + 1
         found.whole += 1
@@ -260,7 +262,7 @@ def survey(directory: Directory) -> Contents:
     """
     found = _look(directory)
     # A node that starts or cuts a segment back at this moment may make files contradict each other for an instant.
-    return _look(directory) if found.flaws else found
+    return _look(directory) if found.corruptions else found
 
 
 def _look(directory: Directory) -> Contents:
@@ -273,7 +275,7 @@ def _look(directory: Directory) -> Contents:
 def _with_an_older_checkpoint(directory: Directory, found: Contents) -> Contents:
     """The same, or a survey that begins with an older checkpoint, if the newest one is damaged and not needed."""
     older = found
-    while not found.contradictions and older.checkpoint is not None and older.checkpoint.flaw:
+    while not found.contradictions and older.checkpoint is not None and older.checkpoint.corruption:
         older = Survey(directory, [*older.needless, older.checkpoint]).walk()
     if not older.needless or not older.serves:
         return found
@@ -283,4 +285,4 @@ def _with_an_older_checkpoint(directory: Directory, found: Contents) -> Contents
 
 def _suspect_tail(live: Segment) -> None:
     """Take a torn tail for rot. A checkpoint has rotted, so the tail may have, and then acknowledged data is lost."""
-    live.flaw, live.torn = live.flaw or live.torn, None
+    live.corruption, live.torn = live.corruption or live.torn, None

@@ -151,12 +151,12 @@ async def disk_full(nemesis: Nemesis) -> None:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(nemesis.start, host)
                 await nemesis.some_time(0.5)
-                _make_room(nemesis, host)
-        _make_room(nemesis, host)
+                _free_space(nemesis, host)
+        _free_space(nemesis, host)
         await trio.sleep(0.1)
 
 
-def _make_room(nemesis: Nemesis, host: Host) -> None:
+def _free_space(nemesis: Nemesis, host: Host) -> None:
     nemesis.note(f"the disk of {host.address} has space")
     host.disk.capacity = PLENTY
 

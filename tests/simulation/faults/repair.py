@@ -172,7 +172,7 @@ def _repair(nemesis: Nemesis, host: Host) -> Contents:
     disk.synced = lambda: None  # a half repaired directory is not read
     found = again = survey(disk)
     interruptions = nemesis.random.choice((0, 0, 1, 2))
-    while again.flaws:
+    while again.corruptions:
         if interruptions:
             interruptions -= 1
             disk.crash_after(nemesis.random.randint(0, 15))

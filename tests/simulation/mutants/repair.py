@@ -161,18 +161,18 @@ def gaps_never_closed(close: Any) -> Any:
 
 
 @mutant(Pending, "_allows_name")
-def one_counter_too_many(has_room: Any) -> Any:
+def one_counter_too_many(allows_name: Any) -> Any:
     """The limit of counters is checked one counter too late."""
 
     def change(self: Pending) -> bool:
         with patch.object(self._replica, "max_counters", self._replica.max_counters + 1):
-            return bool(has_room(self))
+            return bool(allows_name(self))
 
     return change
 
 
 @mutant(Pending, "_allows_name")
-def known_counters_refused_at_the_limit(has_room: Any) -> Any:
+def known_counters_refused_at_the_limit(allows_name: Any) -> Any:
     """Names that wait for the disk count twice."""
 
     def change(self: Pending) -> bool:
