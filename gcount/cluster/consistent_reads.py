@@ -89,7 +89,7 @@ class ConsistentReads:
                 self._carry_out(rounds.advance(name, trio.current_time()))
                 value = rounds.value(arrival)
                 if value is not None:
-                    assert value >= least, "an exact value holds all that was on disk here when its read arrived"
+                    self._check_value(value, least)
                     self._exact.observe(rounds.taken(arrival))
                     return value
                 if stopping.is_set or trio.current_time() >= deadline:
@@ -122,6 +122,10 @@ class ConsistentReads:
     def statistics(self) -> ReadStatistics:
         """The reads that are under way now."""
         return ReadStatistics(len(self._rounds), self._rounds.waiting)
+
+    def _check_value(self, value: int, least: int) -> None:
+        """Assert that a read is not answered with less than what this node had on disk when it arrived."""
+        assert value >= least, "an exact value holds all that was on disk here when its read arrived"
 
     def _look_for_fork(self, address: str, name: str, cells: Cells) -> None:
         """Report a member that has more of this node's incarnation than this node: another process counts under it."""

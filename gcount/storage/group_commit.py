@@ -56,7 +56,6 @@ class Commit:
         Args:
             callback: is called with this commit, after the callbacks that were added before it. It must not raise.
         """
-        assert not self._done.is_set(), "nothing joins a batch whose fate is known"
         self._callbacks.append(callback)
 
     async def wait(self) -> None:

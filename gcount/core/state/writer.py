@@ -22,6 +22,8 @@ from gcount.core.state.replica import Replica
 from gcount.core.state.staging import Staged, Staging
 from gcount.errors import Refusal
 
+_TOTAL_EVERY = 4  # batches, times the number of incarnations, from one look at a total to the next
+
 
 class Writer:
     """Stages, seals and commits changes of a replica. A replica may have only one writer.
@@ -163,14 +165,11 @@ class Writer:
         replica, pending = self.replica, self.pending
         batch, sealed = pending.land()
         assert batch.number == replica.next_batch, f"batch {batch.number} follows {replica.next_batch - 1}"
-        incarnation = (batch.identity or replica.identity).incarnation
-        commits = replica.counters.version(incarnation)
         if sealed.amounts:
-            self._check_own(batch.deltas[0], sealed, incarnation)
+            self._check_own(batch, sealed)
+        commits = self._commits_after(batch, sealed)
         replica.apply(batch)
-        assert replica.version == commits + bool(sealed.amounts), "a version counts the commits of its own node"
-        if sealed.amounts and batch.number % replica.counters.incarnations == 0:  # O(1) a batch, however many there are
-            replica.counters.check_total(next(iter(sealed.amounts)))
+        self._check_visible(batch, sealed, commits)
         if batch.identity is not None:
             pending.greatest = None  # of another incarnation
         elif pending.greatest is not None:
@@ -181,14 +180,32 @@ class Writer:
         """Drop the sealed batch, as it could not be written."""
         return self.pending.land()[0]
 
+    def _commits_after(self, batch: Batch, sealed: Staging) -> int:
+        """How many commits of its own this node has under its incarnation when a batch is applied."""
+        if sealed.amounts:
+            return batch.deltas[0].after + 1
+        replica = self.replica
+        return replica.version if batch.identity is None else replica.counters.version(batch.identity.incarnation)
+
+    def _check_visible(self, batch: Batch, sealed: Staging, commits: int) -> None:
+        """Assert what a commit has brought about.
+
+        One total is checked, in some of the batches: so it costs little, however many incarnations there are.
+        """
+        counters, number = self.replica.counters, batch.number
+        assert self.replica.version == commits, "a version counts the commits of its own node"
+        if number % _TOTAL_EVERY == 0 and sealed.amounts and number // _TOTAL_EVERY % counters.incarnations == 0:
+            counters.check_total(next(iter(sealed.amounts)))
+
     def _check_closing(self, closing: Delta | None) -> None:
         """Assert that the delta that closes the gaps of an incarnation claims a version that it never reached."""
         reached = 0 if closing is None else self.replica.detached.reaches(closing.incarnation)
         assert closing is None or closing.upto > reached, "a gap is closed above all that is detached"
 
-    def _check_own(self, own: Delta, sealed: Staging, incarnation: bytes) -> None:
+    def _check_own(self, batch: Batch, sealed: Staging) -> None:
         """Assert that no own cell has changed since the seal. One cell is checked for all, in constant time."""
-        counters = self.replica.counters
+        counters, own = self.replica.counters, batch.deltas[0]
+        incarnation = (batch.identity or self.replica.identity).incarnation
         assert own.incarnation == incarnation, "a batch counts under the incarnation that is in force with it"
         assert own.after == counters.version(own.incarnation), "one writer per incarnation"
         name, amount = next(reversed(sealed.amounts.items()))
