@@ -86,6 +86,9 @@ class Log:
     Args:
         disk: the directory.
         options: sizes of segments and of steps.
+
+    Attributes:
+        next_batch: the number of the batch that is appended next.
     """
 
     def __init__(self, disk: Disk, options: Options = DEFAULTS) -> None:
@@ -95,7 +98,7 @@ class Log:
         self._brief_bytes = options.brief_bytes
         self._live = LiveSegment(disk)
         self._head = Header(b"", b"", 0, 0)
-        self._next_batch = 1
+        self.next_batch = 1
         self._closed: dict[int, int] = {}  # the sizes of all other segments
         self._another = trio.Event()
 
@@ -108,11 +111,6 @@ class Log:
     def segments(self) -> int:
         """The number of segments."""
         return len(self._closed) + (self._head.sequence > 0)
-
-    @property
-    def next_batch(self) -> int:
-        """The number of the batch that is appended next."""
-        return self._next_batch
 
     @property
     def live(self) -> Header:
@@ -168,7 +166,7 @@ class Log:
             scan = Scan(data, next_batch)
             report = partial(progress.report, file=name, of=names[-1], size=len(data))
             await _replay(scan, apply, report, self._options.replay_slice)
-            next_batch = self._next_batch = scan.next_batch
+            next_batch = self.next_batch = scan.next_batch
             live = sequence == base.sequence + len(names) - 1
             if scan.damage:
                 _judge(self._disk.describe(name), len(data), scan.damage, live=live)
@@ -208,7 +206,7 @@ class Log:
             DiskFailed: a sync failed, a write failed for another reason, or a partial write could not be cut back. The
                 process has to end.
         """
-        assert batch.number == self._next_batch, f"batch {batch.number} follows {self._next_batch - 1}"
+        assert batch.number == self.next_batch, f"batch {batch.number} follows {self.next_batch - 1}"
         data = encode_batch(batch, self._options)
         sequence, size = self._head.sequence, self._live.size
         try:
@@ -220,7 +218,7 @@ class Log:
                 self._closed[sequence] = size
                 another, self._another = self._another, trio.Event()
                 another.set()
-        self._next_batch += 1
+        self.next_batch += 1
         return len(data)
 
     async def look(self) -> None:
