@@ -31,7 +31,7 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"
 
 # They replace the framework's own texts, which are written for people with a browser.
 _DETAILS = {
-    HTTPStatus.NOT_FOUND: "no such route; the README lists them all",
+    HTTPStatus.NOT_FOUND: "no such route; the README lists them all; a / in a counter's name is written %2F",
     HTTPStatus.REQUEST_TIMEOUT: f"the body did not arrive within {BODY_TIMEOUT} s",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: f"the body is larger than the {MAX_BODY} bytes that are allowed",
 }

@@ -83,7 +83,8 @@ class NodeView:
         """
         self._node.require_ready()
         version = self._node.replica.counters.version
-        assert all(at <= version(who) for who, at in position.items()), "only what is durable here is waited for"
+        durable = all(at <= version(incarnation) for incarnation, at in position.items())
+        assert durable, "a position that is waited for is durable here"
         with trio.move_on_after(timeout):
             await self._node.peers.wait_held(position, members)
 

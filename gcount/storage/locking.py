@@ -66,7 +66,9 @@ class DirectoryLock:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise DirectoryInUse(f"the data directory {self._path} is in use by another node") from None
+            raise DirectoryInUse(
+                f"the data directory {self._path} is in use by another node. Stop that node, or name another directory"
+            ) from None
         except OSError as error:
             raise DiskFailed(
                 f"the data directory {self._path} can't be locked: {error.strerror}; put it on a local file system"

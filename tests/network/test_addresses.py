@@ -71,7 +71,7 @@ async def exact(nodes: Sequence[Node], name: str) -> None:
 
 
 async def echo(made: Network, host: int, *, task_status: trio.TaskStatus[list[str | bytes]]) -> None:
-    """Answer at a host's address whatever a websocket brings with the same."""
+    """Send back everything that comes on a websocket at a host's address."""
     heard: list[str | bytes] = []
     with inside(made.namespace(host)):
         listening = socket.create_server((made.address(host), 7777))

@@ -121,7 +121,7 @@ async def test_each_node_cut_off_in_turn(tmp_path: Path) -> None:
 
 
 async def test_all_nodes_cut_from_each_other_for_longer_than_any_connection_lives(tmp_path: Path) -> None:
-    """Three lone nodes count, and are one database within the promise after 8 s of silence."""
+    """Three nodes count alone, and agree within the promised time after 8 s without contact."""
     async with three(tmp_path) as (network, nodes):
         ledger = Ledger()
         await increment_all(nodes, ledger, "n")
@@ -151,7 +151,7 @@ async def test_one_pair_cut_while_both_reach_the_third(tmp_path: Path) -> None:
 
 
 async def test_a_cut_in_one_direction(tmp_path: Path) -> None:
-    """One node hears but is not heard: it counts, nobody waits, and healing is as quick."""
+    """One node hears the others but is not heard. It counts, no client waits, and healing is as quick."""
     async with three(tmp_path) as (network, nodes):
         network.cut_one_way(1, 2)
         network.cut_one_way(1, 3)

@@ -26,7 +26,7 @@ sys.exit(main(["--listen", "127.0.0.1:0", "--data-dir", sys.argv[1]]))
 
 
 def started(*arguments: str | Path, before: str = "") -> tuple[int, list[str]]:
-    """What a node says that must not start, and its exit code; `before` is what the shell does first."""
+    """The output and the exit code of a node that must not start; `before` is a shell command that runs first."""
     command = ["sh", "-c", f'{before}\nexec "$@"', "sh", LAUNCHER, "--listen", "127.0.0.1:0", *arguments]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, env=clean_environment({}), check=False)
     assert ended.stdout == ""
@@ -117,7 +117,7 @@ async def test_an_absolute_one_is_used_in_a_working_directory_that_was_deleted(t
 
 @pytest.mark.parametrize("what", ["look into", "write to"])
 def test_a_parent_without_the_right(tmp_path: Path, what: str) -> None:
-    """As an ordinary user: root, who may do anything, becomes one when all is imported."""
+    """It runs as an ordinary user: root, which may do anything, becomes one when all modules are imported."""
     locked = tmp_path / "locked"
     locked.mkdir(mode=0 if what == "look into" else 0o500)
     parent = Path("/usr") if what == "write to" and os.geteuid() == 0 else locked

@@ -103,7 +103,7 @@ def segments(node: Node) -> list[Path]:
 
 
 async def test_a_stranger_takes_no_descriptor_from_the_log(tmp_path: Path, many_files: None) -> None:
-    """Idle connections without end, and configs of addresses of his own: clients are displaced, and nothing else."""
+    """It opens idle connections without end, and posts configs with its own addresses: only clients are displaced."""
     [node] = loopback_nodes(tmp_path, 1, nofile=LIMIT)
     stranger = Stranger()
     port = free_port(["0.0.0.0"])

@@ -55,7 +55,7 @@ async def test_deleting_the_lock_file_lets_no_second_node_in(tmp_path: Path) -> 
 
 
 class Load:
-    """What clients were told, each of whom counts as fast as it is answered.
+    """The load of clients that each send an increment when the last one is answered.
 
     Attributes:
         acknowledged: how many increments were.
@@ -85,7 +85,7 @@ class Load:
 
 @asynccontextmanager
 async def loaded(node: Node) -> AsyncIterator[Load]:
-    """A node under load; when the context ends it has ended, too."""
+    """A node under load; it has ended when the context ends."""
     load = Load(node)
 
     async def under_way() -> str | None:
@@ -130,7 +130,7 @@ def replace_by_a_copy(directory: Path) -> None:
 
 
 def replace_the_live_segment(directory: Path) -> None:
-    """As a node would that does not know of the lock."""
+    """Replace it as a node would do that does not know of the lock."""
     live = max(directory.glob("*.log"))
     shutil.copy(live, directory / "copy")
     (directory / "copy").rename(live)
@@ -148,7 +148,7 @@ async def test_a_node_without_increments_finds_it_out_too(tmp_path: Path, take: 
 
 
 def lowest_free_descriptor(pid: int) -> int:
-    """The next file that is opened gets it: as a limit it lets none be opened."""
+    """The descriptor that the next opened file would get. As the limit of open files, it lets no file be opened."""
     used = {int(fd) for fd in os.listdir(f"/proc/{pid}/fd")}
     return next(fd for fd in count() if fd not in used)
 

@@ -34,7 +34,7 @@ class Sent:
     next_bit: int = 2
 
     async def until_it_ends(self, node: Node, name: str) -> None:
-        """One client, that adds until nobody answers."""
+        """One client that increments until there is no answer any more."""
         client = node.client()
         try:
             while True:
@@ -50,13 +50,13 @@ class Sent:
             client.drop()
 
     def check(self, total: int) -> None:
-        """All that was acknowledged is in it, and nothing that was never sent."""
+        """Check that a total has all acknowledged increments, and no increment that was never sent."""
         assert total & self.acknowledged == self.acknowledged, (total, self)
         assert total & ~(self.acknowledged | self.unanswered) == 0, (total, self)
 
 
 def the_one_line(node: Node) -> str:
-    """What the node said for the last time: one line, after those of its log, and no traceback."""
+    """The last output of the node: one line after those of its log, and no traceback."""
     said = [line for line in node.lines() if line.startswith("gcount-node:")]
     assert len(said) == 1, node.stderr()
     assert node.lines()[-1] == said[0], node.stderr()

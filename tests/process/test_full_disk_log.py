@@ -20,7 +20,7 @@ from tests.harness.waiting import eventually
 async def test_acknowledged_increments_count_under_load_though_the_disk_fills_again_and_again(
     disk: Filesystem, tmp_path: Path
 ) -> None:
-    """Batches of many increments meet the end of the room; some records are written in part and cut back."""
+    """Batches of many increments reach the end of the space; some records are written in part and cut back."""
     node = Node(1, "127.0.0.1", free_port(["127.0.0.1"]), disk.path / "data", log_dir=tmp_path)
     acknowledged: Counter[str] = Counter()
     refused = 0

@@ -138,7 +138,7 @@ async def answers(node: Node, data: bytes) -> bytes:
 
 
 def check_answers(received: bytes) -> set[bytes]:
-    """Only what the docs tell of: 503 with Retry-After, 505 for HTTP/2; returns all statuses."""
+    """Check that 5xx answers are documented ones (503 with Retry-After, 505 for HTTP/2); returns all statuses."""
     found = STATUS.findall(received)
     for status, head in found:
         documented = status == b"505" or (status == b"503" and b"retry-after" in head.lower())
@@ -270,7 +270,7 @@ FLOODS = {
 async def test_a_link_that_asks_without_end_and_never_reads_costs_bounded_memory(
     pair: list[Node], flood: list[messages.Message]
 ) -> None:
-    """The node stops reading, or hangs up; it does not collect what it is sent."""
+    """The node stops reading, or closes the link. It does not collect what it is sent."""
     await revive(pair)
     before, highest = pair[0].resident_bytes(), 0
     data = b"".join(frame(BINARY, messages.encode(message)) for message in flood)

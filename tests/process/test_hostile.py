@@ -100,7 +100,7 @@ HELLOS: dict[str, Callable[[], list[bytes]]] = {
 
 
 async def test_garbage_hellos_are_closed_and_harm_nothing(pair: list[Node]) -> None:
-    """Frames that no node sends, and none at all: each such link is closed, none is worth a traceback."""
+    """Links with frames that no node sends, or with none at all, are closed. None causes a traceback."""
     await revive(pair)
     memory = Memory(pair[0])
     still_open: list[str] = []
@@ -204,7 +204,7 @@ async def test_a_body_of_1_gb(pair: list[Node], chunked: bool) -> None:
 
 
 async def test_200_slow_clients_and_some_that_never_read(pair: list[Node]) -> None:
-    """Dribbled headers and bodies, answers nobody takes: others are served meanwhile, and memory stays."""
+    """They send headers and bodies byte by byte, or take no answers. Others are served, and memory does not grow."""
     await revive(pair)
     node, memory, ledger = pair[0], Memory(pair[0]), Ledger()
     header = b"GET /ping HTTP/1.1\r\nHost: x\r\nX-Slow: " + b"a" * 1000

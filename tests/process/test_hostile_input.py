@@ -24,7 +24,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Node]]:
 
 
 def wrong_with_problem(answer: Response, status: int) -> str | None:
-    """What is not as the contract has every error."""
+    """The parts of an answer that are not as promised for every error."""
     if answer.status != status:
         return f"status {answer.status}, not {status}: {answer.body[:200]!r}"
     if answer.headers.get("content-type") != "application/problem+json":

@@ -176,7 +176,7 @@ async def test_an_older_copy_though_the_only_peer_that_knows_more_is_away(tmp_pa
 
 
 async def both_say_so(one: Node, twin: Node) -> None:
-    """Each log tells that there is another process with this directory, and each node is somebody else now."""
+    """Check that both logs report another process with this directory, and that both nodes have new node ids."""
 
     async def check() -> str | None:
         for node in (one, twin):
@@ -216,7 +216,7 @@ async def test_a_copied_directory_beside_its_running_original(tmp_path: Path) ->
 
 @pytest.mark.parametrize("copy_is", ["elsewhere", "in the original's place"])
 async def test_a_copied_directory_whose_original_was_stopped_and_comes_back(tmp_path: Path, copy_is: str) -> None:
-    """In its place the copy may go on under the incarnation that the original remembers, too."""
+    """In its place the copy may go on under the same incarnation that the original remembers."""
     async with three(tmp_path) as nodes:
         one, *others = nodes
         before = await life(one)
@@ -244,7 +244,7 @@ async def test_a_copied_directory_whose_original_was_stopped_and_comes_back(tmp_
 
 
 async def test_a_node_that_moved_to_another_address_keeps_its_counts(tmp_path: Path) -> None:
-    """And a new node at the address that it left is another one."""
+    """A new node at its former address is another node."""
     async with three(tmp_path) as nodes:
         one, *others = nodes
         before = await status(one)

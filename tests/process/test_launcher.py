@@ -21,7 +21,7 @@ PATIENCE = 240.0  # seconds that an installation may take on a slow machine or l
 
 
 def copy_of_the_project(target: Path) -> Path:
-    """What a new clone would hold."""
+    """A copy of the project with the files of a new clone."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     try:
         listed = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True).stdout
@@ -161,7 +161,7 @@ def test_a_mistake_is_one_line_and_code_2(installed: Path) -> None:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A copy whose environment is complete to all appearance; its Python only tells how it was called."""
+    """A copy with an environment that looks complete; its Python only prints how it was called."""
     project = copy_of_the_project(tmp_path / "gcount")
     python = project / ".venv" / "bin" / "python"
     python.parent.mkdir(parents=True)

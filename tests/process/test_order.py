@@ -54,7 +54,7 @@ def syncs_of_the_log(calls: list[Call]) -> list[Call]:
 
 
 async def test_nothing_of_an_increment_leaves_before_the_sync_of_its_record_has_returned(tmp_path: Path) -> None:
-    """Answers, deltas, acknowledgements, answers to reads: each sync is slowed down, so that haste would show."""
+    """It checks answers, deltas, acknowledgements and cells replies. Each sync is slow, to show what leaves early."""
     node, peer = traced_and_peer(tmp_path)
     node.inject = ["fdatasync:delay_enter=3000"]  # microseconds
     amounts = {f"c{number}": number + 1 for number in range(4)}
@@ -161,7 +161,7 @@ def answers(node: Node, path: str, status: int) -> Callable[[], Awaitable[str | 
 
 
 def too_early(left: list[Left], durable: Durable) -> list[Left]:
-    """What left before the start was over, and is neither a sign of life nor an excuse."""
+    """What left before the end of the start, except answers of early routes and 503."""
     return [
         one
         for one in left

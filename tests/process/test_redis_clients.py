@@ -43,7 +43,7 @@ async def in_thread(work: Callable[[], T]) -> T:
 
 
 async def run(*command: object, input: str = "", env: dict[str, str] | None = None, succeeds: bool = True) -> str:
-    """What a command prints; it has to succeed, unless that is said."""
+    """Run a command, which has to succeed unless it may fail; returns its output."""
     with trio.fail_after(240):
         ended = await trio.run_process(
             [str(word) for word in command],
@@ -198,7 +198,7 @@ async def test_redis_cli(tmp_path: Path) -> None:
 @needs_benchmark
 @pytest.mark.parametrize("options", [["-P", "32"], ["-P", "16", "-r", "1000"], []])
 async def test_redis_benchmark(tmp_path: Path, options: list[str]) -> None:
-    """Its figures are not judged here; every answer has to be one."""
+    """Its figures are not judged here, but every answer has to be a success."""
     node = one_node(tmp_path)
     async with running(node):
         said = await run(BENCHMARK, "-p", str(node.port), "-t", "incr", "-n", "3000", "-c", "8", *options)
@@ -222,7 +222,7 @@ async def test_redis_benchmark_with_its_defaults(tmp_path: Path) -> None:
 
 
 def check_pipelines(found: dict[str, dict[str, Any]]) -> None:
-    """What programs/pipelines.py says when all is well."""
+    """Check the output of programs/pipelines.py."""
     blocking = found["blocking"]
     assert "SET is not possible" in blocking.pop("wrong")
     assert "WATCH is not possible" in blocking.pop("watch")

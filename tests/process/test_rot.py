@@ -21,7 +21,7 @@ COMMAND = LAUNCHER.parent / "gcount"
 
 
 async def gcount(*arguments: object, within: float = 60.0) -> subprocess.CompletedProcess[str]:
-    """What `bin/gcount` says to these arguments."""
+    """Run `bin/gcount` with these arguments."""
     command = [str(COMMAND), *map(str, arguments)]
     with trio.fail_after(within):
         done = await trio.run_process(
@@ -46,7 +46,7 @@ def log_of(node: Node) -> Path:
 
 
 def flip(path: Path, text: bytes) -> int:
-    """Change one byte of the first place where a text stands; returns its offset."""
+    """Change one byte at the first occurrence of a text; returns its offset."""
     data = bytearray(path.read_bytes())
     at = data.index(text) + 2
     data[at] ^= 0x40

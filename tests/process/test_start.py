@@ -22,7 +22,7 @@ def one_node(base: Path, *flags: str, env: dict[str, str] | None = None) -> Node
 
 
 async def refuses(node: Node, code: int) -> str:
-    """Start a node that must not start: its exit code, and the one line that it says."""
+    """Start a node that must not start; returns its exit code, and the one line that it prints."""
     node.spawn()
     assert await node.exited(within=30) == code, node.stderr()
     assert len(node.lines()) == 1, node.stderr()
@@ -55,7 +55,7 @@ async def test_a_signal_ends_a_node_with_0_and_it_keeps_all(tmp_path: Path, numb
 
 
 async def test_flags_win_over_the_environment(tmp_path: Path) -> None:
-    """GCOUNT_LISTEN and GCOUNT_DATA_DIR are read, and --listen and --data-dir are stronger."""
+    """GCOUNT_LISTEN and GCOUNT_DATA_DIR are read, and --listen and --data-dir take precedence."""
     one, other = free_port([HOST]), free_port([HOST])
     env = {"GCOUNT_LISTEN": f"{HOST}:{one}", "GCOUNT_DATA_DIR": str(tmp_path / "environment")}
     by_env = Node(1, HOST, one, None, listen=None, env=env, log_dir=tmp_path / "one")

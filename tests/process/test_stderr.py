@@ -63,7 +63,7 @@ async def test_a_node_without_standard_error_counts_and_exits_0(tmp_path: Path, 
 
 @pytest.mark.parametrize("closed", ["<&- >&- 2>&-", "2>&-"])
 async def test_no_file_of_the_node_takes_the_place_of_a_closed_stream(tmp_path: Path, closed: str) -> None:
-    """Whatever writes to standard error, Python itself at a crash, would write into it."""
+    """Otherwise everything that writes to standard error, also Python itself at a crash, would write into that file."""
     address = Address(HOST, free_port([HOST]))
     process = start(tmp_path / "data", address.port, closed, subprocess.DEVNULL)
     try:

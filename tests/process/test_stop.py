@@ -17,7 +17,7 @@ STOPS = 6
 
 
 async def counted(ledger: Ledger, more: int) -> None:
-    """Return when so much more was acknowledged: a stop is to come in the midst of increments."""
+    """Return when some more increments were acknowledged, so that a stop comes in the middle of others."""
     wanted = ledger.acked["n"] + more
 
     async def check() -> str | None:

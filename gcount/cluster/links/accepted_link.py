@@ -224,19 +224,20 @@ class AcceptedLink:
         """
         members, replica, member = self._members, self._replica, self.is_member
         names = self._pending.names_left
-        incarnations = self._options.max_unclaimed - self._pending.incarnations  # how many more may be unclaimed
+        unclaimed_left = self._options.max_unclaimed - self._pending.incarnations
         permitted = []
         for delta in deltas:
-            who = delta.incarnation
+            incarnation = delta.incarnation
             if not member:
                 new = sum(name not in replica.counters for name in delta.cells)
-                if new > names or who not in self._own or members.is_claimed(who, self.hello.node):
+                own = incarnation in self._own and not members.is_claimed(incarnation, self.hello.node)
+                if new > names or not own:
                     continue
                 names -= new
-            if replica.counters.version(who) == 0 and not members.is_of_member(who):
-                if incarnations <= 0:
+            if replica.counters.version(incarnation) == 0 and not members.is_of_member(incarnation):
+                if unclaimed_left <= 0:
                     continue
-                incarnations -= 1
+                unclaimed_left -= 1
             permitted.append(delta)
         return permitted
 

@@ -76,7 +76,7 @@ class CheckpointSalvage:
     def _column(self, incarnation: bytes) -> Delta:
         """A column as a delta: from version 0 if it is whole, else from its own version to itself.
 
-        Such a delta is behind a gap for everybody who knows less, so that it is detached.
+        Such a delta is behind a gap for every replica that knows less, so that it is detached.
         """
         slices, cells = self._cells[incarnation], dict[str, int]()
         version, whole, end = next(iter(slices.values())).version, True, 0

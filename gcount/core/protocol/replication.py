@@ -297,7 +297,7 @@ class DeltaReceiver:
             raise ProtocolError(problem)
         if not push.last:
             return None
-        assert not self._taken, "one push at a time is on its way to the disk"
+        assert not self._taken, "one push at a time waits for the disk"
         self._busy = True
         self._taken, self._assembly = self._assembly.take(), Assembly()
         return self._taken
@@ -336,7 +336,8 @@ class DeltaReceiver:
     def _check_news(self, news: Digest) -> None:
         """Assert that no version is lower than one that was reported before."""
         known = self._reported.get
-        assert all(version > known(who, 0) for who, version in news.items()), "what was reported is never taken back"
+        grown = all(version > known(incarnation, 0) for incarnation, version in news.items())
+        assert grown, "what was reported is never taken back"
 
     def newer_membership(self, own: Membership) -> Membership | None:
         """This node's membership, if the peer may not know it yet; from now on it counts as known."""

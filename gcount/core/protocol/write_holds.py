@@ -91,7 +91,7 @@ class Holds:
         hold = self._holds.get(name)
         if hold is None or hold.over(now):
             return False
-        assert hold.sharers, "a hold that nobody shares is in force"
+        assert hold.sharers, "a hold without a sharer is in force"
         if sharer not in hold.sharers:
             return False  # it asked while the counter rested and was refused; the present hold is not its own
         hold.sharers.discard(sharer)

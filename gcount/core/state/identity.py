@@ -41,7 +41,7 @@ class Identity(msgspec.Struct, frozen=True, array_like=True):
         return Identity(node or self.node, incarnation, (*self.retired, self.incarnation))
 
     def continues(self, other: "Identity") -> bool:
-        """Whether it may follow another one: under the same incarnation, or under a new one, and none is forgotten."""
+        """Whether this identity may follow another one: it has the same or a new incarnation, and forgets none."""
         retired = other.retired if self.incarnation == other.incarnation else (*other.retired, other.incarnation)
         return self.retired == retired and self.incarnation not in retired
 
