@@ -12,6 +12,7 @@ from gcount.cluster.consistent_reads import ConsistentReads
 from gcount.cluster.links.acceptor import Acceptor
 from gcount.core.protocol.consistent_read import Answer, Round
 from gcount.core.protocol.replication import DeltaReceiver
+from gcount.core.state import writer
 from gcount.core.state.identity import Identity
 from gcount.core.state.writer import Writer
 from gcount.storage.checkpoints import Checkpoints
@@ -157,10 +158,10 @@ def test_a_law_that_the_product_asserts_ends_the_run_at_the_step_that_breaks_it(
         ("leftovers-removed-before-the-directory-is-synced", [(Checkpoints, "_check_recovered")]),
         ("former-life-goes-on", [(Acceptor, "_check_starts")]),
         ("only-the-last-life-remembered", [(Identity, "continues")]),
-        ("gap-closed-at-the-highest-version", [(Writer, "_check_closing")]),
+        ("gap-closed-at-the-highest-version", [(writer, "_check_closing")]),
     ],
 )
-def test_without_the_assertion_a_law_catches_the_bug(name: str, checks: list[tuple[type, str]]) -> None:
+def test_without_the_assertion_a_law_catches_the_bug(name: str, checks: list[tuple[object, str]]) -> None:
     with ExitStack() as switched_off:
         for holder, check in checks:
             switched_off.enter_context(patch.object(holder, check))

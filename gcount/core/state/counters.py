@@ -143,12 +143,6 @@ class Counters:
         """The number of incarnations known."""
         return len(self._columns)
 
-    def check_total(self, name: str) -> None:
-        """Assert that a counter's total is the sum of its cells; costs as much as there are incarnations."""
-        index = self._indexes[name]
-        cells = sum(column.get(index) for column in self._columns.values())
-        assert self._totals[index] == cells, "a total is the sum of its cells"
-
     def fits(self, delta: Delta) -> bool:
         """Whether a delta can be joined: all versions before it are known."""
         return delta.after <= self.version(delta.incarnation)

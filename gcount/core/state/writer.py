@@ -116,7 +116,7 @@ class Writer:
             Whether there is anything to close.
         """
         closing = self._closing(incarnation)
-        self._check_closing(closing)
+        _check_closing(closing, self.replica.detached.reaches(incarnation))
         if closing is None or not (closing.after or self.pending.allows_incarnation(incarnation)):
             return False
         self.pending.staging.closings.append(closing)
@@ -167,7 +167,9 @@ class Writer:
         assert batch.number == replica.next_batch, f"batch {batch.number} follows {replica.next_batch - 1}"
         if sealed.amounts:
             self._check_own(batch, sealed)
-        commits = self._commits_after(batch, sealed)
+            commits = batch.deltas[0].after + 1
+        else:
+            commits = replica.counters.version((batch.identity or replica.identity).incarnation)
         replica.apply(batch)
         self._check_visible(batch, sealed, commits)
         if batch.identity is not None:
@@ -180,27 +182,16 @@ class Writer:
         """Drop the sealed batch, as it could not be written."""
         return self.pending.land()[0]
 
-    def _commits_after(self, batch: Batch, sealed: Staging) -> int:
-        """How many commits of its own this node has under its incarnation when a batch is applied."""
-        if sealed.amounts:
-            return batch.deltas[0].after + 1
-        replica = self.replica
-        return replica.version if batch.identity is None else replica.counters.version(batch.identity.incarnation)
-
     def _check_visible(self, batch: Batch, sealed: Staging, commits: int) -> None:
-        """Assert what a commit has brought about.
+        """Assert that the own version counts own commits, and that a total is right.
 
         One total is checked, in some of the batches: so it costs little, however many incarnations there are.
         """
         counters, number = self.replica.counters, batch.number
         assert self.replica.version == commits, "a version counts the commits of its own node"
         if number % _TOTAL_EVERY == 0 and sealed.amounts and number // _TOTAL_EVERY % counters.incarnations == 0:
-            counters.check_total(next(iter(sealed.amounts)))
-
-    def _check_closing(self, closing: Delta | None) -> None:
-        """Assert that the delta that closes the gaps of an incarnation claims a version that it never reached."""
-        reached = 0 if closing is None else self.replica.detached.reaches(closing.incarnation)
-        assert closing is None or closing.upto > reached, "a gap is closed above all that is detached"
+            name = next(iter(sealed.amounts))
+            assert counters.total(name) == sum(counters.cells(name).values()), "a total is the sum of its cells"
 
     def _check_own(self, batch: Batch, sealed: Staging) -> None:
         """Assert that no own cell has changed since the seal. One cell is checked for all, in constant time."""
@@ -227,3 +218,8 @@ class Writer:
     def _closing(self, incarnation: bytes) -> Delta | None:
         replica = self.replica
         return replica.detached.closing(replica.counters, replica.identity, incarnation)
+
+
+def _check_closing(closing: Delta | None, reached: int) -> None:
+    """Assert that the delta that closes the gaps of an incarnation claims a version that it never reached."""
+    assert closing is None or closing.upto > reached, "a gap is closed above all that is detached"
