@@ -100,7 +100,7 @@ def _repair(directory: Path, write: bool) -> int:
     if not write:
         with unused(directory):
             found = _look(directory)
-            return _tell_plan(directory, found) if found.corruptions else _nothing_to_do(directory)
+            return _print_plan(directory, found) if found.corruptions else _nothing_to_do(directory)
     disk = RealDisk(directory)
     try:
         found = survey(disk)
@@ -131,7 +131,7 @@ def _carry_out(disk: RealDisk, found: Contents) -> list[str]:
         ) from error
 
 
-def _tell_plan(directory: Path, found: Contents) -> int:
+def _print_plan(directory: Path, found: Contents) -> int:
     print(f"{directory}: damaged; nothing was changed")
     _print_flaws(found)
     require_repairable(found)
