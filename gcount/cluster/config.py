@@ -126,7 +126,8 @@ class Config:
         if version > known.version:
             known = Membership(version)  # a refusal says only the version, not the members
         posted = known.post(actors, self._now_ms())
-        if posted != self._replica.membership:
+        # Again if a newer one, which was on its way to the disk and so kept this one from being staged, was dropped.
+        while self._replica.membership.merge(posted) != self._replica.membership:
             await self._context.committer.adopt(posted).wait()
         for address, answer in answers.items():
             if answer is None and address in self._replica.membership.actors:

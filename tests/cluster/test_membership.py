@@ -1,5 +1,7 @@
 """A config forwards itself, and decides whom reads and links include from then on."""
 
+from random import Random
+
 import pytest
 import structlog
 import trio
@@ -9,10 +11,12 @@ from gcount.cluster.config import ASK_WITHIN
 from gcount.cluster.links.channel import SILENCE
 from gcount.cluster.members import SELF_VALID
 from gcount.core.protocol.replication import REFUSED_PAUSE
+from gcount.core.state.membership import Membership
 from gcount.errors import DiskFull, ReadUnavailable
 from tests.cluster.impostor import linked
-from tests.fakes.cluster import Host, SimCluster, address_of, open_cluster
+from tests.fakes.cluster import PORT, WALL_CLOCK, Host, SimCluster, address_of, open_alone, open_cluster
 from tests.fakes.counting import add
+from tests.fakes.disk import SimDisk
 
 
 def agreed(*hosts: Host) -> bool:
@@ -341,3 +345,23 @@ async def test_a_node_says_that_an_entry_is_not_its_own_any_more_if_that_is_so_a
             await trio.sleep(SILENCE)
         said = [line["event"] for line in logs if "entry" in line or line["event"] == "this node is not in the config"]
         assert said == (["entry is no longer this node", "this node is not in the config"] if moves else [])
+
+
+async def test_a_posted_config_is_in_force_though_the_one_that_beat_it_was_lost_with_a_full_disk(
+    autojump_clock: MockClock,
+) -> None:
+    """A newer config is on its way to the disk when another one is posted, and never gets there."""
+    disk = SimDisk(Random(0))
+    async with open_alone(disk) as node:
+        await node.wait_ready()
+        disk.latency = (1.0, 1.0)
+        newer = Membership(int(WALL_CLOCK * 1000) + 1, ("10.0.0.9:7777",))
+        lost = node.parts.context.committer.adopt(newer)
+        await trio.sleep(0.1)
+        disk.capacity = 0
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(node.configure, {"actors": ["127.0.0.1"]})
+            with pytest.raises(DiskFull):
+                await lost.wait()
+            disk.capacity = 10**9
+        assert node.replica.membership.actors == (f"127.0.0.1:{PORT}",)
