@@ -17,35 +17,13 @@ from gcount.core.protocol.replication import (
 )
 from gcount.core.state.batch import Batch
 from gcount.core.state.counters import Delta, Digest
-from gcount.core.state.identity import Identity
 from gcount.core.state.membership import Membership
 from gcount.core.state.replica import Replica
-from gcount.core.state.writer import Writer
 from gcount.errors import ProtocolError
 from tests.core.histories import NAMES, incarnation, newer_than
-from tests.fakes.counting import stage
+from tests.core.replicas import add, replica, take
 
 NOBODY = Membership()
-
-
-def replica(number: int) -> Replica:
-    return Replica(Identity(incarnation(number), incarnation(number)), 1000)
-
-
-def add(one: Replica, *names: str) -> None:
-    writer = Writer(one)
-    for name in names:
-        stage(writer, name, 1)
-    writer.seal()
-    writer.commit()
-
-
-def take(one: Replica, deltas: list[Delta]) -> None:
-    writer = Writer(one)
-    for delta in deltas:
-        writer.stage_delta(delta)
-    writer.seal()
-    writer.commit()
 
 
 def next_push(pusher: DeltaSender, one: Replica, now: float) -> Push | None:

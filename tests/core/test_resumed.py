@@ -16,37 +16,15 @@ from gcount.core.protocol.replication import DeltaReceiver, DeltaSender
 from gcount.core.protocol.suspended_transfers import SuspendedTransfers
 from gcount.core.protocol.transfer import Transfer
 from gcount.core.state.counters import Delta, Digest, highest
-from gcount.core.state.identity import Identity
 from gcount.core.state.membership import Membership
 from gcount.core.state.replica import Replica
-from gcount.core.state.writer import Writer
 from gcount.errors import ProtocolError
 from tests.core.histories import incarnation
-from tests.fakes.counting import stage
+from tests.core.replicas import add, replica, take
 
 NOBODY = Membership()
 NODE, BOOT = b"n" * 16, b"b" * 16
 NAMES = [f"name-{number:02}" for number in range(24)]
-
-
-def replica(number: int) -> Replica:
-    return Replica(Identity(incarnation(number), incarnation(number)), 1000)
-
-
-def add(one: Replica, *names: str) -> None:
-    writer = Writer(one)
-    for name in names:
-        stage(writer, name, 1)
-    writer.seal()
-    writer.commit()
-
-
-def take(one: Replica, deltas: list[Delta]) -> None:
-    writer = Writer(one)
-    for delta in deltas:
-        writer.stage_delta(delta)
-    writer.seal()
-    writer.commit()
 
 
 SMALL = Options(push_bytes=120)  # two names each
