@@ -40,6 +40,7 @@ class IdentityGuard:
         claim: as above.
         unheard: whether a confirmation was ignored because the disk was full, so that the members have to be asked
             again.
+        next_claim: when messages of others may make this node begin another incarnation; in seconds of trio's clock.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class IdentityGuard:
         self._members = members
         self._minting = minting
         self._forks = forks
-        self._next_claim = -inf
+        self.next_claim = -inf
         self._copy_reported = False
         # This incarnation was known to another node from a config that this disk has forgotten; and the version from
         # which this process went on.
@@ -240,9 +241,9 @@ class IdentityGuard:
         """
         now = trio.current_time()
         if self.claim.reason is None:
-            if now < self._next_claim:
+            if now < self.next_claim:
                 return False
-            self._next_claim = now + CLAIM_PAUSE
+            self.next_claim = now + CLAIM_PAUSE
         return True
 
 

@@ -220,4 +220,5 @@ class History:
     lost_address: dict[str, float] = field(default_factory=dict)  # when a running node's address became another one's
     last_queries: list[Query] = field(default_factory=list)  # those that began after the nodes had agreed
     repaired: bool = False  # whether a directory was repaired, so that gaps may have to be closed
+    claim_pause: float = 0.0  # seconds in which a node that others know more of may not begin another incarnation yet
     relayed: bool = False  # whether something could only come by a relay, or when it was offered again

@@ -243,7 +243,8 @@ async def _heal(nemesis: Nemesis) -> None:
     await copies.copy_stands_alone(nemesis)
     started += trio.current_time() - agreed
     await clients.post(cluster[nemesis.scenario.core[0]], cluster.addresses)
-    if await _agreed(cluster, AGREED_WITHIN):
+    history.claim_pause = _claim_pause(cluster)
+    if await _agreed(cluster, history.claim_pause + AGREED_WITHIN):
         history.healed_after = trio.current_time() - started
     for host in cluster.hosts:
         for name in clients.names:
@@ -253,6 +254,22 @@ async def _heal(nemesis: Nemesis) -> None:
                     # If the limit of unsent bytes is tiny, a question may be dropped that a real node never drops.
                     await clients.query(host, name, 2.0)
                 history.last_queries.append(history.queries[-1])
+
+
+def _claim_pause(cluster: SimCluster) -> float:
+    """How long a node may go on under an incarnation of which others have more, as it believes one claim a minute.
+
+    Returns:
+        The longest of these times, in seconds.
+    """
+    hosts = [host for host in cluster.hosts if host.running and host.node.recovered]
+    pauses = [0.0]
+    for host in hosts:
+        replica = host.node.replica
+        known = max(other.node.replica.counters.digest().get(replica.identity.incarnation, 0) for other in hosts)
+        if known > replica.version:
+            pauses.append(host.node.parts.guard.next_claim - trio.current_time())
+    return max(pauses)
 
 
 def _configs(cluster: SimCluster) -> set[Membership]:

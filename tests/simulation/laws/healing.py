@@ -5,6 +5,8 @@ Some cases may take longer:
 - Five seconds instead of two, if something can only come by way of a third node, which waits a second before it
   relays; or if it was first offered to a node that could not take it yet, as two nodes ran with one directory.
 - Three more, if a repaired node has to be certain that no member can fill a gap.
+- Up to a minute, if a copy has counted more under a node's incarnation than the node itself, and the node has begun
+  this incarnation less than a minute ago because others said so: it does that once a minute at most.
 - A round trip for each further push with something new on the busiest link. What is one push in a real cluster is cut
   into many here (see sizes.py), and each waits for the one before.
 
@@ -27,6 +29,7 @@ def violations(history: History) -> Iterator[str]:
     if not history.config_agreed:
         yield "the members never agreed on one of the configs that had been posted"
     limit = (RELAYED_WITHIN if history.relayed else WITHIN) + (GAPS_WITHIN if history.repaired else 0.0)
+    limit += history.claim_pause
     limit += history.round_trip * max((len(contents) - 1 for contents in history.pushed.values()), default=0)
     if history.healed_after is None:
         yield "the nodes never agreed after the end of all faults"
