@@ -23,7 +23,7 @@ from gcount.core.state.batch import Batch
 from gcount.core.state.counters import Delta
 from gcount.core.state.identity import Identity
 from gcount.core.state.replica import Replica
-from gcount.core.state.writer import Writer
+from gcount.core.writes.writer import Writer
 from gcount.observe.metrics import Metrics
 from gcount.storage.checkpoints import Checkpoints
 from gcount.storage.disk import RealDisk

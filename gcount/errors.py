@@ -74,6 +74,12 @@ class UnknownParameter(BadRequest):
     code = "unknown_parameter"
 
 
+class BadId(BadRequest):
+    """The id of an increment is malformed, or does not say when it was made."""
+
+    code = "bad_id"
+
+
 class ForeignOrigin(Refusal):
     """A page of another origin made a browser ask for a change, or for a link."""
 
@@ -103,6 +109,47 @@ class IncarnationLimitReached(Refusal):
     status = HTTPStatus.SERVICE_UNAVAILABLE
     code = "incarnation_limit"
     redis_code = "OOM"
+
+
+class IdGone(Refusal):
+    """The id of an increment is older than the retry window, and not known any more.
+
+    Whether it was counted cannot be told. It is never counted again.
+    """
+
+    status = HTTPStatus.GONE
+    code = "id_gone"
+    redis_code = "GCGONE"
+
+
+class IdConflict(Refusal):
+    """The id of an increment is known with another amount."""
+
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+    code = "id_conflict"
+    redis_code = "GCCONFLICT"
+
+
+class IdAhead(IdConflict):
+    """The id of an increment was made in the future, by this node's clock."""
+
+    code = "id_ahead"
+
+
+class IdLimitReached(Refusal):
+    """A new id would pass the limit of ids that are not settled. Increments without an id are still taken."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    code = "id_limit"
+    redis_code = "OOM"
+
+
+class IdsUnavailable(Refusal):
+    """Not all members are known to understand ids. Increments without an id are still taken."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    code = "ids_unavailable"
+    redis_code = "UNAVAILABLE"
 
 
 class DiskFull(Refusal):

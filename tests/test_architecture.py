@@ -38,6 +38,7 @@ LAYERS = {
     "gcount.core.limits": 1,
     "gcount.core.options": 2,
     "gcount.core.state": 3,
+    "gcount.core.writes": 4,
     "gcount.core.format": 4,
     "gcount.core.protocol": 5,
     "gcount.core": 6,

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from random import Random
 
 from gcount.core.limits import ID_BYTES
-from gcount.core.state.pending import Pending
 from gcount.core.state.replica import Replica
-from gcount.core.state.writer import Writer
+from gcount.core.writes.pending import Pending
+from gcount.core.writes.writer import Writer
 from gcount.errors import DiskFull
 from gcount.events import News, Stopping
 from gcount.observe.metrics import Metrics

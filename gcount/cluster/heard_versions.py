@@ -11,8 +11,8 @@ from gcount.core.limits import (
     MAX_MESSAGE_BYTES,
 )
 from gcount.core.state.counters import Digest
-from gcount.core.state.pending import Pending
 from gcount.core.state.replica import Replica
+from gcount.core.writes.pending import Pending
 
 MAX_SEEN = 1024  # incarnations in `Hello.seen`
 

@@ -17,6 +17,7 @@ _AT_LEAST_ONE = (
     "column_recent_least",
     "column_piece",
     "sum_slice",
+    "id_span",
     "chunk_deltas",
     "frame_bytes",
     "record_names",
@@ -41,6 +42,7 @@ class Options:
         column_span: words for each cell. A sparse column becomes dense when that takes at most so many words for each
             cell; a dense column becomes sparse at twice as many.
         sum_slice: counters whose totals a start computes before the event loop runs other tasks.
+        id_span: seconds; ids of so much time are settled together. At least 1.
         max_incarnations: how many incarnations of the whole cluster a node takes.
         reborn_below: a node begins no new incarnation once it knows so many. It is less than `max_incarnations`, so
             that incarnations begun by nodes that are cut off from each other still fit at all nodes.
@@ -101,6 +103,7 @@ class Options:
     column_small: int = 256
     column_span: int = 8
     sum_slice: int = 16_384
+    id_span: int = 60
 
     max_incarnations: int = MAX_INCARNATIONS
     reborn_below: int = MAX_INCARNATIONS - 256

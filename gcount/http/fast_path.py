@@ -15,7 +15,7 @@ from typing import Final
 import trio
 from prometheus_client import Counter
 
-from gcount.core.state.increments import Add, Outcome, Repeat
+from gcount.core.writes.increments import Add, Outcome, Repeat
 from gcount.errors import BadRequest, Refusal
 from gcount.http.answers import NO_STORE
 from gcount.http.fast_parser import PlainRequest, may_become_plain, parse

@@ -6,7 +6,7 @@ from typing import Protocol
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from gcount.cluster.links.transport import Link
-from gcount.core.state.increments import Add
+from gcount.core.writes.increments import Add
 from gcount.errors import DiskFull, Recovering, Refusal
 from gcount.http.answers import TEXT, Answer, json_document, text
 from gcount.http.parameters import name_in_path, parse_config, timeout_parameter

@@ -8,7 +8,7 @@ from gcount.cluster.context import Context
 from gcount.cluster.hold_gate import HoldGate
 from gcount.cluster.identity_guard import IdentityGuard
 from gcount.cluster.minting import Minting
-from gcount.core.state.increments import Asked, Outcome, changes, grown, refused, unchanged
+from gcount.core.writes.increments import Asked, Outcome, changes, grown, refused, unchanged
 from gcount.errors import DiskFull, IncarnationLimitReached
 
 
@@ -40,7 +40,7 @@ class Increments:
         """Take a request, unless it has to wait for anything but the disk.
 
         Args:
-            asked: the request; see `gcount.core.state.increments`.
+            asked: the request; see `gcount.core.writes.increments`.
             callback: is called once with the outcome, at the instant at which the increments are on disk and visible,
                 or refused. If the request changes nothing, that is before this returns. It must not raise.
 
@@ -65,7 +65,7 @@ class Increments:
         If this is cancelled while it waits for the disk, the request may be counted or not.
 
         Args:
-            asked: the request; see `gcount.core.state.increments`.
+            asked: the request; see `gcount.core.writes.increments`.
 
         Returns:
             The outcome; increments are on disk then, unless refused.

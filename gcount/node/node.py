@@ -14,9 +14,9 @@ from gcount.cluster.context import make_context
 from gcount.cluster.links.peers import Peers
 from gcount.cluster.links.transport import Link, Transport
 from gcount.core.options import DEFAULTS, Options
-from gcount.core.state.increments import Asked, Outcome, refused
 from gcount.core.state.membership import parse_actors
 from gcount.core.state.replica import Replica
+from gcount.core.writes.increments import Asked, Outcome, refused
 from gcount.events import Stopping
 from gcount.node.parts import Parts, assemble
 from gcount.node.startup import Startup

@@ -15,7 +15,7 @@ from typing import Final
 
 import trio
 
-from gcount.core.state.increments import Outcome, Repeat
+from gcount.core.writes.increments import Outcome, Repeat
 from gcount.errors import Recovering, Refusal
 from gcount.net.connection import Connection
 from gcount.net.responder import Responder

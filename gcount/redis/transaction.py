@@ -9,7 +9,7 @@ from typing import Final, cast
 
 import trio
 
-from gcount.core.state.increments import Add, Peek
+from gcount.core.writes.increments import Add, Peek
 from gcount.redis import resp
 from gcount.redis.resp import CommandError, Words
 from gcount.redis.turn import Ask, Later, Pieces, Reply, Turn

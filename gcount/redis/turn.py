@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple
 
-from gcount.core.state.increments import Add, Outcome, Peek, Together, changes
+from gcount.core.writes.increments import Add, Outcome, Peek, Together, changes
 from gcount.errors import ReadUnavailable, Refusal
 from gcount.redis import resp
 from gcount.redis.resp import CommandError, Words

@@ -16,10 +16,10 @@ import trio
 from gcount.core.state.batch import Batch
 from gcount.core.state.counters import Delta, Digest
 from gcount.core.state.identity import Identity
-from gcount.core.state.increments import Asked, Outcome, refused
 from gcount.core.state.membership import Membership
-from gcount.core.state.staging import Before, Staged
-from gcount.core.state.writer import Writer
+from gcount.core.writes.increments import Asked, Outcome, refused
+from gcount.core.writes.staging import Before, Staged
+from gcount.core.writes.writer import Writer
 from gcount.errors import DiskFull
 from gcount.observe.metrics import Metrics
 from gcount.storage.disk import FULL, shortage
@@ -113,7 +113,7 @@ class Committer:
         """Stage the items of a request for one batch, in order and with no await in between. This does not wait.
 
         Args:
-            asked: the request; see `gcount.core.state.increments`.
+            asked: the request; see `gcount.core.writes.increments`.
             callback: is called with the outcome at the instant at which the batch becomes visible, or is dropped. It
                 must not raise.
         """

@@ -15,8 +15,8 @@ from gcount.cluster.minting import Minting
 from gcount.core.options import DEFAULTS, Options
 from gcount.core.state.identity import Identity, IncarnationClaim
 from gcount.core.state.membership import Membership
-from gcount.core.state.pending import Pending
 from gcount.core.state.replica import Replica
+from gcount.core.writes.pending import Pending
 from gcount.errors import IncarnationLimitReached
 from gcount.events import News, Stopping
 from gcount.observe.metrics import Metrics

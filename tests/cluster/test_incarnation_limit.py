@@ -7,7 +7,7 @@ from trio.testing import MockClock
 
 from gcount.cluster.minting import CLAIM_PAUSE
 from gcount.core.options import Options
-from gcount.core.state.increments import Repeat
+from gcount.core.writes.increments import Repeat
 from gcount.errors import IncarnationLimitReached
 from gcount.node.status import status
 from tests.cluster.test_identity import incarnation, retired

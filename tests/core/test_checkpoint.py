@@ -21,7 +21,7 @@ from gcount.core.state.counters import Counters, Delta
 from gcount.core.state.identity import Identity
 from gcount.core.state.membership import Membership
 from gcount.core.state.replica import Replica
-from gcount.core.state.writer import Writer
+from gcount.core.writes.writer import Writer
 from tests.core.histories import NAMES, History, forms_of_columns, incarnation, knowing, newer, three_histories
 
 ME = Identity(b"n" * 16, incarnation(1), (incarnation(8),))

@@ -16,7 +16,7 @@ from gcount.core.state.counters import Delta
 from gcount.core.state.identity import Identity
 from gcount.core.state.membership import Membership
 from gcount.core.state.replica import Replica
-from gcount.core.state.writer import Writer
+from gcount.core.writes.writer import Writer
 from tests.core.histories import incarnation
 
 ME = Identity(b"n" * 16, incarnation(1), (incarnation(8),))

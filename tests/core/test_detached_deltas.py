@@ -12,7 +12,7 @@ from gcount.core.state.counters import Counters, Delta
 from gcount.core.state.detached_deltas import DetachedDeltas
 from gcount.core.state.identity import Identity, IdentityHistory
 from gcount.core.state.replica import Replica
-from gcount.core.state.writer import Writer
+from gcount.core.writes.writer import Writer
 from tests.core.histories import NAMES, History, histories, incarnation, join, knowing
 from tests.fakes.counting import stage
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gcount.core.state.increments import (
+from gcount.core.writes.increments import (
     Add,
     Asked,
     Outcome,

@@ -11,9 +11,9 @@ from gcount.core.format.checkpoint_reader import Restore
 from gcount.core.format.log_records import Header
 from gcount.core.limits import MAX_CELL
 from gcount.core.state.counters import Delta
-from gcount.core.state.increments import Add, Asked, Peek, Repeat, Together, flat
-from gcount.core.state.staging import Staged
-from gcount.core.state.writer import Writer
+from gcount.core.writes.increments import Add, Asked, Peek, Repeat, Together, flat
+from gcount.core.writes.staging import Staged
+from gcount.core.writes.writer import Writer
 from gcount.errors import CounterLimitReached, PartLimitReached, Refusal
 from tests.core.histories import NAMES, incarnation
 from tests.core.test_writer import ME, commit, writer

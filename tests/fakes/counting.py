@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from gcount.core.state.increments import Add
-from gcount.core.state.writer import Writer
+from gcount.core.writes.increments import Add
+from gcount.core.writes.writer import Writer
 from gcount.errors import Refusal
 from gcount.node.node import Node
 

@@ -12,8 +12,8 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from gcount.core.limits import MAX_CELL
 from gcount.core.options import DEFAULTS
 from gcount.core.protocol.write_holds import MAX_HOLD
-from gcount.core.state.increments import Add, Asked, Outcome, Peek, Repeat, Together
-from gcount.core.state.pending import Pending
+from gcount.core.writes.increments import Add, Asked, Outcome, Peek, Repeat, Together
+from gcount.core.writes.pending import Pending
 from gcount.errors import DiskFull, IncarnationLimitReached, PartLimitReached, Recovering
 from gcount.node.node import Node
 from tests.fakes.cluster import open_cluster

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import trio
 
-from gcount.core.state.increments import Add
+from gcount.core.writes.increments import Add
 from gcount.errors import Recovering
 from gcount.node.view import NodeView
 from tests.fakes.cluster import open_cluster

@@ -13,7 +13,7 @@ import pytest
 import trio
 
 from gcount.core.options import Options
-from gcount.core.state.increments import Repeat
+from gcount.core.writes.increments import Repeat
 from gcount.http.app import make_app
 from gcount.http.hypercorn import HttpService
 from gcount.net.connection import Connection

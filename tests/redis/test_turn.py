@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 
-from gcount.core.state.increments import Add, Outcome, Peek, Together
+from gcount.core.writes.increments import Add, Outcome, Peek, Together
 from gcount.errors import CounterLimitReached, DiskFull, Refusal
 from gcount.redis import resp
 from gcount.redis.turn import Later, SessionTurn, Turn, error_text

@@ -14,7 +14,7 @@ from gcount.core.protocol.consistent_read import Answer, Round
 from gcount.core.protocol.replication import DeltaReceiver
 from gcount.core.state import writer
 from gcount.core.state.identity import Identity
-from gcount.core.state.writer import Writer
+from gcount.core.writes.writer import Writer
 from gcount.storage.checkpoints import Checkpoints
 from tests.simulation.campaign.run import run_seed
 from tests.simulation.mutants import MUTANTS, planted

@@ -10,7 +10,7 @@ import trio
 from gcount.core.options import Options
 from gcount.core.state.counters import Counters
 from gcount.core.state.replica import Replica
-from gcount.core.state.writer import Writer
+from gcount.core.writes.writer import Writer
 from gcount.observe.metrics import Metrics
 from gcount.storage.checkpoints import SUFFIX, Checkpoints
 from gcount.storage.disk import Disk

@@ -12,9 +12,9 @@ from gcount.core.options import DEFAULTS, Options
 from gcount.core.state.batch import Batch
 from gcount.core.state.counters import Delta
 from gcount.core.state.identity import Identity
-from gcount.core.state.increments import Asked, Outcome
 from gcount.core.state.replica import Replica
-from gcount.core.state.writer import Writer
+from gcount.core.writes.increments import Asked, Outcome
+from gcount.core.writes.writer import Writer
 from gcount.observe.metrics import Metrics
 from gcount.storage.disk import Disk
 from gcount.storage.group_commit import Commit, Committer

@@ -8,7 +8,7 @@ import trio
 import trio.testing
 
 from gcount.core.state.counters import Delta
-from gcount.core.state.increments import Add, Asked, Outcome, Peek, Repeat, Together
+from gcount.core.writes.increments import Add, Asked, Outcome, Peek, Repeat, Together
 from gcount.errors import DiskFull, PartLimitReached, Refusal
 from tests.fakes.counting import accepted
 from tests.fakes.disk import SimDisk

@@ -12,8 +12,8 @@ from trio.testing import MockClock
 
 from gcount.core.options import DEFAULTS, Options
 from gcount.core.state.counters import Delta
-from gcount.core.state.increments import Add, Outcome
 from gcount.core.state.membership import Membership
+from gcount.core.writes.increments import Add, Outcome
 from gcount.errors import DiskFailed, DiskFull, leaves
 from gcount.storage.disk import RealDisk
 from gcount.storage.group_commit import PROBE_AFTER

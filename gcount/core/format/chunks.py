@@ -12,9 +12,13 @@ offer that cell.)
 from collections.abc import Iterable, Iterator
 
 from gcount.core.state.counters import Delta
+from gcount.core.state.keyed import Keyed, Settlement
 
-_DELTA_OVERHEAD = 64  # bytes, at most: array header, incarnation, two versions, map header
+_DELTA_OVERHEAD = 72  # bytes, at most: array headers, incarnation, two versions, map headers
 _CELL_OVERHEAD = 12  # bytes, at most: string header and a 64-bit value
+_ENTRY_OVERHEAD = 24  # bytes, at most: string header, array header and two 64-bit values
+_NONE = Keyed()
+_SETTLEMENT_OVERHEAD = 48  # bytes, at most: incarnation, array header, two 64-bit values, map header
 
 
 def pack(deltas: Iterable[Delta], size: int, most: int) -> Iterator[list[Delta]]:
@@ -22,7 +26,7 @@ def pack(deltas: Iterable[Delta], size: int, most: int) -> Iterator[list[Delta]]
 
     Args:
         deltas: whole deltas, or pieces of them; they are only taken when the chunk before is full.
-        size: of a chunk, in bytes. Only a chunk of a single cell may be larger.
+        size: of a chunk, in bytes. Only a chunk of a single cell, entry or part may be larger.
         most: deltas in a chunk. Pieces that had to be searched for may be small, or empty.
 
     Returns:
@@ -40,17 +44,44 @@ def pack(deltas: Iterable[Delta], size: int, most: int) -> Iterator[list[Delta]]
             cost = len(name.encode()) + _CELL_OVERHEAD
             if cost > free and (piece or chunk):  # a cell that fits into no chunk gets one of its own
                 if piece:
-                    chunk.append(_part(delta, piece))
+                    chunk.append(_part(delta, piece, _NONE))
                 yield chunk
                 chunk, piece, free = [], {}, size - _DELTA_OVERHEAD
             piece[name] = n
             free -= cost
-        chunk.append(_part(delta, piece))
+        keyed = Keyed()
+        for atom, cost in () if delta.keyed is None else _atoms(delta.keyed, free):
+            if cost > free and (piece or keyed or chunk):
+                if piece or keyed:
+                    chunk.append(_part(delta, piece, keyed))
+                yield chunk
+                chunk, piece, keyed, free = [], {}, Keyed(), size - _DELTA_OVERHEAD
+            keyed.merge(atom)
+            free -= cost
+        chunk.append(_part(delta, piece, keyed))
     yield chunk
 
 
-def _part(delta: Delta, cells: dict[str, int]) -> Delta:
-    return Delta(delta.incarnation, delta.after, delta.upto, cells)
+def _atoms(keyed: Keyed, free: int) -> Iterator[tuple[Keyed, int]]:
+    """Entries, settlements and parts, each with an upper bound of its encoded bytes; all in one if they fit."""
+    entries = sum(len(key.encode()) + _ENTRY_OVERHEAD for key in keyed.entries)
+    if not keyed.settled and entries <= free:
+        yield keyed, entries
+        return
+    for key, entry in keyed.entries.items():
+        yield Keyed({key: entry}), len(key.encode()) + _ENTRY_OVERHEAD
+    for column, whole in keyed.settled.items():
+        cost = _SETTLEMENT_OVERHEAD
+        if not whole.parts:
+            yield Keyed(settled={column: whole}), cost
+        for name, n in whole.parts.items():
+            cost += len(name.encode()) + _CELL_OVERHEAD
+            yield Keyed(settled={column: Settlement(whole.until, whole.version, {name: n})}), cost
+            cost = 0  # of the same settlement; a new chunk repeats its head, for which there is always room
+
+
+def _part(delta: Delta, cells: dict[str, int], keyed: Keyed) -> Delta:
+    return Delta(delta.incarnation, delta.after, delta.upto, cells, keyed or None)
 
 
 class Assembly:
@@ -60,7 +91,7 @@ class Assembly:
         transfer: the id of the transfer, with which another link can continue it; 0 when none can.
 
     Attributes:
-        cells: how many cells are buffered; the caller limits them.
+        cells: how many cells, entries and parts are buffered; the caller limits them.
         chunks: how many chunks are buffered.
     """
 
@@ -80,13 +111,17 @@ class Assembly:
         """Buffer one chunk. Its deltas are copied, so that the caller's stay as they are."""
         self.chunks += 1
         for piece in chunk:
-            self.cells += len(piece.cells)
+            self.cells += piece.size
             last = self._whole[-1] if self._whole else None
             same = last and (last.incarnation, last.after, last.upto) == (piece.incarnation, piece.after, piece.upto)
             if last and same:
                 last.cells.update(piece.cells)
+                if piece.keyed is not None and last.keyed is not None:
+                    last.keyed.merge(piece.keyed)
+                elif piece.keyed is not None:
+                    self._whole[-1] = Delta(last.incarnation, last.after, last.upto, last.cells, piece.keyed.copy())
             else:
-                self._whole.append(_part(piece, dict(piece.cells)))
+                self._whole.append(piece.copy())
 
     def take(self) -> list[Delta]:
         """The whole deltas, after the last chunk. The assembly is empty afterwards."""

@@ -33,7 +33,7 @@ from gcount.core.state.counters import Delta, Digest
 from gcount.core.state.membership import Membership, valid_address
 from gcount.errors import ProtocolError
 
-PROTOCOL = 1
+PROTOCOL = 2  # 1 knows no ids of increments
 
 
 class Hello(msgspec.Struct, frozen=True, array_like=True, tag=1):

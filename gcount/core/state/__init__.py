@@ -1,1 +1,1 @@
-"""The state of a node: counters, identity, membership, and what is staged."""
+"""The durable state of a node: counters, ids of increments, identity and membership."""

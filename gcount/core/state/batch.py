@@ -15,9 +15,12 @@ class Batch(msgspec.Struct, frozen=True, gc=False):
         deltas: are joined in this order.
         identity: the node's new identity, if it changed.
         membership: the new membership, if it changed.
+        floor: the node's new promise to take no id with a time up to here any more, if it changed; in seconds since
+            1970. The first one is 0. It says that all members understand ids.
     """
 
     number: int
     deltas: list[Delta]
     identity: Identity | None = None
     membership: Membership | None = None
+    floor: int | None = None

@@ -73,6 +73,12 @@ class Column:
         place = index if self.slots is None else self.slots.get(index, len(self.cells))
         return self.cells[place] if place < len(self.cells) else 0
 
+    def held(self) -> Iterable[int]:
+        """The indexes of all names that the column has a cell of."""
+        if self.slots is not None:
+            return self.indexes
+        return (index for index, stamp in enumerate(self.stamps) if stamp)
+
     def join(self, indexes: Collection[int], values: Iterable[int], upto: int, totals: list[int] | None) -> None:
         """Take the maximum of each cell and a given value.
 

@@ -1,6 +1,7 @@
 """The counters: a join semilattice of cells, and deltas between digests.
 
-A *cell* is what one incarnation has added to one counter; it only grows. A counter's *total* is the sum of its cells.
+A *cell* is what one incarnation has added to one counter; it only grows. A counter's *total* is the sum of its cells,
+and of what increments with ids came to: those that are settled, and those that are not (see keyed.py).
 An incarnation's *version* counts its commits. Every cell is stamped with the version of its last change, so that
 finding all that is newer than a digest costs time in proportion to what is found (Scuttlebutt reconciliation: van
 Renesse, Dumitriu, Gough, Thomas, 2008; state as a G-Counter: Shapiro, Preguica, Baquero, Zawirski, 2011; delta-state:
@@ -8,7 +9,8 @@ Almeida, Shoker, Baquero, 2018).
 
 Invariants:
 - A column holds exactly its incarnation's state at `version`, never more and never less.
-- `totals[i]` is the sum of all cells of name i, except between `put_off_totals` and `sum_up`.
+- `totals[i]` is the sum of all cells of name i, of its settled parts, and of the greatest total of each of its ids,
+  except between `put_off_totals` and `sum_up`.
 
 Names are interned once. Cells and stamps are columns of 64-bit words, which take about a quarter of the memory of dicts
 of dicts.
@@ -19,13 +21,16 @@ from __future__ import annotations
 from array import array
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from operator import add, itemgetter
 
 import msgspec
 
 from gcount.core.options import DEFAULTS, Options
 from gcount.core.state.columns import Column, Frozen
+from gcount.core.state.entries import Entries
+from gcount.core.state.keyed import Keyed
+from gcount.core.state.settlements import Settlements
 
 Digest = dict[bytes, int]
 """What a replica knows: the version of each incarnation."""
@@ -39,12 +44,24 @@ class Delta(msgspec.Struct, frozen=True, array_like=True, gc=False):
         after: the version that the receiver has to know already.
         upto: the version that the receiver knows afterwards.
         cells: the new absolute values, by name.
+        keyed: what changed of its entries and settlements; None when nothing did.
     """
 
     incarnation: bytes
     after: int
     upto: int
     cells: dict[str, int]
+    keyed: Keyed | None = None
+
+    @property
+    def size(self) -> int:
+        """How many cells, entries and parts there are: what limits count."""
+        return len(self.cells) + (0 if self.keyed is None else len(self.keyed))
+
+    def copy(self) -> Delta:
+        """A copy of which the cells can be changed."""
+        keyed = None if self.keyed is None else self.keyed.copy()
+        return Delta(self.incarnation, self.after, self.upto, dict(self.cells), keyed)
 
 
 class Gap(ValueError):
@@ -58,6 +75,8 @@ class Counters:
         options: sizes of columns, and of steps.
 
     Attributes:
+        entries: the increments with ids that are not settled.
+        settlements: those that are.
         forks: the incarnations of which two histories were seen, each with the version that was known then.
     """
 
@@ -68,6 +87,8 @@ class Counters:
         self._totals: list[int] = []
         self._summed = True
         self._columns: dict[bytes, Column] = {}
+        self.entries = Entries(self._index, options)
+        self.settlements = Settlements(self._index, self._names.__getitem__, options)
         self.forks: Digest = {}
 
     def __len__(self) -> int:
@@ -79,7 +100,11 @@ class Counters:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Counters):
             return NotImplemented
-        return self.digest() == other.digest() and dict(self.items()) == dict(other.items())
+        return (
+            self.digest() == other.digest()
+            and dict(self.items()) == dict(other.items())
+            and self._keyed_state() == other._keyed_state()
+        )
 
     __hash__ = None  # type: ignore[assignment]  # mutable
 
@@ -92,7 +117,7 @@ class Counters:
         return self._names[start:end]
 
     def total(self, name: str) -> int:
-        """The sum of a counter's cells; 0 for a name that was never incremented."""
+        """The value of a counter; 0 for a name that was never incremented."""
         index = self._indexes.get(name)
         return 0 if index is None else self._totals[index]
 
@@ -128,6 +153,20 @@ class Counters:
         if index is None:
             return {}
         return {incarnation: n for incarnation, column in self._columns.items() if (n := column.get(index))}
+
+    def keyed(self, name: str) -> int:
+        """What a counter's increments with ids come to: its total without its cells."""
+        return self.total(name) - sum(self.cells(name).values())
+
+    def parts(self, name: str) -> dict[bytes, int]:
+        """By column, what the settled ids of a counter came to."""
+        index = self._indexes.get(name)
+        return {} if index is None else self.settlements.parts(index)
+
+    def changed(self, name: str) -> Digest:
+        """By incarnation, at least the newest version in which an entry of a counter changed that is not settled."""
+        index = self._indexes.get(name)
+        return {} if index is None else self.entries.newest(index)
 
     def version(self, incarnation: bytes) -> int:
         """The version of an incarnation; 0 when nothing is known of it."""
@@ -174,6 +213,8 @@ class Counters:
                 column.join_one(self._add(name) if index is None else index, n, upto, totals)
         else:
             column.join(self._intern(new), new.values(), upto, totals)
+        if delta.keyed is not None:
+            self._join_keyed(delta, known, delta.keyed)
         assert column.version == upto, "a join brings a column to exactly the delta's version"
         if column.forked:
             self.forks[delta.incarnation] = column.forked
@@ -191,7 +232,13 @@ class Counters:
             return 0, iter(())
         names, upto = self._names, column.version
         most, pieces = column.newer(after)
-        return most, (Delta(incarnation, after, upto, {names[index]: n for index, n in piece}) for piece in pieces)
+        deltas = (Delta(incarnation, after, upto, {names[index]: n for index, n in piece}) for piece in pieces)
+        entries, found = self.entries.newer(incarnation, after)
+        parts, settled = self.settlements.newer(incarnation, after)
+        if entries or parts:
+            keyed = chain((Keyed(entries=piece) for piece in found), (Keyed(settled=piece) for piece in settled))
+            deltas = chain(deltas, (Delta(incarnation, after, upto, {}, piece) for piece in keyed))
+        return most + entries + parts, deltas
 
     def freeze(self) -> dict[bytes, Frozen]:
         """All columns as they are now, by incarnation. They can be read until `thaw`, while cells go on changing."""
@@ -256,7 +303,38 @@ class Counters:
             for index, n in zip(column.indexes, column.cells, strict=True):
                 self._totals[index] += n
             yield
+        for found in chain(self.settlements.sum_up(), self.entries.sum_up()):
+            self._grow(found)
+            yield
         self._summed = True
+
+    def _join_keyed(self, delta: Delta, known: int, keyed: Keyed) -> None:
+        """Take a delta's settlements and entries, when its cells are joined and `known` was known before."""
+        changes: dict[int, int] = {}
+        covers = self.settlements.covers
+        if keyed.settled:
+            self.settlements.join(delta.incarnation, delta.upto, keyed.settled, changes)
+            self.entries.drop_covered(covers, changes)
+        self.entries.join(delta.incarnation, known, keyed.entries, covers, changes)
+        if self._summed:
+            self._grow(changes)
+
+    def _grow(self, changes: dict[int, int]) -> None:
+        for index, n in changes.items():
+            self._totals[index] += n
+
+    def _keyed_state(self) -> tuple[object, ...]:
+        names = self._names
+        parts = {
+            (settler, column): (one.until, one.version, {names[i]: one.parts.get(i) for i in one.parts.held()})
+            for settler, column, one in self.settlements.items()
+        }
+        return dict(self.entries.items()), parts
+
+    def _index(self, name: str) -> int:
+        """The index of a name, which becomes known with it."""
+        index = self._indexes.get(name)
+        return self._add(name) if index is None else index
 
     def _add(self, name: str) -> int:
         index = self._indexes[name] = len(self._names)

@@ -1,7 +1,7 @@
 """The durable state of one node.
 
-A batch is on disk before it is applied here. Changes that wait for the disk are in `gcount.core.state.pending`, and
-`gcount.core.state.writer` makes batches of them.
+A batch is on disk before it is applied here. Changes that wait for the disk are in `gcount.core.writes.pending`, and
+`gcount.core.writes.writer` makes batches of them.
 """
 
 from gcount.core.options import DEFAULTS, Options
@@ -26,6 +26,8 @@ class Replica:
         detached: detached deltas, from a repaired log or given back by a member. They are durable, but no digest
             claims them.
         next_batch: the number of the next batch of the log.
+        floor: this node takes no id with a time up to here any more, in seconds since 1970; None while ids are not in
+            use, as some member may not understand them.
     """
 
     def __init__(self, identity: Identity, max_counters: int, options: Options = DEFAULTS) -> None:
@@ -35,6 +37,7 @@ class Replica:
         self.counters = Counters(options)
         self.detached = DetachedDeltas()
         self.next_batch = 1
+        self.floor: int | None = None
         self.max_counters = max_counters
 
     @property
@@ -85,6 +88,8 @@ class Replica:
             self.identity = batch.identity
         if batch.membership is not None:
             self.membership = self.membership.merge(batch.membership)
+        if batch.floor is not None:
+            self.floor = max(batch.floor, self.floor or 0)
         join = self.counters.join
         for delta in batch.deltas:
             try:

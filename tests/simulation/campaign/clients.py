@@ -9,7 +9,7 @@ from random import Random
 import trio
 
 from gcount.core.state.counters import Digest
-from gcount.core.state.increments import Add, Outcome, Peek, Repeat
+from gcount.core.writes.increments import Add, Outcome, Peek, Repeat
 from gcount.errors import ReadUnavailable, Refusal
 from gcount.node.node import Node
 from tests.fakes.cluster import Host, SimCluster

@@ -17,11 +17,11 @@ from gcount.core.protocol.write_holds import MAX_HOLD, Hold, Holds
 from gcount.core.state.batch import Batch
 from gcount.core.state.counters import Counters, Delta, Digest
 from gcount.core.state.identity import Identity, IncarnationClaim
-from gcount.core.state.increments import Add, Peek
 from gcount.core.state.membership import Membership
 from gcount.core.state.replica import Replica
-from gcount.core.state.staging import Before
-from gcount.core.state.writer import Writer
+from gcount.core.writes.increments import Add, Peek
+from gcount.core.writes.staging import Before
+from gcount.core.writes.writer import Writer
 from gcount.errors import Refusal
 from gcount.node.startup import Startup
 from gcount.storage import log, recovery

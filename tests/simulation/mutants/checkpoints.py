@@ -14,7 +14,7 @@ from gcount.core.format.checkpoint import Capture
 from gcount.core.format.log_records import Header
 from gcount.core.state.columns import Frozen
 from gcount.core.state.replica import Replica
-from gcount.core.state.writer import Writer
+from gcount.core.writes.writer import Writer
 from gcount.storage import checkpoints
 from gcount.storage.checkpoints import Checkpoints
 from gcount.storage.disk import File

@@ -12,7 +12,7 @@ from gcount.core.protocol.consistent_read import Round
 from gcount.core.protocol.messages import Hello
 from gcount.core.protocol.read_rounds import Ask, Effect, ReadRounds
 from gcount.core.state.identity import Identity
-from gcount.core.state.pending import Pending
+from gcount.core.writes.pending import Pending
 from tests.simulation.mutants.planted import mutant
 
 # Which node is at an address

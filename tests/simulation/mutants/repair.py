@@ -13,8 +13,8 @@ from gcount.core.state.batch import Batch
 from gcount.core.state.counters import Counters, Delta
 from gcount.core.state.detached_deltas import DetachedDeltas
 from gcount.core.state.identity import Identity, IdentityHistory
-from gcount.core.state.pending import Pending
 from gcount.core.state.replica import Replica
+from gcount.core.writes.pending import Pending
 from gcount.storage.inspect import repair
 from tests.simulation.mutants.planted import mutant
 

@@ -19,7 +19,7 @@ from gcount.core.protocol.replication import DeltaReceiver, DeltaSender
 from gcount.core.state.batch import Batch
 from gcount.core.state.columns import Column
 from gcount.core.state.counters import Delta
-from gcount.core.state.increments import Asked, Outcome, flat
+from gcount.core.writes.increments import Asked, Outcome, flat
 from gcount.node.increments import Increments
 from gcount.node.reads import Reads
 from tests.simulation.mutants.planted import mutant

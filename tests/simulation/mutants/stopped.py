@@ -14,7 +14,7 @@ from gcount.core.state.batch import Batch
 from gcount.core.state.columns import Column
 from gcount.core.state.counters import Delta, Digest
 from gcount.core.state.replica import Replica
-from gcount.core.state.writer import Writer
+from gcount.core.writes.writer import Writer
 from gcount.storage.checkpoints import Checkpoints
 from gcount.storage.group_commit import Committer
 from tests.simulation.mutants.planted import mutant

@@ -37,6 +37,24 @@ class Peek(msgspec.Struct, frozen=True, gc=False):
     name: str
 
 
+class Raise(msgspec.Struct, frozen=True, gc=False):
+    """Raise what an id has added to a counter. The value of this item is the counter's value afterwards.
+
+    However often and wherever in the cluster it is asked for, it counts once.
+
+    Args:
+        name: a valid name.
+        id: a well-formed id that says its time (see ids.py).
+        total: what the id has added so far, 0 to 2^64-1. A total that is not greater than the known one changes nothing.
+        once: whether the id is an increment, which has one amount for ever. Another total is refused then.
+    """
+
+    name: str
+    id: str
+    total: int
+    once: bool = False
+
+
 class Together(msgspec.Struct, frozen=True):
     """Count all of these items or none. If one of them is refused, that refusal is the value of each.
 
@@ -44,7 +62,7 @@ class Together(msgspec.Struct, frozen=True):
         items: in the order in which they count.
     """
 
-    items: Sequence[Add | Peek]
+    items: Sequence[Add | Raise | Peek]
 
 
 class Repeat(msgspec.Struct, frozen=True):
@@ -61,8 +79,8 @@ class Repeat(msgspec.Struct, frozen=True):
     amount: int
 
 
-Asked = Repeat | Sequence[Add | Peek | Together]
-"""One request. Its outcome has one value for each `Add` and each `Peek`, also those in groups, in their order."""
+Asked = Repeat | Sequence[Add | Raise | Peek | Together]
+"""One request. Its outcome has one value for each `Add`, `Raise` and `Peek`, also those in groups, in their order."""
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -73,11 +91,13 @@ class Outcome(msgspec.Struct, frozen=True):
         position: a replica whose digest reaches this one holds all that was counted; empty when nothing can have been
             counted.
         refused: whether any of the values is a refusal.
+        replayed: whether the request had ids, and all that it asked for was known already.
     """
 
     values: Sequence[int | Refusal]
     position: Digest
     refused: bool = False
+    replayed: bool = False
 
     @property
     def numbers(self) -> Sequence[int] | None:

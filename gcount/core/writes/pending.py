@@ -12,7 +12,7 @@ from gcount.core.limits import MAX_CELL
 from gcount.core.state.batch import Batch
 from gcount.core.state.counters import Digest, highest
 from gcount.core.state.replica import Replica
-from gcount.core.state.staging import Staging
+from gcount.core.writes.staging import Staging
 from gcount.errors import CounterLimitReached, PartLimitReached, Refusal
 
 

@@ -15,11 +15,11 @@ from gcount.core.limits import MAX_CELL
 from gcount.core.state.batch import Batch
 from gcount.core.state.counters import Delta
 from gcount.core.state.identity import Identity
-from gcount.core.state.increments import Add, Asked, Peek, Repeat, Together
 from gcount.core.state.membership import Membership
-from gcount.core.state.pending import Pending
 from gcount.core.state.replica import Replica
-from gcount.core.state.staging import Staged, Staging
+from gcount.core.writes.increments import Add, Asked, Peek, Repeat, Together
+from gcount.core.writes.pending import Pending
+from gcount.core.writes.staging import Staged, Staging
 from gcount.errors import Refusal
 
 _TOTAL_EVERY = 4  # batches, times the number of incarnations, from one look at a total to the next
@@ -43,7 +43,7 @@ class Writer:
     # What clients ask
 
     def stage(self, asked: Asked) -> Staged:
-        """Stage the items of a request, in their order; see `gcount.core.state.increments`."""
+        """Stage the items of a request, in their order; see `gcount.core.writes.increments`."""
         if isinstance(asked, Repeat):
             if asked.amount and self.pending.allows_all(len(asked.names), asked.amount):
                 return Staged(asked.names, self.pending.staging.add_each(asked.names, asked.amount))

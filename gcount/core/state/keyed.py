@@ -1,0 +1,66 @@
+"""What of a delta concerns increments with ids: entries, and settlements.
+
+An *entry* says that an incarnation has taken an id, with which total. Entries of several incarnations for one id count
+once, by the greatest total. A *settlement* ends that: when no member takes an id of a certain time any more, one
+incarnation adds these ids up. It says what they came to for each column that held them, as absolute numbers, in one
+commit. Whoever knows that commit drops the entries that it *covers*.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Settlement(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What a settlement says of one column. It covers the column's entries with a time and a version up to these.
+
+    Args:
+        until: the time of the ids, in seconds since 1970.
+        version: the version of the column.
+        parts: what all ids that were ever settled for this column came to, by the counter's name. Of several
+            settlements of one column, the maximum of each field counts.
+    """
+
+    until: int
+    version: int
+    parts: dict[str, int]
+
+
+class Keyed(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What changed of an incarnation's entries and settlements.
+
+    Args:
+        entries: by key (see ids.py): the total, and the version of the incarnation that last raised it.
+        settled: by the incarnation of the column that was settled.
+    """
+
+    entries: dict[str, tuple[int, int]] = {}
+    settled: dict[bytes, Settlement] = {}
+
+    def __len__(self) -> int:
+        """How many entries and parts there are: what a limit of cells counts."""
+        return len(self.entries) + sum(1 + len(settlement.parts) for settlement in self.settled.values())
+
+    def merge(self, other: Keyed) -> None:
+        """Take what another one says of the same incarnation: the maximum of each number."""
+        for key, (total, version) in other.entries.items():
+            mine = self.entries.get(key, (0, 0))
+            self.entries[key] = max(total, mine[0]), max(version, mine[1])
+        for column, theirs in other.settled.items():
+            self.settled[column] = _joined(self.settled.get(column), theirs)
+
+    def copy(self) -> Keyed:
+        """A copy that can be merged into."""
+        copied = Keyed()
+        copied.merge(self)
+        return copied
+
+
+def _joined(mine: Settlement | None, theirs: Settlement) -> Settlement:
+    """The maximum of two settlements. The parts of the first are used again."""
+    if mine is None:
+        return Settlement(theirs.until, theirs.version, dict(theirs.parts))
+    for name, n in theirs.parts.items():
+        if n > mine.parts.get(name, 0):
+            mine.parts[name] = n
+    return Settlement(max(mine.until, theirs.until), max(mine.version, theirs.version), mine.parts)

@@ -1,0 +1,1 @@
+"""Changes of a replica: what clients ask, what is staged, and the batches made of it."""
