@@ -204,7 +204,7 @@ class Node:
 
     def _ids_unavailable(self) -> str:
         """Why increments with ids can't be taken yet, as some member may not understand them; empty when they can."""
-        return ""
+        return self.parts.members.why_no_ids()
 
     def _now_ms(self) -> int:
         return int(self._wall_clock() * 1000)

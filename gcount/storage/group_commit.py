@@ -19,6 +19,7 @@ from gcount.core.state.identity import Identity
 from gcount.core.state.membership import Membership
 from gcount.core.writes.id_changes import NO_CHANGES, IdChanges
 from gcount.core.writes.increments import Asked, Outcome, refused
+from gcount.core.writes.pushes import stage_push
 from gcount.core.writes.staging import Before, Staged, Staging
 from gcount.core.writes.writer import Writer
 from gcount.errors import DiskFull
@@ -132,17 +133,19 @@ class Committer:
             before.leave_out(amounts, staged.ids)
         return before
 
-    def take(self, deltas: list[Delta], *, urgent: bool = False, member: bool = True) -> Commit:
+    def take(
+        self, deltas: list[Delta], *, urgent: bool = False, needs: Digest | None = None, member: bool = True
+    ) -> Commit:
         """Stage deltas of a peer. Those that can't be taken are left out.
 
         Args:
             deltas: whole deltas.
-            member: whether the peer is a member; see `Writer.stage_delta`.
             urgent: whether a client waits for them. Otherwise only the next push of their sender waits, so they wait a
                 moment for increments to share a sync with.
+            needs: the settlements without which none of them is taken; see pushes.py.
+            member: whether the peer is a member.
         """
-        for delta in deltas:
-            self._writer.stage_delta(delta, member=member)
+        stage_push(self._writer, deltas, needs or {}, member=member)
         if urgent:
             return self._soon()
         # `run` may be waiting already, so its deadline is brought forward, too.

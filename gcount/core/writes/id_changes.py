@@ -42,8 +42,6 @@ class IdChanges:
         floor: the new promise, if this node makes one; see `Batch`.
         settle: returns at the seal up to which time ids are to be settled, in seconds since 1970, or None; None when
             nobody asks for that.
-        keyed: whether any delta of the batch concerns ids.
-        settles: whether any brings settlements.
         totals: the greatest total that was asked for, by key.
         planned: by how much they will raise each counter if nothing else of their ids becomes known before the seal.
         sum: at least what they add to this node's own entries.
@@ -57,13 +55,11 @@ class IdChanges:
     __slots__ = (
         "floor",
         "gains",
-        "keyed",
         "known",
         "new",
         "oldest",
         "planned",
         "settle",
-        "settles",
         "sum",
         "totals",
         "written",
@@ -72,7 +68,6 @@ class IdChanges:
     def __init__(self) -> None:
         self.floor: int | None = None
         self.settle: Callable[[], int | None] | None = None
-        self.keyed = self.settles = False
         self.totals: dict[str, int] = {}
         self.planned: dict[str, int] = {}
         self.sum = 0

@@ -9,7 +9,7 @@ from gcount.core.state.counters import Delta
 from gcount.core.state.keyed import Keyed, Settlement
 from gcount.core.state.replica import Replica
 from gcount.core.writes.id_changes import NO_CHANGES
-from gcount.core.writes.settling import settlement
+from gcount.core.writes.settling import settlement, settles
 from gcount.core.writes.staging import Staging
 
 _TOTAL_EVERY = 4  # batches, times the number of incarnations, from one look at a total to the next
@@ -41,35 +41,36 @@ def own_delta(replica: Replica, staged: Staging, others: Sequence[Delta]) -> Del
 
 
 def _keyed(replica: Replica, staged: Staging, others: Sequence[Delta], version: int) -> Keyed | None:
-    """What changes of the own entries and settlements; None when nothing does."""
+    """What changes of the own entries and settlements; None when nothing does.
+
+    There is no settlement in a batch with settlements of others, which may cover the same entries.
+    """
     totals = staged.ids.seal(replica.counters, others)
     assert not totals or staged.ids.oldest > (replica.floor or -1), "a durable promise is kept"
     entries = {key: (total, version) for key, total in totals.items()}
-    settled = _settled(replica, staged)
+    settled = {} if any(map(settles, others)) else _settled(replica, staged)
     return Keyed(entries, settled) if entries or settled else None
 
 
 def _settled(replica: Replica, staged: Staging) -> dict[bytes, Settlement]:
     """The settlement that was asked for, if there is anything to settle and the batch may hold it.
 
-    A batch that changes identity or membership holds none, as it would rest on the members of before. Nor does one with
-    settlements of others, which may cover the same entries.
+    A batch that changes identity or membership holds none, as it would rest on the members of before.
     """
-    if staged.ids.settle is None or staged.ids.settles or staged.identity is not None or staged.membership is not None:
+    if staged.ids.settle is None or staged.identity is not None or staged.membership is not None:
         return {}
     until = staged.ids.settle()
     return {} if until is None or until < 0 else settlement(replica.counters, until)
 
 
-def new_floor(replica: Replica, staged: Staging) -> int | None:
+def new_floor(replica: Replica, staged: Staging, deltas: Sequence[Delta]) -> int | None:
     """The promise that goes into the batch; None when it has none.
 
     The first batch that concerns ids has one in any case. It says for all starts to come that ids are in use.
     """
     if staged.ids.floor is not None or replica.floor is not None:
         return staged.ids.floor
-    own = staged.own
-    return 0 if staged.ids.keyed or (own is not None and own.keyed is not None) else None
+    return 0 if any(delta.keyed is not None for delta in deltas) else None
 
 
 def check_own(replica: Replica, batch: Batch, sealed: Staging) -> int:

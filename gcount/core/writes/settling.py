@@ -1,6 +1,8 @@
 """Adds up the increments with ids whose time is over, as one settlement."""
 
-from gcount.core.state.counters import Counters
+from collections.abc import Collection
+
+from gcount.core.state.counters import Counters, Delta
 from gcount.core.state.keyed import Settlement
 
 
@@ -49,16 +51,23 @@ def _added_up(sums: dict[bytes, dict[int, int]]) -> dict[int, int]:
     return {index: total for index, total in found.items() if total}
 
 
-def keeps_values(counters: Counters, settled: dict[bytes, Settlement]) -> bool:
+def settles(delta: Delta) -> bool:
+    """Whether a delta brings settlements."""
+    return delta.keyed is not None and bool(delta.keyed.settled)
+
+
+def keeps_values(counters: Counters, settled: dict[bytes, Settlement], own: Collection[bytes]) -> bool:
     """Whether settlements can be taken from a node that is not a member, as no value falls by them.
 
     Args:
-        counters: the durable state. It has to know the entries that were settled, up to the version that is named.
-        settled: the settlements, by the incarnation that was settled.
+        counters: the durable state.
+        settled: the settlements, by the incarnation that was settled. This node has to have all that they cover, or it
+            would leave out later what they do not count. Only what the sender says of itself needs no proof.
+        own: the incarnations of the sender.
     """
     covers = dict(counters.settlements.covers)
     for column, one in settled.items():
-        if one.version > counters.version(column):
+        if one.version > counters.version(column) and column not in own:
             return False
         known = covers.get(column, (-1, 0))
         covers[column] = max(one.until, known[0]), max(one.version, known[1])

@@ -8,11 +8,12 @@
 At most one batch is sealed at a time. So the own cells that the seal computed are right until it is committed.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from gcount.core.state.batch import Batch
 from gcount.core.state.counters import Delta
 from gcount.core.state.identity import Identity
+from gcount.core.state.keyed import Settlement
 from gcount.core.state.membership import Membership
 from gcount.core.state.replica import Replica
 from gcount.core.writes.id_changes import NO_CHANGES, Raised, RequestIds
@@ -21,7 +22,7 @@ from gcount.core.writes.increments import Add, Asked, Peek, Raise, Repeat, Toget
 from gcount.core.writes.known_ids import KnownIds
 from gcount.core.writes.pending import Pending
 from gcount.core.writes.sealing import check_ids, check_own, check_visible, new_floor, own_delta, total_before
-from gcount.core.writes.settling import keeps_values
+from gcount.core.writes.settling import keeps_values, settles
 from gcount.core.writes.staging import Staged, Staging
 from gcount.errors import Refusal
 
@@ -103,16 +104,17 @@ class Writer:
 
     # What peers push, and what this node decides
 
-    def stage_delta(self, delta: Delta, *, member: bool = True) -> bool:
+    def stage_delta(self, delta: Delta, stranger: Collection[bytes] | None = None) -> bool:
         """Stage a peer's delta.
 
         Args:
             delta: the delta.
-            member: whether the peer is a member. Of another node nothing is taken by which a value would fall.
+            stranger: the incarnations of the peer if it is not a member; None if it is one.
 
         Returns:
             False when it can't be taken: it is of this node's own incarnation (one writer per incarnation), it would
-            leave a gap after what is durable, or a limit is reached. The sender then starts from what is durable here.
+            leave a gap after what is durable, a value might fall by settlements of a stranger, or a limit is reached.
+            The sender then starts from what is durable here.
             A delta of a former incarnation of this node is taken even behind a gap, as a member gives it back; it will
             be detached.
         """
@@ -125,10 +127,9 @@ class Writer:
         if known == 0 and not self.pending.allows_incarnation(delta.incarnation):
             return False
         if delta.keyed is not None:
-            if delta.keyed.settled and not (member or self._keeps_values(delta)):
+            if delta.keyed.settled and stranger is not None and not self._keeps_values(delta.keyed.settled, stranger):
                 return False
-            changes = staging.changing_ids()
-            changes.keyed, changes.settles = True, changes.settles or bool(delta.keyed.settled)
+            staging.changing_ids()
         staging.deltas.append(delta)
         if known == 0:
             staging.new.add(delta.incarnation)
@@ -199,7 +200,7 @@ class Writer:
         deltas = [*staged.deltas, *self._closing_still(staged)]
         if (staged.amounts or staged.ids is not NO_CHANGES) and (own := own_delta(replica, staged, deltas)) is not None:
             staged.own, deltas = own, [own, *deltas]
-        floor = None if staged.ids is NO_CHANGES else new_floor(replica, staged)
+        floor = None if staged.ids is NO_CHANGES else new_floor(replica, staged, deltas)
         pending.sealed = staged
         pending.batch = Batch(replica.next_batch, deltas, staged.identity, staged.membership, floor)
         return pending.batch
@@ -237,15 +238,13 @@ class Writer:
             if closing.incarnation not in coming and closing == self._closing(closing.incarnation)
         ]
 
-    def _keeps_values(self, delta: Delta) -> bool:
-        """Whether a delta of a node that is not a member, with settlements, lets no value fall.
+    def _keeps_values(self, settled: dict[bytes, Settlement], stranger: Collection[bytes]) -> bool:
+        """Whether no value falls by settlements of a stranger.
 
-        Several of them together could, so it has to wait while others wait for the disk.
+        By several settlements together one could, so these have to wait while others wait for the disk.
         """
-        assert delta.keyed is not None, "it has settlements"
-        if self.pending.staging.ids.settles or self.pending.sealed.ids.settles:
-            return False
-        return keeps_values(self.replica.counters, delta.keyed.settled)
+        waiting = (*self.pending.staging.deltas, *self.pending.sealed.deltas)
+        return not any(map(settles, waiting)) and keeps_values(self.replica.counters, settled, stranger)
 
     def _closing(self, incarnation: bytes) -> Delta | None:
         replica = self.replica
