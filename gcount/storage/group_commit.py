@@ -234,6 +234,9 @@ class Committer:
     async def _commit_batch(self, committed: Callable[[Batch], None]) -> DiskFull | None:
         """Write, sync and apply one batch; returns why it was dropped, if it was."""
         batch = self._writer.seal()
+        if not (self.full or batch.deltas or batch.identity or batch.membership or batch.floor is not None):
+            self._writer.abort()  # ids that were known by then, or nothing to settle
+            return None
         started = trio.current_time()
         try:
             size = await self._log.append(batch, batch.identity or self._replica.identity)
