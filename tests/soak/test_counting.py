@@ -34,7 +34,7 @@ async def send(monkeypatch: pytest.MonkeyPatch, answers: dict[str, Outcome], win
     monkeypatch.setattr(counting, "Caller", Client)
     monkeypatch.setattr(counting, "AT_ONCE", 0.0)
     monkeypatch.setattr(counting, "AGAIN", 0.0)
-    monkeypatch.setattr(counting.time, "time", trio.current_time)
+    monkeypatch.setattr("time.time", trio.current_time)
     Client.answers, Client.sent = answers, []
     machines: Any = list(answers)
     first: Any = Client("a")
