@@ -72,7 +72,7 @@ class Replica:
         """
         changed = self.counters.changed(name)
         for incarnation in self.detached.incarnations():
-            if incarnation in self.identity.retired and self.detached.changes(name, incarnation):
+            if incarnation in self.identity.retired and self.detached.has_ids(name, incarnation):
                 changed[incarnation] = max(self.detached.reaches(incarnation), changed.get(incarnation, 0))
         return changed
 
