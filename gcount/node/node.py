@@ -196,6 +196,7 @@ class Node:
             dict(self.parts.forks.shown),
             self.peers.statistics(),
             self.parts.reads.statistics(),
+            self.parts.settling.statistics(),
         )
 
     # Running

@@ -131,10 +131,12 @@ class Entries:
 
     Attributes:
         live: the number of ids.
+        dropped: how many ids were dropped since this replica was made, as they were settled.
     """
 
     def __init__(self, index_of: Callable[[str], int], options: Options = DEFAULTS) -> None:
         self.live = 0
+        self.dropped = 0
         self._index_of = index_of
         self._options = options
         self._span = options.id_span
@@ -233,6 +235,7 @@ class Entries:
             if self._is_covered(number, bucket, covers):
                 del self._buckets[number]
                 self.live -= len(bucket.ids)
+                self.dropped += len(bucket.ids)
                 for sums in bucket.sums.values():
                     for index, total in sums.items():
                         changes[index] = changes.get(index, 0) - total
@@ -373,6 +376,7 @@ class Entries:
             changes[index] = changes.get(index, 0) + grown
             if new is None:
                 self.live -= 1
+                self.dropped += 1
                 self._forget(index)
         if not bucket.ids:
             del self._buckets[number]
