@@ -15,7 +15,7 @@ from gcount.cluster.hold_gate import HoldGate
 from gcount.cluster.links.channel import Channel
 from gcount.cluster.links.duplicates import Visit
 from gcount.cluster.links.handover import Handover
-from gcount.cluster.links.handshake import Knowledge
+from gcount.cluster.links.handshake import Knowledge, check_knows_ids, told_floor
 from gcount.cluster.links.peers import Peers
 from gcount.core.format.chunks import Assembly
 from gcount.core.protocol import messages as wire
@@ -160,6 +160,7 @@ class AcceptedLink:
                 # that process was already told what this node knows.
                 if self.scope.cancel_called:
                     raise LinkClosed("another link of the same node replaced this one")
+                check_knows_ids(self._replica, self.hello)
                 self._restarts.spoke(self.hello.node, self.hello.start_id)
                 if self._guard.is_duplicate(self.hello):
                     self._start_task(nursery, self._guard.called_by_duplicate, self.hello)
@@ -187,7 +188,9 @@ class AcceptedLink:
         replica = self._replica
         newer = self.receiver.newer_membership(replica.membership)
         owes = bool(replica.detached) and self._peers.owes(self.hello)
-        self._answers.post(wire.HeartbeatAck(self.receiver.news(replica.counters.digest()), newer, owes))
+        # The digest says all that changed since the last message, so that it is not older than the floor.
+        news, floor = self.receiver.news(replica.counters.digest()), told_floor(replica)
+        self._answers.post(wire.HeartbeatAck(news, newer, owes, floor))
 
     def _push(self, nursery: trio.Nursery, push: wire.Push) -> None:
         counts = self.visit.counts()  # for a duplicate it is False: its pushes are acknowledged, but nothing is taken
@@ -276,8 +279,11 @@ class AcceptedLink:
 
     def _reply(self, question: wire.ReadCells) -> None:
         replica = self._replica
+        check_knows_ids(replica, self.hello)  # again: the question may have waited for the disk
         news = self.receiver.newer_membership(replica.membership)
-        self._answers.post(wire.CellsReply(question.round, replica.cells(question.name), news))
+        name, counters = question.name, replica.counters
+        parts, changed = counters.parts(name), counters.changed(name)
+        self._answers.post(wire.CellsReply(question.round, replica.cells(name), news, parts, changed))
 
     def _start_task(self, nursery: trio.Nursery, function: Callable[[T], Awaitable[object]], argument: T) -> None:
         """Call a function that waits for the disk, in a task of its own, so that the link is read meanwhile."""
