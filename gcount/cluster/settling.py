@@ -149,12 +149,15 @@ class Settling:
             await self._committer.promise(floor).wait()
 
     async def _settle(self) -> None:
-        members = self._newest
-        if (members and members[0] not in self._members.here) or self._until() is None:
+        if not self._is_first() or self._until() is None:
             return
         before = self._settled_version()
         await self._committer.settle(self._until).wait()
         self._settlements += self._settled_version() > before
+
+    def _is_first(self) -> bool:
+        members = self._newest
+        return not members or members[0] in self._members.here
 
     def _until(self) -> int | None:
         """Up to which time ids can be settled now, in seconds since 1970. This is asked again when a batch is sealed."""
