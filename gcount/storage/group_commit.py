@@ -18,6 +18,7 @@ from gcount.core.state.counters import Delta, Digest
 from gcount.core.state.identity import Identity
 from gcount.core.state.membership import Membership
 from gcount.core.writes.increments import Asked, Outcome, refused
+from gcount.core.writes.pushes import stage_push
 from gcount.core.writes.staging import Before, Staged
 from gcount.core.writes.writer import Writer
 from gcount.errors import DiskFull
@@ -126,16 +127,16 @@ class Committer:
         values = map(sub, counters.totals_of(amounts), amounts.values())
         return Before(zip(amounts, values, strict=True), counters.total)
 
-    def take(self, deltas: list[Delta], *, urgent: bool = False) -> Commit:
+    def take(self, deltas: list[Delta], *, urgent: bool = False, needs: Digest | None = None) -> Commit:
         """Stage deltas of a peer. Those that can't be taken are left out.
 
         Args:
             deltas: whole deltas.
+            needs: the settlements without which none of them is taken; see pushes.py.
             urgent: whether a client waits for them. Otherwise only the next push of their sender waits, so they wait a
                 moment for increments to share a sync with.
         """
-        for delta in deltas:
-            self._writer.stage_delta(delta)
+        stage_push(self._writer, deltas, needs or {})
         if urgent:
             return self._soon()
         # `run` may be waiting already, so its deadline is brought forward, too.

@@ -21,7 +21,7 @@ from gcount.core.format.chunks import Assembly
 from gcount.core.protocol import messages as wire
 from gcount.core.protocol.replication import DeltaReceiver
 from gcount.core.protocol.restarts import Restarts
-from gcount.core.state.counters import Delta
+from gcount.core.state.counters import Delta, Digest
 from gcount.errors import DiskFull, LinkClosed, ProtocolError
 from gcount.events import News
 from gcount.storage.group_commit import Commit
@@ -203,8 +203,8 @@ class AcceptedLink:
         else:
             # This is staged here and not in the task: another process of the same node may say hello before the task
             # runs, and its answer has to wait for all that came on this link.
-            permitted = self._permitted(deltas) if counts else []
-            commit = self._committer.take(permitted, urgent=push.urgent and self.is_member)
+            permitted = self._permitted(deltas, push.needs) if counts else []
+            commit = self._committer.take(permitted, urgent=push.urgent and self.is_member, needs=push.needs)
             self._start_task(nursery, self._ack_when_durable, (commit, deltas))
 
     async def _ack_when_durable(self, pushed: tuple[Commit, list[Delta]]) -> None:
@@ -219,11 +219,12 @@ class AcceptedLink:
         kept = bool(given_back) and not refused and all(map(replica.has_back, given_back))
         self._answers.post(self.receiver.ack(replica.counters.digest(), refused, kept=kept))
 
-    def _permitted(self, deltas: list[Delta]) -> list[Delta]:
+    def _permitted(self, deltas: list[Delta], needs: Digest) -> list[Delta]:
         """The deltas that may be taken from this caller.
 
         From a node that is not a member, only deltas of its own incarnations are taken, as long as no member claims
-        them. Incarnations that no member owns may be at most `max_unclaimed`, whichever node sends them.
+        them. Incarnations that no member owns may be at most `max_unclaimed`, whichever node sends them; a settler that
+        a member needs is taken beyond that, as this node could take nothing from members without it.
         """
         members, replica, member = self._members, self._replica, self.is_member
         names = self._pending.names_left
@@ -238,7 +239,7 @@ class AcceptedLink:
                     continue
                 names -= new
             if replica.counters.version(incarnation) == 0 and not members.is_of_member(incarnation):
-                if unclaimed_left <= 0:
+                if unclaimed_left <= 0 and not (member and incarnation in needs):
                     continue
                 unclaimed_left -= 1
             permitted.append(delta)
