@@ -204,7 +204,9 @@ class AcceptedLink:
             # This is staged here and not in the task: another process of the same node may say hello before the task
             # runs, and its answer has to wait for all that came on this link.
             permitted = self._permitted(deltas, push.needs) if counts else []
-            commit = self._committer.take(permitted, urgent=push.urgent and self.is_member, needs=push.needs)
+            commit = self._committer.take(
+                permitted, urgent=push.urgent and self.is_member, needs=push.needs, member=self.is_member
+            )
             self._start_task(nursery, self._ack_when_durable, (commit, deltas))
 
     async def _ack_when_durable(self, pushed: tuple[Commit, list[Delta]]) -> None:

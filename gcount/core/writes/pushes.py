@@ -4,26 +4,29 @@ The sender leaves out entries that a settlement covers. If its deltas were taken
 would claim versions of which it counts the entries neither by themselves nor in a settled part.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from gcount.core.state.counters import Counters, Delta, Digest
 from gcount.core.writes.writer import Writer
 
 
-def stage_push(writer: Writer, deltas: Iterable[Delta], needs: Digest) -> bool:
+def stage_push(writer: Writer, deltas: Collection[Delta], needs: Digest, *, member: bool = True) -> bool:
     """Stage the whole deltas of a push. Those that can't be taken are left out.
 
     Args:
         writer: stages them.
         deltas: the deltas.
         needs: by settler, its version with the newest settlement that the sender knew.
+        member: whether the sender is a member. Otherwise all deltas are of its own incarnations, and of its settlements
+            those are not taken by which a value would fall.
 
     Returns:
         False when nothing was staged, because with what can be taken this node would lack a settlement.
     """
     staging = writer.pending.staging
     staged, names, new = len(staging.deltas), staging.new_names, set(staging.new) if needs else set()
-    taken = [delta for delta in deltas if writer.stage_delta(delta)]
+    stranger = None if member else {delta.incarnation for delta in deltas}
+    taken = [delta for delta in deltas if writer.stage_delta(delta, stranger)]
     if knows(writer.replica.counters, taken, needs):
         return True
     del staging.deltas[staged:]
