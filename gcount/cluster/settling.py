@@ -19,7 +19,6 @@ from gcount.cluster.identity_guard import IdentityGuard
 from gcount.cluster.members import Members
 from gcount.core.protocol.floors import Floors, Hold, promise
 from gcount.core.state.counters import Digest
-from gcount.core.writes.id_rules import IdRules
 from gcount.errors import DiskFull
 
 MOST_PAUSE = 10.0  # seconds between two promises of a node, with a long retry window
@@ -82,17 +81,16 @@ class Settling:
         context: what the parts of the node share.
         members: the members of the cluster.
         guard: guards the right to the incarnation, under which settlements are written.
-        rules: for how long ids can be sent again, and the clock.
     """
 
-    def __init__(self, context: Context, members: Members, guard: IdentityGuard, rules: IdRules) -> None:
+    def __init__(self, context: Context, members: Members, guard: IdentityGuard) -> None:
         self._replica = context.replica
         self._committer = context.committer
         self._members = members
         self._guard = guard
-        self._rules = rules
+        self._rules = context.rules
         self._floors = Floors(context.replica)
-        self._pause = min(MOST_PAUSE, rules.window / PAUSES)
+        self._pause = min(MOST_PAUSE, self._rules.window / PAUSES)
         self._dropped_before = context.replica.counters.entries.dropped
         self._settlements = 0
         self._held_at: float | None = None  # when settlement was first seen to be held back, in seconds of trio's clock
@@ -145,14 +143,15 @@ class Settling:
 
     async def _promise(self) -> None:
         floor = promise(self._replica, self._rules.now() - self._rules.window - self._rules.grace)
-        if floor is not None:
-            await self._committer.promise(floor).wait()
+        commit = None if floor is None else self._committer.promise(floor)
+        if commit is not None:
+            await commit.wait()
 
     async def _settle(self) -> None:
         if not self._is_first() or self._until() is None:
             return
         before = self._settled_version()
-        await self._committer.settle(self._until).wait()
+        await self._committer.settle_ids(self._until).wait()
         self._settlements += self._settled_version() > before
 
     def _is_first(self) -> bool:
@@ -160,7 +159,7 @@ class Settling:
         return not members or members[0] in self._members.here
 
     def _until(self) -> int | None:
-        """Up to which time ids can be settled now, in seconds since 1970. This is asked again when a batch is sealed."""
+        """Up to which time ids can be settled now, in seconds since 1970. It is asked again when a batch is sealed."""
         return self._floors.until(self._newest, self._members.here) if self._guard.may_continue else None
 
     def _settled_version(self) -> int:

@@ -154,7 +154,17 @@ def assemble(context: Context, transport: Transport, now_ms: Callable[[], int], 
     updates = MembershipUpdates(context, members, guard, reads.learned)
     knowledge = Knowledge(members, updates, HeardVersions(context.replica, context.pending), guard, minting)
     handshake = Handshake(context, members)
-    dialled = DialledLinks(context, knowledge, handshake, peers, transport, linked=reads.linked, replied=reads.replied)
+    settling = Settling(context, members, guard)
+    dialled = DialledLinks(
+        context,
+        knowledge,
+        handshake,
+        peers,
+        transport,
+        linked=reads.linked,
+        replied=reads.replied,
+        told=settling.told,
+    )
     dial_loops = DialLoops(context, members, updates, peers, transport, dialled.talk)
     acceptor = Acceptor(context, knowledge, gate, handshake, peers)
     config = Config(context, members, updates, peers, Asker(context, guard, handshake, transport), now_ms)

@@ -25,9 +25,15 @@ DUE = WINDOW * 1.25 + SPAN + 2 * PAUSE + 1  # seconds within which an id is prom
 
 
 @asynccontextmanager
-async def counting_with_ids(size: int) -> AsyncIterator[SimCluster]:
+async def counting_with_ids(size: int, *, configured: bool = True) -> AsyncIterator[SimCluster]:
     """A cluster with a retry window of 12 seconds, in which ids of 2 seconds are settled together."""
-    async with open_cluster(size, options=Options(id_span=SPAN)) as cluster:
+    async with open_cluster(0, configured=False, options=Options(id_span=SPAN)) as cluster:
+        for _ in range(size):
+            host = cluster.add()
+            host.retry_window = WINDOW
+            await host.start()
+        if configured:
+            await cluster.configure()
         yield cluster
 
 
@@ -119,7 +125,7 @@ async def test_ids_of_many_buckets_are_settled_one_after_another(autojump_clock:
 
 
 async def test_a_node_alone_settles_by_its_own_promise(autojump_clock: MockClock) -> None:
-    async with open_cluster(1, configured=False, options=Options(id_span=SPAN)) as cluster:
+    async with counting_with_ids(1, configured=False) as cluster:
         await raised(cluster[1].node, "x", new_id(), 4)
         await cluster.eventually(lambda: all_settled(cluster), DUE)
         assert cluster[1].node.value("x") == 4
