@@ -135,6 +135,21 @@ async def test_a_node_alone_settles_by_its_own_promise(autojump_clock: MockClock
         await cluster.converged("x", 8)
 
 
+async def test_nothing_is_settled_under_an_incarnation_that_may_not_be_continued(autojump_clock: MockClock) -> None:
+    async with counting_with_ids(1, configured=False) as cluster:
+        node = cluster[1].node
+        before = node.replica.identity.incarnation
+        await raised(node, "x", new_id(), 4)
+        node.parts.guard.claim.doubt("for a test")
+        await trio.sleep(DUE + PAUSE)
+        assert (live(cluster[1]), node.replica.version) == (1, 1)
+        await add(node, "x", 1)
+        assert node.replica.identity.incarnation != before
+        await cluster.eventually(lambda: all_settled(cluster), PAUSE + 1)
+        assert node.value("x") == 5
+        assert node.replica.counters.parts("x") == {before: 4}
+
+
 async def test_a_member_that_is_away_holds_settlement_back_until_it_returns(autojump_clock: MockClock) -> None:
     with structlog.testing.capture_logs() as logs:
         async with counting_with_ids(3) as cluster:
