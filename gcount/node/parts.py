@@ -121,6 +121,8 @@ class Parts:
             news.notify()
         # 6. Deltas in the batch may have shown a second history of an incarnation.
         self.forks.look()
+        # 7. Consistent reads may have waited for the ids in the batch.
+        self.reads.committed()
 
     def hang_up(self) -> None:
         """End all links of both directions, so that hellos are exchanged anew."""

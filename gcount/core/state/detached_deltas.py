@@ -15,6 +15,7 @@ from collections.abc import Collection, Iterator
 
 from gcount.core.state.counters import Counters, Delta
 from gcount.core.state.identity import Identity
+from gcount.core.state.ids import split
 
 
 class DetachedDeltas:
@@ -50,6 +51,15 @@ class DetachedDeltas:
     def cell(self, name: str, incarnation: bytes) -> int:
         """The greatest cell of an incarnation and a counter in any detached delta; 0 when there is none."""
         return max((run.cells.get(name, 0) for run in self._runs.get(incarnation, ())), default=0)
+
+    def has_ids(self, name: str, incarnation: bytes) -> bool:
+        """Whether an incarnation's detached deltas have entries or settled parts of a counter."""
+        keyed = [run.keyed for run in self._runs.get(incarnation, ()) if run.keyed is not None]
+        return any(
+            any(split(key)[1] == name for key in one.entries)
+            or any(name in settlement.parts for settlement in one.settled.values())
+            for one in keyed
+        )
 
     def of(self, incarnations: Collection[bytes]) -> list[Delta]:
         """The detached deltas of some incarnations, as they are now."""

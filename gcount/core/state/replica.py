@@ -6,7 +6,7 @@ A batch is on disk before it is applied here. Changes that wait for the disk are
 
 from gcount.core.options import DEFAULTS, Options
 from gcount.core.state.batch import Batch
-from gcount.core.state.counters import Counters, Delta, Gap
+from gcount.core.state.counters import Counters, Delta, Digest, Gap
 from gcount.core.state.detached_deltas import DetachedDeltas
 from gcount.core.state.identity import Identity
 from gcount.core.state.membership import Membership
@@ -59,6 +59,18 @@ class Replica:
             if incarnation in self.identity.retired and behind > cells.get(incarnation, 0):
                 cells[incarnation] = behind
         return cells
+
+    def changed(self, name: str) -> Digest:
+        """By incarnation, at least the newest version in which an entry of a counter changed that is not settled.
+
+        It is the version of detached deltas of this node's former incarnations, if they have ids of the counter. No
+        node's digest reaches it, so that no consistent read is answered before these ids count.
+        """
+        changed = self.counters.changed(name)
+        for incarnation in self.detached.incarnations():
+            if incarnation in self.identity.retired and self.detached.has_ids(name, incarnation):
+                changed[incarnation] = self.detached.reaches(incarnation)
+        return changed
 
     @property
     def max_uncounted_cells(self) -> int:
