@@ -42,7 +42,7 @@ class Entries:
 
     Attributes:
         live: the number of ids.
-        dropped: the number of ids that were dropped, as they are settled.
+        dropped: how many ids were dropped since this replica was made, as they were settled.
     """
 
     def __init__(self, index_of: Callable[[str], int], options: Options = DEFAULTS) -> None:
@@ -143,6 +143,7 @@ class Entries:
             if self._is_covered(number, bucket, covers):
                 del self._buckets[number]
                 self.live -= len(bucket.ids)
+                self.dropped += len(bucket.ids)
                 for sums in bucket.sums.values():
                     for index, total in sums.items():
                         changes[index] = changes.get(index, 0) - total
@@ -322,6 +323,7 @@ class Entries:
             changes[index] = changes.get(index, 0) + grown
             if new is None:
                 self.live -= 1
+                self.dropped += 1
                 if index not in bucket:
                     self._forget(index)
         if not bucket.ids:

@@ -60,10 +60,6 @@ class Replica:
                 cells[incarnation] = behind
         return cells
 
-    def keyed(self, name: str) -> int:
-        """What a counter's increments with ids come to. Those in detached deltas are left out (see `changed`)."""
-        return self.counters.keyed(name)
-
     def changed(self, name: str) -> Digest:
         """By incarnation, at least the newest version in which an entry of a counter changed that is not settled.
 
