@@ -285,9 +285,8 @@ class AcceptedLink:
         replica = self._replica
         check_knows_ids(replica, self.hello)  # again: the question may have waited for the disk
         news = self.receiver.newer_membership(replica.membership)
-        name, counters = question.name, replica.counters
-        parts, changed = counters.parts(name), counters.changed(name)
-        self._answers.post(wire.CellsReply(question.round, replica.cells(name), news, parts, changed))
+        name, parts = question.name, replica.counters.parts(question.name)
+        self._answers.post(wire.CellsReply(question.round, replica.cells(name), news, parts, replica.changed(name)))
 
     def _start_task(self, nursery: trio.Nursery, function: Callable[[T], Awaitable[object]], argument: T) -> None:
         """Call a function that waits for the disk, in a task of its own, so that the link is read meanwhile."""
