@@ -198,6 +198,7 @@ class Node:
             dict(self.parts.forks.shown),
             self.peers.statistics(),
             self.parts.reads.statistics(),
+            self.parts.settling.statistics(),
         )
 
     # Running

@@ -22,6 +22,7 @@ from gcount.core.protocol import messages as wire
 from gcount.core.protocol.replication import DeltaReceiver
 from gcount.core.protocol.restarts import Restarts
 from gcount.core.state.counters import Delta, Digest
+from gcount.core.writes.staging import new_names
 from gcount.errors import DiskFull, LinkClosed, ProtocolError
 from gcount.events import News
 from gcount.storage.group_commit import Commit
@@ -235,7 +236,7 @@ class AcceptedLink:
         for delta in deltas:
             incarnation = delta.incarnation
             if not member:
-                new = sum(name not in replica.counters for name in delta.cells)
+                new = new_names(delta, replica.counters)
                 own = incarnation in self._own and not members.is_claimed(incarnation, self.hello.node)
                 if new > names or not own:
                     continue

@@ -14,10 +14,9 @@ from collections.abc import Iterable, Iterator
 from gcount.core.state.counters import Delta
 from gcount.core.state.keyed import Keyed, Settlement
 
-_DELTA_OVERHEAD = 72  # bytes, at most: array headers, incarnation, two versions, map headers
+_DELTA_OVERHEAD = 64  # bytes, at most: array headers, incarnation, two versions, map headers
 _CELL_OVERHEAD = 12  # bytes, at most: string header and a 64-bit value
 _ENTRY_OVERHEAD = 24  # bytes, at most: string header, array header and two 64-bit values
-_NONE = Keyed()
 _SETTLEMENT_OVERHEAD = 48  # bytes, at most: incarnation, array header, two 64-bit values, map header
 
 
@@ -44,43 +43,63 @@ def pack(deltas: Iterable[Delta], size: int, most: int) -> Iterator[list[Delta]]
             cost = len(name.encode()) + _CELL_OVERHEAD
             if cost > free and (piece or chunk):  # a cell that fits into no chunk gets one of its own
                 if piece:
-                    chunk.append(_part(delta, piece, _NONE))
+                    chunk.append(_part(delta, piece, None))
                 yield chunk
                 chunk, piece, free = [], {}, size - _DELTA_OVERHEAD
             piece[name] = n
             free -= cost
-        keyed = Keyed()
-        for atom, cost in () if delta.keyed is None else _atoms(delta.keyed, free):
-            if cost > free and (piece or keyed or chunk):
-                if piece or keyed:
-                    chunk.append(_part(delta, piece, keyed))
-                yield chunk
-                chunk, piece, keyed, free = [], {}, Keyed(), size - _DELTA_OVERHEAD
-            keyed.merge(atom)
-            free -= cost
+        if delta.keyed is None:
+            chunk.append(_part(delta, piece, None))
+            continue
+        cut = _cut(delta.keyed, free, size - _DELTA_OVERHEAD, alone=not (piece or chunk))
+        keyed, free = next(cut)
+        for following, left in cut:
+            if piece or keyed:
+                chunk.append(_part(delta, piece, keyed))
+            yield chunk
+            chunk, piece, keyed, free = [], {}, following, left
         chunk.append(_part(delta, piece, keyed))
     yield chunk
 
 
-def _atoms(keyed: Keyed, free: int) -> Iterator[tuple[Keyed, int]]:
-    """Entries, settlements and parts, each with an upper bound of its encoded bytes; all in one if they fit."""
-    entries = sum(len(key.encode()) + _ENTRY_OVERHEAD for key in keyed.entries)
-    if not keyed.settled and entries <= free:
-        yield keyed, entries
-        return
+def _cut(keyed: Keyed, free: int, size: int, *, alone: bool) -> Iterator[tuple[Keyed, int]]:
+    """Cut entries and settlements.
+
+    Args:
+        keyed: the whole.
+        free: bytes that are left in the first chunk.
+        size: bytes in each further one.
+        alone: whether nothing else is in the first chunk, so that it has to take something.
+
+    Returns:
+        What goes into each chunk, which is nothing if the first one is full; and the bytes that are left in it then.
+    """
+    entries: dict[str, tuple[int, int]] = {}
     for key, entry in keyed.entries.items():
-        yield Keyed({key: entry}), len(key.encode()) + _ENTRY_OVERHEAD
+        cost = len(key.encode()) + _ENTRY_OVERHEAD
+        if cost > free and (entries or not alone):
+            yield Keyed(entries), free
+            entries, free, alone = {}, size, True
+        entries[key] = entry
+        free -= cost
+    settled: dict[bytes, Settlement] = {}
     for column, whole in keyed.settled.items():
         cost = _SETTLEMENT_OVERHEAD
-        if not whole.parts:
-            yield Keyed(settled={column: whole}), cost
-        for name, n in whole.parts.items():
-            cost += len(name.encode()) + _CELL_OVERHEAD
-            yield Keyed(settled={column: Settlement(whole.until, whole.version, {name: n})}), cost
-            cost = 0  # of the same settlement; a new chunk repeats its head, for which there is always room
+        for part in [{name: n} for name, n in whole.parts.items()] or [{}]:
+            cost += sum(len(name.encode()) + _CELL_OVERHEAD for name in part)
+            if cost > free and (entries or settled or not alone):
+                yield Keyed(entries, settled), free
+                cost += 0 if column not in settled else _SETTLEMENT_OVERHEAD  # a further chunk repeats the head
+                entries, settled, free, alone = {}, {}, size, True
+            if column not in settled:
+                settled[column] = Settlement(whole.until, whole.version, {})
+            settled[column].parts.update(part)
+            free -= cost
+            cost = 0
+    yield Keyed(entries, settled), free
 
 
-def _part(delta: Delta, cells: dict[str, int], keyed: Keyed) -> Delta:
+def _part(delta: Delta, cells: dict[str, int], keyed: Keyed | None) -> Delta:
     return Delta(delta.incarnation, delta.after, delta.upto, cells, keyed or None)
 
 
@@ -91,7 +110,7 @@ class Assembly:
         transfer: the id of the transfer, with which another link can continue it; 0 when none can.
 
     Attributes:
-        cells: how many cells, entries and parts are buffered; the caller limits them.
+        cells: how many cells, entries and parts are buffered, at least; the caller limits them.
         chunks: how many chunks are buffered.
     """
 

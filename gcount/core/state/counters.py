@@ -19,10 +19,9 @@ of dicts.
 from __future__ import annotations
 
 from array import array
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from itertools import chain, islice
-from operator import add, itemgetter
+from itertools import chain
+from operator import add
 
 import msgspec
 
@@ -30,6 +29,7 @@ from gcount.core.options import DEFAULTS, Options
 from gcount.core.state.columns import Column, Frozen
 from gcount.core.state.entries import Entries
 from gcount.core.state.keyed import Keyed
+from gcount.core.state.names import Names
 from gcount.core.state.settlements import Settlements
 
 Digest = dict[bytes, int]
@@ -82,13 +82,13 @@ class Counters:
 
     def __init__(self, options: Options = DEFAULTS) -> None:
         self._options = options
-        self._indexes = _Indexes()
-        self._names: list[str] = []
+        self._interned = Names()
+        self._indexes, self._names = self._interned.indexes, self._interned.listed
         self._totals: list[int] = []
         self._summed = True
         self._columns: dict[bytes, Column] = {}
-        self.entries = Entries(self._index, options)
-        self.settlements = Settlements(self._index, self._names.__getitem__, options)
+        self.entries = Entries(self._interned.index, options)
+        self.settlements = Settlements(self._interned, options)
         self.forks: Digest = {}
 
     def __len__(self) -> int:
@@ -100,11 +100,11 @@ class Counters:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Counters):
             return NotImplemented
-        return (
-            self.digest() == other.digest()
-            and dict(self.items()) == dict(other.items())
-            and self._keyed_state() == other._keyed_state()
+        mine, theirs = (
+            (one.digest(), dict(one.items()), dict(one.entries.items()), one.settlements.state())
+            for one in (self, other)
         )
+        return mine == theirs
 
     __hash__ = None  # type: ignore[assignment]  # mutable
 
@@ -210,9 +210,14 @@ class Counters:
         if len(new) == 1:  # an increment of one counter, which is the most frequent delta by far
             for name, n in new.items():
                 index = self._indexes.get(name)
-                column.join_one(self._add(name) if index is None else index, n, upto, totals)
+                if index is None:
+                    index = self._interned.index(name)
+                    self._totals.append(0)
+                column.join_one(index, n, upto, totals)
         else:
-            column.join(self._intern(new), new.values(), upto, totals)
+            indexes = self._interned.indexes_of(new)
+            self._total_new()
+            column.join(indexes, new.values(), upto, totals)
         if delta.keyed is not None:
             self._join_keyed(delta, known, delta.keyed)
         assert column.version == upto, "a join brings a column to exactly the delta's version"
@@ -232,13 +237,13 @@ class Counters:
             return 0, iter(())
         names, upto = self._names, column.version
         most, pieces = column.newer(after)
-        deltas = (Delta(incarnation, after, upto, {names[index]: n for index, n in piece}) for piece in pieces)
+        cells = (Delta(incarnation, after, upto, {names[index]: n for index, n in piece}) for piece in pieces)
         entries, found = self.entries.newer(incarnation, after)
         parts, settled = self.settlements.newer(incarnation, after)
-        if entries or parts:
-            keyed = chain((Keyed(entries=piece) for piece in found), (Keyed(settled=piece) for piece in settled))
-            deltas = chain(deltas, (Delta(incarnation, after, upto, {}, piece) for piece in keyed))
-        return most + entries + parts, deltas
+        if not entries and not parts:
+            return most, cells
+        keyed = chain((Keyed(entries=piece) for piece in found), (Keyed(settled=piece) for piece in settled))
+        return most + entries + parts, chain(cells, (Delta(incarnation, after, upto, {}, piece) for piece in keyed))
 
     def freeze(self) -> dict[bytes, Frozen]:
         """All columns as they are now, by incarnation. They can be read until `thaw`, while cells go on changing."""
@@ -259,12 +264,8 @@ class Counters:
         Raises:
             ValueError: one of them is known already.
         """
-        known = len(self._names)
-        self._indexes.update(zip(names, range(known, known + len(names)), strict=True))
-        self._names += names
-        self._totals += [0] * len(names)
-        if len(self._indexes) < len(self._names):
-            raise ValueError("a name occurs twice")
+        self._interned.restore(names)
+        self._total_new()
 
     def restore_cells(
         self, incarnation: bytes, version: int, first: int, indexes: array[int], cells: array[int], stamps: array[int]
@@ -281,6 +282,16 @@ class Counters:
         if max(end, max(indexes, default=-1) + 1) > len(self._names):
             raise ValueError(f"cells {first} to {end} of an incarnation belong to names that do not exist")
         column.restore(version, indexes, cells, stamps)
+
+    def restore_entries(self, incarnation: bytes, entries: Iterable[tuple[str, int, int]]) -> None:
+        """Take keys, totals and versions of an incarnation from a checkpoint. Its column and all names come before.
+
+        Raises:
+            ValueError: they don't belong to that column, or there are no such names.
+        """
+        self.entries.restore(incarnation, self.version(incarnation), entries)
+        if len(self._names) > len(self._totals):
+            raise ValueError("entries of an incarnation belong to names that do not exist")
 
     def put_off_totals(self) -> None:
         """Keep no totals until `sum_up`. A start needs none before its end, and keeping them doubles its work."""
@@ -316,60 +327,19 @@ class Counters:
             self.settlements.join(delta.incarnation, delta.upto, keyed.settled, changes)
             self.entries.drop_covered(covers, changes)
         self.entries.join(delta.incarnation, known, keyed.entries, covers, changes)
+        self._total_new()
         if self._summed:
             self._grow(changes)
+
+    def _total_new(self) -> None:
+        """Give totals to names that became known."""
+        missing = len(self._names) - len(self._totals)
+        if missing:
+            self._totals += [0] * missing
 
     def _grow(self, changes: dict[int, int]) -> None:
         for index, n in changes.items():
             self._totals[index] += n
-
-    def _keyed_state(self) -> tuple[object, ...]:
-        names = self._names
-        parts = {
-            (settler, column): (one.until, one.version, {names[i]: one.parts.get(i) for i in one.parts.held()})
-            for settler, column, one in self.settlements.items()
-        }
-        return dict(self.entries.items()), parts
-
-    def _index(self, name: str) -> int:
-        """The index of a name, which becomes known with it."""
-        index = self._indexes.get(name)
-        return self._add(name) if index is None else index
-
-    def _add(self, name: str) -> int:
-        index = self._indexes[name] = len(self._names)
-        self._names.append(name)
-        self._totals.append(0)
-        return index
-
-    def _intern(self, names: Collection[str]) -> tuple[int, ...]:
-        known, before = self._indexes, len(self._names)
-        indexes = _all_of(names, known)
-        new = len(known) - before
-        if new:  # the look-ups above have given indexes to new names: they are the last keys of the dict
-            self._names += [*islice(reversed(known), new)][::-1]
-            self._totals += [0] * new
-            assert len(known) == len(self._names) == len(self._totals), "each name has one index and one total"
-        return indexes
-
-
-class _Indexes(defaultdict[str, int]):
-    """Names with their indexes. Looking a new name up in brackets gives it the next index, in one step for both."""
-
-    def __init__(self) -> None:
-        super().__init__(self.__len__)
-
-    def __deepcopy__(self, memo: dict[int, object]) -> _Indexes:
-        copied = _Indexes()
-        copied.update(self)
-        return copied
-
-
-def _all_of(names: Collection[str], known: dict[str, int]) -> tuple[int, ...]:
-    if len(names) < 2:
-        return tuple(known[name] for name in names)
-    found: tuple[int, ...] = itemgetter(*names)(known)  # in half the time of a loop
-    return found
 
 
 def highest(deltas: Iterable[Delta], incarnations: Collection[bytes]) -> Digest:

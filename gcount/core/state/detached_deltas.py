@@ -16,6 +16,7 @@ from collections.abc import Collection, Iterator
 from gcount.core.state.counters import Counters, Delta
 from gcount.core.state.identity import Identity
 from gcount.core.state.ids import split
+from gcount.core.state.keyed import Keyed
 
 
 class DetachedDeltas:
@@ -33,8 +34,8 @@ class DetachedDeltas:
 
     @property
     def cells(self) -> int:
-        """How many cells are detached; never more than the log holds."""
-        return sum(len(run.cells) for runs in self._runs.values() for run in runs)
+        """How many cells, entries and parts are detached; never more than the log holds."""
+        return sum(run.size for runs in self._runs.values() for run in runs)
 
     def deltas(self) -> list[Delta]:
         """All detached deltas as they are now. Later calls of `keep` do not change them."""
@@ -46,7 +47,9 @@ class DetachedDeltas:
 
     def names(self) -> set[str]:
         """The names of the counters in detached deltas."""
-        return {name for runs in self._runs.values() for run in runs for name in run.cells}
+        runs = [run for runs in self._runs.values() for run in runs]
+        keyed = {name for run in runs if run.keyed is not None for name in run.keyed.names()}
+        return keyed.union(*(run.cells for run in runs))
 
     def cell(self, name: str, incarnation: bytes) -> int:
         """The greatest cell of an incarnation and a counter in any detached delta; 0 when there is none."""
@@ -72,6 +75,7 @@ class DetachedDeltas:
             run.after <= delta.after
             and delta.upto <= run.upto
             and all(n <= run.cells.get(name, 0) for name, n in delta.cells.items())
+            and (delta.keyed is None or (run.keyed is not None and run.keyed.contains(delta.keyed)))
             for run in self._runs.get(delta.incarnation, ())
         )
 
@@ -85,8 +89,8 @@ class DetachedDeltas:
         runs = self._runs.setdefault(delta.incarnation, [])
         if delta.incarnation in self._shown:  # a checkpoint or a link may be reading them: change copies
             self._shown.discard(delta.incarnation)
-            runs = [_copy(run) for run in runs]
-        runs.append(_copy(delta))
+            runs = [run.copy() for run in runs]
+        runs.append(delta.copy())
         runs.sort(key=lambda run: run.after)
         whole = [runs[0]]
         for run in runs[1:]:
@@ -119,20 +123,19 @@ class DetachedDeltas:
         runs = self._runs.get(incarnation)
         if not runs or incarnation not in identity.retired or incarnation == identity.incarnation:
             return None
-        whole = runs[0]
+        whole = runs[0].copy()
         for run in runs[1:]:
-            whole = _merged(whole, run, dict(whole.cells))
+            whole = _merged(whole, run)
         # One version above all that the incarnation reached: a node that knows any of them still takes the delta.
-        return Delta(incarnation, counters.version(incarnation), whole.upto + 1, dict(whole.cells))
+        return Delta(incarnation, counters.version(incarnation), whole.upto + 1, whole.cells, whole.keyed)
 
 
-def _copy(delta: Delta) -> Delta:
-    return Delta(delta.incarnation, delta.after, delta.upto, dict(delta.cells))
-
-
-def _merged(one: Delta, other: Delta, cells: dict[str, int] | None = None) -> Delta:
-    """Two deltas as one. The cells are added to `cells`, or else to those of the first delta."""
-    cells = one.cells if cells is None else cells
+def _merged(one: Delta, other: Delta) -> Delta:
+    """Two deltas as one. What the second one has is added to the cells and the rest of the first."""
     for name, n in other.cells.items():
-        cells[name] = max(n, cells.get(name, 0))
-    return Delta(one.incarnation, one.after, max(one.upto, other.upto), cells)
+        one.cells[name] = max(n, one.cells.get(name, 0))
+    keyed = one.keyed
+    if other.keyed is not None:
+        keyed = keyed or Keyed()
+        keyed.merge(other.keyed)
+    return Delta(one.incarnation, one.after, max(one.upto, other.upto), one.cells, keyed)

@@ -7,119 +7,30 @@ that it ends, and not to the ids. What it leaves behind is freed in slices.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-
-import msgspec
+from functools import partial
 
 from gcount.core.options import DEFAULTS, Options
+from gcount.core.state.buckets import Bucket, Entry, Recent, Shared, ranked
 from gcount.core.state.ids import split, time_of
 
 Covers = dict[bytes, tuple[int, int]]
 """By incarnation, up to which time and which version its entries are covered."""
 
 
-class Entry(msgspec.Struct, frozen=True, gc=False):
-    """What one incarnation has taken of an id.
-
-    Args:
-        holder: the incarnation.
-        total: its total.
-        version: its version that last raised the total.
-        others: the entries of other incarnations for the same id. None of them has a greater total.
-    """
-
-    holder: bytes
-    total: int
-    version: int
-    others: tuple[Entry, ...] = ()
-
-    @property
-    def all(self) -> tuple[Entry, ...]:
-        """This entry and all others."""
-        return (self, *self.others)
-
-    def of(self, holder: bytes) -> Entry | None:
-        """The entry of an incarnation."""
-        if self.holder == holder:
-            return self
-        return next((other for other in self.others if other.holder == holder), None)
-
-
-def _ranked(entries: Iterable[Entry]) -> Entry | None:
-    """Entries of one id as one, with the greatest first; of equal ones that of the smaller incarnation."""
-    order = sorted(entries, key=lambda entry: (-entry.total, entry.holder))
-    if not order:
-        return None
-    first, *rest = order
-    others = tuple(Entry(other.holder, other.total, other.version) for other in rest)
-    return Entry(first.holder, first.total, first.version, others)
-
-
-class _Bucket:
-    """The ids of one span of time.
-
-    Attributes:
-        ids: the entries by key.
-        sums: by the holder of the greatest entry and by the index of the counter, what the ids come to.
-        newest: by holder, at least the newest version of its entries here.
-        shared: whether `ids` is being read elsewhere, so that it must not change any more.
-    """
-
-    __slots__ = ("ids", "newest", "shared", "sums")
-
-    def __init__(self) -> None:
-        self.ids: dict[str, Entry] = {}
-        self.sums: dict[bytes, dict[int, int]] = {}
-        self.newest: dict[bytes, int] = {}
-        self.shared = False
-
-    def put(self, key: str, index: int, old: Entry | None, new: Entry | None) -> int:
-        """Replace an id's entry; returns by how much its counter grows."""
-        if self.shared:
-            self.ids, self.shared = dict(self.ids), False
-        if old is not None:
-            sums = self.sums[old.holder]
-            sums[index] -= old.total
-            if not sums[index]:
-                del sums[index]
-        if new is None:
-            del self.ids[key]
-            return -old.total if old is not None else 0
-        sums = self.sums.setdefault(new.holder, {})
-        sums[index] = sums.get(index, 0) + new.total
-        self.ids[key] = new
-        return new.total - (old.total if old is not None else 0)
-
-
 class _Live:
-    """What is known of one counter's ids.
+    """What is known of one counter that has ids.
 
     Attributes:
-        count: how many there are.
+        buckets: how many buckets have some, with those that are settled and not freed yet.
         newest: by holder, at least the newest version of its entries of this counter.
     """
 
-    __slots__ = ("count", "newest")
+    __slots__ = ("buckets", "newest")
 
     def __init__(self) -> None:
-        self.count = 0
+        self.buckets = 0
         self.newest: dict[bytes, int] = {}
-
-
-class _Recent:
-    """The newest changes of one holder's entries, in order. They are all changes after `floor`, or fill `keys`."""
-
-    __slots__ = ("floor", "keys", "versions")
-
-    def __init__(self, most: int, floor: int) -> None:
-        self.keys: deque[str] = deque(maxlen=most)
-        self.versions: deque[int] = deque(maxlen=most)
-        self.floor = floor
-
-    def reaches(self, after: int) -> bool:
-        """Whether all changes after a version are here."""
-        return after >= (self.versions[0] if len(self.versions) == self.versions.maxlen else self.floor)
 
 
 class Entries:
@@ -131,17 +42,20 @@ class Entries:
 
     Attributes:
         live: the number of ids.
+        dropped: how many ids were dropped since this replica was made, as they were settled.
     """
 
     def __init__(self, index_of: Callable[[str], int], options: Options = DEFAULTS) -> None:
         self.live = 0
+        self.dropped = 0
         self._index_of = index_of
         self._options = options
         self._span = options.id_span
-        self._buckets: dict[int, _Bucket] = {}
+        self._buckets: dict[int, Bucket] = {}
         self._of: dict[int, _Live] = {}  # by the index of the counter
-        self._recent: dict[bytes, _Recent] = {}  # by holder
-        self._garbage: list[_Bucket] = []  # settled, to be freed
+        self._recent: dict[bytes, Recent] = {}  # by holder; of each that has entries here
+        self._garbage: list[Bucket] = []  # settled, to be freed
+        self._stale: list[bytes] = []  # holders of which changes were dropped, to be freed
 
     # What is known of an id and of a counter
 
@@ -150,23 +64,17 @@ class Entries:
         bucket = self._buckets.get(_time(key) // self._span)
         return None if bucket is None else bucket.ids.get(key)
 
-    def count(self, index: int) -> int:
-        """How many ids a counter has; some of them may be settled already."""
-        live = self._of.get(index)
-        return 0 if live is None else live.count
-
     def newest(self, index: int) -> dict[bytes, int]:
         """By holder, at least the newest version of its entries of a counter."""
         live = self._of.get(index)
         return {} if live is None else dict(live.newest)
 
-    def held(self, index: int, holder: bytes) -> int:
+    def held(self, name: str, holder: bytes) -> int:
         """What all ids of a counter come to that an incarnation has taken. This walks over all ids."""
         return sum(
             entry.total
-            for bucket in self._buckets.values()
-            for key, best in bucket.ids.items()
-            if (entry := best.of(holder)) is not None and self._index_of(split(key)[1]) == index
+            for key, best in self.items()
+            if (entry := best.of(holder)) is not None and split(key)[1] == name
         )
 
     @property
@@ -187,12 +95,7 @@ class Entries:
     # Changes. Each adds to `changes` by how much counters grow, by index.
 
     def join(
-        self,
-        holder: bytes,
-        known: int,
-        entries: dict[str, tuple[int, int]],
-        covers: Covers,
-        changes: dict[int, int],
+        self, holder: bytes, known: int, entries: dict[str, tuple[int, int]], covers: Covers, changes: dict[int, int]
     ) -> None:
         """Take entries of a holder: the maximum of each total.
 
@@ -200,35 +103,42 @@ class Entries:
         were covered.
         """
         until, upto = covers.get(holder, (-1, -1))
-        recent = self._recent.get(holder) or self._begin(holder, 0)
-        for key, (total, version) in sorted(entries.items(), key=_by_version):
+        recent = self._recent.get(holder)
+        newest = 0
+        for key, (total, version) in sorted(entries.items(), key=_by_version) if len(entries) > 1 else entries.items():
             time = _time(key)
             if version <= known or (time <= until and version <= upto):
                 continue
-            bucket = self._buckets.get(time // self._span)
-            if bucket is None:
-                bucket = self._buckets[time // self._span] = _Bucket()
-            index = self._index_of(split(key)[1])
-            live = self._of.get(index)
-            if live is None:
-                live = self._of[index] = _Live()
-            old = bucket.ids.get(key)
-            if old is None:
-                new: Entry | None = Entry(holder, total, version)
-                self.live += 1
-                live.count += 1
-            else:
-                new = _raised(old, holder, total, version)
-            grown = bucket.put(key, index, old, new)
+            if recent is None:
+                recent = self._begin(holder, 0)
+            if version == newest:
+                version = newest  # one object for all entries of one commit
+            newest = version
+            index, grown = self._take(key, time, recent.holder, total, version)
             if grown:
                 changes[index] = changes.get(index, 0) + grown
-            bucket.newest[holder] = max(version, bucket.newest.get(holder, 0))
-            live.newest[holder] = max(version, live.newest.get(holder, 0))
-            recent.keys.append(key)
-            recent.versions.append(version)
+            recent.add(key, version)
+
+    def restore(self, holder: bytes, version: int, entries: Iterable[tuple[str, int, int]]) -> None:
+        """Take entries of a holder from a checkpoint that holds no more of it than a version.
+
+        Raises:
+            ValueError: one of them can't be one of this holder, or is known already.
+        """
+        recent = self._recent.get(holder) or self._begin(holder, version)  # in an order that is not known any more
+        for key, total, changed in entries:
+            time = time_of(split(key)[0])
+            if time is None or total < 1 or not 0 < changed <= version:
+                raise ValueError(f"an entry of an incarnation at version {version} can't be {key}: {total}, {changed}")
+            bucket = self._buckets.get(time // self._span)
+            old = None if bucket is None else bucket.ids.get(key)
+            if old is not None and old.of(holder) is not None:
+                raise ValueError(f"the entry {key} of an incarnation occurs twice")
+            self._take(key, time, recent.holder, total, changed)
 
     def drop_covered(self, covers: Covers, changes: dict[int, int]) -> None:
-        """Drop all entries that are covered."""
+        """Drop all entries that are covered. What they took is freed by `sweep`."""
+        before = self.live
         for number, bucket in [*self._buckets.items()]:
             if self._is_covered(number, bucket, covers):
                 del self._buckets[number]
@@ -239,6 +149,9 @@ class Entries:
                 self._garbage.append(bucket)
             else:
                 self._drop_some(number, bucket, covers, changes)
+        self.dropped += before - self.live
+        if self.live < before:
+            self._stale = [*self._recent]
 
     def would_drop(self, covers: Covers) -> dict[int, int]:
         """By index, by how much counters would shrink if the covered entries were dropped."""
@@ -256,24 +169,40 @@ class Entries:
         return lost
 
     def sweep(self, most: int) -> bool:
-        """Free up to so many ids of settled buckets; returns whether any are left."""
-        while self._garbage and most > 0:
-            bucket = self._garbage[-1]
-            if bucket.shared:  # whoever reads it frees it
-                bucket.ids, bucket.shared = dict(bucket.ids), False
-            while bucket.ids and most > 0:
-                key, _ = bucket.ids.popitem()
-                self._forget(self._index_of(split(key)[1]))
-                most -= 1
-            if not bucket.ids:
-                self._garbage.pop()
-        return bool(self._garbage)
+        """Free up to about so many ids that were dropped.
+
+        Returns:
+            Whether more can be freed at once. What a checkpoint or a link still reads can be freed later.
+        """
+        for bucket in [one for one in self._garbage if not one.is_read]:
+            most = bucket.free(most, self._forget)
+            if not most:
+                return True
+            self._garbage.remove(bucket)
+        while self._stale:
+            recent = self._recent[self._stale[-1]]
+            most = recent.trim(most, partial(self._has, recent.holder))
+            if not most:
+                return True
+            self._stale.pop()
+            if not recent and (recent.floor == 0 or not self._buckets):
+                del self._recent[recent.holder]  # it has no entries, so that there is nothing that peers may lack
+        return False
 
     # Settling
 
     def settled_until(self, floor: int) -> int:
-        """The time up to which whole buckets can be settled, if no id up to `floor` is taken any more."""
-        return (floor + 1) // self._span * self._span - 1
+        """The time up to which whole buckets can be settled at once, if no id up to `floor` is taken any more.
+
+        So many buckets are settled at once that a settlement does not hold up other tasks for long, and at least one.
+        """
+        most, until = self._options.sum_slice, -1
+        for number in sorted(self._buckets):
+            most -= self._buckets[number].size
+            if self._end(number) > floor or (most < 0 and until >= 0):
+                break
+            until = self._end(number)
+        return until
 
     def sums(self, until: int) -> tuple[set[bytes], dict[bytes, dict[int, int]]]:
         """What the ids up to a time come to.
@@ -312,39 +241,61 @@ class Entries:
         recent = self._recent.get(holder)
         if recent is None:
             return 0, iter(())
-        if recent.reaches(after):
-            found = dict(self._walk(recent, holder, after))
+        if after >= recent.floor:
+            found = dict(self._walk(recent, after))
             return len(found), iter((found,)) if found else iter(())
-        shared = self.share()
-        return sum(map(len, shared)), _pieces(shared, holder, after, self._options.column_piece)
+        buckets = (bucket for bucket in self._buckets.values() if bucket.newest.get(holder, 0) > after)
+        shared = Shared([bucket.snapshot() for bucket in buckets])
+        return len(shared), shared.newer(holder, after, self._options.column_piece)
 
-    def share(self) -> list[dict[str, Entry]]:
-        """All entries as they are now, by key. Later changes do not change them."""
-        for bucket in self._buckets.values():
-            bucket.shared = True
-        return [bucket.ids for bucket in self._buckets.values()]
+    def share(self) -> Shared:
+        """All entries as they are now. Later changes do not change them."""
+        return Shared([bucket.snapshot() for bucket in self._buckets.values()])
 
-    def restored(self, holder: bytes, version: int) -> None:
-        """Note that the entries of a holder were restored, so that the order of their changes is not known."""
-        self._begin(holder, version)
-
-    def _begin(self, holder: bytes, floor: int) -> _Recent:
-        recent = self._recent[holder] = _Recent(self._options.column_recent_most, floor)
+    def _begin(self, holder: bytes, floor: int) -> Recent:
+        recent = self._recent[holder] = Recent(holder, floor, self._options.column_recent_most)
         return recent
 
-    def _walk(self, recent: _Recent, holder: bytes, after: int) -> Iterator[tuple[str, tuple[int, int]]]:
-        for key, version in zip(reversed(recent.keys), reversed(recent.versions), strict=True):
+    def _walk(self, recent: Recent, after: int) -> Iterator[tuple[str, tuple[int, int]]]:
+        for key, version in recent.newest():
             if version <= after:
                 return
             best = self.get(key)
-            entry = None if best is None else best.of(holder)
-            if entry is not None and entry.version == version:
+            entry = None if best is None else best.of(recent.holder)
+            if entry is not None and entry.version == version:  # else it is covered, or a later change was yielded
                 yield key, (entry.total, version)
+
+    def _take(self, key: str, time: int, holder: bytes, total: int, version: int) -> tuple[int, int]:
+        """Join one entry; returns the index of its counter, and by how much that grows."""
+        bucket = self._buckets.get(time // self._span)
+        if bucket is None:
+            bucket = self._buckets[time // self._span] = Bucket()
+        index = self._index_of(split(key)[1])
+        live = self._of.get(index)
+        if live is None:
+            live = self._of[index] = _Live()
+        old = bucket.ids.get(key)
+        if old is None:
+            self.live += 1
+            live.buckets += index not in bucket
+            new = Entry(holder, total, version)
+        else:
+            new = old.raised(holder, total, version)
+        grown = bucket.put(key, index, old, new)
+        bucket.newest[holder] = max(version, bucket.newest.get(holder, 0))
+        live.newest[holder] = max(version, live.newest.get(holder, 0))
+        return index, grown
+
+    def _has(self, holder: bytes, key: str, version: int) -> bool:
+        """Whether a holder's entry is here, with that version."""
+        best = self.get(key)
+        entry = None if best is None else best.of(holder)
+        return entry is not None and entry.version == version
 
     def _end(self, number: int) -> int:
         return (number + 1) * self._span - 1
 
-    def _is_covered(self, number: int, bucket: _Bucket, covers: Covers) -> bool:
+    def _is_covered(self, number: int, bucket: Bucket, covers: Covers) -> bool:
         end = self._end(number)
         for holder, version in bucket.newest.items():
             until, upto = covers.get(holder, (-1, -1))
@@ -352,9 +303,7 @@ class Entries:
                 return False
         return True
 
-    def _partly_covered(
-        self, number: int, bucket: _Bucket, covers: Covers
-    ) -> Iterator[tuple[str, Entry, Entry | None]]:
+    def _partly_covered(self, number: int, bucket: Bucket, covers: Covers) -> Iterator[tuple[str, Entry, Entry | None]]:
         """Each key of a bucket of which some entry is covered, with its entries before and after."""
         start = number * self._span
         ends = {holder: covers[holder] for holder in bucket.newest if start <= covers.get(holder, (-1, -1))[0]}
@@ -364,60 +313,32 @@ class Entries:
             time = _time(key)
             rest = [one for one in old.all if not _covered(ends, one.holder, time, one.version)]
             if len(rest) < 1 + len(old.others):
-                yield key, old, _ranked(rest)
+                yield key, old, ranked(rest)
 
-    def _drop_some(self, number: int, bucket: _Bucket, covers: Covers, changes: dict[int, int]) -> None:
+    def _drop_some(self, number: int, bucket: Bucket, covers: Covers, changes: dict[int, int]) -> None:
         for key, old, new in self._partly_covered(number, bucket, covers):
             index = self._index_of(split(key)[1])
             grown = bucket.put(key, index, old, new)
             changes[index] = changes.get(index, 0) + grown
             if new is None:
                 self.live -= 1
-                self._forget(index)
+                if index not in bucket:
+                    self._forget(index)
         if not bucket.ids:
             del self._buckets[number]
 
     def _forget(self, index: int) -> None:
-        """Note that a counter has one id less."""
+        """Note that one bucket less has ids of a counter."""
         live = self._of[index]
-        live.count -= 1
-        assert live.count >= 0, "an id is forgotten once"
-        if not live.count:
+        live.buckets -= 1
+        assert live.buckets >= 0, "a bucket is forgotten once"
+        if not live.buckets:
             del self._of[index]
-
-
-def _raised(old: Entry, holder: bytes, total: int, version: int) -> Entry:
-    """An id's entries after one of them was raised."""
-    mine = old.of(holder)
-    if mine is not None:
-        total, version = max(total, mine.total), max(version, mine.version)
-    if not old.others and mine is old:
-        return Entry(holder, total, version)
-    found = _ranked([Entry(holder, total, version), *(one for one in old.all if one.holder != holder)])
-    assert found is not None, "an entry that was raised is there"
-    return found
 
 
 def _covered(covers: Covers, holder: bytes, time: int, version: int) -> bool:
     until, upto = covers.get(holder, (-1, -1))
     return time <= until and version <= upto
-
-
-def _pieces(
-    shared: list[dict[str, Entry]], holder: bytes, after: int, size: int
-) -> Iterator[dict[str, tuple[int, int]]]:
-    piece: dict[str, tuple[int, int]] = {}
-    looked = 0
-    for ids in shared:
-        for key, best in ids.items():
-            entry = best.of(holder)
-            if entry is not None and entry.version > after:
-                piece[key] = entry.total, entry.version
-            looked += 1
-            if looked >= size:
-                yield piece
-                piece, looked = {}, 0
-    yield piece
 
 
 def _by_version(item: tuple[str, tuple[int, int]]) -> int:

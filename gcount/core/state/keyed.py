@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import msgspec
 
+from gcount.core.state.ids import split
+
 
 class Settlement(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What a settlement says of one column. It covers the column's entries with a time and a version up to these.
@@ -49,11 +51,31 @@ class Keyed(msgspec.Struct, frozen=True, array_like=True, gc=False):
         for column, theirs in other.settled.items():
             self.settled[column] = _joined(self.settled.get(column), theirs)
 
+    def contains(self, other: Keyed) -> bool:
+        """Whether merging another one would change nothing."""
+        nothing = (0, 0)
+        for key, (total, version) in other.entries.items():
+            mine = self.entries.get(key, nothing)
+            if total > mine[0] or version > mine[1]:
+                return False
+        return all(_contained(theirs, self.settled.get(column)) for column, theirs in other.settled.items())
+
+    def names(self) -> set[str]:
+        """The names of the counters."""
+        parts = (settlement.parts for settlement in self.settled.values())
+        return {split(key)[1] for key in self.entries}.union(*parts)
+
     def copy(self) -> Keyed:
         """A copy that can be merged into."""
         copied = Keyed()
         copied.merge(self)
         return copied
+
+
+def _contained(theirs: Settlement, mine: Settlement | None) -> bool:
+    if mine is None or theirs.until > mine.until or theirs.version > mine.version:
+        return False
+    return all(n <= mine.parts.get(name, 0) for name, n in theirs.parts.items())
 
 
 def _joined(mine: Settlement | None, theirs: Settlement) -> Settlement:

@@ -63,18 +63,18 @@ class Replica:
     def changed(self, name: str) -> Digest:
         """By incarnation, at least the newest version in which an entry of a counter changed that is not settled.
 
-        It is the version of detached deltas of this node's former incarnations, if they have ids of the counter. No
-        node's digest reaches it, so that no consistent read is answered before these ids count.
+        An entry in a detached delta of a former incarnation of this node counts only once the gap before it is closed.
+        Until then no digest reaches the version that is returned, so that no read is confirmed without the entry.
         """
         changed = self.counters.changed(name)
         for incarnation in self.detached.incarnations():
             if incarnation in self.identity.retired and self.detached.has_ids(name, incarnation):
-                changed[incarnation] = self.detached.reaches(incarnation)
+                changed[incarnation] = max(self.detached.reaches(incarnation), changed.get(incarnation, 0))
         return changed
 
     @property
     def max_uncounted_cells(self) -> int:
-        """How many cells all unfinished pushes together may buffer, and how many members may give back.
+        """How many cells (or entries, or parts) all unfinished pushes may buffer, and how many members may give back.
 
         It is at least twice `max_counters`, so that a delta of all counters that clients may make here can be taken.
         """
@@ -92,7 +92,7 @@ class Replica:
         detached = self.detached
         if delta.incarnation not in self.identity.retired or detached.contains(delta):
             return False
-        return len(detached) < self.options.max_runs and detached.cells + len(delta.cells) <= self.max_uncounted_cells
+        return len(detached) < self.options.max_runs and detached.cells + delta.size <= self.max_uncounted_cells
 
     def apply(self, batch: Batch) -> None:
         """Apply a batch that is on disk. Batches come in order; applying one twice does no harm."""

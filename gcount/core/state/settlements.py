@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from array import array
+from collections.abc import Iterable, Iterator
+from itertools import islice
+
+import msgspec
 
 from gcount.core.options import DEFAULTS, Options
-from gcount.core.state.columns import Column
+from gcount.core.state.columns import Column, Frozen
 from gcount.core.state.entries import Covers
 from gcount.core.state.keyed import Settlement
+from gcount.core.state.names import Names
 
 
 class Settled:
@@ -30,26 +35,33 @@ class Settled:
         self.parts = Column(options)
 
 
+class FrozenParts(msgspec.Struct, frozen=True):
+    """What one incarnation had settled of the column of another one, at one instant (see `Settled`)."""
+
+    settler: bytes
+    column: bytes
+    until: int
+    version: int
+    parts: Frozen
+
+
 class Settlements:
     """All settlements that a replica knows.
 
     Args:
-        index_of: returns the index of a counter's name, which it interns.
-        name_of: returns the name of an index.
+        names: the names of the counters. New ones become known with the settlements that have them.
         options: sizes of columns.
 
     Attributes:
         covers: which entries are covered.
     """
 
-    def __init__(
-        self, index_of: Callable[[str], int], name_of: Callable[[int], str], options: Options = DEFAULTS
-    ) -> None:
+    def __init__(self, names: Names, options: Options = DEFAULTS) -> None:
         self.covers: Covers = {}
-        self._index_of = index_of
-        self._name_of = name_of
+        self._names = names
         self._options = options
         self._by: dict[bytes, dict[bytes, Settled]] = {}  # by settler, then by the column that was settled
+        self._of: dict[bytes, list[Settled]] = {}  # the same by the column that was settled
 
     def __bool__(self) -> bool:
         return bool(self._by)
@@ -58,26 +70,37 @@ class Settlements:
         """Each settler, each column that it settled, and what it settled of it."""
         return ((settler, column, one) for settler, of in self._by.items() for column, one in of.items())
 
+    def state(self) -> dict[tuple[bytes, bytes], tuple[int, int, dict[str, int]]]:
+        """By settler and column: the time, the version and the parts. This is for tests and tools, as `items` is."""
+        names = self._names.listed
+        return {
+            (settler, column): (
+                one.until,
+                one.version,
+                {names[index]: one.parts.get(index) for index in one.parts.held()},
+            )
+            for settler, column, one in self.items()
+        }
+
     def needs(self) -> dict[bytes, int]:
         """By settler, its version with its newest settlement."""
         return {settler: max(one.parts.version for one in of.values()) for settler, of in self._by.items()}
 
     def part(self, column: bytes, index: int) -> int:
         """What the settled ids of a column came to for one counter: the most that any settler says."""
-        return max((of[column].parts.get(index) for of in self._by.values() if column in of), default=0)
+        return max((one.parts.get(index) for one in self._of.get(column, ())), default=0)
 
     def parts(self, index: int) -> dict[bytes, int]:
         """By column, what its settled ids came to for one counter; without those that came to nothing."""
-        return {column: n for column in self.covers if (n := self.part(column, index))}
+        return {column: n for column in self._of if (n := self.part(column, index))}
 
     def raises(self, settled: dict[bytes, Settlement]) -> dict[int, int]:
-        """By index, by how much counters would grow by the parts of further settlements."""
+        """By index, by how much the counters that are known would grow by further settlements."""
         grown: dict[int, int] = {}
         for column, settlement in settled.items():
             for name, n in settlement.parts.items():
-                index = self._index_of(name)
-                more = n - self.part(column, index)
-                if more > 0:
+                index = self._names.indexes.get(name)
+                if index is not None and (more := n - self.part(column, index)) > 0:
                     grown[index] = grown.get(index, 0) + more
         return grown
 
@@ -90,24 +113,14 @@ class Settlements:
             settled: the settlements by the column that was settled.
             changes: by how much counters grow, by index. What the parts bring is added.
         """
-        for index, more in self.raises(settled).items():
-            changes[index] = changes.get(index, 0) + more
-        of = self._by.setdefault(settler, {})
         for column, settlement in settled.items():
-            one = of.get(column)
-            if one is None:
-                one = of[column] = Settled(self._options)
-            one.parts.join([*map(self._index_of, settlement.parts)], settlement.parts.values(), upto, None)
-            self._cover(column, one, settlement.until, settlement.version)
-
-    def restore(self, settler: bytes, column: bytes, until: int, version: int) -> Column:
-        """Take a settlement from a checkpoint, and return the column of its parts, to be restored, too."""
-        of = self._by.setdefault(settler, {})
-        one = of.get(column)
-        if one is None:
-            one = of[column] = Settled(self._options)
-        self._cover(column, one, until, version)
-        return one.parts
+            indexes = self._names.indexes_of(settlement.parts)
+            for index, n in zip(indexes, settlement.parts.values(), strict=True):
+                more = n - self.part(column, index)
+                if more > 0:
+                    changes[index] = changes.get(index, 0) + more
+            one = self._cover(settler, column, settlement.until, settlement.version)
+            one.parts.join(indexes, settlement.parts.values(), upto, None)
 
     def newer(self, settler: bytes, after: int) -> tuple[int, Iterator[dict[bytes, Settlement]]]:
         """The settlements of a settler that changed after one of its versions.
@@ -117,28 +130,79 @@ class Settlements:
             change the pieces.
         """
         found = [
-            (column, one, *one.parts.newer(after))
+            (column, one.until, one.version, *one.parts.newer(after))
             for column, one in self._by.get(settler, {}).items()
             if one.parts.version > after
         ]
-        most = sum(1 + number for _, _, number, _ in found)
-        return most, self._pieces([(column, one.until, one.version, pieces) for column, one, _, pieces in found])
+        return sum(1 + most for _, _, _, most, _ in found), self._pieces(found)
 
     def sum_up(self) -> Iterator[dict[int, int]]:
         """All parts by index, in slices: what the settled ids of all columns came to."""
-        for column in self.covers:
-            settlers = [of[column].parts for of in self._by.values() if column in of]
-            indexes: Iterable[int] = {index for parts in settlers for index in parts.held()}
-            yield {index: max(parts.get(index) for parts in settlers) for index in indexes}
+        for column, ones in self._of.items():
+            held: Iterable[int] = ones[0].parts.held() if len(ones) == 1 else _all_held(ones)
+            indexes = iter(held)
+            while part := {index: self.part(column, index) for index in islice(indexes, self._options.sum_slice)}:
+                yield part
 
-    def _cover(self, column: bytes, one: Settled, until: int, version: int) -> None:
+    # Checkpoints
+
+    def freeze(self) -> list[FrozenParts]:
+        """All settlements as they are now. They can be read until `thaw`, while others are joined."""
+        return [
+            FrozenParts(settler, column, one.until, one.version, one.parts.freeze())
+            for settler, column, one in self.items()
+        ]
+
+    def thaw(self) -> None:
+        """Release what `freeze` returned."""
+        for _, _, one in self.items():
+            one.parts.frozen = None
+
+    def restore(
+        self,
+        head: tuple[bytes, bytes, int, int],
+        version: int,
+        first: int,
+        words: tuple[array[int], array[int], array[int]],
+    ) -> None:
+        """Append a slice of parts from a checkpoint.
+
+        Args:
+            head: the settler, the column, up to which time and which version of it it is settled.
+            version: of the settler, when these parts changed last.
+            first: the place of the first part.
+            words: the next indexes (none for a dense column), parts and stamps.
+
+        Raises:
+            ValueError: the slice does not follow what was restored before, or there are no such names.
+        """
+        settler, column, until, covered = head
+        indexes, cells, stamps = words
+        parts = self._cover(settler, column, until, covered).parts
+        if first != len(parts.cells) or parts.version not in (0, version):
+            raise ValueError(f"parts from {first} on of a settlement are out of place")
+        if max(first + len(cells), max(indexes, default=-1) + 1) > len(self._names.listed):
+            raise ValueError(f"parts from {first} on of a settlement belong to names that do not exist")
+        parts.restore(version, indexes, cells, stamps)
+
+    def _cover(self, settler: bytes, column: bytes, until: int, version: int) -> Settled:
+        one = self._by.setdefault(settler, {}).get(column)
+        if one is None:
+            one = self._by[settler][column] = Settled(self._options)
+            self._of.setdefault(column, []).append(one)
         one.until, one.version = max(until, one.until), max(version, one.version)
         known = self.covers.get(column, (-1, 0))
         self.covers[column] = max(one.until, known[0]), max(one.version, known[1])
+        return one
 
     def _pieces(
-        self, found: list[tuple[bytes, int, int, Iterator[list[tuple[int, int]]]]]
+        self, found: list[tuple[bytes, int, int, int, Iterator[list[tuple[int, int]]]]]
     ) -> Iterator[dict[bytes, Settlement]]:
-        for column, until, version, pieces in found:
+        names = self._names.listed
+        for column, until, version, _, pieces in found:
             for piece in pieces:
-                yield {column: Settlement(until, version, {self._name_of(index): n for index, n in piece})}
+                yield {column: Settlement(until, version, {names[index]: n for index, n in piece})}
+
+
+def _all_held(ones: list[Settled]) -> set[int]:
+    return {index for one in ones for index in one.parts.held()}

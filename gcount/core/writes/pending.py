@@ -102,10 +102,12 @@ class Pending:
     def allows_name(self, name: str) -> bool:
         """Whether clients may increment a counter, which may be a new one."""
         counters, most = self.replica.counters, self.replica.max_counters
+        if name in counters:
+            return True
         both = (self.staging, self.sealed)
         if len(counters) + sum(len(each.amounts) + len(each.ids.planned) for each in both) < most:
             return True  # the usual case, in constant time
-        if name in counters or name in self:
+        if name in self:
             return True
         waiting = {new for each in both for new in (*each.amounts, *each.ids.planned) if new not in counters}
         return len(counters) + len(waiting) < most

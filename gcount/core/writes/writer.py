@@ -23,7 +23,7 @@ from gcount.core.writes.known_ids import KnownIds
 from gcount.core.writes.pending import Pending
 from gcount.core.writes.sealing import check_ids, check_own, check_visible, new_floor, own_delta, total_before
 from gcount.core.writes.settling import keeps_values, settles
-from gcount.core.writes.staging import Staged, Staging
+from gcount.core.writes.staging import Staged, Staging, new_names
 from gcount.errors import Refusal
 
 
@@ -133,7 +133,7 @@ class Writer:
         staging.deltas.append(delta)
         if known == 0:
             staging.new.add(delta.incarnation)
-        staging.new_names += sum(name not in replica.counters for name in delta.cells)
+        staging.new_names += new_names(delta, replica.counters)
         return True
 
     def stage_closing(self, incarnation: bytes) -> bool:
