@@ -201,12 +201,13 @@ def test_messages_of_before_ids_are_understood_and_those_with_ids_by_nodes_of_be
     assert not hello().knows_ids
     assert hello(floor=0).knows_ids
     cells, whole = {ID: 7}, hello(entry="a:1", floor=9)
-    for new, fields, old in [
+    cases: list[tuple[Message, int, Message]] = [
         (whole, 15, hello(entry="a:1")),
         (Push(1, True, [], True, 7, {ID: 3}), 6, Push(1, True, [], True, 7)),
         (HeartbeatAck({ID: 3}, None, True, 9), 4, HeartbeatAck({ID: 3}, None, True)),
         (CellsReply(1, cells, None, {ID: 2}, {ID: 3}), 4, CellsReply(1, cells)),
-    ]:
+    ]
+    for new, fields, old in cases:
         sent = msgspec.msgpack.decode(encode(new))
         assert len(sent) > fields
         assert decode(msgspec.msgpack.encode(sent[:fields])) == old
