@@ -143,7 +143,6 @@ class Entries:
             if self._is_covered(number, bucket, covers):
                 del self._buckets[number]
                 self.live -= len(bucket.ids)
-                self.dropped += len(bucket.ids)
                 for sums in bucket.sums.values():
                     for index, total in sums.items():
                         changes[index] = changes.get(index, 0) - total
@@ -323,7 +322,6 @@ class Entries:
             changes[index] = changes.get(index, 0) + grown
             if new is None:
                 self.live -= 1
-                self.dropped += 1
                 if index not in bucket:
                     self._forget(index)
         if not bucket.ids:
