@@ -15,10 +15,11 @@ from gcount.cluster.hold_gate import HoldGate
 from gcount.cluster.links.channel import Channel
 from gcount.cluster.links.duplicates import Visit
 from gcount.cluster.links.handover import Handover
-from gcount.cluster.links.handshake import Knowledge, check_knows_ids, told_floor
+from gcount.cluster.links.handshake import Knowledge, check_knows_ids
 from gcount.cluster.links.peers import Peers
 from gcount.core.format.chunks import Assembly
 from gcount.core.protocol import messages as wire
+from gcount.core.protocol.floors import floor_to_tell
 from gcount.core.protocol.replication import DeltaReceiver
 from gcount.core.protocol.restarts import Restarts
 from gcount.core.state.counters import Delta, Digest
@@ -190,7 +191,7 @@ class AcceptedLink:
         newer = self.receiver.newer_membership(replica.membership)
         owes = bool(replica.detached) and self._peers.owes(self.hello)
         # The digest says all that changed since the last message, so that it is not older than the floor.
-        news, floor = self.receiver.news(replica.counters.digest()), told_floor(replica)
+        news, floor = self.receiver.news(replica.counters.digest()), floor_to_tell(replica)
         self._answers.post(wire.HeartbeatAck(news, newer, owes, floor))
 
     def _push(self, nursery: trio.Nursery, push: wire.Push) -> None:
