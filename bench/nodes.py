@@ -8,7 +8,7 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -55,7 +55,13 @@ def data_folder(parent: Path) -> Iterator[Path]:
 
 @asynccontextmanager
 async def running(
-    number: int, host: str, port: int, folder: Path, fast_path: str, command: tuple[str, ...] = PRODUCT
+    number: int,
+    host: str,
+    port: int,
+    folder: Path,
+    fast_path: str,
+    command: tuple[str, ...] = PRODUCT,
+    settings: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Node]:
     """Run a node for as long as the context lasts.
 
@@ -66,6 +72,7 @@ async def running(
         folder: the folder for its data directory and its log lines.
         fast_path: "on" or "off", the node's --fast-path.
         command: the arguments with which this Python runs a node.
+        settings: environment variables of the node.
     """
     arguments = [
         str(number),
@@ -77,7 +84,7 @@ async def running(
         fast_path,
     ]
     environment = {name: text for name, text in os.environ.items() if not _SETTINGS.match(name)}
-    environment["PYTHONPATH"] = str(PROJECT)
+    environment |= {"PYTHONPATH": str(PROJECT), **(settings or {})}
     log = folder / f"{number}.log"
     with process([sys.executable, *command, *arguments], log, environment) as started:
         deadline = time.monotonic() + START_WITHIN
@@ -91,12 +98,20 @@ async def running(
 
 
 @asynccontextmanager
-async def cluster(folder: Path, fast_path: str, size: int = 3) -> AsyncIterator[list[Node]]:
-    """Run nodes on 127.0.0.1, 127.0.0.2, ..., linked in all directions."""
+async def cluster(
+    folder: Path,
+    fast_path: str,
+    size: int = 3,
+    command: tuple[str, ...] = PRODUCT,
+    settings: Mapping[str, str] | None = None,
+) -> AsyncIterator[list[Node]]:
+    """Run nodes on 127.0.0.1, 127.0.0.2, ..., linked in all directions; see `running`."""
     port = await free_port("0.0.0.0")
     async with AsyncExitStack() as stack:
         nodes = [
-            await stack.enter_async_context(running(number, f"127.0.0.{number}", port, folder, fast_path))
+            await stack.enter_async_context(
+                running(number, f"127.0.0.{number}", port, folder, fast_path, command, settings)
+            )
             for number in range(1, size + 1)
         ]
         await nodes[0].ask(post("/config", json.dumps({"actors": [node.host for node in nodes]}).encode()))

@@ -15,6 +15,7 @@ from statistics import median
 import structlog
 import trio
 
+from bench.blocking import Blocking
 from bench.nodes import PROJECT, data_folder, processor_time, running
 from bench.report import goal, ms, run, table
 from gcount.core.format.log_records import Header, encode_batch
@@ -36,25 +37,6 @@ BLOCKED = 0.010  # seconds: the goal for the longest time in which a task blocks
 REPLAYED = {100: 1_000_000, 1: 250_000}  # updates a second: the goals by updates in a record
 LOGGED = {100: 2_000_000, 1: 500_000}  # updates in a log
 ME = Identity(b"n" * 16, b"i" * 16)
-
-
-class Blocking(trio.abc.Instrument):
-    """Measures for how long tasks block the event loop.
-
-    Attributes:
-        longest: the longest time without a pause, in seconds, by the task's name.
-    """
-
-    def __init__(self) -> None:
-        self.longest: dict[str, float] = {}
-        self._since = 0.0
-
-    def before_task_step(self, task: trio.lowlevel.Task) -> None:
-        self._since = time.perf_counter()
-
-    def after_task_step(self, task: trio.lowlevel.Task) -> None:
-        name, blocked = task.name.rpartition(".")[2], time.perf_counter() - self._since
-        self.longest[name] = max(blocked, self.longest.get(name, 0.0))
 
 
 class Store:

@@ -19,10 +19,13 @@ DEFAULT_DATA_ROOT = "data"  # bin/gcount-node sets GCOUNT_DATA_ROOT to the one i
 DEFAULT_TIMEOUT = 5
 DEFAULT_MAX_COUNTERS = 10_000_000
 DEFAULT_MAX_CONNECTIONS = 10_000
+DEFAULT_RETRY_WINDOW = 3600
+DEFAULT_MAX_IDS = 1_000_000
 
 MAX_PORT = 65_535
 MAX_CONNECTIONS = 1_000_000
 MAX_NUMBER = 2**63 - 1
+MAX_RETRY_WINDOW = 366 * 24 * 3600  # seconds
 MAX_CLUSTER_BYTES = 255
 MAX_HOST_NAME = 253
 
@@ -51,6 +54,8 @@ class Settings:
         log_format: Format of the log lines.
         max_connections: The most connections at a time.
         fast_path: Whether plain requests are answered without the application server.
+        retry_window: Seconds after its time in which an id of an increment is taken.
+        max_ids: With this many ids that are not settled, clients can bring no more. Ids of members are always taken.
     """
 
     node_id: int
@@ -63,6 +68,8 @@ class Settings:
     log_format: Literal["text", "json"]
     max_connections: int = DEFAULT_MAX_CONNECTIONS
     fast_path: bool = True
+    retry_window: float = DEFAULT_RETRY_WINDOW
+    max_ids: int = DEFAULT_MAX_IDS
 
     @property
     def listen(self) -> str:
@@ -120,6 +127,8 @@ def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Settings:
         log_format=_choice(*pick("--log-format", "GCOUNT_LOG_FORMAT", "text"), "text", "json"),
         max_connections=_whole(*max_connections, 1, MAX_CONNECTIONS),
         fast_path=_choice(*pick(*FAST_PATH, "on"), "on", "off") == "on",
+        retry_window=_whole(*pick("", "GCOUNT_RETRY_WINDOW", str(DEFAULT_RETRY_WINDOW)), 1, MAX_RETRY_WINDOW),
+        max_ids=_whole(*pick("", "GCOUNT_MAX_IDS", str(DEFAULT_MAX_IDS)), 1, MAX_NUMBER),
     )
 
 
@@ -141,6 +150,10 @@ def _command() -> click.Command:
             f"  GCOUNT_MAX_CONNECTIONS  as --max-connections, default {DEFAULT_MAX_CONNECTIONS}",
             "  GCOUNT_LOG_FORMAT       as --log-format, default text",
             "  GCOUNT_FAST_PATH        as --fast-path, default on; GCOUNT_FAST_LANE is its former name",
+            "  GCOUNT_RETRY_WINDOW     whole seconds, 1 or more, for which an increment with an id can be sent",
+            f"                          again, default {DEFAULT_RETRY_WINDOW}; the same at all nodes",
+            "  GCOUNT_MAX_IDS          the most ids of that time that clients can bring to this node,",
+            f"                          default {DEFAULT_MAX_IDS}",
             "  CHALLENGE_TIMEOUT       whole seconds, 1 or more, that a request which depends on peers",
             f"                          may take, default {DEFAULT_TIMEOUT}",
             "  GCOUNT_PYTHON           the Python with which bin/gcount-node makes its environment",

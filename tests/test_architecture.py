@@ -26,6 +26,7 @@ LARGER = {
     "gcount.net.connection.Connection": 23,
     "gcount.node.node.Node": 19,
     "gcount.cluster.identity_guard.IdentityGuard": 19,
+    "gcount.cluster": 13,
     "gcount.cluster.links": 13,
 }
 LARGER_SECTION = "### Larger than the usual\n"

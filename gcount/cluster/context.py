@@ -6,6 +6,8 @@ from random import Random
 
 from gcount.core.limits import ID_BYTES
 from gcount.core.state.replica import Replica
+from gcount.core.writes.id_rules import NO_IDS, IdRules
+from gcount.core.writes.known_ids import KnownIds
 from gcount.core.writes.pending import Pending
 from gcount.core.writes.writer import Writer
 from gcount.errors import DiskFull
@@ -29,6 +31,7 @@ class Context:
         metrics: the metrics.
         news: notified of each new confirmation, own address, membership, link and identity.
         stopping: set when the process is asked to stop.
+        ids: what is known of increments with ids.
     """
 
     cluster: str
@@ -40,6 +43,12 @@ class Context:
     metrics: Metrics
     news: News
     stopping: Stopping
+    ids: KnownIds
+
+    @property
+    def rules(self) -> IdRules:
+        """Which increments with new ids are taken."""
+        return self.ids.rules
 
     async def settle(self) -> None:
         """Return when all that is staged now is durable or dropped."""
@@ -50,7 +59,13 @@ class Context:
 
 
 def make_context(
-    cluster: str, replica: Replica, log: Log, random: Random, metrics: Metrics, stopping: Stopping
+    cluster: str,
+    replica: Replica,
+    log: Log,
+    random: Random,
+    metrics: Metrics,
+    stopping: Stopping,
+    rules: IdRules = NO_IDS,
 ) -> Context:
     """Make what the parts of one start share, with an id for this start and a committer for the replica.
 
@@ -61,8 +76,10 @@ def make_context(
         random: the source of ids and jitter.
         metrics: the metrics.
         stopping: set when the process is asked to stop.
+        rules: which increments with ids are taken.
     """
-    writer = Writer(replica)
+    writer = Writer(replica, rules)
     committer = Committer(writer, log, metrics)
     start_id = random.randbytes(ID_BYTES)
-    return Context(cluster, start_id, replica, writer.pending, committer, random, metrics, News(), stopping)
+    pending = writer.pending
+    return Context(cluster, start_id, replica, pending, committer, random, metrics, News(), stopping, writer.ids)

@@ -14,6 +14,11 @@ from gcount.core.state.replica import Replica
 SELF_VALID = 2.0  # seconds for which a proof that an entry is this node is valid; it is renewed every half second
 
 
+def uses_ids(replica: Replica) -> bool:
+    """Whether increments with ids are in use: this node took one, or has some of other nodes."""
+    return replica.floor is not None or bool(replica.counters.entries.live or replica.counters.settlements)
+
+
 class Members:
     """What this node knows of its cluster.
 
@@ -81,6 +86,19 @@ class Members:
         return [
             entry for entry, last in self.hellos.items() if last.start_id == hello.start_id and last.node != hello.node
         ]
+
+    def why_no_ids(self) -> str:
+        """Why this node may take no increments with ids yet; empty when it may.
+
+        A member that does not understand them would take them for nothing, and say that it has them.
+        """
+        if self._replica.floor is not None:
+            return ""  # all members understood them once, and those that do not are refused since
+        last = {address: self.hellos.get(address) for address in self.others}
+        unknown = [address for address, hello in last.items() if hello is None or not hello.knows_ids]
+        if not unknown:
+            return ""
+        return f"not all members are known to understand ids of increments: {', '.join(unknown)}"
 
     def is_member(self, node: bytes) -> bool:
         """Whether a node is the one that answered at a member's address."""

@@ -28,6 +28,7 @@ class Increments:
     ) -> None:
         self._replica = context.replica
         self._committer = context.committer
+        self._ids = context.ids
         self._news = context.news
         self._stopping = context.stopping
         self._guard = guard
@@ -48,7 +49,7 @@ class Increments:
             False when the request has to wait for a hold, or for the node's right to its incarnation. Nothing was done
             then, and the caller can use `run`, which waits.
         """
-        if not changes(asked):
+        if not changes(asked, self._ids.durable):
             callback(self._now(asked))
             return True
         # There are almost never any holds, so this is one look at an empty dict.
@@ -93,7 +94,8 @@ class Increments:
 
     def _now(self, asked: Asked) -> Outcome:
         replica = self._replica
-        return unchanged(asked, replica.counters.total, {replica.identity.incarnation: replica.version})
+        position = {replica.identity.incarnation: replica.version}
+        return unchanged(asked, replica.counters.total, self._ids.position(asked, position))
 
     async def _confirm_identity(self) -> None:
         guard, stopping = self._guard, self._stopping

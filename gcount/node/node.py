@@ -6,6 +6,7 @@ nursery there, so that an error in any part ends the whole node with a message. 
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from random import Random
 
 import trio
@@ -16,6 +17,7 @@ from gcount.cluster.links.transport import Link, Transport
 from gcount.core.options import DEFAULTS, Options
 from gcount.core.state.membership import parse_actors
 from gcount.core.state.replica import Replica
+from gcount.core.writes.id_rules import IdRules
 from gcount.core.writes.increments import Asked, Outcome, refused
 from gcount.events import Stopping
 from gcount.node.parts import Parts, assemble
@@ -27,6 +29,7 @@ from gcount.storage.checkpoints import Checkpoints
 from gcount.storage.disk import Disk
 from gcount.storage.log import Log
 
+SPANS = 60  # at least so many spans of ids are in a window, so that ids do not stay for much longer than that
 MOST_LINGER = 60.0  # seconds; the longest time for which removed members are still dialled
 
 
@@ -38,7 +41,8 @@ class Node:
         disk: the data directory.
         transport: connects to other nodes.
         random: the source of ids and jitter.
-        wall_clock: returns seconds since 1970. It only decides between conflicting configs.
+        wall_clock: returns seconds since 1970. It only decides between conflicting configs, and which ids are new
+            enough.
         options: sizes, limits and pauses.
         stopping: set when the process is asked to stop. Requests that wait for other nodes are answered then.
 
@@ -60,7 +64,7 @@ class Node:
         stopping: Stopping,
     ) -> None:
         self.settings = settings
-        self._options = options
+        self._options = replace(options, id_span=max(1, min(options.id_span, int(settings.retry_window) // SPANS)))
         self.metrics = Metrics()
         self.log = Log(disk, options)
         self.checkpoints = Checkpoints(disk, self.log, self.metrics, options)
@@ -196,9 +200,14 @@ class Node:
             dict(self.parts.forks.shown),
             self.peers.statistics(),
             self.parts.reads.statistics(),
+            self.parts.settling.statistics(),
         )
 
     # Running
+
+    def _ids_unavailable(self) -> str:
+        """Why increments with ids can't be taken yet, as some member may not understand them; empty when they can."""
+        return self.parts.members.why_no_ids()
 
     def _now_ms(self) -> int:
         return int(self._wall_clock() * 1000)
@@ -210,7 +219,9 @@ class Node:
             Fatal: the process has to end.
         """
         replica = self.replica = await self._startup.recover(self.settings.max_counters, self._options)
-        context = make_context(self.settings.cluster, replica, self.log, self._random, self.metrics, self.stopping)
+        settings = self.settings
+        rules = IdRules(self._wall_clock, self._ids_unavailable, settings.retry_window, settings.max_ids)
+        context = make_context(settings.cluster, replica, self.log, self._random, self.metrics, self.stopping, rules)
         self.start_id = context.start_id
         self.parts = assemble(context, self._transport, self._now_ms, fresh=self._startup.fresh)
         self.peers = self.parts.peers

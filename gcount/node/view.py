@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import trio
 
 from gcount.core.state.counters import Digest
+from gcount.core.state.ids import key_of
 from gcount.node.node import Node
 
 
@@ -63,6 +64,17 @@ class NodeView:
         """Some of the counters' names, in the order in which they became known. No name is ever removed."""
         self._node.require_ready()
         return self._node.replica.counters.names(start, end)
+
+    def id_total(self, name: str, id_: str) -> int | None:
+        """What an id has added to a counter, as this node has it on disk; None when it is unknown, or settled.
+
+        Args:
+            name: a valid name.
+            id_: a well-formed id that says its time.
+        """
+        self._node.require_ready()
+        entry = self._node.replica.counters.entries.get(key_of(name, id_))
+        return None if entry is None else entry.total
 
     async def consistent_value(self, name: str, timeout: float | None) -> int:
         """The exact value of a counter; see `Node.consistent_value`."""

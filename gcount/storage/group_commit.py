@@ -17,8 +17,10 @@ from gcount.core.state.batch import Batch
 from gcount.core.state.counters import Delta, Digest
 from gcount.core.state.identity import Identity
 from gcount.core.state.membership import Membership
+from gcount.core.writes.id_changes import NO_CHANGES, IdChanges
 from gcount.core.writes.increments import Asked, Outcome, refused
-from gcount.core.writes.staging import Before, Staged
+from gcount.core.writes.pushes import stage_push
+from gcount.core.writes.staging import Before, Staged, Staging
 from gcount.core.writes.writer import Writer
 from gcount.errors import DiskFull
 from gcount.observe.metrics import Metrics
@@ -39,12 +41,14 @@ class Commit:
         before: set by `settle`: the values of all counters without this node's increments of the batch.
         position: set by `settle`: a replica whose digest reaches it holds these increments; empty if the batch was
             dropped.
+        ids: set by `settle`: what the batch changed of ids.
     """
 
-    __slots__ = ("_callbacks", "_done", "before", "failure", "position")
+    __slots__ = ("_callbacks", "_done", "before", "failure", "ids", "position")
 
     def __init__(self) -> None:
         self.failure: DiskFull | None = None
+        self.ids = NO_CHANGES
         self.before: Before
         self.position: Digest
         self._done = trio.Event()
@@ -73,10 +77,10 @@ class Commit:
         """Whether the batch was dropped."""
         return self.failure is not None
 
-    def settle(self, failure: DiskFull | None, before: Before, position: Digest) -> None:
+    def settle(self, failure: DiskFull | None, before: Before, position: Digest, ids: IdChanges = NO_CHANGES) -> None:
         """Call all callbacks and wake all waiting tasks. The arguments are the attributes of this class."""
         assert not self._done.is_set(), "a batch is settled once"
-        self.failure, self.before, self.position = failure, before, position
+        self.failure, self.before, self.position, self.ids = failure, before, position, ids
         for callback in self._callbacks:
             callback(self)
         self._done.set()
@@ -120,22 +124,28 @@ class Committer:
         self._next.add_done_callback(partial(_answer, asked, self._writer.stage(asked), callback))
         self._wake.set()
 
-    def _values_before(self, amounts: dict[str, int]) -> Before:
-        """The values of all counters without the given amounts of the batch that just became visible."""
-        counters = self._replica.counters
+    def _values_before(self, staged: Staging) -> Before:
+        """The values of all counters without the increments of the batch that just became visible."""
+        counters, amounts = self._replica.counters, staged.amounts
         values = map(sub, counters.totals_of(amounts), amounts.values())
-        return Before(zip(amounts, values, strict=True), counters.total)
+        before = Before(zip(amounts, values, strict=True), counters.total)
+        if staged.ids is not NO_CHANGES:
+            before.leave_out(amounts, staged.ids)
+        return before
 
-    def take(self, deltas: list[Delta], *, urgent: bool = False) -> Commit:
+    def take(
+        self, deltas: list[Delta], *, urgent: bool = False, needs: Digest | None = None, member: bool = True
+    ) -> Commit:
         """Stage deltas of a peer. Those that can't be taken are left out.
 
         Args:
             deltas: whole deltas.
             urgent: whether a client waits for them. Otherwise only the next push of their sender waits, so they wait a
                 moment for increments to share a sync with.
+            needs: the settlements without which none of them is taken; see pushes.py.
+            member: whether the peer is a member.
         """
-        for delta in deltas:
-            self._writer.stage_delta(delta)
+        stage_push(self._writer, deltas, needs or {}, member=member)
         if urgent:
             return self._soon()
         # `run` may be waiting already, so its deadline is brought forward, too.
@@ -156,6 +166,19 @@ class Committer:
     def close(self, incarnation: bytes) -> Commit | None:
         """Stage the delta that closes the gaps of an incarnation; None when there is nothing to close."""
         return self._soon() if self._writer.stage_closing(incarnation) else None
+
+    def promise(self, floor: int) -> Commit | None:
+        """Stage the promise to take no id with a time up to here any more; None when it was given already.
+
+        Args:
+            floor: in seconds since 1970.
+        """
+        return self._soon() if self._writer.stage_floor(floor) else None
+
+    def settle_ids(self, until: Callable[[], int | None]) -> Commit:
+        """Ask for a settlement of ids; see `Writer.stage_settlement`."""
+        self._writer.stage_settlement(until)
+        return self._soon()
 
     def flush(self) -> Commit | None:
         """Commit at once what is staged, without waiting for it.
@@ -201,15 +224,19 @@ class Committer:
         self._in_flight = None
         assert self._pending.batch is None, "a batch is in flight until its fate is known"
         if failure is not None:
-            commit.settle(failure, self._values_before({}), {})
+            commit.settle(failure, self._values_before(Staging()), {})
             return
         self._metrics.increments.inc(staging.increments)
         identity = self._replica.identity
-        commit.settle(None, self._values_before(staging.amounts), {identity.incarnation: self._replica.version})
+        position = {identity.incarnation: self._replica.version}
+        commit.settle(None, self._values_before(staging), position, staging.ids)
 
     async def _commit_batch(self, committed: Callable[[Batch], None]) -> DiskFull | None:
         """Write, sync and apply one batch; returns why it was dropped, if it was."""
         batch = self._writer.seal()
+        if not (self.full or batch.deltas or batch.identity or batch.membership or batch.floor is not None):
+            self._writer.abort()  # ids that were known by then, or nothing to settle
+            return None
         started = trio.current_time()
         try:
             size = await self._log.append(batch, batch.identity or self._replica.identity)
@@ -248,4 +275,9 @@ def _answer(asked: Asked, staged: Staged, callback: Callable[[Outcome], None], c
     else:
         values = staged.values(commit.before)
         assert len(values) == len(staged.names), "an outcome has a value for each counter that was asked for"
-        callback(Outcome(values, commit.position, staged.refused))
+        ids = staged.ids
+        if ids is None:
+            callback(Outcome(values, commit.position, staged.refused))
+        else:
+            position, replayed = ids.position(commit.ids, commit.position), ids.replayed(commit.ids)
+            callback(Outcome(values, position, staged.refused, replayed))

@@ -5,7 +5,7 @@ import trio
 from trio.testing import MockClock
 
 from gcount.core.protocol import messages
-from gcount.core.protocol.replication import UNTAKEN_PAUSE
+from gcount.core.protocol.transfer import UNTAKEN_PAUSE
 from gcount.core.state.counters import Delta
 from tests.fakes.caller import HELLO, call, hello
 from tests.fakes.cluster import Host, open_cluster

@@ -13,7 +13,7 @@ from gcount.core.state.identity import Identity
 from tests.core.histories import History, incarnation, knowing
 
 ME = Identity(b"n" * 16, incarnation(1))
-SMALL = Options(push_bytes=120)  # three names each
+SMALL = Options(push_bytes=130)  # three names each
 RUNS = [Delta(incarnation(9), 10 * n, 10 * n + 5, {f"name-{n}": n}) for n in range(1, 4)]
 
 

@@ -7,7 +7,8 @@ import pytest
 from gcount.core.limits import MAX_INCARNATIONS
 from gcount.core.options import Options
 from gcount.core.protocol.messages import Ack, Push
-from gcount.core.protocol.replication import UNTAKEN_PAUSE, UNTAKEN_PAUSE_MOST, DeltaReceiver, DeltaSender
+from gcount.core.protocol.replication import DeltaReceiver, DeltaSender
+from gcount.core.protocol.transfer import UNTAKEN_PAUSE, UNTAKEN_PAUSE_MOST
 from gcount.core.state.counters import Delta
 from gcount.core.state.identity import Identity
 from gcount.core.state.membership import Membership

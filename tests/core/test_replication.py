@@ -10,11 +10,11 @@ from gcount.core.options import DEFAULTS, Options
 from gcount.core.protocol.messages import Ack, Push
 from gcount.core.protocol.replication import (
     REFUSED_PAUSE,
-    UNTAKEN_PAUSE,
     URGENT_FOR,
     DeltaReceiver,
     DeltaSender,
 )
+from gcount.core.protocol.transfer import UNTAKEN_PAUSE
 from gcount.core.state.batch import Batch
 from gcount.core.state.counters import Delta, Digest
 from gcount.core.state.membership import Membership

@@ -24,6 +24,7 @@ options = Options(
     record_cells=64,
     record_names=64,
     progress_interval=0.0,
+    id_span=1,
 )
 sys.exit(main(sys.argv[1:], options=options))
 """

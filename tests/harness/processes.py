@@ -23,7 +23,17 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 LAUNCHER = Path(os.environ.get("GCOUNT_TEST_LAUNCHER", REPOSITORY / "bin" / "gcount-node"))
 READY = re.compile(r"ready on http://(\[[0-9a-fA-F:.]*\]|[^\s:/]+):(\d+)")
 START_WITHIN = 60.0
-SETTINGS = frozenset(("GCOUNT_LISTEN", "GCOUNT_DATA_DIR", "GCOUNT_CLUSTER", "GCOUNT_MAX_COUNTERS", "CHALLENGE_TIMEOUT"))
+SETTINGS = frozenset(
+    (
+        "GCOUNT_LISTEN",
+        "GCOUNT_DATA_DIR",
+        "GCOUNT_CLUSTER",
+        "GCOUNT_MAX_COUNTERS",
+        "GCOUNT_MAX_IDS",
+        "GCOUNT_RETRY_WINDOW",
+        "CHALLENGE_TIMEOUT",
+    )
+)
 
 
 class NeverReady(AssertionError):

@@ -41,7 +41,7 @@ async def test_all_faults_under_load_lose_and_invent_nothing(tmp_path: Path) -> 
     print(*notes, sep="\n")
     with (tmp_path / "history.jsonl").open("w") as file:
         history = History(file)
-        await run(Wish(seed=SEED, pace=15.0, steps=steps(kinds)), history, tmp_path, print)
+        await run(Wish(seed=SEED, pace=15.0, window=10, settles=False, steps=steps(kinds)), history, tmp_path, print)
     figures = Figures(history)
     print("\n".join(figures.lines()))
     assert violations(history) == []

@@ -22,16 +22,20 @@ REPORTS = Path("data") / "soak"
 @click.option("--nodes", type=click.Choice(["3", "5"]), default="3", show_default=True, help="How many nodes.")
 @click.option("--seed", type=int, help="Seed of the faults and of the clients' choices; by default a random one.")
 @click.option("--pace", type=click.FloatRange(1), default=20.0, show_default=True, help="Increments/s on each node.")
+@click.option("--window", type=click.IntRange(60), default=60, show_default=True, help="The nodes' retry window, in s.")
 @click.option("--report", type=click.Path(path_type=Path), metavar="DIR", help="Folder of the report [in data/soak]")
 @click.option(
     "--check", type=click.Path(path_type=Path, exists=True), metavar="FILE", help="Only judge this history again."
 )
-def main(minutes: float, nodes: str, seed: int | None, pace: float, report: Path | None, check: Path | None) -> None:
+def main(
+    minutes: float, nodes: str, seed: int | None, pace: float, window: int, report: Path | None, check: Path | None
+) -> None:
     """Run nodes in network namespaces under load and under faults, and judge all their answers.
 
-    Nodes are killed, paused and cut off, and their disks fill up. This needs root, for the namespaces. It writes a
-    page, a picture and the history. The exit code is 0 only if no law was broken, and if every node whose process and
-    disk were up took every increment.
+    Nodes are killed, paused and cut off, and their disks fill up. Each increment has an id, and is sent to another node
+    after each error. At the end the soak waits until all ids are settled. This needs root, for the namespaces. It
+    writes a page, a picture and the history. The exit code is 0 only if no law was broken, and if every node whose
+    process and disk were up took every increment.
     """
     if check is not None:
         raise SystemExit(_judge(History.load(check), report))
@@ -41,7 +45,7 @@ def main(minutes: float, nodes: str, seed: int | None, pace: float, report: Path
     folder = report or REPORTS / f"{time.strftime('%Y%m%d-%H%M%S')}-{nodes}-nodes-seed-{seed}"
     folder.mkdir(parents=True, exist_ok=True)
     click.echo(f"seed {seed}, report in {folder}")
-    wish = Wish(int(nodes), minutes * 60, seed, pace)
+    wish = Wish(int(nodes), minutes * 60, seed, pace, window)
     interrupted = False
     with (folder / HISTORY).open("w") as file:
         history = History(file)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from math import ceil
 
 from tests.soak.history import Fault, History, Increment
+from tests.soak.once import increments, settlements
 from tests.soak.plan import KINDS
 from tests.soak.uptime import Uptime
 
@@ -125,15 +126,16 @@ class Figures:
     def summary(self) -> list[str]:
         """The run in a few lines."""
         history, soak = self.history, self.history.soak
-        increments = Counter(each.outcome for each in history.increments)
+        attempts = Counter(each.outcome for each in history.increments)
         queries = Counter(each.outcome for each in history.queries)
         kills = sum(moment.what == "killed" for moment in history.moments)
         return [
             f"{soak.nodes} nodes, seed {soak.seed}, {history.seconds:.0f} s; {len(history.faults)} faults in "
             f"{len(history.healings)} steps, {kills} kills of a node",
-            f"{len(history.increments):,} increments tried: {increments['ok']:,} acknowledged, "
-            f"{increments['refused']:,} refused, {increments['unknown']:,} not answered, "
-            f"{increments['unsent']:,} not sent",
+            f"{len(history.increments):,} increments tried: {attempts['ok']:,} acknowledged, "
+            f"{attempts['refused']:,} refused, {attempts['unknown']:,} not answered, "
+            f"{attempts['unsent']:,} not sent",
+            *self._ids(),
             f"{len(history.queries):,} consistent reads tried: {queries['ok']:,} answered, {queries['refused']:,} "
             f"refused with 503, {queries['unknown'] + queries['unsent']:,} without an answer; "
             f"{len(history.looks):,} reads of /value answered",
@@ -144,6 +146,21 @@ class Figures:
             f"healed to exact reads on every node: {percentile(self.exact, 50):.2f} s at the median, "
             f"{max(self.exact, default=0.0):.2f} s at worst; to equal values: {percentile(self.equal, 50):.2f} and "
             f"{max(self.equal, default=0.0):.2f} s",
+        ]
+
+    def _ids(self) -> list[str]:
+        """What became of increments with ids, in a line, if there were any."""
+        found = [once for once in increments(self.history) if once.attempts[0].id]
+        if not found:
+            return []
+        again = sum(len(once.attempts) > 1 for once in found)
+        elsewhere = sum(len({each.node for each in once.attempts}) > 1 for once in found)
+        twice = sum(len({each.node for each in once.attempts if each.outcome == "ok"}) > 1 for once in found)
+        nodes = range(1, self.history.soak.nodes + 1)
+        settled = [settlements([each for each in self.history.ids if each.node == node]) for node in nodes]
+        return [
+            f"{len(found):,} ids: {again:,} sent more than once, {elsewhere:,} to more than one node, {twice:,} "
+            f"acknowledged by more than one; ids were settled {min(settled)} times at least on each node"
         ]
 
     def lines(self) -> list[str]:

@@ -23,11 +23,12 @@ class Soak:
     seconds: float
     pace: float  # increments a second that each node is sent
     notes: list[str] = field(default_factory=list)
+    window: int = 0  # seconds; the nodes' retry window, if the run goes on until all ids are settled
 
 
 @dataclass(frozen=True)
 class Increment:
-    """One attempt to increment."""
+    """One attempt to increment. All attempts with one id are one increment."""
 
     node: int
     name: str
@@ -38,6 +39,19 @@ class Increment:
     status: int = 0
     value: int = 0
     reason: str = ""
+    id: str = ""
+    replayed: bool = False  # the node answered that it knew the id
+
+
+@dataclass(frozen=True)
+class Ids:
+    """What a node said of ids, at some time."""
+
+    node: int
+    time: float
+    live: int  # ids that no settlement covers
+    floor: int  # the node takes no id up to this time, in seconds since 1970
+    last: bool = False  # the run waits no longer until all ids are settled
 
 
 @dataclass(frozen=True)
@@ -120,7 +134,7 @@ class Ending:
     verified: int | None  # the exit code of `gcount verify` on its directory
 
 
-Record = Soak | Increment | Look | Query | Moment | Fault | Healing | Final | Ending
+Record = Soak | Increment | Ids | Look | Query | Moment | Fault | Healing | Final | Ending
 T = TypeVar("T")
 
 
@@ -128,13 +142,15 @@ class History:
     """All records of a run, by kind, in the order in which they were completed."""
 
     KINDS: ClassVar[dict[str, type[Any]]] = {
-        kind.__name__.lower(): kind for kind in (Soak, Increment, Look, Query, Moment, Fault, Healing, Final, Ending)
+        kind.__name__.lower(): kind
+        for kind in (Soak, Increment, Ids, Look, Query, Moment, Fault, Healing, Final, Ending)
     }
 
     def __init__(self, file: TextIO | None = None) -> None:
         self._file = file
         self._records: dict[type[Any], list[Any]] = {kind: [] for kind in self.KINDS.values()}
         self.increments = self._of(Increment)
+        self.ids = self._of(Ids)
         self.looks = self._of(Look)
         self.queries = self._of(Query)
         self.moments = self._of(Moment)

@@ -10,6 +10,7 @@ from itertools import accumulate
 from tests.harness import linearizable
 from tests.harness.linearizable import Read, Write
 from tests.soak.history import POWERS, History, Increment, Query
+from tests.soak.once import Once, by_name, every_id_counts_once, ids_are_settled, increments, repeats_are_told
 from tests.soak.uptime import Uptime
 
 HEALED_WITHIN = 30.0  # seconds in which a cluster has to heal
@@ -20,26 +21,15 @@ def violations(history: History) -> list[str]:
     return [f"{law.__name__}: {violation}" for law in LAWS for violation in law(history)]
 
 
-def _by_name(history: History) -> dict[str, list[Increment]]:
-    counters: dict[str, list[Increment]] = defaultdict(list)
-    for increment in history.increments:
-        counters[increment.name].append(increment)
-    return counters
-
-
 def consistent_reads_are_linearizable(history: History) -> Iterator[str]:
     """Judges the counters that get powers of two."""
     reads: dict[str, list[Read]] = defaultdict(list)
     for query in history.queries:
         if query.outcome == "ok":
             reads[query.name].append(Read(query.value, query.start, query.end, f"node {query.node}"))
-    for name, increments in _by_name(history).items():
+    for name, found in by_name(increments(history)).items():
         if name.startswith(POWERS):
-            writes = [
-                Write(increment.amount, increment.start, increment.end if increment.outcome == "ok" else None)
-                for increment in increments
-                if increment.outcome in ("ok", "unknown")
-            ]
+            writes = [Write(once.amount, once.sent, once.acked) for once in found if once.sent is not None]
             for violation in linearizable.violations(writes, reads[name]):
                 yield f"{name}: {violation}"
 
@@ -47,9 +37,10 @@ def consistent_reads_are_linearizable(history: History) -> Iterator[str]:
 class _Bounds:
     """The values that one counter may have had, and when."""
 
-    def __init__(self, increments: Iterable[Increment]) -> None:
-        acked = sorted((each.end, each.amount) for each in increments if each.outcome == "ok")
-        sent = sorted((each.start, each.amount) for each in increments if each.outcome in ("ok", "unknown"))
+    def __init__(self, found: Iterable[Once]) -> None:
+        found = list(found)
+        acked = sorted((once.acked, once.amount) for once in found if once.acked is not None)
+        sent = sorted((once.sent, once.amount) for once in found if once.sent is not None)
         self._acked_at, self._sent_at = [time for time, _ in acked], [time for time, _ in sent]
         self._acked = [0, *accumulate(amount for _, amount in acked)]
         self._sent = [0, *accumulate(amount for _, amount in sent)]
@@ -63,7 +54,7 @@ class _Bounds:
 
 def values_are_within_bounds(history: History) -> Iterator[str]:
     """Always acknowledged <= value <= acknowledged + unknown: in the end, and in each read at its time."""
-    bounds = {name: _Bounds(increments) for name, increments in _by_name(history).items()}
+    bounds = {name: _Bounds(found) for name, found in by_name(increments(history)).items()}
     empty = _Bounds([])
     for query in history.queries:
         if query.outcome == "ok":
@@ -84,14 +75,18 @@ def values_are_within_bounds(history: History) -> Iterator[str]:
 
 
 def values_never_go_down(history: History) -> Iterator[str]:
-    """Judges the values of each node across its restarts. An increment's answer is a value that includes its amount."""
+    """Judges the values of each node across its restarts.
+
+    An increment's answer is a value that includes its amount. Before the first attempt no value included it.
+    """
     seen: dict[tuple[int, str], list[tuple[float, float, int, int]]] = defaultdict(list)
     for look in history.looks:
         seen[look.node, look.name].append((look.start, look.end, look.value, 0))
-    for increment in history.increments:
-        if increment.outcome == "ok":
-            answer = (increment.start, increment.end, increment.value, increment.amount)
-            seen[increment.node, increment.name].append(answer)
+    for once in increments(history):
+        for at, each in enumerate(once.attempts):
+            if each.outcome == "ok":
+                answer = (each.start, each.end, each.value, each.amount if at == 0 else 0)
+                seen[each.node, each.name].append(answer)
     for (node, name), values in seen.items():
         ended = sorted(values, key=lambda value: value[1])
         highest, at = 0, 0
@@ -112,7 +107,7 @@ def nodes_agree_in_the_end(history: History) -> Iterator[str]:
     finals: dict[str, dict[int, set[int | None]]] = defaultdict(dict)
     for final in history.finals:
         finals[final.name][final.node] = {final.consistent, final.value}
-    for name in _by_name(history).keys() | finals.keys():
+    for name in {increment.name for increment in history.increments} | finals.keys():
         nodes = finals[name]
         if set(nodes) != set(range(1, history.soak.nodes + 1)):
             yield f"{name}: final values of nodes {sorted(nodes)} only"
@@ -188,6 +183,9 @@ def something_was_tried(history: History) -> Iterator[str]:
 LAWS: tuple[Callable[[History], Iterator[str]], ...] = (
     consistent_reads_are_linearizable,
     values_are_within_bounds,
+    every_id_counts_once,
+    repeats_are_told,
+    ids_are_settled,
     values_never_go_down,
     nodes_agree_in_the_end,
     no_node_ends_by_itself,

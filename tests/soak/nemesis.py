@@ -8,11 +8,12 @@ import trio
 
 from tests.harness.namespaces import Network
 from tests.soak import plan
+from tests.soak.caller import Caller
+from tests.soak.counting import Counting
 from tests.soak.history import Fault, Healing, History
 from tests.soak.judge import HEALED_WITHIN
 from tests.soak.machine import Clock, Machine
 from tests.soak.plan import FAMILY_OF, Blow, Step
-from tests.soak.workload import Caller
 
 FILLER = "filler-" + "x" * 200  # a long name makes long records
 
@@ -20,8 +21,10 @@ FILLER = "filler-" + "x" * 200  # a long name makes long records
 class Nemesis:
     """Causes the faults of the network and the nodes."""
 
-    def __init__(self, network: Network, machines: Sequence[Machine], history: History, clock: Clock) -> None:
-        self._network = network
+    def __init__(
+        self, network: Network, machines: Sequence[Machine], history: History, clock: Clock, counting: Counting
+    ) -> None:
+        self._network, self._counting = network, counting
         self._machines = {machine.number: machine for machine in machines}
         self._history, self._clock = history, clock
         self._steps = 0
@@ -78,7 +81,7 @@ class Nemesis:
         caller = Caller(machine)
         taken = machine.ready and not machine.paused
         while taken:
-            taken = (await caller.increment(FILLER, 1)).outcome == "ok"
+            taken = (await self._counting.count(caller, FILLER, 1)).outcome == "ok"
         caller.close()
 
     def _end(self, blow: Blow) -> None:
@@ -97,7 +100,7 @@ class Nemesis:
 
         async def raise_on(machine: Machine) -> None:
             caller = Caller(machine)
-            await caller.increment(name, machine.number)
+            await self._counting.count(caller, name, machine.number)
             caller.close()
 
         async with trio.open_nursery() as nursery:

@@ -16,14 +16,16 @@ from tests.harness.cluster import namespace_nodes, running
 from tests.harness.namespaces import Network
 from tests.harness.processes import REPOSITORY, Node
 from tests.harness.tmpfs import Filesystem
+from tests.soak.caller import Caller
 from tests.soak.history import Ending, Final, History, Soak
 from tests.soak.machine import Clock, EndedByItself, Machine
 from tests.soak.nemesis import Nemesis
 from tests.soak.plan import DELAY, FULL, KINDS, LOSS, Step, draw_steps
-from tests.soak.workload import Caller, Load
+from tests.soak.workload import Load
 
 TIMEOUT = 1  # CHALLENGE_TIMEOUT of the nodes: many short waits show more than few long ones
-SETTLED_WITHIN = 60.0  # seconds for all final reads
+READ_WITHIN = 60.0  # seconds for all final reads
+SETTLED_WITHIN = 60.0  # seconds after the nodes' retry window and their grace
 FINAL_READERS = 4  # on each node
 MEGABYTES = 64  # of each disk, and
 MEGABYTES_A_MINUTE = 8
@@ -31,12 +33,24 @@ MEGABYTES_A_MINUTE = 8
 
 @dataclass(frozen=True)
 class Wish:
-    """The settings of a run. Without `steps`, the plan of the seed is followed until the time is over."""
+    """The settings of a run.
+
+    Attributes:
+        nodes: how many nodes.
+        seconds: for how long faults happen.
+        seed: of the faults and of the clients' choices.
+        pace: increments a second that each node is sent.
+        window: the nodes' retry window, in seconds.
+        settles: whether the run goes on without increments until all ids are settled.
+        steps: the faults; by default the plan of the seed, until the time is over.
+    """
 
     nodes: int = 3
     seconds: float = 60.0
     seed: int = 0
     pace: float = 20.0
+    window: int = 60
+    settles: bool = True
     steps: Sequence[Step] | None = None
 
 
@@ -65,12 +79,13 @@ async def run(wish: Wish, history: History, logs: Path, on_step: Callable[[str],
         on_step: called with a text at each step.
     """
     kinds, notes = abilities()
-    history.add(Soak(wish.seed, wish.nodes, wish.seconds, wish.pace, notes))
+    history.add(Soak(wish.seed, wish.nodes, wish.seconds, wish.pace, notes, wish.window * wish.settles))
     clock = Clock()
     with ExitStack() as stack:
         base = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gcount-soak-")))
         network = stack.enter_context(Network(wish.nodes))
-        nodes = namespace_nodes(base, network, env={"CHALLENGE_TIMEOUT": str(TIMEOUT)})
+        settings = {"CHALLENGE_TIMEOUT": str(TIMEOUT), "GCOUNT_RETRY_WINDOW": str(wish.window)}
+        nodes = namespace_nodes(base, network, env=settings)
         machines, launcher = [], write_launcher(base)
         for node in nodes:
             node.launcher = launcher
@@ -109,13 +124,13 @@ async def _live(
     history, clock = machines[0].history, machines[0].clock
     for machine in machines:
         await machine.wait_ready()
-    load = Load(machines, wish.seed, wish.pace)
+    load = Load(machines, wish.seed, wish.pace, wish.window)
     steps: Iterable[Step] = wish.steps or draw_steps(wish.seed, network.hosts, kinds)
     async with trio.open_nursery() as watch:
         watch.start_soon(_watch, machines)
         async with trio.open_nursery() as clients:
-            clients.start_soon(load.run)
-            nemesis = Nemesis(network, machines, history, clock)
+            counting = await clients.start(load.run)
+            nemesis = Nemesis(network, machines, history, clock, counting)
             for step in steps:
                 on_step(str(step))
                 healing = await nemesis.strike(step)
@@ -123,9 +138,14 @@ async def _live(
                 if healing.equal_after is None or (wish.steps is None and clock() > wish.seconds):
                     break
             load.stop()
+            await load.counted.wait()
+            if wish.settles:
+                on_step("waiting until all ids are settled")
+                await _settle(machines, wish.window)
+            load.end()
         on_step("the final reads")
-        with trio.move_on_after(SETTLED_WITHIN):
-            await _settle(machines, sorted({increment.name for increment in history.increments}))
+        with trio.move_on_after(READ_WITHIN):
+            await _read(machines, sorted({increment.name for increment in history.increments}))
         watch.cancel_scope.cancel()
     on_step("stopping the nodes")
     async with trio.open_nursery() as stops:
@@ -140,7 +160,22 @@ async def _watch(machines: list[Machine]) -> None:
         await trio.sleep(0.1)
 
 
-async def _settle(machines: list[Machine], names: list[str]) -> None:
+async def _settle(machines: list[Machine], window: int) -> None:
+    """Wait until no node has a live id."""
+
+    async def ask(machine: Machine) -> None:
+        caller = Caller(machine)
+        with trio.move_on_after(1.25 * window + SETTLED_WITHIN):
+            await caller.settled()
+        await caller.ids(last=True)
+        caller.close()
+
+    async with trio.open_nursery() as nursery:
+        for machine in machines:
+            nursery.start_soon(ask, machine)
+
+
+async def _read(machines: list[Machine], names: list[str]) -> None:
     """Read the final value of every counter on every node."""
 
     async def look(machine: Machine, share: list[str]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.soak.figures import Figures, share
-from tests.soak.history import Ending, Final, Healing, History, Increment, Look, Moment, Query, Soak
+from tests.soak.history import Ending, Final, Healing, History, Ids, Increment, Look, Moment, Outcome, Query, Soak
 from tests.soak.judge import violations
 from tests.soak.report import Verdict, write
 
@@ -19,7 +19,7 @@ NODES = (1, 2, 3)
 def right() -> History:
     """A right history: three nodes increment both kinds of counters once each, one is killed meanwhile, all agree."""
     history = History()
-    history.add(Soak(seed=1, nodes=3, seconds=10, pace=1))
+    history.add(Soak(seed=1, nodes=3, seconds=10, pace=1, window=60))
     for node in NODES:
         history.add(Moment(node, 0.0, "ready"))
     for node in NODES:  # powers 1, 2, 4 at 1.0, 2.0, 3.0; the plain counter is raised by 10 each time
@@ -36,11 +36,26 @@ def right() -> History:
     history.add(Increment(2, "plain", 10000, 6.1, 6.2, "refused", 503, 0, "the disk is full"))
     history.add(Moment(2, 6.5, "room"))
     history.add(Healing(1, "plain", 6.5, 0.1, 0.2))
+    history.add(sent(3, "a", 4.4, 4.6, "unknown"))
+    history.add(sent(1, "a", 4.7, 4.8, "ok"))
+    history.add(sent(1, "a", 5.0, 5.1, "ok", replayed=True))
+    history.add(sent(2, "a", 5.0, 5.1, "ok"))
+    history.add(sent(2, "b", 6.1, 6.2, "refused"))
     for node in NODES:
         history.add(Final(node, "powers-0", 7, 7))
         history.add(Final(node, "plain", 130, 130))
+        history.add(Final(node, "once", 5, 5))
+        history.add(Ids(node, 5.0, 1, 0))
+        history.add(Ids(node, 9.0, 0, 5, last=True))
         history.add(Ending(node, 0, 0, 5, 1, 0))
     return history
+
+
+def sent(node: int, id_: str, start: float, end: float, outcome: Outcome, *, replayed: bool = False) -> Increment:
+    """An attempt to increment a counter by 5 with an id."""
+    status = 503 if outcome == "refused" else 200 if outcome == "ok" else 0
+    reason = "the disk is full" if outcome == "refused" else ""
+    return Increment(node, "once", 5, start, end, outcome, status, 5, reason, id_, replayed)
 
 
 def judged(history: History) -> set[str]:
@@ -107,6 +122,43 @@ def plain_read_too_low(history: History) -> None:
 
 def value_before_it_was_sent(history: History) -> None:
     history.add(Look(1, "plain", 2.0, 2.1, 11))
+
+
+def counted_twice(history: History) -> None:
+    for at, final in enumerate(history.finals):
+        if final.name == "once":
+            history.finals[at] = replace(final, consistent=10, value=10)
+
+
+def id_that_nobody_acknowledged(history: History) -> None:
+    history.add(sent(3, "c", 4.4, 4.6, "unknown"))
+
+
+def repeat_that_was_not_told(history: History) -> None:
+    history.add(sent(1, "a", 5.2, 5.3, "ok"))
+
+
+def new_id_told_as_known(history: History) -> None:
+    history.add(sent(1, "d", 6.0, 6.1, "ok", replayed=True))
+    for at, final in enumerate(history.finals):
+        if final.name == "once":
+            history.finals[at] = replace(final, consistent=10, value=10)
+
+
+def too_old_to_be_known(history: History) -> None:
+    history.add(replace(sent(1, "a", 5.2, 5.3, "refused"), status=410))
+
+
+def live_ids_in_the_end(history: History) -> None:
+    history.ids[-1] = replace(history.ids[-1], live=1)
+
+
+def never_settled(history: History) -> None:
+    history.ids[:] = [replace(each, live=0) for each in history.ids]
+
+
+def settled_once_only(history: History) -> None:
+    history._of(Soak)[0] = replace(history.soak, seconds=1000.0)
 
 
 def nodes_differ(history: History) -> None:
@@ -197,6 +249,14 @@ LIES: dict[Callable[[History], None], str] = {
     refused_and_yet_counted: "values_are_within_bounds",
     plain_read_too_low: "values_are_within_bounds",
     value_before_it_was_sent: "values_are_within_bounds",
+    counted_twice: "every_id_counts_once",
+    id_that_nobody_acknowledged: "every_id_counts_once",
+    repeat_that_was_not_told: "repeats_are_told",
+    new_id_told_as_known: "repeats_are_told",
+    too_old_to_be_known: "refusals_say_why",
+    live_ids_in_the_end: "ids_are_settled",
+    never_settled: "ids_are_settled",
+    settled_once_only: "ids_are_settled",
     nodes_differ: "nodes_agree_in_the_end",
     value_differs_from_the_consistent_one: "nodes_agree_in_the_end",
     final_missing: "nodes_agree_in_the_end",

@@ -15,9 +15,10 @@ from gcount.cluster.links.accepted_link import AcceptedLink, Shared
 from gcount.cluster.links.channel import Channel
 from gcount.cluster.links.duplicates import Originals, Visit
 from gcount.cluster.links.handover import Handover
-from gcount.cluster.links.handshake import Handshake, Knowledge, sending_wait_notices
+from gcount.cluster.links.handshake import TOO_OLD, Handshake, Knowledge, sending_wait_notices
 from gcount.cluster.links.peers import Peers
 from gcount.cluster.links.transport import Link
+from gcount.cluster.members import uses_ids
 from gcount.core.protocol import messages as wire
 from gcount.core.protocol.restarts import Restarts
 from gcount.errors import LinkClosed, LinkError, LinkRefused, ProtocolError, leaves
@@ -112,6 +113,8 @@ class Acceptor:
             reason = f"this node belongs to cluster {self._context.cluster!r}, not to {hello.cluster!r}"
         elif hello.start_id == self._context.start_id and not self._handshake.came_in(hello.challenge):
             reason = "the caller repeats a hello of this node"
+        elif not hello.knows_ids and uses_ids(self._replica):
+            reason = TOO_OLD
         else:
             reason = await self._originals.reason_to_refuse(hello)
             config = self._replica.membership.version

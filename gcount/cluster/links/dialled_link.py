@@ -11,7 +11,13 @@ import trio
 
 from gcount.cluster.context import Context
 from gcount.cluster.links.channel import Channel
-from gcount.cluster.links.handshake import HEARTBEAT_INTERVAL, Handshake, Knowledge, sending_heartbeats
+from gcount.cluster.links.handshake import (
+    HEARTBEAT_INTERVAL,
+    Handshake,
+    Knowledge,
+    check_knows_ids,
+    sending_heartbeats,
+)
 from gcount.cluster.links.peer import Peer
 from gcount.cluster.links.peers import Peers
 from gcount.cluster.links.transport import Link, Transport
@@ -37,6 +43,8 @@ class DialledLinks:
         transport: looks names up.
         linked: is called with the address of a member whose link is up.
         replied: is called with the address of a member that answered a round of a read, and with its answer.
+        told: is called when a member says a floor that it did not say before: with the member's address, the floor,
+            and a digest of what it has on disk that is not older than the floor.
     """
 
     def __init__(
@@ -49,6 +57,7 @@ class DialledLinks:
         *,
         linked: Callable[[str], None],
         replied: Callable[[str, messages.CellsReply], None],
+        told: Callable[[str, int, Digest], None] = lambda *_: None,
     ) -> None:
         self._replica = context.replica
         self._random = context.random
@@ -64,6 +73,7 @@ class DialledLinks:
         self._transport = transport
         self._linked = linked
         self._replied = replied
+        self._told = told
 
     async def talk(self, peer: Peer, link: Link) -> None:
         """Say hello on a new link, then exchange messages until it is over. Return if it leads to this very node.
@@ -78,6 +88,7 @@ class DialledLinks:
         peer.reached_self = answer is None
         if answer is None:
             return
+        check_knows_ids(self._replica, answer)
         self._updates.lost_self(peer.address)
         # What the peer knows of this node's incarnation counts before anything is pushed to it.
         await self._heed(peer, channel, said, answer)
@@ -92,7 +103,7 @@ class DialledLinks:
             nursery.start_soon(channel.watch)
             nursery.start_soon(self._watch_address, peer, link)
             nursery.start_soon(self._listen, peer, channel)
-            nursery.start_soon(self._write, peer, channel, said.membership)
+            nursery.start_soon(self._write, peer, channel, said.membership, answer)
 
     async def _heed(self, peer: Peer, channel: Channel, said: messages.Hello, answer: messages.Hello) -> None:
         """Take all that a member's hello says: of itself, of the membership, and of this node's incarnation."""
@@ -101,6 +112,9 @@ class DialledLinks:
         for entry in members.entries_of(answer):
             guard.claim.forget(entry)
         members.hellos[peer.address] = answer
+        if (answer.node, answer.start_id) != peer.process:
+            peer.floor = None  # of another process
+        self._take_floor(peer, answer.floor or 0, answer.digest)
         self._heard.hear(answer.digest)
         guard.said_hello(answer, peer.address, member=True)
         async with sending_heartbeats(peer, channel):
@@ -148,6 +162,7 @@ class DialledLinks:
                     peer.wake()
                 case messages.HeartbeatAck():
                     peer.sender.learned(message.digest)
+                    self._take_floor(peer, message.floor, peer.sender.peer)
                     await self._learn(peer, message.digest)
                     await self._updates.adopt(message.membership or Membership())
                     peer.heartbeats_answered += 1
@@ -157,6 +172,11 @@ class DialledLinks:
                         self._replied(peer.address, message)
                 case _:
                     raise ProtocolError(f"a {type(message).__name__} came from the accepting end")
+
+    def _take_floor(self, peer: Peer, floor: int, digest: Digest) -> None:
+        if floor != peer.floor:
+            peer.floor = floor
+            self._told(peer.address, floor, dict(digest))
 
     async def _learn(self, peer: Peer, digest: Digest) -> None:
         """Take what a member says is new on its disk.
@@ -171,18 +191,20 @@ class DialledLinks:
             self._guard.heard(peer.address, self._members.hellos[peer.address].node, knows)
             await self._minting.mint_if_possible()
 
-    async def _write(self, peer: Peer, channel: Channel, sent: Membership) -> None:
+    async def _write(self, peer: Peer, channel: Channel, sent: Membership, answer: messages.Hello) -> None:
         """Send on a link what is due, until it is over: the membership before heartbeats, and heartbeats before pushes.
 
         Args:
             peer: the member at the other end.
             channel: carries the messages.
             sent: the membership in this node's hello.
+            answer: the member's hello.
         """
         replica = self._replica
         next_heartbeat = trio.current_time()  # at once: it proves that the hello is not from an ended process
         while peer.sender is not None:
             now = trio.current_time()
+            check_knows_ids(replica, answer)
             message: messages.Message | None = None
             if sent != replica.membership:
                 sent = replica.membership

@@ -11,12 +11,14 @@ from gcount.cluster.heard_versions import HeardVersions
 from gcount.cluster.identity_guard import IdentityGuard
 from gcount.cluster.links.channel import SILENCE, Channel
 from gcount.cluster.links.peer import Peer
-from gcount.cluster.members import Members
+from gcount.cluster.members import Members, uses_ids
 from gcount.cluster.membership_updates import MembershipUpdates
 from gcount.cluster.minting import Minting
 from gcount.core.limits import ID_BYTES
 from gcount.core.protocol import messages
+from gcount.core.protocol.floors import floor_to_tell
 from gcount.core.state.counters import Digest
+from gcount.core.state.replica import Replica
 from gcount.errors import LinkClosed, LinkRefused, ProtocolError
 
 HEARTBEAT_INTERVAL = 0.25  # seconds
@@ -25,6 +27,7 @@ WAIT_NOTICE_INTERVAL = 0.5  # seconds
 # Before it answers a hello, the peer may have to write what an earlier process of this node had staged there. It may
 # take so many seconds, if it sends wait notices meanwhile.
 SETTLE_TIMEOUT = 60.0
+TOO_OLD = "increments with ids are in use here, and one end of the link does not understand them: upgrade that node"
 assert WAIT_NOTICE_INTERVAL < HELLO_TIMEOUT < SETTLE_TIMEOUT, "a caller that has to wait is told so in time"
 assert 2 * HEARTBEAT_INTERVAL < SILENCE, "a link does not die between two heartbeats"
 
@@ -89,6 +92,7 @@ class Handshake:
             seen or {},
             resumes,
             kept,
+            floor_to_tell(replica),
         )
 
     async def say(self, channel: Channel, resumes: int = 0) -> tuple[messages.Hello, messages.Hello | None]:
@@ -129,6 +133,18 @@ class Handshake:
             return False
         self._challenges[challenge] = True
         return True
+
+
+def check_knows_ids(replica: Replica, hello: messages.Hello) -> None:
+    """Check that a node at the other end of a link understands increments with ids, once they are in use here.
+
+    Another one would take them for nothing, and say that it has them.
+
+    Raises:
+        LinkRefused: it does not understand them.
+    """
+    if not hello.knows_ids and uses_ids(replica):
+        raise LinkRefused(TOO_OLD)
 
 
 async def _receive_answer(channel: Channel) -> messages.Message:

@@ -30,10 +30,12 @@ from gcount.core.limits import (
     valid_name,
 )
 from gcount.core.state.counters import Delta, Digest
+from gcount.core.state.ids import split, time_of, well_formed
+from gcount.core.state.keyed import Keyed
 from gcount.core.state.membership import Membership, valid_address
 from gcount.errors import ProtocolError
 
-PROTOCOL = 2  # 1 knows no ids of increments
+PROTOCOL = 1  # nodes refuse each other when it differs; what newer nodes understand shows in fields with a default
 
 
 class Hello(msgspec.Struct, frozen=True, array_like=True, tag=1):
@@ -57,6 +59,8 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag=1):
         resumes: only from the end that dialled: the id of the transfer that a lost link interrupted; 0 when there is
             none.
         kept: only from the end that accepted: how many chunks of that transfer it has kept.
+        floor: the sender takes no id with a time up to here any more, in seconds since 1970; None from a node that does
+            not understand ids of increments.
     """
 
     protocol: int
@@ -73,6 +77,12 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag=1):
     seen: Digest = {}
     resumes: int = 0
     kept: int = 0
+    floor: int | None = None
+
+    @property
+    def knows_ids(self) -> bool:
+        """Whether the sender understands ids of increments."""
+        return self.floor is not None
 
 
 class Refused(msgspec.Struct, frozen=True, array_like=True, tag=2):
@@ -97,6 +107,8 @@ class Push(msgspec.Struct, frozen=True, array_like=True, tag=3):
         deltas: pieces of deltas: the sender's own changes, and those of other nodes that are to be relayed.
         urgent: whether a client waits for the acknowledgement.
         transfer: the id of the transfer, with which another link can continue it; 0 when none can.
+        needs: only with the last chunk: by settler, its version with the newest settlement that the sender knew when
+            the transfer began. Entries that these settlements cover were left out of the deltas.
     """
 
     number: int
@@ -104,6 +116,7 @@ class Push(msgspec.Struct, frozen=True, array_like=True, tag=3):
     deltas: list[Delta]
     urgent: bool = False
     transfer: int = 0
+    needs: Digest = {}
 
 
 class Ack(msgspec.Struct, frozen=True, array_like=True, tag=4):
@@ -135,11 +148,14 @@ class HeartbeatAck(msgspec.Struct, frozen=True, array_like=True, tag=6):
             only so, because members do not dial it.
         owes: whether the sender has detached deltas of the receiver's former incarnations, and does not know yet that
             they are on the receiver's disk.
+        floor: the sender takes no id with a time up to here any more, in seconds since 1970. What it has on disk of ids
+            up to there is in the digests that it has told by now.
     """
 
     digest: Digest
     membership: Membership | None = None
     owes: bool = False
+    floor: int = 0
 
 
 class ReadCells(msgspec.Struct, frozen=True, array_like=True, tag=7):
@@ -163,11 +179,15 @@ class CellsReply(msgspec.Struct, frozen=True, array_like=True, tag=8):
         round: the number of the round.
         cells: the cells that the sender has on disk.
         membership: the sender's membership, if the receiver may not know it.
+        parts: by column, what the settled ids of the counter came to.
+        changed: by incarnation, its newest version in which an entry of the counter changed that is not settled.
     """
 
     round: int
     cells: dict[bytes, int]
     membership: Membership | None = None
+    parts: dict[bytes, int] = {}
+    changed: Digest = {}
 
 
 class Release(msgspec.Struct, frozen=True, array_like=True, tag=9):
@@ -223,22 +243,22 @@ def _problem(message: Message) -> str:
             return _problem_of_hello(message)
         case Refused(config=version):
             return _out_of_range(version)
-        case Push(number=number, deltas=deltas, transfer=transfer):
+        case Push(number=number, deltas=deltas, transfer=transfer, needs=needs):
             return (
                 _out_of_range(number)
                 or _out_of_range(transfer)
+                or _problem_of_digest(needs)
                 or next(filter(None, map(_problem_of_delta, deltas)), "")
             )
         case Ack(number=number, digest=digest):
             return _out_of_range(number) or _problem_of_digest(digest)
-        case HeartbeatAck(digest=digest, membership=membership):
+        case HeartbeatAck(digest=digest, membership=membership, floor=floor):
             bad = membership is not None and not membership.valid()
-            return _problem_of_digest(digest) or ("a bad membership" if bad else "")
+            return _problem_of_digest(digest) or ("a bad membership" if bad else "") or _out_of_range(floor)
         case ReadCells(round=number, name=name):
             return _out_of_range(number) or ("" if valid_name(name) else "a bad name")
-        case CellsReply(round=number, cells=cells, membership=membership):
-            bad = membership is not None and not membership.valid()
-            return _out_of_range(number) or _problem_of_digest(cells, MAX_CELL) or ("a bad membership" if bad else "")
+        case CellsReply():
+            return _problem_of_reply(message)
         case Release(name=name):
             return "" if valid_name(name) else "a bad name"
         case Members(membership=membership):
@@ -259,8 +279,15 @@ def _problem_of_hello(hello: Hello) -> str:
         return "a challenge of a wrong length"
     if hello.entry and not valid_address(hello.entry):
         return "a bad entry"
-    numbers = _out_of_range(hello.resumes) or _out_of_range(hello.kept)
+    numbers = _out_of_range(hello.resumes) or _out_of_range(hello.kept) or _out_of_range(hello.floor or 0)
     return numbers or _problem_of_digest(hello.digest) or _problem_of_digest(hello.seen)
+
+
+def _problem_of_reply(reply: CellsReply) -> str:
+    if reply.membership is not None and not reply.membership.valid():
+        return "a bad membership"
+    numbers = _out_of_range(reply.round) or _problem_of_digest(reply.cells, MAX_CELL)
+    return numbers or _problem_of_digest(reply.parts, MAX_CELL) or _problem_of_digest(reply.changed)
 
 
 def _problem_of_digest(digest: dict[bytes, int], limit: int = MAX_VERSION) -> str:
@@ -279,6 +306,24 @@ def _problem_of_delta(delta: Delta) -> str:
     for name, n in delta.cells.items():
         if not 0 < n <= MAX_CELL or not valid_name(name):
             return "a delta with a bad name or value"
+    return "" if delta.keyed is None else _problem_of_keyed(delta.keyed, delta.upto)
+
+
+def _problem_of_keyed(keyed: Keyed, upto: int) -> str:
+    for key, (total, version) in keyed.entries.items():
+        id_, name = split(key)
+        if not well_formed(id_) or time_of(id_) is None or not valid_name(name):
+            return "a delta with a bad id or name"
+        if not 0 < total <= MAX_CELL or not 0 < version <= upto:
+            return "a delta with a bad total or version of an id"
+    if len(keyed.settled) > MAX_INCARNATIONS:
+        return "a delta with too many settlements"
+    for column, settlement in keyed.settled.items():
+        if len(column) != ID_BYTES or _out_of_range(settlement.until) or _out_of_range(settlement.version):
+            return "a delta with a bad settlement"
+        for name, n in settlement.parts.items():
+            if not 0 < n <= MAX_CELL or not valid_name(name):
+                return "a delta with a bad settled part"
     return ""
 
 

@@ -20,7 +20,7 @@ from gcount.core.format.chunks import Assembly, pack
 from gcount.core.limits import MAX_INCARNATIONS
 from gcount.core.options import DEFAULTS, Options
 from gcount.core.protocol.messages import Ack, Push
-from gcount.core.protocol.transfer import Owed, Transfer
+from gcount.core.protocol.transfer import Owed, Transfer, Untaken, settlers_lacking
 from gcount.core.state.counters import Counters, Delta, Digest
 from gcount.core.state.identity import Identity
 from gcount.core.state.membership import Membership
@@ -28,8 +28,6 @@ from gcount.errors import ProtocolError
 
 URGENT_FOR = 1.0  # seconds in which pushes are urgent after a client waited
 REFUSED_PAUSE = 1.0  # seconds before a peer that refused a push, as its disk is full, gets another one
-UNTAKEN_PAUSE = 1.0  # seconds before an incarnation that a peer did not take is offered again, doubled each time
-UNTAKEN_PAUSE_MOST = 8.0
 
 
 class DeltaSender:
@@ -66,7 +64,7 @@ class DeltaSender:
         self._owed = Owed(detached, now)
         self._gave_back = False  # whether the transfer before this one gave something back
         self._waiting = False  # for an acknowledgement
-        self._untaken: dict[bytes, tuple[int, float]] = {}  # by incarnation: how often not taken, until when to wait
+        self._untaken = Untaken()
         self._quiet_until = now
         self.paced_until = now
         self._urgent_until = now
@@ -102,7 +100,8 @@ class DeltaSender:
         last, chunk = self._transfer.next(self._draw)
         self._number += 1
         self._waiting = True
-        return Push(self._number, last, chunk, now < self._urgent_until, self._transfer.id)
+        needs = self._transfer.needs if last else {}
+        return Push(self._number, last, chunk, now < self._urgent_until, self._transfer.id, needs)
 
     def acked(self, ack: Ack, now: float) -> None:
         """Take the peer's answer to the push under way.
@@ -123,9 +122,8 @@ class DeltaSender:
             self._transfer = None
             if transfer.given_back is not None:
                 self._owed.answered(transfer.given_back, now, kept=ack.kept)
-            # The peer may have left out an incarnation, as it is at a limit, or does not take it from this node.
             for incarnation, upto in transfer.promised.items():
-                self._note(incarnation, now, taken=self.peer.get(incarnation, 0) >= upto)
+                self._untaken.note(incarnation, now, taken=self.peer.get(incarnation, 0) >= upto)
 
     def offer_again(self) -> None:
         """Offer again at once what the peer did not take, as something changed that may make it take it now.
@@ -133,7 +131,7 @@ class DeltaSender:
         This node became a member, for example, or the peer has seen its hello.
         """
         self._owed.offer_again()
-        self._untaken.clear()
+        self._untaken.offer_again()
 
     def interrupted(self) -> Transfer | None:
         """The suspended transfer that is left when the link is lost; None when another link can't continue it."""
@@ -155,8 +153,8 @@ class DeltaSender:
         if self._gave_back or delta is None:
             promised, pieces = self._lacking(counters, own, now)
             self._gave_back = False
-            if promised:
-                return Transfer(promised, self._chunks(pieces))
+            if promised:  # what the settlements cover was left out in this very instant, not chunk by chunk
+                return Transfer(promised, self._chunks(pieces), needs=counters.settlements.needs())
         if delta is None:
             return None
         self._gave_back = True
@@ -164,14 +162,6 @@ class DeltaSender:
 
     def _chunks(self, deltas: Iterable[Delta]) -> Iterator[list[Delta]]:
         return pack(deltas, self._options.push_bytes, self._options.chunk_deltas)
-
-    def _note(self, incarnation: bytes, now: float, *, taken: bool) -> None:
-        """Remember whether the peer took an incarnation that was pushed. A refused one is not sent again at once."""
-        if taken:
-            self._untaken.pop(incarnation, None)
-        else:
-            times = self._untaken.get(incarnation, (0, now))[0]
-            self._untaken[incarnation] = times + 1, now + min(UNTAKEN_PAUSE * 2.0**times, UNTAKEN_PAUSE_MOST)
 
     def learned(self, digest: Digest) -> None:
         """Take versions that the peer says it has on disk.
@@ -206,13 +196,20 @@ class DeltaSender:
             if cells_left <= 0:
                 break  # the rest goes with the next transfer: each has to fit into what the peer buffers
             has = self.peer.get(incarnation, 0)
-            if incarnation in self._untaken and now < self._untaken[incarnation][1]:
+            if self._untaken.waits(incarnation, now):
                 continue
             if has < version and (own.owns(incarnation) or has < self._overdue.get(incarnation, 0)):
                 most, pieces = counters.newer(incarnation, has)
                 promised[incarnation] = version
                 found.append(pieces)
                 cells_left -= most
+        if promised and counters.settlements:
+            # A peer that lacks a settlement takes nothing without it. So it gets it with the same transfer, whoever
+            # settled, and however much that is.
+            for settler in settlers_lacking(counters.settlements.needs(), self.peer):
+                if settler not in promised:
+                    promised[settler] = digest[settler]
+                    found.append(counters.newer(settler, self.peer.get(settler, 0))[1])
         return promised, chain.from_iterable(found)
 
 

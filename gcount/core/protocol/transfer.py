@@ -1,4 +1,4 @@
-"""The sender's side of replication: the transfer under way, and the detached deltas that it owes the peer."""
+"""The sender's side of replication: the transfer under way, what the peer did not take, and what it is owed."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -8,6 +8,8 @@ from gcount.core.state.counters import Delta, Digest
 
 OFFER_PAUSE = 1.0  # seconds before a delta that a peer did not keep is offered again, doubled each time
 OFFER_PAUSE_MOST = 64.0
+UNTAKEN_PAUSE = 1.0  # seconds before an incarnation that a peer did not take is offered again, doubled each time
+UNTAKEN_PAUSE_MOST = 8.0
 
 
 class Transfer:
@@ -17,15 +19,24 @@ class Transfer:
         promised: the versions that the peer has when it has taken all chunks.
         chunks: the chunks, each cut when it is asked for.
         given_back: the detached delta, if the transfer gives one back; then nothing is promised.
+        needs: what the peer has to know to take it: by settler, its version with the newest settlement that the sender
+            knew when the first chunk was cut. Entries that these settlements cover are in no chunk.
 
     Attributes:
         id: identifies the transfer on other links; 0 for a transfer of one chunk, which needs no id.
     """
 
-    def __init__(self, promised: Digest, chunks: Iterator[list[Delta]], given_back: Delta | None = None) -> None:
+    def __init__(
+        self,
+        promised: Digest,
+        chunks: Iterator[list[Delta]],
+        given_back: Delta | None = None,
+        needs: Digest | None = None,
+    ) -> None:
         assert given_back is None or not promised, "what is given back promises nothing"
         self.promised = promised
         self.given_back = given_back
+        self.needs = needs or {}
         self.id = 0
         self._chunks = _marking_last(chunks)
         self._acknowledged = 0  # chunks
@@ -68,6 +79,39 @@ class Transfer:
         if kept == self._acknowledged + 1 and self._under_way is not None and not self._last:
             self.acked()  # the chunk had arrived, and only its acknowledgement was lost
         return kept == self._acknowledged
+
+
+class Untaken:
+    """What a peer did not take, as it is at a limit, or does not take it from this node."""
+
+    def __init__(self) -> None:
+        self._by: dict[bytes, tuple[int, float]] = {}  # by incarnation: how often not taken, until when to wait
+
+    def waits(self, incarnation: bytes, now: float) -> bool:
+        """Whether an incarnation is not offered again yet."""
+        return incarnation in self._by and now < self._by[incarnation][1]
+
+    def note(self, incarnation: bytes, now: float, *, taken: bool) -> None:
+        """Remember whether the peer took an incarnation that was pushed."""
+        if taken:
+            self._by.pop(incarnation, None)
+        else:
+            times = self._by.get(incarnation, (0, now))[0]
+            self._by[incarnation] = times + 1, now + min(UNTAKEN_PAUSE * 2.0**times, UNTAKEN_PAUSE_MOST)
+
+    def offer_again(self) -> None:
+        """End all pauses, as the peer may take now what it did not take before."""
+        self._by.clear()
+
+
+def settlers_lacking(needs: Digest, peer: Digest) -> list[bytes]:
+    """The settlers of which a peer lacks a settlement.
+
+    Args:
+        needs: by settler, its version with its newest settlement.
+        peer: what the peer has on disk.
+    """
+    return [settler for settler, version in needs.items() if peer.get(settler, 0) < version]
 
 
 class Owed:

@@ -98,7 +98,7 @@ class Entries(Buckets):
 
     Attributes:
         live: the number of ids.
-        dropped: the number of ids that were dropped, as they are settled.
+        dropped: how many ids were dropped since this replica was made, as they were settled.
     """
 
     def __init__(self, index_of: Callable[[str], int], options: Options = DEFAULTS) -> None:

@@ -45,7 +45,7 @@ class Raise(msgspec.Struct, frozen=True, gc=False):
     Args:
         name: a valid name.
         id: a well-formed id that says its time (see ids.py).
-        total: what the id has added so far, 0 to 2^64-1. A total that is not greater than the known one changes nothing.
+        total: what the id has added so far, 0 to 2^64-1. A total that is not above the known one changes nothing.
         once: whether the id is an increment, which has one amount for ever. Another total is refused then.
     """
 
@@ -114,7 +114,7 @@ class Outcome(msgspec.Struct, frozen=True):
         return cast("Sequence[int]", part)
 
 
-def flat(asked: Asked) -> Iterator[Add | Peek]:
+def flat(asked: Asked) -> Iterator[Add | Raise | Peek]:
     """All items of a request, one by one."""
     if isinstance(asked, Repeat):
         yield from (Add(name, asked.amount) for name in asked.names)
@@ -127,21 +127,29 @@ def flat(asked: Asked) -> Iterator[Add | Peek]:
 
 
 def grown(asked: Asked) -> Sequence[str]:
-    """The names of the counters to which a request adds more than 0."""
+    """The names of the counters to which a request adds more than 0, or would if its ids were new."""
     if isinstance(asked, Repeat):
         return asked.names if asked.amount else ()
-    return [one.name for one in flat(asked) if isinstance(one, Add) and one.amount]
+    return [one.name for one in flat(asked) if _asks_for_more(one)]
 
 
-def changes(asked: Asked) -> bool:
-    """Whether a request adds more than 0 to any counter."""
+def changes(asked: Asked, known: Callable[[Raise], bool] | None = None) -> bool:
+    """Whether a request adds more than 0 to any counter.
+
+    Args:
+        asked: the request.
+        known: returns whether all that an id adds is counted already; None when any id may be new.
+    """
     if isinstance(asked, Repeat):
         return asked.amount > 0
     for one in asked:
         if isinstance(one, Add):
             if one.amount:
                 return True
-        elif isinstance(one, Together) and changes(one.items):
+        elif isinstance(one, Raise):
+            if one.total and (known is None or not known(one)):
+                return True
+        elif isinstance(one, Together) and changes(one.items, known):
             return True
     return False
 
@@ -169,6 +177,13 @@ def unchanged(asked: Asked, value: Callable[[str], int], position: Digest) -> Ou
     Args:
         asked: the request; `changes` is False for it.
         value: returns the value of a counter.
-        position: the version of this replica's own incarnation, as a digest.
+        position: the version of this replica's own incarnation, and of those that hold the request's ids, as a digest.
     """
-    return Outcome([value(one.name) for one in flat(asked)], position)
+    replayed = not isinstance(asked, Repeat) and any(isinstance(one, Raise) and one.total for one in flat(asked))
+    return Outcome([value(one.name) for one in flat(asked)], position, replayed=replayed)
+
+
+def _asks_for_more(one: Add | Raise | Peek) -> bool:
+    if isinstance(one, Add):
+        return one.amount > 0
+    return isinstance(one, Raise) and one.total > 0

@@ -6,12 +6,13 @@
 A limit has to count what is durable and what will be, so this is the place where limits are checked.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from gcount.core.limits import MAX_CELL
 from gcount.core.state.batch import Batch
 from gcount.core.state.counters import Digest, highest
 from gcount.core.state.replica import Replica
+from gcount.core.writes.id_changes import NO_CHANGES
 from gcount.core.writes.staging import Staging
 from gcount.errors import CounterLimitReached, PartLimitReached, Refusal
 
@@ -38,7 +39,13 @@ class Pending:
 
     def __contains__(self, name: str) -> bool:
         """Whether increments of a counter wait for the disk."""
-        return name in self.staging.amounts or name in self.sealed.amounts
+        staging, sealed = self.staging, self.sealed
+        return (
+            name in staging.amounts
+            or name in sealed.amounts
+            or name in staging.ids.planned
+            or name in sealed.ids.planned
+        )
 
     def arriving(self, incarnations: Collection[bytes]) -> Digest:
         """The versions of some incarnations that this node will have when the deltas that wait are durable."""
@@ -68,29 +75,47 @@ class Pending:
             return PartLimitReached(
                 f"this node's part of the counter is {own + pending}; with {amount} it would pass 2^64-1"
             )
-        if pending == 0 and name not in replica.counters and not self._allows_name():
-            return CounterLimitReached(
-                f"this node takes new counters up to {replica.max_counters} (--max-counters); names already known go on"
-            )
+        if pending == 0 and name not in replica.counters and not self.allows_name(name):
+            return too_many_counters(replica.max_counters)
         return None
 
-    def allows_all(self, times: int, amount: int) -> bool:
-        """Whether so many increments surely keep all limits, so that they need not be checked one by one."""
+    def allows_all(self, names: Sequence[str], amount: int) -> bool:
+        """Whether adding the same amount to many counters surely keeps all limits, and ids play no part in it."""
         replica, staged, sealed = self._replica, self.staging, self.sealed
         if self.greatest is None:
             self.greatest = replica.counters.greatest_cell(replica.identity.incarnation)
-        most_names = len(replica.counters) + len(staged.amounts) + len(sealed.amounts) + times
-        highest_cell = self.greatest + sealed.total + staged.total + amount * times
+        if staged.ids is not NO_CHANGES and not staged.ids.planned.keys().isdisjoint(names):
+            return False
+        waiting = len(staged.amounts) + len(sealed.amounts) + len(staged.ids.planned) + len(sealed.ids.planned)
+        most_names = len(replica.counters) + waiting + len(names)
+        highest_cell = self.greatest + sealed.total + staged.total + amount * len(names)
         return most_names <= replica.max_counters and highest_cell <= MAX_CELL
+
+    def allows_name(self, name: str) -> bool:
+        """Whether clients may increment a counter, which may be a new one."""
+        return name in self._replica.counters or name in self or self._allows_name()
 
     def _allows_name(self) -> bool:
         """Whether clients may make one more counter."""
-        counters, most = self._replica.counters, self._replica.max_counters
-        staged, sealed = self.staging.amounts, self.sealed.amounts
-        if len(counters) + len(staged) + len(sealed) < most:
+        counters, most, both = self._replica.counters, self._replica.max_counters, (self.staging, self.sealed)
+        if len(counters) + sum(len(each.amounts) + len(each.ids.planned) for each in both) < most:
             return True  # the usual case, in constant time
-        waiting = {name for name in (*staged, *sealed) if name not in counters}
+        waiting = {name for each in both for name in (*each.amounts, *each.ids.planned) if name not in counters}
         return len(counters) + len(waiting) < most
+
+    @property
+    def live_ids(self) -> int:
+        """How many ids are not settled, with those that wait; some may be counted twice."""
+        return self._replica.counters.entries.live + self.staging.ids.new + self.sealed.ids.new
+
+    @property
+    def promised(self) -> int:
+        """This node takes no new id with a time up to here, in seconds since 1970; -1 when it has promised nothing.
+
+        A promise binds from the instant at which it is staged.
+        """
+        promises = (self.staging.ids.floor, self.sealed.ids.floor, self._replica.floor)
+        return next((floor for floor in promises if floor is not None), -1)
 
     # The limits of deltas and of incarnations
 
@@ -123,3 +148,8 @@ class Pending:
             return True
         # One place is kept for this node's own incarnation, which is not counted while it is blank.
         return self.incarnations + 1 < self._replica.options.max_incarnations
+
+
+def too_many_counters(most: int) -> CounterLimitReached:
+    """The refusal of an increment that would make one counter more than clients may make."""
+    return CounterLimitReached(f"this node takes new counters up to {most} (--max-counters); names already known go on")

@@ -8,21 +8,23 @@
 At most one batch is sealed at a time. So the own cells that the seal computed are right until it is committed.
 """
 
-from collections.abc import Sequence
-from operator import add
+from collections.abc import Callable, Collection, Sequence
 
-from gcount.core.limits import MAX_CELL
 from gcount.core.state.batch import Batch
 from gcount.core.state.counters import Delta
 from gcount.core.state.identity import Identity
+from gcount.core.state.keyed import Settlement
 from gcount.core.state.membership import Membership
 from gcount.core.state.replica import Replica
-from gcount.core.writes.increments import Add, Asked, Peek, Repeat, Together
+from gcount.core.writes.id_changes import NO_CHANGES, Raised, RequestIds
+from gcount.core.writes.id_rules import NO_IDS, IdRules
+from gcount.core.writes.increments import Add, Asked, Peek, Raise, Repeat, Together
+from gcount.core.writes.known_ids import KnownIds
 from gcount.core.writes.pending import Pending
-from gcount.core.writes.staging import Staged, Staging
+from gcount.core.writes.sealing import check_ids, check_own, check_visible, new_floor, own_delta, total_before
+from gcount.core.writes.settling import keeps_values, settles
+from gcount.core.writes.staging import Staged, Staging, new_names
 from gcount.errors import Refusal
-
-_TOTAL_EVERY = 4  # batches, times the number of incarnations, from one look at a total to the next
 
 
 class Writer:
@@ -30,66 +32,89 @@ class Writer:
 
     Args:
         replica: the replica.
+        rules: which increments with ids are taken; by default none.
 
     Attributes:
         replica: the same.
         pending: the changes that wait for the disk.
+        ids: what is known of ids.
     """
 
-    def __init__(self, replica: Replica) -> None:
+    def __init__(self, replica: Replica, rules: IdRules = NO_IDS) -> None:
         self.replica = replica
         self.pending = Pending(replica)
+        self.ids = KnownIds(replica, self.pending, rules)
 
     # What clients ask
 
     def stage(self, asked: Asked) -> Staged:
         """Stage the items of a request, in their order; see `gcount.core.writes.increments`."""
         if isinstance(asked, Repeat):
-            if asked.amount and self.pending.allows_all(len(asked.names), asked.amount):
+            if asked.amount and self.pending.allows_all(asked.names, asked.amount):
                 return Staged(asked.names, self.pending.staging.add_each(asked.names, asked.amount))
             asked = [Add(name, asked.amount) for name in asked.names]
         names: list[str] = []
         waiting: list[int | Refusal] = []
         refused = False
+        ids: RequestIds | None = None
         for one in asked:
-            if isinstance(one, Together):
-                names += [each.name for each in one.items]
-                waiting += self._stage_together(one.items)
-                refused = refused or any(isinstance(each, Refusal) for each in waiting[-1:])
-            else:
+            if isinstance(one, Add):
                 names.append(one.name)
                 waiting.append(now := self._stage_one(one))
                 refused = refused or isinstance(now, Refusal)
-        return Staged(names, waiting, refused)
+                continue
+            ids = ids or RequestIds()
+            group = one.items if isinstance(one, Together) else (one,)
+            names += [each.name for each in group]
+            waiting += self._stage_together(group, ids)
+            refused = refused or any(isinstance(each, Refusal) for each in waiting[-1:])
+        return Staged(names, waiting, refused, ids or None)
 
-    def _stage_one(self, one: Add | Peek) -> int | Refusal:
+    def _stage_one(self, one: Add) -> int | Refusal:
         """The amount that is staged for the item's counter, the item included; or its refusal."""
-        if isinstance(one, Peek) or not one.amount:
-            return self.pending.staging.amounts.get(one.name, 0)
+        if not one.amount:
+            return self.pending.staging.waiting(one.name)
         refusal = self.pending.refusal(one.name, one.amount)
         return self.pending.staging.add(one.name, one.amount) if refusal is None else refusal
 
-    def _stage_together(self, items: Sequence[Add | Peek]) -> Sequence[int | Refusal]:
+    def _stage_together(self, items: Sequence[Add | Raise | Peek], ids: RequestIds) -> Sequence[int | Refusal]:
         """As `_stage_one` for each item; or the refusal of one item for all, and then nothing was staged."""
         staged: list[int | Refusal] = []
+        raised: list[Raised] = []
         for one in items:
-            now = self._stage_one(one)
+            if isinstance(one, Add):
+                now = self._stage_one(one)
+            elif isinstance(one, Raise) and one.total:
+                now = self.ids.stage(one, ids, raised)
+            else:
+                now = self.pending.staging.waiting(one.name)
             if isinstance(now, Refusal):
-                for taken in items[: len(staged)]:
-                    if isinstance(taken, Add) and taken.amount:
-                        self.pending.staging.take_back(taken.name, taken.amount)
+                self._take_back(items[: len(staged)], raised)
                 return [now] * len(items)
             staged.append(now)
         return staged
 
+    def _take_back(self, items: Sequence[Add | Raise | Peek], raised: Sequence[Raised]) -> None:
+        staging = self.pending.staging
+        for taken in items:
+            if isinstance(taken, Add) and taken.amount:
+                staging.take_back(taken.name, taken.amount)
+        for was in reversed(raised):
+            staging.lower(was)
+
     # What peers push, and what this node decides
 
-    def stage_delta(self, delta: Delta) -> bool:
+    def stage_delta(self, delta: Delta, stranger: Collection[bytes] | None = None) -> bool:
         """Stage a peer's delta.
+
+        Args:
+            delta: the delta.
+            stranger: the incarnations of the peer if it is not a member; None if it is one.
 
         Returns:
             False when it can't be taken: it is of this node's own incarnation (one writer per incarnation), it would
-            leave a gap after what is durable, or a limit is reached. The sender then starts from what is durable here.
+            leave a gap after what is durable, a value might fall by settlements of a stranger, or a limit is reached.
+            The sender then starts from what is durable here.
             A delta of a former incarnation of this node is taken even behind a gap, as a member gives it back; it will
             be detached.
         """
@@ -101,10 +126,14 @@ class Writer:
             return False
         if known == 0 and not self.pending.allows_incarnation(delta.incarnation):
             return False
+        if delta.keyed is not None:
+            if delta.keyed.settled and stranger is not None and not self._keeps_values(delta.keyed.settled, stranger):
+                return False
+            staging.changing_ids()
         staging.deltas.append(delta)
         if known == 0:
             staging.new.add(delta.incarnation)
-        staging.new_names += sum(name not in replica.counters for name in delta.cells)
+        staging.new_names += new_names(delta, replica.counters)
         return True
 
     def stage_closing(self, incarnation: bytes) -> bool:
@@ -137,6 +166,29 @@ class Writer:
         assert identity.continues(self.replica.identity), "a new identity forgets no incarnation"
         self.pending.staging.identity = identity
 
+    def stage_floor(self, floor: int) -> bool:
+        """Stage the promise to take no id with a time up to here any more. It binds at once.
+
+        Args:
+            floor: in seconds since 1970.
+
+        Returns:
+            Whether it goes beyond what was promised before.
+        """
+        if floor <= self.pending.promised:
+            return False
+        self.pending.staging.changing_ids().floor = floor
+        return True
+
+    def stage_settlement(self, until: Callable[[], int | None]) -> None:
+        """Ask for a settlement in the next batch.
+
+        Args:
+            until: returns up to which time ids can be settled, in seconds since 1970; None when none can be. It is
+                called at the seal, when what is durable is known.
+        """
+        self.pending.staging.changing_ids().settle = until
+
     # A batch
 
     def seal(self) -> Batch:
@@ -145,19 +197,12 @@ class Writer:
         assert pending.batch is None, "one batch in flight"
         staged, pending.staging = pending.staging, Staging()
         assert staged.total == sum(staged.amounts.values()), "the sum of what is staged is wrong"
-        incarnation = (staged.identity or replica.identity).incarnation
         deltas = [*staged.deltas, *self._closing_still(staged)]
-        # The log gets absolute cells, so that replaying a batch twice does no harm. They are computed only now: when an
-        # amount is staged, the batch before may still be in flight, and be dropped.
-        if staged.amounts:
-            version = replica.counters.version(incarnation)
-            own = map(add, replica.counters.cells_of(staged.amounts, incarnation), staged.amounts.values())
-            cells = dict(zip(staged.amounts, own, strict=True))
-            deltas = [Delta(incarnation, version, version + 1, cells), *deltas]
-            staged.greatest = max(cells.values())
-            assert staged.greatest <= MAX_CELL, "the limits have let a cell pass 2^64-1"
+        if (staged.amounts or staged.ids is not NO_CHANGES) and (own := own_delta(replica, staged, deltas)) is not None:
+            staged.own, deltas = own, [own, *deltas]
+        floor = None if staged.ids is NO_CHANGES else new_floor(replica, staged, deltas)
         pending.sealed = staged
-        pending.batch = Batch(replica.next_batch, deltas, staged.identity, staged.membership)
+        pending.batch = Batch(replica.next_batch, deltas, staged.identity, staged.membership, floor)
         return pending.batch
 
     def commit(self) -> Batch:
@@ -165,13 +210,12 @@ class Writer:
         replica, pending = self.replica, self.pending
         batch, sealed = pending.land()
         assert batch.number == replica.next_batch, f"batch {batch.number} follows {replica.next_batch - 1}"
-        if sealed.amounts:
-            self._check_own(batch, sealed)
-            commits = batch.deltas[0].after + 1
-        else:
-            commits = replica.counters.version((batch.identity or replica.identity).incarnation)
+        version = check_own(replica, batch, sealed)
+        before = None if sealed.ids is NO_CHANGES else total_before(replica, batch, sealed)
         replica.apply(batch)
-        self._check_visible(batch, sealed, commits)
+        check_visible(replica, batch, sealed, version)
+        if sealed.ids is not NO_CHANGES:
+            check_ids(replica, sealed, before)
         if batch.identity is not None:
             pending.greatest = None  # of another incarnation
         elif pending.greatest is not None:
@@ -181,27 +225,6 @@ class Writer:
     def abort(self) -> Batch:
         """Drop the sealed batch, as it could not be written."""
         return self.pending.land()[0]
-
-    def _check_visible(self, batch: Batch, sealed: Staging, commits: int) -> None:
-        """Assert that the own version counts own commits, and that a total is right.
-
-        One total is checked, in some of the batches: so it costs little, however many incarnations there are.
-        """
-        counters, number = self.replica.counters, batch.number
-        assert self.replica.version == commits, "a version counts the commits of its own node"
-        if number % _TOTAL_EVERY == 0 and sealed.amounts and number // _TOTAL_EVERY % counters.incarnations == 0:
-            name = next(iter(sealed.amounts))
-            assert counters.total(name) == sum(counters.cells(name).values()), "a total is the sum of its cells"
-
-    def _check_own(self, batch: Batch, sealed: Staging) -> None:
-        """Assert that no own cell has changed since the seal. One cell is checked for all, in constant time."""
-        counters, own = self.replica.counters, batch.deltas[0]
-        incarnation = (batch.identity or self.replica.identity).incarnation
-        assert own.incarnation == incarnation, "a batch counts under the incarnation that is in force with it"
-        assert own.after == counters.version(own.incarnation), "one writer per incarnation"
-        name, amount = next(reversed(sealed.amounts.items()))
-        durable = counters.cell(name, own.incarnation)
-        assert own.cells[name] == durable + amount, f"{durable} + {amount} became {own.cells[name]}"
 
     def _closing_still(self, staged: Staging) -> list[Delta]:
         """The staged closings that are still right.
@@ -214,6 +237,14 @@ class Writer:
             for closing in staged.closings
             if closing.incarnation not in coming and closing == self._closing(closing.incarnation)
         ]
+
+    def _keeps_values(self, settled: dict[bytes, Settlement], stranger: Collection[bytes]) -> bool:
+        """Whether no value falls by settlements of a stranger.
+
+        By several settlements together one could, so these have to wait while others wait for the disk.
+        """
+        waiting = (*self.pending.staging.deltas, *self.pending.sealed.deltas)
+        return not any(map(settles, waiting)) and keeps_values(self.replica.counters, settled, stranger)
 
     def _closing(self, incarnation: bytes) -> Delta | None:
         replica = self.replica

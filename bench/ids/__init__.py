@@ -1,0 +1,1 @@
+"""What ids of increments cost: see bench/README.md."""

@@ -1,0 +1,77 @@
+"""A million live ids on three nodes: the memory of each, and for how long settling them holds the event loops."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import trio
+
+from bench.client import Failed
+from bench.comparison.resp import IN_ONE_PIECE, connection
+from bench.ids.live import live
+from bench.node_that_tells import command, holds
+from bench.nodes import Node, cluster, data_folder
+from bench.processes import memory
+from bench.report import goal, ms, table
+from tests.harness.resp import encoded
+
+BYTES = 250  # the goal for a live id
+HELD = 0.010  # seconds: the goal for the longest hold of the event loop while the ids are settled
+COUNTERS = 1000
+WINDOW = 60  # seconds in which all ids have to be taken
+WITHIN = 120.0  # seconds in which all nodes have all ids, and then in which all are settled
+AFTERWARDS = 5.0  # seconds in which nodes free what is settled
+
+
+async def measure(arguments: argparse.Namespace) -> None:
+    """Make the ids, wait until they are settled, and look at both."""
+    ids: int = arguments.ids
+    rows = [["", "MB before", "MB with the ids", "bytes an id", "MB when settled", "longest hold ms", "by"]]
+    sizes, held = list[float](), list[float]()
+    folder: Path
+    settings = {"GCOUNT_RETRY_WINDOW": str(WINDOW), "GCOUNT_MAX_IDS": str(ids)}
+    with data_folder(arguments.data) as folder:
+        async with cluster(folder, "on", command=command(), settings=settings) as nodes:
+            before = [memory(node.pid) for node in nodes]
+            await _fill(nodes[0], ids)
+            await _have(nodes, ids)
+            filled, full = time.time(), [memory(node.pid) for node in nodes]
+            await _have(nodes, 0)
+            await trio.sleep(AFTERWARDS)
+            for number, node in enumerate(nodes):
+                told = holds(folder / f"{number + 1}.log", filled)
+                worst = max(told, key=lambda hold: hold.seconds, default=None)
+                each = (full[number] - before[number]) / ids
+                sizes.append(each)
+                held.append(worst.seconds if worst else 0.0)
+                figures = [f"{before[number] / 1e6:.0f}", f"{full[number] / 1e6:.0f}", f"{each:.0f}"]
+                settled = [f"{memory(node.pid) / 1e6:.0f}", ms(held[-1]), worst.task if worst else "nothing"]
+                rows.append([f"node {number + 1}", *figures, *settled])
+    table(rows)
+    goal("bytes a live id", f"{max(sizes):.0f}", f"at most {BYTES}", met=max(sizes) <= BYTES)
+    longest = max(held)
+    goal(f"settling {ids:,} ids holds a loop for", f"{ms(longest)} ms", f"at most {ms(HELD)} ms", met=longest <= HELD)
+
+
+async def _fill(node: Node, ids: int) -> None:
+    """Make ids of 16 bytes, all of this second."""
+    second = int(time.time())
+    async with connection(node.host, node.port) as conn:
+        for first in range(0, ids, IN_ONE_PIECE):
+            numbers = range(first, min(ids, first + IN_ONE_PIECE))
+            commands = [
+                encoded("GCOUNT.INCRBY", f"bench-{number % COUNTERS:012d}", 1, "ID", f"{second}-{number:05x}")
+                for number in numbers
+            ]
+            await conn.ask(b"".join(commands), len(numbers))
+
+
+async def _have(nodes: list[Node], ids: int) -> None:
+    """Wait until each node has so many live ids."""
+    deadline = trio.current_time() + WITHIN
+    while [await live(node) for node in nodes] != [ids] * len(nodes):
+        if trio.current_time() > deadline:
+            raise Failed(f"the nodes have {[await live(node) for node in nodes]} live ids, not {ids}")
+        await trio.sleep(0.5)

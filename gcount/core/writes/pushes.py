@@ -1,0 +1,51 @@
+"""Stages what a peer has pushed: all that can be taken of it, or nothing if a settlement is missing.
+
+The sender leaves out entries that a settlement covers. If its deltas were taken without that settlement, this node
+would claim versions of which it counts the entries neither by themselves nor in a settled part.
+"""
+
+from collections.abc import Collection, Iterable
+
+from gcount.core.state.counters import Counters, Delta, Digest
+from gcount.core.writes.writer import Writer
+
+
+def stage_push(writer: Writer, deltas: Collection[Delta], needs: Digest, *, member: bool = True) -> bool:
+    """Stage the whole deltas of a push. Those that can't be taken are left out.
+
+    Args:
+        writer: stages them.
+        deltas: the deltas.
+        needs: by settler, its version with the newest settlement that the sender knew.
+        member: whether the sender is a member. Otherwise all deltas are of its own incarnations, and of its settlements
+            those are not taken by which a value would fall.
+
+    Returns:
+        False when nothing was staged, because with what can be taken this node would lack a settlement.
+    """
+    staging = writer.pending.staging
+    staged, names, new = len(staging.deltas), staging.new_names, set(staging.new) if needs else set()
+    stranger = None if member else {delta.incarnation for delta in deltas}
+    taken = [delta for delta in deltas if writer.stage_delta(delta, stranger)]
+    if knows(writer.replica.counters, taken, needs):
+        return True
+    del staging.deltas[staged:]
+    staging.new_names, staging.new = names, new
+    return False
+
+
+def knows(counters: Counters, deltas: Iterable[Delta], needs: Digest) -> bool:
+    """Whether a node knows all settlements that a push needs once it has joined some deltas.
+
+    Args:
+        counters: what it has on disk.
+        deltas: what it joins. A delta behind a gap is detached, so that it brings nothing yet.
+        needs: by settler, the version of its newest settlement.
+    """
+    lacking = {settler for settler, version in needs.items() if counters.version(settler) < version}
+    if not lacking:
+        return True
+    brought = {
+        delta.incarnation for delta in deltas if counters.fits(delta) and delta.upto >= needs.get(delta.incarnation, 0)
+    }
+    return lacking <= brought

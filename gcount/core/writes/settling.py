@@ -1,0 +1,79 @@
+"""Adds up the increments with ids whose time is over, as one settlement."""
+
+from collections.abc import Collection
+
+from gcount.core.state.counters import Counters, Delta
+from gcount.core.state.keyed import Settlement
+
+
+def settlement(counters: Counters, until: int) -> dict[bytes, Settlement]:
+    """The settlement of all ids up to a time.
+
+    What the ids of a counter come to is added to the part of the incarnation that holds the greatest total. All
+    incarnations that hold any of the ids are covered, up to the version that is known of them.
+
+    Args:
+        counters: the durable state.
+        until: the end of a span of ids, in seconds since 1970. No id up to there is taken any more.
+
+    Returns:
+        By incarnation; empty when there is nothing to settle. It is also empty if counters would not keep their
+        values, because settlements of other nodes and this one together cover more than was added up.
+    """
+    settlements, entries = counters.settlements, counters.entries
+    holders, sums = entries.sums(until)
+    versions = {holder: counters.version(holder) for holder in holders}
+    covers = dict(settlements.covers)
+    for holder, version in versions.items():
+        known = covers.get(holder, (-1, 0))
+        covers[holder] = max(until, known[0]), max(version, known[1])
+    if _added_up(sums) != {index: lost for index, lost in entries.would_drop(covers).items() if lost}:
+        return {}
+    return {
+        holder: Settlement(
+            until,
+            version,
+            {
+                counters.names(index, index + 1)[0]: settlements.part(holder, index) + total
+                for index, total in sums.get(holder, {}).items()
+            },
+        )
+        for holder, version in versions.items()
+    }
+
+
+def _added_up(sums: dict[bytes, dict[int, int]]) -> dict[int, int]:
+    """By the index of the counter, what all holders together have."""
+    found: dict[int, int] = {}
+    for of in sums.values():
+        for index, total in of.items():
+            found[index] = found.get(index, 0) + total
+    return {index: total for index, total in found.items() if total}
+
+
+def settles(delta: Delta) -> bool:
+    """Whether a delta brings settlements."""
+    return delta.keyed is not None and bool(delta.keyed.settled)
+
+
+def keeps_values(counters: Counters, settled: dict[bytes, Settlement], own: Collection[bytes]) -> bool:
+    """Whether settlements can be taken from a node that is not a member, as no value falls by them.
+
+    Args:
+        counters: the durable state.
+        settled: the settlements, by the incarnation that was settled. This node has to have all that they cover, or it
+            would leave out later what they do not count. Only what the sender says of itself needs no proof.
+        own: the incarnations of the sender.
+    """
+    covers = dict(counters.settlements.covers)
+    for column, one in settled.items():
+        if one.version > counters.version(column) and column not in own:
+            return False
+        known = covers.get(column, (-1, 0))
+        covers[column] = max(one.until, known[0]), max(one.version, known[1])
+    known_names = {
+        column: Settlement(one.until, one.version, {name: n for name, n in one.parts.items() if name in counters})
+        for column, one in settled.items()
+    }
+    raised = counters.settlements.raises(known_names)
+    return all(lost <= raised.get(index, 0) for index, lost in counters.entries.would_drop(covers).items())
