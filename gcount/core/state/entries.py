@@ -87,6 +87,11 @@ class Entries:
         ends = (self._end(number) for number in self._buckets)
         return max((end for end in ends if end < before), default=0)
 
+    @property
+    def holders(self) -> list[bytes]:
+        """The incarnations of which there are entries; a settlement may just have dropped the last ones of some."""
+        return [*self._recent]
+
     def items(self) -> Iterator[tuple[str, Entry]]:
         """Every key with its entry. This is for tests and tools, as it walks over all of them."""
         for bucket in self._buckets.values():
