@@ -14,9 +14,10 @@ from gcount.cluster.context import Context
 from gcount.cluster.hold_gate import HoldGate
 from gcount.cluster.identity_guard import IdentityGuard
 from gcount.cluster.links.peers import Peers
-from gcount.cluster.members import Members
+from gcount.cluster.members import Members, uses_ids
 from gcount.core.protocol import messages
-from gcount.core.protocol.consistent_read import Actors, Cells, PendingRead
+from gcount.core.protocol.consistent_read import Actors, PendingRead
+from gcount.core.protocol.counter_views import Cells, Found, Own
 from gcount.core.protocol.read_rounds import Ask, Effect, Hold, ReadRounds, Release, Wake
 from gcount.core.state.membership import Membership
 from gcount.core.state.replica import Replica
@@ -109,7 +110,12 @@ class ConsistentReads:
         if name is not None:
             self._look_for_fork(address, name, reply.cells)
             node = self._members.hellos[address].node
-            self._carry_out(self._rounds.answered(reply.round, address, node, reply.cells, trio.current_time()))
+            found = Found(reply.cells, reply.parts, reply.changed)
+            self._carry_out(self._rounds.answered(reply.round, address, node, found, trio.current_time()))
+
+    def committed(self) -> None:
+        """Note that a batch is on disk, and visible: reads may have waited for the ids in it."""
+        self._carry_out(self._rounds.committed())
 
     def linked(self, address: str) -> None:
         """Note that a member's link is up."""
@@ -121,7 +127,7 @@ class ConsistentReads:
 
     def statistics(self) -> ReadStatistics:
         """The reads that are under way now."""
-        return ReadStatistics(len(self._rounds), self._rounds.waiting)
+        return ReadStatistics(*self._rounds.under_way)
 
     def _check_value(self, value: int, least: int) -> None:
         """Assert that a read is not answered with less than what this node had on disk when it arrived."""
@@ -160,8 +166,11 @@ class _View:
         self._replica = replica
         self._members = members
 
-    def cells(self, name: str) -> Cells:
-        return self._replica.cells(name)
+    def own(self, name: str) -> Own:
+        replica, counters = self._replica, self._replica.counters
+        keyed = counters.keyed(name) if uses_ids(replica) else 0
+        found = Found(replica.cells(name), counters.parts(name), replica.changed(name))
+        return Own(found, counters.digest(), keyed)
 
     @property
     def memberships(self) -> Sequence[Actors]:

@@ -23,6 +23,7 @@ from gcount.cluster.members import Members
 from gcount.cluster.membership_updates import MembershipUpdates
 from gcount.cluster.minting import Minting
 from gcount.cluster.operator_log import report_config
+from gcount.cluster.settling import Settling
 from gcount.core.state.batch import Batch
 from gcount.core.state.identity import IncarnationClaim
 from gcount.node.increments import Increments
@@ -48,6 +49,7 @@ class Parts:
         dial_loops: dials the members.
         acceptor: answers the nodes that dial this one.
         config: the config, as it is posted and shown.
+        settling: settles increments with ids.
         increments: the one way in for increments.
         client_reads: the consistent reads that clients ask for.
     """
@@ -65,6 +67,7 @@ class Parts:
     dial_loops: DialLoops
     acceptor: Acceptor
     config: Config
+    settling: Settling
     increments: Increments
     client_reads: Reads
 
@@ -82,6 +85,7 @@ class Parts:
         nursery.start_soon(self.dial_loops.run, linger)
         nursery.start_soon(report_config, context, self.members, self.peers)
         nursery.start_soon(close_gaps, context, self.members, self.peers)
+        nursery.start_soon(self.settling.run)
         nursery.start_soon(self.acceptor.run)
 
     def committed(self, batch: Batch) -> None:
@@ -117,6 +121,8 @@ class Parts:
             news.notify()
         # 6. Deltas in the batch may have shown a second history of an incarnation.
         self.forks.look()
+        # 7. Consistent reads may have waited for the ids in the batch.
+        self.reads.committed()
 
     def hang_up(self) -> None:
         """End all links of both directions, so that hellos are exchanged anew."""
@@ -150,7 +156,17 @@ def assemble(context: Context, transport: Transport, now_ms: Callable[[], int], 
     updates = MembershipUpdates(context, members, guard, reads.learned)
     knowledge = Knowledge(members, updates, HeardVersions(context.replica, context.pending), guard, minting)
     handshake = Handshake(context, members)
-    dialled = DialledLinks(context, knowledge, handshake, peers, transport, linked=reads.linked, replied=reads.replied)
+    settling = Settling(context, members, guard)
+    dialled = DialledLinks(
+        context,
+        knowledge,
+        handshake,
+        peers,
+        transport,
+        linked=reads.linked,
+        replied=reads.replied,
+        told=settling.told,
+    )
     dial_loops = DialLoops(context, members, updates, peers, transport, dialled.talk)
     acceptor = Acceptor(context, knowledge, gate, handshake, peers)
     config = Config(context, members, updates, peers, Asker(context, guard, handshake, transport), now_ms)
@@ -168,6 +184,7 @@ def assemble(context: Context, transport: Transport, now_ms: Callable[[], int], 
         dial_loops,
         acceptor,
         config,
+        settling,
         Increments(context, guard, minting, gate, serving_since),
         Reads(context, reads, serving_since),
     )

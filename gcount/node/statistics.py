@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from gcount.cluster.consistent_reads import ReadStatistics
 from gcount.cluster.links.peers import PeerStatistics
+from gcount.cluster.settling import IdStatistics
 from gcount.storage.checkpoints import CheckpointStatistics
 from gcount.storage.log import LogStatistics
 
@@ -23,6 +24,7 @@ class ServingStatistics:
         forks: incarnations with two histories, each with the version from which on they differ.
         peers: the members that it dials, its own entries included.
         reads: the consistent reads.
+        ids: the increments with ids.
     """
 
     node: bytes
@@ -34,6 +36,7 @@ class ServingStatistics:
     forks: Mapping[bytes, int]
     peers: tuple[PeerStatistics, ...]
     reads: ReadStatistics
+    ids: IdStatistics
 
 
 @dataclass(frozen=True)

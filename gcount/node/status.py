@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from gcount.cluster.settling import IdStatistics
 from gcount.node.node import Node
 from gcount.node.statistics import NodeStatistics
 from gcount.observe.metrics import Sample
@@ -34,6 +35,7 @@ def status(node: Node) -> dict[str, object]:
         "version": serving.version,
         "log": {"bytes": found.log.size, "segments": found.log.segments, "free_bytes": found.log.free_bytes},
         "checkpoint": {"bytes": found.checkpoint.size, "seconds_ago": _age(found)},
+        "ids": _ids(serving.ids),
         "membership": node.config(),
         "peers": [
             {
@@ -46,6 +48,21 @@ def status(node: Node) -> dict[str, object]:
             for peer in serving.peers
             if peer.state != "self"
         ],
+    }
+
+
+def _ids(ids: IdStatistics) -> dict[str, object]:
+    held = ids.held
+    return {
+        "live": ids.live,
+        "limit": ids.limit,
+        "retry_window_seconds": ids.window,
+        "oldest_seconds": None if ids.oldest is None else round(ids.oldest, 3),
+        "floor": ids.floor,
+        "floors": dict(ids.floors),
+        "held_back_by": None if held is None else held.hold.address,
+        "held_back_because": None if held is None else held.hold.reason,
+        "held_back_since": None if held is None else held.since,
     }
 
 
@@ -74,9 +91,24 @@ def gauges(node: Node) -> Iterable[Sample]:
     yield "gcount_incarnations_limit", "Incarnations beyond which no node begins a new one.", {}, limit
     forks = len(serving.forks)
     yield "gcount_incarnations_with_two_histories", "Incarnations of which two histories showed.", {}, forks
+    yield from _id_gauges(serving.ids)
     peers = [peer for peer in serving.peers if peer.state != "self"]
     for peer in peers:
         yield "gcount_link_up", "Whether the link to a peer is up.", {"peer": peer.address}, float(peer.linked)
     for peer in peers:
         if peer.lag is not None:
             yield "gcount_link_lag_versions", "Versions that a peer has not on disk.", {"peer": peer.address}, peer.lag
+
+
+def _id_gauges(ids: IdStatistics) -> Iterable[Sample]:
+    yield "gcount_ids_live", "Ids of increments that are kept, so that each counts once.", {}, ids.live
+    yield "gcount_ids_limit", "Ids that the node may keep before it refuses new ones.", {}, ids.limit
+    yield "gcount_ids_oldest_seconds", "Age of the oldest of them; 0 without any.", {}, ids.oldest or 0.0
+    yield "gcount_id_floor_seconds", "Time up to which the node takes no ids any more.", {}, ids.floor
+    for peer, floor in ids.floors.items():
+        if floor is not None:
+            yield "gcount_peer_id_floor_seconds", "The same of a peer, as it told it.", {"peer": peer}, floor
+    yield "gcount_ids_settled_total", "Ids that were settled and dropped.", {}, ids.settled
+    yield "gcount_settlements_total", "Settlements that this node has made.", {}, ids.settlements
+    words = "For how long settlement has been held back; 0 while it is not."
+    yield "gcount_settlement_held_back_seconds", words, {}, ids.held_for

@@ -34,7 +34,7 @@ class Metrics:
         self.increments = Counter("gcount_increments", "Increments acknowledged.", registry=registry)
         self._commits = Counter("gcount_commits", "Batches made durable.", registry=registry)
         self._batch_cells = Histogram(
-            "gcount_commit_cells", "Cells in a batch.", buckets=_BATCH_BUCKETS, registry=registry
+            "gcount_commit_cells", "Cells, entries and parts in a batch.", buckets=_BATCH_BUCKETS, registry=registry
         )
         self._sync_seconds = Histogram(
             "gcount_commit_seconds", "Time to write and sync a batch.", buckets=_SYNC_BUCKETS, registry=registry
@@ -74,7 +74,7 @@ class Metrics:
             seconds: how long it took to write and sync it.
         """
         self._commits.inc()
-        self._batch_cells.observe(sum(len(delta.cells) for delta in batch.deltas))
+        self._batch_cells.observe(sum(delta.size for delta in batch.deltas))
         self._sync_seconds.observe(seconds)
         self._log_bytes.inc(size)
 

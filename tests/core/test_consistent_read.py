@@ -3,8 +3,11 @@
 import pytest
 
 from gcount.core.options import DEFAULTS
-from gcount.core.protocol.consistent_read import HOLD_AFTER, STALL, Cells, PendingRead, Round, join_cells
+from gcount.core.protocol.consistent_read import CATCH_UP, HOLD_AFTER, STALL, PendingRead, Round
+from gcount.core.protocol.counter_views import Cells, Found, Own
 from tests.core.histories import incarnation
+from tests.core.views import found
+from tests.core.views import own as a_node
 
 ME, A, B = incarnation(1), incarnation(2), incarnation(3)
 MEMBERS = ("a:1", "b:1")
@@ -19,7 +22,7 @@ def begin(
     now: float = 0.0,
     here: tuple[str, ...] = (),
 ) -> Round | None:
-    return reading.start(number, own, [members] if members else [], here, NODE, now)
+    return reading.start(number, a_node(own), [members] if members else [], here, NODE, now)
 
 
 def started(reading: PendingRead, number: int, own: Cells, now: float = 0.0) -> Round:
@@ -35,7 +38,7 @@ def value(reading: PendingRead, arrival: int) -> int | None:
 
 def tell(reading: PendingRead, number: int, address: str, cells: Cells) -> bool:
     """The node that is at home at the address answers."""
-    return reading.answer(number, address, address.encode(), cells)
+    return reading.answer(number, address, address.encode(), found(cells))
 
 
 def answered(reading: PendingRead, number: int, a: Cells, b: Cells) -> bool:
@@ -68,7 +71,7 @@ def test_a_round_in_which_a_member_knows_more_is_not_an_answer_but_the_next_expe
     started(reading, 1, {ME: 1})
     answered(reading, 1, {A: 2}, {})
     assert value(reading, arrival) is None
-    assert reading.lower_bound({}) == 3
+    assert reading.lower_bound(a_node({})) == 3
     started(reading, 2, {ME: 1})
     answered(reading, 2, {A: 2}, {})
     assert value(reading, arrival) == 3
@@ -238,15 +241,9 @@ def test_the_lower_bound_joins_all_that_was_seen() -> None:
     reading.arrive()
     started(reading, 1, {ME: 1, A: 1})
     tell(reading, 1, "a:1", {A: 5})
-    assert reading.lower_bound({ME: 3}) == 8
+    assert reading.lower_bound(a_node({ME: 3})) == 8
     assert reading.missing() == ["b:1"]
     assert PendingRead("n").missing() == []
-
-
-def test_join_is_the_pointwise_maximum_and_changes_neither() -> None:
-    one, other = {ME: 1, A: 5}, {A: 3, B: 2}
-    assert join_cells(one, other) == join_cells(other, one) == {ME: 1, A: 5, B: 2}
-    assert (one, other) == ({ME: 1, A: 5}, {A: 3, B: 2})
 
 
 def test_the_sum_of_cells_seen_at_different_instants_is_no_answer() -> None:
@@ -268,8 +265,8 @@ def test_a_node_that_answers_for_two_members_leaves_one_of_them_missing() -> Non
     reading = PendingRead("n")
     arrival = reading.arrive()
     started(reading, 1, {ME: 1})
-    assert not reading.answer(1, "a:1", A, {A: 2})
-    assert not reading.answer(1, "b:1", A, {A: 2})
+    assert not reading.answer(1, "a:1", A, found({A: 2}))
+    assert not reading.answer(1, "b:1", A, found({A: 2}))
     assert value(reading, arrival) is None
     assert reading.missing() == ["a:1", "b:1"]
     assert reading.doubles() == [("b:1", "a:1")]
@@ -280,8 +277,8 @@ def test_a_round_begins_anew_when_another_node_is_at_the_address_whichever_of_th
     reading = PendingRead("n")
     reading.arrive()
     started(reading, 1, {ME: 1})
-    reading.answer(1, "a:1", A, {})
-    reading.answer(1, "b:1", A, {})
+    reading.answer(1, "a:1", A, found({}))
+    reading.answer(1, "b:1", A, found({}))
     assert reading.let_go(mended, B) == [1]
 
 
@@ -289,7 +286,7 @@ def test_a_round_goes_on_when_the_node_that_has_answered_is_linked_anew() -> Non
     reading = PendingRead("n")
     reading.arrive()
     started(reading, 1, {ME: 1})
-    reading.answer(1, "a:1", A, {})
+    reading.answer(1, "a:1", A, found({}))
     assert reading.let_go("a:1", A) == []
     assert reading.let_go("a:1", B) == [1]
 
@@ -310,8 +307,73 @@ def test_one_node_may_be_named_differently_by_two_memberships() -> None:
     reading = PendingRead("n")
     arrival = reading.arrive()
     reading.restart([("a:1", "b:1")])
-    assert reading.start(1, {}, [("a:1", "other-name-of-b:1")], (), NODE, 0.0) is not None
-    assert not reading.answer(1, "a:1", A, {})
-    assert not reading.answer(1, "b:1", B, {})
-    assert reading.answer(1, "other-name-of-b:1", B, {})
+    assert reading.start(1, a_node({}), [("a:1", "other-name-of-b:1")], (), NODE, 0.0) is not None
+    assert not reading.answer(1, "a:1", A, found({}))
+    assert not reading.answer(1, "b:1", B, found({}))
+    assert reading.answer(1, "other-name-of-b:1", B, found({}))
     assert value(reading, arrival) == 0
+
+
+# Increments with ids
+
+
+def test_ids_are_counted_as_they_were_here_when_the_round_was_sent() -> None:
+    reading = PendingRead("n")
+    arrival = reading.arrive()
+    assert reading.start(1, a_node({ME: 1}, {A: 4}, {A: 7}, keyed=10), [MEMBERS], (), NODE, 0.0) is not None
+    assert not reading.answer(1, "a:1", A, found({ME: 1}, {A: 3}, {A: 7}))
+    assert reading.answer(1, "b:1", B, found({}))
+    assert value(reading, arrival) == 11
+
+
+@pytest.mark.parametrize("more", [found({}, {A: 5}), found({}, {B: 1}), found({}, {}, {A: 8}), found({}, {}, {B: 1})])
+def test_a_round_in_which_a_member_knows_more_ids_is_no_answer(more: Found) -> None:
+    reading = PendingRead("n")
+    arrival = reading.arrive()
+    own = a_node({ME: 1}, {A: 4}, {A: 7}, keyed=10)
+    assert reading.start(1, own, [MEMBERS], (), NODE, 0.0) is not None
+    reading.answer(1, "a:1", A, more)
+    assert reading.answer(1, "b:1", B, found({}))
+    assert value(reading, arrival) is None
+    assert reading.lower_bound(own) == 11
+    assert not reading.needs_round(CATCH_UP - 0.001)
+    assert reading.stalls(arrival) == CATCH_UP
+    assert reading.needs_round(CATCH_UP)
+
+
+def test_the_next_round_begins_at_once_when_the_unknown_ids_are_known() -> None:
+    reading = PendingRead("n")
+    arrival = reading.arrive()
+    assert reading.start(1, a_node({}), [MEMBERS], (), NODE, 0.0) is not None
+    reading.answer(1, "a:1", A, found({}, {}, {A: 2}))
+    reading.answer(1, "b:1", B, found({}, {A: 5}))
+    reading.ahead.look(a_node({}, {}, {A: 2}))
+    assert not reading.needs_round(0.0)
+    now = a_node({}, {A: 5}, {A: 2}, keyed=5)
+    reading.ahead.look(now)
+    assert reading.needs_round(0.0)
+    assert reading.start(2, now, [MEMBERS], (), NODE, 0.0) is not None
+    reading.answer(2, "a:1", A, found({}, {}, {A: 2}))
+    reading.answer(2, "b:1", B, found({}, {A: 5}))
+    assert value(reading, arrival) == 5
+
+
+def test_ids_that_no_digest_reaches_keep_a_node_alone_from_an_answer() -> None:
+    """They are detached: they count only when the gap before them is closed."""
+    reading = PendingRead("n")
+    arrival = reading.arrive()
+    alone = Own(found({ME: 1}, {}, {B: 9}), {ME: 3}, 0)
+    assert reading.start(1, alone, [("here:1",)], ("here:1",), NODE, 0.0) is not None
+    assert value(reading, arrival) is None
+    assert not reading.needs_round(0.0)
+
+
+def test_another_membership_ends_the_wait_for_ids() -> None:
+    reading = PendingRead("n")
+    reading.arrive()
+    assert reading.start(1, a_node({}), [MEMBERS], (), NODE, 0.0) is not None
+    reading.answer(1, "a:1", A, found({}, {A: 5}))
+    reading.answer(1, "b:1", B, found({}))
+    assert not reading.needs_round(0.0)
+    reading.restart([MEMBERS])
+    assert reading.needs_round(0.0)

@@ -3,8 +3,11 @@
 from math import inf
 
 from gcount.core.options import DEFAULTS
-from gcount.core.protocol.consistent_read import HOLD_AFTER, STALL, Cells, PendingRead, Round
+from gcount.core.protocol.consistent_read import HOLD_AFTER, STALL, PendingRead, Round
+from gcount.core.protocol.counter_views import Cells
 from tests.core.histories import incarnation
+from tests.core.views import found
+from tests.core.views import own as a_node
 
 ME, A = incarnation(1), incarnation(2)
 MEMBERS = ("a:1",)
@@ -12,7 +15,7 @@ NODE = b"this node"
 
 
 def begin(reading: PendingRead, number: int, own: Cells, now: float) -> Round | None:
-    return reading.start(number, own, [MEMBERS], (), NODE, now)
+    return reading.start(number, a_node(own), [MEMBERS], (), NODE, now)
 
 
 def value(reading: PendingRead, arrival: int) -> int | None:
@@ -22,7 +25,7 @@ def value(reading: PendingRead, arrival: int) -> int | None:
 
 def tell(reading: PendingRead, number: int, address: str, cells: Cells) -> bool:
     """The node that is at home at the address answers."""
-    return reading.answer(number, address, address.encode(), cells)
+    return reading.answer(number, address, address.encode(), found(cells))
 
 
 def test_a_read_looks_again_when_the_round_before_it_has_stalled() -> None:

@@ -9,9 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gcount.core.protocol.consistent_read import HOLD_AFTER, STALL, Actors, Cells, PendingRead, Round, covers
+from gcount.core.protocol.consistent_read import CATCH_UP, HOLD_AFTER, STALL, Actors, PendingRead, Round
+from gcount.core.protocol.counter_views import Cells, Own, covers
 from gcount.core.protocol.read_rounds import Arrival, Ask, Effect, Hold, ReadRounds, Release, Wake
+from gcount.core.state.counters import Digest
 from tests.core.histories import incarnation
+from tests.core.views import found
+from tests.core.views import own as a_node
 
 ME, A, B = incarnation(1), incarnation(2), incarnation(3)
 HERE = "here:1"
@@ -26,17 +30,21 @@ class Self:
     node: bytes = b"this node"
     known: dict[str, Cells] = field(default_factory=dict)
 
-    def cells(self, name: str) -> Cells:
-        return dict(self.known.get(name, {}))
+    digest: Digest = field(default_factory=dict)
+
+    def own(self, name: str) -> Own:
+        return a_node(dict(self.known.get(name, {})), digest=dict(self.digest), keyed=sum(self.digest.values()))
 
 
 def asked(effects: Iterable[Effect]) -> list[tuple[str, int]]:
     return [(effect.address, effect.round) for effect in effects if isinstance(effect, Ask)]
 
 
-def answer(rounds: ReadRounds, number: int, address: str, cells: Cells, now: float = 0.0) -> list[Effect]:
+def answer(
+    rounds: ReadRounds, number: int, address: str, cells: Cells, now: float = 0.0, changed: Digest | None = None
+) -> list[Effect]:
     """The node that is at home at the address answers."""
-    return rounds.answered(number, address, address.encode(), cells, now)
+    return rounds.answered(number, address, address.encode(), found(cells, changed=changed), now)
 
 
 def unconfirmed(rounds: ReadRounds, number: int) -> list[Effect]:
@@ -49,12 +57,12 @@ def test_a_round_asks_all_other_members_and_its_last_answer_wakes_the_read() -> 
     rounds = ReadRounds(Self(known={"x": {ME: 1}}))
     arrival = rounds.arrive("x")
     assert rounds.advance("x", 0.0) == [Ask("a:1", 1, "x", False), Ask("b:1", 1, "x", False)]
-    assert (len(rounds), rounds.waiting, rounds.asked(1)) == (1, 1, "x")
+    assert (rounds.under_way, rounds.asked(1)) == ((1, 1), "x")
     assert answer(rounds, 1, "b:1", {}) == []
     assert answer(rounds, 1, "a:1", {ME: 1}) == [Wake("x")]
     assert rounds.value(arrival) == 1
     assert rounds.leave(arrival) == []
-    assert (len(rounds), rounds.waiting, rounds.asked(1)) == (0, 0, None)
+    assert (rounds.under_way, rounds.asked(1)) == ((0, 0), None)
 
 
 def test_without_other_members_a_read_is_woken_by_its_own_round() -> None:
@@ -107,7 +115,7 @@ def test_another_membership_voids_all_rounds_and_wakes_all_reads() -> None:
     for name in "xy":
         rounds.advance(name, 0.0)
     assert rounds.learned(("a:1", "new:1", HERE), ("a:1", "b:1", HERE)) == [Wake("x"), Wake("y")]
-    assert rounds.waiting == 0
+    assert rounds.under_way == (2, 0)
     assert [address for address, _ in asked(rounds.advance("x", 0.0))] == ["a:1", "b:1", "new:1"]
     assert [rounds.value(arrival) for arrival in reads] == [None, None]
 
@@ -138,17 +146,66 @@ def test_a_read_that_gives_up_says_what_is_known_and_which_members_are_missing()
     rounds = ReadRounds(Self(known={"x": {ME: 2}}))
     arrival = rounds.arrive("x")
     rounds.advance("x", 0.0)
-    rounds.answered(1, "a:1", A, {A: 5}, 0.0)
+    rounds.answered(1, "a:1", A, found({A: 5}), 0.0)
     assert rounds.shortfall(arrival) == (7, ["b:1"], [])
+
+
+def test_a_read_that_met_unknown_ids_is_woken_by_the_commit_that_brings_them() -> None:
+    view = Self()
+    rounds = ReadRounds(view)
+    arrival = rounds.arrive("x")
+    rounds.advance("x", 0.0)
+    answer(rounds, 1, "a:1", {}, changed={A: 2})
+    assert answer(rounds, 1, "b:1", {}) == [Wake("x")]
+    assert rounds.looks_again(arrival) == CATCH_UP
+    view.digest[A] = 1
+    assert rounds.committed() == rounds.advance("x", 0.0) == []
+    view.digest[A] = 2
+    assert rounds.committed() == [Wake("x")]
+    assert rounds.committed() == []
+    assert asked(rounds.advance("x", 0.0)) == [("a:1", 2), ("b:1", 2)]
+
+
+def test_a_read_that_met_ids_which_came_in_the_meantime_asks_again_at_once() -> None:
+    view = Self()
+    rounds = ReadRounds(view)
+    rounds.arrive("x")
+    rounds.advance("x", 0.0)
+    answer(rounds, 1, "a:1", {}, changed={A: 2})
+    view.digest[A] = 2
+    assert asked(answer(rounds, 1, "b:1", {})) == [("a:1", 2), ("b:1", 2)]
+    assert rounds.committed() == []
+
+
+def test_a_commit_wakes_nobody_after_the_read_has_left() -> None:
+    view = Self()
+    rounds = ReadRounds(view)
+    arrival = rounds.arrive("x")
+    rounds.advance("x", 0.0)
+    answer(rounds, 1, "a:1", {}, changed={A: 2})
+    answer(rounds, 1, "b:1", {})
+    rounds.leave(arrival)
+    assert rounds.committed() == []
 
 
 # Laws
 
 
+def test_a_round_that_takes_ids_of_another_instant_is_an_error() -> None:
+    class Late(PendingRead):
+        def start(self, number: int, own: Own, *rest: object) -> Round | None:
+            return super().start(number, own._replace(keyed=own.keyed - 1), *rest)  # type: ignore[arg-type]
+
+    rounds = ReadRounds(Self(), Late)
+    rounds.arrive("x")
+    with pytest.raises(AssertionError, match="another instant"):
+        rounds.advance("x", 0.0)
+
+
 def test_a_round_that_expects_less_of_its_own_node_than_that_holds_is_an_error() -> None:
     class Forgetful(PendingRead):
-        def start(self, number: int, own: Cells, *rest: object) -> Round | None:
-            return super().start(number, {}, *rest)  # type: ignore[arg-type]
+        def start(self, number: int, own: Own, *rest: object) -> Round | None:
+            return super().start(number, a_node({}), *rest)  # type: ignore[arg-type]
 
     rounds = ReadRounds(Self(known={"x": {ME: 1}}), Forgetful)
     rounds.arrive("x")
@@ -173,14 +230,16 @@ def test_a_round_that_takes_one_node_for_two_members_is_an_error(monkeypatch: py
     rounds = ReadRounds(Self())
     rounds.arrive("x")
     rounds.advance("x", 0.0)
-    rounds.answered(1, "a:1", A, {}, 0.0)
+    rounds.answered(1, "a:1", A, found({}), 0.0)
     with pytest.raises(AssertionError, match="one node"):
-        rounds.answered(1, "b:1", A, {}, 0.0)
+        rounds.answered(1, "b:1", A, found({}), 0.0)
 
 
 Step = tuple[str, int]
 steps = st.lists(
-    st.tuples(st.sampled_from(["arrive", "leave", "answer", "link", "learn", "wait", "count"]), st.integers(0, 11)),
+    st.tuples(
+        st.sampled_from(["arrive", "leave", "answer", "link", "learn", "wait", "count", "commit"]), st.integers(0, 11)
+    ),
     max_size=80,
 )
 
@@ -226,7 +285,8 @@ class Shell:
             case "answer" if self.sent:
                 ask = self.sent.pop(number % len(self.sent))
                 cells = {A: number} if number > 8 else {}
-                self.carry_out(answer(self.rounds, ask.round, ask.address, cells, self.now))
+                changed = {A: number // 4} if number % 4 == 0 else {}
+                self.carry_out(answer(self.rounds, ask.round, ask.address, cells, self.now, changed))
             case "link":
                 self.carry_out(self.rounds.linked(address, bytes([number]), self.now))
             case "learn":
@@ -239,6 +299,9 @@ class Shell:
             case "count":
                 cells = self.view.known[name]
                 self.view.known[name] = {**cells, ME: cells.get(ME, 0) + 1}
+            case "commit":
+                self.view.digest[A] = max(number // 4, self.view.digest.get(A, 0))
+                self.carry_out(self.rounds.committed())
 
 
 @given(steps)
@@ -248,12 +311,13 @@ def test_whatever_happens_nothing_is_left_over_when_the_last_read_is_over(change
         shell.step(action, number)
         for arrival in shell.reads:
             shell.rounds.value(arrival)
-        if shell.rounds.waiting:
-            assert len(shell.rounds)
+        reading, waiting = shell.rounds.under_way
+        assert reading or not waiting
         wanting = {arrival.name for arrival in shell.reads if shell.rounds.value(arrival) is None}
         for name in wanting:
-            assert shell.rounds._pending[name].rounds or shell.rounds._pending[name].needs_round(shell.now)
+            pending = shell.rounds._pending[name]
+            assert pending.rounds or pending.needs_round(shell.now) or shell.now < pending.ahead.until
     for arrival in shell.reads:
         shell.carry_out(shell.rounds.leave(arrival))
-    assert (len(shell.rounds), shell.rounds.waiting) == (0, 0)
+    assert shell.rounds.under_way == (0, 0)
     assert not shell.held

@@ -25,7 +25,7 @@ from gcount.core.state.replica import Replica
 from gcount.errors import Fatal, leaves
 from gcount.node.node import Node, open_node
 from gcount.observe.metrics import Metrics
-from gcount.settings import Settings
+from gcount.settings import DEFAULT_RETRY_WINDOW, Settings
 from gcount.storage.checkpoints import Checkpoints
 from gcount.storage.disk import Disk
 from gcount.storage.log import Log
@@ -61,6 +61,7 @@ class Host:
         self.name = ""  # the node's --cluster
         self.timeout = 5.0
         self.max_counters = 1000
+        self.retry_window: float = DEFAULT_RETRY_WINDOW
         self.knows_itself = True
         self.clock_skew = 0.0
         self.failure: BaseException | None = None  # why the node ended by itself
@@ -155,7 +156,17 @@ class Host:
     def settings(self) -> Settings:
         """The settings of this machine's operator."""
         host, _, port = self.address.rpartition(":")
-        return Settings(self.number, host, int(port), Path("/data"), self.timeout, self.name, self.max_counters, "text")
+        return Settings(
+            self.number,
+            host,
+            int(port),
+            Path("/data"),
+            self.timeout,
+            self.name,
+            self.max_counters,
+            "text",
+            retry_window=self.retry_window,
+        )
 
     async def _live(self, task_status: trio.TaskStatus[None]) -> None:
         PROCESS.set(self.address)

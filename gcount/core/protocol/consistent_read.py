@@ -6,9 +6,13 @@ never have been the counter's value. So each round compares. Before it sends any
 cells only grow, so each of them had that value at the instant at which the round was sent. (This is a double collect:
 Afek, Attiya, Dolev, Gafni, Merritt, Shavit, "Atomic snapshots of shared memory", 1993.)
 
+What increments with ids come to is taken from this node's own state at that same instant. The answers only have to show
+that no member knew more of them; see counter_views.py. If one did, the next round waits until this node has caught up.
+
 Invariants:
 - A round answers only reads that arrived before it was sent. A read never joins a round that is older than itself.
-- `prev` covers this node's own durable cells at the instant at which the round was sent.
+- `prev` covers this node's own durable cells at the instant at which the round was sent; ids, and the digest with which
+  answers are compared, are those of that instant.
 - Members are nodes, not addresses. A round is over only when, for each membership that it needs, as many different
   nodes have answered as the membership has entries. Names and addresses can be wrong, so that two entries lead to one
   node; then the member that the second entry stands for was not asked.
@@ -19,28 +23,14 @@ from math import inf
 from typing import NamedTuple
 
 from gcount.core.options import DEFAULTS, Options
-from gcount.core.state.counters import Digest
+from gcount.core.protocol.counter_views import Ahead, Cells, Found, Own, covers, join_cells
 
-Cells = Digest
 Actors = tuple[str, ...]
 """The addresses in a membership."""
 
 STALL = 0.1  # seconds that a round waits for a silent member before a later round may start beside it
+CATCH_UP = 0.1  # seconds from a round that met unknown ids to the next one, if this node does not learn them sooner
 HOLD_AFTER = 2  # unconfirmed rounds in a row after which a round asks for a hold
-
-
-def join_cells(one: Cells, other: Cells) -> Cells:
-    """The pointwise maximum."""
-    joined = dict(one)
-    for incarnation, n in other.items():
-        if n > joined.get(incarnation, 0):
-            joined[incarnation] = n
-    return joined
-
-
-def covers(one: Cells, other: Cells) -> bool:
-    """Whether each cell of `one` is at least as great as that of `other`."""
-    return all(n <= one.get(incarnation, 0) for incarnation, n in other.items())
 
 
 class Answer(NamedTuple):
@@ -71,6 +61,7 @@ class Round:
         began: its place in the order in which reads arrive and rounds are sent.
         started: when it was sent, in seconds.
         prev: the expected cells.
+        own: what this node has at the instant at which the round is sent.
         wanted: the memberships that every read needs, each as its addresses.
         extra: further memberships, which only some of the reads need.
         hold: whether members are asked to let increments of the counter wait.
@@ -79,7 +70,9 @@ class Round:
         missing: the addresses for which no node has answered that did not answer for another entry already.
         doubles: those of the missing addresses at which such a node answered, with that other entry.
         prev: the expected cells.
+        own: what this node had at the instant at which the round was sent.
         cells: the join of the expected cells and all answers.
+        unknown: the answers with ids that this node did not know then.
     """
 
     def __init__(
@@ -88,6 +81,7 @@ class Round:
         began: int,
         started: float,
         prev: Cells,
+        own: Own,
         wanted: Iterable[Actors],
         extra: Iterable[Actors] = (),
         *,
@@ -103,11 +97,15 @@ class Round:
         self.doubles: dict[str, str] = {}
         self._node_of: dict[str, bytes] = {}
         self.prev = prev
+        self.own = own
         self.cells = prev
+        self.unknown: list[Found] = []
 
-    def answer(self, address: str, node: bytes, cells: Cells) -> bool:
+    def answer(self, address: str, node: bytes, found: Found) -> bool:
         """Take the answer of the node at a member's address; returns whether all members have answered now."""
-        self.cells = join_cells(self.cells, cells)
+        self.cells = join_cells(self.cells, found.cells)
+        if not self.own.knows(found):
+            self.unknown.append(found)
         other = self._other_entry(address, node)
         if other is None:
             self._node_of[address] = node
@@ -131,13 +129,15 @@ class Round:
                         return other
         return None
 
-    def check_expectation(self, own: Cells) -> None:
-        """Assert that the round expects all that its own node has on disk at this instant.
+    def check_expectation(self, own: Own) -> None:
+        """Assert that the round expects all that its own node has on disk at this instant, and ids just so.
 
         Without this, a round confirms a value that misses an increment acknowledged here: 70 % of the histories of a
         model were not linearizable.
         """
-        assert covers(self.prev, own), "a round expects less of its own node than that has on disk"
+        assert covers(self.prev, own.found.cells), "a round expects less of its own node than that has on disk"
+        same = self.own.digest == own.digest and self.own.keyed == own.keyed
+        assert same, "a round takes its own node's ids of another instant than that at which it is sent"
 
     def check_answers(self) -> None:
         """Assert that each membership was answered for by as many nodes as it has entries."""
@@ -150,7 +150,12 @@ class Round:
     @property
     def confirmed(self) -> bool:
         """Whether no member knew more than was expected."""
-        return self.cells == self.prev
+        return self.cells == self.prev and not self.unknown
+
+    @property
+    def value(self) -> int:
+        """The counter's value at the instant at which the round was sent, if it is confirmed."""
+        return sum(self.cells.values()) + self.own.keyed
 
 
 class PendingRead:
@@ -163,6 +168,7 @@ class PendingRead:
     Attributes:
         known: the join of all cells that were seen; their sum is a lower bound.
         held: whether a round asked for a hold, so that a Release is owed.
+        ahead: the ids that this node has to know before the next round.
         rounds: those in flight, the oldest first.
         begun: the number of rounds begun so far.
     """
@@ -172,6 +178,7 @@ class PendingRead:
         self._max_rounds = options.max_rounds
         self.known: Cells = {}
         self.held = False
+        self.ahead = Ahead()
         self._extra: dict[Actors, int] = {}  # former and coming memberships: reads up to that arrival need them, too
         self.rounds: list[Round] = []
         self.begun = 0
@@ -205,18 +212,20 @@ class PendingRead:
 
     def stalls(self, arrival: int) -> float:
         """When a read has to check whether it needs a round of its own, in seconds; infinity if it will be woken."""
-        if not self.rounds or self.rounds[-1].began > arrival or len(self.rounds) >= self._max_rounds:
+        if not self.rounds:
+            return self.ahead.until or inf
+        if self.rounds[-1].began > arrival or len(self.rounds) >= self._max_rounds:
             return inf
-        return self.rounds[-1].started + STALL
+        return max(self.rounds[-1].started + STALL, self.ahead.until)
 
     def start(
-        self, number: int, own: Cells, members: Collection[Actors], here: Collection[str], node: bytes, now: float
+        self, number: int, own: Own, members: Collection[Actors], here: Collection[str], node: bytes, now: float
     ) -> Round | None:
         """Begin a round if a read needs one.
 
         Args:
             number: the number of the new round, never used before by this node.
-            own: this node's durable cells of the counter at this very instant.
+            own: what this node has on disk at this very instant.
             members: the memberships that all reads need.
             here: the addresses that are this node itself.
             node: this node's id.
@@ -230,24 +239,25 @@ class PendingRead:
         self._arrivals += 1
         # The expectation has to include this node's own cells as they are now. The reads of a model that kept those of
         # the round before were not linearizable: an increment acknowledged here in between was missing.
-        self.known = join_cells(self.known, own)
+        self.known = join_cells(self.known, own.found.cells)
+        self.ahead = Ahead()
         hold = self._unconfirmed >= HOLD_AFTER  # constant increments: without holds this read might never end
         self.held = self.held or hold
         # Reads that arrived under a former membership need its members as well as those of the present one.
         extra = self._extra.keys() - set(members)
         self.begun += 1
-        begun = Round(number, self._arrivals, now, self.known, members, extra, hold=hold)
+        begun = Round(number, self._arrivals, now, self.known, own, members, extra, hold=hold)
         begun.check_expectation(own)
         assert not self.rounds or number > self.rounds[-1].number, "each round has a number of its own"
         self.rounds.append(begun)
         assert len(self.rounds) <= self._max_rounds, "more rounds are in flight than are allowed"
         for address in sorted(begun.missing.intersection(here)):
-            begun.answer(address, node, own)
+            begun.answer(address, node, own.found)
         if not begun.missing:
             self._conclude(begun)
         return begun
 
-    def answer(self, number: int, address: str, node: bytes, cells: Cells) -> bool:
+    def answer(self, number: int, address: str, node: bytes, found: Found) -> bool:
         """Take the answer of the node at a member's address. Answers to rounds that are over are ignored.
 
         Returns:
@@ -255,7 +265,7 @@ class PendingRead:
         """
         for round_ in self.rounds:
             if round_.number == number and address in round_.missing:
-                if round_.answer(address, node, cells):
+                if round_.answer(address, node, found):
                     self._conclude(round_)
                     return True
                 return False
@@ -270,6 +280,7 @@ class PendingRead:
         """
         self._extra.update((actors, self._arrivals) for actors in memberships if actors)
         self.rounds.clear()
+        self.ahead = Ahead()
 
     def let_go(self, address: str, node: bytes) -> list[int]:
         """Drop the rounds that need an answer from the node that is at an address now; returns their numbers."""
@@ -288,17 +299,17 @@ class PendingRead:
         """The pairs of entries for which one and the same node answered in the newest round."""
         return sorted(self.rounds[-1].doubles.items()) if self.rounds else []
 
-    def lower_bound(self, own: Cells) -> int:
+    def lower_bound(self, own: Own) -> int:
         """The greatest value that the counter is known to have reached."""
-        cells = join_cells(self.known, own)
+        cells = join_cells(self.known, own.found.cells)
         for round_ in self.rounds:
             cells = join_cells(cells, round_.cells)
-        return sum(cells.values())
+        return sum(cells.values()) + own.keyed
 
     def needs_round(self, now: float) -> bool:
         """Whether a read waits that no round under way can answer, or none can answer soon."""
         newest = max((arrival for arrival, answer in self._waiting.items() if answer is None), default=0)
-        if not newest:
+        if not newest or now < self.ahead.until:
             return False
         if not self.rounds:
             return True
@@ -307,13 +318,14 @@ class PendingRead:
 
     def _conclude(self, round_: Round) -> None:
         self.rounds.remove(round_)
+        self.ahead = Ahead(round_.unknown, round_.started + CATCH_UP)
         self.known = join_cells(self.known, round_.cells)  # the next round expects what this one has found
         if not round_.confirmed:
             self._unconfirmed += 1
             return
         round_.check_answers()
         self._unconfirmed = 0
-        answer = Answer(sum(round_.cells.values()), round_.number)
+        answer = Answer(round_.value, round_.number)
         for arrival, known in self._waiting.items():
             if known is None and arrival < round_.began:  # a read that arrived later may have seen later increments
                 self._waiting[arrival] = answer

@@ -5,6 +5,7 @@ This module sends nothing and never waits. Its caller reports each event by a me
 
     a read arrives, or looks again ----> advance --+
     a member answers ------------------> answered -+--> Ask members, Hold increments, Wake reads, Release holds
+    a batch is on disk ----------------> committed +
     a member's link is up -------------> linked ---+
     another membership is learned of --> learned --+
     a read ends -----------------------> leave ----+
@@ -16,7 +17,8 @@ leave at the instant at which its expectation was fixed.
 from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple, Protocol
 
-from gcount.core.protocol.consistent_read import Actors, Cells, PendingRead
+from gcount.core.protocol.consistent_read import Actors, PendingRead
+from gcount.core.protocol.counter_views import Found, Own
 
 
 class Ask(NamedTuple):
@@ -75,8 +77,8 @@ class Arrival(NamedTuple):
 class View(Protocol):
     """This node as it is at the instant of the call, for a round that starts."""
 
-    def cells(self, name: str) -> Cells:
-        """This node's durable cells of a counter."""
+    def own(self, name: str) -> Own:
+        """What this node has on disk of a counter."""
 
     @property
     def memberships(self) -> Sequence[Actors]:
@@ -104,6 +106,7 @@ class ReadRounds:
         self._make = make
         self._pending: dict[str, PendingRead] = {}  # by counter
         self._asked: dict[int, PendingRead] = {}  # those that wait for answers, by the number of the round
+        self._behind: dict[str, None] = {}  # counters of which the next round waits until this node has caught up
         self._rounds = 0  # begun so far
         self._actors: Actors = ()  # the members in force when `learned` was called last
 
@@ -124,10 +127,12 @@ class ReadRounds:
             now: the current time, in seconds.
         """
         pending, view = self._pending[name], self._view
+        if pending.ahead:
+            pending.ahead.look(view.own(name))
         if not pending.needs_round(now):
             return []
         self._rounds += 1
-        own = view.cells(name)
+        own = view.own(name)
         begun = pending.start(self._rounds, own, view.memberships, view.here, view.node, now)
         if begun is None:
             return []
@@ -135,6 +140,8 @@ class ReadRounds:
         effects: list[Effect] = []
         if not begun.missing:  # there are no other members, so the round is over already
             effects.append(Wake(name))
+            if pending.ahead:
+                self._behind[name] = None
         if begun.hold:
             effects.append(Hold(name))
         if begun.missing:
@@ -166,7 +173,7 @@ class ReadRounds:
             A lower bound of the value, the members that did not answer, and pairs of entries that lead to one node.
         """
         pending = self._pending[arrival.name]
-        return pending.lower_bound(self._view.cells(arrival.name)), pending.missing(), pending.doubles()
+        return pending.lower_bound(self._view.own(arrival.name)), pending.missing(), pending.doubles()
 
     def leave(self, arrival: Arrival) -> list[Effect]:
         """Remove a read, answered or not."""
@@ -187,21 +194,37 @@ class ReadRounds:
         pending = self._asked.get(number)
         return None if pending is None else pending.name
 
-    def answered(self, number: int, address: str, node: bytes, cells: Cells, now: float) -> list[Effect]:
+    def answered(self, number: int, address: str, node: bytes, found: Found, now: float) -> list[Effect]:
         """Take a member's answer. It is ignored when its round is over.
 
         Args:
             number: the number of the round.
             address: the member's address.
             node: the id of the node that answers there.
-            cells: the cells that it has on disk.
+            found: what it has on disk of the counter.
             now: the current time, in seconds.
         """
         pending = self._asked.get(number)
-        if pending is None or not pending.answer(number, address, node, cells):
+        if pending is None or not pending.answer(number, address, node, found):
             return []
         del self._asked[number]
-        return [*self.advance(pending.name, now), Wake(pending.name)]
+        effects = [*self.advance(pending.name, now), Wake(pending.name)]
+        if pending.ahead:
+            self._behind[pending.name] = None
+        return effects
+
+    def committed(self) -> list[Effect]:
+        """Wake the reads of which the next round waited for what is on disk now."""
+        effects: list[Effect] = []
+        for name in [*self._behind]:
+            pending = self._pending.get(name)
+            if pending is not None and pending.ahead:
+                pending.ahead.look(self._view.own(name))
+                if pending.ahead:
+                    continue
+                effects.append(Wake(name))
+            del self._behind[name]
+        return effects
 
     def linked(self, address: str, node: bytes, now: float) -> list[Effect]:
         """Begin the rounds anew that a member has not answered, as its link is up.
@@ -232,15 +255,11 @@ class ReadRounds:
             pending.restart(memberships)
         return [Wake(name) for name in self._pending]
 
-    def __len__(self) -> int:
-        """How many counters are being read."""
-        return len(self._pending)
-
     def __contains__(self, name: str) -> bool:
         """Whether a counter is being read."""
         return name in self._pending
 
     @property
-    def waiting(self) -> int:
-        """How many rounds wait for members."""
-        return len(self._asked)
+    def under_way(self) -> tuple[int, int]:
+        """How many counters are being read, and how many rounds wait for members."""
+        return len(self._pending), len(self._asked)

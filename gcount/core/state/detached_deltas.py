@@ -55,10 +55,14 @@ class DetachedDeltas:
         """The greatest cell of an incarnation and a counter in any detached delta; 0 when there is none."""
         return max((run.cells.get(name, 0) for run in self._runs.get(incarnation, ())), default=0)
 
-    def changes(self, name: str, incarnation: bytes) -> bool:
-        """Whether any detached delta of an incarnation has an entry of an id of a counter."""
-        keyed = (run.keyed for run in self._runs.get(incarnation, ()) if run.keyed is not None)
-        return any(split(key)[1] == name for one in keyed for key in one.entries)
+    def has_ids(self, name: str, incarnation: bytes) -> bool:
+        """Whether an incarnation's detached deltas have entries or settled parts of a counter."""
+        keyed = [run.keyed for run in self._runs.get(incarnation, ()) if run.keyed is not None]
+        return any(
+            any(split(key)[1] == name for key in one.entries)
+            or any(name in settlement.parts for settlement in one.settled.values())
+            for one in keyed
+        )
 
     def of(self, incarnations: Collection[bytes]) -> list[Delta]:
         """The detached deltas of some incarnations, as they are now."""

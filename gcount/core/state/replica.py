@@ -60,10 +60,6 @@ class Replica:
                 cells[incarnation] = behind
         return cells
 
-    def keyed(self, name: str) -> int:
-        """What a counter's increments with ids come to. Those in detached deltas are left out (see `changed`)."""
-        return self.counters.keyed(name)
-
     def changed(self, name: str) -> Digest:
         """By incarnation, at least the newest version in which an entry of a counter changed that is not settled.
 
@@ -72,7 +68,7 @@ class Replica:
         """
         changed = self.counters.changed(name)
         for incarnation in self.detached.incarnations():
-            if incarnation in self.identity.retired and self.detached.changes(name, incarnation):
+            if incarnation in self.identity.retired and self.detached.has_ids(name, incarnation):
                 changed[incarnation] = max(self.detached.reaches(incarnation), changed.get(incarnation, 0))
         return changed
 

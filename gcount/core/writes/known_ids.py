@@ -6,12 +6,13 @@ among what is staged. What is known is never checked again: it is counted, or wi
 
 from gcount.core.limits import MAX_CELL
 from gcount.core.state.counters import Digest
-from gcount.core.state.entries import Entry
 from gcount.core.state.ids import key_of, split, time_of
+from gcount.core.state.keyed import Entry
+from gcount.core.state.replica import Replica
 from gcount.core.writes.id_changes import Raised, RequestIds
 from gcount.core.writes.id_rules import IdRules
 from gcount.core.writes.increments import Asked, Raise, Repeat, flat
-from gcount.core.writes.pending import Pending
+from gcount.core.writes.pending import Pending, too_many_counters
 from gcount.errors import IdConflict, IdLimitReached, IdsUnavailable, PartLimitReached, Refusal
 
 
@@ -19,14 +20,18 @@ class KnownIds:
     """Decides about increments with ids by what is known of them.
 
     Args:
-        pending: what waits for the disk; the replica is known by it.
+        replica: the durable state.
+        pending: what waits for the disk.
         rules: which new ids are taken.
+
+    Attributes:
+        rules: the same.
     """
 
-    def __init__(self, pending: Pending, rules: IdRules) -> None:
+    def __init__(self, replica: Replica, pending: Pending, rules: IdRules) -> None:
+        self._replica = replica
         self._pending = pending
-        self._replica = pending.replica
-        self._rules = rules
+        self.rules = rules
 
     def durable(self, one: Raise) -> bool:
         """Whether all that is asked is durable here, so that it can be answered without a write."""
@@ -62,7 +67,9 @@ class KnownIds:
         durable = 0 if entry is None else entry.total
         sealed, staged = pending.sealed.ids.totals.get(key, 0), pending.staging.ids.totals.get(key, 0)
         known = max(durable, sealed, staged)
-        refusal = self._refusal(one, known)
+        time = time_of(one.id)
+        assert time is not None, "an id that is staged says its time"
+        refusal = self._refusal(one, known, time)
         if refusal is not None:
             return refusal
         if entry is not None and durable >= one.total:
@@ -72,7 +79,7 @@ class KnownIds:
             # What is in flight is staged again, as its batch may be dropped. The seal leaves out what is durable then.
             if one.total > staged:
                 ids.fresh.append(key)
-                raised = pending.staging.raise_to(key, one.name, one.total, known, _time(one))
+                raised = pending.staging.raise_to(key, one.name, one.total, known, time)
                 if taken is not None:
                     taken.append(raised)
         return pending.staging.waiting(one.name)
@@ -83,19 +90,19 @@ class KnownIds:
             return None
         return entry
 
-    def _refusal(self, one: Raise, known: int) -> Refusal | None:
+    def _refusal(self, one: Raise, known: int, time: int) -> Refusal | None:
         """Why an id can't be raised to a total, if its greatest known total is this; None when it can."""
         if known and one.once and known != one.total:
             return IdConflict(f"the id {one.id} was sent before with the amount {known}, and now with {one.total}")
         if known >= one.total:
             return None
-        return self._new_refusal(one, known)
+        return self._new_refusal(one, known, time)
 
-    def _new_refusal(self, one: Raise, known: int) -> Refusal | None:
-        pending, rules = self._pending, self._rules
+    def _new_refusal(self, one: Raise, known: int, time: int) -> Refusal | None:
+        pending, rules = self._pending, self.rules
         if self._replica.floor is None and (why := rules.unavailable()):
             return IdsUnavailable(f"increments with ids can't be taken yet: {why}; those without an id go on")
-        late = rules.refusal(one.id, _time(one), pending.promised)
+        late = rules.refusal(one.id, time, pending.promised)
         if late is not None:
             return late
         if not known and pending.live_ids >= rules.most:
@@ -105,7 +112,7 @@ class KnownIds:
             )
         if not self._fits(one):
             return PartLimitReached(f"this node's part of the counter would pass 2^64-1 with {one.total} of {one.id}")
-        return None if pending.allows_name(one.name) else pending.too_many_counters()
+        return None if pending.allows_name(one.name) else too_many_counters(self._replica.max_counters)
 
     def _fits(self, one: Raise) -> bool:
         """Whether what this node holds of the counter's ids stays within 64 bits, settled or not."""
@@ -120,9 +127,3 @@ class KnownIds:
                 totals[key] = max(total, totals.get(key, 0))
         held = sum(total for key, total in totals.items() if split(key)[1] == one.name)
         return counters.parts(one.name).get(own, 0) + held <= MAX_CELL
-
-
-def _time(one: Raise) -> int:
-    time = time_of(one.id)
-    assert time is not None, "an id that is staged says its time"
-    return time

@@ -46,7 +46,7 @@ def _keyed(replica: Replica, staged: Staging, others: Sequence[Delta], version: 
     There is no settlement in a batch with settlements of others, which may cover the same entries.
     """
     totals = staged.ids.seal(replica.counters, others)
-    assert not totals or staged.ids.oldest > (replica.floor or -1), "a durable promise is kept"
+    assert not totals or replica.floor is None or staged.ids.oldest > replica.floor, "a durable promise is kept"
     entries = {key: (total, version) for key, total in totals.items()}
     settled = {} if any(map(settles, others)) else _settled(replica, staged)
     return Keyed(entries, settled) if entries or settled else None

@@ -7,8 +7,9 @@ from operator import add
 
 import msgspec
 
-from gcount.core.state.counters import Delta
+from gcount.core.state.counters import Counters, Delta
 from gcount.core.state.identity import Identity
+from gcount.core.state.ids import split
 from gcount.core.state.membership import Membership
 from gcount.core.writes.id_changes import NO_CHANGES, IdChanges, Raised, RequestIds
 from gcount.errors import Refusal
@@ -127,6 +128,16 @@ class Staging:
             amounts[name] = now = waiting(name, 0) + amount
             staged.append(now)
         return staged
+
+
+def new_names(delta: Delta, known: Counters) -> int:
+    """How many names a delta brings that are not known."""
+    new = sum(name not in known for name in delta.cells)
+    if delta.keyed is None:
+        return new
+    names = {split(key)[1] for key in delta.keyed.entries}
+    names.update(name for settlement in delta.keyed.settled.values() for name in settlement.parts)
+    return new + sum(name not in known and name not in delta.cells for name in names)
 
 
 class Staged(msgspec.Struct, frozen=True):

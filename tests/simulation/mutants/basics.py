@@ -284,7 +284,12 @@ def view_taken_after_the_gather(confirmed: Any) -> Any:
 @mutant(PendingRead, "start")
 def own_cells_not_read_again(start: Any) -> Any:
     """Later rounds expect what the first one found, without the node's own newest cells."""
-    return lambda self, number, own, *rest: start(self, number, self.known or own, *rest)
+
+    def change(self: PendingRead, number: int, own: Any, *rest: Any) -> Any:
+        found = own.found._replace(cells=self.known or own.found.cells)
+        return start(self, number, own._replace(found=found), *rest)
+
+    return change
 
 
 @mutant(PendingRead, "_conclude")

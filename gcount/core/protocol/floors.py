@@ -1,0 +1,166 @@
+"""Promises: up to which time nodes take no ids any more, and so which ids can be settled.
+
+The *floor* of a node is its promise. It takes no id with a time up to there any more, and it keeps that across
+restarts. When all members have promised this for some ids, and this node has all that they had when they promised it,
+then the entries of these ids are complete, and one settlement can add them up.
+
+What a member told stays valid when its link breaks, because a promise is never taken back. A member that has lost its
+disk tells a lower floor as soon as it is heard again.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+
+import msgspec
+
+from gcount.core.state.counters import Digest
+from gcount.core.state.replica import Replica
+
+NOT_HEARD = "not heard since this node's start"
+BEHIND = "has not promised yet to take no more ids of that time"
+SAME_NODE = "leads to the same node as another entry of the config"
+NOT_COVERED = "has increments that have not reached this node yet"
+
+
+class Hold(msgspec.Struct, frozen=True):
+    """What holds settlement back.
+
+    Args:
+        address: the member for which it waits.
+        reason: why, in words that follow the address.
+    """
+
+    address: str
+    reason: str
+
+
+class Told(msgspec.Struct, frozen=True):
+    """What a member told.
+
+    Args:
+        process: its node id, and the id of its start.
+        floor: its floor, in seconds since 1970.
+        digest: what it had on disk when it told that floor for the first time. It is not older than the floor.
+    """
+
+    process: tuple[bytes, bytes]
+    floor: int
+    digest: Digest
+
+
+def floor_to_tell(replica: Replica) -> int:
+    """The floor that a node tells others, and by which it settles, in seconds since 1970.
+
+    It is the durable one: a promise that is only staged is forgotten by a crash. It is 0 while deltas are detached, as
+    these may hold ids of any time, and no digest that is told with the floor says so.
+    """
+    return 0 if replica.detached else replica.floor or 0
+
+
+def promise(replica: Replica, before: float) -> int | None:
+    """The floor that a node should promise now, in seconds since 1970; None while the present one is enough.
+
+    It never reaches beyond the ids that are there. So a quiet node promises nothing, and a clock that once ran ahead
+    does not keep the node from taking ids.
+
+    Args:
+        replica: the durable state.
+        before: ids that were made before this time have reached all members, in seconds since 1970.
+    """
+    floor = replica.counters.entries.newest_end(int(before))
+    return floor if floor > (replica.floor or 0) else None
+
+
+class Floors:
+    """What members told this node.
+
+    Args:
+        replica: this node's durable state.
+    """
+
+    def __init__(self, replica: Replica) -> None:
+        self._replica = replica
+        self._told: dict[str, Told] = {}
+
+    def told(self, address: str, process: tuple[bytes, bytes], floor: int, digest: Digest) -> None:
+        """Take what a member told in a hello or in the answer to a heartbeat.
+
+        Args:
+            address: its entry in the membership.
+            process: its node id, and the id of its start.
+            floor: its floor, in seconds since 1970; 0 when it has promised nothing.
+            digest: what it has on disk, as far as it said. It is copied when the floor is new.
+        """
+        known = self._told.get(address)
+        if known is None or known.floor != floor or known.process != process:
+            self._told[address] = Told(process, floor, dict(digest))
+
+    def keep(self, addresses: Collection[str]) -> None:
+        """Forget what was told by all but some addresses."""
+        for address in self._told.keys() - set(addresses):
+            del self._told[address]
+
+    def of(self, address: str) -> int | None:
+        """The floor that a member told, in seconds since 1970; None when it was not heard since the start."""
+        told = self._told.get(address)
+        return None if told is None else told.floor
+
+    def until(self, members: Sequence[str], here: Collection[str]) -> int | None:
+        """Up to which time ids can be settled now, in seconds since 1970; None when no id can be.
+
+        Args:
+            members: the entries of the newest membership; none before the first config.
+            here: those that are this node.
+        """
+        entries = self._replica.counters.entries
+        if entries.oldest is None or not _is_member(members, here):
+            return None
+        floors = [floor_to_tell(self._replica), *(self.of(address) or 0 for address in _others(members, here))]
+        until = entries.settled_until(min(floors))
+        if entries.oldest > until or self.hold(until, members, here) is not None:
+            return None
+        return until
+
+    def hold(self, until: int, members: Sequence[str], here: Collection[str]) -> Hold | None:
+        """What holds back the settlement of ids up to a time; None when nothing does.
+
+        Args:
+            until: the time, in seconds since 1970.
+            members: as for `until`.
+            here: as for `until`.
+        """
+        return next(self._holds(until, _others(members, here), next(iter(here), "this node")), None)
+
+    def _holds(self, until: int, others: Sequence[str], own: str) -> Iterator[Hold]:
+        # First what an operator has to look at: members that are away.
+        yield from (Hold(address, NOT_HEARD) for address in others if address not in self._told)
+        told = {address: self._told[address] for address in others if address in self._told}
+        identity = self._replica.identity
+        for which, me in ((0, identity.node), (1, b"")):  # as for a consistent read: n members are n nodes
+            yield from (Hold(address, SAME_NODE) for address in _repeated(told, which, me))
+        yield from (Hold(address, BEHIND) for address, one in told.items() if one.floor < until)
+        if floor_to_tell(self._replica) < until:
+            yield Hold(own, BEHIND)
+        yield from (Hold(address, NOT_COVERED) for address, one in told.items() if not self._covers(one.digest))
+
+    def _covers(self, digest: Digest) -> bool:
+        """Whether this node has on disk all that a digest says."""
+        version = self._replica.counters.version
+        return all(version(incarnation) >= upto for incarnation, upto in digest.items())
+
+
+def _is_member(members: Sequence[str], here: Collection[str]) -> bool:
+    """Whether this node belongs to the cluster. A node without a config works alone, as the only member."""
+    return not members or any(entry in here for entry in members)
+
+
+def _others(members: Sequence[str], here: Collection[str]) -> list[str]:
+    return [entry for entry in members if entry not in here]
+
+
+def _repeated(told: dict[str, Told], which: int, own: bytes) -> Iterable[str]:
+    """The addresses at which a node was that was also at one before, by its node id or by the id of its start."""
+    seen = {own}
+    for address, one in told.items():
+        if one.process[which] in seen:
+            yield address
+        seen.add(one.process[which])

@@ -1,0 +1,126 @@
+"""A settlement adds up whole spans of ids, for the holder of the greatest total, and keeps every value."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gcount.core.options import Options
+from gcount.core.state.counters import Counters, Delta
+from gcount.core.state.keyed import Keyed, Settlement
+from gcount.core.writes.settling import keeps_values, settlement, settles
+from tests.core.ids import SPAN, A, B, entry, peers, settling
+
+C = bytes([3]) * 16
+UNTIL = 2 * SPAN - 1
+
+
+def counters() -> Counters:
+    return Counters(Options(id_span=SPAN))
+
+
+def test_the_holder_of_the_greatest_total_gets_it_and_every_holder_is_covered() -> None:
+    one = counters()
+    one.join(peers(A, entry(5, time=1) | entry(2, id_="y", time=1) | entry(9, id_="z", name="b", time=1)))
+    one.join(peers(B, entry(7, time=1)))
+    one.join(peers(B, entry(1, 2, "late", time=30), after=1))
+    assert settlement(one, UNTIL) == {
+        A: Settlement(UNTIL, 1, {"a": 2, "b": 9}),
+        B: Settlement(UNTIL, 2, {"a": 7}),
+    }
+
+
+def test_of_equal_totals_that_of_the_smaller_incarnation_counts() -> None:
+    one = counters()
+    one.join(peers(B, entry(5, time=1)))
+    one.join(peers(A, entry(5, time=1)))
+    assert settlement(one, UNTIL) == {A: Settlement(UNTIL, 1, {"a": 5}), B: Settlement(UNTIL, 1, {})}
+
+
+def test_parts_are_absolute() -> None:
+    one = counters()
+    one.join(peers(A, entry(5, time=1)))
+    one.join(settling(C, settlement(one, SPAN - 1)))
+    one.join(peers(A, entry(3, 2, "y", time=SPAN), after=1))
+    assert settlement(one, UNTIL) == {A: Settlement(UNTIL, 2, {"a": 8})}
+
+
+def test_without_ids_of_that_time_there_is_nothing_to_settle() -> None:
+    one = counters()
+    assert settlement(one, UNTIL) == {}
+    one.join(peers(A, entry(5, time=2 * SPAN)))
+    assert settlement(one, UNTIL) == {}
+
+
+entries = st.dictionaries(
+    st.tuples(st.integers(0, 3 * SPAN), st.sampled_from("xy"), st.sampled_from("ab")), st.integers(1, 9), max_size=6
+)
+
+
+@given(st.lists(st.tuples(st.sampled_from([A, B, C]), entries), max_size=5), st.integers(0, 3), st.integers(0, 3))
+def test_no_value_changes_by_settlements_and_nothing_of_their_time_is_left(
+    made: list[tuple[bytes, dict[tuple[int, str, str], int]]], first: int, second: int
+) -> None:
+    one = counters()
+    for holder, found in made:
+        version = one.version(holder) + 1
+        keyed = {f"{time}-{id_} {name}": (total, version) for (time, id_, name), total in found.items()}
+        one.join(Delta(holder, version - 1, version, {}, Keyed(keyed)))
+    values = [one.total("a"), one.total("b")]
+    for settler, spans in ((bytes([7]) * 16, first), (bytes([8]) * 16, second)):
+        until = spans * SPAN - 1
+        settled = settlement(one, until)
+        if settled:
+            one.join(settling(settler, settled))
+        assert [one.total("a"), one.total("b")] == values
+        assert one.entries.oldest is None or one.entries.oldest > until
+
+
+def test_where_another_settlement_would_cover_more_than_was_added_up_nothing_is_settled() -> None:
+    """A node that is no member has settled times that are not over. What would be covered with it, keeps its value."""
+    one = counters()
+    one.join(peers(A, entry(5, time=1)))
+    one.join(settling(C, {A: Settlement(10**6, 1, {"a": 5})}))
+    one.join(peers(A, entry(3, 2, "y", time=1) | entry(4, 2, "z", time=500), after=1))
+    assert one.total("a") == 12
+    assert settlement(one, UNTIL) == {}
+
+
+# From a stranger
+
+
+@pytest.mark.parametrize(
+    ("settled", "taken"),
+    [
+        ({A: Settlement(UNTIL, 1, {"a": 5})}, True),
+        ({A: Settlement(UNTIL, 1, {"a": 6, "new": 3})}, True),
+        ({A: Settlement(UNTIL, 1, {"a": 4})}, False),
+        ({A: Settlement(UNTIL, 1, {})}, False),
+        ({A: Settlement(UNTIL, 2, {"a": 5})}, False),
+        ({A: Settlement(UNTIL, 1, {"b": 5})}, False),
+        ({A: Settlement(0, 1, {})}, True),
+        ({A: Settlement(UNTIL, 0, {})}, True),
+        ({B: Settlement(UNTIL, 1, {})}, False),
+        ({C: Settlement(UNTIL, 9, {})}, True),
+    ],
+)
+def test_a_stranger_settles_nothing_that_is_not_here_and_lets_no_value_fall(
+    settled: dict[bytes, Settlement], taken: bool
+) -> None:
+    one = counters()
+    one.join(peers(A, entry(5, time=1)))
+    names = len(one)
+    assert keeps_values(one, settled, {C}) == taken
+    assert len(one) == names  # to look at it makes no name known
+
+
+def test_what_settlements_cover_together_counts() -> None:
+    one = counters()
+    one.join(settling(B, {A: Settlement(UNTIL, 0, {})}))
+    one.join(peers(A, entry(5, time=15)))
+    assert not keeps_values(one, {A: Settlement(3, 1, {})}, {C})
+
+
+def test_which_deltas_settle() -> None:
+    assert settles(settling(C, {A: Settlement(UNTIL, 1, {})}))
+    assert not settles(peers(A, entry(5)))
+    assert not settles(Delta(A, 0, 1, {"a": 1}))
