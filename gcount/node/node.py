@@ -6,6 +6,7 @@ nursery there, so that an error in any part ends the whole node with a message. 
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from random import Random
 
 import trio
@@ -28,6 +29,7 @@ from gcount.storage.checkpoints import Checkpoints
 from gcount.storage.disk import Disk
 from gcount.storage.log import Log
 
+SPANS = 60  # at least so many spans of ids are in a window, so that ids do not stay for much longer than that
 MOST_LINGER = 60.0  # seconds; the longest time for which removed members are still dialled
 
 
@@ -62,7 +64,7 @@ class Node:
         stopping: Stopping,
     ) -> None:
         self.settings = settings
-        self._options = options
+        self._options = replace(options, id_span=max(1, min(options.id_span, int(settings.retry_window) // SPANS)))
         self.metrics = Metrics()
         self.log = Log(disk, options)
         self.checkpoints = Checkpoints(disk, self.log, self.metrics, options)

@@ -6,8 +6,8 @@ among what is staged. What is known is never checked again: it is counted, or wi
 
 from gcount.core.limits import MAX_CELL
 from gcount.core.state.counters import Digest
-from gcount.core.state.entries import Entry
 from gcount.core.state.ids import key_of, split, time_of
+from gcount.core.state.keyed import Entry
 from gcount.core.state.replica import Replica
 from gcount.core.writes.id_changes import Raised, RequestIds
 from gcount.core.writes.id_rules import IdRules
