@@ -5,6 +5,7 @@ counter. The *key* of both together is one string, because an id has no space in
 """
 
 import re
+from functools import lru_cache
 
 MAX_ID_CHARACTERS = 64
 _UUID_CHARACTERS = 36
@@ -23,6 +24,7 @@ def well_formed(id_: str) -> bool:
     return _ALLOWED.fullmatch(id_) is not None
 
 
+@lru_cache(8192)  # from the parser to the entries it is asked for several times
 def time_of(id_: str) -> int | None:
     """When an id was made, in whole seconds since 1970; None if the id does not say it."""
     if id_[10:11] == "-" and (prefix := id_[:10]).isdecimal() and id_[11:] and id_.isascii():  # the usual one, fast
