@@ -152,6 +152,13 @@ class IdsUnavailable(Refusal):
     redis_code = "UNAVAILABLE"
 
 
+class IdUnknown(Refusal):
+    """Nothing is known here of an id of a counter: it has not come, or it is settled."""
+
+    status = HTTPStatus.NOT_FOUND
+    code = "id_unknown"
+
+
 class DiskFull(Refusal):
     """The increment could not be written, for lack of space or of a file descriptor. Nothing was changed."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from http import HTTPStatus
 from typing import Any
@@ -136,8 +136,11 @@ class _AsSent:
 class _QuartCall:
     """A request of the framework, or an upgrade to a websocket, as handlers see it; see `Call`."""
 
-    def __init__(self, segment: str) -> None:
-        self.segment = segment
+    def __init__(self, segments: Mapping[str, str]) -> None:
+        self.segments = segments
+
+    def fields(self, name: str) -> Sequence[str]:
+        return request.headers.getlist(name)
 
     def values(self, parameter: str) -> Sequence[str]:
         return request.args.getlist(parameter)
@@ -188,13 +191,13 @@ def _route_of(asked: Request | Websocket) -> Route | None:
 def _add_route(app: QuartTrio, node: Node, route: Route) -> None:
     rule = route.template.replace("{", "<segment:").replace("}", ">")
 
-    async def view(name: str = "") -> Response:
-        answer = await route.handler(node, _QuartCall(name))
+    async def view(**segments: str) -> Response:
+        answer = await route.handler(node, _QuartCall(segments))
         assert answer is not None, f"{route.key} opens no websocket, and has no answer"
-        return Response(answer.body, content_type=answer.content_type)
+        return Response(answer.body, headers=dict(answer.fields), content_type=answer.content_type)
 
     async def serve_websocket() -> None:
-        await route.handler(node, _QuartCall(""))
+        await route.handler(node, _QuartCall({}))
 
     if route.websocket:
         app.add_websocket(rule, route.key, serve_websocket)

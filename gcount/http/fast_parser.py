@@ -34,7 +34,7 @@ _HEAD = re.compile(
 # The fields that decide how a request is framed, ask for more than an answer, or show that a page in a browser made it.
 # All other fields mean nothing to the routes of counters.
 _DECISIVE = re.compile(
-    rb"\n(?:(host)|(content-length)|(connection)|transfer-encoding|expect|upgrade|te|trailer|keep-alive|proxy-connection|origin"
+    rb"\n(?:(host)|(content-length)|(connection)|(idempotency-key)|transfer-encoding|expect|upgrade|te|trailer|keep-alive|proxy-connection|origin"
     rb"|sec-fetch-site)"
     rb":([^\r]*)",
     re.IGNORECASE,
@@ -49,15 +49,16 @@ class PlainRequest:
     Attributes:
         route: the route that it is for.
         name: the counter's name, percent-encoded.
+        key: the Idempotency-Key of a POST, as the client wrote it; empty if it has none.
         body: the body of a POST; only its beginning if it has not all come.
         end: the position in the input at which the request ends; beyond the input if its body has not all come.
         closes: whether the connection is to be closed after the answer.
     """
 
-    __slots__ = ("body", "closes", "end", "name", "route")
+    __slots__ = ("body", "closes", "end", "key", "name", "route")
 
-    def __init__(self, route: Route, name: bytes, body: bytes, end: int, closes: bool) -> None:
-        self.route, self.name, self.body, self.end, self.closes = route, name, body, end, closes
+    def __init__(self, route: Route, name: bytes, key: bytes, body: bytes, end: int, closes: bool) -> None:
+        self.route, self.name, self.key, self.body, self.end, self.closes = route, name, key, body, end, closes
 
 
 def parse(data: bytes, start: int = 0) -> PlainRequest | None:
@@ -74,23 +75,27 @@ def parse(data: bytes, start: int = 0) -> PlainRequest | None:
     if head is None:
         return None
     group, end = head.lastindex or 0, head.end()
-    hosts, length, closes = 0, -1, False
-    for host, content_length, connection, value in _DECISIVE.findall(data, head.end(group), end):
-        value = value.strip(b"\t ").lower()
+    hosts, length, closes, keys = 0, -1, False, []
+    for host, content_length, connection, idempotency_key, value in _DECISIVE.findall(data, head.end(group), end):
+        value = value.strip(b"\t ")
         if host:
             hosts += 1
         elif content_length and length < 0 and _LENGTH.fullmatch(value):
             length = int(value)
-        elif connection and value in (b"keep-alive", b"close"):
-            closes = closes or value == b"close"
+        elif connection and (option := value.lower()) in (b"keep-alive", b"close"):
+            closes = closes or option == b"close"
+        elif idempotency_key:
+            keys.append(value)
         else:
             return None
     route = _FAST[group - 1]
     if hosts != 1 or (length < 0) != (route.method == "GET"):
         return None
-    if length < 0:
-        return PlainRequest(route, head[group], b"", end, closes)
-    return PlainRequest(route, head[group], data[end : end + length], end + length, closes)
+    if length < 0:  # a key means nothing here
+        return PlainRequest(route, head[group], b"", b"", end, closes)
+    if keys and not (len(keys) == 1 and keys[0]):
+        return None
+    return PlainRequest(route, head[group], keys[0] if keys else b"", data[end : end + length], end + length, closes)
 
 
 def may_become_plain(data: bytes, start: int = 0) -> bool:

@@ -15,11 +15,11 @@ from typing import Final
 import trio
 from prometheus_client import Counter
 
-from gcount.core.writes.increments import Add, Outcome, Repeat
+from gcount.core.writes.increments import Add, Outcome, Raise, Repeat
 from gcount.errors import BadRequest, Refusal
-from gcount.http.answers import NO_STORE
+from gcount.http.answers import NO_STORE, REPLAYED
 from gcount.http.fast_parser import PlainRequest, may_become_plain, parse
-from gcount.http.parameters import name_in_path
+from gcount.http.parameters import idempotency_key, name_in_path
 from gcount.http.problems import Problem, problem_of_error, problem_of_refusal
 from gcount.http.routes import CONSISTENT_VALUE, INCREMENT, VALUE, Route
 from gcount.net.connection import Connection
@@ -31,6 +31,8 @@ from gcount.node.requests import parse_amount
 # slower ones, and has limits of its own.
 _MOST_BYTES: Final = 8 * 1024
 _WHOLE_WITHIN: Final = 1.0  # seconds
+_FIELDS: Final = b"content-type: text/plain\r\n"
+_FIELDS_REPLAYED: Final = _FIELDS + "{}: {}\r\n".format(*REPLAYED).encode()
 
 
 class FastPath:
@@ -96,12 +98,13 @@ class FastPath:
         asked = _asked(request)
         if asked is None:
             return False
-        name, amount = asked
+        name, amount, id_ = asked
         if amount is None:
             responder.answer(self._accepted(connection, request, self._node.value(name)))
             return True
         responder.expect()
-        if self._node.submit(Repeat([name], amount), partial(self._counted, connection, responder, request)):
+        counting = Repeat([name], amount) if id_ is None else [Raise(name, id_, amount, once=True)]
+        if self._node.submit(counting, partial(self._counted, connection, responder, request)):
             return True
         responder.withdraw()
         return False
@@ -112,7 +115,7 @@ class FastPath:
         if isinstance(value, Refusal):
             responder.leave(partial(self._refused_later, connection, request, problem_of_refusal(value)))
         else:
-            responder.answer(self._accepted(connection, request, value))
+            responder.answer(self._accepted(connection, request, value, replayed=outcome.replayed))
 
     @staticmethod
     async def _more(connection: Connection, size: int, deadline: float) -> bytes:
@@ -126,13 +129,16 @@ class FastPath:
         node, asked = self._node, _asked(request)
         if asked is None:
             return False
-        name, amount = asked
+        name, amount, id_ = asked
         if request.route is not VALUE:
             connection.set_busy(True)
+        replayed = False
         try:
             value: int | Refusal
             if amount is not None:
-                value = (await node.count([Add(name, amount)])).values[0]
+                item = Add(name, amount) if id_ is None else Raise(name, id_, amount, once=True)
+                outcome = await node.count([item])
+                value, replayed = outcome.values[0], outcome.replayed
             elif request.route is VALUE:
                 value = node.value(name)
             else:
@@ -140,7 +146,7 @@ class FastPath:
             if isinstance(value, Refusal):
                 answer = self._refused(connection, request, problem_of_refusal(value))
             else:
-                answer = self._accepted(connection, request, value)
+                answer = self._accepted(connection, request, value, replayed=replayed)
         except Refusal as refusal:
             answer = self._refused(connection, request, problem_of_refusal(refusal))
         except Exception as error:
@@ -150,8 +156,8 @@ class FastPath:
         connection.set_busy(False)
         return True
 
-    def _accepted(self, connection: Connection, request: PlainRequest, value: int) -> bytes:
-        return self._render(connection, request, 200, b"content-type: text/plain\r\n", b"%d\n" % value)
+    def _accepted(self, connection: Connection, request: PlainRequest, value: int, *, replayed: bool = False) -> bytes:
+        return self._render(connection, request, 200, _FIELDS_REPLAYED if replayed else _FIELDS, b"%d\n" % value)
 
     def _refused(self, connection: Connection, request: PlainRequest, problem: Problem) -> bytes:
         fields = "".join([f"{name}: {value}\r\n" for name, value in problem.fields.items()])
@@ -188,13 +194,16 @@ def _begin(status: int) -> bytes:
     return b"HTTP/1.1 %d %b\r\n%b: %b\r\n" % (status, HTTPStatus(status).phrase.encode(), *NO_STORE)
 
 
-def _asked(request: PlainRequest) -> tuple[str, int | None] | None:
-    """The counter's name, and the amount of an increment (None for a read).
+def _asked(request: PlainRequest) -> tuple[str, int | None, str | None] | None:
+    """The counter's name, the amount of an increment (None for a read), and its id (None without one).
 
     Returns None if one of them is wrong: the application then says what.
     """
     try:
         name = name_in_path(request.name.decode("ascii"))
-        return name, parse_amount(request.body, "the body") if request.route is INCREMENT else None
+        if request.route is not INCREMENT:
+            return name, None, None
+        id_ = idempotency_key([request.key.decode("ascii")]) if request.key else None
+        return name, parse_amount(request.body, "the body"), id_
     except BadRequest:
         return None

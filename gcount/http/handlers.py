@@ -1,18 +1,19 @@
 """The handlers of the routes. Each has a line or two of logic, and knows nothing of the framework."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from gcount.cluster.links.transport import Link
-from gcount.core.writes.increments import Add
-from gcount.errors import DiskFull, Recovering, Refusal
-from gcount.http.answers import TEXT, Answer, json_document, text
-from gcount.http.parameters import name_in_path, parse_config, timeout_parameter
+from gcount.core.writes.increments import Add, Outcome, Raise
+from gcount.errors import DiskFull, IdUnknown, Recovering, Refusal
+from gcount.http.answers import REPLAYED, TEXT, Answer, json_document, text
+from gcount.http.parameters import id_in_path, idempotency_key, name_in_path, parse_config, timeout_parameter
 from gcount.node import status as node_status
 from gcount.node.node import Node
 from gcount.node.requests import parse_amount
+from gcount.node.view import NodeView
 
 # Serves a link until it ends. Its arguments are the link, the address of its other end, and a function that turns the
 # connection into a link and returns whether that was possible.
@@ -23,11 +24,14 @@ class Call(Protocol):
     """A request, as a handler sees it.
 
     Attributes:
-        segment: the part of its path that names a counter, percent-encoded; empty where the route has none.
+        segments: the parts of its path that are parameters of its route, percent-encoded, by the parameters' names.
     """
 
     @property
-    def segment(self) -> str: ...
+    def segments(self) -> Mapping[str, str]: ...
+
+    def fields(self, name: str) -> Sequence[str]:
+        """The values of a header field, in their order; the case of its name makes no difference."""
 
     def values(self, parameter: str) -> Sequence[str]:
         """The values of a query parameter, in their order."""
@@ -40,22 +44,47 @@ class Call(Protocol):
 
 
 async def increment(node: Node, call: Call) -> Answer:
-    """Increment a counter."""
-    name = name_in_path(call.segment)
-    [value] = (await node.count([Add(name, parse_amount(await call.body(), "the body"))])).values
+    """Increment a counter; by an id, if the request has one."""
+    name, id_ = name_in_path(call.segments["name"]), idempotency_key(call.fields("idempotency-key"))
+    amount = parse_amount(await call.body(), "the body")
+    outcome = await node.count([Add(name, amount) if id_ is None else Raise(name, id_, amount, once=True)])
+    return text(_value(outcome), dict([REPLAYED]) if outcome.replayed else None)
+
+
+async def raise_source(node: Node, call: Call) -> Answer:
+    """Raise what a source has added to a counter."""
+    name, id_ = name_in_path(call.segments["name"]), id_in_path(call.segments["id"])
+    return text(_value(await node.count([Raise(name, id_, parse_amount(await call.body(), "the body"))])))
+
+
+async def source(node: Node, call: Call) -> Answer:
+    """Read what a source, or any other id, has added to a counter, as this node knows it."""
+    total = NodeView(node).id_total(name_in_path(call.segments["name"]), id_in_path(call.segments["id"]))
+    if total is None:
+        raise IdUnknown("nothing is known here of this id of this counter: it has not come, or its time is over")
+    return text(total)
+
+
+def _value(outcome: Outcome) -> int:
+    """The value after a request with one item.
+
+    Raises:
+        Refusal: it was refused.
+    """
+    [value] = outcome.values
     if isinstance(value, Refusal):
         raise value
-    return text(value)
+    return value
 
 
 async def value(node: Node, call: Call) -> Answer:
     """Read the value that this node knows."""
-    return text(node.value(name_in_path(call.segment)))
+    return text(node.value(name_in_path(call.segments["name"])))
 
 
 async def consistent_value(node: Node, call: Call) -> Answer:
     """Read the exact value in the whole cluster."""
-    name = name_in_path(call.segment)
+    name = name_in_path(call.segments["name"])
     return text(await node.consistent_value(name, timeout_parameter(call.values("timeout"))))
 
 

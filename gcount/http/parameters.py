@@ -1,4 +1,4 @@
-"""Reading what clients write in HTTP's own ways: names in paths, query parameters, JSON documents."""
+"""Reading what clients write in HTTP's own ways: names and ids in paths, fields, query parameters, JSON documents."""
 
 import json
 import re
@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
-from gcount.errors import BadConfig, BadName, BadParameter, UnknownParameter
+from gcount.errors import BadConfig, BadId, BadName, BadParameter, UnknownParameter
 from gcount.node import requests
 
 # How much of unknown parameters an error shows: the characters of a name, and the number of names.
@@ -34,6 +34,40 @@ def name_in_path(segment: str) -> str:
     except UnicodeDecodeError:
         raise BadName("the counter's name is not UTF-8 after percent-decoding") from None
     return requests.parse_name(raw)
+
+
+def id_in_path(segment: str) -> str:
+    """The id of an increment in a segment of a path.
+
+    Args:
+        segment: as it was sent, percent-encoded.
+
+    Raises:
+        BadId: it is not an id.
+    """
+    if _BAD_ESCAPE.search(segment):
+        raise BadId("the id has a '%' without two hexadecimal digits; no character of an id has to be percent-encoded")
+    return requests.parse_id(unquote_to_bytes(segment).decode("latin-1"))
+
+
+def idempotency_key(given: Sequence[str]) -> str | None:
+    """The id that a request carries in its Idempotency-Key; None if it carries none.
+
+    Args:
+        given: the values of all fields of that name. A value is the id, bare or as a string in quotes (RFC 8941,
+            3.3.3); no character of an id is escaped in it.
+
+    Raises:
+        BadId: it is not an id, or there are several.
+    """
+    if not given:
+        return None
+    if len(given) > 1:
+        raise BadId("Idempotency-Key is given more than once; an increment has one id")
+    text = given[0].strip("\t ")
+    if len(text) > 1 and text[0] == text[-1] == '"':
+        text = text[1:-1]
+    return requests.parse_id(text)
 
 
 def check_parameters(given: Iterable[str], allowed: Collection[str]) -> None:

@@ -16,10 +16,17 @@ from gcount.cluster.links.transport import LINK_PATH
 from gcount.errors import (
     BadAmount,
     BadConfig,
+    BadId,
     BadName,
     BadParameter,
     CounterLimitReached,
     DiskFull,
+    IdAhead,
+    IdConflict,
+    IdGone,
+    IdLimitReached,
+    IdsUnavailable,
+    IdUnknown,
     IncarnationLimitReached,
     PartLimitReached,
     ReadUnavailable,
@@ -39,13 +46,13 @@ class Parameter:
     """A part of a request that its client chooses.
 
     Attributes:
-        name: its name in the template or in the query; the name of a body is only for people.
+        name: its name in the template, in the header or in the query; the name of a body is only for people.
         place: where it is in the request.
         about: what it means, and which values are allowed.
     """
 
     name: str
-    place: Literal["path", "query", "body"]
+    place: Literal["path", "field", "query", "body"]
     about: str
 
 
@@ -103,16 +110,25 @@ class Route:
 
 _NAME: Final = Parameter("name", "path", "the counter: 1 to 255 bytes of UTF-8, no control characters, percent-encoded")
 _AMOUNT: Final = Parameter("amount", "body", "what to add: a whole number from 0 to 2^64-1 in ASCII digits")
+_KEY: Final = Parameter("Idempotency-Key", "field", "the increment's id, bare or in quotes: sent again, it counts once")
+_ID: Final = Parameter("id", "path", "the source: a UUIDv7, a ULID or UNIXSECONDS-anything, 64 characters at most")
+_TOTAL: Final = Parameter(
+    "total", "body", "what the source has added so far: a whole number from 0 to 2^64-1 in digits"
+)
 _TIMEOUT: Final = Parameter("timeout", "query", "seconds to try, above 0, 60 at most; by default CHALLENGE_TIMEOUT")
 _MEMBERS: Final = Parameter("members", "body", 'JSON, {"actors": ["HOST[:PORT]", ...]}: all members of the cluster')
 _VALUE: Final = Success(TEXT, "the counter's value")
 _MEMBERSHIP: Final = Success(JSON, "the membership in force, and which entry this node is")
 
+# The refusals of what counts, and of an id that is not known.
+_COUNTING: Final = (PartLimitReached, CounterLimitReached, IncarnationLimitReached, DiskFull)
+_NEW_ID: Final = (IdGone, IdAhead, IdLimitReached, IdsUnavailable)
+
 INCREMENT: Final = Route(
     "POST",
     "/counter/{name}",
-    (_NAME, _AMOUNT),
-    (_VALUE, BadName, BadAmount, PartLimitReached, CounterLimitReached, IncarnationLimitReached, DiskFull),
+    (_NAME, _KEY, _AMOUNT),
+    (_VALUE, BadName, BadAmount, BadId, IdConflict, *_COUNTING, *_NEW_ID),
     handlers.increment,
     fast=True,
 )
@@ -138,6 +154,20 @@ ROUTES: Final = (
     INCREMENT,
     VALUE,
     CONSISTENT_VALUE,
+    Route(
+        "PUT",
+        "/counter/{name}/sources/{id}",
+        (_NAME, _ID, _TOTAL),
+        (_VALUE, BadName, BadAmount, BadId, *_COUNTING, *_NEW_ID),
+        handlers.raise_source,
+    ),
+    Route(
+        "GET",
+        "/counter/{name}/sources/{id}",
+        (_NAME, _ID),
+        (Success(TEXT, "what the source has added, as this node knows it"), BadName, BadId, IdUnknown),
+        handlers.source,
+    ),
     Route("POST", "/config", (_MEMBERS,), (_MEMBERSHIP, BadConfig, DiskFull), handlers.configure),
     Route("GET", "/config", (), (_MEMBERSHIP,), handlers.config),
     Route("GET", "/ping", (), (Success(TEXT, "pong"),), handlers.ping, early=True),

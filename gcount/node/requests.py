@@ -1,4 +1,5 @@
-"""Parses what clients of every protocol send: names, amounts and timeouts, strictly. A refusal says what is allowed.
+"""Parses what clients of every protocol send, strictly: names, amounts, ids and timeouts. A refusal says what is
+allowed.
 
 How they are written in a protocol (percent-encoding, query parameters, words of a command) is not decided here.
 """
@@ -8,7 +9,8 @@ import re
 from typing import Final
 
 from gcount.core.limits import MAX_CELL, MAX_NAME_BYTES, valid_name
-from gcount.errors import BadAmount, BadName, BadParameter
+from gcount.core.state.ids import MAX_ID_CHARACTERS, time_of, well_formed
+from gcount.errors import BadAmount, BadId, BadName, BadParameter
 
 MAX_READ_TIMEOUT: Final = 60.0  # seconds
 
@@ -53,6 +55,27 @@ def parse_amount(text: bytes, called: str) -> int:
     if len(digits) > _MAX_DIGITS or (amount := int(digits)) > MAX_CELL:
         raise BadAmount("the amount is above 2^64-1")
     return amount
+
+
+def parse_id(text: str) -> str:
+    """The id of an increment.
+
+    Args:
+        text: after any encoding of a protocol was removed.
+
+    Raises:
+        BadId: the text is no id, or it does not say when it was made.
+    """
+    if not well_formed(text):
+        wrong = "has other characters, or too many or too few"
+    elif time_of(text) is None:
+        wrong = "does not say when it was made"
+    else:
+        return text
+    raise BadId(
+        f"the id {wrong}: it must be a UUIDv7, a ULID or UNIXSECONDS-anything, "
+        f"1 to {MAX_ID_CHARACTERS} characters of A-Z a-z 0-9 . _ ~ -"
+    )
 
 
 def parse_timeout(text: str) -> float:

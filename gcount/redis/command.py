@@ -6,6 +6,8 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from gcount.core.limits import MAX_NAME_BYTES, valid_name
+from gcount.errors import BadId
+from gcount.node import requests
 from gcount.redis.context import Call
 from gcount.redis.resp import CommandError, Words
 from gcount.redis.turn import Ask, Pieces, Reply
@@ -102,6 +104,18 @@ def parse_names(raw: list[bytes]) -> list[str] | None:
     if not (text.isascii() and text.isprintable() and len(names) == len(raw)):
         return None
     return names if all(names) and max(map(len, names)) <= MAX_NAME_BYTES else None
+
+
+def parse_id(raw: bytes) -> str:
+    """Read the id of an increment.
+
+    Raises:
+        CommandError: it is not an id.
+    """
+    try:
+        return requests.parse_id(raw.decode("latin-1"))
+    except BadId as error:
+        raise CommandError(f"ERR {error}") from None
 
 
 def shown(word: bytes) -> str:

@@ -41,6 +41,18 @@ class Client:
         self.transaction: Transaction | None = None
         self.unguarded = False
 
+    def acknowledge(self, position: Digest) -> None:
+        """Note that increments are acknowledged to the client.
+
+        Args:
+            position: a replica whose digest reaches it holds them. It may be older than an earlier one: an increment
+                whose id is known rests on the commit that counted it.
+        """
+        acknowledged = self.acknowledged
+        for incarnation, version in position.items():
+            if version > acknowledged.get(incarnation, 0):
+                acknowledged[incarnation] = version
+
     def end_transaction(self) -> None:
         """End the transaction, executed or not."""
         self.transaction, self.unguarded = None, False

@@ -222,7 +222,7 @@ class Session:
         if turn.asked:
             self.connection.set_busy(True)
             outcome = await self._node.count(turn.asked)
-            self.client.acknowledged |= outcome.position
+            self.client.acknowledge(outcome.position)
             turn.settle(outcome)
         names, answers = turn.take()
         self._shared.commands.update(zip(names, [answer[:1] == b"-" for answer in answers], strict=True))
@@ -266,7 +266,7 @@ class Session:
 
     def _counted(self, outcome: Outcome) -> None:
         """Answer a pipeline of INCR in the instant in which it is counted."""
-        self.client.acknowledged |= outcome.position
+        self.client.acknowledge(outcome.position)
         numbers, commands = outcome.numbers, self._shared.commands
         if numbers is not None:
             commands["INCR", False] += len(numbers)

@@ -9,7 +9,7 @@ from typing import Final, cast
 
 import trio
 
-from gcount.core.writes.increments import Add, Peek
+from gcount.core.writes.increments import Add, Peek, Raise
 from gcount.redis import resp
 from gcount.redis.resp import CommandError, Words
 from gcount.redis.turn import Ask, Later, Pieces, Reply, Turn
@@ -52,9 +52,9 @@ class Transaction(Turn):
         return len(self._replies)
 
     @property
-    def items(self) -> Sequence[Add | Peek]:
+    def items(self) -> Sequence[Add | Raise | Peek]:
         """The increments and reads of its commands; none of them is a group."""
-        return cast("list[Add | Peek]", self.asked)
+        return cast("list[Add | Raise | Peek]", self.asked)
 
     def fail(self, why: str = _BEFORE) -> None:
         """Drop all commands: EXEC will refuse the transaction, and say why."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple
 
-from gcount.core.writes.increments import Add, Outcome, Peek, Together, changes
+from gcount.core.writes.increments import Add, Outcome, Peek, Raise, Together, changes
 from gcount.errors import ReadUnavailable, Refusal
 from gcount.redis import resp
 from gcount.redis.resp import CommandError, Words
@@ -71,7 +71,7 @@ class Turn:
 
     def __init__(self) -> None:
         self.version = 2
-        self.asked: list[Add | Peek | Together] = []
+        self.asked: list[Add | Raise | Peek | Together] = []
         self.values = 0
 
     def count(self, amount: int, name: str) -> Later:
@@ -79,6 +79,12 @@ class Turn:
         self.asked.append(Add(name, amount))
         self.values += 1
         return Later(self.values - 1, 1, _INTEGER[self.version])  # the version now: a HELLO may follow in this turn
+
+    def raise_to(self, total: int, name: str, id_: str, *, once: bool) -> Later:
+        """Stage what an id has added to a counter, as `Raise` has it; its reply is the counter's value after it."""
+        self.asked.append(Raise(name, id_, total, once))
+        self.values += 1
+        return Later(self.values - 1, 1, _INTEGER[self.version])
 
     def read(self, names: Sequence[str], render: Render) -> Reply:
         """Read counters at this place in the turn.
@@ -127,7 +133,7 @@ class SessionTurn(Turn):
             return render([self._value(name) for name in names])
         return super().read(names, render)
 
-    def together(self, items: Sequence[Add | Peek], render: Render, refused: Refused) -> Reply:
+    def together(self, items: Sequence[Add | Raise | Peek], render: Render, refused: Refused) -> Reply:
         """Stage increments, of which all are taken or none, and the reads among them.
 
         Args:

@@ -229,8 +229,8 @@ async def test_options_shows_what_is_allowed_here_and_on_the_whole_server(path: 
     async with served(path) as server:
         client = await server.dial()
         for target, allowed in [
-            (b"/", b"GET, HEAD, OPTIONS, POST"),
-            (b"*", b"GET, HEAD, OPTIONS, POST"),
+            (b"/", b"GET, HEAD, OPTIONS, POST, PUT"),
+            (b"*", b"GET, HEAD, OPTIONS, POST, PUT"),
             (b"/config", b"GET, HEAD, OPTIONS, POST"),
             (b"/counter/a%2Fb", b"OPTIONS, POST"),
             (b"/ping", b"GET, HEAD, OPTIONS"),

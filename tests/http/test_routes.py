@@ -23,12 +23,14 @@ from gcount.http.routes import (
     Success,
     allow,
 )
+from tests.fakes.cluster import WALL_CLOCK
 from tests.harness.websocket import upgrade
 from tests.http.served_node import PATHS, get, post, served, statuses
 
 ROOT = Path(__file__).resolve().parents[2]
 # A route in a table or a heading: a path that begins a quotation, after its method if that is not GET.
 NAMED = re.compile(r"(?:`|^### )(?:(GET|POST|PUT|DELETE) )?(/[A-Za-z_/]*)(?=[`\[\s]|$)")
+ID = f"{WALL_CLOCK:.0f}-a"
 BODIES = {"/config": b'{"actors": ["10.0.0.1"]}'}
 
 
@@ -38,17 +40,22 @@ def documented(page: str) -> set[str]:
     for line in (ROOT / page).read_text().splitlines():
         if line.startswith(("| ", "### ")):
             for method, path in NAMED.findall(line):
-                found.add(f"{method or 'GET'} {path.replace('NAME', '{name}')}")
+                found.add(f"{method or 'GET'} {path.replace('NAME', '{name}').replace('/ID', '/{id}')}")
     return found
 
 
+def target_of(route: Route) -> bytes:
+    return route.template.replace("{name}", "a").replace("{id}", ID).encode()
+
+
 def request_to(route: Route) -> bytes:
-    path = route.template.replace("{name}", "a").encode()
+    path = target_of(route)
     if route.websocket:
         return upgrade(route.template, "h")
     if route.method == "GET":
         return get(path)
-    return post(b"a", BODIES.get(route.template, b"1")).replace(b"/counter/a", path)
+    request = post(b"a", BODIES.get(route.template, b"1"))
+    return request.replace(b"POST /counter/a", route.method.encode() + b" " + path)
 
 
 def test_each_route_is_declared_once() -> None:
@@ -88,7 +95,7 @@ def test_early_routes_have_one_path() -> None:
 def test_allow_is_sorted_and_knows_what_the_framework_adds() -> None:
     assert allow(INCREMENT) == "OPTIONS, POST"
     assert allow(VALUE) == "GET, HEAD, OPTIONS"
-    assert OPTIONS == {"/": "GET, HEAD, OPTIONS, POST", "/link": "GET, HEAD, OPTIONS"}
+    assert OPTIONS == {"/": "GET, HEAD, OPTIONS, POST, PUT", "/link": "GET, HEAD, OPTIONS"}
 
 
 def test_the_fast_parser_takes_what_the_table_calls_fast_and_nothing_else() -> None:
@@ -121,7 +128,7 @@ async def test_options_and_refused_methods_say_what_the_table_allows(path: str) 
     async with served(path) as server:
         client = await server.dial()
         for route in ROUTES:
-            target = route.template.replace("{name}", "a").encode()
+            target = target_of(route)
             allowed = allow(*[each for each in ROUTES if each.template == route.template])
             for method, status in ((b"OPTIONS", 200), (b"DELETE", 405)):
                 await client.send(get(target, method=method))

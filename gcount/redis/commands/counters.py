@@ -10,7 +10,7 @@ from gcount.core.limits import MAX_CELL
 from gcount.errors import BadRequest
 from gcount.node.requests import MAX_READ_TIMEOUT, parse_timeout
 from gcount.redis import resp
-from gcount.redis.command import Command, parse_name
+from gcount.redis.command import Command, parse_id, parse_name
 from gcount.redis.commands.refused import GROW
 from gcount.redis.context import Call
 from gcount.redis.glob import MAX_PATTERN_BYTES, compile_glob
@@ -32,9 +32,26 @@ def _incr(turn: Turn, words: Words) -> Later:
 
 
 def _incrby(turn: Turn, words: Words) -> Later:
-    if _NUMBER.fullmatch(words[2]) and (amount := int(words[2])) <= MAX_CELL:
-        return turn.count(amount, parse_name(words[1]))
-    if words[2][:1] == b"-" and _NUMBER.fullmatch(words[2], 1):
+    return turn.count(_amount(words[2]), parse_name(words[1]))
+
+
+def _incrby_once(turn: Turn, words: Words) -> Later:
+    """An increment that counts once, however often it is sent. Its options stand in pairs of a name and a value."""
+    amount, name = _amount(words[2]), parse_name(words[1])
+    options = {option.upper(): value for option, value in zip(words[3::2], words[4::2], strict=False)}
+    if len(words) != 3 + 2 * len(options) or options.keys() != {b"ID"}:
+        raise CommandError("ERR syntax error; it is GCOUNT.INCRBY name amount ID id")
+    return turn.raise_to(amount, name, parse_id(options[b"ID"]), once=True)
+
+
+def _source(turn: Turn, words: Words) -> Later:
+    return turn.raise_to(_amount(words[3]), parse_name(words[1]), parse_id(words[2]), once=False)
+
+
+def _amount(word: bytes) -> int:
+    if _NUMBER.fullmatch(word) and (amount := int(word)) <= MAX_CELL:
+        return amount
+    if word[:1] == b"-" and _NUMBER.fullmatch(word, 1):
         raise CommandError(f"ERR a negative amount is not possible: {GROW}")
     raise CommandError(f"{_NO_INTEGER}; amounts go from 0 to 2^64-1")
 
@@ -192,6 +209,8 @@ _READ: Final = ("readonly", "fast")
 COUNTERS: Final = [
     Command("INCR", 2, ask=_incr, waits=True, flags=("write", "denyoom", "fast"), keys=(1, 1)),
     Command("INCRBY", 3, ask=_incrby, waits=True, flags=("write", "denyoom", "fast"), keys=(1, 1)),
+    Command("GCOUNT.INCRBY", -5, ask=_incrby_once, waits=True, flags=("write", "denyoom", "fast"), keys=(1, 1)),
+    Command("GCOUNT.SOURCE", 4, ask=_source, waits=True, flags=("write", "denyoom", "fast"), keys=(1, 1)),
     Command("GET", 2, ask=_get, waits=True, flags=_READ, keys=(1, 1)),
     Command("MGET", -2, ask=_mget, waits=True, flags=_READ, keys=(1, -1)),
     Command("EXISTS", -2, ask=_exists, waits=True, flags=_READ, keys=(1, -1)),
