@@ -21,6 +21,8 @@ def test_defaults() -> None:
         log_format="text",
         max_connections=10_000,
         fast_path=True,
+        retry_window=3600,
+        max_ids=1_000_000,
     )
 
 
@@ -39,11 +41,13 @@ ENVIRONMENT = {
     "GCOUNT_MAX_CONNECTIONS": "21",
     "GCOUNT_LOG_FORMAT": "json",
     "GCOUNT_FAST_PATH": "off",
+    "GCOUNT_RETRY_WINDOW": "31",
+    "GCOUNT_MAX_IDS": "41",
 }
 
 
 def test_every_variable() -> None:
-    expected = Settings(1, "node-1.example", 80, Path("/var/lib/g"), 3.0, "west", 11, "json", 21, False)
+    expected = Settings(1, "node-1.example", 80, Path("/var/lib/g"), 3.0, "west", 11, "json", 21, False, 31, 41)
     assert parse([], ENVIRONMENT) == expected
 
 
@@ -138,6 +142,15 @@ def test_bad_numbers(text: str) -> None:
     for flag in ("--max-counters", "--max-connections"):
         assert_refused([f"{flag}={text}"], {}, flag, "whole number from 1 to")
     assert_refused(["--", text], {}, "ID", "whole number from 1 to")
+    if text:
+        for variable in ("GCOUNT_RETRY_WINDOW", "GCOUNT_MAX_IDS"):
+            assert_refused([], {variable: text}, variable, "whole number from 1 to")
+
+
+def test_the_retry_window_ends_at_a_year() -> None:
+    year = 366 * 24 * 3600
+    assert parse([], {"GCOUNT_RETRY_WINDOW": str(year)}).retry_window == year
+    assert_refused([], {"GCOUNT_RETRY_WINDOW": str(year + 1)}, "GCOUNT_RETRY_WINDOW", str(year))
 
 
 @pytest.mark.parametrize("text", [*(text for text in BAD_NUMBERS if text[0] != "9"), "2.5", "000", "inf", "1e3"])

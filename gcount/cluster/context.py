@@ -32,7 +32,6 @@ class Context:
         news: notified of each new confirmation, own address, membership, link and identity.
         stopping: set when the process is asked to stop.
         ids: what is known of increments with ids.
-        rules: which of them are taken.
     """
 
     cluster: str
@@ -45,7 +44,11 @@ class Context:
     news: News
     stopping: Stopping
     ids: KnownIds
-    rules: IdRules
+
+    @property
+    def rules(self) -> IdRules:
+        """Which increments with new ids are taken."""
+        return self.ids.rules
 
     async def settle(self) -> None:
         """Return when all that is staged now is durable or dropped."""
@@ -78,6 +81,5 @@ def make_context(
     writer = Writer(replica, rules)
     committer = Committer(writer, log, metrics)
     start_id = random.randbytes(ID_BYTES)
-    return Context(
-        cluster, start_id, replica, writer.pending, committer, random, metrics, News(), stopping, writer.ids, rules
-    )
+    pending = writer.pending
+    return Context(cluster, start_id, replica, pending, committer, random, metrics, News(), stopping, writer.ids)

@@ -148,11 +148,12 @@ class Settling:
             await commit.wait()
 
     async def _settle(self) -> None:
-        if not self._is_first() or self._until() is None:
-            return
-        before = self._settled_version()
-        await self._committer.settle_ids(self._until).wait()
-        self._settlements += self._settled_version() > before
+        while self._is_first() and self._until() is not None:  # each settlement is small, so that others can run
+            before = self._settled_version()
+            await self._committer.settle_ids(self._until).wait()
+            if self._settled_version() == before:
+                return
+            self._settlements += 1
 
     def _is_first(self) -> bool:
         members = self._newest

@@ -64,7 +64,7 @@ class Node:
         stopping: Stopping,
     ) -> None:
         self.settings = settings
-        self._options = replace(options, id_span=max(1, min(options.id_span, settings.retry_window // SPANS)))
+        self._options = replace(options, id_span=max(1, min(options.id_span, int(settings.retry_window) // SPANS)))
         self.metrics = Metrics()
         self.log = Log(disk, options)
         self.checkpoints = Checkpoints(disk, self.log, self.metrics, options)

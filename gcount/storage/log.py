@@ -12,6 +12,7 @@ Invariants:
 - When a batch is written, nothing is in the file behind the batch before.
 - A batch counts only if, after its sync, the live segment is still the file at its path. If the directory was deleted,
   moved or replaced, no start will read what was written there.
+- Nothing is appended to a segment of a former format; the next batch begins a new one.
 
 Segments that a checkpoint covers (see checkpoints.py) may be missing; then the log begins with a later segment.
 """
@@ -24,7 +25,7 @@ import msgspec
 import structlog
 import trio
 
-from gcount.core.format.log_records import Damage, Header, Scan, decode_header, encode_batch
+from gcount.core.format.log_records import Damage, Header, Scan, decode_header, encode_batch, is_former_format
 from gcount.core.options import DEFAULTS, Options
 from gcount.core.state.batch import Batch
 from gcount.core.state.identity import Identity
@@ -98,6 +99,7 @@ class Log:
         self._brief_bytes = options.brief_bytes
         self._live = LiveSegment(disk)
         self._head = Header(b"", b"", 0, 0)
+        self._most = 0  # bytes: once the live segment has so many, the next batch begins a new one
         self.next_batch = 1
         self._closed: dict[int, int] = {}  # the sizes of all other segments
         self._another = trio.Event()
@@ -210,7 +212,7 @@ class Log:
         data = encode_batch(batch, self._options)
         sequence, size = self._head.sequence, self._live.size
         try:
-            brief = size < self._segment_bytes and len(data) <= self._brief_bytes
+            brief = size < self._most and len(data) <= self._brief_bytes
             await self._disk.attempt(partial(self._append, batch.number, identity, data), brief=brief)
         finally:  # also when the batch did not fit: the new segment may have been begun before that
             if self._head.sequence > sequence:
@@ -235,7 +237,7 @@ class Log:
         self._live.close()
 
     def _append(self, number: int, identity: Identity, data: bytes) -> None:
-        if self._live.size >= self._segment_bytes:
+        if self._live.size >= self._most:
             assert self._head.first_batch <= number, "segments follow each other in the order of their batches"
             header = Header(identity.node, identity.incarnation, self._head.sequence + 1, number)
             self._put_live(header.sequence, header.encode())
@@ -247,6 +249,7 @@ class Log:
         assert head.sequence == sequence, "a segment's header names its place"
         self._live.put(segment_name(sequence), data)
         self._head = head
+        self._most = 0 if is_former_format(data) else self._segment_bytes
 
 
 async def _replay(scan: Scan, apply: Callable[[Batch], None], report: Callable[..., None], slice_: int) -> None:
@@ -255,7 +258,7 @@ async def _replay(scan: Scan, apply: Callable[[Batch], None], report: Callable[.
         apply(batch)
         cells += 5  # a batch costs about as much as so many cells
         for delta in batch.deltas:
-            cells += len(delta.cells)
+            cells += delta.size
         if cells > slice_:  # let the event loop answer /ping meanwhile
             cells = 0
             report(offset=scan.end)

@@ -16,6 +16,8 @@ from gcount.core.options import DEFAULTS, Options
 from gcount.core.state.identity import Identity, IncarnationClaim
 from gcount.core.state.membership import Membership
 from gcount.core.state.replica import Replica
+from gcount.core.writes.id_rules import NO_IDS
+from gcount.core.writes.known_ids import KnownIds
 from gcount.core.writes.pending import Pending
 from gcount.errors import IncarnationLimitReached
 from gcount.events import News, Stopping
@@ -27,7 +29,9 @@ def make_guard(*actors: str, options: Options = DEFAULTS) -> IdentityGuard:
     replica = Replica(Identity(b"n" * 16, b"i" * 16), 1000, options)
     replica.membership = Membership(1, actors)
     committer = cast(Committer, None)  # nothing is minted here
-    context = Context("", b"b" * 16, replica, Pending(replica), committer, Random(0), Metrics(), News(), Stopping())
+    pending = Pending(replica)
+    ids = KnownIds(replica, pending, NO_IDS)
+    context = Context("", b"b" * 16, replica, pending, committer, Random(0), Metrics(), News(), Stopping(), ids)
     claim, members = IncarnationClaim(fresh=False), Members(replica)
     return IdentityGuard(context, claim, members, Minting(context, claim), Forks(replica, members))
 

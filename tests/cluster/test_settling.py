@@ -72,6 +72,18 @@ def ids_of(host: Host) -> dict[str, object]:
     return found
 
 
+def promised_by_all(host: Host) -> bool:
+    """Whether a node has heard that all members have promised something."""
+    found = ids_of(host)
+    floors = found["floors"]
+    assert isinstance(floors, dict)
+    return bool(found["floor"]) and all(floors.values())
+
+
+def floor_of(host: Host) -> int | None:
+    return host.node.replica.floor
+
+
 def metric(host: Host, name: str) -> float:
     return next(value for each, _, _, value in gauges(host.node) if each == name)
 
@@ -190,6 +202,24 @@ async def test_a_member_that_is_taken_out_of_the_config_holds_nothing_back(autoj
         await configure(cluster[1], cluster[2])
         await cluster.eventually(lambda: all_settled(cluster, cluster[1], cluster[2]), 3 * PAUSE)
         await cluster.converged("x", 4)
+        await trio.sleep(PAUSE)
+        await configure(*cluster.hosts)
+        assert ids_of(cluster[1])["floors"] == {cluster[2].address: floor_of(cluster[2]), cluster[3].address: None}
+
+
+async def test_the_first_member_settles_and_the_others_wait_for_it(autojump_clock: MockClock) -> None:
+    async with counting_with_ids(3) as cluster:
+        await raised(cluster[1].node, "x", new_id(), 4)
+        await cluster.eventually(lambda: all(live(host) for host in cluster.hosts))
+        await cluster.eventually(lambda: all(promised_by_all(host) for host in cluster.hosts), DUE)
+        await cluster[1].kill()
+        await trio.sleep(2 * WINDOW)
+        found = ids_of(cluster[2])
+        assert (found["live"], found["held_back_by"]) == (1, cluster[1].address)
+        assert found["held_back_because"] == "has not settled them yet, as the first member of the config"
+        await configure(cluster[2], cluster[3])
+        await cluster.eventually(lambda: all_settled(cluster, cluster[2], cluster[3]), 2 * PAUSE)
+        await cluster.converged("x", 4)
 
 
 async def test_what_a_removed_member_brings_later_counts_once(autojump_clock: MockClock) -> None:
@@ -269,14 +299,6 @@ async def test_two_members_that_settle_at_once_do_no_harm(
         await cluster.eventually(lambda: all_settled(cluster), DUE)
         await cluster.converged("x", 8)
         await cluster.eventually(lambda: alike(cluster))
-
-
-def promised_by_all(host: Host) -> bool:
-    """Whether a node has heard that all members have promised something."""
-    found = ids_of(host)
-    floors = found["floors"]
-    assert isinstance(floors, dict)
-    return bool(found["floor"]) and all(floors.values())
 
 
 async def test_what_settled_ids_took_is_freed_step_by_step(

@@ -12,6 +12,7 @@ from gcount.core.writes.increments import (
     Asked,
     Outcome,
     Peek,
+    Raise,
     Repeat,
     Together,
     changes,
@@ -27,7 +28,8 @@ REFUSAL = DiskFull("the disk is full")
 
 names = st.sampled_from([*VALUES])
 amounts = st.integers(0, 2)
-items = st.one_of(st.builds(Add, names, amounts), st.builds(Peek, names))
+raises = st.builds(Raise, names, st.sampled_from(["5-x", "5-y"]), amounts, st.booleans())
+items = st.one_of(st.builds(Add, names, amounts), st.builds(Peek, names), raises)
 repeats = st.builds(Repeat, st.lists(names, min_size=1, max_size=5), amounts)
 lists = st.lists(st.one_of(items, st.builds(Together, st.lists(items, max_size=4))), max_size=5)
 everything: st.SearchStrategy[Asked] = st.one_of(repeats, lists)
@@ -37,15 +39,15 @@ def value(name: str) -> int:
     return VALUES[name]
 
 
-def one_by_one(asked: Asked) -> list[Add | Peek]:
+def one_by_one(asked: Asked) -> list[Add | Raise | Peek]:
     """The same as `flat`, written down once more."""
     if isinstance(asked, Repeat):
         return [Add(name, asked.amount) for name in asked.names]
     return [each for one in asked for each in (one.items if isinstance(one, Together) else [one])]
 
 
-def grows(one: Add | Peek) -> bool:
-    return isinstance(one, Add) and one.amount > 0
+def grows(one: Add | Raise | Peek) -> bool:
+    return (one.amount if isinstance(one, Add) else one.total if isinstance(one, Raise) else 0) > 0
 
 
 @given(everything)
@@ -54,6 +56,18 @@ def test_what_is_asked_is_what_it_consists_of_in_its_order(asked: Asked) -> None
     assert list(flat(asked)) == alone
     assert list(grown(asked)) == [one.name for one in alone if grows(one)]
     assert changes(asked) == any(map(grows, alone))
+
+
+@given(everything, st.sets(st.sampled_from(["5-x", "5-y"])))
+def test_what_is_known_of_ids_changes_nothing(asked: Asked, known: set[str]) -> None:
+    rest = [one for one in one_by_one(asked) if not (isinstance(one, Raise) and one.id in known)]
+    assert changes(asked, lambda one: one.id in known) == any(map(grows, rest))
+
+
+@given(lists)
+def test_what_had_ids_and_changed_nothing_is_replayed(asked: Sequence[Add | Raise | Peek | Together]) -> None:
+    outcome = unchanged(asked, value, {})
+    assert outcome.replayed == any(isinstance(one, Raise) and one.total for one in one_by_one(asked))
 
 
 @given(st.lists(names, min_size=1, max_size=5), amounts)
@@ -68,7 +82,9 @@ def test_the_fast_shape_is_the_same_as_the_long_one(some: list[str], amount: int
 
 
 @given(lists)
-def test_a_refusal_answers_what_it_refuses_and_with_a_group_all_of_it(asked: Sequence[Add | Peek | Together]) -> None:
+def test_a_refusal_answers_what_it_refuses_and_with_a_group_all_of_it(
+    asked: Sequence[Add | Raise | Peek | Together],
+) -> None:
     outcome, expected = refused(asked, REFUSAL, value), list[int | Refusal]()
     for one in asked:
         group = list(one.items) if isinstance(one, Together) else [one]

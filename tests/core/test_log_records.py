@@ -2,6 +2,7 @@
 
 from unittest.mock import patch
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,6 +15,7 @@ from gcount.core.options import DEFAULTS, Options
 from gcount.core.state.batch import Batch
 from gcount.core.state.counters import Delta
 from gcount.core.state.identity import Identity
+from gcount.core.state.keyed import Keyed, Settlement
 from gcount.core.state.membership import Membership
 from tests.core.histories import incarnation
 
@@ -23,6 +25,16 @@ ids = st.binary(min_size=16, max_size=16)
 names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12)
 cells = st.dictionaries(names, st.integers(1, 2**64 - 1), min_size=1, max_size=8)
 identities = st.builds(Identity, ids, ids, st.lists(ids, max_size=3).map(tuple))
+totals = st.integers(1, 2**64 - 1)
+keys = st.builds("{}-x {}".format, st.integers(0, 2**31), names)
+settlements = st.builds(
+    Settlement, st.integers(0, 2**40), st.integers(0, 2**62), st.dictionaries(names, totals, max_size=4)
+)
+keyed = st.builds(
+    Keyed,
+    st.dictionaries(keys, st.tuples(totals, st.integers(1, 2**62)), max_size=6),
+    st.dictionaries(ids, settlements, max_size=3),
+).filter(len)
 memberships = st.builds(Membership, st.integers(0, 2**62), st.lists(names, max_size=3).map(tuple))
 
 
@@ -31,8 +43,9 @@ def batches(draw: st.DrawFn, number: int = 1) -> Batch:
     made = []
     for who in range(draw(st.integers(0, 3))):
         after = draw(st.integers(0, 2**61))
-        made.append(Delta(incarnation(who), after, after + 1, draw(cells)))
-    return Batch(number, made, draw(st.none() | identities), draw(st.none() | memberships))
+        made.append(Delta(incarnation(who), after, after + 1, draw(cells | st.just({})), draw(st.none() | keyed)))
+    floor = draw(st.none() | st.integers(0, 2**40))
+    return Batch(number, made, draw(st.none() | identities), draw(st.none() | memberships), floor)
 
 
 @st.composite
@@ -59,7 +72,12 @@ SMALL = [
     Batch(2, [], Identity(incarnation(1), incarnation(9), (incarnation(7),))),
     Batch(3, [Delta(incarnation(9), 0, 1, {"a": 1, "b": 2**64 - 1}), Delta(incarnation(8), 3, 9, {"é": 3})]),
     Batch(4, [], None, Membership(1, ("a:1", "b:2"))),
+    Batch(
+        5, [Delta(incarnation(9), 1, 2, {}, Keyed({"60-x a": (3, 2)}, {incarnation(8): Settlement(59, 9, {"é": 4})}))]
+    ),
+    Batch(6, [], floor=119),
 ]
+FORMER = b"gcount\r\n\x01\x00"  # how a segment of the former format begins
 
 
 @given(ids, ids, st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1))
@@ -81,11 +99,53 @@ def test_a_header_with_any_flipped_bit_or_cut_off_is_refused() -> None:
             decode_header(data[:size])
 
 
+def in_format(version: int) -> bytes:
+    with patch.object(room, "FORMAT", version):
+        return HEAD.encode()
+
+
 def test_a_header_of_another_format_says_so() -> None:
-    with patch.object(room, "FORMAT", 2):
-        newer = HEAD.encode()
-    with pytest.raises(ValueError, match="format 2, this gcount reads format 1"):
-        decode_header(newer)
+    with pytest.raises(ValueError, match="format 3, this gcount reads formats 1 and 2"):
+        decode_header(in_format(3))
+
+
+def test_a_header_of_the_former_format_is_read_and_told_apart() -> None:
+    former = in_format(1)
+    assert former.startswith(FORMER)
+    assert decode_header(former) == decode_header(HEAD.encode()) == HEAD
+    assert room.is_former_format(former)
+    assert not room.is_former_format(HEAD.encode())
+    assert not room.is_newer_format(former)
+    with pytest.raises(ValueError, match="checksum"):
+        decode_header(former[:8] + HEAD.encode()[8:10] + former[10:])
+
+
+class FormerDelta(msgspec.Struct, array_like=True):
+    """As former versions know it."""
+
+    incarnation: bytes
+    after: int
+    upto: int
+    cells: dict[str, int]
+
+
+class FormerPart(msgspec.Struct, array_like=True):
+    """As former versions know it."""
+
+    number: int
+    part: int
+    parts: int
+    deltas: list[FormerDelta]
+    identity: Identity | None
+    membership: Membership | None
+
+
+def test_a_batch_of_a_former_version_is_read() -> None:
+    deltas = [FormerDelta(incarnation(7), 0, 1, {"a": 5})]
+    payload = msgspec.msgpack.encode(FormerPart(1, 1, 1, deltas, None, Membership(1, ("a:1",))))
+    found, scan = scanned(in_format(1) + framing.frame(payload))
+    assert found == [Batch(1, [Delta(incarnation(7), 0, 1, {"a": 5})], None, Membership(1, ("a:1",)))]
+    assert scan.damage is None
 
 
 @given(logs(), st.integers(1, 300))
@@ -98,7 +158,8 @@ def test_batches_of_any_size_round_trip_in_frames_of_any_size(made: list[Batch],
 
 
 def test_a_batch_of_many_frames_counts_only_with_its_last_one() -> None:
-    batch = Batch(1, [Delta(incarnation(1), 0, 1, {f"name-{n}": n + 1 for n in range(300)})])
+    keyed = Keyed({f"{n}-x name-{n}": (n + 1, 1) for n in range(60)}, {incarnation(2): Settlement(1, 2, {"a": 1})})
+    batch = Batch(1, [Delta(incarnation(1), 0, 1, {f"name-{n}": n + 1 for n in range(300)}, keyed)], floor=59)
     data, _ = written([batch], frame=200)
     starts = [at for at in range(len(data)) if data.startswith(MARK, at)]
     assert len(starts) > 20
@@ -271,11 +332,10 @@ def test_a_batch_of_several_frames_is_found_only_with_all_of_them() -> None:
 
 
 def test_a_newer_format_is_distinguished_from_a_rotten_header() -> None:
-    with patch.object(room, "FORMAT", 2):
-        newer = HEAD.encode()
+    newer = in_format(3)
     assert room.is_newer_format(newer)
     assert not room.is_newer_format(HEAD.encode())
     rotten = bytearray(HEAD.encode())
-    rotten[8] ^= 2
+    rotten[8] ^= 4
     assert not room.is_newer_format(bytes(rotten))
     assert not room.is_newer_format(newer[:20])

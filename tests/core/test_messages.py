@@ -22,6 +22,7 @@ from gcount.core.protocol.messages import (
     encode,
 )
 from gcount.core.state.counters import Delta
+from gcount.core.state.keyed import Keyed, Settlement
 from gcount.core.state.membership import Membership
 from gcount.errors import ProtocolError
 from tests.core.histories import incarnation
@@ -43,7 +44,14 @@ memberships = st.just(Membership()) | st.builds(
 def deltas(draw: st.DrawFn) -> Delta:
     upto = draw(st.integers(1, MAX_VERSION))
     after = draw(st.integers(0, upto))
-    return Delta(draw(ids), after, upto, draw(st.dictionaries(names, cell_values, max_size=4)))
+    return Delta(draw(ids), after, upto, draw(st.dictionaries(names, cell_values, max_size=4)), draw(keyed(upto)))
+
+
+def keyed(upto: int) -> st.SearchStrategy[Keyed | None]:
+    keys = st.builds(lambda time, name: f"{time}-x {name}", st.integers(0, 10**12 - 1), names)
+    entries = st.dictionaries(keys, st.tuples(cell_values, st.integers(1, upto)), max_size=3)
+    settlements = st.builds(Settlement, numbers, numbers, st.dictionaries(names, cell_values, max_size=3))
+    return st.none() | st.builds(Keyed, entries, st.dictionaries(ids, settlements, max_size=2))
 
 
 messages: st.SearchStrategy[Message] = st.one_of(
@@ -58,14 +66,22 @@ messages: st.SearchStrategy[Message] = st.one_of(
         memberships,
         digests,
         st.booleans(),
+        floor=st.none() | numbers,
     ),
     st.builds(Refused, st.text(st.characters(exclude_categories=["Cs"])), numbers),
-    st.builds(Push, numbers, st.booleans(), st.lists(deltas(), max_size=3)),
+    st.builds(Push, numbers, st.booleans(), st.lists(deltas(), max_size=3), needs=digests),
     st.builds(Ack, numbers, digests, st.text(st.characters(exclude_categories=["Cs"]))),
     st.just(Heartbeat()),
-    st.builds(HeartbeatAck, digests),
+    st.builds(HeartbeatAck, digests, floor=numbers),
     st.builds(ReadCells, numbers, names, st.booleans()),
-    st.builds(CellsReply, numbers, st.dictionaries(ids, cell_values, max_size=4), st.none() | memberships),
+    st.builds(
+        CellsReply,
+        numbers,
+        st.dictionaries(ids, cell_values, max_size=4),
+        st.none() | memberships,
+        st.dictionaries(ids, cell_values, max_size=4),
+        digests,
+    ),
     st.builds(Release, names),
     st.builds(Members, memberships),
 )
@@ -180,6 +196,33 @@ def test_an_answer_to_a_heartbeat_of_before_the_newer_field_owes_nothing() -> No
     assert decode(encode(HeartbeatAck({}, owes=True))) == HeartbeatAck({}, owes=True)
 
 
+def test_messages_of_before_ids_are_understood_and_those_with_ids_by_nodes_of_before() -> None:
+    """A node of before sends no floor in its hello. It ignores what it does not know at the end of an array."""
+    assert not hello().knows_ids
+    assert hello(floor=0).knows_ids
+    cells, whole = {ID: 7}, hello(entry="a:1", floor=9)
+    cases: list[tuple[Message, int, Message]] = [
+        (whole, 15, hello(entry="a:1")),
+        (Push(1, True, [], True, 7, {ID: 3}), 6, Push(1, True, [], True, 7)),
+        (HeartbeatAck({ID: 3}, None, True, 9), 4, HeartbeatAck({ID: 3}, None, True)),
+        (CellsReply(1, cells, None, {ID: 2}, {ID: 3}), 4, CellsReply(1, cells)),
+    ]
+    for new, fields, old in cases:
+        sent = msgspec.msgpack.decode(encode(new))
+        assert len(sent) > fields
+        assert decode(msgspec.msgpack.encode(sent[:fields])) == old
+    short = msgspec.msgpack.encode([3, 1, True, [[ID, 0, 1, {"a": 1}]]])
+    assert decode(short) == push(Delta(ID, 0, 1, {"a": 1}))
+
+
+def of_ids(entries: dict[str, tuple[int, int]]) -> Push:
+    return push(Delta(ID, 0, 5, {}, Keyed(entries)))
+
+
+def settling(*settlements: Settlement, column: bytes = ID) -> Push:
+    return push(Delta(ID, 0, 5, {}, Keyed({}, dict.fromkeys([column], *settlements))))
+
+
 TOO_MANY = {n.to_bytes(16, "big"): 1 for n in range(MAX_INCARNATIONS + 1)}
 CROWD = Membership(1, tuple(sorted(f"h{n}:1" for n in range(MAX_MEMBERS + 1))))
 
@@ -212,6 +255,36 @@ BEYOND = [
     push(Delta(ID, 0, 1, {"": 1})),
     push(Delta(ID, 0, 1, {"a": 1}), Delta(ID, 0, 1, {"a\nb": 1})),
     push(Delta(ID, 0, 1, {"x" * 256: 1})),
+    of_ids({"1-x": (1, 1)}),
+    of_ids({"1-x ": (1, 1)}),
+    of_ids({"x a": (1, 1)}),
+    of_ids({" a": (1, 1)}),
+    of_ids({"1-é a": (1, 1)}),
+    of_ids({f"1-{'x' * 63} a": (1, 1)}),
+    of_ids({"1-x a\nb": (1, 1)}),
+    of_ids({f"1-x {'a' * 256}": (1, 1)}),
+    of_ids({"f47ac10b-58cc-4372-a567-0e02b2c3d479 a": (1, 1)}),  # an id without a time
+    of_ids({"1-x a": (0, 1)}),
+    of_ids({"1-x a": (-1, 1)}),
+    of_ids({"1-x a": (1, 0)}),
+    of_ids({"1-x a": (1, 6)}),  # of a version that the delta does not reach
+    settling(Settlement(-1, 1, {})),
+    settling(Settlement(MAX_VERSION + 1, 1, {})),
+    settling(Settlement(1, -1, {})),
+    settling(Settlement(1, MAX_VERSION + 1, {})),
+    settling(Settlement(1, 1, {"a": 0})),
+    settling(Settlement(1, 1, {"": 1})),
+    settling(Settlement(1, 1, {}), column=b"short"),
+    push(Delta(ID, 0, 1, {}, Keyed({}, {n.to_bytes(16, "big"): Settlement(1, 1, {}) for n in range(4097)}))),
+    Push(1, True, [], needs={ID: 0}),
+    Push(1, True, [], needs={b"short": 1}),
+    HeartbeatAck({}, floor=-1),
+    HeartbeatAck({}, floor=MAX_VERSION + 1),
+    hello(floor=-1),
+    hello(floor=MAX_VERSION + 1),
+    CellsReply(1, {}, parts={ID: 0}),
+    CellsReply(1, {}, parts={b"short": 1}),
+    CellsReply(1, {}, changed={ID: MAX_VERSION + 1}),
     Push(-1, True, []),
     Push(MAX_VERSION + 1, True, []),
     Push(1, True, [], transfer=-1),
@@ -247,6 +320,10 @@ def test_what_is_at_a_limit_is_let_through() -> None:
         HeartbeatAck(dict(list(TOO_MANY.items())[1:])),
         push(Delta(ID, MAX_VERSION - 1, MAX_VERSION, {"x" * 255: 2**64 - 1})),
         push(Delta(ID, 1, 1, {"a": 1})),
+        of_ids({f"999999999999-{'x' * 51} {'a' * 255}": (2**64 - 1, 5)}),
+        of_ids({"1-x a name with spaces": (1, 1), "01890a5d-ac96-774b-bcce-b302099a8057 a": (1, 1)}),
+        settling(Settlement(MAX_VERSION, MAX_VERSION, {"a": 2**64 - 1})),
+        CellsReply(1, {}, None, {ID: 2**64 - 1}, {ID: MAX_VERSION}),
     ):
         assert decode(encode(message)) == message
 

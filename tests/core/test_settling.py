@@ -8,7 +8,7 @@ from gcount.core.options import Options
 from gcount.core.state.counters import Counters, Delta
 from gcount.core.state.keyed import Keyed, Settlement
 from gcount.core.writes.settling import keeps_values, settlement, settles
-from tests.core.ids import A, B, SPAN, entry, peers, settling
+from tests.core.ids import SPAN, A, B, entry, peers, settling
 
 C = bytes([3]) * 16
 UNTIL = 2 * SPAN - 1

@@ -17,7 +17,7 @@ from gcount.core.state.membership import Membership
 from gcount.errors import LinkClosed
 from tests.fakes.cluster import Host, SimCluster, address_of
 
-HELLO = wire.Hello(wire.PROTOCOL, "", b"n" * 16, b"1" * 16, b"i" * 16, [], Membership(), {})
+HELLO = wire.Hello(wire.PROTOCOL, "", b"n" * 16, b"1" * 16, b"i" * 16, [], Membership(), {}, floor=0)
 
 
 def hello(**changes: object) -> wire.Hello:

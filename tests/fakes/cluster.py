@@ -61,7 +61,7 @@ class Host:
         self.name = ""  # the node's --cluster
         self.timeout = 5.0
         self.max_counters = 1000
-        self.retry_window = DEFAULT_RETRY_WINDOW
+        self.retry_window: float = DEFAULT_RETRY_WINDOW
         self.knows_itself = True
         self.clock_skew = 0.0
         self.failure: BaseException | None = None  # why the node ended by itself

@@ -12,9 +12,8 @@ from gcount.cluster.consistent_reads import ConsistentReads
 from gcount.cluster.links.acceptor import Acceptor
 from gcount.core.protocol.consistent_read import Answer, Round
 from gcount.core.protocol.replication import DeltaReceiver
-from gcount.core.state import writer
 from gcount.core.state.identity import Identity
-from gcount.core.writes.writer import Writer
+from gcount.core.writes import writer
 from gcount.storage.checkpoints import Checkpoints
 from tests.simulation.campaign.run import run_seed
 from tests.simulation.mutants import MUTANTS, planted
@@ -146,8 +145,8 @@ def test_a_law_that_the_product_asserts_ends_the_run_at_the_step_that_breaks_it(
 @pytest.mark.parametrize(
     ("name", "checks"),
     [
-        ("visible-before-durable", [(Writer, "_check_own"), (Writer, "_check_visible")]),
-        ("totals-merged", [(Writer, "_check_own"), (Writer, "_check_visible")]),
+        ("visible-before-durable", [(writer, "check_own"), (writer, "check_visible")]),
+        ("totals-merged", [(writer, "check_own"), (writer, "check_visible")]),
         ("own-cells-not-read-again", [(Round, "check_expectation")]),
         ("round-under-way-joined", [(Answer, "check_order"), (ConsistentReads, "_check_value")]),
         ("majority-is-enough", [(Round, "check_answers")]),

@@ -13,12 +13,14 @@ from gcount.core.state.batch import Batch
 from gcount.core.state.counters import Delta
 from gcount.core.state.identity import Identity
 from gcount.core.state.replica import Replica
+from gcount.core.writes.id_rules import IdRules
 from gcount.core.writes.increments import Asked, Outcome
 from gcount.core.writes.writer import Writer
 from gcount.observe.metrics import Metrics
 from gcount.storage.disk import Disk
 from gcount.storage.group_commit import Commit, Committer
 from gcount.storage.log import Log
+from tests.core.ids import NOW, WINDOW
 from tests.fakes.counting import stage
 from tests.fakes.disk import SimDisk
 
@@ -70,7 +72,7 @@ class Store:
         self.log = log
         self.commits: list[Batch] = []
         self.metrics = Metrics()
-        self.writer = Writer(replica)
+        self.writer = Writer(replica, IdRules(lambda: NOW, lambda: "", WINDOW))
         self.committer = Committer(self.writer, log, self.metrics)
 
     def stage(self, name: str, amount: int = 1) -> Commit:

@@ -143,7 +143,7 @@ async def test_damage_that_rot_does_not_explain_is_refused_and_nothing_is_change
         disk.poke(segment_name(3), two)
     elif kind == "newer":
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("gcount.core.format.log_records.FORMAT", 2)
+            patch.setattr("gcount.core.format.log_records.FORMAT", 3)
             disk.poke(segment_name(2), Header(BLANK.node, BLANK.incarnation, 2, 1).encode() + two[HEADER_BYTES:])
     elif kind == "far away":
         disk.poke(segment_name(MAX_MISSING + 100), two)

@@ -15,10 +15,11 @@ from gcount.cluster.hold_gate import HoldGate
 from gcount.cluster.links.channel import Channel
 from gcount.cluster.links.duplicates import Visit
 from gcount.cluster.links.handover import Handover
-from gcount.cluster.links.handshake import Knowledge, check_knows_ids, told_floor
+from gcount.cluster.links.handshake import Knowledge, check_knows_ids
 from gcount.cluster.links.peers import Peers
 from gcount.core.format.chunks import Assembly
 from gcount.core.protocol import messages as wire
+from gcount.core.protocol.floors import floor_to_tell
 from gcount.core.protocol.replication import DeltaReceiver
 from gcount.core.protocol.restarts import Restarts
 from gcount.core.state.counters import Delta, Digest
@@ -190,7 +191,7 @@ class AcceptedLink:
         newer = self.receiver.newer_membership(replica.membership)
         owes = bool(replica.detached) and self._peers.owes(self.hello)
         # The digest says all that changed since the last message, so that it is not older than the floor.
-        news, floor = self.receiver.news(replica.counters.digest()), told_floor(replica)
+        news, floor = self.receiver.news(replica.counters.digest()), floor_to_tell(replica)
         self._answers.post(wire.HeartbeatAck(news, newer, owes, floor))
 
     def _push(self, nursery: trio.Nursery, push: wire.Push) -> None:
@@ -226,11 +227,12 @@ class AcceptedLink:
         """The deltas that may be taken from this caller.
 
         From a node that is not a member, only deltas of its own incarnations are taken, as long as no member claims
-        them. Incarnations that no member owns may be at most `max_unclaimed`, whichever node sends them; a settler that
-        a member needs is taken beyond that, as this node could take nothing from members without it.
+        them; those with ids wait while there are `max_stranger_cells` that are not settled. Incarnations that no member
+        owns may be at most `max_unclaimed`, whichever node sends them. A settler that a member needs is taken beyond
+        that, as this node could take nothing from members without it.
         """
         members, replica, member = self._members, self._replica, self.is_member
-        names = self._pending.names_left
+        names, full = self._pending.names_left, replica.counters.entries.live >= self._options.max_stranger_cells
         unclaimed_left = self._options.max_unclaimed - self._pending.incarnations
         permitted = []
         for delta in deltas:
@@ -238,7 +240,8 @@ class AcceptedLink:
             if not member:
                 new = new_names(delta, replica.counters)
                 own = incarnation in self._own and not members.is_claimed(incarnation, self.hello.node)
-                if new > names or not own:
+                more_ids = delta.keyed is not None and bool(delta.keyed.entries)
+                if new > names or (full and more_ids) or not own:
                     continue
                 names -= new
             if replica.counters.version(incarnation) == 0 and not members.is_of_member(incarnation):

@@ -16,6 +16,7 @@ from gcount.cluster.membership_updates import MembershipUpdates
 from gcount.cluster.minting import Minting
 from gcount.core.limits import ID_BYTES
 from gcount.core.protocol import messages
+from gcount.core.protocol.floors import floor_to_tell
 from gcount.core.state.counters import Digest
 from gcount.core.state.replica import Replica
 from gcount.errors import LinkClosed, LinkRefused, ProtocolError
@@ -91,7 +92,7 @@ class Handshake:
             seen or {},
             resumes,
             kept,
-            told_floor(replica),
+            floor_to_tell(replica),
         )
 
     async def say(self, channel: Channel, resumes: int = 0) -> tuple[messages.Hello, messages.Hello | None]:
@@ -132,14 +133,6 @@ class Handshake:
             return False
         self._challenges[challenge] = True
         return True
-
-
-def told_floor(replica: Replica) -> int:
-    """The floor that a node tells others, in seconds since 1970.
-
-    It is 0 while deltas are detached: what they hold is in no digest that is told with the floor.
-    """
-    return 0 if replica.detached else replica.floor or 0
 
 
 def check_knows_ids(replica: Replica, hello: messages.Hello) -> None:

@@ -2,7 +2,11 @@
 
     segment = header | frame | frame | ...
     header  = magic 8 | format u16 | zero u16 | crc u32 | node 16 | incarnation 16 | sequence u64 | first batch u64
-    payload = MessagePack of [batch, part, parts, deltas, identity, membership]           (of a frame, see frames.py)
+    payload = MessagePack of [batch, part, parts, deltas, identity, membership, floor]    (of a frame, see frames.py)
+
+Format 1, which former versions wrote, has no floor, and no entries and settlements in its deltas. It is read, but never
+continued: a former version would not see these. So a directory that may hold them always has a file of format 2, which
+a former version refuses.
 
 A batch is what one write and one sync made durable. A big batch takes several frames, its parts. It counts only when
 all its parts are there, in order.
@@ -25,7 +29,8 @@ from gcount.core.state.membership import Membership
 
 MAGIC = b"gcount\r\n"
 CHECKPOINT_MAGIC = b"gc-chk\r\n"
-FORMAT = 1
+FORMAT = 2
+FORMER = 1  # is read, too
 _HEADER = struct.Struct("<8sHHI16s16sQQ")
 HEADER_BYTES = _HEADER.size
 
@@ -54,7 +59,7 @@ class Header(msgspec.Struct, frozen=True):
 
 
 class _Part(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One frame of a batch: number `part` of `parts`, from 1. The last part holds the identity and the membership."""
+    """One frame of a batch: number `part` of `parts`, from 1. The last part holds all that is not in the deltas."""
 
     number: int
     part: int
@@ -62,6 +67,7 @@ class _Part(msgspec.Struct, frozen=True, array_like=True, gc=False):
     deltas: list[Delta]
     identity: Identity | None
     membership: Membership | None
+    floor: int | None = None
 
 
 class Damage(msgspec.Struct, frozen=True):
@@ -87,15 +93,21 @@ def encode_batch(batch: Batch, options: Options = DEFAULTS) -> bytes:
     chunks = list(pack(batch.deltas, options.frame_bytes, options.chunk_deltas))
     out = bytearray()
     parts = len(chunks)
-    assert parts == 1 or _cells(chain(*chunks)) == _cells(batch.deltas), "a batch is cut without loss"
+    assert parts == 1 or _numbers(chain(*chunks)) == _numbers(batch.deltas), "a batch is cut without loss"
     for part, chunk in enumerate(chunks, start=1):
-        extra = (batch.identity, batch.membership) if part == parts else (None, None)
+        extra = (batch.identity, batch.membership, batch.floor) if part == parts else (None, None, None)
         out += frame(_encoder.encode(_Part(batch.number, part, parts, chunk, *extra)))
     return bytes(out)
 
 
-def _cells(deltas: Iterable[Delta]) -> int:
-    return sum(len(delta.cells) for delta in deltas)
+def _numbers(deltas: Iterable[Delta]) -> int:
+    """How many cells, entries and parts there are."""
+    count = 0
+    for delta in deltas:
+        count += len(delta.cells)
+        if delta.keyed is not None:
+            count += len(delta.keyed.entries) + sum(len(one.parts) for one in delta.keyed.settled.values())
+    return count
 
 
 def decode_header(data: bytes, magic: bytes = MAGIC) -> Header:
@@ -110,9 +122,9 @@ def decode_header(data: bytes, magic: bytes = MAGIC) -> Header:
     found, version, zero, crc, *rest = _HEADER.unpack_from(data)
     if found != magic:
         raise ValueError(f"this is not a {kind} of a gcount log")
-    if version != FORMAT:
-        raise ValueError(f"the {kind} has format {version}, this gcount reads format {FORMAT}")
-    if zero != 0 or crc != crc32(_HEADER.pack(magic, FORMAT, 0, 0, *rest)):
+    if version not in (FORMAT, FORMER):
+        raise ValueError(f"the {kind} has format {version}, this gcount reads formats {FORMER} and {FORMAT}")
+    if zero != 0 or crc != crc32(_HEADER.pack(magic, version, 0, 0, *rest)):
         raise ValueError(f"the {kind}'s header does not match its checksum")
     return Header(*rest)
 
@@ -122,7 +134,13 @@ def is_newer_format(data: bytes) -> bool:
     if len(data) < HEADER_BYTES:
         return False
     magic, version, zero, crc, *rest = _HEADER.unpack_from(data)
-    return version != FORMAT and bool(crc == crc32(_HEADER.pack(magic, version, zero, 0, *rest)))
+    other = version not in (FORMAT, FORMER)
+    return other and bool(crc == crc32(_HEADER.pack(magic, version, zero, 0, *rest)))
+
+
+def is_former_format(data: bytes) -> bool:
+    """Whether a file whose header can be read has the former format, so that nothing may be appended to it."""
+    return bool(_HEADER.unpack_from(data)[1] == FORMER)
 
 
 class Scan:
@@ -167,7 +185,7 @@ class Scan:
                 deltas, due = assembly.take(), 1
             self.end = offset
             self.next_batch += 1
-            yield Batch(part.number, deltas, part.identity, part.membership)
+            yield Batch(part.number, deltas, part.identity, part.membership, part.floor)
         if self.end < offset:
             self.damage = self._damage("the batch has no last frame")
 
@@ -219,7 +237,7 @@ def find_batches(data: bytes) -> Iterator[Batch]:
         assembly.add(part.deltas)
         due = (part.number, part.part + 1)
         if part.part == part.parts:
-            yield Batch(part.number, assembly.take(), part.identity, part.membership)
+            yield Batch(part.number, assembly.take(), part.identity, part.membership, part.floor)
             due = (0, 0)
 
 

@@ -50,8 +50,8 @@ class Told(msgspec.Struct, frozen=True):
 def floor_to_tell(replica: Replica) -> int:
     """The floor that a node tells others, and by which it settles, in seconds since 1970.
 
-    It is the durable one: a promise that is only staged is forgotten by a crash. A node with detached deltas promises
-    nothing, because ids of any time may be among them.
+    It is the durable one: a promise that is only staged is forgotten by a crash. It is 0 while deltas are detached, as
+    these may hold ids of any time, and no digest that is told with the floor says so.
     """
     return 0 if replica.detached else replica.floor or 0
 

@@ -1,60 +1,13 @@
-"""A bucket: the ids of one span of time, with what they come to. See entries.py."""
+"""Ids in buckets by their time. A bucket knows what its ids come to. See entries.py, which changes them."""
 
 from __future__ import annotations
 
 import weakref
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 
-import msgspec
-
-
-class Entry(msgspec.Struct, frozen=True, gc=False):
-    """What one incarnation has taken of an id.
-
-    Args:
-        holder: the incarnation.
-        total: its total.
-        version: its version that last raised the total.
-        others: the entries of other incarnations for the same id. None of them has a greater total.
-    """
-
-    holder: bytes
-    total: int
-    version: int
-    others: tuple[Entry, ...] = ()
-
-    @property
-    def all(self) -> tuple[Entry, ...]:
-        """This entry and all others."""
-        return (self, *self.others)
-
-    def of(self, holder: bytes) -> Entry | None:
-        """The entry of an incarnation."""
-        if self.holder == holder:
-            return self
-        return next((other for other in self.others if other.holder == holder), None)
-
-    def raised(self, holder: bytes, total: int, version: int) -> Entry:
-        """The entries of the id after one incarnation took a total, at one of its versions."""
-        mine = self.of(holder)
-        if mine is not None:
-            total, version = max(total, mine.total), max(version, mine.version)
-        if not self.others and mine is self:
-            return Entry(holder, total, version)
-        found = ranked([Entry(holder, total, version), *(one for one in self.all if one.holder != holder)])
-        assert found is not None, "an entry that was raised is there"
-        return found
-
-
-def ranked(entries: Iterable[Entry]) -> Entry | None:
-    """Entries of one id as one, with the greatest first; of equal ones that of the smaller incarnation."""
-    order = sorted(entries, key=lambda entry: (-entry.total, entry.holder))
-    if not order:
-        return None
-    first, *rest = order
-    others = tuple(Entry(other.holder, other.total, other.version) for other in rest)
-    return Entry(first.holder, first.total, first.version, others)
+from gcount.core.options import Options
+from gcount.core.state.ids import split, time_of
+from gcount.core.state.keyed import Covers, Entry, ranked
 
 
 class Bucket:
@@ -199,58 +152,128 @@ class Shared:
             }
 
 
-class Recent:
-    """The newest changes of one holder's entries, in the order of their versions.
+class Buckets:
+    """All ids, in buckets by their time.
 
     Args:
-        holder: the incarnation.
-        floor: all changes after this version are kept here.
-        most: how many changes are kept.
-
-    Attributes:
-        holder: the incarnation; all its entries share this object.
-        floor: see above. It grows as changes are dropped.
+        index_of: returns the index of a counter's name, which it interns.
+        options: the span of a bucket, and sizes.
     """
 
-    __slots__ = ("_keys", "_most", "_versions", "floor", "holder")
+    def __init__(self, index_of: Callable[[str], int], options: Options) -> None:
+        self._index_of = index_of
+        self._options = options
+        self._span = options.id_span
+        self._buckets: dict[int, Bucket] = {}
 
-    def __init__(self, holder: bytes, floor: int, most: int) -> None:
-        self.holder = holder
-        self.floor = floor
-        self._most = most
-        self._keys: deque[str] = deque()
-        self._versions: deque[int] = deque()
+    def get(self, key: str) -> Entry | None:
+        """An id's entry with the greatest total, which holds the others; None when no entry is known."""
+        bucket = self._buckets.get(time_of_key(key) // self._span)
+        return None if bucket is None else bucket.ids.get(key)
 
-    def __bool__(self) -> bool:
-        return bool(self._keys)
+    @property
+    def oldest(self) -> int | None:
+        """The beginning of the time of the oldest ids, in seconds since 1970; None when there are none."""
+        return min(self._buckets) * self._span if self._buckets else None
 
-    def add(self, key: str, version: int) -> None:
-        """Add a change. It is not older than those that are here."""
-        assert not self._versions or version >= self._versions[-1], "changes come in the order of versions"
-        if len(self._keys) >= self._most:
-            self._keys.popleft()
-            self.floor = self._versions.popleft()
-        self._keys.append(key)
-        self._versions.append(version)
+    def newest_end(self, before: int) -> int:
+        """The end of the newest bucket that ends before a time, in seconds since 1970; 0 when there is none."""
+        ends = (self._end(number) for number in self._buckets)
+        return max((end for end in ends if end < before), default=0)
 
-    def newest(self) -> Iterator[tuple[str, int]]:
-        """The changes, the newest first."""
-        return zip(reversed(self._keys), reversed(self._versions), strict=True)
+    def items(self) -> Iterator[tuple[str, Entry]]:
+        """Every key with its entry. This is for tests and tools, as it walks over all of them."""
+        for bucket in self._buckets.values():
+            yield from bucket.ids.items()
 
-    def trim(self, most: int, in_force: Callable[[str, int], bool]) -> int:
-        """Drop the oldest changes that are not in force any more.
+    def settled_until(self, floor: int) -> int:
+        """The time up to which whole buckets can be settled at once, if no id up to `floor` is taken any more.
+
+        So many buckets are settled at once that a settlement does not hold up other tasks for long, and at least one.
+        """
+        most, until = self._options.sum_slice, -1
+        for number in sorted(self._buckets):
+            most -= self._buckets[number].size
+            if self._end(number) > floor or (most < 0 and until >= 0):
+                break
+            until = self._end(number)
+        return until
+
+    def sums(self, until: int) -> tuple[set[bytes], dict[bytes, dict[int, int]]]:
+        """What the ids up to a time come to.
 
         Args:
-            most: how many to look at.
-            in_force: whether a key still has that version.
+            until: the end of a bucket, in seconds since 1970.
 
         Returns:
-            How many more could have been looked at; more than 0 when the oldest change is in force, or none is left.
+            The holders of their entries; and for each holder of a greatest entry and for each counter, by its index,
+            the sum of these entries.
         """
-        while self._keys and most > 0:
-            if in_force(self._keys[0], self._versions[0]):
-                break
-            self._keys.popleft()
-            self._versions.popleft()
-            most -= 1
-        return most
+        holders, sums = set[bytes](), dict[bytes, dict[int, int]]()
+        for number, bucket in self._buckets.items():
+            if self._end(number) <= until:
+                holders.update(bucket.newest)
+                for holder, found in bucket.sums.items():
+                    of = sums.setdefault(holder, {})
+                    for index, total in found.items():
+                        of[index] = of.get(index, 0) + total
+        return holders, sums
+
+    def sum_up(self) -> Iterator[dict[int, int]]:
+        """What the ids of each bucket come to, by the index of the counter."""
+        for bucket in self._buckets.values():
+            yield from bucket.sums.values()
+
+    def share(self) -> Shared:
+        """All entries as they are now. Later changes do not change them."""
+        return Shared([bucket.snapshot() for bucket in self._buckets.values()])
+
+    def would_drop(self, covers: Covers) -> dict[int, int]:
+        """By index, by how much counters would shrink if the covered entries were dropped."""
+        lost: dict[int, int] = {}
+        for number, bucket in self._buckets.items():
+            if self._is_covered(number, bucket, covers):
+                found = [(index, total) for sums in bucket.sums.values() for index, total in sums.items()]
+            else:
+                found = [
+                    (self._index_of(split(key)[1]), old.total - (new.total if new else 0))
+                    for key, old, new in self._partly_covered(number, bucket, covers)
+                ]
+            for index, total in found:
+                lost[index] = lost.get(index, 0) + total
+        return lost
+
+    def _end(self, number: int) -> int:
+        return (number + 1) * self._span - 1
+
+    def _is_covered(self, number: int, bucket: Bucket, covers: Covers) -> bool:
+        end = self._end(number)
+        for holder, version in bucket.newest.items():
+            until, upto = covers.get(holder, (-1, -1))
+            if end > until or version > upto:
+                return False
+        return True
+
+    def _partly_covered(self, number: int, bucket: Bucket, covers: Covers) -> Iterator[tuple[str, Entry, Entry | None]]:
+        """Each key of a bucket of which some entry is covered, with its entries before and after."""
+        start = number * self._span
+        ends = {holder: covers[holder] for holder in bucket.newest if start <= covers.get(holder, (-1, -1))[0]}
+        if not ends:
+            return
+        for key, old in [*bucket.ids.items()]:
+            time = time_of_key(key)
+            rest = [one for one in old.all if not _covered(ends, one.holder, time, one.version)]
+            if len(rest) < 1 + len(old.others):
+                yield key, old, ranked(rest)
+
+
+def _covered(covers: Covers, holder: bytes, time: int, version: int) -> bool:
+    until, upto = covers.get(holder, (-1, -1))
+    return time <= until and version <= upto
+
+
+def time_of_key(key: str) -> int:
+    """When the id of a key was made."""
+    time = time_of(split(key)[0])
+    assert time is not None, "each id that is kept says its time"
+    return time

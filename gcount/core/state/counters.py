@@ -100,11 +100,7 @@ class Counters:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Counters):
             return NotImplemented
-        mine, theirs = (
-            (one.digest(), dict(one.items()), dict(one.entries.items()), one.settlements.state())
-            for one in (self, other)
-        )
-        return mine == theirs
+        return self._state() == other._state()
 
     __hash__ = None  # type: ignore[assignment]  # mutable
 
@@ -331,11 +327,12 @@ class Counters:
         if self._summed:
             self._grow(changes)
 
+    def _state(self) -> tuple[object, ...]:
+        return self.digest(), dict(self.items()), dict(self.entries.items()), self.settlements.state()
+
     def _total_new(self) -> None:
         """Give totals to names that became known."""
-        missing = len(self._names) - len(self._totals)
-        if missing:
-            self._totals += [0] * missing
+        self._totals += [0] * (len(self._names) - len(self._totals))
 
     def _grow(self, changes: dict[int, int]) -> None:
         for index, n in changes.items():

@@ -7,15 +7,71 @@ that it ends, and not to the ids. What it leaves behind is freed in slices.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 from gcount.core.options import DEFAULTS, Options
-from gcount.core.state.buckets import Bucket, Entry, Recent, Shared, ranked
+from gcount.core.state.buckets import Bucket, Buckets, Shared, time_of_key
 from gcount.core.state.ids import split, time_of
+from gcount.core.state.keyed import Covers, Entry
 
-Covers = dict[bytes, tuple[int, int]]
-"""By incarnation, up to which time and which version its entries are covered."""
+
+class Recent:
+    """The newest changes of one holder's entries, in the order of their versions.
+
+    Args:
+        holder: the incarnation.
+        floor: all changes after this version are kept here.
+        most: how many changes are kept.
+
+    Attributes:
+        holder: the incarnation; all its entries share this object.
+        floor: see above. It grows as changes are dropped.
+    """
+
+    __slots__ = ("_keys", "_most", "_versions", "floor", "holder")
+
+    def __init__(self, holder: bytes, floor: int, most: int) -> None:
+        self.holder = holder
+        self.floor = floor
+        self._most = most
+        self._keys: deque[str] = deque()
+        self._versions: deque[int] = deque()
+
+    def __bool__(self) -> bool:
+        return bool(self._keys)
+
+    def add(self, key: str, version: int) -> None:
+        """Add a change. It is not older than those that are here."""
+        assert not self._versions or version >= self._versions[-1], "changes come in the order of versions"
+        if len(self._keys) >= self._most:
+            self._keys.popleft()
+            self.floor = self._versions.popleft()
+        self._keys.append(key)
+        self._versions.append(version)
+
+    def newest(self) -> Iterator[tuple[str, int]]:
+        """The changes, the newest first."""
+        return zip(reversed(self._keys), reversed(self._versions), strict=True)
+
+    def trim(self, most: int, in_force: Callable[[str, int], bool]) -> int:
+        """Drop the oldest changes that are not in force any more.
+
+        Args:
+            most: how many to look at.
+            in_force: whether a key still has that version.
+
+        Returns:
+            How many more could have been looked at; more than 0 when the oldest change is in force, or none is left.
+        """
+        while self._keys and most > 0:
+            if in_force(self._keys[0], self._versions[0]):
+                break
+            self._keys.popleft()
+            self._versions.popleft()
+            most -= 1
+        return most
 
 
 class _Live:
@@ -33,7 +89,7 @@ class _Live:
         self.newest: dict[bytes, int] = {}
 
 
-class Entries:
+class Entries(Buckets):
     """All entries that a replica holds.
 
     Args:
@@ -46,23 +102,13 @@ class Entries:
     """
 
     def __init__(self, index_of: Callable[[str], int], options: Options = DEFAULTS) -> None:
+        super().__init__(index_of, options)
         self.live = 0
         self.dropped = 0
-        self._index_of = index_of
-        self._options = options
-        self._span = options.id_span
-        self._buckets: dict[int, Bucket] = {}
         self._of: dict[int, _Live] = {}  # by the index of the counter
         self._recent: dict[bytes, Recent] = {}  # by holder; of each that has entries here
         self._garbage: list[Bucket] = []  # settled, to be freed
         self._stale: list[bytes] = []  # holders of which changes were dropped, to be freed
-
-    # What is known of an id and of a counter
-
-    def get(self, key: str) -> Entry | None:
-        """An id's entry with the greatest total, which holds the others; None when no entry is known."""
-        bucket = self._buckets.get(_time(key) // self._span)
-        return None if bucket is None else bucket.ids.get(key)
 
     def newest(self, index: int) -> dict[bytes, int]:
         """By holder, at least the newest version of its entries of a counter."""
@@ -76,21 +122,6 @@ class Entries:
             for key, best in self.items()
             if (entry := best.of(holder)) is not None and split(key)[1] == name
         )
-
-    @property
-    def oldest(self) -> int | None:
-        """The beginning of the time of the oldest ids, in seconds since 1970; None when there are none."""
-        return min(self._buckets) * self._span if self._buckets else None
-
-    def newest_end(self, before: int) -> int:
-        """The end of the newest bucket that ends before a time, in seconds since 1970; 0 when there is none."""
-        ends = (self._end(number) for number in self._buckets)
-        return max((end for end in ends if end < before), default=0)
-
-    def items(self) -> Iterator[tuple[str, Entry]]:
-        """Every key with its entry. This is for tests and tools, as it walks over all of them."""
-        for bucket in self._buckets.values():
-            yield from bucket.ids.items()
 
     # Changes. Each adds to `changes` by how much counters grow, by index.
 
@@ -106,7 +137,7 @@ class Entries:
         recent = self._recent.get(holder)
         newest = 0
         for key, (total, version) in sorted(entries.items(), key=_by_version) if len(entries) > 1 else entries.items():
-            time = _time(key)
+            time = time_of_key(key)
             if version <= known or (time <= until and version <= upto):
                 continue
             if recent is None:
@@ -153,21 +184,6 @@ class Entries:
         if self.live < before:
             self._stale = [*self._recent]
 
-    def would_drop(self, covers: Covers) -> dict[int, int]:
-        """By index, by how much counters would shrink if the covered entries were dropped."""
-        lost: dict[int, int] = {}
-        for number, bucket in self._buckets.items():
-            if self._is_covered(number, bucket, covers):
-                found = [(index, total) for sums in bucket.sums.values() for index, total in sums.items()]
-            else:
-                found = [
-                    (self._index_of(split(key)[1]), old.total - (new.total if new else 0))
-                    for key, old, new in self._partly_covered(number, bucket, covers)
-                ]
-            for index, total in found:
-                lost[index] = lost.get(index, 0) + total
-        return lost
-
     def sweep(self, most: int) -> bool:
         """Free up to about so many ids that were dropped.
 
@@ -189,48 +205,6 @@ class Entries:
                 del self._recent[recent.holder]  # it has no entries, so that there is nothing that peers may lack
         return False
 
-    # Settling
-
-    def settled_until(self, floor: int) -> int:
-        """The time up to which whole buckets can be settled at once, if no id up to `floor` is taken any more.
-
-        So many buckets are settled at once that a settlement does not hold up other tasks for long, and at least one.
-        """
-        most, until = self._options.sum_slice, -1
-        for number in sorted(self._buckets):
-            most -= self._buckets[number].size
-            if self._end(number) > floor or (most < 0 and until >= 0):
-                break
-            until = self._end(number)
-        return until
-
-    def sums(self, until: int) -> tuple[set[bytes], dict[bytes, dict[int, int]]]:
-        """What the ids up to a time come to.
-
-        Args:
-            until: the end of a bucket, in seconds since 1970.
-
-        Returns:
-            The holders of their entries; and for each holder of a greatest entry and for each counter, by its index,
-            the sum of these entries.
-        """
-        holders, sums = set[bytes](), dict[bytes, dict[int, int]]()
-        for number, bucket in self._buckets.items():
-            if self._end(number) <= until:
-                holders.update(bucket.newest)
-                for holder, found in bucket.sums.items():
-                    of = sums.setdefault(holder, {})
-                    for index, total in found.items():
-                        of[index] = of.get(index, 0) + total
-        return holders, sums
-
-    # Reading
-
-    def sum_up(self) -> Iterator[dict[int, int]]:
-        """What the ids of each bucket come to, by the index of the counter."""
-        for bucket in self._buckets.values():
-            yield from bucket.sums.values()
-
     def newer(self, holder: bytes, after: int) -> tuple[int, Iterator[dict[str, tuple[int, int]]]]:
         """A holder's entries that changed after a version.
 
@@ -247,10 +221,6 @@ class Entries:
         buckets = (bucket for bucket in self._buckets.values() if bucket.newest.get(holder, 0) > after)
         shared = Shared([bucket.snapshot() for bucket in buckets])
         return len(shared), shared.newer(holder, after, self._options.column_piece)
-
-    def share(self) -> Shared:
-        """All entries as they are now. Later changes do not change them."""
-        return Shared([bucket.snapshot() for bucket in self._buckets.values()])
 
     def _begin(self, holder: bytes, floor: int) -> Recent:
         recent = self._recent[holder] = Recent(holder, floor, self._options.column_recent_most)
@@ -292,29 +262,6 @@ class Entries:
         entry = None if best is None else best.of(holder)
         return entry is not None and entry.version == version
 
-    def _end(self, number: int) -> int:
-        return (number + 1) * self._span - 1
-
-    def _is_covered(self, number: int, bucket: Bucket, covers: Covers) -> bool:
-        end = self._end(number)
-        for holder, version in bucket.newest.items():
-            until, upto = covers.get(holder, (-1, -1))
-            if end > until or version > upto:
-                return False
-        return True
-
-    def _partly_covered(self, number: int, bucket: Bucket, covers: Covers) -> Iterator[tuple[str, Entry, Entry | None]]:
-        """Each key of a bucket of which some entry is covered, with its entries before and after."""
-        start = number * self._span
-        ends = {holder: covers[holder] for holder in bucket.newest if start <= covers.get(holder, (-1, -1))[0]}
-        if not ends:
-            return
-        for key, old in [*bucket.ids.items()]:
-            time = _time(key)
-            rest = [one for one in old.all if not _covered(ends, one.holder, time, one.version)]
-            if len(rest) < 1 + len(old.others):
-                yield key, old, ranked(rest)
-
     def _drop_some(self, number: int, bucket: Bucket, covers: Covers, changes: dict[int, int]) -> None:
         for key, old, new in self._partly_covered(number, bucket, covers):
             index = self._index_of(split(key)[1])
@@ -336,17 +283,5 @@ class Entries:
             del self._of[index]
 
 
-def _covered(covers: Covers, holder: bytes, time: int, version: int) -> bool:
-    until, upto = covers.get(holder, (-1, -1))
-    return time <= until and version <= upto
-
-
 def _by_version(item: tuple[str, tuple[int, int]]) -> int:
     return item[1][1]
-
-
-def _time(key: str) -> int:
-    """When the id of a key was made."""
-    time = time_of(split(key)[0])
-    assert time is not None, "each id that is kept says its time"
-    return time

@@ -8,9 +8,14 @@ commit. Whoever knows that commit drops the entries that it *covers*.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
 from gcount.core.state.ids import split
+
+Covers = dict[bytes, tuple[int, int]]
+"""By incarnation, up to which time and which version its entries are covered."""
 
 
 class Settlement(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -86,3 +91,51 @@ def _joined(mine: Settlement | None, theirs: Settlement) -> Settlement:
         if n > mine.parts.get(name, 0):
             mine.parts[name] = n
     return Settlement(max(mine.until, theirs.until), max(mine.version, theirs.version), mine.parts)
+
+
+class Entry(msgspec.Struct, frozen=True, gc=False):
+    """What one incarnation has taken of an id.
+
+    Args:
+        holder: the incarnation.
+        total: its total.
+        version: its version that last raised the total.
+        others: the entries of other incarnations for the same id. None of them has a greater total.
+    """
+
+    holder: bytes
+    total: int
+    version: int
+    others: tuple[Entry, ...] = ()
+
+    @property
+    def all(self) -> tuple[Entry, ...]:
+        """This entry and all others."""
+        return (self, *self.others)
+
+    def of(self, holder: bytes) -> Entry | None:
+        """The entry of an incarnation."""
+        if self.holder == holder:
+            return self
+        return next((other for other in self.others if other.holder == holder), None)
+
+    def raised(self, holder: bytes, total: int, version: int) -> Entry:
+        """The entries of the id after one incarnation took a total, at one of its versions."""
+        mine = self.of(holder)
+        if mine is not None:
+            total, version = max(total, mine.total), max(version, mine.version)
+        if not self.others and mine is self:
+            return Entry(holder, total, version)
+        found = ranked([Entry(holder, total, version), *(one for one in self.all if one.holder != holder)])
+        assert found is not None, "an entry that was raised is there"
+        return found
+
+
+def ranked(entries: Iterable[Entry]) -> Entry | None:
+    """Entries of one id as one, with the greatest first; of equal ones that of the smaller incarnation."""
+    order = sorted(entries, key=lambda entry: (-entry.total, entry.holder))
+    if not order:
+        return None
+    first, *rest = order
+    others = tuple(Entry(other.holder, other.total, other.version) for other in rest)
+    return Entry(first.holder, first.total, first.version, others)

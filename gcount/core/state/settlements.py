@@ -10,8 +10,7 @@ import msgspec
 
 from gcount.core.options import DEFAULTS, Options
 from gcount.core.state.columns import Column, Frozen
-from gcount.core.state.entries import Covers
-from gcount.core.state.keyed import Settlement
+from gcount.core.state.keyed import Covers, Settlement
 from gcount.core.state.names import Names
 
 
@@ -134,7 +133,7 @@ class Settlements:
             for column, one in self._by.get(settler, {}).items()
             if one.parts.version > after
         ]
-        return sum(1 + most for _, _, _, most, _ in found), self._pieces(found)
+        return sum(1 + most for _, _, _, most, _ in found), _pieces(found, self._names.listed)
 
     def sum_up(self) -> Iterator[dict[int, int]]:
         """All parts by index, in slices: what the settled ids of all columns came to."""
@@ -195,13 +194,13 @@ class Settlements:
         self.covers[column] = max(one.until, known[0]), max(one.version, known[1])
         return one
 
-    def _pieces(
-        self, found: list[tuple[bytes, int, int, int, Iterator[list[tuple[int, int]]]]]
-    ) -> Iterator[dict[bytes, Settlement]]:
-        names = self._names.listed
-        for column, until, version, _, pieces in found:
-            for piece in pieces:
-                yield {column: Settlement(until, version, {names[index]: n for index, n in piece})}
+
+def _pieces(
+    found: list[tuple[bytes, int, int, int, Iterator[list[tuple[int, int]]]]], names: list[str]
+) -> Iterator[dict[bytes, Settlement]]:
+    for column, until, version, _, pieces in found:
+        for piece in pieces:
+            yield {column: Settlement(until, version, {names[index]: n for index, n in piece})}
 
 
 def _all_held(ones: list[Settled]) -> set[int]:

@@ -5,13 +5,14 @@ among what is staged. What is known is never checked again: it is counted, or wi
 """
 
 from gcount.core.limits import MAX_CELL
-from gcount.core.state.buckets import Entry
 from gcount.core.state.counters import Digest
 from gcount.core.state.ids import key_of, split, time_of
+from gcount.core.state.keyed import Entry
+from gcount.core.state.replica import Replica
 from gcount.core.writes.id_changes import Raised, RequestIds
 from gcount.core.writes.id_rules import IdRules
 from gcount.core.writes.increments import Asked, Raise, Repeat, flat
-from gcount.core.writes.pending import Pending
+from gcount.core.writes.pending import Pending, too_many_counters
 from gcount.errors import IdConflict, IdLimitReached, IdsUnavailable, PartLimitReached, Refusal
 
 
@@ -19,14 +20,18 @@ class KnownIds:
     """Decides about increments with ids by what is known of them.
 
     Args:
-        pending: what waits for the disk; the replica is known by it.
+        replica: the durable state.
+        pending: what waits for the disk.
         rules: which new ids are taken.
+
+    Attributes:
+        rules: the same.
     """
 
-    def __init__(self, pending: Pending, rules: IdRules) -> None:
+    def __init__(self, replica: Replica, pending: Pending, rules: IdRules) -> None:
+        self._replica = replica
         self._pending = pending
-        self._replica = pending.replica
-        self._rules = rules
+        self.rules = rules
 
     def durable(self, one: Raise) -> bool:
         """Whether all that is asked is durable here, so that it can be answered without a write."""
@@ -94,7 +99,7 @@ class KnownIds:
         return self._new_refusal(one, known, time)
 
     def _new_refusal(self, one: Raise, known: int, time: int) -> Refusal | None:
-        pending, rules = self._pending, self._rules
+        pending, rules = self._pending, self.rules
         if self._replica.floor is None and (why := rules.unavailable()):
             return IdsUnavailable(f"increments with ids can't be taken yet: {why}; those without an id go on")
         late = rules.refusal(one.id, time, pending.promised)
@@ -107,7 +112,7 @@ class KnownIds:
             )
         if not self._fits(one):
             return PartLimitReached(f"this node's part of the counter would pass 2^64-1 with {one.total} of {one.id}")
-        return None if pending.allows_name(one.name) else pending.too_many_counters()
+        return None if pending.allows_name(one.name) else too_many_counters(self._replica.max_counters)
 
     def _fits(self, one: Raise) -> bool:
         """Whether what this node holds of the counter's ids stays within 64 bits, settled or not."""

@@ -24,7 +24,6 @@ class Pending:
         replica: the durable state.
 
     Attributes:
-        replica: the same.
         staging: what waits for the next batch.
         sealed: what is in the batch in flight; empty when there is none.
         batch: the batch in flight; None when there is none.
@@ -32,7 +31,7 @@ class Pending:
     """
 
     def __init__(self, replica: Replica) -> None:
-        self.replica = replica
+        self._replica = replica
         self.staging = Staging()
         self.sealed = self._nothing = Staging()
         self.batch: Batch | None = None
@@ -68,7 +67,7 @@ class Pending:
 
     def refusal(self, name: str, amount: int) -> Refusal | None:
         """Why an amount of at least 1 can't be taken; None when it can."""
-        replica = self.replica
+        replica = self._replica
         pending = self.staging.amounts.get(name, 0) + self.sealed.amounts.get(name, 0)
         own = replica.counters.cell(name, replica.identity.incarnation)
         # What waits is counted in full, although its batch may be dropped: a limit must hold whatever happens to it.
@@ -77,19 +76,12 @@ class Pending:
                 f"this node's part of the counter is {own + pending}; with {amount} it would pass 2^64-1"
             )
         if pending == 0 and name not in replica.counters and not self.allows_name(name):
-            return self.too_many_counters()
+            return too_many_counters(replica.max_counters)
         return None
-
-    def too_many_counters(self) -> CounterLimitReached:
-        """The refusal of an increment that would make one counter too many."""
-        return CounterLimitReached(
-            f"this node takes new counters up to {self.replica.max_counters} (--max-counters); "
-            f"names already known go on"
-        )
 
     def allows_all(self, names: Sequence[str], amount: int) -> bool:
         """Whether adding the same amount to many counters surely keeps all limits, and ids play no part in it."""
-        replica, staged, sealed = self.replica, self.staging, self.sealed
+        replica, staged, sealed = self._replica, self.staging, self.sealed
         if self.greatest is None:
             self.greatest = replica.counters.greatest_cell(replica.identity.incarnation)
         if staged.ids is not NO_CHANGES and not staged.ids.planned.keys().isdisjoint(names):
@@ -101,21 +93,20 @@ class Pending:
 
     def allows_name(self, name: str) -> bool:
         """Whether clients may increment a counter, which may be a new one."""
-        counters, most = self.replica.counters, self.replica.max_counters
-        if name in counters:
-            return True
-        both = (self.staging, self.sealed)
+        return name in self._replica.counters or name in self or self._allows_name()
+
+    def _allows_name(self) -> bool:
+        """Whether clients may make one more counter."""
+        counters, most, both = self._replica.counters, self._replica.max_counters, (self.staging, self.sealed)
         if len(counters) + sum(len(each.amounts) + len(each.ids.planned) for each in both) < most:
             return True  # the usual case, in constant time
-        if name in self:
-            return True
-        waiting = {new for each in both for new in (*each.amounts, *each.ids.planned) if new not in counters}
+        waiting = {name for each in both for name in (*each.amounts, *each.ids.planned) if name not in counters}
         return len(counters) + len(waiting) < most
 
     @property
     def live_ids(self) -> int:
         """How many ids are not settled, with those that wait; some may be counted twice."""
-        return self.replica.counters.entries.live + self.staging.ids.new + self.sealed.ids.new
+        return self._replica.counters.entries.live + self.staging.ids.new + self.sealed.ids.new
 
     @property
     def promised(self) -> int:
@@ -123,7 +114,7 @@ class Pending:
 
         A promise binds from the instant at which it is staged.
         """
-        promises = (self.staging.ids.floor, self.sealed.ids.floor, self.replica.floor)
+        promises = (self.staging.ids.floor, self.sealed.ids.floor, self._replica.floor)
         return next((floor for floor in promises if floor is not None), -1)
 
     # The limits of deltas and of incarnations
@@ -131,29 +122,34 @@ class Pending:
     @property
     def names_left(self) -> int:
         """How many new names nodes that are not members may add, besides those in the deltas that wait."""
-        replica = self.replica
+        replica = self._replica
         return max(0, replica.max_counters - len(replica.counters) - self.staging.new_names - self.sealed.new_names)
 
     @property
     def incarnations(self) -> int:
         """How many incarnations are known, or will be when all that waits is durable. Some may be counted twice."""
-        return self.replica.counters.incarnations + len(self.staging.new) + len(self.sealed.new)
+        return self._replica.counters.incarnations + len(self.staging.new) + len(self.sealed.new)
 
     @property
     def all_incarnations(self) -> int:
         """As `incarnations`, with those of this node included under which nothing was counted yet."""
-        counters, identity = self.replica.counters, self.replica.identity
+        counters, identity = self._replica.counters, self._replica.identity
         own = (identity.incarnation, *identity.retired)
         return self.incarnations + sum(counters.version(incarnation) == 0 for incarnation in own)
 
     @property
     def may_be_reborn(self) -> bool:
         """Whether this node may begin a new incarnation. Above the limit, other nodes might not take it."""
-        return self.all_incarnations < self.replica.options.reborn_below
+        return self.all_incarnations < self._replica.options.reborn_below
 
     def allows_incarnation(self, incarnation: bytes) -> bool:
         """Whether an incarnation of which nothing is durable can be taken."""
         if incarnation in self.staging.new or incarnation in self.sealed.new:
             return True
         # One place is kept for this node's own incarnation, which is not counted while it is blank.
-        return self.incarnations + 1 < self.replica.options.max_incarnations
+        return self.incarnations + 1 < self._replica.options.max_incarnations
+
+
+def too_many_counters(most: int) -> CounterLimitReached:
+    """The refusal of an increment that would make one counter more than clients may make."""
+    return CounterLimitReached(f"this node takes new counters up to {most} (--max-counters); names already known go on")

@@ -43,7 +43,7 @@ class Writer:
     def __init__(self, replica: Replica, rules: IdRules = NO_IDS) -> None:
         self.replica = replica
         self.pending = Pending(replica)
-        self.ids = KnownIds(self.pending, rules)
+        self.ids = KnownIds(replica, self.pending, rules)
 
     # What clients ask
 
@@ -60,7 +60,7 @@ class Writer:
         for one in asked:
             if isinstance(one, Add):
                 names.append(one.name)
-                waiting.append(now := self._add(one))
+                waiting.append(now := self._stage_one(one))
                 refused = refused or isinstance(now, Refusal)
                 continue
             ids = ids or RequestIds()
@@ -70,7 +70,7 @@ class Writer:
             refused = refused or any(isinstance(each, Refusal) for each in waiting[-1:])
         return Staged(names, waiting, refused, ids or None)
 
-    def _add(self, one: Add) -> int | Refusal:
+    def _stage_one(self, one: Add) -> int | Refusal:
         """The amount that is staged for the item's counter, the item included; or its refusal."""
         if not one.amount:
             return self.pending.staging.waiting(one.name)
@@ -78,12 +78,12 @@ class Writer:
         return self.pending.staging.add(one.name, one.amount) if refusal is None else refusal
 
     def _stage_together(self, items: Sequence[Add | Raise | Peek], ids: RequestIds) -> Sequence[int | Refusal]:
-        """As `_add` for each item; or the refusal of one item for all, and then nothing was staged."""
+        """As `_stage_one` for each item; or the refusal of one item for all, and then nothing was staged."""
         staged: list[int | Refusal] = []
         raised: list[Raised] = []
         for one in items:
             if isinstance(one, Add):
-                now = self._add(one)
+                now = self._stage_one(one)
             elif isinstance(one, Raise) and one.total:
                 now = self.ids.stage(one, ids, raised)
             else:

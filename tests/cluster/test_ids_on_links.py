@@ -1,0 +1,179 @@
+"""Increments with ids between whole nodes: reads are exact, and nodes that do not understand ids stay outside."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from gcount.cluster.links.handshake import TOO_OLD
+from gcount.core.options import Options
+from gcount.core.protocol import messages
+from gcount.core.protocol.consistent_read import CATCH_UP
+from gcount.core.state.counters import Delta
+from gcount.core.state.keyed import Keyed
+from gcount.core.writes.increments import Raise
+from gcount.errors import IdsUnavailable, ReadUnavailable
+from tests.cluster.impostor import joined_by_impostor, linked
+from tests.cluster.test_consistent_reads import Rounds
+from tests.fakes.caller import HELLO, call, hello
+from tests.fakes.cluster import WALL_CLOCK, Host, open_cluster
+from tests.fakes.counting import accepted, add
+
+MINE = HELLO.incarnation
+TIME = int(WALL_CLOCK)
+
+
+async def send(host: Host, id_: str, amount: int, name: str = "x") -> int:
+    """Increment a counter with an id; returns the value after it."""
+    return accepted((await host.node.count([Raise(name, f"{TIME}-{id_}", amount, once=True)])).values[0])
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_a_read_on_any_node_holds_each_id_once_wherever_it_was_sent(autojump_clock: MockClock, seed: int) -> None:
+    async with open_cluster(3, seed=seed) as cluster:
+        total = 0
+        for number in range(1, 13):
+            for host in cluster.random.choices(cluster.hosts, k=cluster.random.choice((1, 2))):
+                await send(host, str(number), 2**number)
+            total += 2**number
+            assert await cluster.random.choice(cluster.hosts).node.consistent_value("x") == total
+        await cluster.converged("x", total)
+
+
+async def test_a_quiet_read_takes_one_round_beside_ids(autojump_clock: MockClock) -> None:
+    async with open_cluster(3) as cluster:
+        await send(cluster[2], "a", 5)
+        await cluster.converged("x", 5)
+        rounds = Rounds(cluster, cluster[1])
+        assert await cluster[1].node.consistent_value("x") == 5
+        assert rounds.count == 1
+
+
+async def test_a_read_that_lags_behind_ids_takes_two_rounds_and_waits_only_for_their_push(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_cluster(3, delay=(0.02, 0.02)) as cluster:
+        rounds, started = Rounds(cluster, cluster[1]), trio.current_time()
+        await send(cluster[2], "a", 5)
+        assert await cluster[1].node.consistent_value("x") == 5
+        assert rounds.count == 2
+        assert rounds.holds == set()
+        assert trio.current_time() - started < CATCH_UP
+
+
+async def test_a_read_waits_for_ids_that_only_another_member_can_bring(autojump_clock: MockClock) -> None:
+    """The member that has them can answer, but it can push nothing; a third one passes them on."""
+    async with open_cluster(3) as cluster:
+        one, two, _ = cluster.hosts
+        peer = two.node.peers.get(one.address)
+        assert peer is not None
+        assert peer.sender is not None
+        peer.sender._quiet_until = 99.0
+        await send(two, "a", 5)
+        assert await one.node.consistent_value("x", timeout=4.0) == 5
+
+
+async def test_a_read_that_can_not_learn_the_ids_that_are_there_gives_up(autojump_clock: MockClock) -> None:
+    async with open_cluster(2) as cluster:
+        one, two = cluster.hosts
+        peer = two.node.peers.get(one.address)
+        assert peer is not None
+        assert peer.sender is not None
+        peer.sender._quiet_until = 99.0
+        await add(one.node, "x", 2)
+        await send(two, "a", 5)
+        rounds = Rounds(cluster, one)
+        with pytest.raises(ReadUnavailable) as caught:
+            await one.node.consistent_value("x", timeout=1.0)
+        assert caught.value.value == 2
+        assert 1.0 / CATCH_UP - 2 <= rounds.count <= 1.0 / CATCH_UP + 2
+
+
+async def test_ids_are_refused_until_all_members_understand_them(autojump_clock: MockClock) -> None:
+    async with open_cluster(2) as cluster:
+        one, _ = cluster.hosts
+        impostor = await joined_by_impostor(cluster)
+        for host in cluster.hosts:
+            host.node.peers.hang_up()
+        impostor.hello = hello(floor=None)  # as a node of before says hello
+        await cluster.eventually(lambda: not one.node.parts.members.hellos[impostor.address].knows_ids)
+        with pytest.raises(IdsUnavailable, match=impostor.address):
+            await send(one, "a", 5)
+        assert await add(one.node, "x", 1) == 1
+        impostor.hello = hello()
+        one.node.peers.hang_up()
+        await cluster.eventually(lambda: one.node.parts.members.hellos[impostor.address].knows_ids)
+        assert await send(one, "a", 5) == 6
+
+
+async def test_a_node_that_does_not_understand_ids_is_refused_once_they_are_in_use(autojump_clock: MockClock) -> None:
+    async with open_cluster(2) as cluster:
+        one, two = cluster.hosts
+        async with call(cluster, one) as caller:
+            assert isinstance(await caller.ask(hello(floor=None)), messages.Hello)
+            await send(two, "a", 5)
+            await cluster.converged("x", 5)
+            await caller.send(messages.ReadCells(1, "x", False))
+            await caller.ends()
+        async with call(cluster, one) as caller:
+            refused = await caller.ask(hello(floor=None))
+            assert isinstance(refused, messages.Refused)
+            assert refused.reason == TOO_OLD
+        await one.restart()  # it is known after a start, too
+        async with call(cluster, one) as caller:
+            assert isinstance(await caller.ask(hello(floor=None)), messages.Refused)
+        async with call(cluster, one) as caller:
+            assert isinstance(await caller.ask(hello()), messages.Hello)
+
+
+async def test_nothing_is_pushed_to_a_member_that_does_not_understand_ids_once_they_are_in_use(
+    autojump_clock: MockClock,
+) -> None:
+    """It would leave them out, and say that it has them; after its upgrade nobody would send them again."""
+    async with open_cluster(2) as cluster:
+        one, two = cluster.hosts
+        await send(two, "a", 5)
+        await cluster.converged("x", 5)
+        impostor = await joined_by_impostor(cluster)
+        for host in cluster.hosts:
+            host.node.peers.hang_up()
+        impostor.hello = hello(floor=None)
+        await trio.sleep(1.0)  # by now what was on its way has arrived
+        impostor.pushed_by.clear()
+        await send(one, "b", 1)
+        await trio.sleep(3.0)
+        assert impostor.pushed_by == []
+        peer = one.node.peers.get(impostor.address)
+        assert peer is not None
+        assert peer.reason == TOO_OLD
+
+
+async def test_a_link_to_a_node_that_does_not_understand_ids_ends_when_the_first_one_comes(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_cluster(1) as cluster:
+        one = cluster[1]
+        impostor = await joined_by_impostor(cluster)
+        one.node.peers.hang_up()
+        impostor.hello = hello(floor=None)
+        await cluster.eventually(lambda: not one.node.parts.members.hellos[impostor.address].knows_ids)
+        await cluster.eventually(lambda: linked(one, impostor.address))
+        async with call(cluster, one) as caller:
+            await caller.ask(hello(node=b"m" * 16, incarnation=b"m" * 16))
+            delta = Delta(b"m" * 16, 0, 1, {}, Keyed({f"{TIME}-1 x": (1, 1)}))
+            assert await caller.ask(messages.Push(1, True, [delta])) == messages.Ack(1, {b"m" * 16: 1})
+        await cluster.eventually(lambda: not linked(one, impostor.address))
+
+
+async def test_ids_of_strangers_wait_while_there_are_many(autojump_clock: MockClock) -> None:
+    async with open_cluster(1, options=Options(max_stranger_cells=2)) as cluster:
+        one = cluster[1]
+        other = b"r" * 16
+        deltas = [Delta(MINE, 0, 2, {}, Keyed({f"{TIME}-{n} x": (n, n) for n in (1, 2)})), Delta(other, 0, 1, {"y": 1})]
+        async with call(cluster, one) as caller:
+            await caller.ask(hello(retired=[other]))
+            assert await caller.ask(messages.Push(1, True, deltas)) == messages.Ack(1, {MINE: 2, other: 1})
+            more = [Delta(MINE, 2, 3, {}, Keyed({f"{TIME}-3 x": (4, 3)})), Delta(other, 1, 2, {"y": 2})]
+            assert await caller.ask(messages.Push(2, True, more)) == messages.Ack(2, {other: 2})
+        assert (one.node.value("x"), one.node.value("y")) == (3, 2)

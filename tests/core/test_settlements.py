@@ -1,0 +1,101 @@
+"""Settlements of several incarnations join by the maximum of each number."""
+
+from array import array
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gcount.core.options import Options
+from gcount.core.state.counters import Counters, Delta
+from gcount.core.state.keyed import Keyed, Settlement
+from gcount.core.state.names import Names
+from gcount.core.state.settlements import Settlements
+from tests.core.histories import incarnation
+
+A, B, C = map(incarnation, (1, 2, 3))
+NONE = array("Q"), array("Q"), array("Q")
+
+
+def settled(*deltas: tuple[bytes, int, dict[bytes, Settlement]]) -> Counters:
+    counters = Counters()
+    for settler, after, what in deltas:
+        counters.join(Delta(settler, after, after + 1, {}, Keyed(settled=what)))
+    return counters
+
+
+parts = st.dictionaries(st.sampled_from("abc"), st.integers(1, 9), max_size=3)
+
+
+@given(st.lists(st.tuples(st.sampled_from([A, B]), st.sampled_from([A, C]), parts), max_size=6))
+@settings(max_examples=50)
+def test_the_most_that_any_settler_says_counts(made: list[tuple[bytes, bytes, dict[str, int]]]) -> None:
+    known, changes = Settlements(Names(), Options(sum_slice=1)), dict[int, int]()
+    names, most = known._names, dict[tuple[bytes, str], int]()
+    for upto, (settler, column, of) in enumerate(made, start=1):
+        before = dict(changes)
+        what = {column: Settlement(upto, upto, of)}
+        expected = known.raises(what) | {names.index(name): n for name, n in of.items() if name not in names.indexes}
+        known.join(settler, upto, what, changes)
+        assert {i: n - before.get(i, 0) for i, n in changes.items() if n != before.get(i, 0)} == expected
+        for name, n in of.items():
+            most[column, name] = max(n, most.get((column, name), 0))
+    for name in names.listed:
+        of_name = {column: n for (column, other), n in most.items() if other == name}
+        assert known.parts(names.index(name)) == of_name
+        assert changes[names.index(name)] == sum(of_name.values())
+    summed = dict[int, int]()
+    for found in known.sum_up():
+        assert len(found) == 1
+        for index, n in found.items():
+            summed[index] = summed.get(index, 0) + n
+    assert summed == changes
+
+
+def test_what_is_covered_is_the_most_of_each_number() -> None:
+    counters = settled((A, 0, {C: Settlement(10, 5, {})}), (B, 0, {C: Settlement(5, 10, {}), A: Settlement(1, 1, {})}))
+    assert counters.settlements.covers == {C: (10, 10), A: (1, 1)}
+    assert counters.settlements.needs() == {A: 1, B: 1}
+    assert (bool(counters.settlements), bool(Counters().settlements)) == (True, False)
+
+
+def test_each_settler_needs_its_newest_settlement() -> None:
+    counters = settled((A, 0, {A: Settlement(1, 1, {})}), (A, 1, {B: Settlement(1, 1, {})}))
+    counters.join(Delta(A, 2, 3, {"a": 1}))
+    assert counters.settlements.needs() == {A: 2}
+
+
+def test_unknown_names_of_a_settlement_that_is_not_taken_stay_unknown() -> None:
+    counters = settled((A, 0, {C: Settlement(1, 1, {"a": 3})}))
+    assert counters.settlements.raises({C: Settlement(2, 2, {"a": 5, "b": 1}), B: Settlement(1, 1, {"a": 1})}) == {0: 3}
+    assert "b" not in counters
+
+
+def test_what_changed_of_a_settlement_is_told_with_its_numbers() -> None:
+    counters = settled(
+        (A, 0, {B: Settlement(1, 1, {"a": 1, "b": 1}), C: Settlement(1, 1, {"a": 1})}),
+        (A, 1, {B: Settlement(2, 2, {"a": 2})}),
+        (A, 2, {B: Settlement(3, 2, {})}),
+    )
+    of = counters.settlements
+    assert [*of.newer(A, 1)[1]] == [{B: Settlement(3, 2, {"a": 2})}]
+    assert [*of.newer(A, 2)[1]] == [{B: Settlement(3, 2, {})}]
+    assert [*of.newer(A, 0)[1]] == [{B: Settlement(3, 2, {"a": 2, "b": 1})}, {C: Settlement(1, 1, {"a": 1})}]
+    assert of.newer(A, 0)[0] >= 5
+    assert [*of.newer(A, 3)[1]] == [*of.newer(B, 0)[1]] == []
+
+
+def test_parts_that_are_out_of_place_are_not_restored() -> None:
+    counters = Counters()
+    counters.restore_names(["a"])
+    head = (A, B, 1, 1)
+    one = NONE[0], array("Q", [1]), array("Q", [1])
+    with pytest.raises(ValueError, match="out of place"):
+        counters.settlements.restore(head, 1, 1, one)
+    with pytest.raises(ValueError, match="do not exist"):
+        counters.settlements.restore(head, 1, 0, (array("Q", [1]), *one[1:]))
+    counters.settlements.restore(head, 1, 0, one)
+    with pytest.raises(ValueError, match="out of place"):
+        counters.settlements.restore(head, 2, 1, one)
+    with pytest.raises(ValueError, match="do not exist"):
+        counters.settlements.restore(head, 1, 1, one)
