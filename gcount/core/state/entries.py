@@ -110,6 +110,11 @@ class Entries(Buckets):
         self._garbage: list[Bucket] = []  # settled, to be freed
         self._stale: list[bytes] = []  # holders of which changes were dropped, to be freed
 
+    @property
+    def holders(self) -> list[bytes]:
+        """The incarnations of which there are entries. Of some, a settlement may just have dropped the last ones."""
+        return [*self._recent]
+
     def newest(self, index: int) -> dict[bytes, int]:
         """By holder, at least the newest version of its entries of a counter."""
         live = self._of.get(index)
