@@ -64,7 +64,8 @@ class Node:
         stopping: Stopping,
     ) -> None:
         self.settings = settings
-        self._options = replace(options, id_span=max(1, min(options.id_span, int(settings.retry_window) // SPANS)))
+        span = max(1, min(options.id_span, int(settings.retry_window) // SPANS))
+        self._options = options = options if span == options.id_span else replace(options, id_span=span)
         self.metrics = Metrics()
         self.log = Log(disk, options)
         self.checkpoints = Checkpoints(disk, self.log, self.metrics, options)
