@@ -55,34 +55,36 @@ class KnownIds:
         """Stage a raise, if anything of it is new.
 
         Args:
-            one: the raise; its total is at least 1.
+            one: the raise.
             ids: the ids of its request. This one is added.
             taken: what is needed to take it back is appended to this list.
 
         Returns:
             The amount that waits for its counter, this item included; or why it can't be taken.
         """
-        pending, key = self._pending, key_of(one.name, one.id)
+        staging, total = self._pending.staging, one.total
+        if not total:
+            return staging.waiting(one.name)
+        key = key_of(one.name, one.id)
         entry = self._replica.counters.entries.get(key)
-        durable = 0 if entry is None else entry.total
-        sealed, staged = pending.sealed.ids.totals.get(key, 0), pending.staging.ids.totals.get(key, 0)
-        known = max(durable, sealed, staged)
+        durable, staged = 0 if entry is None else entry.total, staging.ids.totals.get(key, 0)
+        known = max(durable, self._pending.sealed.ids.totals.get(key, 0), staged)
         time = time_of(one.id)
         assert time is not None, "an id that is staged says its time"
-        refusal = self._refusal(one, known, time)
-        if refusal is not None:
+        if known and one.once and known != total:
+            return IdConflict(f"the id {one.id} was sent before with the amount {known}, and now with {total}")
+        if total > known and (refusal := self._refusal(one, known, time)) is not None:
             return refusal
-        if entry is not None and durable >= one.total:
+        if entry is not None and durable >= total:
             ids.rest_on(entry.holder, entry.version)
-        else:
-            ids.waiting.append(key)
-            # What is in flight is staged again, as its batch may be dropped. The seal leaves out what is durable then.
-            if one.total > staged:
-                ids.fresh.append(key)
-                raised = pending.staging.raise_to(key, one.name, one.total, known, time)
-                if taken is not None:
-                    taken.append(raised)
-        return pending.staging.waiting(one.name)
+        elif staged >= total:
+            ids.again.append(key)
+        else:  # also if it is in flight, as that batch may be dropped: the seal leaves out what is durable then
+            ids.fresh.append(key)
+            if taken is not None:
+                taken.append(staging.ids.saved(key, one.name, grew=total > known))
+            return staging.raise_to(key, one.name, total, known, time)
+        return staging.waiting(one.name)
 
     def _held(self, one: Raise) -> Entry | None:
         entry = self._replica.counters.entries.get(key_of(one.name, one.id))
@@ -91,14 +93,7 @@ class KnownIds:
         return entry
 
     def _refusal(self, one: Raise, known: int, time: int) -> Refusal | None:
-        """Why an id can't be raised to a total, if its greatest known total is this; None when it can."""
-        if known and one.once and known != one.total:
-            return IdConflict(f"the id {one.id} was sent before with the amount {known}, and now with {one.total}")
-        if known >= one.total:
-            return None
-        return self._new_refusal(one, known, time)
-
-    def _new_refusal(self, one: Raise, known: int, time: int) -> Refusal | None:
+        """Why an id can't be raised to a total above the one that is known; None when it can."""
         pending, rules = self._pending, self.rules
         if self._replica.floor is None and (why := rules.unavailable()):
             return IdsUnavailable(f"increments with ids can't be taken yet: {why}; those without an id go on")
@@ -117,10 +112,10 @@ class KnownIds:
     def _fits(self, one: Raise) -> bool:
         """Whether what this node holds of the counter's ids stays within 64 bits, settled or not."""
         counters, own = self._replica.counters, self._replica.identity.incarnation
-        asked = {key_of(one.name, one.id): one.total}
         more = one.total + self._pending.staging.ids.sum + self._pending.sealed.ids.sum
         if counters.total(one.name) + more <= MAX_CELL or counters.keyed(one.name) + more <= MAX_CELL:
             return True  # nearly always: the exact sum is a walk over all ids
+        asked = {key_of(one.name, one.id): one.total}
         totals = {key: entry.total for key, best in counters.entries.items() if (entry := best.of(own)) is not None}
         for waiting in (self._pending.sealed.ids.totals, self._pending.staging.ids.totals, asked):
             for key, total in waiting.items():

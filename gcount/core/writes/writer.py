@@ -57,16 +57,21 @@ class Writer:
         waiting: list[int | Refusal] = []
         refused = False
         ids: RequestIds | None = None
+        staging = self.pending.staging
         for one in asked:
             if isinstance(one, Add):
                 names.append(one.name)
                 waiting.append(now := self._stage_one(one))
                 refused = refused or isinstance(now, Refusal)
                 continue
-            ids = ids or RequestIds()
-            group = one.items if isinstance(one, Together) else (one,)
-            names += [each.name for each in group]
-            waiting += self._stage_together(group, ids)
+            if ids is None:
+                ids = RequestIds()
+            if isinstance(one, Together):
+                names += [each.name for each in one.items]
+                waiting += self._stage_together(one.items, ids)
+            else:
+                names.append(one.name)
+                waiting.append(self.ids.stage(one, ids) if isinstance(one, Raise) else staging.waiting(one.name))
             refused = refused or any(isinstance(each, Refusal) for each in waiting[-1:])
         return Staged(names, waiting, refused, ids or None)
 
@@ -84,7 +89,7 @@ class Writer:
         for one in items:
             if isinstance(one, Add):
                 now = self._stage_one(one)
-            elif isinstance(one, Raise) and one.total:
+            elif isinstance(one, Raise):
                 now = self.ids.stage(one, ids, raised)
             else:
                 now = self.pending.staging.waiting(one.name)
