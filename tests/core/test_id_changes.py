@@ -21,7 +21,7 @@ def test_what_is_taken_back_leaves_no_trace(made: list[tuple[tuple[str, str], in
     changes, states, undo = IdChanges(), [], []
     for number, ((key, name), known) in enumerate(made):
         states.append(state(changes))
-        undo.append(changes.saved(key, name, grew=True))
+        undo.append(changes.saved(key, name, 0, grew=True))
         changes.put(key, name, number + 1, known, 10 - number)
     for was in reversed(undo[kept:]):
         changes.take_back(was)

@@ -22,6 +22,7 @@ class Raised(msgspec.Struct, frozen=True, gc=False):
         sum: the sum of the totals before.
         new: the number of new ids before.
         oldest: the time of the oldest one before.
+        part: what was added to the own part of the counter, if that is known.
         grew: whether the total is greater than the one that was known, so that it counts as an increment.
     """
 
@@ -32,6 +33,7 @@ class Raised(msgspec.Struct, frozen=True, gc=False):
     sum: int
     new: int
     oldest: float
+    part: int
     grew: bool
 
 
@@ -81,10 +83,10 @@ class IdChanges:
         """Whether there is something to seal, besides deltas."""
         return bool(self.totals) or self.floor is not None or self.settle is not None
 
-    def saved(self, key: str, name: str, *, grew: bool) -> Raised:
+    def saved(self, key: str, name: str, part: int, *, grew: bool) -> Raised:
         """What has to be restored to take back a `put` that follows."""
         before, planned = self.totals.get(key), self.planned.get(name)
-        return Raised(key, name, before, planned, self.sum, self.new, self.oldest, grew)
+        return Raised(key, name, before, planned, self.sum, self.new, self.oldest, part, grew)
 
     def put(self, key: str, name: str, total: int, known: int, time: int) -> int:
         """Stage a total, greater than the one that is staged for the same key.

@@ -72,7 +72,7 @@ class Writer:
             else:
                 names.append(one.name)
                 waiting.append(self.ids.stage(one, ids) if isinstance(one, Raise) else staging.waiting(one.name))
-            refused = refused or any(isinstance(each, Refusal) for each in waiting[-1:])
+            refused = refused or (bool(waiting) and isinstance(waiting[-1], Refusal))
         return Staged(names, waiting, refused, ids or None)
 
     def _stage_one(self, one: Add) -> int | Refusal:
@@ -94,7 +94,10 @@ class Writer:
             else:
                 now = self.pending.staging.waiting(one.name)
             if isinstance(now, Refusal):
-                _take_back(self.pending.staging, items[: len(staged)], raised)
+                for taken in items[: len(staged)]:
+                    if isinstance(taken, Add) and taken.amount:
+                        self.pending.staging.take_back(taken.name, taken.amount)
+                self.ids.take_back(raised)
                 return [now] * len(items)
             staged.append(now)
         return staged
@@ -213,6 +216,7 @@ class Writer:
         before = None if sealed.ids is NO_CHANGES else total_before(replica, batch, sealed)
         replica.apply(batch)
         check_visible(replica, batch, sealed, version)
+        self.ids.landed(batch, sealed, dropped=False)
         if sealed.ids is not NO_CHANGES:
             check_ids(replica, sealed, before)
         if batch.identity is not None:
@@ -223,7 +227,9 @@ class Writer:
 
     def abort(self) -> Batch:
         """Drop the sealed batch, as it could not be written."""
-        return self.pending.land()[0]
+        batch, sealed = self.pending.land()
+        self.ids.landed(batch, sealed, dropped=True)
+        return batch
 
     def _closing_still(self, staged: Staging) -> list[Delta]:
         """The staged closings that are still right.
@@ -240,21 +246,6 @@ class Writer:
     def _closing(self, incarnation: bytes) -> Delta | None:
         replica = self.replica
         return replica.detached.closing(replica.counters, replica.identity, incarnation)
-
-
-def _take_back(staging: Staging, items: Sequence[Add | Raise | Peek], raised: Sequence[Raised]) -> None:
-    """Undo what was staged of a group.
-
-    Args:
-        staging: where it was staged.
-        items: the items that were staged.
-        raised: what was raised by them, in their order.
-    """
-    for taken in items:
-        if isinstance(taken, Add) and taken.amount:
-            staging.take_back(taken.name, taken.amount)
-    for was in reversed(raised):
-        staging.lower(was)
 
 
 def _keeps_values(writer: Writer, settled: dict[bytes, Settlement], stranger: Collection[bytes]) -> bool:
