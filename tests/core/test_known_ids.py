@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from gcount.core.limits import MAX_CELL
 from gcount.core.state.counters import Delta
 from gcount.core.state.keyed import Keyed, Settlement
-from gcount.core.writes.increments import Add, Peek, Raise, Together
+from gcount.core.writes.increments import Add, Peek, Raise, Repeat, Together
 from gcount.core.writes.staging import Staged
 from gcount.core.writes.writer import Writer
 from gcount.errors import Refusal
@@ -341,6 +341,15 @@ def test_the_limit_of_counters_counts_those_that_only_ids_make() -> None:
     assert not one.stage([Add("b", 1), sent(1, "y", "a")]).refused
     finish(one)
     assert len(one.replica.counters) == 2
+
+
+def test_many_at_once_are_answered_in_their_order_beside_ids() -> None:
+    one = writer()
+    first = one.stage(Repeat(["a", "a"], 1))
+    middle = one.stage([sent(10)])
+    apart, last = one.stage(Repeat(["b", "b"], 1)), one.stage(Repeat(["a", "b", "a"], 1))
+    assert isinstance(apart.waiting, range)  # ids of another counter do not slow them down
+    assert [[*found] for found in answers(one, first, middle, apart, last)] == [[1, 2], [12], [1, 2], [13, 3, 14]]
 
 
 # Against a model

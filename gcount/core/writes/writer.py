@@ -89,18 +89,10 @@ class Writer:
             else:
                 now = self.pending.staging.waiting(one.name)
             if isinstance(now, Refusal):
-                self._take_back(items[: len(staged)], raised)
+                _take_back(self.pending.staging, items[: len(staged)], raised)
                 return [now] * len(items)
             staged.append(now)
         return staged
-
-    def _take_back(self, items: Sequence[Add | Raise | Peek], raised: Sequence[Raised]) -> None:
-        staging = self.pending.staging
-        for taken in items:
-            if isinstance(taken, Add) and taken.amount:
-                staging.take_back(taken.name, taken.amount)
-        for was in reversed(raised):
-            staging.lower(was)
 
     # What peers push, and what this node decides
 
@@ -127,7 +119,7 @@ class Writer:
         if known == 0 and not self.pending.allows_incarnation(delta.incarnation):
             return False
         if delta.keyed is not None:
-            if delta.keyed.settled and stranger is not None and not self._keeps_values(delta.keyed.settled, stranger):
+            if stranger is not None and delta.keyed.settled and not _keeps_values(self, delta.keyed.settled, stranger):
                 return False
             staging.changing_ids()
         staging.deltas.append(delta)
@@ -149,6 +141,8 @@ class Writer:
         if closing is None or not (closing.after or self.pending.allows_incarnation(incarnation)):
             return False
         self.pending.staging.closings.append(closing)
+        if closing.keyed is not None:
+            self.pending.staging.changing_ids()
         return True
 
     def stage_membership(self, membership: Membership) -> bool:
@@ -238,17 +232,33 @@ class Writer:
             if closing.incarnation not in coming and closing == self._closing(closing.incarnation)
         ]
 
-    def _keeps_values(self, settled: dict[bytes, Settlement], stranger: Collection[bytes]) -> bool:
-        """Whether no value falls by settlements of a stranger.
-
-        By several settlements together one could, so these have to wait while others wait for the disk.
-        """
-        waiting = (*self.pending.staging.deltas, *self.pending.sealed.deltas)
-        return not any(map(settles, waiting)) and keeps_values(self.replica.counters, settled, stranger)
-
     def _closing(self, incarnation: bytes) -> Delta | None:
         replica = self.replica
         return replica.detached.closing(replica.counters, replica.identity, incarnation)
+
+
+def _take_back(staging: Staging, items: Sequence[Add | Raise | Peek], raised: Sequence[Raised]) -> None:
+    """Undo what was staged of a group.
+
+    Args:
+        staging: where it was staged.
+        items: the items that were staged.
+        raised: what was raised by them, in their order.
+    """
+    for taken in items:
+        if isinstance(taken, Add) and taken.amount:
+            staging.take_back(taken.name, taken.amount)
+    for was in reversed(raised):
+        staging.lower(was)
+
+
+def _keeps_values(writer: Writer, settled: dict[bytes, Settlement], stranger: Collection[bytes]) -> bool:
+    """Whether no value falls by settlements of a stranger.
+
+    By several settlements together one could, so these have to wait while others wait for the disk.
+    """
+    waiting = (*writer.pending.staging.deltas, *writer.pending.sealed.deltas)
+    return not any(map(settles, waiting)) and keeps_values(writer.replica.counters, settled, stranger)
 
 
 def _check_closing(closing: Delta | None, reached: int) -> None:

@@ -104,6 +104,8 @@ class Survey:
                 raise ValueError("its header belongs to another file")
         except ValueError as error:
             found.corruption = Corruption(self._directory.describe(source), reader.offset, str(error))
+            if is_newer_format(data):
+                self._contradictions.append(f"{found.corruption.file}: {error}")
         if source != name:
             reason = f"the checkpoint is missing; {source} is what an interrupted repair left of it"
             found.corruption = Corruption(self._directory.describe(name), 0, reason)
