@@ -193,7 +193,7 @@ class Buckets:
         return max((end for end in ends if end < before), default=0)
 
     def items(self) -> Iterator[tuple[str, Entry]]:
-        """Every key with its entry. This is for tests and tools, as it walks over all of them."""
+        """Every key with its entry: a walk over all of them, which takes long."""
         for bucket in self._buckets.values():
             yield from bucket.ids.items()
 

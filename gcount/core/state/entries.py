@@ -134,14 +134,6 @@ class Entries(Buckets):
         live = self._of.get(index)
         return {} if live is None else dict(live.newest)
 
-    def held(self, name: str, holder: bytes) -> int:
-        """What all ids of a counter come to that an incarnation has taken. This walks over all ids."""
-        return sum(
-            entry.total
-            for key, best in self.items()
-            if (entry := best.of(holder)) is not None and split(key)[1] == name
-        )
-
     # Changes. Each adds to `changes` by how much counters grow, by index.
 
     def join(
@@ -183,6 +175,7 @@ class Entries(Buckets):
             ValueError: one of them can't be one of this holder, or is known already.
         """
         recent = self._recent.get(holder) or self._begin(holder, version)  # in an order that is not known any more
+        last = 0
         for key, total, changed in entries:
             id_, name = split(key)
             time = time_of(id_)
@@ -191,7 +184,9 @@ class Entries(Buckets):
             bucket = self._buckets.setdefault(time // self._span, Bucket())
             if bucket.entry(key, holder) is not None:
                 raise ValueError(f"the entry {key} of an incarnation occurs twice")
-            self._take(bucket, key, self._index_of(name), recent.holder, total, changed)
+            if changed != last:
+                last = changed  # one object for entries of one commit that follow each other
+            self._take(bucket, key, self._index_of(name), recent.holder, total, last)
 
     def drop_covered(self, covers: Covers, changes: dict[int, int]) -> None:
         """Drop all entries that are covered. What they took is freed by `sweep`."""
