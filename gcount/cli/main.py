@@ -164,6 +164,8 @@ def _print_contents(found: Contents) -> None:
     print(f"  segments      {len(found.segments)}")
     print(f"  batches       {found.whole}")
     print(f"  counters      {found.counters}")
+    if found.ids:
+        print(f"  ids           {found.ids}")
     print(f"  incarnations  {found.incarnations}")
     print(f"  bytes         {found.size}")
     if found.checkpoint is not None:

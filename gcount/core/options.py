@@ -12,6 +12,7 @@ from typing import Final
 from gcount.core.limits import MAX_FRAME_BYTES, MAX_INCARNATIONS, MAX_MEMBERS, MAX_MESSAGE_BYTES, MAX_NAME_BYTES
 
 _HEAD_BYTES = 4096  # an upper bound for all that a message or a record holds besides its names and cells
+_ENTRY_BYTES = MAX_NAME_BYTES + 90  # of a name, an id, a total and a version in a record
 _PUSH_CELLS = 65_536
 _AT_LEAST_ONE = (
     "column_recent_least",
@@ -57,7 +58,7 @@ class Options:
         chunk_deltas: deltas in one chunk. Pieces of a delta that had to be searched for may be small, or empty.
         frame_bytes: the size that the log aims at for one frame of a big batch, and a checkpoint for one frame of
             detached deltas.
-        record_names: names in one record of a checkpoint.
+        record_names: names in one record of a checkpoint, or ids with the names of their counters.
         record_cells: cells in one record of a checkpoint.
         record_bytes: size of the largest record of a checkpoint, its head included. A reader needs so many bytes to
             be sure that it has a whole record.
@@ -164,7 +165,7 @@ class Options:
             "push_cells <= max_uncounted_cells": self.push_cells <= self.max_uncounted_cells,
             "push_bytes fit into a message": self.push_bytes + _HEAD_BYTES <= MAX_MESSAGE_BYTES,
             "frame_bytes fit into a frame": self.frame_bytes + _HEAD_BYTES <= MAX_FRAME_BYTES,
-            "record_names fit into a frame": self.record_names * (MAX_NAME_BYTES + 3) + _HEAD_BYTES <= MAX_FRAME_BYTES,
+            "record_names fit into a frame": self.record_names * _ENTRY_BYTES + _HEAD_BYTES <= MAX_FRAME_BYTES,
             "record_cells fit into a frame": self.record_cells * 24 + _HEAD_BYTES <= MAX_FRAME_BYTES,
             "checkpoint_write_bytes <= checkpoint_sync_bytes": (
                 self.checkpoint_write_bytes <= self.checkpoint_sync_bytes

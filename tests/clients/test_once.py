@@ -100,6 +100,9 @@ async def _counted(stop: trio.Event, *command: object) -> int:
             await process.wait()
     finally:
         process.kill()
+        with trio.CancelScope(shield=True):
+            await process.wait()
+            await process.stdout.aclose()
     return int(printed)
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gcount.core.format import checkpoint as room
+from gcount.core.format import words as room
 from gcount.core.format.checkpoint import Capture, Cells, Detached, Head, Record, encode_record
 from gcount.core.format.checkpoint_reader import Reader, Restore
 from gcount.core.format.checkpoint_salvage import CheckpointSalvage, rebuilt

@@ -1,8 +1,9 @@
 """Restores a replica from the bytes of a checkpoint (see checkpoint.py). Any error in them stops it."""
 
+from collections import Counter
 from collections.abc import Iterator
 
-from gcount.core.format.checkpoint import Cells, Detached, End, Head, Names, Record, decode_record
+from gcount.core.format.checkpoint import Cells, Detached, End, Entries, Head, Names, Parts, Record, decode_record
 from gcount.core.format.frames import read_frame
 from gcount.core.format.log_records import CHECKPOINT_MAGIC, HEADER_BYTES, Header, decode_header
 from gcount.core.options import DEFAULTS, Options
@@ -62,6 +63,10 @@ class Restore:
         self._head: Head | None = None
         self._records = 0
         self._cells = 0
+        self._entries = Counter[bytes]()  # by incarnation
+        self._open: set[bytes] = set()  # the incarnations of which more entries have to come
+        self._parts = 0
+        self._lengths: dict[tuple[bytes, bytes], int] = {}  # of parts, by settler and column
         self._ended = False
 
     def take(self, record: Record) -> None:
@@ -83,6 +88,10 @@ class Restore:
             case Cells():
                 counters.restore_cells(record.incarnation, record.version, record.first, *record.words())
                 self._cells += record.count
+            case Entries():
+                self._take_entries(record)
+            case Parts():
+                self._take_parts(record)
             case Detached():
                 for delta in record.deltas:
                     self.replica.detached.keep(delta)
@@ -105,10 +114,33 @@ class Restore:
         self.replica.identity = head.identity
         self.replica.membership = head.membership
         self.replica.next_batch = head.next_batch
+        self.replica.floor = head.floor
+        self._open = {*head.holders}
+
+    def _take_entries(self, record: Entries) -> None:
+        holder = record.incarnation
+        place = record.first, record.version
+        if holder not in self._open or place != (self._entries[holder], self.replica.counters.version(holder)):
+            raise ValueError(f"entries from {record.first} on of an incarnation are out of place")
+        self.replica.counters.restore_entries(holder, record.entries)
+        self._entries[holder] += len(record.entries)
+        if record.last:
+            self._open.discard(holder)
+
+    def _take_parts(self, record: Parts) -> None:
+        head = record.settler, record.column, record.until, record.upto
+        self.replica.counters.settlements.restore(head, record.version, record.first, record.words())
+        self._parts += record.count
+        self._lengths[head[:2]] = record.length
 
     def _check(self, end: End) -> None:
-        found = self._records, len(self.replica.counters), self._cells
-        if found != (end.records, end.names, end.cells) or self._head is None:
-            raise ValueError(f"{found} records, names and cells were read, but the end mark says {end}")
-        if self._head.columns != self.replica.counters.lengths() or self._head.names != end.names:
+        counters = self.replica.counters
+        found = self._records, len(counters), self._cells, self._entries.total(), self._parts
+        if found != (end.records, end.names, end.cells, end.entries, end.parts) or self._head is None:
+            raise ValueError(f"{found} records, names, cells, entries and parts were read, but the end mark says {end}")
+        if self._head.columns != counters.lengths() or self._head.names != end.names:
             raise ValueError("the incarnations differ from those in the first record")
+        settlers = [*Counter(settler for settler, _ in self._lengths).items()]
+        lengths = {(settler, column): len(one.parts.cells) for settler, column, one in counters.settlements.items()}
+        if self._open or self._head.settlers != settlers or self._lengths != lengths:
+            raise ValueError("the entries and settlements differ from those in the first record")

@@ -83,6 +83,11 @@ class Contents:
         return len(joined) + sum(name not in joined for name in self.replica.detached.names())
 
     @property
+    def ids(self) -> int:
+        """How many ids of increments are not settled, without those in detached deltas."""
+        return self.replica.counters.entries.live
+
+    @property
     def incarnations(self) -> int:
         """How many incarnations are known, with those of detached deltas."""
         return len({*self.replica.counters.digest(), *self.replica.detached.incarnations()})
