@@ -138,7 +138,39 @@ def _command() -> click.Command:
     def option(flag: str, metavar: str, words: str) -> click.Option:
         return click.Option([flag], metavar=metavar, help=words)
 
-    environment = "\n".join(
+    return click.Command(
+        PROGRAM,
+        help="Start a node of a gcount cluster. ID is the node's number: 1 or greater, default 1.",
+        epilog=_epilog(),
+        params=[
+            click.Argument(["node_id"], metavar="[ID]", required=False, default="1"),
+            option(
+                "--listen",
+                "HOST:PORT",
+                f"Address to listen on. Host [::] means all addresses, port 0 any free port.  [{DEFAULT_LISTEN}]",
+            ),
+            option("--data-dir", "DIR", "Data directory.  [data/ID]"),
+            option("--cluster", "NAME", "Name of the cluster. Nodes of different names do not connect.  [empty]"),
+            option("--max-counters", "NUMBER", f"The most counters that clients can create.  [{DEFAULT_MAX_COUNTERS}]"),
+            option("--max-connections", "NUMBER", f"The most open connections.  [{DEFAULT_MAX_CONNECTIONS}]"),
+            option("--log-format", "text|json", "Format of the log lines.  [text]"),
+            option("--fast-path", "on|off", "Whether to answer plain requests without the application server.  [on]"),
+            option("--fast-lane", "on|off", "Former name of --fast-path."),
+            click.Option(
+                ["--version"],
+                is_flag=True,
+                is_eager=True,
+                expose_value=False,
+                callback=_print_version,
+                help="Print the version and exit.",
+            ),
+        ],
+    )
+
+
+def _epilog() -> str:
+    """What --help says after the flags."""
+    return "\n".join(
         [
             "\b",  # click's mark for a paragraph that keeps its lines
             "Environment (an empty value counts as unset, and flags take precedence):",
@@ -166,34 +198,6 @@ def _command() -> click.Command:
             "                             nothing that was acknowledged",
             "  SIGHUP, SIGUSR1, SIGUSR2   are ignored, with a line in the log",
         ]
-    )
-    return click.Command(
-        PROGRAM,
-        help="Start a node of a gcount cluster. ID is the node's number: 1 or greater, default 1.",
-        epilog=environment,
-        params=[
-            click.Argument(["node_id"], metavar="[ID]", required=False, default="1"),
-            option(
-                "--listen",
-                "HOST:PORT",
-                f"Address to listen on. Host [::] means all addresses, port 0 any free port.  [{DEFAULT_LISTEN}]",
-            ),
-            option("--data-dir", "DIR", "Data directory.  [data/ID]"),
-            option("--cluster", "NAME", "Name of the cluster. Nodes of different names do not connect.  [empty]"),
-            option("--max-counters", "NUMBER", f"The most counters that clients can create.  [{DEFAULT_MAX_COUNTERS}]"),
-            option("--max-connections", "NUMBER", f"The most open connections.  [{DEFAULT_MAX_CONNECTIONS}]"),
-            option("--log-format", "text|json", "Format of the log lines.  [text]"),
-            option("--fast-path", "on|off", "Whether to answer plain requests without the application server.  [on]"),
-            option("--fast-lane", "on|off", "Former name of --fast-path."),
-            click.Option(
-                ["--version"],
-                is_flag=True,
-                is_eager=True,
-                expose_value=False,
-                callback=_print_version,
-                help="Print the version and exit.",
-            ),
-        ],
     )
 
 

@@ -24,7 +24,7 @@ from gcount.errors import DiskFull
 MOST_PAUSE = 10.0  # seconds between two promises of a node, with a long retry window
 PAUSES = 6  # in a retry window at least; and so many pauses ids may wait before they count as held back
 PATIENCE = 1 / 6  # of the retry window, for which settlement is held back before the log says so
-SWEEP = 3000  # ids that are freed in one step, which takes about 2 ms
+SWEEP = 2000  # ids and sums that are freed in one step, which takes about 2 ms
 
 NOT_SETTLED = "has not settled them yet, as the first member of the config"
 NOT_IN_CONFIG = "is not in the config, and members settle"

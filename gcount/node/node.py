@@ -64,7 +64,8 @@ class Node:
         stopping: Stopping,
     ) -> None:
         self.settings = settings
-        self._options = replace(options, id_span=max(1, min(options.id_span, int(settings.retry_window) // SPANS)))
+        span = max(1, min(options.id_span, int(settings.retry_window) // SPANS))
+        self._options = options = options if span == options.id_span else replace(options, id_span=span)
         self.metrics = Metrics()
         self.log = Log(disk, options)
         self.checkpoints = Checkpoints(disk, self.log, self.metrics, options)
@@ -205,10 +206,6 @@ class Node:
 
     # Running
 
-    def _ids_unavailable(self) -> str:
-        """Why increments with ids can't be taken yet, as some member may not understand them; empty when they can."""
-        return self.parts.members.why_no_ids()
-
     def _now_ms(self) -> int:
         return int(self._wall_clock() * 1000)
 
@@ -220,7 +217,9 @@ class Node:
         """
         replica = self.replica = await self._startup.recover(self.settings.max_counters, self._options)
         settings = self.settings
-        rules = IdRules(self._wall_clock, self._ids_unavailable, settings.retry_window, settings.max_ids)
+        rules = IdRules(
+            self._wall_clock, lambda: self.parts.members.why_no_ids(), settings.retry_window, settings.max_ids
+        )
         context = make_context(settings.cluster, replica, self.log, self._random, self.metrics, self.stopping, rules)
         self.start_id = context.start_id
         self.parts = assemble(context, self._transport, self._now_ms, fresh=self._startup.fresh)

@@ -7,10 +7,16 @@ from hypothesis import strategies as st
 from gcount.core.format.chunks import Assembly, pack
 from gcount.core.options import DEFAULTS
 from gcount.core.state.counters import Delta
+from gcount.core.state.keyed import Keyed, Settlement
 from tests.core.histories import incarnation
 
 names = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=20)
 cells = st.dictionaries(names, st.integers(1, 2**64 - 1), min_size=1, max_size=20)
+
+
+entries = st.dictionaries(names.map("1-x {}".format), st.tuples(*[st.integers(2**32, 2**64 - 1)] * 2), max_size=9)
+settlements = st.builds(Settlement, *[st.integers(2**32, 2**62)] * 2, cells | st.just({}))
+keyed = st.builds(Keyed, entries, st.dictionaries(st.integers(0, 9).map(incarnation), settlements, max_size=3))
 
 
 @st.composite
@@ -18,7 +24,8 @@ def deltas(draw: st.DrawFn) -> list[Delta]:
     made = []
     for number in range(draw(st.integers(0, 4))):
         after = draw(st.integers(0, 2**61))
-        made.append(Delta(incarnation(number), after, after + draw(st.integers(1, 2**61)), draw(cells)))
+        told = draw(st.none() | keyed) or None
+        made.append(Delta(incarnation(number), after, after + draw(st.integers(1, 2**61)), draw(cells), told))
     return made
 
 
@@ -28,7 +35,8 @@ def test_an_assembly_gives_back_the_whole_deltas(made: list[Delta], size: int) -
     chunks = list(pack(made, size, DEFAULTS.chunk_deltas))
     for chunk in chunks:
         assembly.add(chunk)
-    assert assembly.cells == sum(len(delta.cells) for delta in made)
+    assert assembly.cells >= sum(delta.size for delta in made)
+    assert len(chunks) > 1 or assembly.cells == sum(delta.size for delta in made)
     assert assembly.take() == made
     assert (assembly.take(), assembly.cells) == ([], 0)
 
@@ -47,6 +55,7 @@ def test_each_piece_carries_the_versions_of_its_whole_delta(made: list[Delta], s
             whole = wholes[piece.incarnation]
             assert (piece.after, piece.upto) == (whole.after, whole.upto)
             assert piece.cells.items() <= whole.cells.items()
+            assert piece.keyed is None or (whole.keyed is not None and whole.keyed.contains(piece.keyed))
 
 
 def test_nothing_makes_one_empty_chunk() -> None:
@@ -71,6 +80,29 @@ def test_a_cell_that_is_bigger_than_a_chunk_goes_alone() -> None:
     ]
 
 
+def test_entries_and_parts_are_cut_where_a_chunk_is_full() -> None:
+    whole = Keyed(
+        {f"1-{n} a": (1, 1) for n in range(4)}, {incarnation(2): Settlement(1, 1, {f"n{n}": 1 for n in range(4)})}
+    )
+    made = [Delta(incarnation(1), 0, 1, {"a": 1}, whole)]
+    chunks = [[piece.keyed for piece in chunk] for chunk in pack(made, 64 + 48 + 2 * 14, 16)]
+    assert [(len(one.entries), sum(len(of.parts) for of in one.settled.values())) for (one,) in chunks if one] == [
+        (2, 0),
+        (2, 0),
+        (0, 2),
+        (0, 2),
+    ]
+    assert list(pack(made, 1000, 16)) == [made]
+
+
+def test_a_settlement_without_parts_is_not_lost_where_a_chunk_is_full() -> None:
+    made = [Delta(incarnation(1), 0, 1, {"a": 1}, Keyed(settled={incarnation(2): Settlement(1, 1, {})}))]
+    assert [[(len(one.cells), one.keyed is None) for one in chunk] for chunk in pack(made, 100, 16)] == [
+        [(1, True)],
+        [(0, False)],
+    ]
+
+
 def test_an_assembly_does_not_change_the_chunks_that_it_was_given() -> None:
     one, two = Delta(incarnation(1), 0, 1, {"a": 1}), Delta(incarnation(1), 0, 1, {"b": 1})
     assembly = Assembly()
@@ -78,3 +110,9 @@ def test_an_assembly_does_not_change_the_chunks_that_it_was_given() -> None:
     assembly.add([two])
     assert (one.cells, two.cells) == ({"a": 1}, {"b": 1})
     assert assembly.take() == [Delta(incarnation(1), 0, 1, {"a": 1, "b": 1})]
+    first, second = (Delta(incarnation(1), 0, 1, {}, Keyed({f"1-{n} a": (1, 1)})) for n in range(2))
+    assembly.add([one])
+    assembly.add([first])
+    assembly.add([second])
+    assert [len(keyed.entries) for keyed in (first.keyed, second.keyed) if keyed] == [1, 1]
+    assert assembly.take() == [Delta(incarnation(1), 0, 1, {"a": 1}, Keyed({f"1-{n} a": (1, 1) for n in range(2)}))]

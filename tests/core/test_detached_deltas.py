@@ -11,6 +11,7 @@ from gcount.core.state.batch import Batch
 from gcount.core.state.counters import Counters, Delta
 from gcount.core.state.detached_deltas import DetachedDeltas
 from gcount.core.state.identity import Identity, IdentityHistory
+from gcount.core.state.keyed import Keyed, Settlement
 from gcount.core.state.replica import Replica
 from gcount.core.writes.writer import Writer
 from tests.core.histories import NAMES, History, histories, incarnation, join, knowing
@@ -254,3 +255,67 @@ def test_the_newest_identity_stays_and_remembers_all_incarnations_seen() -> None
     reborn = lives.reborn(incarnation(9), incarnation(8))
     assert (reborn.node, reborn.incarnation) == (incarnation(1), incarnation(9))
     assert set(reborn.retired) == {incarnation(2), incarnation(3), incarnation(5)}
+
+
+def ids(who: bytes, after: int, upto: int, entries: dict[str, tuple[int, int]], until: int = 0) -> Delta:
+    """A delta with entries, and with a settlement of another column if there is a time."""
+    settled = {incarnation(9): Settlement(until, 1, {"settled": until})} if until else {}
+    return Delta(who, after, upto, {}, Keyed(entries, settled))
+
+
+def test_entries_and_settlements_are_kept_with_their_versions_and_joined_when_they_fit() -> None:
+    who, one = incarnation(1), replica()
+    first, second = (
+        ids(who, 2, 4, {"5-x a": (3, 3)}, until=7),
+        ids(who, 3, 5, {"5-x a": (4, 5), "5-y b": (1, 4)}, until=9),
+    )
+    one.apply(Batch(1, [first]))
+    (shown,) = one.detached.deltas()
+    one.apply(Batch(2, [second]))
+    whole = ids(who, 2, 5, {"5-x a": (4, 5), "5-y b": (1, 4)}, until=9)
+    assert one.detached.deltas() == [whole]
+    assert shown == first == ids(who, 2, 4, {"5-x a": (3, 3)}, until=7)
+    assert (one.detached.cells, one.detached.names()) == (4, {"a", "b", "settled"})
+    assert all(map(one.detached.contains, (first, second, whole)))
+    assert not one.detached.contains(ids(who, 2, 5, {"5-x a": (5, 5)}))
+    assert not one.detached.contains(ids(who, 2, 5, {}, until=10))
+    one.apply(Batch(3, [Delta(who, 0, 2, {"a": 1})]))
+    assert not one.detached
+    assert [one.counters.total(name) for name in ("a", "b", "settled")] == [5, 1, 9]
+
+
+def test_a_closing_has_the_entries_and_settlements_of_all_runs() -> None:
+    who, detached = incarnation(1), DetachedDeltas()
+    runs = (
+        ids(who, 2, 3, {"5-x a": (3, 3)}, until=7),
+        ids(who, 5, 6, {"5-x a": (4, 6)}, until=9),
+        Delta(who, 8, 9, {"a": 1}),
+    )
+    for run in runs:
+        detached.keep(run)
+    closing = detached.closing(Counters(), ME, who)
+    assert closing == Delta(who, 0, 10, {"a": 1}, ids(who, 0, 0, {"5-x a": (4, 6)}, until=9).keyed)
+    assert detached.deltas() == [*runs]
+
+
+def test_a_read_with_detached_entries_of_an_own_former_life_needs_them_closed() -> None:
+    """Its value is without them, and its digest never reaches the version that it has to reach."""
+    who, one = incarnation(1), replica()
+    one.apply(Batch(1, [Delta(who, 0, 1, {"b": 1}, Keyed({"5-x a": (3, 1)}))]))
+    assert one.changed("a") == {who: 1}
+    one.apply(Batch(2, [ids(who, 3, 4, {"5-y a": (3, 4)}), ids(incarnation(2), 3, 4, {"5-z a": (3, 4)})]))
+    assert (one.changed("a"), one.changed("b"), one.counters.keyed("a")) == ({who: 4}, {}, 3)
+    writer = Writer(one)
+    assert writer.stage_closing(who)
+    writer.seal()
+    writer.commit()
+    assert (one.changed("a"), one.counters.version(who), one.counters.keyed("a")) == ({who: 4}, 5, 6)
+
+
+def test_no_more_entries_are_taken_back_than_cells_may_be() -> None:
+    one = Replica(ME, 0, Options(max_uncounted_cells=65_536))
+    most = one.max_uncounted_cells
+    fits, full = ({f"5-{n} a": (1, 4) for n in range(number)} for number in (most, most + 1))
+    assert one.takes_back(ids(incarnation(1), 3, 4, fits))
+    assert not one.takes_back(ids(incarnation(1), 3, 4, full))
+    assert not one.takes_back(ids(incarnation(2), 3, 4, {}))

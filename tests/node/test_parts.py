@@ -48,7 +48,7 @@ def committed(batch: Batch, *, missed: bool = False, unheard: bool = False, deta
     return calls
 
 
-ALWAYS = ["updates.adopt_missed", "forks.look"]
+ALWAYS = ["updates.adopt_missed", "forks.look", "reads.committed"]
 HANG_UP = ["peers.hang_up", "acceptor.hang_up"]
 
 
@@ -78,9 +78,9 @@ def test_objections_to_the_old_identity_are_dropped_before_the_membership_is_che
 
 def test_members_are_asked_again_only_when_no_membership_is_left_that_came_while_the_disk_was_full() -> None:
     batch = Batch(1, [delta(OTHER)])
-    assert committed(batch, unheard=True) == ["updates.adopt_missed", *HANG_UP, "forks.look"]
+    assert committed(batch, unheard=True) == ["updates.adopt_missed", *HANG_UP, *ALWAYS[1:]]
     assert committed(batch, unheard=True, missed=True) == ALWAYS
 
 
 def test_detached_deltas_are_checked_after_each_commit() -> None:
-    assert committed(Batch(1, [delta(OTHER)]), detached=True) == ["updates.adopt_missed", "news.notify", "forks.look"]
+    assert committed(Batch(1, [delta(OTHER)]), detached=True) == [ALWAYS[0], "news.notify", *ALWAYS[1:]]

@@ -42,19 +42,23 @@ class Bucket:
             if self._snapshot() is not None:
                 self.ids = dict(self.ids)
             self._snapshot = None
+        grown = 0
         if old is not None:
+            grown = -old.total
             sums = self.sums[old.holder]
             sums[index] -= old.total
             if not sums[index]:
                 del sums[index]
         if new is None:
             del self.ids[key]
-            return -old.total if old is not None else 0
+            return grown
         assert new.total > 0, "an entry counts something"
-        sums = self.sums.setdefault(new.holder, {})
-        sums[index] = sums.get(index, 0) + new.total
+        found = self.sums.get(new.holder)
+        if found is None:
+            found = self.sums[new.holder] = {}
+        found[index] = found.get(index, 0) + new.total
         self.ids[key] = new
-        return new.total - (old.total if old is not None else 0)
+        return grown + new.total
 
     def snapshot(self) -> Snapshot:
         """The ids as they are now. Later changes do not change it."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 from gcount.core.options import DEFAULTS, Options
-from gcount.core.state.buckets import Bucket, Buckets, Shared, time_of_key
+from gcount.core.state.buckets import Bucket, Buckets, Shared
 from gcount.core.state.ids import split, time_of
 from gcount.core.state.keyed import Covers, Entry
 
@@ -142,18 +142,22 @@ class Entries(Buckets):
         recent = self._recent.get(holder)
         newest = 0
         for key, (total, version) in sorted(entries.items(), key=_by_version) if len(entries) > 1 else entries.items():
-            time = time_of_key(key)
-            if version <= known or (time <= until and version <= upto):
+            if version <= known:
+                continue
+            id_, _, name = key.partition(" ")
+            time = time_of(id_)
+            assert time is not None, "each id that is kept says its time"
+            if time <= until and version <= upto:
                 continue
             if recent is None:
                 recent = self._begin(holder, 0)
-            if version == newest:
-                version = newest  # one object for all entries of one commit
-            newest = version
-            index, grown = self._take(key, time, recent.holder, total, version)
+            if version != newest:
+                newest = version  # one object for all entries of one commit
+            index = self._index_of(name)
+            grown = self._take(key, index, time, recent.holder, total, newest)
             if grown:
                 changes[index] = changes.get(index, 0) + grown
-            recent.add(key, version)
+            recent.add(key, newest)
 
     def restore(self, holder: bytes, version: int, entries: Iterable[tuple[str, int, int]]) -> None:
         """Take entries of a holder from a checkpoint that holds no more of it than a version.
@@ -163,14 +167,15 @@ class Entries(Buckets):
         """
         recent = self._recent.get(holder) or self._begin(holder, version)  # in an order that is not known any more
         for key, total, changed in entries:
-            time = time_of(split(key)[0])
+            id_, name = split(key)
+            time = time_of(id_)
             if time is None or total < 1 or not 0 < changed <= version:
                 raise ValueError(f"an entry of an incarnation at version {version} can't be {key}: {total}, {changed}")
             bucket = self._buckets.get(time // self._span)
             old = None if bucket is None else bucket.ids.get(key)
             if old is not None and old.of(holder) is not None:
                 raise ValueError(f"the entry {key} of an incarnation occurs twice")
-            self._take(key, time, recent.holder, total, changed)
+            self._take(key, self._index_of(name), time, recent.holder, total, changed)
 
     def drop_covered(self, covers: Covers, changes: dict[int, int]) -> None:
         """Drop all entries that are covered. What they took is freed by `sweep`."""
@@ -240,26 +245,26 @@ class Entries(Buckets):
             if entry is not None and entry.version == version:  # else it is covered, or a later change was yielded
                 yield key, (entry.total, version)
 
-    def _take(self, key: str, time: int, holder: bytes, total: int, version: int) -> tuple[int, int]:
-        """Join one entry; returns the index of its counter, and by how much that grows."""
+    def _take(self, key: str, index: int, time: int, holder: bytes, total: int, version: int) -> int:
+        """Join one entry; returns by how much its counter grows."""
         bucket = self._buckets.get(time // self._span)
         if bucket is None:
             bucket = self._buckets[time // self._span] = Bucket()
-        index = self._index_of(split(key)[1])
         live = self._of.get(index)
         if live is None:
             live = self._of[index] = _Live()
         old = bucket.ids.get(key)
         if old is None:
             self.live += 1
-            live.buckets += index not in bucket
+            live.buckets += index not in bucket.sums.get(holder, ()) and index not in bucket
             new = Entry(holder, total, version)
         else:
             new = old.raised(holder, total, version)
-        grown = bucket.put(key, index, old, new)
-        bucket.newest[holder] = max(version, bucket.newest.get(holder, 0))
-        live.newest[holder] = max(version, live.newest.get(holder, 0))
-        return index, grown
+        if version > bucket.newest.get(holder, 0):
+            bucket.newest[holder] = version
+        if version > live.newest.get(holder, 0):
+            live.newest[holder] = version
+        return bucket.put(key, index, old, new)
 
     def _has(self, holder: bytes, key: str, version: int) -> bool:
         """Whether a holder's entry is here, with that version."""

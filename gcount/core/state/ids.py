@@ -5,14 +5,18 @@ counter. The *key* of both together is one string, because an id has no space in
 """
 
 import re
+from functools import lru_cache
 
 MAX_ID_CHARACTERS = 64
+_UUID_CHARACTERS = 36
+_ULID_CHARACTERS = 26
 _ALLOWED = re.compile(r"[A-Za-z0-9._~-]{1,64}")
-_UUID = re.compile(r"([0-9a-f]{8})-([0-9a-f]{4})-([0-9a-f])[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.IGNORECASE)
-_ANY_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_UUID = re.compile(
+    r"([0-9a-f]{8})-([0-9a-f]{4})-([0-9a-f])[0-9a-f]{3}-([0-9a-f])[0-9a-f]{3}-[0-9a-f]{12}", re.IGNORECASE
+)
 _ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}", re.IGNORECASE)
 _SECONDS = re.compile(r"([0-9]{1,12})-.")
-_CROCKFORD = {character: n for n, character in enumerate("0123456789ABCDEFGHJKMNPQRSTVWXYZ")}
+_CROCKFORD = str.maketrans("ABCDEFGHJKMNPQRSTVWXYZ", "ABCDEFGHIJKLMNOPQRSTUV")  # to the digits that `int` takes
 
 
 def well_formed(id_: str) -> bool:
@@ -20,20 +24,17 @@ def well_formed(id_: str) -> bool:
     return _ALLOWED.fullmatch(id_) is not None
 
 
+@lru_cache(8192)  # from the parser to the entries it is asked for several times
 def time_of(id_: str) -> int | None:
     """When an id was made, in whole seconds since 1970; None if the id does not say it."""
-    if (seconds := _SECONDS.match(id_)) is not None and id_[8:9] != "-":
-        return int(seconds[1])
-    if (uuid := _UUID.fullmatch(id_)) is not None:
-        return int(uuid[1] + uuid[2], 16) // 1000 if uuid[3] == "7" else None
-    if _ULID.fullmatch(id_) is not None:
-        milliseconds = 0
-        for character in id_[:10].upper():
-            milliseconds = milliseconds * 32 + _CROCKFORD[character]
-        return milliseconds // 1000
-    if seconds is None or _ANY_UUID.fullmatch(id_) is not None:
-        return None
-    return int(seconds[1])
+    if id_[10:11] == "-" and (prefix := id_[:10]).isdecimal() and id_[11:] and id_.isascii():  # the usual one, fast
+        return int(prefix)
+    if len(id_) == _UUID_CHARACTERS and (uuid := _UUID.fullmatch(id_)) is not None:
+        return int(uuid[1] + uuid[2], 16) // 1000 if uuid[3] == "7" and uuid[4] in "89abAB" else None
+    if len(id_) == _ULID_CHARACTERS and _ULID.fullmatch(id_) is not None:
+        return int(id_[:10].upper().translate(_CROCKFORD), 32) // 1000
+    seconds = _SECONDS.match(id_)
+    return None if seconds is None else int(seconds[1])
 
 
 def key_of(name: str, id_: str) -> str:

@@ -57,17 +57,22 @@ class Writer:
         waiting: list[int | Refusal] = []
         refused = False
         ids: RequestIds | None = None
+        staging = self.pending.staging
         for one in asked:
             if isinstance(one, Add):
                 names.append(one.name)
                 waiting.append(now := self._stage_one(one))
                 refused = refused or isinstance(now, Refusal)
                 continue
-            ids = ids or RequestIds()
-            group = one.items if isinstance(one, Together) else (one,)
-            names += [each.name for each in group]
-            waiting += self._stage_together(group, ids)
-            refused = refused or any(isinstance(each, Refusal) for each in waiting[-1:])
+            if ids is None:
+                ids = RequestIds()
+            if isinstance(one, Together):
+                names += [each.name for each in one.items]
+                waiting += self._stage_together(one.items, ids)
+            else:
+                names.append(one.name)
+                waiting.append(self.ids.stage(one, ids) if isinstance(one, Raise) else staging.waiting(one.name))
+            refused = refused or (bool(waiting) and isinstance(waiting[-1], Refusal))
         return Staged(names, waiting, refused, ids or None)
 
     def _stage_one(self, one: Add) -> int | Refusal:
@@ -84,23 +89,18 @@ class Writer:
         for one in items:
             if isinstance(one, Add):
                 now = self._stage_one(one)
-            elif isinstance(one, Raise) and one.total:
+            elif isinstance(one, Raise):
                 now = self.ids.stage(one, ids, raised)
             else:
                 now = self.pending.staging.waiting(one.name)
             if isinstance(now, Refusal):
-                self._take_back(items[: len(staged)], raised)
+                for taken in items[: len(staged)]:
+                    if isinstance(taken, Add) and taken.amount:
+                        self.pending.staging.take_back(taken.name, taken.amount)
+                self.ids.take_back(raised)
                 return [now] * len(items)
             staged.append(now)
         return staged
-
-    def _take_back(self, items: Sequence[Add | Raise | Peek], raised: Sequence[Raised]) -> None:
-        staging = self.pending.staging
-        for taken in items:
-            if isinstance(taken, Add) and taken.amount:
-                staging.take_back(taken.name, taken.amount)
-        for was in reversed(raised):
-            staging.lower(was)
 
     # What peers push, and what this node decides
 
@@ -127,7 +127,7 @@ class Writer:
         if known == 0 and not self.pending.allows_incarnation(delta.incarnation):
             return False
         if delta.keyed is not None:
-            if delta.keyed.settled and stranger is not None and not self._keeps_values(delta.keyed.settled, stranger):
+            if stranger is not None and delta.keyed.settled and not _keeps_values(self, delta.keyed.settled, stranger):
                 return False
             staging.changing_ids()
         staging.deltas.append(delta)
@@ -149,6 +149,8 @@ class Writer:
         if closing is None or not (closing.after or self.pending.allows_incarnation(incarnation)):
             return False
         self.pending.staging.closings.append(closing)
+        if closing.keyed is not None:
+            self.pending.staging.changing_ids()
         return True
 
     def stage_membership(self, membership: Membership) -> bool:
@@ -214,6 +216,7 @@ class Writer:
         before = None if sealed.ids is NO_CHANGES else total_before(replica, batch, sealed)
         replica.apply(batch)
         check_visible(replica, batch, sealed, version)
+        self.ids.landed(batch, sealed, dropped=False)
         if sealed.ids is not NO_CHANGES:
             check_ids(replica, sealed, before)
         if batch.identity is not None:
@@ -224,7 +227,9 @@ class Writer:
 
     def abort(self) -> Batch:
         """Drop the sealed batch, as it could not be written."""
-        return self.pending.land()[0]
+        batch, sealed = self.pending.land()
+        self.ids.landed(batch, sealed, dropped=True)
+        return batch
 
     def _closing_still(self, staged: Staging) -> list[Delta]:
         """The staged closings that are still right.
@@ -238,17 +243,18 @@ class Writer:
             if closing.incarnation not in coming and closing == self._closing(closing.incarnation)
         ]
 
-    def _keeps_values(self, settled: dict[bytes, Settlement], stranger: Collection[bytes]) -> bool:
-        """Whether no value falls by settlements of a stranger.
-
-        By several settlements together one could, so these have to wait while others wait for the disk.
-        """
-        waiting = (*self.pending.staging.deltas, *self.pending.sealed.deltas)
-        return not any(map(settles, waiting)) and keeps_values(self.replica.counters, settled, stranger)
-
     def _closing(self, incarnation: bytes) -> Delta | None:
         replica = self.replica
         return replica.detached.closing(replica.counters, replica.identity, incarnation)
+
+
+def _keeps_values(writer: Writer, settled: dict[bytes, Settlement], stranger: Collection[bytes]) -> bool:
+    """Whether no value falls by settlements of a stranger.
+
+    By several settlements together one could, so these have to wait while others wait for the disk.
+    """
+    waiting = (*writer.pending.staging.deltas, *writer.pending.sealed.deltas)
+    return not any(map(settles, waiting)) and keeps_values(writer.replica.counters, settled, stranger)
 
 
 def _check_closing(closing: Delta | None, reached: int) -> None:

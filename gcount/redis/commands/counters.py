@@ -36,12 +36,10 @@ def _incrby(turn: Turn, words: Words) -> Later:
 
 
 def _incrby_once(turn: Turn, words: Words) -> Later:
-    """An increment that counts once, however often it is sent. Its options stand in pairs of a name and a value."""
-    amount, name = _amount(words[2]), parse_name(words[1])
-    options = {option.upper(): value for option, value in zip(words[3::2], words[4::2], strict=False)}
-    if len(words) != 3 + 2 * len(options) or options.keys() != {b"ID"}:
+    """An increment that counts once, however often it is sent. Options follow the amount, each a name and a value."""
+    if len(words) != 5 or words[3].upper() != b"ID":
         raise CommandError("ERR syntax error; it is GCOUNT.INCRBY name amount ID id")
-    return turn.raise_to(amount, name, parse_id(options[b"ID"]), once=True)
+    return turn.raise_to(_amount(words[2]), parse_name(words[1]), parse_id(words[4]), once=True)
 
 
 def _source(turn: Turn, words: Words) -> Later:

@@ -9,6 +9,7 @@ import trio
 from gcount.cluster.consistent_reads import _View
 from gcount.cluster.links.accepted_link import AcceptedLink
 from gcount.cluster.links.handshake import Handshake
+from gcount.core.protocol.counter_views import Own
 from gcount.core.protocol.messages import Hello
 from gcount.core.state.batch import Batch
 from gcount.core.state.columns import Column
@@ -146,15 +147,14 @@ def one_chunk_too_many_kept(hello: Any) -> Any:
     return change
 
 
-@mutant(_View, "cells")
-def own_cells_looked_up_once(cells: Any) -> Any:
+@mutant(_View, "own")
+def own_cells_looked_up_once(own: Any) -> Any:
     """Every round of a counter's reads expects the cells that the node itself had when the first one began."""
 
-    def change(self: _View, name: str) -> Digest:
+    def change(self: _View, name: str) -> Own:
+        now: Own = own(self, name)
         known: dict[str, Digest] = self.__dict__.setdefault("known", {})
-        if name not in known:
-            known[name] = cells(self, name)
-        return known[name]
+        return now._replace(found=now.found._replace(cells=known.setdefault(name, now.found.cells)))
 
     return change
 
