@@ -7,10 +7,11 @@ import trio
 from trio.testing import MockClock
 
 from gcount.cluster.links.handshake import TOO_OLD
+from gcount.cluster.settling import Settling
 from gcount.core.options import Options
 from gcount.core.protocol import messages
 from gcount.core.protocol.consistent_read import CATCH_UP
-from gcount.core.state.counters import Delta
+from gcount.core.state.counters import Delta, Digest
 from gcount.core.state.keyed import Keyed
 from gcount.core.writes.increments import Raise
 from gcount.errors import IdsUnavailable, ReadUnavailable
@@ -177,3 +178,28 @@ async def test_ids_of_strangers_wait_while_there_are_many(autojump_clock: MockCl
             more = [Delta(MINE, 2, 3, {}, Keyed({f"{TIME}-3 x": (4, 3)})), Delta(other, 1, 2, {"y": 2})]
             assert await caller.ask(messages.Push(2, True, more)) == messages.Ack(2, {other: 2})
         assert (one.node.value("x"), one.node.value("y")) == (3, 2)
+
+
+async def test_a_floor_is_passed_on_once_with_what_its_member_had_on_disk_by_then(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = list[tuple[str, int, Digest]]()
+    monkeypatch.setattr(Settling, "told", lambda _, *what: told.append(what))
+    async with open_cluster(0, configured=False, options=Options(id_span=2)) as cluster:
+        for host in (cluster.add(), cluster.add()):
+            host.retry_window = 6.0
+            await host.start()
+        await cluster.configure()
+        one, two = cluster.hosts
+        await send(one, "a", 1)
+        await send(two, "a", 1)
+        await trio.sleep(12.0)
+        of_two = [(floor, digest) for address, floor, digest in told if address == two.address]
+        floors = [floor for floor, _ in of_two]
+        assert floors == [0, two.node.replica.floor]
+        digest = two.node.replica.counters.digest()
+        assert of_two[-1][1].keys() == digest.keys()
+        assert all(version >= 1 for version in of_two[-1][1].values())
+        await two.restart()
+        await cluster.eventually(lambda: cluster.linked(one))
+        assert [floor for address, floor, _ in told if address == two.address][2:] == floors[-1:]
