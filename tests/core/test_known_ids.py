@@ -372,6 +372,19 @@ def own_totals(one: Writer) -> dict[str, int]:
     return found
 
 
+def test_what_turned_out_to_be_a_peers_is_no_part_of_the_own_ones() -> None:
+    one = writer()
+    put(one, sent(MAX_CELL - 9, "big"), "durable")
+    assert refusal(one, sent(10)) == "PartLimitReached"
+    assert one.stage_delta(peers(A, entry(9)))
+    one.seal()
+    assert refusal(one, sent(9)) == ""
+    assert refusal(one, sent(9, "y")) == "PartLimitReached"
+    one.commit()
+    commit(one)
+    assert refusal(one, sent(9, "y")) == ""
+
+
 # All or nothing
 
 
