@@ -147,7 +147,7 @@ class Stored:
     number: int = 0  # the number of the batch
     floor: int | None = None  # up to which time its node takes no ids any more, if that changed
     members: tuple[str, ...] | None = None  # the config, if it changed
-    found: bool = False  # whether it was there when the line began
+    own: bytes | None = None  # the incarnation of the node that wrote it; None if it was there when the line began
 
 
 @dataclass(frozen=True)

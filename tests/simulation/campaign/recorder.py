@@ -107,6 +107,7 @@ class Recorder:
         self.history = history
         self.film = film
         self._lines: dict[str, tuple[str, int]] = {}
+        self._own: dict[str, bytes] = {}  # the incarnation under which each line's node wrote last
         self._asked: dict[tuple[str, int], str] = {}  # the counter of a round, by the asking address and the round
         cluster.network.tap = self._sent
         cluster.network.arrived = self._arrived
@@ -177,7 +178,8 @@ class Recorder:
             deltas = tuple(batch.deltas)
             now, line = trio.current_time(), self.line(host.address)
             members = None if batch.membership is None else batch.membership.actors
-            stored = Stored(now, line, deltas, batch.identity, batch.number, batch.floor, members, found)
+            own = None if found else self._writer(host, batch)
+            stored = Stored(now, line, deltas, batch.identity, batch.number, batch.floor, members, own)
             self.history.journal.append(stored)
             self.film.stored(host.address, batch)
             if batch.membership is not None and batch.membership.actors:
@@ -188,6 +190,14 @@ class Recorder:
             deltas, detached = tuple(newer_than(checkpoint.counters, {})), tuple(checkpoint.detached.deltas())
             claim = Claimed(now, line, "checkpoint", {}, deltas, detached=detached, next_batch=checkpoint.next_batch)
             self.history.journal.append(claim)
+
+    def _writer(self, host: Host, batch: Batch) -> bytes | None:
+        """The incarnation of the node that wrote a batch. A batch may be durable only after the next start."""
+        line = self.line(host.address)
+        identity = batch.identity or (host.node.replica.identity if host.running and host.node.recovered else None)
+        if identity is not None:
+            self._own[line] = identity.incarnation
+        return self._own.get(line)
 
     def _claim(self, address: str, claim: Claimed) -> None:
         if address in self._lines:

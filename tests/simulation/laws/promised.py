@@ -27,15 +27,12 @@ def violations(history: History) -> Iterator[str]:
     sent: defaultdict[tuple[str, str], list[Sent]] = defaultdict(list)
     for one in history.sent:
         sent[one.line, one.key].append(one)
-    state, own = DurableState(history.members), dict[str, bytes]()
+    state = DurableState(history.members)
     for entry in history.journal:
-        if isinstance(entry, Stored) and entry.identity is not None:
-            own[entry.line] = entry.identity.incarnation
         floor = state.ids[entry.line].floor
-        if isinstance(entry, Stored) and not entry.found:
+        if isinstance(entry, Stored) and entry.own is not None:
             for delta in entry.deltas:
-                known = state.versions[entry.line].get(delta.incarnation, 0)
-                if delta.incarnation != own.get(entry.line) or delta.after != known or delta.keyed is None:
+                if delta.incarnation != entry.own or delta.keyed is None:
                     continue
                 for key, (total, version) in delta.keyed.entries.items():
                     if version != delta.upto:

@@ -20,9 +20,9 @@ from dataclasses import dataclass, field
 from gcount.core.state.counters import Delta
 from gcount.core.state.ids import split
 from gcount.core.state.keyed import Covers, Settlement
-from tests.simulation.campaign.history import Entry, Forgot, History, Repaired, Stored
+from tests.simulation.campaign.history import Entry, History, Repaired, Stored
 from tests.simulation.laws.durable_state import DurableState, host_of
-from tests.simulation.laws.line_ids import covered, time_of_key, units_of
+from tests.simulation.laws.line_ids import covered, time_of_key
 
 Taken = dict[str, dict[bytes, tuple[int, int]]]
 """By key and holder: a total and a version."""
@@ -62,10 +62,8 @@ class Settlements:
     state: DurableState = field(init=False)
     late: set[str] = field(default_factory=set)
     _folds: list[Fold] = field(default_factory=list)
-    _incarnation: dict[str, bytes] = field(default_factory=dict)  # by line
     _members: dict[str, tuple[str, ...]] = field(default_factory=dict)  # by line
     _promises: defaultdict[str, list[Promise]] = field(default_factory=lambda: defaultdict(list))  # by line
-    _seen: set[tuple[str, bytes, int]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.state = DurableState(self.history.members)
@@ -74,17 +72,12 @@ class Settlements:
         """Go on to the next entry; yields what is wrong with it."""
         if not isinstance(entry, Stored):
             self.state.put(entry)
-            if isinstance(entry, Repaired) and not entry.lossless:
-                self._members[entry.new_line] = self._members.get(entry.line, ())
-                self._incarnation[entry.new_line] = entry.identity.incarnation
             if isinstance(entry, Repaired):
-                self._arrived(entry.new_line, entry.kept, found=True)
+                self._members[entry.new_line] = self._members.get(entry.line, ())
+                self._arrived(entry.new_line, entry.kept, None)
             return
         line = entry.line
-        if entry.identity is not None:
-            self._incarnation[line] = entry.identity.incarnation
-        settled = None if entry.found else self._settled(entry)
-        fold = None
+        settled, fold = self._settled(entry), None
         if settled is not None:
             fold, wrong = self._add_up(line, settled)
             yield from wrong
@@ -93,16 +86,14 @@ class Settlements:
             self._members[line] = entry.members
         if fold is not None:
             yield from self._judge(line, fold)
-        self._arrived(line, entry.deltas, found=entry.found)
+        self._arrived(line, entry.deltas, entry.own)
         self._note_promise(line, entry)
 
     def _settled(self, entry: Stored) -> dict[bytes, Settlement] | None:
         """The settlement that a batch makes; None if it makes none."""
-        own, versions = self._incarnation.get(entry.line), self.state.versions[entry.line]
         for delta in entry.deltas:
-            if delta.incarnation == own and delta.keyed is not None and delta.keyed.settled:
-                if delta.after == versions.get(own, 0):
-                    return delta.keyed.settled
+            if delta.incarnation == entry.own and delta.keyed is not None and delta.keyed.settled:
+                return delta.keyed.settled
         return None
 
     def _add_up(self, line: str, settled: dict[bytes, Settlement]) -> tuple[Fold, list[str]]:
@@ -170,11 +161,10 @@ class Settlements:
                 return member
         return None
 
-    def _arrived(self, line: str, deltas: tuple[Delta, ...], *, found: bool) -> None:
+    def _arrived(self, line: str, deltas: tuple[Delta, ...], own: bytes | None) -> None:
         """Let off ids that were settled without an entry that was on no disk then."""
-        own = self._incarnation.get(line)
         for delta in deltas:
-            if delta.keyed is None or not (found or delta.incarnation == own):
+            if delta.keyed is None or own not in (None, delta.incarnation):
                 continue
             for key, (_, version) in delta.keyed.entries.items():
                 entry = key, delta.incarnation, version
@@ -185,13 +175,13 @@ class Settlements:
                     and entry not in fold.seen
                     and not covered(fold.covers, key, delta.incarnation, version)
                 ]
-                kept = self.state.ids[line].floor >= time_of_key(key) and not found
+                kept = self.state.ids[line].floor >= time_of_key(key) and own is not None
                 if missed and not kept:  # otherwise the line has broken its promise: that is not let off
                     self.late.add(key)
 
     def _note_promise(self, line: str, entry: Stored) -> None:
         floor, promises = self.state.ids[line].floor, self._promises[line]
-        if entry.found:
+        if entry.own is None:
             promises.clear()
         if floor >= 0 and (not promises or floor > promises[-1].floor):
             entries = self.state.ids[line].entries
