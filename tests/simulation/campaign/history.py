@@ -280,7 +280,7 @@ class History:
     clocks: defaultdict[str, list[tuple[float, float]]] = field(default_factory=lambda: defaultdict(list))
     """By machine: since when its clock is how many seconds beyond the time of the run."""
     most_ids: int = 1000  # the limit of ids that are not settled
-    let_off: dict[str, int] | None = None  # what `late_units` has found
+    let_off: tuple[dict[str, int], dict[str, int]] | None = None  # of which units not all is promised, once it is known
     held_back: str | None = None  # why ids were not settled in time, after the end of all faults
     relayed: bool = False  # whether something could only come by a relay, or when it was offered again
 

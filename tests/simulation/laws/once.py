@@ -5,17 +5,18 @@
 - No read counts an id twice, and none misses an id that a member had acknowledged before.
 
 Let off are ids that were settled without an entry of which nothing is promised (see settlements.py): such an id may
-count more than once. It never counts less than once.
+count more than once. It never counts less than once. Nothing is promised of ids that an incarnation with two histories has
+taken or settled.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from gcount.cluster.members import SELF_VALID
 from tests.simulation.campaign.history import PLAIN, History, Query, Sent, Shown
 from tests.simulation.laws.durable_state import DurableState, at_the_end
-from tests.simulation.laws.settlements import late_units
+from tests.simulation.laws.settlements import doubtful_units, late_units
 
 
 def violations(history: History) -> Iterator[str]:
@@ -27,20 +28,20 @@ def violations(history: History) -> Iterator[str]:
         if isinstance(entry, Shown):
             yield from _of(state, entry, late)
         state.put(entry)
-    gone = {name: state.lost[name] | bits for name, bits in state.waiting().items()}
+    gone = _joined(state.lost, state.waiting(), doubtful_units(history))
     for sent in history.sent:
         if sent.acknowledged and (missing := _missing(sent.answer, sent.total)):
             yield f"the answer misses {missing:#x} of its own id: {sent}"
         for final in history.finals:
-            lost = gone.get(sent.name, 0) | state.lost[sent.name]
-            if sent.acknowledged and (missing := _missing(final.values.get(sent.name, 0), sent.total & ~lost)):
+            units = sent.total & ~gone.get(sent.name, 0)
+            if sent.acknowledged and (missing := _missing(final.values.get(sent.name, 0), units)):
                 yield f"{final.host} lost {missing:#x} of {sent}"
-    units = _units(history)
+    known = _units(history)
     for final in history.finals:
         for name, n in final.values.items():
-            if twice := _twice(n, units.get(name, 0)) & ~late.get(name, 0):
+            if twice := _twice(n, known.get(name, 0)) & ~late.get(name, 0):
                 yield f"{final.host} counts an id of {name} more than once: {twice:#x}"
-    yield from _reads(history, late, units)
+    yield from _reads(history, late, known)
 
 
 def _of(state: DurableState, shown: Shown, late: dict[str, int]) -> Iterator[str]:
@@ -59,7 +60,7 @@ def _of(state: DurableState, shown: Shown, late: dict[str, int]) -> Iterator[str
 
 
 def _reads(history: History, late: dict[str, int], units: dict[str, int]) -> Iterator[str]:
-    gone = at_the_end(history).unknown
+    gone = _joined(at_the_end(history).unknown, doubtful_units(history))
     sent_first = sorted((sent for sent in history.sent if sent.acknowledged and sent.member), key=_end)
     for query in history.queries:
         if query.value is None or query.began_alone:
@@ -70,7 +71,7 @@ def _reads(history: History, late: dict[str, int], units: dict[str, int]) -> Ite
             for sent in sent_first:
                 if _end(sent) >= query.start:
                     break
-                if sent.name == query.name and (missing := _missing(query.value, sent.total & ~gone[sent.name])):
+                if sent.name == query.name and (missing := _missing(query.value, sent.total & ~gone.get(sent.name, 0))):
                     yield f"misses {missing:#x} that was acknowledged before: {query} {sent}"
 
 
@@ -78,6 +79,14 @@ def _excused(history: History, query: Query) -> bool:
     """Whether the node had not noticed yet that its address is another node's."""
     lost = history.lost_address.get(query.host)
     return lost is not None and 0 <= query.start - lost < SELF_VALID
+
+
+def _joined(*masks: Mapping[str, int]) -> dict[str, int]:
+    joined: dict[str, int] = {}
+    for mask in masks:
+        for name, units in mask.items():
+            joined[name] = joined.get(name, 0) | units
+    return joined
 
 
 def _end(sent: Sent) -> float:

@@ -9,6 +9,10 @@ the settler's config had on its disk when it promised to take no more ids of tha
 - a copy of a directory that was put back.
 
 The ids of such entries are *let off*: they may count more than once, and fall back to once.
+
+Ids are *doubtful* if an incarnation with two histories (a copy of a directory ran at the original's own address) has
+taken or settled them: nothing at all is promised of those. A node that has the other history may count them as long as
+it does not know the settlement, or never.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ from dataclasses import dataclass, field
 from gcount.core.state.counters import Delta
 from gcount.core.state.ids import split
 from gcount.core.state.keyed import Covers, Settlement
+from tests.simulation.campaign.amounts import UNIT
 from tests.simulation.campaign.history import Entry, History, Repaired, Stored
 from tests.simulation.laws.durable_state import DurableState, host_of
 from tests.simulation.laws.line_ids import covered, time_of_key
@@ -56,11 +61,13 @@ class Settlements:
     Attributes:
         state: the disks.
         late: the keys that are let off.
+        doubtful: the keys of which nothing is promised.
     """
 
     history: History
     state: DurableState = field(init=False)
     late: set[str] = field(default_factory=set)
+    doubtful: set[str] = field(default_factory=set)
     _folds: list[Fold] = field(default_factory=list)
     _members: dict[str, tuple[str, ...]] = field(default_factory=dict)  # by line
     _promises: defaultdict[str, list[Promise]] = field(default_factory=lambda: defaultdict(list))  # by line
@@ -84,7 +91,9 @@ class Settlements:
         self.state.put(entry)
         if entry.members is not None:
             self._members[line] = entry.members
-        if fold is not None:
+        if fold is not None and entry.own in self.state.forked:
+            self.doubtful |= fold.keys
+        elif fold is not None:
             yield from self._judge(line, fold)
         self._arrived(line, entry.deltas, entry.own)
         self._note_promise(line, entry)
@@ -190,29 +199,36 @@ class Settlements:
 
 
 def late_units(history: History) -> dict[str, int]:
-    """By name, the bits of all units of ids that are let off, and of ids of incarnations with two histories."""
-    found = history.let_off
-    if found is None:
-        found = history.let_off = _late_units(history)
-    return found
+    """By name, the bits of all units of ids that are let off or doubtful."""
+    late, doubtful = _let_off(history)
+    return {name: late.get(name, 0) | doubtful.get(name, 0) for name in late | doubtful}
 
 
-def _late_units(history: History) -> dict[str, int]:
-    if not history.window:
-        return {}
-    settlements = Settlements(history)
-    for entry in history.journal:
-        for _ in settlements.put(entry):
-            pass
-    late = settlements.late | _forked(history, settlements.state)
+def doubtful_units(history: History) -> dict[str, int]:
+    """By name, the bits of all units of ids of which nothing is promised."""
+    return _let_off(history)[1]
+
+
+def _let_off(history: History) -> tuple[dict[str, int], dict[str, int]]:
+    if history.let_off is None:
+        settlements = Settlements(history)
+        for entry in history.journal if history.window else ():
+            for _ in settlements.put(entry):
+                pass
+        taken = _taken_twofold(history, settlements.state)
+        history.let_off = _bits(history, settlements.late), _bits(history, settlements.doubtful | taken)
+    return history.let_off
+
+
+def _bits(history: History, keys: set[str]) -> dict[str, int]:
     mask: dict[str, int] = {}
     for sent in history.sent:
-        if sent.key in late:
-            mask[sent.name] = mask.get(sent.name, 0) | sent.total * 7
+        if sent.key in keys:
+            mask[sent.name] = mask.get(sent.name, 0) | sent.total * UNIT
     return mask
 
 
-def _forked(history: History, state: DurableState) -> set[str]:
+def _taken_twofold(history: History, state: DurableState) -> set[str]:
     """The ids that an incarnation with two histories has taken."""
     return {
         key
