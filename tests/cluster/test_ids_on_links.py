@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import count
+
 import pytest
 import trio
 from trio.testing import MockClock
@@ -11,6 +13,7 @@ from gcount.cluster.settling import Settling
 from gcount.core.options import Options
 from gcount.core.protocol import messages
 from gcount.core.protocol.consistent_read import CATCH_UP
+from gcount.core.protocol.write_holds import MAX_HOLD
 from gcount.core.state.counters import Delta, Digest
 from gcount.core.state.keyed import Keyed
 from gcount.core.writes.increments import Raise
@@ -61,6 +64,27 @@ async def test_a_read_that_lags_behind_ids_takes_two_rounds_and_waits_only_for_t
         assert rounds.count == 2
         assert rounds.holds == set()
         assert trio.current_time() - started < CATCH_UP
+
+
+async def test_reads_end_within_a_few_rounds_under_constant_writers_of_ids(autojump_clock: MockClock) -> None:
+    async with open_cluster(3, delay=(0.03, 0.03)) as cluster:
+        numbers = count()
+
+        async def write(host: Host) -> None:
+            while True:
+                await send(host, str(next(numbers)), 1)
+                await trio.sleep(0.01)
+
+        async with trio.open_nursery() as nursery:
+            for host in cluster.hosts:
+                nursery.start_soon(write, host)
+            for _ in range(2):
+                await trio.sleep(2 * MAX_HOLD)  # no hold of the last read keeps this one from its own
+                rounds = Rounds(cluster, cluster[1])
+                await cluster[1].node.consistent_value("x")
+                assert rounds.count <= 6
+                assert rounds.holds
+            nursery.cancel_scope.cancel()
 
 
 async def test_a_read_waits_for_ids_that_only_another_member_can_bring(autojump_clock: MockClock) -> None:

@@ -171,6 +171,11 @@ def test_each_member_has_to_be_another_node(floors: Floors, other: tuple[bytes, 
     assert floors.hold(END, MEMBERS, HERE) == Hold(C, SAME_NODE)
 
 
+def test_a_node_to_which_two_entries_lead_does_not_settle_for_the_member_that_was_there(floors: Floors) -> None:
+    assert floors.until((A, B), [A, B]) is None
+    assert floors.hold(END, (A, B), [A, B]) == Hold(B, SAME_NODE)
+
+
 def test_only_a_member_settles(floors: Floors) -> None:
     assert floors.until(MEMBERS, []) is None
     assert floors.until((B, C), [A]) is None

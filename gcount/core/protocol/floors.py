@@ -128,6 +128,9 @@ class Floors:
             members: as for `until`.
             here: as for `until`.
         """
+        mine = [entry for entry in members if entry in here]
+        if len(mine) > 1:
+            return Hold(mine[1], SAME_NODE)
         return next(self._holds(until, _others(members, here), next(iter(here), "this node")), None)
 
     def _holds(self, until: int, others: Sequence[str], own: str) -> Iterator[Hold]:
