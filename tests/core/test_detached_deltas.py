@@ -304,12 +304,12 @@ def test_a_read_with_detached_entries_of_an_own_former_life_needs_them_closed() 
     one.apply(Batch(1, [Delta(who, 0, 1, {"b": 1}, Keyed({"5-x a": (3, 1)}))]))
     assert one.changed("a") == {who: 1}
     one.apply(Batch(2, [ids(who, 3, 4, {"5-y a": (3, 4)}), ids(incarnation(2), 3, 4, {"5-z a": (3, 4)})]))
-    assert (one.changed("a"), one.changed("b"), one.keyed("a")) == ({who: 4}, {}, 3)
+    assert (one.changed("a"), one.changed("b"), one.counters.keyed("a")) == ({who: 4}, {}, 3)
     writer = Writer(one)
     assert writer.stage_closing(who)
     writer.seal()
     writer.commit()
-    assert (one.changed("a"), one.counters.version(who), one.keyed("a")) == ({who: 4}, 5, 6)
+    assert (one.changed("a"), one.counters.version(who), one.counters.keyed("a")) == ({who: 4}, 5, 6)
 
 
 def test_no_more_entries_are_taken_back_than_cells_may_be() -> None:

@@ -21,7 +21,8 @@ def test_what_is_taken_back_leaves_no_trace(made: list[tuple[tuple[str, str], in
     changes, states, undo = IdChanges(), [], []
     for number, ((key, name), known) in enumerate(made):
         states.append(state(changes))
-        undo.append(changes.put(key, name, number + 1, known, 10 - number))
+        undo.append(changes.saved(key, name, 0, grew=True))
+        changes.put(key, name, number + 1, known, 10 - number)
     for was in reversed(undo[kept:]):
         changes.take_back(was)
     states.append(state(changes) if kept >= len(made) else states[kept])
@@ -65,9 +66,9 @@ def test_a_request_rests_on_what_was_durable_or_became_it_and_on_the_own_version
     ids, changes = RequestIds(), IdChanges()
     ids.rest_on(A, 3)
     ids.rest_on(A, 2)
-    ids.waiting = ["5-x a", "5-y a"]
-    changes.known["5-x a"] = (B, 7)
-    changes.written["5-y a"] = 1
+    ids.fresh, ids.again = ["5-x a"], ["5-y a"]
+    changes.known = {"5-y a": (B, 7)}
+    changes.written["5-x a"] = 1
     assert ids.position(changes, {b"own": 4}) == {b"own": 4, A: 3, B: 7}
     ids.rest_on(b"own", 9)
     assert ids.position(changes, {b"own": 4})[b"own"] == 9
@@ -76,7 +77,7 @@ def test_a_request_rests_on_what_was_durable_or_became_it_and_on_the_own_version
 def test_a_request_is_replayed_if_nothing_that_it_staged_was_written() -> None:
     ids, changes = RequestIds(), IdChanges()
     assert not ids
-    ids.waiting, ids.fresh = ["5-x a", "5-y a"], ["5-y a"]
+    ids.again, ids.fresh = ["5-x a"], ["5-y a"]
     changes.written["5-x a"] = 1
     assert ids.replayed(changes)
     changes.written["5-y a"] = 1

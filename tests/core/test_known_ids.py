@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given
@@ -306,6 +307,82 @@ def test_cells_and_what_others_hold_do_not_count_towards_it_and_what_is_settled_
     assert refusal(one, sent(1, "y")) == ""
     commit(one)
     assert one.replica.counters.total("a") == 3 * MAX_CELL
+
+
+def test_near_the_limit_all_ids_are_walked_over_once_and_not_for_each_request() -> None:
+    one = writer()
+    put(one, sent(MAX_CELL - 9, "big"), "durable")
+    put(one, sent(MAX_CELL - 9, "big", "b"), "durable")
+    with patch.object(one.ids, "_sum_up", wraps=one.ids._sum_up) as walk:
+        for number in range(3):
+            assert refusal(one, sent(10, f"{number}")) == "PartLimitReached"
+            assert refusal(one, sent(2, f"{number}")) == ""
+            assert one.stage([Together([sent(1, f"{number}"), raised(3, f"{number}")])]).refused
+            assert one.stage([Together([sent(1, "y"), raised(2, "y"), sent(10, "z", "b")])]).refused
+            commit(one)
+        assert refusal(one, sent(4, "y")) == "PartLimitReached"
+        assert refusal(one, sent(3, "y")) == ""
+        one.seal()
+        assert refusal(one, raised(2, "y")) == ""  # less than what is in flight, which may be dropped
+        assert refusal(one, sent(1, "z")) == "PartLimitReached"
+        assert walk.call_count == 1
+    one.abort()
+    assert refusal(one, sent(2, "z")) == "PartLimitReached"
+    assert refusal(one, sent(1, "z")) == ""
+    commit(one)
+    assert one.replica.counters.total("a") == MAX_CELL
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["stage", "stage", "seal", "commit", "abort", "mint", "peer"]), st.data()),
+        max_size=20,
+    )
+)
+def test_the_part_that_is_kept_is_the_exact_one(steps: list[tuple[str, st.DataObject]]) -> None:
+    one, big = writer(), MAX_CELL // 4
+    for number, (kind, data) in enumerate(steps):
+        if kind == "stage":
+            total = data.draw(st.integers(1, 5)) * big
+            group = [raised(total, data.draw(st.sampled_from("xyz"))) for _ in range(data.draw(st.integers(1, 3)))]
+            one.stage([Together(group)] if data.draw(st.booleans()) else group)
+        elif kind == "seal" and one.pending.batch is None:
+            one.seal()
+        elif kind == "commit" and one.pending.batch is not None:
+            one.commit()
+        elif kind == "abort" and one.pending.batch is not None:
+            one.abort()
+        elif kind == "mint" and one.pending.batch is None:
+            one.stage_identity(one.replica.identity.reborn(incarnation(110 + number)))
+            commit(one)
+        elif kind == "peer":
+            assert one.stage_delta(peers(incarnation(150 + number), entry(data.draw(st.integers(1, 4)) * big)))
+        kept = one.ids._parts
+        assert kept is None or {n: v for n, v in kept.items() if v} == {n: v for n, v in one.ids._sum_up().items() if v}
+        assert sum(own_totals(one).values()) <= MAX_CELL
+
+
+def own_totals(one: Writer) -> dict[str, int]:
+    """The own total of each id that is durable or waits."""
+    own = one.replica.identity.incarnation
+    found = {key: mine.total for key, best in one.replica.counters.entries.items() if (mine := best.of(own))}
+    for waiting in (one.pending.sealed, one.pending.staging):
+        for key, total in waiting.ids.totals.items():
+            found[key] = max(total, found.get(key, 0))
+    return found
+
+
+def test_what_turned_out_to_be_a_peers_is_no_part_of_the_own_ones() -> None:
+    one = writer()
+    put(one, sent(MAX_CELL - 9, "big"), "durable")
+    assert refusal(one, sent(10)) == "PartLimitReached"
+    assert one.stage_delta(peers(A, entry(9)))
+    one.seal()
+    assert refusal(one, sent(9)) == ""
+    assert refusal(one, sent(9, "y")) == "PartLimitReached"
+    one.commit()
+    commit(one)
+    assert refusal(one, sent(9, "y")) == ""
 
 
 # All or nothing

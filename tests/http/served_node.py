@@ -213,6 +213,14 @@ def post(name: bytes, body: bytes, *fields: bytes) -> bytes:
     return b"\r\n".join(lines) + b"\r\n\r\n" + body
 
 
+def once(name: bytes, body: bytes, id_: bytes, *fields: bytes) -> bytes:
+    return post(name, body, b"Idempotency-Key: " + id_, *fields)
+
+
+def put(name: bytes, id_: bytes, body: bytes, *fields: bytes) -> bytes:
+    return post(name + b"/sources/" + id_, body, *fields).replace(b"POST", b"PUT")
+
+
 def get(target: bytes, *fields: bytes, method: bytes = b"GET", version: bytes = b"HTTP/1.1") -> bytes:
     return b"\r\n".join([method + b" " + target + b" " + version, b"Host: h", *fields]) + b"\r\n\r\n"
 

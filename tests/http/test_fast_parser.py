@@ -33,6 +33,7 @@ class Seen:
         rest: what follows it.
         closes: whether the connection ends with its answer.
         expects: whether the client waits for 100 Continue.
+        keys: the values of Idempotency-Key.
     """
 
     method: bytes
@@ -43,6 +44,7 @@ class Seen:
     rest: bytes
     closes: bool
     expects: bool
+    keys: list[bytes]
 
 
 def seen_by_h11(data: bytes) -> Seen | None:
@@ -68,8 +70,9 @@ def seen_by_h11(data: bytes) -> Seen | None:
         connection.send(h11.Response(status_code=200, headers=[(b"content-length", b"0")]))
         connection.send(h11.EndOfMessage())
     closes = connection.our_state is h11.MUST_CLOSE
+    keys = [value for name, value in request.headers if name == b"idempotency-key"]
     return Seen(
-        request.method, request.target, request.http_version, bytes(body), complete, bytes(rest), closes, expects
+        request.method, request.target, request.http_version, bytes(body), complete, bytes(rest), closes, expects, keys
     )
 
 
@@ -91,6 +94,8 @@ def check_against_h11(data: bytes) -> PlainRequest | None:
     assert seen.method == request.route.method.encode()
     assert seen.target == target_of(request)
     assert seen.body == request.body
+    assert request.key == b"".join(seen.keys if seen.method == b"POST" else [])
+    assert seen.method != b"POST" or seen.keys in ([], [request.key])
     assert seen.complete == (request.end <= len(data))
     if seen.complete:
         assert seen.rest == data[request.end :]
@@ -124,7 +129,10 @@ decisive = st.one_of(
     st.tuples(field_name(b"keep-alive"), st.just(b"timeout=5")),
 )
 name_bytes = st.lists(st.sampled_from(list(TOKEN_BYTES)), min_size=1, max_size=8).map(bytes)
-lookalike = st.sampled_from([b"Hos", b"Hostt", b"X-Host", b"Content_Length", b"xconnection", b"Accept", b"A"])
+key_value = st.sampled_from([b"1700000000-a", b'"1700000000-a"', b"", b'"', b"Ab, c", b"x" * 65])
+lookalike = st.sampled_from(
+    [b"Idempotency-Keys", b"Hos", b"Hostt", b"X-Host", b"Content_Length", b"xconnection", b"Accept", b"A"]
+)
 plain_value = st.text(alphabet=[chr(code) for code in (9, *range(0x20, 0x7F))], max_size=20).map(str.encode)
 harmless = st.tuples(lookalike | name_bytes, plain_value)
 strange_value = st.sampled_from(
@@ -148,6 +156,7 @@ def requests(draw: st.DrawFn) -> bytes:
         path += draw(st.sampled_from([b"/value", b"s", b"?a=b", b"#a", b"/", b"\xc3\xa9", b" "]))
     body = draw(st.binary(max_size=30)) if method == b"POST" else b""
     chosen = draw(st.lists(harmless, max_size=3))
+    chosen += draw(st.lists(st.tuples(field_name(b"idempotency-key"), key_value), max_size=2))
     if "no host" not in flaws:
         chosen.append((draw(field_name(b"host")), draw(st.sampled_from([b"h", b"", b"a:1", b"[::1]", b"a b"]))))
     if (method == b"POST") != ("no length" in flaws):
@@ -200,9 +209,10 @@ def test_where_a_request_begins_makes_no_difference(data: bytes, before: bytes) 
     assert (alone is None) == (within is None)
     if alone is not None and within is not None:
         assert within.end - len(before) == alone.end
-        assert [within.route, within.name, within.body, within.closes] == [
+        assert [within.route, within.name, within.key, within.body, within.closes] == [
             alone.route,
             alone.name,
+            alone.key,
             alone.body,
             alone.closes,
         ]
@@ -347,6 +357,24 @@ def test_a_head_that_ends_in_bare_line_feeds_is_not_waited_for() -> None:
 
 LINE, END = b"GET /counter/x/value HTTP/1.1\r\n", b"\r\n\r\n"
 HOST = LINE + b"Host: a"
+
+
+@pytest.mark.parametrize("field", [b"Idempotency-Key: Ab", b"IDEMPOTENCY-KEY:\tAb  ", b"idempotency-key:Ab"])
+def test_the_key_of_an_increment_is_read_as_it_was_written(field: bytes) -> None:
+    request = check_against_h11(POST.replace(b"Host: h", field + b"\r\nHost: h"))
+    assert request is not None
+    assert request.key == b"Ab"
+    for whole in (GET, READ):
+        request = check_against_h11(whole.replace(b"Host: h", field + b"\r\nHost: h\r\n" + field))
+        assert request is not None
+        assert request.key == b""
+
+
+@pytest.mark.parametrize("fields", [b"Idempotency-Key:", b"Idempotency-Key: a\r\nidempotency-key: a"])
+def test_an_empty_key_and_two_keys_are_left_to_the_application(fields: bytes) -> None:
+    assert parse(POST.replace(b"Host: h", fields + b"\r\nHost: h")) is None
+
+
 HOSTILE = {  # how it begins, what is repeated, how it ends
     "long name": (b"POST /counter/", b"a", b""),
     "long name, wrong route": (b"GET /counter/", b"a", b"/x HTTP/1.1\r\nHost: h" + END),
@@ -365,6 +393,7 @@ HOSTILE = {  # how it begins, what is repeated, how it ends
     "fields with a bad end": (HOST + b"\r\n", b"a:b\r\n", b"\0" + END),
     "empty fields": (LINE, b"a:\r\n", b"Host: a" + END),
     "hosts": (LINE, b"Host:\r\n", b"\r\n"),
+    "keys": (LINE, b"Idempotency-Key: a\r\n", b"Host: h" + END),
     "almost hosts": (LINE, b"Hos:\r\n", b"Host: a" + END),
     "returns": (HOST, b"\r", END),
     "line feeds": (HOST, b"\n", END),

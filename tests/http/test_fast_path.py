@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from tests.fakes.cluster import WALL_CLOCK
 from tests.http.served_node import (
     ADDRESS,
     CHUNKED,
@@ -21,14 +22,18 @@ from tests.http.served_node import (
     both,
     consistent,
     get,
+    once,
     one_by_one,
     post,
+    put,
     served,
     statuses,
     value,
 )
 
 SILENT = "10.0.0.2:7777"
+NOW = int(WALL_CLOCK)
+ID, OTHER = b"%d-a" % NOW, b"%d-b" % NOW
 MOST = 2**64 - 1
 
 
@@ -58,6 +63,7 @@ async def after_another(client: Client, requests: Sequence[bytes]) -> bytes:
 
 Way = Callable[[Client, Sequence[bytes]], Awaitable[bytes]]
 WAYS: tuple[Way, ...] = (one_by_one, at_once, head_then_body, after_another)
+ALONE: tuple[Way, ...] = (one_by_one, after_another)
 
 
 @dataclass
@@ -94,6 +100,11 @@ def odd(*requests: bytes, status: int = 200, **options: Any) -> Case:
 
 
 BIG = b"%d" % MOST
+BAD_IDS = (
+    *(b"", b'""', b'"', b"a", b"%d" % NOW, b"%d-" % NOW, b"-a", b"%d-a b" % NOW, ID + b", " + ID, ID + b";a=1"),
+    *(b"'%b'" % ID, b'"%b' % ID, b'"%b\\""' % ID, b'""%b""' % ID, b'"\t%b"' % ID, b"?1", b":%b:" % ID, b"1e9-a"),
+    *(b"%d-%b" % (NOW, b"x" * 54), b"018bcfe5-6800-4000-8000-000000000001", b"1700000000000-a", b"%d-%%41" % NOW),
+)
 CASES = {
     "increments": good(post(b"a", b"1"), post(b"a", b"0"), post(b"b", b"7"), post(b"a", BIG[:-1]), value(b"a")),
     "an increment by nothing": good(post(b"a", b"0"), value(b"a")),
@@ -243,6 +254,127 @@ CASES = {
         ],
         [200, 200, 200, 400, 200, 200, 404, 200],
         4,
+    ),
+    "ids": good(
+        once(b"a", b"5", ID),
+        once(b"a", b"5", ID),
+        once(b"a", b"7", OTHER),
+        once(b"b", b"5", ID),
+        post(b"a", b"1"),
+        once(b"a", b" 5\n", ID, b"Connection: keep-alive"),
+        value(b"a"),
+    ),
+    "forms of ids": good(
+        once(b"a", b"1", b'"%b"' % ID),
+        once(b"a", b"1", b"\t%b " % ID),
+        once(b"a", b"1", b"018bcfe5-6800-7000-8000-000000000001"),
+        once(b"a", b"1", b"018BCFE5-6800-7000-8000-00000000000F"),
+        once(b"a", b"1", b'"01HF7YAT000000000000000005"'),
+        once(b"a", b"1", b"%d-%b" % (NOW, b"~._-" * 13)),
+        value(b"a"),
+        ways=ALONE,
+    ),
+    "an id with nothing to add": good(once(b"a", b"0", ID), once(b"a", b"3", ID), once(b"a", b"0", ID), ways=ALONE),
+    "an id with another amount": case(
+        [once(b"a", b"5", ID), once(b"a", b"6", ID), once(b"a", b"4", ID), once(b"a", b"5", ID)],
+        [200, 422, 422, 200],
+        4,
+        ways=(at_once, after_another),
+    ),
+    "an id of long ago": case(
+        [once(b"a", b"5", b"%d-a" % (NOW - 3600)), once(b"a", b"5", b"%d-a" % (NOW - 3599)), value(b"a")],
+        [410, 200, 200],
+        3,
+        ways=ALONE,
+    ),
+    "an id of a time to come": case(
+        [once(b"a", b"5", b"%d-a" % (NOW + 301)), once(b"a", b"5", b"%d-a" % (NOW + 300)), value(b"a")],
+        [422, 200, 200],
+        3,
+        ways=ALONE,
+    ),
+    "bad ids": odd(
+        *(once(b"a", b"5", id_) for id_ in BAD_IDS),
+        once(b"a", b"5", ID, b"idempotency-key: " + ID),
+        once(b"a", b"5", ID, b"IDEMPOTENCY-KEY:"),
+        status=400,
+        ways=(one_by_one, at_once),  # an id is refused before the body comes, as a name is
+    ),
+    "an id and a bad amount": odd(once(b"a", b"-1", ID), once(b"a", b"", ID), status=400, ways=ALONE),
+    "ids where they mean nothing": good(
+        value(b"a", b"Idempotency-Key: x", b"Idempotency-Key:"), consistent(b"a", b"Idempotency-Key: " + ID), ways=ALONE
+    ),
+    "an id for a page of another origin": odd(
+        once(b"a", b"1", ID, b"Origin: http://other"),
+        put(b"a", ID, b"1", b"Origin: http://other"),
+        status=403,
+        ways=(one_by_one, at_once),
+    ),
+    "ids before all members were seen": case(
+        [once(b"a", b"1", ID), put(b"a", ID, b"1"), post(b"a", b"1")],
+        [503, 503, 200],
+        2,
+        ways=ALONE,
+        actors=(ADDRESS, SILENT),
+    ),
+    "ids at the limits": case(
+        [
+            once(b"a", BIG, ID),
+            once(b"a", b"1", OTHER),
+            put(b"a", OTHER, b"1"),
+            once(b"b", b"1", ID),
+            put(b"b", ID, b"1"),
+        ],
+        [200, 409, 409, 503, 503],
+        3,
+        ways=ALONE,
+        max_counters=1,
+    ),
+    "sources": odd(
+        put(b"a", ID, b"5"),
+        put(b"a", ID, b" 3\n"),
+        put(b"a", ID, b"7", b"Idempotency-Key: x"),
+        put(b"a", OTHER, b"0"),
+        get(b"/counter/a/sources/" + ID),
+        get(b"/counter/a/sources/" + ID, method=b"HEAD"),
+        get(b"/counter/a/sources/" + ID.replace(b"-", b"%2D")),
+        get(b"/counter/a/sources/" + ID, b"Origin: http://other"),
+        get(b"/counter/a/sources/" + ID, method=b"OPTIONS"),
+        ways=ALONE,
+    ),
+    "sources that are not known": odd(
+        get(b"/counter/a/sources/" + ID),
+        get(b"/counter/a/sources/" + ID, method=b"HEAD"),
+        status=404,
+        ways=(one_by_one,),
+    ),
+    "bad sources": odd(
+        *(get(b"/counter/a/sources/" + id_) for id_ in (b"", b"x", b"%zz", b"%20", b"%ff", b"1-" + b"x" * 63)),
+        get(b"/counter/%00/sources/" + ID),
+        get(b"/counter/a/sources/" + ID + b"?x"),
+        put(b"a", ID, b"x"),
+        put(b"a", ID, b"1.5"),
+        status=400,
+        ways=(one_by_one,),
+    ),
+    "bad ids of sources": odd(
+        *(put(b"a", id_, b"1") for id_ in (b"", b"x", b"%zz", b"%ff", b"018bcfe5-6800-4000-8000-000000000001")),
+        status=400,
+        ways=(at_once,),
+    ),
+    "other methods for sources": odd(
+        get(b"/counter/a/sources/" + ID, method=b"DELETE"), post(b"a/sources/" + ID, b"1"), status=405, ways=(at_once,)
+    ),
+    "no sources": odd(get(b"/counter/a/sources"), get(b"/counter/a/sources/" + ID + b"/"), status=404, ways=(at_once,)),
+    "an id with the last request": case([once(b"a", b"5", ID, b"Connection: close")], [200], 1),
+    "ids by HTTP/1.0 and in chunks": case(
+        [
+            CHUNKED.replace(b"Host", b"Idempotency-Key: %b\r\nHost" % ID),
+            once(b"a", b"5", ID, b"Expect: 100-continue"),
+            once(b"a", b"5", ID).replace(b"HTTP/1.1", b"HTTP/1.0"),
+        ],
+        [200, 200, 200],
+        ways=ALONE,
     ),
     "the node's own part is full": case([post(b"a", BIG), post(b"a", b"1"), value(b"a")], [200, 409, 200], 3),
     "the limit of counters": case(

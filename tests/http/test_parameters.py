@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from gcount.errors import BadConfig, BadName, BadParameter, UnknownParameter
-from gcount.http.parameters import check_parameters, name_in_path, parse_config, timeout_parameter
+from gcount.errors import BadConfig, BadId, BadName, BadParameter, UnknownParameter
+from gcount.http.parameters import (
+    check_parameters,
+    id_in_path,
+    idempotency_key,
+    name_in_path,
+    parse_config,
+    timeout_parameter,
+)
 
 
 @pytest.mark.parametrize(
@@ -33,6 +40,53 @@ def test_a_segment_that_names_nothing_is_refused_with_the_reason(segment: str, w
     for _ in range(2):  # also when the answer is kept
         with pytest.raises(BadName, match=why):
             name_in_path(segment)
+
+
+@pytest.mark.parametrize("segment", ["1700000000-a", "1700000000%2Da", "1700000000-%61"])
+def test_an_id_in_a_path_is_decoded(segment: str) -> None:
+    assert id_in_path(segment) == "1700000000-a"
+
+
+@pytest.mark.parametrize(
+    ("segment", "why"),
+    [
+        ("%", "two hexadecimal digits"),
+        ("1700000000-%4", "two hexadecimal digits"),
+        ("1700000000-%C3%A9", "A-Z a-z 0-9"),
+        ("1700000000-%252D", "A-Z a-z 0-9"),
+        ("", "1 to 64 characters"),
+        ("a", "when it was made"),
+    ],
+)
+def test_a_segment_that_is_no_id_is_refused_with_what_is_allowed(segment: str, why: str) -> None:
+    with pytest.raises(BadId, match=why):
+        id_in_path(segment)
+
+
+@pytest.mark.parametrize("text", ["1700000000-a", '"1700000000-a"', " \t1700000000-a ", ' "1700000000-a"\t'])
+def test_an_idempotency_key_is_the_id_bare_or_as_a_string(text: str) -> None:
+    assert idempotency_key([text]) == "1700000000-a"
+    assert idempotency_key([]) is None
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        (["1-a", "1-a"], "more than once"),
+        ([""], "UUIDv7, a ULID or UNIXSECONDS-anything"),
+        (['"'], "1 to 64 characters"),
+        (['""'], "1 to 64 characters"),
+        (['"1-a'], "other characters"),
+        (['"1-a"; b'], "other characters"),
+        (["1-a, 1-b"], "other characters"),
+        (['"1-\\a"'], "other characters"),
+        (["1-\xe9"], "other characters"),
+        (["order-5"], "does not say when it was made"),
+    ],
+)
+def test_an_idempotency_key_that_is_no_id_is_refused(given: list[str], why: str) -> None:
+    with pytest.raises(BadId, match=why):
+        idempotency_key(given)
 
 
 def test_a_timeout_is_given_once_or_not_at_all() -> None:

@@ -1,12 +1,15 @@
-"""Names, amounts and timeouts of clients, in every protocol: which are allowed, and what a refusal says."""
+"""Names, amounts, ids and timeouts of clients, in every protocol: which are allowed, and what a refusal says."""
 
 from __future__ import annotations
+
+from random import Random
 
 import pytest
 
 from gcount.core.limits import MAX_CELL
-from gcount.errors import BadAmount, BadName, BadParameter
-from gcount.node.requests import MAX_READ_TIMEOUT, parse_amount, parse_name, parse_timeout
+from gcount.errors import BadAmount, BadId, BadName, BadParameter
+from gcount.node.requests import MAX_READ_TIMEOUT, parse_amount, parse_id, parse_name, parse_timeout
+from tests.harness.made_ids import made_id
 
 
 @pytest.mark.parametrize("name", ["a", "/", "a b", "%", "é", "x" * 255, "é" * 127, "\u2028"])
@@ -49,6 +52,24 @@ def test_a_bad_amount_is_refused_under_the_name_that_the_client_knows(text: byte
 def test_an_amount_has_a_limit(text: bytes) -> None:
     with pytest.raises(BadAmount, match="above 2"):
         parse_amount(text, "the body")
+
+
+@pytest.mark.parametrize("form", range(30))
+def test_an_id_is_what_its_text_says(form: int) -> None:
+    id_ = made_id(Random(form), 1_700_000_000)
+    assert parse_id(id_) == id_
+
+
+@pytest.mark.parametrize("text", ["", "é", "1-\n", " 1-a", "1-a\0", "1-" + "x" * 63, "1_2-a b", "1-\u0661"])
+def test_an_id_of_other_characters_or_another_length_is_refused(text: str) -> None:
+    with pytest.raises(BadId, match=r"other characters, or too many or too few.*1 to 64 characters of A-Z a-z 0-9"):
+        parse_id(text)
+
+
+@pytest.mark.parametrize("text", ["a", "17", "1700000000", "-5", "a-5", "2cf24dba-5fb0-430e-a6e8-3b2ac5b9e29e"])
+def test_an_id_without_a_time_is_refused_with_the_forms_that_have_one(text: str) -> None:
+    with pytest.raises(BadId, match=r"not say when it was made.*UUIDv7, a ULID or UNIXSECONDS-anything"):
+        parse_id(text)
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("1", 1.0), ("0.001", 0.001), ("60", MAX_READ_TIMEOUT), ("007.5", 7.5)])

@@ -587,6 +587,7 @@ NAMES = st.sampled_from(["a", "", "c"])
 ASKED = st.one_of(
     st.builds("INCR {}".format, NAMES),
     st.builds("INCRBY {} {}".format, NAMES, st.sampled_from([0, 1, 7, -1, "x", BIG])),
+    st.builds("GCOUNT.INCRBY {} {} ID 1700000000-{}".format, NAMES, st.integers(0, 2), st.sampled_from(["a", "b"])),
     st.builds("GET {}".format, NAMES),
     st.builds("MGET {} {}".format, NAMES, NAMES),
     st.builds("EXISTS {} {}".format, NAMES, NAMES),

@@ -17,6 +17,7 @@ from gcount.cluster.links.duplicates import Visit
 from gcount.cluster.links.handover import Handover
 from gcount.cluster.links.handshake import Knowledge, check_knows_ids
 from gcount.cluster.links.peers import Peers
+from gcount.cluster.members import uses_ids
 from gcount.core.format.chunks import Assembly
 from gcount.core.protocol import messages as wire
 from gcount.core.protocol.floors import floor_to_tell
@@ -288,8 +289,9 @@ class AcceptedLink:
         replica = self._replica
         check_knows_ids(replica, self.hello)  # again: the question may have waited for the disk
         news = self.receiver.newer_membership(replica.membership)
-        name, parts = question.name, replica.counters.parts(question.name)
-        self._answers.post(wire.CellsReply(question.round, replica.cells(name), news, parts, replica.changed(name)))
+        name, used = question.name, uses_ids(replica) or replica.detached
+        parts, changed = (replica.counters.parts(name), replica.changed(name)) if used else ({}, {})
+        self._answers.post(wire.CellsReply(question.round, replica.cells(name), news, parts, changed))
 
     def _start_task(self, nursery: trio.Nursery, function: Callable[[T], Awaitable[object]], argument: T) -> None:
         """Call a function that waits for the disk, in a task of its own, so that the link is read meanwhile."""

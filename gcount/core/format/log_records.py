@@ -123,7 +123,8 @@ def decode_header(data: bytes, magic: bytes = MAGIC) -> Header:
     if found != magic:
         raise ValueError(f"this is not a {kind} of a gcount log")
     if version not in (FORMAT, FORMER):
-        raise ValueError(f"the {kind} has format {version}, this gcount reads formats {FORMER} and {FORMAT}")
+        reads = f"this gcount reads formats {FORMER} and {FORMAT}"
+        raise ValueError(f"the {kind} has format {version}, {reads}. Use the version that wrote it")
     if zero != 0 or crc != crc32(_HEADER.pack(magic, version, 0, 0, *rest)):
         raise ValueError(f"the {kind}'s header does not match its checksum")
     return Header(*rest)

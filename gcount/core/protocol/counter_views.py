@@ -43,7 +43,10 @@ class Own(NamedTuple):
 
     def knows(self, other: Found) -> bool:
         """Whether `keyed` holds each increment with an id that another node has."""
-        return covers(self.found.parts, other.parts) and covers(self.digest, other.changed)
+        parts, changed = other.parts, other.changed
+        if not parts and not changed:
+            return True  # the usual case: there are no ids of the counter
+        return covers(self.found.parts, parts) and covers(self.digest, changed)
 
 
 class Ahead:

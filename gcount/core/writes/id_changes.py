@@ -22,7 +22,8 @@ class Raised(msgspec.Struct, frozen=True, gc=False):
         sum: the sum of the totals before.
         new: the number of new ids before.
         oldest: the time of the oldest one before.
-        grew: whether anything of it was new.
+        part: what was added to the own part of the counter, if that is known.
+        grew: whether the total is greater than the one that was known, so that it counts as an increment.
     """
 
     key: str
@@ -32,6 +33,7 @@ class Raised(msgspec.Struct, frozen=True, gc=False):
     sum: int
     new: int
     oldest: float
+    part: int
     grew: bool
 
 
@@ -81,7 +83,12 @@ class IdChanges:
         """Whether there is something to seal, besides deltas."""
         return bool(self.totals) or self.floor is not None or self.settle is not None
 
-    def put(self, key: str, name: str, total: int, known: int, time: int) -> Raised:
+    def saved(self, key: str, name: str, part: int, *, grew: bool) -> Raised:
+        """What has to be restored to take back a `put` that follows."""
+        before, planned = self.totals.get(key), self.planned.get(name)
+        return Raised(key, name, before, planned, self.sum, self.new, self.oldest, part, grew)
+
+    def put(self, key: str, name: str, total: int, known: int, time: int) -> int:
         """Stage a total, greater than the one that is staged for the same key.
 
         Args:
@@ -92,22 +99,24 @@ class IdChanges:
             time: the time of the id, in seconds since 1970.
 
         Returns:
-            What `take_back` needs.
+            What is planned for the counter afterwards.
         """
         assert self is not NO_CHANGES, "what stands for no changes stays empty"
-        before, planned = self.totals.get(key), self.planned.get(name)
-        assert total > (before or 0), "a total only grows"
-        was = Raised(key, name, before, planned, self.sum, self.new, self.oldest, total > known)
+        assert total > self.totals.get(key, 0), "a total only grows"
+        planned = self.planned.get(name, 0)
         self.totals[key] = total
-        self.planned[name] = (planned or 0) + max(0, total - known)
         self.sum += total
-        self.new += not known
+        if not known:
+            self.new += 1
         if total > known:
-            self.oldest = min(time, self.oldest)
-        return was
+            planned += total - known
+            if time < self.oldest:
+                self.oldest = time
+        self.planned[name] = planned
+        return planned
 
     def take_back(self, was: Raised) -> None:
-        """Undo the last `put` that was not taken back yet."""
+        """Undo the last `put` that was not taken back yet, with what was saved before it."""
         _restore(self.totals, was.key, was.total)
         _restore(self.planned, was.name, was.planned)
         self.sum, self.new, self.oldest = was.sum, was.new, was.oldest
@@ -122,17 +131,19 @@ class IdChanges:
         Returns:
             The totals by key.
         """
-        arriving = self._arriving(others)
+        arriving, written, gains, find = self._arriving(others), self.written, self.gains, counters.entries.get
         for key, total in self.totals.items():
-            entry = counters.entries.get(key)
-            if entry is not None and entry.total >= total:
+            entry = find(key)
+            known = 0 if entry is None else entry.total
+            if entry is not None and known >= total:
                 self.known[key] = entry.holder, entry.version
                 continue
-            self.written[key] = total
+            written[key] = total
             name = key.partition(" ")[2]
-            gain = total - max(0 if entry is None else entry.total, arriving.get(key, 0))
-            self.gains[name] = self.gains.get(name, 0) + max(0, gain)
-        return self.written
+            if arriving:
+                known = min(total, max(known, arriving.get(key, 0)))
+            gains[name] = gains.get(name, 0) + total - known
+        return written
 
     def _arriving(self, others: Sequence[Delta]) -> dict[str, int]:
         """The greatest total of each key here that the other deltas bring."""
@@ -153,20 +164,20 @@ class RequestIds:
 
     Attributes:
         known: a replica whose digest reaches these versions holds what was durable of the ids when they were staged.
-        waiting: the keys of the others.
-        fresh: those of them for which this request has raised what is staged.
+        fresh: the keys for which this request has raised what is staged.
+        again: the keys that were staged already, with as much.
     """
 
-    __slots__ = ("fresh", "known", "waiting")
+    __slots__ = ("again", "fresh", "known")
 
     def __init__(self) -> None:
         self.known: Digest = {}
-        self.waiting: list[str] = []
         self.fresh: list[str] = []
+        self.again: list[str] = []
 
     def __bool__(self) -> bool:
         """Whether the request has any."""
-        return bool(self.known or self.waiting)
+        return bool(self.fresh or self.known or self.again)
 
     def rest_on(self, holder: bytes, version: int) -> None:
         """Note that what is asked is counted already, in this version of an incarnation."""
@@ -179,8 +190,10 @@ class RequestIds:
             changes: those of the batch, which is durable.
             own: the version of this node's own incarnation after it, as a digest.
         """
+        if not (changes.known or self.known):
+            return own
         found = dict(own)
-        rests = [changes.known[key] for key in self.waiting if key in changes.known]
+        rests = [changes.known[key] for key in (*self.fresh, *self.again) if key in changes.known]
         for holder, version in (*self.known.items(), *rests):
             found[holder] = max(version, found.get(holder, 0))
         return found

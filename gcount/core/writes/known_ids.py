@@ -4,7 +4,10 @@ An id is known if it is durable in any incarnation and not settled, or if this n
 among what is staged. What is known is never checked again: it is counted, or will be.
 """
 
+from collections.abc import Sequence
+
 from gcount.core.limits import MAX_CELL
+from gcount.core.state.batch import Batch
 from gcount.core.state.counters import Digest
 from gcount.core.state.ids import key_of, split, time_of
 from gcount.core.state.keyed import Entry
@@ -13,6 +16,8 @@ from gcount.core.writes.id_changes import Raised, RequestIds
 from gcount.core.writes.id_rules import IdRules
 from gcount.core.writes.increments import Asked, Raise, Repeat, flat
 from gcount.core.writes.pending import Pending, too_many_counters
+from gcount.core.writes.settling import settles
+from gcount.core.writes.staging import Staging
 from gcount.errors import IdConflict, IdLimitReached, IdsUnavailable, PartLimitReached, Refusal
 
 
@@ -32,6 +37,7 @@ class KnownIds:
         self._replica = replica
         self._pending = pending
         self.rules = rules
+        self._parts: dict[str, int] | None = None  # what own entries come to, with those that wait; None: not known
 
     def durable(self, one: Raise) -> bool:
         """Whether all that is asked is durable here, so that it can be answered without a write."""
@@ -55,34 +61,70 @@ class KnownIds:
         """Stage a raise, if anything of it is new.
 
         Args:
-            one: the raise; its total is at least 1.
+            one: the raise.
             ids: the ids of its request. This one is added.
             taken: what is needed to take it back is appended to this list.
 
         Returns:
             The amount that waits for its counter, this item included; or why it can't be taken.
         """
-        pending, key = self._pending, key_of(one.name, one.id)
+        staging, total = self._pending.staging, one.total
+        if not total:
+            return staging.waiting(one.name)
+        key = key_of(one.name, one.id)
         entry = self._replica.counters.entries.get(key)
-        durable = 0 if entry is None else entry.total
-        sealed, staged = pending.sealed.ids.totals.get(key, 0), pending.staging.ids.totals.get(key, 0)
-        known = max(durable, sealed, staged)
+        durable, staged = 0 if entry is None else entry.total, staging.ids.totals.get(key, 0)
+        known = max(durable, self._pending.sealed.ids.totals.get(key, 0), staged)
         time = time_of(one.id)
         assert time is not None, "an id that is staged says its time"
-        refusal = self._refusal(one, known, time)
-        if refusal is not None:
+        if known and one.once and known != total:
+            return IdConflict(f"the id {one.id} was sent before with the amount {known}, and now with {total}")
+        if total > known and (refusal := self._refusal(one, known, time)) is not None:
             return refusal
-        if entry is not None and durable >= one.total:
+        if entry is not None and durable >= total:
             ids.rest_on(entry.holder, entry.version)
-        else:
-            ids.waiting.append(key)
-            # What is in flight is staged again, as its batch may be dropped. The seal leaves out what is durable then.
-            if one.total > staged:
-                ids.fresh.append(key)
-                raised = pending.staging.raise_to(key, one.name, one.total, known, time)
-                if taken is not None:
-                    taken.append(raised)
-        return pending.staging.waiting(one.name)
+        elif staged >= total:
+            ids.again.append(key)
+        else:  # also if it is in flight, as that batch may be dropped: the seal leaves out what is durable then
+            ids.fresh.append(key)
+            if taken is not None or self._parts is not None:
+                self._note(one, key, known, taken)
+            return staging.raise_to(key, one.name, total, known, time)
+        return staging.waiting(one.name)
+
+    def _note(self, one: Raise, key: str, known: int, taken: list[Raised] | None) -> None:
+        """Note what is about to be staged, to be able to take it back, and in the parts that are known."""
+        part = max(0, one.total - self._own(key))
+        if self._parts is not None:
+            self._parts[one.name] = self._parts.get(one.name, 0) + part
+        if taken is not None:
+            taken.append(self._pending.staging.ids.saved(key, one.name, part, grew=one.total > known))
+
+    def take_back(self, raised: Sequence[Raised]) -> None:
+        """Undo the last raises that were staged.
+
+        Args:
+            raised: what was saved, in the order in which they were staged.
+        """
+        for was in reversed(raised):
+            self._pending.staging.lower(was)
+            if self._parts is not None:
+                self._parts[was.name] -= was.part
+
+    def landed(self, batch: Batch, sealed: Staging, *, dropped: bool) -> None:
+        """Forget what own entries come to, if a batch may have made it less.
+
+        Args:
+            batch: the batch that was in flight.
+            sealed: what it was made of.
+            dropped: whether it is not on disk.
+        """
+        if self._parts is None:
+            return
+        own = self._replica.identity.incarnation
+        elsewhere = any(holder != own for holder, _ in sealed.ids.known.values())
+        if dropped or elsewhere or batch.identity is not None or any(map(settles, batch.deltas)):
+            self._parts = None
 
     def _held(self, one: Raise) -> Entry | None:
         entry = self._replica.counters.entries.get(key_of(one.name, one.id))
@@ -91,14 +133,7 @@ class KnownIds:
         return entry
 
     def _refusal(self, one: Raise, known: int, time: int) -> Refusal | None:
-        """Why an id can't be raised to a total, if its greatest known total is this; None when it can."""
-        if known and one.once and known != one.total:
-            return IdConflict(f"the id {one.id} was sent before with the amount {known}, and now with {one.total}")
-        if known >= one.total:
-            return None
-        return self._new_refusal(one, known, time)
-
-    def _new_refusal(self, one: Raise, known: int, time: int) -> Refusal | None:
+        """Why an id can't be raised to a total above the one that is known; None when it can."""
         pending, rules = self._pending, self.rules
         if self._replica.floor is None and (why := rules.unavailable()):
             return IdsUnavailable(f"increments with ids can't be taken yet: {why}; those without an id go on")
@@ -116,14 +151,29 @@ class KnownIds:
 
     def _fits(self, one: Raise) -> bool:
         """Whether what this node holds of the counter's ids stays within 64 bits, settled or not."""
-        counters, own = self._replica.counters, self._replica.identity.incarnation
-        asked = {key_of(one.name, one.id): one.total}
+        counters, name = self._replica.counters, one.name
         more = one.total + self._pending.staging.ids.sum + self._pending.sealed.ids.sum
-        if counters.total(one.name) + more <= MAX_CELL or counters.keyed(one.name) + more <= MAX_CELL:
-            return True  # nearly always: the exact sum is a walk over all ids
-        totals = {key: entry.total for key, best in counters.entries.items() if (entry := best.of(own)) is not None}
-        for waiting in (self._pending.sealed.ids.totals, self._pending.staging.ids.totals, asked):
-            for key, total in waiting.items():
-                totals[key] = max(total, totals.get(key, 0))
-        held = sum(total for key, total in totals.items() if split(key)[1] == one.name)
-        return counters.parts(one.name).get(own, 0) + held <= MAX_CELL
+        if counters.total(name) + more <= MAX_CELL or counters.keyed(name) + more <= MAX_CELL:
+            return True  # nearly always
+        if self._parts is None:
+            self._parts = self._sum_up()
+        settled = counters.parts(name).get(self._replica.identity.incarnation, 0)
+        part = settled + self._parts.get(name, 0)
+        return part + one.total - self._own(key_of(name, one.id)) <= MAX_CELL
+
+    def _own(self, key: str) -> int:
+        """The own total of an id, as it is or will be."""
+        best, pending = self._replica.counters.entries.get(key), self._pending
+        own = None if best is None else best.of(self._replica.identity.incarnation)
+        waiting = pending.sealed.ids.totals.get(key, 0), pending.staging.ids.totals.get(key, 0)
+        return max(0 if own is None else own.total, *waiting)
+
+    def _sum_up(self) -> dict[str, int]:
+        """What the own entries of each counter come to. This is a walk over all ids, so the result is kept."""
+        own, pending = self._replica.identity.incarnation, self._pending
+        held = (key for key, best in self._replica.counters.entries.items() if best.of(own) is not None)
+        found: dict[str, int] = {}
+        for key in {*held, *pending.sealed.ids.totals, *pending.staging.ids.totals}:
+            name = split(key)[1]
+            found[name] = found.get(name, 0) + self._own(key)
+        return found

@@ -114,8 +114,10 @@ class Pending:
 
         A promise binds from the instant at which it is staged.
         """
-        promises = (self.staging.ids.floor, self.sealed.ids.floor, self._replica.floor)
-        return next((floor for floor in promises if floor is not None), -1)
+        for floor in (self.staging.ids.floor, self.sealed.ids.floor, self._replica.floor):
+            if floor is not None:
+                return floor
+        return -1
 
     # The limits of deltas and of incarnations
 

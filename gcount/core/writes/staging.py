@@ -89,10 +89,16 @@ class Staging:
         if not self.amounts[name]:
             del self.amounts[name]
 
-    def raise_to(self, key: str, name: str, total: int, known: int, time: int) -> Raised:
-        """Stage what an id has added to a counter; see `IdChanges.put`."""
-        self.increments += total > known
-        return self.changing_ids().put(key, name, total, known, time)
+    def raise_to(self, key: str, name: str, total: int, known: int, time: int) -> int:
+        """Stage what an id has added to a counter; see `IdChanges.put`.
+
+        Returns:
+            The amount that waits for this counter afterwards.
+        """
+        if total > known:
+            self.increments += 1
+        planned = self.changing_ids().put(key, name, total, known, time)
+        return planned + self.amounts.get(name, 0)
 
     def changing_ids(self) -> IdChanges:
         """The changes of ids, to be added to."""

@@ -57,17 +57,22 @@ class Writer:
         waiting: list[int | Refusal] = []
         refused = False
         ids: RequestIds | None = None
+        staging = self.pending.staging
         for one in asked:
             if isinstance(one, Add):
                 names.append(one.name)
                 waiting.append(now := self._stage_one(one))
                 refused = refused or isinstance(now, Refusal)
                 continue
-            ids = ids or RequestIds()
-            group = one.items if isinstance(one, Together) else (one,)
-            names += [each.name for each in group]
-            waiting += self._stage_together(group, ids)
-            refused = refused or any(isinstance(each, Refusal) for each in waiting[-1:])
+            if ids is None:
+                ids = RequestIds()
+            if isinstance(one, Together):
+                names += [each.name for each in one.items]
+                waiting += self._stage_together(one.items, ids)
+            else:
+                names.append(one.name)
+                waiting.append(self.ids.stage(one, ids) if isinstance(one, Raise) else staging.waiting(one.name))
+            refused = refused or (bool(waiting) and isinstance(waiting[-1], Refusal))
         return Staged(names, waiting, refused, ids or None)
 
     def _stage_one(self, one: Add) -> int | Refusal:
@@ -84,12 +89,15 @@ class Writer:
         for one in items:
             if isinstance(one, Add):
                 now = self._stage_one(one)
-            elif isinstance(one, Raise) and one.total:
+            elif isinstance(one, Raise):
                 now = self.ids.stage(one, ids, raised)
             else:
                 now = self.pending.staging.waiting(one.name)
             if isinstance(now, Refusal):
-                _take_back(self.pending.staging, items[: len(staged)], raised)
+                for taken in items[: len(staged)]:
+                    if isinstance(taken, Add) and taken.amount:
+                        self.pending.staging.take_back(taken.name, taken.amount)
+                self.ids.take_back(raised)
                 return [now] * len(items)
             staged.append(now)
         return staged
@@ -210,15 +218,19 @@ class Writer:
         check_visible(replica, batch, sealed, version)
         if sealed.ids is not NO_CHANGES:
             check_ids(replica, sealed, before)
+            self.ids.landed(batch, sealed, dropped=False)
         if batch.identity is not None:
             pending.greatest = None  # of another incarnation
+            self.ids.landed(batch, sealed, dropped=False)
         elif pending.greatest is not None:
             pending.greatest = max(pending.greatest, sealed.greatest)
         return batch
 
     def abort(self) -> Batch:
         """Drop the sealed batch, as it could not be written."""
-        return self.pending.land()[0]
+        batch, sealed = self.pending.land()
+        self.ids.landed(batch, sealed, dropped=True)
+        return batch
 
     def _closing_still(self, staged: Staging) -> list[Delta]:
         """The staged closings that are still right.
@@ -235,21 +247,6 @@ class Writer:
     def _closing(self, incarnation: bytes) -> Delta | None:
         replica = self.replica
         return replica.detached.closing(replica.counters, replica.identity, incarnation)
-
-
-def _take_back(staging: Staging, items: Sequence[Add | Raise | Peek], raised: Sequence[Raised]) -> None:
-    """Undo what was staged of a group.
-
-    Args:
-        staging: where it was staged.
-        items: the items that were staged.
-        raised: what was raised by them, in their order.
-    """
-    for taken in items:
-        if isinstance(taken, Add) and taken.amount:
-            staging.take_back(taken.name, taken.amount)
-    for was in reversed(raised):
-        staging.lower(was)
 
 
 def _keeps_values(writer: Writer, settled: dict[bytes, Settlement], stranger: Collection[bytes]) -> bool:

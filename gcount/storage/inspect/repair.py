@@ -84,7 +84,7 @@ def require_repairable(found: Contents) -> None:
         NotRepairable: it does not; the text says why, and what the operator can do.
     """
     if found.contradictions:
-        raise NotRepairable(f"{found.contradictions[0]}. Put it in its place, or move it out of the directory")
+        raise NotRepairable(found.contradictions[0])
 
 
 def _rebuilt(disk: Disk, segment: Segment, end: int, identity: Identity, options: Options) -> bytes:

@@ -24,6 +24,7 @@ from gcount.storage.inspect.corruption import DAMAGED_SUFFIX, Checkpoint, Corrup
 from gcount.storage.log import SUFFIX, Base, segment_name, sequence_of
 
 MAX_MISSING = 1000  # segments in a row; a file whose number is further away does not belong to this log
+MISPLACED = "Put it in its place, or move it out of the directory"
 LOOKS = 10  # attempts to read a directory whose files come and go
 SEGMENT_BATCHES = 1_000_000  # more than fit into one segment; a batch whose number is further away is not of this log
 
@@ -80,7 +81,7 @@ class Survey:
             return last
         self._strays = [name for name in self._names if name.endswith(SUFFIX)]
         file = self._directory.describe(self._strays[-1])
-        self._contradictions.append(f"{file}: too many segments before it are missing")
+        self._contradictions.append(f"{file}: too many segments before it are missing. {MISPLACED}")
         return 0
 
     def _load(self) -> Checkpoint | None:
@@ -124,7 +125,8 @@ class Survey:
         salvage.fill(self._replica)
         header = salvage.header
         if header is not None and header.sequence != found.sequence:
-            self._contradictions.append(f"{self._directory.describe(found.source)}: its header belongs to another file")
+            file = self._directory.describe(found.source)
+            self._contradictions.append(f"{file}: its header belongs to another file. {MISPLACED}")
         self._base = Base(found.sequence, header.first_batch if header else 0, salvage.next_batch)
         if salvage.identity is not None:
             self._identities.found(salvage.identity)
@@ -203,7 +205,7 @@ class Survey:
             reason = f"it begins at batch {header.first_batch}, but batch {self._next_batch} is due"
         if reason:
             found.corruption = found.corruption or Corruption(file, 0, reason)
-            self._contradictions.append(f"{file}: {reason}")
+            self._contradictions.append(f"{file}: {reason}. {MISPLACED}")
         else:
             found.header = header
 
