@@ -190,6 +190,11 @@ class Clients:
         if self._ids is not None:
             await self._ids.retry(hosts)
 
+    async def send_old_id(self, host: Host, time: int) -> None:
+        """Send a new id that was made at a time, in seconds since 1970."""
+        if self._ids is not None:
+            await self._ids.send_old(host, time)
+
     async def write(self, host: Host, *, plain: bool = False) -> None:
         """Send one increment now.
 

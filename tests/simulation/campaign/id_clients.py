@@ -70,6 +70,12 @@ class IdClients:
             if one is not None:
                 await self._send(host, [one])
 
+    async def send_old(self, host: Host, time: int) -> None:
+        """Send a new id that was made at a time, in seconds since 1970."""
+        one = self._ids.made_at(time)
+        if one is not None:
+            await self._send(host, [one])
+
     async def _send(self, host: Host, items: Sequence[Raise | Add]) -> None:
         if not (host.running and host.node.recovered):
             return

@@ -19,6 +19,7 @@ class IdScenario:
         share: the share of the requests that send an id.
         new: the share of these that send an id which was not sent before.
         jumps: by how many seconds a clock may be wrong after it was changed.
+        faults: the share of the faults of ids that may happen.
     """
 
     window: float
@@ -27,6 +28,19 @@ class IdScenario:
     share: float
     new: float
     jumps: tuple[float, ...]
+    faults: float
+
+    def kinds(self, allowed: list[str], fault: str | None, others: int) -> list[str]:
+        """The faults of ids that may happen.
+
+        Args:
+            allowed: all faults of ids.
+            fault: a fault that has to be frequent, if it is one of these.
+            others: how many other faults may happen.
+        """
+        random = Random(f"faults of ids {self}")
+        some = [kind for kind in allowed if random.random() < self.faults]
+        return [fault] * 2 * others if fault in allowed else some
 
 
 def draw_ids(seed: int, size: int, use: bool | None = None) -> IdScenario | None:
@@ -41,7 +55,7 @@ def draw_ids(seed: int, size: int, use: bool | None = None) -> IdScenario | None
     used = random.random() < 0.5
     if not (used if use is None else use):
         return None
-    window = random.choice((1.5, 2.0, 2.0, 3.0))
+    window = random.choices((1.5, 2.0, 3.0, 8.0), (3, 5, 4, 1))[0]  # with the longest, the grace is longer than a span
     within = window / 8  # two clocks are a grace apart at most
     skews = [random.choice((0.0, random.uniform(-within, within))) for _ in range(size)]
     jumps = (-within, 0.0, within)
@@ -50,6 +64,5 @@ def draw_ids(seed: int, size: int, use: bool | None = None) -> IdScenario | None
         skews[random.randrange(size)] = random.choice(beyond)
         jumps += beyond
     most = random.choice((3, 8, 1000, 1000))
-    return IdScenario(
-        window, most, tuple(skews), random.choice((0.2, 0.4, 0.6)), random.choice((0.25, 0.4)), jumps
-    )
+    share, new, faults = random.choice((0.2, 0.4, 0.6)), random.choice((0.25, 0.4)), random.choice((0.0, 0.5, 1.0))
+    return IdScenario(window, most, tuple(skews), share, new, jumps, faults)

@@ -62,7 +62,15 @@ class Ids:
         total = known.totals[-1] if self._random.random() < 0.7 else self._random.choice(known.totals)
         return Raise(known.name, known.id, total, known.once)
 
-    def _new(self) -> _Known | None:
+    def made_at(self, time: int) -> Raise | None:
+        """A new id of a time in seconds since 1970; None when all units are used up."""
+        made = self._new(time)
+        if made is None:
+            return None
+        self._known.append(made)
+        return Raise(made.name, made.id, made.totals[0], made.once)
+
+    def _new(self, time: int | None = None) -> _Known | None:
         random = self._random
         name = self._purse.hot() if random.random() < 0.5 else random.choice(self._purse.names)
         unit = self._purse.unit(name)
@@ -76,7 +84,7 @@ class Ids:
             offset = 1000.0  # too far ahead
         elif chance < 0.15:
             offset = random.uniform(0, AHEAD)
-        return _Known(name, f"{int(now + offset)}-{len(self._known)}", [unit], random.random() < 0.5)
+        return _Known(name, f"{int(now + offset) if time is None else time}-{len(self._known)}", [unit], random.random() < 0.5)
 
     def request(self, one: Raise, *, powers: bool) -> list[Raise | Add]:
         """A request that sends an id, by itself or among other increments."""

@@ -30,6 +30,7 @@ from tests.simulation.campaign.recorder import Recorder
 from tests.simulation.campaign.quiet import settle_all
 from tests.simulation.campaign.scenario import Scenario, draw
 from tests.simulation.faults import copies, disks, forgetting, forgetting_together, machines, repair
+from tests.simulation.faults import ids as faults_ids
 from tests.simulation.faults import limits as faults_limits
 from tests.simulation.faults import names as faults_names
 from tests.simulation.laws import LAWS
@@ -76,6 +77,7 @@ CATALOG: dict[str, Fault] = {
         disks.crash_in_a_batch,
         disks.very_slow_disk,
         disks.clock_jump,
+        faults_ids.clock_steps_back,
         forgetting_together.two_directories,
         forgetting_together.relay_held_up,
         forgetting_together.relay_outlives_its_sender,
@@ -97,7 +99,7 @@ _FIXED = (
     "relay_outlives_its_sender",
     "very_slow_disk",
 )
-NEEDS = {"reshape": "reshaped", **dict.fromkeys(_FIXED, "fixed")}
+NEEDS = {"reshape": "reshaped", "clock_steps_back": "ids", **dict.fromkeys(_FIXED, "fixed")}
 KINDS = {name: NEEDS.get(name, "") for name in CATALOG}
 
 

@@ -87,7 +87,8 @@ def draw(
 
     Args:
         seed: any number.
-        kinds: all faults, each with the configs that it needs: "fixed", "reshaped", or "" for any.
+        kinds: all faults, each with the configs that it needs: "fixed", "reshaped", or "" for any; "ids" for those
+            that need ids.
         nodes: how many nodes; by default the seed decides.
         fault: a fault that has to be frequent, if the configs of the seed allow it.
         ids: whether ids are used; by default the seed decides.
@@ -122,6 +123,8 @@ def draw(
     buffer_bytes = random.choice((BUFFER_BYTES, 2000, 60))
     options, counters = draw_limits(seed, draw_sizes(random, options), few_lives="many_lives" in some)
     id_scenario = draw_ids(seed, size + 1, ids)
+    if id_scenario is not None:
+        some += id_scenario.kinds([kind for kind, needs in kinds.items() if needs == "ids"], fault, len(some))
     return Scenario(
         seed=seed,
         nodes=size,

@@ -13,6 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 
 from gcount.core.state.counters import Delta, Digest
+from gcount.core.state.ids import split
 from gcount.core.state.keyed import Keyed
 from tests.simulation.campaign.history import PLAIN, Entry, Forgot, Forked, History, Repaired, Stored
 from tests.simulation.laws.line_ids import LineIds, units_of
@@ -52,6 +53,8 @@ class DurableState:
         self.unknown: Counter[str] = Counter()  # by name: increments that no directory of a member has any more
         self.steps: defaultdict[tuple[bytes, int], dict[str, dict[str, int]]] = defaultdict(dict)
         """By incarnation and version, the cells that this one version changed, as each line has them."""
+        self.taken: defaultdict[bytes, list[tuple[int, str, int]]] = defaultdict(list)
+        """By incarnation, the ids that its node took: the version, the counter and the total."""
         self.names: defaultdict[bytes, set[str]] = defaultdict(set)  # the counters of each incarnation
         self._past: defaultdict[tuple[str, bytes], tuple[list[int], list[int]]] = defaultdict(lambda: ([], []))
         self._newest: dict[bytes, int] = {}  # the highest version that the owner ever had
@@ -199,6 +202,9 @@ class DurableState:
 
     def _remember(self, line: str, delta: Delta) -> None:
         self._newest[delta.incarnation] = delta.upto
+        if delta.keyed is not None:
+            for key, (total, version) in delta.keyed.entries.items():
+                self.taken[delta.incarnation].append((version, split(key)[1], total))
         self.names[delta.incarnation].update(delta.cells)
         for name, n in delta.cells.items():
             versions, values = self._past[name, delta.incarnation]

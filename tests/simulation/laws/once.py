@@ -1,6 +1,7 @@
 """Law: every id counts exactly once in every exact value, at its largest total that is known.
 
-- At each instant a node's values are the sum of all cells, and of each unit of all ids that its disk knows, once.
+- At each instant a node's values are the sum of all cells, and of each unit of all ids, once: of those that its disk
+  knows, and of those that were taken in the versions that it claims.
 - In the end each id that was acknowledged counts at all nodes, unless all disks that had it were made to forget.
 - No read counts an id twice, and none misses an id that a member had acknowledged before.
 
@@ -14,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from gcount.cluster.members import SELF_VALID
+from gcount.core.state.counters import Digest
 from tests.simulation.campaign.history import PLAIN, History, Query, Sent, Shown
 from tests.simulation.laws.durable_state import DurableState, at_the_end
 from tests.simulation.laws.settlements import doubtful_units, late_units
@@ -51,12 +53,23 @@ def _of(state: DurableState, shown: Shown, late: dict[str, int]) -> Iterator[str
     cells: dict[str, int] = {}
     for (name, _), n in state.cells[shown.line].items():
         cells[name] = cells.get(name, 0) + n
-    known = state.ids[shown.line].units
+    known = _joined(state.ids[shown.line].units, _taken(state, versions))
     for name, n in shown.values.items():
         if not name.startswith(PLAIN):
             wanted, judged = cells.get(name, 0) + known.get(name, 0), ~late.get(name, 0)
             if n & judged != wanted & judged:
                 yield f"at {shown.time:.4f} {shown.line} counts {name} as {n:#x}, but knows of {wanted:#x}"
+
+
+def _taken(state: DurableState, versions: Digest) -> dict[str, int]:
+    """All units that nodes had taken by these versions of their incarnations."""
+    taken: dict[str, int] = {}
+    for who, upto in versions.items():
+        if state.judged(who) and who not in state.closed:  # a gap that was closed may have had some
+            for version, name, total in state.taken.get(who, ()):
+                if version <= upto:
+                    taken[name] = taken.get(name, 0) | total
+    return taken
 
 
 def _reads(history: History, late: dict[str, int], units: dict[str, int]) -> Iterator[str]:
