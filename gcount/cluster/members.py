@@ -98,7 +98,8 @@ class Members:
         unknown = [address for address, hello in last.items() if hello is None or not hello.knows_ids]
         if not unknown:
             return ""
-        return f"not all members are known to understand ids of increments: {', '.join(unknown)}"
+        advice = "upgrade them, or start those that are away"
+        return f"some members are not known to understand ids of increments ({advice}): {', '.join(unknown)}"
 
     def is_member(self, node: bytes) -> bool:
         """Whether a node is the one that answered at a member's address."""

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from itertools import count
+
 import pytest
 import trio
 from trio.testing import MockClock
 
 from gcount.cluster.links.handshake import TOO_OLD
+from gcount.cluster.settling import Settling
 from gcount.core.options import Options
 from gcount.core.protocol import messages
 from gcount.core.protocol.consistent_read import CATCH_UP
-from gcount.core.state.counters import Delta
+from gcount.core.protocol.write_holds import MAX_HOLD
+from gcount.core.state.counters import Delta, Digest
 from gcount.core.state.keyed import Keyed
 from gcount.core.writes.increments import Raise
 from gcount.errors import IdsUnavailable, ReadUnavailable
@@ -60,6 +64,27 @@ async def test_a_read_that_lags_behind_ids_takes_two_rounds_and_waits_only_for_t
         assert rounds.count == 2
         assert rounds.holds == set()
         assert trio.current_time() - started < CATCH_UP
+
+
+async def test_reads_end_within_a_few_rounds_under_constant_writers_of_ids(autojump_clock: MockClock) -> None:
+    async with open_cluster(3, delay=(0.03, 0.03)) as cluster:
+        numbers = count()
+
+        async def write(host: Host) -> None:
+            while True:
+                await send(host, str(next(numbers)), 1)
+                await trio.sleep(0.01)
+
+        async with trio.open_nursery() as nursery:
+            for host in cluster.hosts:
+                nursery.start_soon(write, host)
+            for _ in range(2):
+                await trio.sleep(2 * MAX_HOLD)  # no hold of the last read keeps this one from its own
+                rounds = Rounds(cluster, cluster[1])
+                await cluster[1].node.consistent_value("x")
+                assert rounds.count <= 6
+                assert rounds.holds
+            nursery.cancel_scope.cancel()
 
 
 async def test_a_read_waits_for_ids_that_only_another_member_can_bring(autojump_clock: MockClock) -> None:
@@ -177,3 +202,28 @@ async def test_ids_of_strangers_wait_while_there_are_many(autojump_clock: MockCl
             more = [Delta(MINE, 2, 3, {}, Keyed({f"{TIME}-3 x": (4, 3)})), Delta(other, 1, 2, {"y": 2})]
             assert await caller.ask(messages.Push(2, True, more)) == messages.Ack(2, {other: 2})
         assert (one.node.value("x"), one.node.value("y")) == (3, 2)
+
+
+async def test_a_floor_is_passed_on_once_with_what_its_member_had_on_disk_by_then(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = list[tuple[str, int, Digest]]()
+    monkeypatch.setattr(Settling, "told", lambda _, *what: told.append(what))
+    async with open_cluster(0, configured=False, options=Options(id_span=2)) as cluster:
+        for host in (cluster.add(), cluster.add()):
+            host.retry_window = 6.0
+            await host.start()
+        await cluster.configure()
+        one, two = cluster.hosts
+        await send(one, "a", 1)
+        await send(two, "a", 1)
+        await trio.sleep(12.0)
+        of_two = [(floor, digest) for address, floor, digest in told if address == two.address]
+        floors = [floor for floor, _ in of_two]
+        assert floors == [0, two.node.replica.floor]
+        digest = two.node.replica.counters.digest()
+        assert of_two[-1][1].keys() == digest.keys()
+        assert all(version >= 1 for version in of_two[-1][1].values())
+        await two.restart()
+        await cluster.eventually(lambda: cluster.linked(one))
+        assert [floor for address, floor, _ in told if address == two.address][2:] == floors[-1:]

@@ -23,13 +23,16 @@ from gcount.core.protocol import messages
 from gcount.core.state.batch import Batch
 from gcount.core.state.counters import Delta
 from gcount.core.state.identity import Identity
+from gcount.core.state.keyed import Keyed, Settlement
 from gcount.core.state.membership import Membership
 from gcount.core.state.replica import Replica
+from gcount.core.writes.increments import Raise
+from gcount.errors import LinkClosed
 from gcount.node.node import Node, open_node
 from gcount.settings import Settings
 from gcount.storage.disk import RealDisk
 from tests.compatibility.samples import Code
-from tests.fakes.counting import add
+from tests.fakes.counting import accepted, add
 
 MAX_COUNTERS = 1_000_000
 WALL_CLOCK = 1_764_000_000.0  # seconds
@@ -46,6 +49,19 @@ class NoNetwork(Transport):
 
     async def stands_for(self, address: str) -> frozenset[str] | None:
         raise AssertionError(f"{address} was asked for")
+
+
+class NobodyThere(Transport):
+    """No address that is dialled can be reached."""
+
+    def connect(self, address: str) -> AbstractAsyncContextManager[Link]:
+        raise LinkClosed(f"{address} can't be reached")
+
+    async def is_self(self, address: str) -> bool | None:
+        return False
+
+    async def stands_for(self, address: str) -> frozenset[str] | None:
+        return None
 
 
 def encode_header(header: Header, of_checkpoint: bool) -> bytes:
@@ -89,11 +105,15 @@ def write_checkpoint(replica: Replica, live: Header) -> bytes:
 
 
 @asynccontextmanager
-async def open_seeded(folder: Path, seed: int) -> AsyncIterator[Node]:
+async def open_seeded(
+    folder: Path, seed: int, network: Transport | None = None, now: float = WALL_CLOCK
+) -> AsyncIterator[Node]:
     settings = Settings(1, "127.0.0.1", 7777, folder, 5.0, "", MAX_COUNTERS, "text")
     disk = RealDisk(folder)
     try:
-        async with open_node(settings, disk, NoNetwork(), random=Random(seed), wall_clock=lambda: WALL_CLOCK) as node:
+        async with open_node(
+            settings, disk, network or NoNetwork(), random=Random(seed), wall_clock=lambda: now
+        ) as node:
             await node.wait_ready()
             yield node
     finally:
@@ -102,6 +122,12 @@ async def open_seeded(folder: Path, seed: int) -> AsyncIterator[Node]:
 
 async def increment(node: Node, name: str, amount: int) -> None:
     await add(node, name, amount)
+
+
+async def increment_once(node: Node, name: str, id_: str, amount: int) -> tuple[int, bool]:
+    """Increment with an id; returns the value, and whether the increment was known already."""
+    outcome = await node.count([Raise(name, id_, amount, once=True)])
+    return accepted(outcome.values[0]), outcome.replayed
 
 
 async def make_checkpoint(node: Node) -> None:
@@ -123,6 +149,8 @@ TODAY = Code(
         "Membership": Membership,
         "Delta": Delta,
         "Identity": Identity,
+        "Keyed": Keyed,
+        "Settlement": Settlement,
         "Header": Header,
         "Batch": Batch,
     },

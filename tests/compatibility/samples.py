@@ -73,6 +73,8 @@ class Code:
                 return self.classes[kind](**{names.get(name, name): self.build(each) for name, each in fields.items()})
             case list() | tuple():
                 return type(value)(map(self.build, value))
+            case dict():
+                return {key: self.build(each) for key, each in value.items()}
             case _:
                 return value
 

@@ -4,9 +4,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from gcount.core.options import DEFAULTS, Options
 from gcount.core.state.counters import Counters, Delta, Digest
+from gcount.core.state.keyed import Keyed
 
 # Small columns are dense; so that all of it is proved of the other form, too, a few cells give it in the second one.
 FORMS = (Options(column_span=1), Options(column_small=0, column_span=1))
@@ -62,12 +64,14 @@ def knowing(known: Iterable[tuple[History, int]], options: Options = DEFAULTS) -
 
 def newer(counters: Counters, incarnation: bytes, after: int) -> Delta | None:
     """All of one incarnation that changed after a version, or None when nothing did."""
-    whole = None
+    whole, keyed = None, Keyed()
     for piece in counters.newer(incarnation, after)[1]:
         if whole is None:
             whole = piece
         whole.cells.update(piece.cells)
-    return whole
+        if piece.keyed is not None:
+            keyed.merge(piece.keyed)
+    return whole if whole is None or not keyed else replace(whole, keyed=keyed)
 
 
 def newer_than(counters: Counters, digest: Digest) -> list[Delta]:

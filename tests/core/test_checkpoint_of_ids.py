@@ -76,7 +76,7 @@ def same(one: Replica, other: Replica) -> bool:
 
 
 @given(three, sizes, st.data())
-@settings(max_examples=80)
+@settings(max_examples=50)
 def test_it_is_the_state_of_its_start_and_with_the_later_log_that_of_the_end(
     made: Histories, options: Options, data: st.DataObject
 ) -> None:
@@ -129,7 +129,7 @@ def checkpoints(draw: st.DrawFn) -> tuple[Histories, list[Record], Options]:
 
 
 @given(checkpoints(), st.data())
-@settings(max_examples=150)
+@settings(max_examples=100)
 def test_whatever_records_are_lost_a_version_is_claimed_only_with_all_that_belongs_to_it(
     written: tuple[Histories, list[Record], Options], data: st.DataObject
 ) -> None:
@@ -147,7 +147,7 @@ def test_whatever_records_are_lost_a_version_is_claimed_only_with_all_that_belon
 
 
 @given(checkpoints(), st.data())
-@settings(max_examples=80)
+@settings(max_examples=50)
 def test_no_entry_and_no_part_is_lost_that_can_be_read(
     written: tuple[Histories, list[Record], Options], data: st.DataObject
 ) -> None:

@@ -103,6 +103,14 @@ def test_a_settlement_without_parts_is_not_lost_where_a_chunk_is_full() -> None:
     ]
 
 
+def test_each_chunk_of_a_long_settlement_repeats_its_head_within_its_size() -> None:
+    whole = Keyed(settled={incarnation(2): Settlement(2**62, 2**62, {f"{n:040}": 2**64 - 1 for n in range(99)})})
+    size = 64 + 5 * (40 + 12)
+    chunks = [*pack([Delta(incarnation(1), 2**62, 2**62, {}, whole)], size, 16)]
+    assert max(len(msgspec.msgpack.encode(chunk)) for chunk in chunks) <= size
+    assert all(piece.keyed and piece.keyed.settled[incarnation(2)].until == 2**62 for (piece,) in chunks)
+
+
 def test_an_assembly_does_not_change_the_chunks_that_it_was_given() -> None:
     one, two = Delta(incarnation(1), 0, 1, {"a": 1}), Delta(incarnation(1), 0, 1, {"b": 1})
     assembly = Assembly()

@@ -171,10 +171,9 @@ def test_each_member_has_to_be_another_node(floors: Floors, other: tuple[bytes, 
     assert floors.hold(END, MEMBERS, HERE) == Hold(C, SAME_NODE)
 
 
-def test_the_member_that_a_second_own_entry_stands_for_was_not_asked(floors: Floors) -> None:
-    assert floors.until(MEMBERS, [A, C]) is None
-    assert floors.hold(END, MEMBERS, [A, C]) == Hold(C, SAME_NODE)
-    assert floors.until((A, B), [A, C]) == END  # the other one is not in this config
+def test_a_node_to_which_two_entries_lead_does_not_settle_for_the_member_that_was_there(floors: Floors) -> None:
+    assert floors.until((A, B), [A, B]) is None
+    assert floors.hold(END, (A, B), [A, B]) == Hold(B, SAME_NODE)
 
 
 def test_only_a_member_settles(floors: Floors) -> None:

@@ -322,11 +322,13 @@ def test_near_the_limit_all_ids_are_walked_over_once_and_not_for_each_request() 
             commit(one)
         assert refusal(one, sent(4, "y")) == "PartLimitReached"
         assert refusal(one, sent(3, "y")) == ""
+        one.seal()
+        assert refusal(one, raised(2, "y")) == ""  # less than what is in flight, which may be dropped
+        assert refusal(one, sent(1, "z")) == "PartLimitReached"
         assert walk.call_count == 1
-    one.seal()
     one.abort()
-    assert refusal(one, sent(4, "z")) == "PartLimitReached"
-    assert refusal(one, sent(3, "z")) == ""
+    assert refusal(one, sent(2, "z")) == "PartLimitReached"
+    assert refusal(one, sent(1, "z")) == ""
     commit(one)
     assert one.replica.counters.total("a") == MAX_CELL
 
@@ -368,6 +370,19 @@ def own_totals(one: Writer) -> dict[str, int]:
         for key, total in waiting.ids.totals.items():
             found[key] = max(total, found.get(key, 0))
     return found
+
+
+def test_what_turned_out_to_be_a_peers_is_no_part_of_the_own_ones() -> None:
+    one = writer()
+    put(one, sent(MAX_CELL - 9, "big"), "durable")
+    assert refusal(one, sent(10)) == "PartLimitReached"
+    assert one.stage_delta(peers(A, entry(9)))
+    one.seal()
+    assert refusal(one, sent(9)) == ""
+    assert refusal(one, sent(9, "y")) == "PartLimitReached"
+    one.commit()
+    commit(one)
+    assert refusal(one, sent(9, "y")) == ""
 
 
 # All or nothing

@@ -50,7 +50,9 @@ def deltas(draw: st.DrawFn) -> Delta:
 def keyed(upto: int) -> st.SearchStrategy[Keyed | None]:
     keys = st.builds(lambda time, name: f"{time}-x {name}", st.integers(0, 10**12 - 1), names)
     entries = st.dictionaries(keys, st.tuples(cell_values, st.integers(1, upto)), max_size=3)
-    settlements = st.builds(Settlement, numbers, numbers, st.dictionaries(names, cell_values, max_size=3))
+    settlements = st.builds(
+        Settlement, numbers, st.integers(1, MAX_VERSION), st.dictionaries(names, cell_values, max_size=3)
+    )
     return st.none() | st.builds(Keyed, entries, st.dictionaries(ids, settlements, max_size=2))
 
 
@@ -270,6 +272,7 @@ BEYOND = [
     of_ids({"1-x a": (1, 6)}),  # of a version that the delta does not reach
     settling(Settlement(-1, 1, {})),
     settling(Settlement(MAX_VERSION + 1, 1, {})),
+    settling(Settlement(1, 0, {})),
     settling(Settlement(1, -1, {})),
     settling(Settlement(1, MAX_VERSION + 1, {})),
     settling(Settlement(1, 1, {"a": 0})),

@@ -7,6 +7,7 @@ from gcount.core.format.log_records import Header, Scan, encode_batch
 from gcount.core.options import Options
 from gcount.core.state.counters import Delta
 from gcount.core.state.identity import Identity
+from gcount.core.state.keyed import Keyed, Settlement
 from gcount.core.state.membership import Membership
 from tests.core.histories import NAMES, History, histories, incarnation
 from tests.core.test_writer import ME, commit, writer
@@ -23,6 +24,17 @@ def test_deltas_that_are_given_back_are_on_disk_when_they_are_joined_or_detached
         assert not one.replica.has_back(delta)
         commit(one)
         assert one.replica.has_back(delta)
+
+
+def test_detached_ids_of_a_former_incarnation_are_told_with_a_version_that_no_digest_reaches() -> None:
+    """No consistent read of their counter is answered before they count."""
+    one, former, other = writer(), incarnation(1), incarnation(2)
+    one.replica.identity = Identity(ME.node, ME.incarnation, (former,))
+    entries = Keyed({"1-x a": (3, 5)}, {other: Settlement(9, 1, {"b": 1})})
+    assert one.stage_delta(Delta(former, 4, 5, {"c": 3}, entries))
+    commit(one)
+    assert [one.replica.changed(name) for name in "abcd"] == [{former: 5}, {former: 5}, {}, {}]
+    assert one.replica.counters.digest() == {}
 
 
 Step = tuple[str, str, int]

@@ -25,7 +25,7 @@ from gcount.core.state.replica import Replica
 from gcount.errors import Fatal, leaves
 from gcount.node.node import Node, open_node
 from gcount.observe.metrics import Metrics
-from gcount.settings import DEFAULT_RETRY_WINDOW, Settings
+from gcount.settings import DEFAULT_MAX_IDS, DEFAULT_RETRY_WINDOW, Settings
 from gcount.storage.checkpoints import Checkpoints
 from gcount.storage.disk import Disk
 from gcount.storage.log import Log
@@ -61,7 +61,8 @@ class Host:
         self.name = ""  # the node's --cluster
         self.timeout = 5.0
         self.max_counters = 1000
-        self.retry_window: float = DEFAULT_RETRY_WINDOW
+        self.retry_window = cluster.retry_window
+        self.max_ids = cluster.max_ids
         self.knows_itself = True
         self.clock_skew = 0.0
         self.failure: BaseException | None = None  # why the node ended by itself
@@ -153,6 +154,11 @@ class Host:
         """Replace the data directory by a copy of another one."""
         self.disk = disk.copy()
 
+    @property
+    def clock(self) -> float:
+        """The wall clock, in seconds since 1970."""
+        return WALL_CLOCK + trio.current_time() + self.clock_skew
+
     def settings(self) -> Settings:
         """The settings of this machine's operator."""
         host, _, port = self.address.rpartition(":")
@@ -166,6 +172,7 @@ class Host:
             self.max_counters,
             "text",
             retry_window=self.retry_window,
+            max_ids=self.max_ids,
         )
 
     async def _live(self, task_status: trio.TaskStatus[None]) -> None:
@@ -180,7 +187,7 @@ class Host:
                         self.disk,
                         transport,
                         random=Random(random.random()),
-                        wall_clock=lambda: WALL_CLOCK + trio.current_time() + self.clock_skew,
+                        wall_clock=lambda: self.clock,
                         options=self.cluster.options,
                     ) as self._node,
                     trio.open_nursery() as nursery,
@@ -218,6 +225,8 @@ class SimCluster:
         self.processes = Processes()
         self.hosts: list[Host] = []
         self.at_once = 0.0  # for all new disks
+        self.retry_window: float = DEFAULT_RETRY_WINDOW  # for all new machines
+        self.max_ids = DEFAULT_MAX_IDS  # for all new machines
 
     def __getitem__(self, number: int) -> Host:
         """The machine with that number, from 1."""

@@ -128,13 +128,13 @@ class Floors:
             members: as for `until`.
             here: as for `until`.
         """
-        return next(self._holds(until, members, here), None)
+        mine = [entry for entry in members if entry in here]
+        if len(mine) > 1:
+            return Hold(mine[1], SAME_NODE)
+        return next(self._holds(until, _others(members, here), next(iter(here), "this node")), None)
 
-    def _holds(self, until: int, members: Sequence[str], here: Collection[str]) -> Iterator[Hold]:
-        others, own = _others(members, here), next(iter(here), "this node")
-        # First what an operator has to look at: wrong names and addresses, so that a member was not asked at all, and
-        # members that are away.
-        yield from (Hold(entry, SAME_NODE) for entry in [entry for entry in members if entry in here][1:])
+    def _holds(self, until: int, others: Sequence[str], own: str) -> Iterator[Hold]:
+        # First what an operator has to look at: members that are away.
         yield from (Hold(address, NOT_HEARD) for address in others if address not in self._told)
         told = {address: self._told[address] for address in others if address in self._told}
         identity = self._replica.identity

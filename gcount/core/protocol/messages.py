@@ -319,7 +319,9 @@ def _problem_of_keyed(keyed: Keyed, upto: int) -> str:
     if len(keyed.settled) > MAX_INCARNATIONS:
         return "a delta with too many settlements"
     for column, settlement in keyed.settled.items():
-        if len(column) != ID_BYTES or _out_of_range(settlement.until) or _out_of_range(settlement.version):
+        # It covers entries, so it is of a version that exists. (A stranger's of version 0 would need no proof.)
+        versions = 0 < settlement.version <= MAX_VERSION
+        if len(column) != ID_BYTES or _out_of_range(settlement.until) or not versions:
             return "a delta with a bad settlement"
         for name, n in settlement.parts.items():
             if not 0 < n <= MAX_CELL or not valid_name(name):

@@ -17,14 +17,16 @@ class Bucket:
         ids: the entries by key.
         sums: by the holder of the greatest entry and by the index of the counter, what the ids come to.
         newest: by holder, at least the newest version of its entries here.
+        settled: whether all ids are settled, so that only their memory is still in use.
     """
 
-    __slots__ = ("_snapshot", "ids", "newest", "sums")
+    __slots__ = ("_snapshot", "ids", "newest", "settled", "sums")
 
     def __init__(self) -> None:
         self.ids: dict[str, Entry] = {}
         self.sums: dict[bytes, dict[int, int]] = {}
         self.newest: dict[bytes, int] = {}
+        self.settled = False
         self._snapshot: weakref.ref[Snapshot] | None = None
 
     def __contains__(self, index: int) -> bool:
@@ -35,6 +37,11 @@ class Bucket:
     def size(self) -> int:
         """How many sums there are. What a settlement costs is in proportion to it."""
         return sum(map(len, self.sums.values()))
+
+    def entry(self, key: str, holder: bytes) -> Entry | None:
+        """A holder's entry of an id; None when there is none, or it is settled."""
+        best = None if self.settled else self.ids.get(key)
+        return None if best is None else best.of(holder)
 
     def put(self, key: str, index: int, old: Entry | None, new: Entry | None) -> int:
         """Replace an id's entry, which was `old`; returns by how much its counter grows."""
@@ -186,7 +193,7 @@ class Buckets:
         return max((end for end in ends if end < before), default=0)
 
     def items(self) -> Iterator[tuple[str, Entry]]:
-        """Every key with its entry. This is for tests and tools, as it walks over all of them."""
+        """Every key with its entry: a walk over all of them, which takes long."""
         for bucket in self._buckets.values():
             yield from bucket.ids.items()
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
 
 from gcount.core.options import DEFAULTS, Options
 from gcount.core.state.buckets import Bucket, Buckets, Shared
@@ -30,7 +29,7 @@ class Recent:
         floor: see above. It grows as changes are dropped.
     """
 
-    __slots__ = ("_keys", "_most", "_versions", "floor", "holder")
+    __slots__ = ("_buckets", "_keys", "_most", "_versions", "floor", "holder")
 
     def __init__(self, holder: bytes, floor: int, most: int) -> None:
         self.holder = holder
@@ -38,40 +37,55 @@ class Recent:
         self._most = most
         self._keys: deque[str] = deque()
         self._versions: deque[int] = deque()
+        self._buckets: deque[Bucket] = deque()
 
     def __bool__(self) -> bool:
         return bool(self._keys)
 
-    def add(self, key: str, version: int) -> None:
+    def add(self, key: str, version: int, bucket: Bucket) -> None:
         """Add a change. It is not older than those that are here."""
         assert not self._versions or version >= self._versions[-1], "changes come in the order of versions"
         if len(self._keys) >= self._most:
-            self._keys.popleft()
-            self.floor = self._versions.popleft()
+            self.floor = self._versions[0]
+            self._drop()
         self._keys.append(key)
         self._versions.append(version)
+        self._buckets.append(bucket)
 
-    def newest(self) -> Iterator[tuple[str, int]]:
-        """The changes, the newest first."""
-        return zip(reversed(self._keys), reversed(self._versions), strict=True)
+    def newer(self, after: int) -> dict[str, tuple[int, int]]:
+        """The entries that changed after a version, as they are now."""
+        holder, found = self.holder, dict[str, tuple[int, int]]()
+        for key, version, bucket in zip(
+            reversed(self._keys), reversed(self._versions), reversed(self._buckets), strict=True
+        ):
+            if version <= after:
+                break
+            entry = bucket.entry(key, holder)
+            if entry is not None and entry.version == version:  # else it is settled, or changed again later
+                found[key] = entry.total, version
+        return found
 
-    def trim(self, most: int, in_force: Callable[[str, int], bool]) -> int:
+    def trim(self, most: int) -> int:
         """Drop the oldest changes that are not in force any more.
 
         Args:
             most: how many to look at.
-            in_force: whether a key still has that version.
 
         Returns:
             How many more could have been looked at; more than 0 when the oldest change is in force, or none is left.
         """
         while self._keys and most > 0:
-            if in_force(self._keys[0], self._versions[0]):
+            entry = self._buckets[0].entry(self._keys[0], self.holder)
+            if entry is not None and entry.version == self._versions[0]:
                 break
-            self._keys.popleft()
-            self._versions.popleft()
+            self._drop()
             most -= 1
         return most
+
+    def _drop(self) -> None:
+        self._keys.popleft()
+        self._versions.popleft()
+        self._buckets.popleft()
 
 
 class _Live:
@@ -120,14 +134,6 @@ class Entries(Buckets):
         live = self._of.get(index)
         return {} if live is None else dict(live.newest)
 
-    def held(self, name: str, holder: bytes) -> int:
-        """What all ids of a counter come to that an incarnation has taken. This walks over all ids."""
-        return sum(
-            entry.total
-            for key, best in self.items()
-            if (entry := best.of(holder)) is not None and split(key)[1] == name
-        )
-
     # Changes. Each adds to `changes` by how much counters grow, by index.
 
     def join(
@@ -154,10 +160,13 @@ class Entries(Buckets):
             if version != newest:
                 newest = version  # one object for all entries of one commit
             index = self._index_of(name)
-            grown = self._take(key, index, time, recent.holder, total, newest)
+            bucket = self._buckets.get(time // self._span)
+            if bucket is None:
+                bucket = self._buckets[time // self._span] = Bucket()
+            grown = self._take(bucket, key, index, recent.holder, total, newest)
             if grown:
                 changes[index] = changes.get(index, 0) + grown
-            recent.add(key, newest)
+            recent.add(key, newest, bucket)
 
     def restore(self, holder: bytes, version: int, entries: Iterable[tuple[str, int, int]]) -> None:
         """Take entries of a holder from a checkpoint that holds no more of it than a version.
@@ -166,16 +175,18 @@ class Entries(Buckets):
             ValueError: one of them can't be one of this holder, or is known already.
         """
         recent = self._recent.get(holder) or self._begin(holder, version)  # in an order that is not known any more
+        last = 0
         for key, total, changed in entries:
             id_, name = split(key)
             time = time_of(id_)
             if time is None or total < 1 or not 0 < changed <= version:
                 raise ValueError(f"an entry of an incarnation at version {version} can't be {key}: {total}, {changed}")
-            bucket = self._buckets.get(time // self._span)
-            old = None if bucket is None else bucket.ids.get(key)
-            if old is not None and old.of(holder) is not None:
+            bucket = self._buckets.setdefault(time // self._span, Bucket())
+            if bucket.entry(key, holder) is not None:
                 raise ValueError(f"the entry {key} of an incarnation occurs twice")
-            self._take(key, self._index_of(name), time, recent.holder, total, changed)
+            if changed != last:
+                last = changed  # one object for entries of one commit that follow each other
+            self._take(bucket, key, self._index_of(name), recent.holder, total, last)
 
     def drop_covered(self, covers: Covers, changes: dict[int, int]) -> None:
         """Drop all entries that are covered. What they took is freed by `sweep`."""
@@ -183,6 +194,7 @@ class Entries(Buckets):
         for number, bucket in [*self._buckets.items()]:
             if self._is_covered(number, bucket, covers):
                 del self._buckets[number]
+                bucket.settled = True
                 self.live -= len(bucket.ids)
                 for sums in bucket.sums.values():
                     for index, total in sums.items():
@@ -207,7 +219,7 @@ class Entries(Buckets):
             self._garbage.remove(bucket)
         while self._stale:
             recent = self._recent[self._stale[-1]]
-            most = recent.trim(most, partial(self._has, recent.holder))
+            most = recent.trim(most)
             if not most:
                 return True
             self._stale.pop()
@@ -226,30 +238,20 @@ class Entries(Buckets):
         if recent is None:
             return 0, iter(())
         if after >= recent.floor:
-            found = dict(self._walk(recent, after))
+            found = recent.newer(after)
             return len(found), iter((found,)) if found else iter(())
         buckets = (bucket for bucket in self._buckets.values() if bucket.newest.get(holder, 0) > after)
         shared = Shared([bucket.snapshot() for bucket in buckets])
         return len(shared), shared.newer(holder, after, self._options.column_piece)
 
     def _begin(self, holder: bytes, floor: int) -> Recent:
-        recent = self._recent[holder] = Recent(holder, floor, self._options.column_recent_most)
+        # More of them would take longer in one step than a search through the buckets takes in each of its steps.
+        most = min(self._options.column_recent_most, 2 * self._options.column_piece)
+        recent = self._recent[holder] = Recent(holder, floor, most)
         return recent
 
-    def _walk(self, recent: Recent, after: int) -> Iterator[tuple[str, tuple[int, int]]]:
-        for key, version in recent.newest():
-            if version <= after:
-                return
-            best = self.get(key)
-            entry = None if best is None else best.of(recent.holder)
-            if entry is not None and entry.version == version:  # else it is covered, or a later change was yielded
-                yield key, (entry.total, version)
-
-    def _take(self, key: str, index: int, time: int, holder: bytes, total: int, version: int) -> int:
+    def _take(self, bucket: Bucket, key: str, index: int, holder: bytes, total: int, version: int) -> int:
         """Join one entry; returns by how much its counter grows."""
-        bucket = self._buckets.get(time // self._span)
-        if bucket is None:
-            bucket = self._buckets[time // self._span] = Bucket()
         live = self._of.get(index)
         if live is None:
             live = self._of[index] = _Live()
@@ -265,12 +267,6 @@ class Entries(Buckets):
         if version > live.newest.get(holder, 0):
             live.newest[holder] = version
         return bucket.put(key, index, old, new)
-
-    def _has(self, holder: bytes, key: str, version: int) -> bool:
-        """Whether a holder's entry is here, with that version."""
-        best = self.get(key)
-        entry = None if best is None else best.of(holder)
-        return entry is not None and entry.version == version
 
     def _drop_some(self, number: int, bucket: Bucket, covers: Covers, changes: dict[int, int]) -> None:
         for key, old, new in self._partly_covered(number, bucket, covers):

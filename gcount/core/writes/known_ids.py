@@ -94,7 +94,7 @@ class KnownIds:
 
     def _note(self, one: Raise, key: str, known: int, taken: list[Raised] | None) -> None:
         """Note what is about to be staged, to be able to take it back, and in the parts that are known."""
-        part = one.total - self._own(key)
+        part = max(0, one.total - self._own(key))
         if self._parts is not None:
             self._parts[one.name] = self._parts.get(one.name, 0) + part
         if taken is not None:

@@ -216,11 +216,12 @@ class Writer:
         before = None if sealed.ids is NO_CHANGES else total_before(replica, batch, sealed)
         replica.apply(batch)
         check_visible(replica, batch, sealed, version)
-        self.ids.landed(batch, sealed, dropped=False)
         if sealed.ids is not NO_CHANGES:
             check_ids(replica, sealed, before)
+            self.ids.landed(batch, sealed, dropped=False)
         if batch.identity is not None:
             pending.greatest = None  # of another incarnation
+            self.ids.landed(batch, sealed, dropped=False)
         elif pending.greatest is not None:
             pending.greatest = max(pending.greatest, sealed.greatest)
         return batch

@@ -11,6 +11,9 @@ from tests.simulation.campaign.scenario import COUNTERS
 
 BITS = 64  # powers of two for each counter
 PLAINS = 12  # counters of any amounts
+UNIT_BITS = 3  # a unit of an id, and bits that show how often it was counted
+UNIT = (1 << UNIT_BITS) - 1
+LEAST_UNIT = 30  # the bits below are left for increments without an id
 MOST_AT_ONCE = 6  # increments in one request
 
 Amounts = list[tuple[str, int]]
@@ -26,6 +29,7 @@ class Purse:
     def __init__(self, random: Random) -> None:
         self._random = random
         self._used = {f"x{number}": 0 for number in range(COUNTERS)}
+        self._units: dict[str, int] = {}  # the bit of the next unit
 
     @property
     def names(self) -> list[str]:
@@ -69,6 +73,16 @@ class Purse:
         name, amount = self.plain()
         alone = random.random() < 0.3
         return [(name if alone else self.plain()[0], amount) for _ in range(random.randint(2, MOST_AT_ONCE))]
+
+    def unit(self, name: str) -> int:
+        """A power of two for an id, with two unused bits above it; 0 if there is none left."""
+        unit = 1 << self._units.get(name, BITS - UNIT_BITS)
+        mask = unit * UNIT
+        if unit >> LEAST_UNIT == 0 or self._used[name] & mask:
+            return 0
+        self._used[name] |= mask
+        self._units[name] = unit.bit_length() - 1 - UNIT_BITS
+        return unit
 
     def _unused(self, names: list[str]) -> int:
         """A power of two that was added to none of these counters, and counts as used for all; 0 if there is none."""

@@ -15,6 +15,7 @@ from gcount.node.node import Node
 from tests.fakes.cluster import Host, SimCluster
 from tests.fakes.process import until, within
 from tests.simulation.campaign.amounts import Amounts, Purse
+from tests.simulation.campaign.id_clients import IdClients
 from tests.simulation.campaign.history import PLAIN, Glance, History, Increment, Look, Query, Waited
 from tests.simulation.campaign.recorder import Recorder
 from tests.simulation.campaign.scenario import INCREMENTS, READS, Scenario
@@ -47,6 +48,7 @@ class Clients:
         self._write_every = PER_REQUEST * WRITERS * pace / INCREMENTS / 0.65
         self._read_every = READERS * pace / READS / 1.2
         self._purse = Purse(self._random)
+        self._ids = IdClients(scenario.ids, cluster, recorder, self, self._purse) if scenario.ids else None
         self._batches = 0
         self._requests: dict[str, dict[trio.CancelScope, None]] = {}
         self.acknowledged = 0
@@ -100,10 +102,13 @@ class Clients:
             if not (host.running and host.node.recovered):
                 await trio.sleep(0.05)
                 continue
+            if self._ids is not None and random.random() < self._ids.share:
+                await self._ids.ask(host)
+                continue
             kind = random.choices(list(REQUESTS), list(REQUESTS.values()))[0]
-            await self._ask(host, kind, powers=self._is_member(host))
+            await self._ask(host, kind, powers=self.is_member(host))
 
-    def _is_member(self, host: Host) -> bool:
+    def is_member(self, host: Host) -> bool:
         """Whether reads have to contain the increments of a node; not if it is outside the config."""
         return (host.number in self._scenario.core) != (host.address in self.swapped)
 
@@ -149,7 +154,7 @@ class Clients:
         self._history.increments += [record for record in records if record.amount]
         shown = ", ".join(_shown(name, amount) for name, amount in amounts)
         self._film.add("client", f"asks {host.address}: {shown}")
-        with self._request(host) as life:
+        with self.request(host) as life:
             node = host.node
             outcome = await through(door, node, amounts)
             if life == host.lives and host.running:
@@ -180,6 +185,11 @@ class Clients:
             line = self._recorder.line(host.address)
             self._history.journal.append(Waited(trio.current_time(), line, position, peers.holders(position)))
 
+    async def send_id(self, *hosts: Host) -> None:
+        """Send one id to several nodes, one after another."""
+        if self._ids is not None:
+            await self._ids.retry(hosts)
+
     async def write(self, host: Host, *, plain: bool = False) -> None:
         """Send one increment now.
 
@@ -188,13 +198,13 @@ class Clients:
             plain: whether to avoid powers of two, because the node's incarnation has two histories.
         """
         if host.running and host.node.recovered:
-            powers = self._is_member(host) and not plain
+            powers = self.is_member(host) and not plain
             await self.count(host, [self._purse.power() if powers else self._purse.plain()], "each")
 
     async def write_many(self, host: Host) -> None:
         """Send one request with many increments."""
         if host.running and host.node.recovered:
-            await self.count(host, self._purse.many(powers=self._is_member(host)), "many")
+            await self.count(host, self._purse.many(powers=self.is_member(host)), "many")
 
     async def read(self, host: Host) -> None:
         """Read the hottest counter consistently, with a long timeout."""
@@ -205,14 +215,14 @@ class Clients:
         """Post a config; it may fail."""
         self._film.add("client", f"posts to {host.address} the config {', '.join(addresses)}")
         if host.running and host.node.recovered:
-            with self._request(host), suppress(Refusal):
+            with self.request(host), suppress(Refusal):
                 await host.node.configure({"actors": addresses})
 
     async def query(self, host: Host, name: str, timeout: float) -> None:
         """Read consistently, and locally afterwards."""
         record = Query(name, host.address, self._recorder.line(host.address), trio.current_time())
         self._film.add("client", f"asks {host.address}: consistent value of {name}")
-        with self._request(host) as life:
+        with self.request(host) as life:
             node = host.node
             record.began_alone = not node.config()["actors"]
             try:
@@ -234,7 +244,8 @@ class Clients:
         self._history.queries.append(record)
 
     @contextmanager
-    def _request(self, host: Host) -> Iterator[int]:
+    def request(self, host: Host) -> Iterator[int]:
+        """While the context lasts, a request to a node is under way; yields the number of the node's life."""
         scopes = self._requests.setdefault(host.address, {})
         self._busy += 1
         try:

@@ -56,6 +56,8 @@ class Film:
             parts.insert(0, f"new incarnation {self._name(address, batch.identity.incarnation)}")
         if batch.membership:
             parts.append(_membership(batch.membership))
+        if batch.floor is not None:
+            parts.append(f"no id up to {batch.floor}")
         self.add(address, f"durable: batch {batch.number}: {', '.join(parts) or 'nothing'}")
 
     def message(self, verb: str, who: str, other: str, message: messages.Message) -> None:
@@ -74,24 +76,38 @@ class Film:
                 return f"Hello as {mine}{twin}, knows {self._digest(message.digest)}, {_membership(message.membership)}"
             case messages.Push(number=number, last=last, deltas=deltas):
                 more = "" if last else ", more to come"
-                return f"Push {number}: {', '.join(self._delta(author, delta) for delta in deltas)}{more}"
+                needs = f", needs {self._digest(message.needs)}" if message.needs else ""
+                return f"Push {number}: {', '.join(self._delta(author, delta) for delta in deltas)}{more}{needs}"
             case messages.Ack(number=number, digest=digest, refused=refused):
                 return f"Ack {number}: {f'REFUSED, {refused}' if refused else self._digest(digest)}"
             case messages.HeartbeatAck(digest=digest):
-                return f"HeartbeatAck {self._digest(digest)}"
+                return f"HeartbeatAck {self._digest(digest)}, no id up to {message.floor}"
             case messages.ReadCells(round=number, name=name, hold=hold):
                 return f"ReadCells round {number} of {name}{', hold' if hold else ''}"
             case messages.CellsReply(round=number, cells=cells, membership=membership):
                 shown = ", ".join(f"{self._name('', who)} {value(n)}" for who, n in cells.items())
                 news = f", {_membership(membership)}" if membership else ""
-                return f"CellsReply round {number}: {shown or 'nothing'}{news}"
+                more = "".join(f", part {self._name('', who)} {value(n)}" for who, n in message.parts.items())
+                changed = f", changed {self._digest(message.changed)}" if message.changed else ""
+                return f"CellsReply round {number}: {shown or 'nothing'}{more}{changed}{news}"
             case messages.Members(membership=membership):
                 return f"Members {_membership(membership)}"
         return " ".join(map(str, (type(message).__name__, *vars_of(message))))
 
     def _delta(self, author: str, delta: Delta) -> str:
         cells = " ".join(f"{name}={value(n, name)}" for name, n in delta.cells.items())
-        return f"{self._name(author, delta.incarnation)} v{delta.after}..{delta.upto} [{cells}]"
+        return f"{self._name(author, delta.incarnation)} v{delta.after}..{delta.upto} [{cells}]{self._keyed(delta)}"
+
+    def _keyed(self, delta: Delta) -> str:
+        if delta.keyed is None:
+            return ""
+        entries = [f"{key}={value(total)} v{version}" for key, (total, version) in delta.keyed.entries.items()]
+        settled = [
+            f"{self._name('', who)} settled up to {one.until} v{one.version} "
+            + " ".join(f"{name}={value(n)}" for name, n in one.parts.items())
+            for who, one in delta.keyed.settled.items()
+        ]
+        return f" ({'; '.join(entries + settled)})"
 
     def _digest(self, digest: Digest) -> str:
         return " ".join(f"{self._name('', who)}:v{version}" for who, version in digest.items()) or "nothing new"

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 
 from gcount.core.state.counters import Delta, Digest
 from gcount.core.state.identity import Identity
+from gcount.core.state.keyed import Covers
+from gcount.core.state.ids import key_of
 from gcount.core.state.membership import Membership
 
 PLAIN = "p"  # counters whose names begin so get any amounts; all others get powers of two, each used once
@@ -33,6 +35,36 @@ class Increment:
     answer: int = 0
     refused: str = ""
     batch: int = 0
+    unit: bool = False  # whether it stands for a unit of an id, which was sent once or more often
+
+    @property
+    def acknowledged(self) -> bool:
+        return self.end is not None and not self.refused
+
+
+@dataclass
+class Sent:
+    """One time that an id was sent. The powers of two in `total` are its *units*; two more bits are left above each.
+
+    So a value shows how often it contains each unit. A larger total of an id contains the units of the smaller ones.
+    """
+
+    name: str
+    id: str
+    total: int
+    host: str
+    line: str
+    start: float
+    clock: float  # of the node, in seconds since 1970
+    member: bool  # whether the node is a member all the time
+    together: bool = False  # whether it was sent in a group, of which all or nothing counts
+    end: float | None = None
+    answer: int = 0
+    refused: str = ""
+
+    @property
+    def key(self) -> str:
+        return key_of(self.name, self.id)
 
     @property
     def acknowledged(self) -> bool:
@@ -68,12 +100,17 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Glance:
+class Values:
     """The values of many counters on a node at one instant."""
 
     time: float
     line: str
     values: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Glance(Values):
+    """Values that a client asked for."""
 
 
 @dataclass
@@ -108,6 +145,18 @@ class Stored:
     deltas: tuple[Delta, ...]
     identity: Identity | None = None  # the identity of the directory's node from now on, if it changed
     number: int = 0  # the number of the batch
+    floor: int | None = None  # up to which time its node takes no ids any more, if that changed
+    members: tuple[str, ...] | None = None  # the config, if it changed
+    own: bytes | None = None  # the incarnation of the node that wrote it; None if it was there when the line began
+
+
+@dataclass(frozen=True)
+class Shown(Values):
+    """What a node holds in memory at one instant."""
+
+    digest: Digest
+    entries: dict[str, dict[bytes, tuple[int, int]]]  # by key and holder: totals and versions
+    covers: Covers
 
 
 @dataclass(frozen=True)
@@ -153,6 +202,7 @@ class Claimed:
     deltas: tuple[Delta, ...] = ()
     name: str = ""
     detached: tuple[Delta, ...] | None = None  # what a checkpoint keeps detached
+    floor: int = 0  # up to which time it says that it takes no ids any more
     next_batch: int = 0  # the first batch that a checkpoint need not have
 
 
@@ -168,7 +218,7 @@ class Waited:
 
 Content = tuple[tuple[bytes, int, tuple[str, ...]], ...]
 """The content of a push: incarnations, their versions, and counters."""
-Entry = Stored | Repaired | Forked | Forgot | Claimed | Waited
+Entry = Stored | Shown | Repaired | Forked | Forgot | Claimed | Waited
 
 
 @dataclass(frozen=True)
@@ -188,6 +238,10 @@ class Final:
     line: str = ""
     detached: tuple[Delta, ...] = ()  # its detached deltas
     forks: Mapping[bytes, int] | None = None  # incarnations that it reported as forked, and from which version
+    values: Mapping[str, int] = field(default_factory=dict)
+    keyed: object = None  # its entries and settlements
+    replayed_keyed: object = None
+    live: int = 0  # how many ids are not settled
 
 
 @dataclass
@@ -198,6 +252,7 @@ class History:
     limits: dict[str, int] = field(default_factory=dict)  # by address, how many counters clients may create
     most_lives: int = 0  # the limit of incarnations
     increments: list[Increment] = field(default_factory=list)
+    sent: list[Sent] = field(default_factory=list)
     queries: list[Query] = field(default_factory=list)
     looks: list[Look] = field(default_factory=list)
     glances: list[Glance] = field(default_factory=list)
@@ -221,4 +276,14 @@ class History:
     last_queries: list[Query] = field(default_factory=list)  # those that began after the nodes had agreed
     repaired: bool = False  # whether a directory was repaired, so that gaps may have to be closed
     claim_pause: float = 0.0  # seconds in which a node that others know more of may not begin another incarnation yet
+    window: float = 0.0  # seconds after its time in which an id is taken; 0 if there are no ids
+    clocks: defaultdict[str, list[tuple[float, float]]] = field(default_factory=lambda: defaultdict(list))
+    """By machine: since when its clock is how many seconds beyond the time of the run."""
+    most_ids: int = 1000  # the limit of ids that are not settled
+    let_off: tuple[dict[str, int], dict[str, int]] | None = None  # of which units not all is promised, once it is known
+    held_back: str | None = None  # why ids were not settled in time, after the end of all faults
     relayed: bool = False  # whether something could only come by a relay, or when it was offered again
+
+    def clock(self, host: str, time: float) -> float:
+        """What the clock of a machine showed at a time of the run, in seconds since 1970."""
+        return time + next(ahead for since, ahead in reversed(self.clocks[host]) if since <= time)

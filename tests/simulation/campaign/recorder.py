@@ -21,7 +21,7 @@ from tests.core.histories import newer_than
 from tests.fakes.cluster import Host, SimCluster
 from tests.fakes.disk import SimDisk
 from tests.simulation.campaign.film import Film
-from tests.simulation.campaign.history import Claimed, Forgot, History, Repaired, Stored
+from tests.simulation.campaign.history import Claimed, Forgot, History, Repaired, Shown, Stored
 
 
 def read_by_a_start(files: dict[str, bytes]) -> list[str]:
@@ -47,6 +47,12 @@ def checkpointed(files: dict[str, bytes]) -> Replica | None:
     return replica
 
 
+def _names_of(delta: Delta) -> tuple[str, ...]:
+    """The counters of a delta's cells, the keys of its entries, and the columns that it settles."""
+    keyed = () if delta.keyed is None else (*delta.keyed.entries, *(who.hex() for who in delta.keyed.settled))
+    return (*delta.cells, *keyed)
+
+
 class LogReader:
     """Reads from a disk what became durable since the last call."""
 
@@ -62,7 +68,7 @@ class LogReader:
         batches: list[Batch] = []
         if made_with is not None:
             deltas = [*newer_than(made_with.counters, {}), *made_with.detached.deltas()]
-            batches.append(Batch(0, deltas, made_with.identity, made_with.membership))
+            batches.append(Batch(0, deltas, made_with.identity, made_with.membership, made_with.floor))
         for name in read_by_a_start(files) if first else sorted(files):
             if name.endswith(SUFFIX):
                 batches += self._read(name, files[name])
@@ -101,6 +107,7 @@ class Recorder:
         self.history = history
         self.film = film
         self._lines: dict[str, tuple[str, int]] = {}
+        self._own: dict[str, bytes] = {}  # the incarnation under which each line's node wrote last
         self._asked: dict[tuple[str, int], str] = {}  # the counter of a round, by the asking address and the round
         cluster.network.tap = self._sent
         cluster.network.arrived = self._arrived
@@ -144,18 +151,36 @@ class Recorder:
         reader = LogReader(host.disk)
         host.disk.synced = partial(self._synced, host, reader)
         host.disk.stepped = partial(self.film.disk, host.address)
-        self._synced(host, reader)
+        self._synced(host, reader, found=True)
+
+    def set_clock(self, host: Host, skew: float) -> None:
+        """Set the clock of a machine; it is wrong by `skew` seconds then."""
+        host.clock_skew, now = skew, trio.current_time()
+        self.history.clocks[host.address].append((now, host.clock - now))
 
     def sample(self, host: Host) -> None:
         """Note what a running node shows to clients."""
-        digest = host.node.replica.counters.digest()
-        self._claim(host.address, Claimed(trio.current_time(), self.line(host.address), "value", digest))
+        now, line, counters = trio.current_time(), self.line(host.address), host.node.replica.counters
+        digest = counters.digest()
+        self._claim(host.address, Claimed(now, line, "value", digest))
+        if self.history.window:
+            names = counters.names(0, len(counters))
+            entries = {
+                key: {entry.holder: (entry.total, entry.version) for entry in best.all}
+                for key, best in counters.entries.items()
+            }
+            values = dict(zip(names, counters.totals_of(names), strict=True))
+            covers = dict(counters.settlements.covers)
+            self.history.journal.append(Shown(now, line, values, digest, entries, covers))
 
-    def _synced(self, host: Host, reader: LogReader) -> None:
+    def _synced(self, host: Host, reader: LogReader, *, found: bool = False) -> None:
         for batch in reader.news():
             deltas = tuple(batch.deltas)
             now, line = trio.current_time(), self.line(host.address)
-            self.history.journal.append(Stored(now, line, deltas, batch.identity, batch.number))
+            members = None if batch.membership is None else batch.membership.actors
+            own = None if found else self._writer(host, batch)
+            stored = Stored(now, line, deltas, batch.identity, batch.number, batch.floor, members, own)
+            self.history.journal.append(stored)
             self.film.stored(host.address, batch)
             if batch.membership is not None and batch.membership.actors:
                 self.history.configured.setdefault(self.line(host.address), trio.current_time())
@@ -165,6 +190,14 @@ class Recorder:
             deltas, detached = tuple(newer_than(checkpoint.counters, {})), tuple(checkpoint.detached.deltas())
             claim = Claimed(now, line, "checkpoint", {}, deltas, detached=detached, next_batch=checkpoint.next_batch)
             self.history.journal.append(claim)
+
+    def _writer(self, host: Host, batch: Batch) -> bytes | None:
+        """The incarnation of the node that wrote a batch. A batch may be durable only after the next start."""
+        line = self.line(host.address)
+        identity = batch.identity or (host.node.replica.identity if host.running and host.node.recovered else None)
+        if identity is not None:
+            self._own[line] = identity.incarnation
+        return self._own.get(line)
 
     def _claim(self, address: str, claim: Claimed) -> None:
         if address in self._lines:
@@ -177,14 +210,16 @@ class Recorder:
             return  # the sender is no node, so the message is no claim
         now, line = trio.current_time(), self.line(sender)
         match message:
-            case messages.Hello(digest=digest) | messages.Ack(digest=digest) | messages.HeartbeatAck(digest=digest) if (
-                digest
+            case messages.Ack(digest=digest) if digest:
+                self._claim(sender, Claimed(now, line, "Ack", digest))
+            case messages.Hello(digest=digest, floor=floor) | messages.HeartbeatAck(digest=digest, floor=floor) if (
+                digest or floor
             ):
-                self._claim(sender, Claimed(now, line, type(message).__name__, digest))
+                self._claim(sender, Claimed(now, line, type(message).__name__, digest, floor=floor or 0))
             case messages.Push(deltas=deltas):
                 self._claim(sender, Claimed(now, line, "Push", {}, tuple(deltas)))
                 if self.history.healing:
-                    content = tuple((delta.incarnation, delta.upto, tuple(delta.cells)) for delta in deltas)
+                    content = tuple((delta.incarnation, delta.upto, _names_of(delta)) for delta in deltas)
                     self.history.pushed[sender, receiver].add(content)
             case messages.ReadCells(round=number, name=name):
                 self._asked[sender, number] = name

@@ -27,6 +27,7 @@ from tests.simulation.campaign.film import Film, direct_logs
 from tests.simulation.campaign.history import Final, History
 from tests.simulation.campaign.nemesis import Fault, Nemesis
 from tests.simulation.campaign.recorder import Recorder
+from tests.simulation.campaign.quiet import settle_all
 from tests.simulation.campaign.scenario import Scenario, draw
 from tests.simulation.faults import copies, disks, forgetting, forgetting_together, machines, repair
 from tests.simulation.faults import limits as faults_limits
@@ -120,17 +121,22 @@ class Result:
         return hashlib.sha256("\n".join(self.film).encode()).hexdigest()
 
 
-def run_seed(seed: int, nodes: int | None = None, *, fault: str | None = None, rolling: bool = False) -> Result:
+def run_seed(
+    seed: int, nodes: int | None = None, *, fault: str | None = None, ids: bool | None = None, rolling: bool = False
+) -> Result:
     """Run a seed and judge it.
 
     Args:
         seed: the seed.
         nodes: how many nodes; by default the seed decides.
         fault: a fault that has to be frequent, if the configs of the seed allow it.
+        ids: whether clients send ids; by default the seed decides.
         rolling: whether to make a film.
     """
-    scenario, history, film = draw(seed, KINDS, nodes, fault), History(), Film(rolling=rolling)
+    scenario, history, film = draw(seed, KINDS, nodes, fault, ids), History(), Film(rolling=rolling)
     result, started = Result(seed), time.process_time()
+    if scenario.ids is not None:
+        history.window, history.most_ids = scenario.ids.window, scenario.ids.most
     history.most_lives = scenario.options.max_incarnations
     history.limits = {address_of(number): scenario.max_counters(number) for number in range(1, 10)}
     with _surroundings(film):
@@ -173,6 +179,8 @@ async def _simulate(scenario: Scenario, history: History, film: Film) -> float:
         cluster = SimCluster(nursery, Random(scenario.seed), scenario.delay, scenario.options)
         cluster.at_once = scenario.at_once
         cluster.network.buffer_bytes = scenario.buffer_bytes
+        if scenario.ids is not None:
+            cluster.retry_window, cluster.max_ids = scenario.ids.window, scenario.ids.most
         recorder = Recorder(cluster, history, film)
         clients = Clients(scenario, cluster, recorder)
         nemesis = Nemesis(scenario, cluster, clients, recorder, nursery)
@@ -192,6 +200,8 @@ async def _simulate(scenario: Scenario, history: History, film: Film) -> float:
                 await forgetting.conflict(nemesis, address_of(8), address_of(9))
             await clients.quiet()
             await _heal(nemesis)
+            if scenario.ids is not None and history.healed_after is not None:
+                await settle_all(nemesis)
             for host in cluster.hosts:
                 if host.running:
                     history.finals.append(await _final(host, recorder.line(host.address)))
@@ -206,7 +216,7 @@ async def _set_up(scenario: Scenario, nemesis: Nemesis) -> None:
         host = nemesis.cluster.add()
         host.disk.latency = scenario.latency
         host.disk.background = scenario.background
-        host.clock_skew = scenario.skews[number]
+        nemesis.recorder.set_clock(host, scenario.skews[number])
         host.max_counters = nemesis.history.limits[host.address]
         nemesis.recorder.directory(host)
         await nemesis.start(host)
@@ -327,4 +337,17 @@ async def _final(host: Host, line: str) -> Final:
         line,
         tuple(replica.detached.deltas()),
         host.node.parts.forks.shown,
+        _values(replica),
+        _keyed(replica),
+        _keyed(again),
+        replica.counters.entries.live,
     )
+
+
+def _values(replica: Replica) -> dict[str, int]:
+    names = replica.counters.names(0, len(replica.counters))
+    return dict(zip(names, replica.counters.totals_of(names), strict=True))
+
+
+def _keyed(replica: Replica) -> object:
+    return dict(replica.counters.entries.items()), replica.counters.settlements.state()

@@ -7,6 +7,7 @@ from random import Random
 
 from gcount.core.options import Options
 from tests.fakes.network import BUFFER_BYTES
+from tests.simulation.campaign.id_scenario import IdScenario, draw_ids
 from tests.simulation.campaign.limits import draw_limits
 from tests.simulation.campaign.sizes import SMALL, draw_files, draw_sizes
 
@@ -38,6 +39,7 @@ class Scenario:
         counters: --max-counters for the machines, in turn.
         at_once: the share of brief disk operations that are done without any wait.
         alone: seconds in which the nodes work alone, before the first config is posted.
+        ids: how ids are used; None if they are not.
     """
 
     seed: int
@@ -57,6 +59,7 @@ class Scenario:
     counters: tuple[int, ...]
     at_once: float
     alone: float
+    ids: IdScenario | None = None
 
     @property
     def seconds(self) -> float:
@@ -77,7 +80,9 @@ class Scenario:
         return self.counters[(number - 1) % len(self.counters)]
 
 
-def draw(seed: int, kinds: dict[str, str], nodes: int | None = None, fault: str | None = None) -> Scenario:
+def draw(
+    seed: int, kinds: dict[str, str], nodes: int | None = None, fault: str | None = None, ids: bool | None = None
+) -> Scenario:
     """The scenario of a seed.
 
     Args:
@@ -85,6 +90,7 @@ def draw(seed: int, kinds: dict[str, str], nodes: int | None = None, fault: str 
         kinds: all faults, each with the configs that it needs: "fixed", "reshaped", or "" for any.
         nodes: how many nodes; by default the seed decides.
         fault: a fault that has to be frequent, if the configs of the seed allow it.
+        ids: whether ids are used; by default the seed decides.
     """
     random = Random(f"gcount {seed}")
     size = random.choices((2, 3, 4, 5), (8, 76, 10, 6))[0]
@@ -115,6 +121,7 @@ def draw(seed: int, kinds: dict[str, str], nodes: int | None = None, fault: str 
     config = random.choice(("one", "one", "all", "twice"))
     buffer_bytes = random.choice((BUFFER_BYTES, 2000, 60))
     options, counters = draw_limits(seed, draw_sizes(random, options), few_lives="many_lives" in some)
+    id_scenario = draw_ids(seed, size + 1, ids)
     return Scenario(
         seed=seed,
         nodes=size,
@@ -122,7 +129,7 @@ def draw(seed: int, kinds: dict[str, str], nodes: int | None = None, fault: str 
         delay=delay,
         latency=latency,
         background=background,
-        skews=drawn_skews,
+        skews=drawn_skews if id_scenario is None else id_scenario.skews,
         faults=faults,
         kinds=tuple(some),
         gap=gap,
@@ -130,7 +137,8 @@ def draw(seed: int, kinds: dict[str, str], nodes: int | None = None, fault: str 
         config=config,
         buffer_bytes=buffer_bytes,
         options=options,
-        counters=counters,
+        counters=counters if id_scenario is None else (1000,),
         at_once=random.choice((0.0, 0.0, 0.5, 1.0)),
         alone=random.choice((0.0, 0.0, 0.0, 0.7, 2.5)),
+        ids=id_scenario,
     )

@@ -53,7 +53,8 @@ def _put_copy(nemesis: Nemesis, host: Host) -> Host:
     copy = nemesis.cluster.add()
     copy.put_disk(host.copy_disk())
     copy.disk.latency, copy.disk.background = nemesis.scenario.latency, nemesis.scenario.background
-    copy.clock_skew, copy.max_counters = nemesis.scenario.skews[-1], nemesis.history.limits[copy.address]
+    copy.max_counters = nemesis.history.limits[copy.address]
+    recorder.set_clock(copy, nemesis.scenario.skews[-1])
     recorder.directory(copy)
     incarnation = host.node.replica.identity.incarnation
     nemesis.history.journal.append(Forked(now, recorder.line(host.address), recorder.line(copy.address), incarnation))

@@ -132,5 +132,7 @@ def _unlinked(nemesis: Nemesis, host: Host) -> list[str]:
 async def clock_jump(nemesis: Nemesis) -> None:
     """The wall clock is changed while the node runs."""
     host = nemesis.random.choice(nemesis.cluster.hosts)
-    host.clock_skew = nemesis.random.choice((-86400.0, -3600.0, -0.05, 0.0, 0.05, 3600.0, 86400.0))
+    ids = nemesis.scenario.ids
+    jumps = ids.jumps if ids is not None else (-86400.0, -3600.0, -0.05, 0.0, 0.05, 3600.0, 86400.0)
+    nemesis.recorder.set_clock(host, nemesis.random.choice(jumps))
     nemesis.note(f"the clock of {host.address} is off by {host.clock_skew:g} s")

@@ -126,7 +126,7 @@ async def second_node(nemesis: Nemesis) -> None:
         twin.disk.latency = nemesis.scenario.latency
         twin.disk.background = nemesis.scenario.background
         nemesis.history.relayed = True
-        twin.clock_skew = nemesis.scenario.skews[-1]
+        nemesis.recorder.set_clock(twin, nemesis.scenario.skews[-1])
         nemesis.recorder.directory(twin)
         nemesis.note(f"{twin.address} runs with a copy of the directory of {host.address}")
         await nemesis.start(twin)

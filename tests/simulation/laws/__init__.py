@@ -17,9 +17,13 @@ from tests.simulation.laws import (
     held,
     linearizable,
     linked,
+    memory,
     monotone,
+    once,
     one_writer,
+    promised,
     refusals,
+    settled,
     survival,
     together,
 )
@@ -41,4 +45,8 @@ LAWS: dict[str, Callable[[History], Iterator[str]]] = {
     "healing": healing.violations,
     "linked": linked.violations,
     "endings": endings.violations,
+    "once": once.violations,
+    "settled": settled.violations,
+    "promised": promised.violations,
+    "memory": memory.violations,
 }

@@ -21,12 +21,16 @@ def violations(history: History) -> Iterator[str]:
         for what in ("cells", "digest", "membership"):
             if first is not None and getattr(final, what) != getattr(first, what):
                 yield f"{final.host} and {first.host} differ in {what}: {_apart(final, first, what, what)}"
+        if first is not None and not forked and final.keyed != first.keyed:
+            yield f"{final.host} and {first.host} differ in ids: {final.keyed} and {first.keyed}"
         if final.damage:
             yield f"no node could start on what is durable at {final.host}: {final.damage}"
             continue
         for what in ("cells", "digest", "membership", "identity"):
             if getattr(final, what) != getattr(final, f"replayed_{what}"):
                 yield f"{final.host} and its log differ in {what}: {_apart(final, final, what, f'replayed_{what}')}"
+        if final.keyed != final.replayed_keyed:
+            yield f"{final.host} and its log differ in ids: {final.keyed} and {final.replayed_keyed}"
 
 
 def _without(final: Final, forked: Collection[bytes]) -> Final:

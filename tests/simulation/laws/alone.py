@@ -20,6 +20,7 @@ from tests.harness import linearizable
 from tests.harness.linearizable import Read, Write
 from tests.simulation.campaign.history import PLAIN, History, Increment, Query, Repaired
 from tests.simulation.laws.durable_state import DurableState
+from tests.simulation.laws.units import units_of_lines
 
 EXACT = 1e-6  # seconds
 
@@ -27,7 +28,7 @@ EXACT = 1e-6  # seconds
 def violations(history: History) -> Iterator[str]:
     """Each read that a node answered alone, and that was wrong or should have asked the members."""
     asked: defaultdict[str, list[Increment]] = defaultdict(list)
-    for increment in history.increments:
+    for increment in (*history.increments, *units_of_lines(history)):
         if not increment.refused and not increment.name.startswith(PLAIN):
             asked[increment.name].append(increment)
     exact: defaultdict[tuple[str, str], list[Query]] = defaultdict(list)
@@ -78,5 +79,8 @@ def _in_between(query: Query, asked: list[Increment]) -> Iterator[str]:
         acknowledged = increment.end is not None and increment.end < query.start
         if increment.line == query.line and acknowledged and not value & increment.amount:
             yield f"misses what its own node had acknowledged: {query} {increment}"
-    if value & ~sum(increment.amount for increment in asked if increment.start <= query.end):
+    sent = 0
+    for increment in asked:
+        sent |= increment.amount if increment.start <= query.end else 0
+    if value & ~sent:
         yield f"contains what no client had sent: {query}"

@@ -12,6 +12,7 @@ from functools import partial
 from gcount.core.state.counters import Delta
 from tests.simulation.campaign.history import Claimed, History
 from tests.simulation.laws.durable_state import DurableState
+from tests.simulation.laws.line_ids import units_of
 
 
 def violations(history: History) -> Iterator[str]:
@@ -28,6 +29,8 @@ def violations(history: History) -> Iterator[str]:
             on_disk = counted(entry.name, who) if entry.name else versions.get(who, 0)
             if n > on_disk:
                 yield f"{where} that it has {entry.name or 'v'} {n} of {who.hex()[:6]}, but its disk has {on_disk}"
+        if entry.floor > max(0, state.ids[entry.line].floor):
+            yield f"{where} that it takes no id up to {entry.floor}, but its disk has {state.ids[entry.line].floor}"
         for delta in entry.deltas:
             who = delta.incarnation
             if delta.after > versions.get(who, 0) and _is_detached(state, entry.line, delta):
@@ -37,6 +40,9 @@ def violations(history: History) -> Iterator[str]:
             for name, n in delta.cells.items():
                 if n > cells.get((name, who), 0):
                     yield f"{where} {name} = {n} of {who.hex()[:6]}, but its disk has {cells.get((name, who), 0)}"
+            for name, n in units_of(delta).items():
+                if n & ~state.ids[entry.line].units[name]:
+                    yield f"{where} ids {n:#x} of {name}, but its disk has {state.ids[entry.line].units[name]:#x}"
 
 
 def _is_detached(state: DurableState, line: str, delta: Delta) -> bool:

@@ -13,7 +13,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 
 from gcount.core.state.counters import Delta, Digest
+from gcount.core.state.keyed import Keyed
 from tests.simulation.campaign.history import PLAIN, Entry, Forgot, Forked, History, Repaired, Stored
+from tests.simulation.laws.line_ids import LineIds, units_of
 
 Cells = dict[tuple[str, bytes], int]  # by name and incarnation
 
@@ -37,6 +39,7 @@ class DurableState:
         self.versions: defaultdict[str, Digest] = defaultdict(dict)  # by line
         self.cells: defaultdict[str, Cells] = defaultdict(dict)
         self.detached: defaultdict[str, dict[bytes, list[Delta]]] = defaultdict(dict)
+        self.ids: defaultdict[str, LineIds] = defaultdict(LineIds)
         self.numbers: dict[int, int] = {}  # the numbers of the batches that deltas came with, by the delta's `id`
         self.dropped: list[Delta] = []  # detached deltas: the last entry claims their versions without their cells
         self.lives: defaultdict[str, set[bytes]] = defaultdict(set)  # by line: the incarnations of its node
@@ -63,6 +66,8 @@ class DurableState:
                 for delta in entry.deltas:
                     self.numbers[id(delta)] = entry.number
                     self._store(entry.line, delta)
+                if entry.floor is not None:
+                    self.ids[entry.line].floor = max(entry.floor, self.ids[entry.line].floor)
             case Forgot():
                 self._forget(entry.line)
             case Repaired():
@@ -108,6 +113,8 @@ class DurableState:
         for name, who in {(name, run.incarnation) for run in detached for name in run.cells}:
             joined = _most(line.get((name, who), 0) for line in self.cells.values())
             _add(waiting, name, max(self.held(line, name, who) for line in self._lines()), joined)
+        for name, units in {(name, units) for run in detached for name, units in units_of(run).items()}:
+            waiting[name] |= units & ~self._known_units(self.ids, name)
         return waiting
 
     def closing(self, line: str, incarnation: bytes) -> Delta | None:
@@ -120,7 +127,11 @@ class DurableState:
         for run in runs:
             for name, n in run.cells.items():
                 cells[name] = max(n, cells.get(name, 0))
-        return Delta(incarnation, known, top + 1, cells)
+        found = [run.keyed for run in runs if run.keyed is not None]
+        keyed = Keyed() if found else None
+        for one in found:
+            keyed.merge(one)
+        return Delta(incarnation, known, top + 1, cells, keyed)
 
     def _lines(self) -> list[str]:
         return list({**self.cells, **self.detached})
@@ -158,6 +169,7 @@ class DurableState:
     def _join(self, line: str, delta: Delta) -> None:
         incarnation, cells = delta.incarnation, self.cells[line]
         self.versions[line][incarnation] = delta.upto
+        self.ids[line].join(delta)
         if delta.upto == delta.after + 1:
             self.steps[incarnation, delta.upto][line] = delta.cells
         for name, n in delta.cells.items():
@@ -232,7 +244,8 @@ class DurableState:
         runs = self.detached[line]
         gone = set(self.cells[line]) | {(name, who) for who, each in runs.items() for run in each for name in run.cells}
         held = {cell: (self.held(line, *cell), self.counted(line, *cell)) for cell in gone}
-        for kept in (self.cells, self.versions, self.detached, self.lives):
+        units = [self.ids[line].units, *(units_of(run) for each in runs.values() for run in each)]
+        for kept in (self.cells, self.versions, self.detached, self.lives, self.ids):
             kept.pop(line, None)
         for step in self.steps.values():
             step.pop(line, None)
@@ -241,6 +254,16 @@ class DurableState:
         for cell, (any_, counted) in held.items():
             _add(self.lost, cell[0], any_, _most(self.held(other, *cell) for other in lines))
             _add(self.unknown, cell[0], counted, _most(self.counted(other, *cell) for other in members))
+        for name, n in [item for each in units for item in each.items()]:
+            self.lost[name] |= n & ~self._known_units(lines, name)
+            self.unknown[name] |= n & ~self._known_units(members, name)
+
+    def _known_units(self, lines: Iterable[str], name: str) -> int:
+        """All units of a counter's ids that some lines know."""
+        known = 0
+        for line in lines:
+            known |= self.ids[line].units.get(name, 0)
+        return known
 
 
 def _most(values: Iterable[int]) -> int:

@@ -6,15 +6,21 @@ has its place already. Increments of known counters are never refused for this.
 
 The limit of incarnations: an increment that needs a new incarnation is refused if only the spare ones are left. Then no
 node begins a new incarnation, unless its directory is empty or was repaired.
+
+Ids: one is refused as too old by the node's clock or by its promise, as too far ahead by its clock, or because of the
+limit of ids that are not settled. No id is refused once ids are in use, because other members may not understand them.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from typing import TypeGuard
 
-from gcount.errors import CounterLimitReached
-from tests.simulation.campaign.history import History, Increment, Repaired, Stored
+from gcount.core.state.ids import time_of
+from gcount.core.writes.id_rules import MAX_AHEAD
+from gcount.errors import CounterLimitReached, IdAhead, IdGone, IdLimitReached, IdsUnavailable
+from tests.simulation.campaign.history import Entry, History, Increment, Repaired, Sent, Stored
 from tests.simulation.campaign.limits import FEW_LIVES, SPARE_LIVES
 from tests.simulation.laws.durable_state import DurableState
 
@@ -22,6 +28,8 @@ REFUSED = CounterLimitReached.__name__
 DISK = 0.5  # seconds that a commit takes on a slow disk
 LIFELESS = "IncarnationLimitReached"
 JUDGED = frozenset({REFUSED, LIFELESS})
+GONE, AHEAD, MANY, UNUSED = IdGone.__name__, IdAhead.__name__, IdLimitReached.__name__, IdsUnavailable.__name__
+JUDGED_OF_IDS = frozenset({GONE, AHEAD, MANY, UNUSED})
 
 
 ON_ITS_WAY = 0.5  # seconds that a commit takes at most, unless the disk is slow
@@ -32,6 +40,7 @@ def violations(history: History) -> Iterator[str]:
     yield from _lifeless(history)
     if history.most_lives == FEW_LIVES:
         yield from _begun_beyond(history)
+    yield from _ids(history)
     names = {increment.name for increment in history.increments}
     small = {host for host, limit in history.limits.items() if limit < len(names)}
     if not small:
@@ -55,6 +64,29 @@ def violations(history: History) -> Iterator[str]:
                 yield f"refused below the limit of {limit}, beside {there}: {increment}"
         elif not was_known and not was_placed and others >= limit and _made(increment, first_here):
             yield f"accepted beside {others}, where the limit is {limit}: {increment}"
+
+
+def _ids(history: History) -> Iterator[str]:
+    """Each id that was refused though its node's clock and promises allowed it."""
+    for sent in history.sent:
+        time, end = time_of(sent.id) or 0, sent.end or sent.start
+        if sent.together:
+            continue  # another item of its group may have been refused
+        if sent.refused == GONE and time > sent.clock + end - sent.start - history.window:
+            promised = max((entry.floor or -1 for entry in history.journal if _binds(entry, sent, end)), default=-1)
+            if time > promised:
+                yield f"refused as too old: {sent}"
+        elif sent.refused == AHEAD and time <= sent.clock + MAX_AHEAD:
+            yield f"refused as too far ahead: {sent}"
+        elif sent.refused == MANY and history.most_ids >= 1000:
+            yield f"refused far below the limit: {sent}"
+        elif sent.refused == UNUSED and any(_binds(entry, sent, sent.start - 2 * DISK) for entry in history.journal):
+            yield f"refused though ids are in use: {sent}"
+
+
+def _binds(entry: Entry, sent: Sent, end: float) -> TypeGuard[Stored]:
+    bound = isinstance(entry, Stored) and entry.floor is not None
+    return bound and entry.line == sent.line and entry.time <= end + DISK
 
 
 def maybe_refused(history: History) -> Callable[[Increment], bool]:

@@ -21,16 +21,15 @@ from tests.simulation.mutants.planted import mutant
 # Finding gaps
 
 
-@mutant(CheckpointSalvage, "_column")
-def column_without_its_end(column: Any) -> Any:
+@mutant(CheckpointSalvage, "_whole")
+def column_without_its_end(whole: Any) -> Any:
     """A checkpoint's column is taken for whole though its last slices are lost."""
 
-    def change(self: CheckpointSalvage, incarnation: bytes) -> Delta:
-        slices = self._cells[incarnation]
-        last = max(slices)
-        end = incarnation, next(iter(slices.values())).version, last + slices[last].count
-        with patch.object(self, "_heads", [SimpleNamespace(columns=[end])]):
-            found: Delta = column(self, incarnation)
+    def change(self: CheckpointSalvage) -> set[bytes]:
+        ends = [(column, slices[max(slices)]) for column, slices in self._cells.items()]
+        columns = [(column, last.version, last.first + last.count) for column, last in ends]
+        with patch.object(self, "_heads", [SimpleNamespace(columns=columns, holders=[], settlers=[])]):
+            found: set[bytes] = whole(self)
         return found
 
     return change

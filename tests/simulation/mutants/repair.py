@@ -61,9 +61,9 @@ def repair_forgets_former_lives(met: Any) -> Any:
 def half_a_column_passes_for_the_whole(column: Any) -> Any:
     """The part of a checkpoint's column that can be read is taken for all of it."""
 
-    def change(self: CheckpointSalvage, incarnation: bytes) -> Delta:
-        delta = column(self, incarnation)
-        return Delta(incarnation, 0, delta.upto, delta.cells)
+    def change(self: CheckpointSalvage, incarnation: bytes, *, whole: bool) -> Delta:
+        delta: Delta = column(self, incarnation, whole=True)
+        return delta
 
     return change
 
