@@ -107,6 +107,7 @@ def test_a_stranger_settles_nothing_that_is_not_here_and_lets_no_value_fall(
     settled: dict[bytes, Settlement], taken: bool
 ) -> None:
     one = counters()
+    one.join(settling(C, {C: Settlement(UNTIL, 1, {})}))  # members have settled up to here
     one.join(peers(A, entry(5, time=1)))
     names = len(one)
     assert keeps_values(one, settled, {C}) == taken
@@ -118,6 +119,17 @@ def test_what_settlements_cover_together_counts() -> None:
     one.join(settling(B, {A: Settlement(UNTIL, 0, {})}))
     one.join(peers(A, entry(5, time=15)))
     assert not keeps_values(one, {A: Settlement(3, 1, {})}, {C})
+
+
+@pytest.mark.parametrize("column", [A, B, C])
+def test_a_stranger_settles_no_ids_that_members_have_not_settled(column: bytes) -> None:
+    """It changes nothing now. But with a version that a member settles later it would cover ids that came meanwhile."""
+    one = counters()
+    one.join(peers(A, {}))
+    assert not keeps_values(one, {column: Settlement(UNTIL, 1, {})}, {C})
+    one.join(settling(B, {A: Settlement(UNTIL - 1, 1, {})}))
+    assert not keeps_values(one, {column: Settlement(UNTIL, 1, {})}, {C})
+    assert keeps_values(one, {column: Settlement(UNTIL - 1, 1, {})}, {C})
 
 
 def test_which_deltas_settle() -> None:

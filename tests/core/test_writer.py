@@ -127,8 +127,9 @@ def settling(settler: bytes, settled: dict[bytes, Settlement], after: int = 0) -
 
 def test_of_a_stranger_no_settlement_is_taken_by_which_a_value_would_fall() -> None:
     one = writer()
-    a, c = incarnation(1), incarnation(3)
+    a, c, d = incarnation(1), incarnation(3), incarnation(4)
     assert one.stage_delta(Delta(a, 0, 1, {}, Keyed({"5-x a": (5, 1)})))
+    assert one.stage_delta(settling(d, {d: Settlement(59, 1, {})}))
     commit(one)
     lowers, keeps = settling(c, {a: Settlement(59, 1, {"a": 4})}), settling(c, {a: Settlement(59, 1, {"a": 5})})
     assert not one.stage_delta(lowers, {c})
@@ -140,8 +141,10 @@ def test_of_a_stranger_no_settlement_is_taken_by_which_a_value_would_fall() -> N
 
 def test_what_strangers_say_of_themselves_needs_no_proof() -> None:
     one = writer()
-    c = incarnation(3)
-    assert not one.stage_delta(settling(c, {c: Settlement(59, 9, {"a": 4})}), {incarnation(4)})
+    c, d = incarnation(3), incarnation(4)
+    assert one.stage_delta(settling(d, {d: Settlement(59, 1, {})}))
+    commit(one)
+    assert not one.stage_delta(settling(c, {c: Settlement(59, 9, {"a": 4})}), {d})
     assert one.stage_delta(settling(c, {c: Settlement(59, 9, {"a": 4})}), {c})
 
 

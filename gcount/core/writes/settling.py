@@ -57,17 +57,22 @@ def settles(delta: Delta) -> bool:
 
 
 def keeps_values(counters: Counters, settled: dict[bytes, Settlement], own: Collection[bytes]) -> bool:
-    """Whether settlements can be taken from a node that is not a member, as no value falls by them.
+    """Whether settlements can be taken from a node that is not a member, as no value falls by them, now or later.
+
+    A settlement covers together with later ones, which bring newer versions. So it must not go beyond the ids that
+    members have settled: it would wipe out those that nobody has added up yet. One that was made by a former member
+    does not do so for long, as all members had promised it, and still had ids up to there.
 
     Args:
         counters: the durable state.
         settled: the settlements, by the incarnation that was settled. This node has to have all that they cover, or it
-            would leave out later what they do not count. Only what the sender says of itself needs no proof.
+            would leave out later what they do not count. Only versions of the sender itself need no proof.
         own: the incarnations of the sender.
     """
     covers = dict(counters.settlements.covers)
+    latest = max((until for until, _ in covers.values()), default=-1)
     for column, one in settled.items():
-        if one.version > counters.version(column) and column not in own:
+        if one.until > latest or (one.version > counters.version(column) and column not in own):
             return False
         known = covers.get(column, (-1, 0))
         covers[column] = max(one.until, known[0]), max(one.version, known[1])
