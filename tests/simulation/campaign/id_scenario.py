@@ -50,4 +50,6 @@ def draw_ids(seed: int, size: int, use: bool | None = None) -> IdScenario | None
         skews[random.randrange(size)] = random.choice(beyond)
         jumps += beyond
     most = random.choice((3, 8, 1000, 1000))
-    return IdScenario(window, most, tuple(skews), random.choice((0.2, 0.4, 0.6)), random.choice((0.25, 0.4)), jumps)
+    return IdScenario(
+        window, most, tuple(skews), random.choice((0.2, 0.4, 0.6)), random.choice((0.25, 0.4)), jumps
+    )
