@@ -1,9 +1,12 @@
 """Adds up the increments with ids whose time is over, as one settlement."""
 
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Iterable
 
+from gcount.core.limits import MAX_CELL
 from gcount.core.state.counters import Counters, Delta
-from gcount.core.state.keyed import Settlement
+from gcount.core.state.ids import split
+from gcount.core.state.keyed import Keyed, Settlement
 
 
 def settlement(counters: Counters, until: int) -> dict[bytes, Settlement]:
@@ -18,7 +21,8 @@ def settlement(counters: Counters, until: int) -> dict[bytes, Settlement]:
 
     Returns:
         By incarnation; empty when there is nothing to settle. It is also empty if counters would not keep their
-        values, because settlements of other nodes and this one together cover more than was added up.
+        values, because settlements of other nodes and this one together cover more than was added up; or if a part
+        would pass 2^64-1, which only an incarnation brings about that breaks the limits of its own node.
     """
     settlements, entries = counters.settlements, counters.entries
     holders, sums = entries.sums(until)
@@ -29,17 +33,16 @@ def settlement(counters: Counters, until: int) -> dict[bytes, Settlement]:
         covers[holder] = max(until, known[0]), max(version, known[1])
     if _added_up(sums) != {index: lost for index, lost in entries.would_drop(covers).items() if lost}:
         return {}
-    return {
-        holder: Settlement(
-            until,
-            version,
-            {
-                counters.names(index, index + 1)[0]: settlements.part(holder, index) + total
-                for index, total in sums.get(holder, {}).items()
-            },
-        )
-        for holder, version in versions.items()
+    parts = {
+        holder: {
+            counters.names(index, index + 1)[0]: settlements.part(holder, index) + total
+            for index, total in sums.get(holder, {}).items()
+        }
+        for holder in versions
     }
+    if any(n > MAX_CELL for of in parts.values() for n in of.values()):
+        return {}
+    return {holder: Settlement(until, version, parts[holder]) for holder, version in versions.items()}
 
 
 def _added_up(sums: dict[bytes, dict[int, int]]) -> dict[int, int]:
@@ -82,3 +85,19 @@ def keeps_values(counters: Counters, settled: dict[bytes, Settlement], own: Coll
     }
     raised = counters.settlements.raises(known_names)
     return all(lost <= raised.get(index, 0) for index, lost in counters.entries.would_drop(covers).items())
+
+
+def parts_fit(counters: Counters, brought: Iterable[Keyed]) -> bool:
+    """Whether each part can hold the ids of a node that is not a member when they are settled. No node checked them.
+
+    Args:
+        counters: the durable state.
+        brought: all entries and parts of the node that are not durable.
+    """
+    more = Counter[str]()
+    for keyed in brought:
+        for key, (total, _) in keyed.entries.items():
+            more[split(key)[1]] += total
+        for one in keyed.settled.values():
+            more.update(one.parts)
+    return all(counters.total(name) + n <= MAX_CELL or counters.keyed(name) + n <= MAX_CELL for name, n in more.items())
