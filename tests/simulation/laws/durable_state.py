@@ -264,6 +264,13 @@ class DurableState:
             self.lost[name] |= n & ~self._known_units(lines, name)
             self.unknown[name] |= n & ~self._known_units(members, name)
 
+    def units(self, line: str, name: str) -> int:
+        """All units of a counter's ids in a directory, joined or detached."""
+        known = self.ids[line].units.get(name, 0)
+        for run in [run for each in self.detached[line].values() for run in each]:
+            known |= units_of(run).get(name, 0)
+        return known
+
     def _known_units(self, lines: Iterable[str], name: str) -> int:
         """All units of a counter's ids that some lines know."""
         known = 0
