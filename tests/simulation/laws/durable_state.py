@@ -130,11 +130,10 @@ class DurableState:
         for run in runs:
             for name, n in run.cells.items():
                 cells[name] = max(n, cells.get(name, 0))
-        found = [run.keyed for run in runs if run.keyed is not None]
-        keyed = Keyed() if found else None
-        for one in found:
-            keyed.merge(one)
-        return Delta(incarnation, known, top + 1, cells, keyed)
+        keyed = Keyed()
+        for run in runs:
+            keyed.merge(run.keyed or Keyed())
+        return Delta(incarnation, known, top + 1, cells, keyed or None)
 
     def _lines(self) -> list[str]:
         return list({**self.cells, **self.detached})
