@@ -20,6 +20,7 @@ from tests.simulation.mutants import MUTANTS, planted
 @click.option("--nodes", type=click.IntRange(2, 9), help="How many nodes; by default each seed draws a number.")
 @click.option("--mutant", type=click.Choice(list(MUTANTS)), metavar="NAME", help="Plant a bug; see --list-mutants.")
 @click.option("--fault", type=click.Choice(list(CATALOG)), metavar="NAME", help="Make this fault frequent.")
+@click.option("--ids/--no-ids", default=None, help="Whether clients send ids; by default each seed decides.")
 @click.option("--list-mutants", is_flag=True, help="List the bugs that can be planted.")
 @click.option("--budget", type=click.FloatRange(1), metavar="SECONDS", help="Run as many seeds as this time allows.")
 @click.option("--resume", type=click.Path(path_type=Path), metavar="FILE", help="Keep results here; skip seeds in it.")
@@ -30,6 +31,7 @@ def main(
     nodes: int | None,
     mutant: str | None,
     fault: str | None,
+    ids: bool | None,
     list_mutants: bool,
     budget: float | None,
     resume: Path | None,
@@ -44,7 +46,7 @@ def main(
             click.echo(f"{name:<42} {inspect.getdoc(change)}")
         return
     if seeds in (None, 1) and budget is None:
-        raise SystemExit(_show(seed, nodes, mutant, fault))
+        raise SystemExit(_show(seed, nodes, mutant, fault, ids))
     summary = Summary()
     known: set[int] = set()
     for result in remembered(resume) if resume else ():
@@ -62,13 +64,16 @@ def main(
                 remember(resume, result)
             bar.update(1 if seeds else max(0, round(time.monotonic() - started) - bar.pos))
 
-        run_many(wanted, jobs=jobs, nodes=nodes, mutant=mutant, fault=fault, seconds=budget, done=done)
-    raise SystemExit(_report(summary, time.monotonic() - started, nodes, mutant, fault))
+        run_many(wanted, jobs=jobs, nodes=nodes, mutant=mutant, fault=fault, ids=ids, seconds=budget, done=done)
+    given = {"nodes": nodes, "mutant": mutant, "fault": fault}
+    options = "".join(f" --{name} {value}" for name, value in given.items() if value)
+    options += {True: " --ids", False: " --no-ids", None: ""}[ids]
+    raise SystemExit(_report(summary, time.monotonic() - started, options))
 
 
-def _show(seed: int, nodes: int | None, mutant: str | None, fault: str | None) -> int:
+def _show(seed: int, nodes: int | None, mutant: str | None, fault: str | None, ids: bool | None) -> int:
     with planted(mutant):
-        result = run_seed(seed, nodes, fault=fault, rolling=True)
+        result = run_seed(seed, nodes, fault=fault, ids=ids, rolling=True)
     click.echo("\n".join(result.film))
     click.echo(
         f"\nseed {seed}: {result.increments} acknowledged increments, {result.reads} consistent reads, "
@@ -79,10 +84,8 @@ def _show(seed: int, nodes: int | None, mutant: str | None, fault: str | None) -
     return 1 if result.violations else 0
 
 
-def _report(summary: Summary, seconds: float, nodes: int | None, mutant: str | None, fault: str | None) -> int:
+def _report(summary: Summary, seconds: float, options: str) -> int:
     click.echo(f"{summary.text()}\n{seconds:.0f} s")
-    given = {"nodes": nodes, "mutant": mutant, "fault": fault}
-    options = "".join(f" --{name} {value}" for name, value in given.items() if value)
     for seed, violations in sorted(summary.failed.items()):
         click.echo(f"FAILED, replay with: bin/simulate --seed {seed}{options}")
         for violation in violations:

@@ -14,15 +14,15 @@ SECONDS = float(os.environ.get("GCOUNT_SIMULATE_SECONDS", "60"))
 FIRST = int(os.environ.get("GCOUNT_SIMULATE_FROM", "0"))
 PARTS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 FAILED_ONCE = [
-    int(line.split()[0])
+    (int(line.split()[0]), line.split()[1] == "ids")
     for line in (Path(__file__).parent / "seeds.txt").read_text().splitlines()
     if not line.startswith("#")
 ]
 
 
-@pytest.mark.parametrize("seed", FAILED_ONCE)
-def test_seeds_that_failed_once_pass(seed: int) -> None:
-    assert run_seed(seed).violations == []
+@pytest.mark.parametrize(("seed", "ids"), FAILED_ONCE)
+def test_seeds_that_failed_once_pass(seed: int, ids: bool) -> None:
+    assert run_seed(seed, ids=ids).violations == []
 
 
 @pytest.mark.parametrize("part", range(PARTS))

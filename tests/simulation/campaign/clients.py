@@ -15,8 +15,8 @@ from gcount.node.node import Node
 from tests.fakes.cluster import Host, SimCluster
 from tests.fakes.process import until, within
 from tests.simulation.campaign.amounts import Amounts, Purse
-from tests.simulation.campaign.id_clients import IdClients
 from tests.simulation.campaign.history import PLAIN, Glance, History, Increment, Look, Query, Waited
+from tests.simulation.campaign.id_clients import IdClients
 from tests.simulation.campaign.recorder import Recorder
 from tests.simulation.campaign.scenario import INCREMENTS, READS, Scenario
 from tests.simulation.laws.survival import bits

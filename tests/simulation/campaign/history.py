@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 from gcount.core.state.counters import Delta, Digest
 from gcount.core.state.identity import Identity
-from gcount.core.state.keyed import Covers
 from gcount.core.state.ids import key_of
+from gcount.core.state.keyed import Covers
 from gcount.core.state.membership import Membership
 
 PLAIN = "p"  # counters whose names begin so get any amounts; all others get powers of two, each used once

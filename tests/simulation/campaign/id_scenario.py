@@ -58,11 +58,11 @@ def draw_ids(seed: int, size: int, use: bool | None = None) -> IdScenario | None
     window = random.choices((1.5, 2.0, 3.0, 8.0), (3, 5, 4, 1))[0]  # with the longest, the grace is longer than a span
     within = window / 8  # two clocks are a grace apart at most
     skews = [random.choice((0.0, random.uniform(-within, within))) for _ in range(size)]
-    jumps = (-within, 0.0, within)
+    jumps = [-within, 0.0, within]
     if random.random() < 0.4:  # the promise ends where a clock is so wrong and its node forgets
         beyond = (-window, -window, window, -FAR, FAR)
         skews[random.randrange(size)] = random.choice(beyond)
-        jumps += beyond
+        jumps += [*beyond]
     most = random.choice((3, 8, 1000, 1000))
     share, new, faults = random.choice((0.2, 0.4, 0.6)), random.choice((0.25, 0.4)), random.choice((0.0, 0.5, 1.0))
-    return IdScenario(window, most, tuple(skews), share, new, jumps, faults)
+    return IdScenario(window, most, tuple(skews), share, new, tuple(jumps), faults)

@@ -84,7 +84,9 @@ class Ids:
             offset = 1000.0  # too far ahead
         elif chance < 0.15:
             offset = random.uniform(0, AHEAD)
-        return _Known(name, f"{int(now + offset) if time is None else time}-{len(self._known)}", [unit], random.random() < 0.5)
+        return _Known(
+            name, f"{int(now + offset) if time is None else time}-{len(self._known)}", [unit], random.random() < 0.5
+        )
 
     def request(self, one: Raise, *, powers: bool) -> list[Raise | Add]:
         """A request that sends an id, by itself or among other increments."""

@@ -26,8 +26,8 @@ from tests.simulation.campaign.clients import Clients
 from tests.simulation.campaign.film import Film, direct_logs
 from tests.simulation.campaign.history import Final, History
 from tests.simulation.campaign.nemesis import Fault, Nemesis
-from tests.simulation.campaign.recorder import Recorder
 from tests.simulation.campaign.quiet import settle_all
+from tests.simulation.campaign.recorder import Recorder
 from tests.simulation.campaign.scenario import Scenario, draw
 from tests.simulation.faults import copies, disks, forgetting, forgetting_together, machines, repair
 from tests.simulation.faults import ids as faults_ids

@@ -68,6 +68,7 @@ def run_many(
     nodes: int | None = None,
     mutant: str | None = None,
     fault: str | None = None,
+    ids: bool | None = None,
     seconds: float | None = None,
     done: Callable[[Result], None] = lambda result: None,
 ) -> Summary:
@@ -79,6 +80,7 @@ def run_many(
         nodes: how many nodes in each cluster; by default each seed decides.
         mutant: the name of a planted bug.
         fault: a fault that has to be frequent in each seed.
+        ids: whether clients send ids; by default each seed decides.
         seconds: the time after which no more seeds are begun.
         done: called with each result, in no particular order.
     """
@@ -93,7 +95,7 @@ def run_many(
                 chunk = list(islice(rest, CHUNK))
                 if not chunk:
                     break
-                running.add(pool.submit(_run_chunk, chunk, nodes, fault, deadline))
+                running.add(pool.submit(_run_chunk, chunk, nodes, fault, ids, deadline))
             if not running:
                 return summary
             finished, running = wait(running, return_when=FIRST_COMPLETED)
@@ -107,8 +109,10 @@ def _begin(mutant: str | None) -> None:
     _planted.enter_context(planted(mutant))
 
 
-def _run_chunk(seeds: list[int], nodes: int | None, fault: str | None, deadline: float) -> list[Result]:
-    return [run_seed(seed, nodes, fault=fault) for seed in seeds if time.monotonic() < deadline]
+def _run_chunk(
+    seeds: list[int], nodes: int | None, fault: str | None, ids: bool | None, deadline: float
+) -> list[Result]:
+    return [run_seed(seed, nodes, fault=fault, ids=ids) for seed in seeds if time.monotonic() < deadline]
 
 
 def remember(path: Path, result: Result) -> None:

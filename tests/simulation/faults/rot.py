@@ -6,16 +6,18 @@ of its bytes changes; otherwise it is whole.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from random import Random
 
-from gcount.core.format.checkpoint import Cells, Detached, Head, Names, decode_record
+from gcount.core.format.checkpoint import Cells, Detached, Entries, Head, Names, Parts, Record, decode_record
 from gcount.core.format.frames import MARK, read_frame
 from gcount.core.format.log_records import CHECKPOINT_MAGIC, HEADER_BYTES, Scan, decode_header
 from gcount.core.state.batch import Batch
 from gcount.core.state.counters import Delta
+from gcount.core.state.keyed import Keyed, Settlement
 from gcount.storage.checkpoints import SUFFIX as CHECKPOINT_SUFFIX
 from gcount.storage.log import SUFFIX, sequence_of
 from tests.simulation.campaign.recorder import read_by_a_start
@@ -125,46 +127,98 @@ def _checkpoint(left: Left, data: bytes, hits: set[int]) -> None:
     left.damaged = left.damaged or bool(hits)
     if not _touches(hits, 0, HEADER_BYTES):
         left.lives.add(decode_header(data, CHECKPOINT_MAGIC).incarnation)
-    names: dict[int, str] = {}
-    columns: dict[bytes, list[Cells]] = {}
-    detached: dict[tuple[bytes, int, int], list[dict[str, int] | None]] = {}  # the pieces of each delta; None: lost
-    lost: set[bytes] = set()  # incarnations of which a slice is lost
-    head: Head | None = None
+    columns = Columns()
+    detached: dict[tuple[bytes, int, int], list[Delta | None]] = {}  # the pieces of each delta; None: lost
     offset = data.find(MARK, HEADER_BYTES)
     while offset >= 0:
         payload, end = read_frame(data, offset)
         record, whole = decode_record(payload), not _touches(hits, offset, end)
         offset = data.find(MARK, end)
-        match record:
-            case Cells() if not whole:
-                lost.add(record.incarnation)
-            case Head() if whole:
-                head = record
-                left.lives.update((record.identity.incarnation, *record.identity.retired))
-            case Names() if whole:
-                names.update(enumerate(record.names, start=record.first))
-            case Cells() if whole:
-                columns.setdefault(record.incarnation, []).append(record)
-            case Detached():
-                for piece in record.deltas:
-                    pieces = detached.setdefault((piece.incarnation, piece.after, piece.upto), [])
-                    pieces.append(piece.cells if whole else None)
-    for incarnation, slices in columns.items():
-        left.deltas.append(_column(incarnation, slices, names, whole=head is not None and incarnation not in lost))
+        if isinstance(record, Detached):
+            for piece in record.deltas:
+                pieces = detached.setdefault((piece.incarnation, piece.after, piece.upto), [])
+                pieces.append(piece if whole else None)
+        elif whole:
+            columns.take(record)
+        else:
+            columns.lose(record)
+    if columns.head is not None:
+        left.lives.update((columns.head.identity.incarnation, *columns.head.identity.retired))
+    left.deltas += columns.deltas()
     for delta, pieces in detached.items():
         if None not in pieces:
-            cells = {name: n for piece in pieces for name, n in (piece or {}).items()}
-            left.deltas.append(Delta(*delta, cells))
+            cells, keyed = dict[str, int](), Keyed()
+            for piece in filter(None, pieces):
+                cells |= piece.cells
+                keyed.merge(piece.keyed or Keyed())
+            left.deltas.append(Delta(*delta, cells, keyed or None))
 
 
-def _column(incarnation: bytes, slices: list[Cells], names: dict[int, str], *, whole: bool) -> Delta:
-    """A column as a delta from version 0 on. If a part of it is lost, the rest is one delta behind a gap."""
-    cells: dict[str, int] = {}
-    for piece in slices:
-        indexes, words, _ = piece.words()
-        for index, n in zip(indexes or range(piece.first, piece.first + piece.count), words, strict=True):
-            if n and index in names:
-                cells[names[index]] = n
-            whole = whole and (not n or index in names)
-    version = slices[0].version
-    return Delta(incarnation, 0 if whole else version, version, cells)
+@dataclass
+class Columns:
+    """The columns of a checkpoint of which some records are lost."""
+
+    head: Head | None = None
+    names: dict[int, str] = field(default_factory=dict)
+    cells: dict[bytes, list[Cells]] = field(default_factory=dict)
+    entries: dict[bytes, list[Entries]] = field(default_factory=dict)
+    parts: dict[tuple[bytes, bytes], list[Parts]] = field(default_factory=dict)  # by settler and column
+    broken: set[bytes] = field(default_factory=set)  # incarnations of which a record or a name is lost
+    lost: set[tuple[bytes, bytes]] = field(default_factory=set)  # settlers and columns of which parts are lost
+
+    def take(self, record: Record) -> None:
+        """Take a record that is whole."""
+        match record:
+            case Head():
+                self.head = record
+            case Names():
+                self.names.update(enumerate(record.names, start=record.first))
+            case Cells():
+                self.cells.setdefault(record.incarnation, []).append(record)
+            case Entries():
+                self.entries.setdefault(record.incarnation, []).append(record)
+            case Parts():
+                self.parts.setdefault((record.settler, record.column), []).append(record)
+
+    def lose(self, record: Record) -> None:
+        """Note a record that is lost."""
+        match record:
+            case Cells() | Entries():
+                self.broken.add(record.incarnation)
+            case Parts():
+                self.broken.add(record.settler)
+                self.lost.add((record.settler, record.column))
+
+    def deltas(self) -> list[Delta]:
+        """Each column as a delta from version 0 on. If a part of it is lost, the rest is one delta behind a gap."""
+        cells = {who: self._named(records, who) for who, records in self.cells.items()}
+        keyed: defaultdict[bytes, Keyed] = defaultdict(Keyed)
+        versions = {who: records[0].version for who, records in (self.cells | self.entries).items()}
+        for who, entries in self.entries.items():
+            keyed[who].entries.update((key, (n, version)) for record in entries for key, n, version in record.entries)
+        for (who, column), parts in self.parts.items():
+            keyed[who].settled[column] = Settlement(parts[0].until, parts[0].upto, self._named(parts, who))
+            versions[who] = max(parts[0].version, versions.get(who, 0))
+        self._break()
+        return [
+            Delta(who, version if who in self.broken else 0, version, cells.get(who, {}), keyed[who] or None)
+            for who, version in versions.items()
+        ]
+
+    def _named(self, records: Sequence[Cells | Parts], who: bytes) -> dict[str, int]:
+        named: dict[str, int] = {}
+        for piece in records:
+            indexes, words, _ = piece.words()
+            for index, n in zip(indexes or range(piece.first, piece.first + piece.count), words, strict=True):
+                if n and index in self.names:
+                    named[self.names[index]] = n
+                elif n:
+                    self.broken.add(who)
+        return named
+
+    def _break(self) -> None:
+        """A column lacks what is settled: without the settlement, it is not whole either."""
+        if self.head is None or self.lost - self.parts.keys():  # which columns were settled is not known any more
+            self.broken |= self.cells.keys() | self.entries.keys() | {settler for settler, _ in self.parts}
+        while more := {column for settler, column in self.parts if settler in self.broken} - self.broken:
+            self.broken |= more

@@ -45,7 +45,9 @@ def violations(history: History) -> Iterator[str]:
             yield from _in_between(query, asked[query.name])
     left = _left_by_repairs(history)
     for (line, name), queries in exact.items():
-        writes = [Write(one.amount, one.start, one.end) for one in asked[name] if one.line == line]
+        there = {write.amount for write in left[line, name]}
+        own = [one for one in asked[name] if one.line == line and one.amount not in there]
+        writes = [Write(one.amount, one.start, one.end) for one in own]
         reads = [Read(query.value or 0, query.start, query.end, query.host) for query in queries]
         for violation in linearizable.violations(left[line, name] + writes, reads):
             yield f"{name} at {line}, which knew of no config: {violation}"
@@ -62,6 +64,9 @@ def _left_by_repairs(history: History) -> defaultdict[tuple[str, str], list[Writ
         line, time = entry.new_line, entry.time
         for name, who in {(name, delta.incarnation) for delta in entry.kept for name in delta.cells}:
             n = 0 if name.startswith(PLAIN) else state.counted(line, name, who)
+            bits = (1 << bit for bit in range(n.bit_length()) if n >> bit & 1)
+            left[line, name] += (Write(bit, time, time) for bit in bits)
+        for name, n in state.ids[line].units.items():
             bits = (1 << bit for bit in range(n.bit_length()) if n >> bit & 1)
             left[line, name] += (Write(bit, time, time) for bit in bits)
     return left

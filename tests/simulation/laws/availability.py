@@ -20,7 +20,8 @@ DISK = 0.15  # seconds: some syncs of the slowest disk, and a new incarnation
 
 def violations(history: History) -> Iterator[str]:
     """Each increment that was not acknowledged in time, though it could have been."""
-    for increment in (*history.increments, *history.sent):
+    every: list[Increment | Sent] = [*history.increments, *history.sent]
+    for increment in every:
         life = _life(history, increment)
         if life is None or life.ready is None:
             continue

@@ -49,6 +49,10 @@ def _not_kept(state: DurableState, entry: Repaired) -> Iterator[str]:
         had, has = claims.held(line, name, who), after.held("", name, who)
         if had > has:
             yield f"has {name} = {has} of {_shown(who)}; {had} was left"
+    for name in {*claims.ids[line].units, *after.ids[""].units}:
+        had, has = claims.units(line, name), after.units("", name)
+        if had & ~has:
+            yield f"has {has:#x} of the ids of {name}; {had:#x} was left"
 
 
 def _of(state: DurableState, entry: Entry) -> Iterator[str]:

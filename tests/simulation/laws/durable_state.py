@@ -130,11 +130,10 @@ class DurableState:
         for run in runs:
             for name, n in run.cells.items():
                 cells[name] = max(n, cells.get(name, 0))
-        found = [run.keyed for run in runs if run.keyed is not None]
-        keyed = Keyed() if found else None
-        for one in found:
-            keyed.merge(one)
-        return Delta(incarnation, known, top + 1, cells, keyed)
+        keyed = Keyed()
+        for run in runs:
+            keyed.merge(run.keyed or Keyed())
+        return Delta(incarnation, known, top + 1, cells, keyed or None)
 
     def _lines(self) -> list[str]:
         return list({**self.cells, **self.detached})
@@ -263,6 +262,13 @@ class DurableState:
         for name, n in [item for each in units for item in each.items()]:
             self.lost[name] |= n & ~self._known_units(lines, name)
             self.unknown[name] |= n & ~self._known_units(members, name)
+
+    def units(self, line: str, name: str) -> int:
+        """All units of a counter's ids in a directory, joined or detached."""
+        known = self.ids[line].units.get(name, 0)
+        for run in [run for each in self.detached[line].values() for run in each]:
+            known |= units_of(run).get(name, 0)
+        return known
 
     def _known_units(self, lines: Iterable[str], name: str) -> int:
         """All units of a counter's ids that some lines know."""

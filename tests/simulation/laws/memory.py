@@ -3,8 +3,8 @@
 By then all faults are over, all nodes are members, and all clocks are right. Neither a node's memory nor what a start
 would make of its log holds an entry.
 
-This is left out while deltas stay detached on a member, because it tells no promises then (law *detached* judges whether
-they may).
+This is left out while deltas stay detached on a member, because it tells no promises then. Law *detached* judges
+whether they may.
 """
 
 from __future__ import annotations

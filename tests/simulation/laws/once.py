@@ -6,8 +6,8 @@
 - No read counts an id twice, and none misses an id that a member had acknowledged before.
 
 Let off are ids that were settled without an entry of which nothing is promised (see settlements.py): such an id may
-count more than once. It never counts less than once. Nothing is promised of ids that an incarnation with two histories has
-taken or settled.
+count more than once. It never counts less than once. Nothing is promised of ids that an incarnation with two histories
+has taken or settled.
 """
 
 from __future__ import annotations

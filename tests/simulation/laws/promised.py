@@ -29,28 +29,45 @@ def violations(history: History) -> Iterator[str]:
         sent[one.line, one.key].append(one)
     state = DurableState(history.members)
     for entry in history.journal:
-        floor = state.ids[entry.line].floor
         if isinstance(entry, Stored) and entry.own is not None:
-            for delta in entry.deltas:
-                if delta.incarnation != entry.own or delta.keyed is None:
-                    continue
-                for key, (total, version) in delta.keyed.entries.items():
-                    if version != delta.upto:
-                        continue
-                    time, where = time_of_key(key), f"at {entry.time:.4f} {entry.line} took {key}"
-                    if time <= floor:
-                        yield f"{where}, though it had promised to take none up to {floor}"
-                    askers = [one for one in sent[entry.line, key] if one.total >= total and one.start <= entry.time]
-                    clock = min((one.clock for one in askers), default=None)
-                    if clock is None:
-                        yield f"{where}, which nobody had sent"
-                    elif time <= clock - history.window - EXACT and not _jumped(history, entry.line, entry.time):
-                        yield f"{where}, though its clock showed {clock:.3f}"
-            if entry.floor and not _jumped(history, entry.line, entry.time):
-                clock = history.clock(host_of(entry.line), entry.time)
-                if entry.floor > clock - history.window * GRACE:
-                    yield f"at {entry.time:.4f} {entry.line} promised {entry.floor} when its clock showed {clock:.3f}"
+            floor = state.ids[entry.line].floor
+            for key, total in _taken(entry):
+                for violation in _too_late(history, entry, key, floor, _askers(sent[entry.line, key], total, entry)):
+                    yield f"at {entry.time:.4f} {entry.line} took {key}, {violation}"
+            yield from _too_early(history, entry)
         state.put(entry)
+
+
+def _taken(entry: Stored) -> Iterator[tuple[str, int]]:
+    """The ids that a node took in a batch, with their totals."""
+    for delta in entry.deltas:
+        if delta.incarnation == entry.own and delta.keyed is not None:
+            for key, (total, version) in delta.keyed.entries.items():
+                if version == delta.upto:
+                    yield key, total
+
+
+def _askers(sent: list[Sent], total: int, entry: Stored) -> list[Sent]:
+    return [one for one in sent if one.total >= total and one.start <= entry.time]
+
+
+def _too_late(history: History, entry: Stored, key: str, floor: int, askers: list[Sent]) -> Iterator[str]:
+    time = time_of_key(key)
+    if time <= floor:
+        yield f"though it had promised to take none up to {floor}"
+    if not askers:
+        yield "which nobody had sent"
+        return
+    clock = min(one.clock for one in askers)
+    if time <= clock - history.window - EXACT and not _jumped(history, entry.line, entry.time):
+        yield f"though its clock showed {clock:.3f}"
+
+
+def _too_early(history: History, entry: Stored) -> Iterator[str]:
+    if entry.floor and not _jumped(history, entry.line, entry.time):
+        clock = history.clock(host_of(entry.line), entry.time)
+        if entry.floor > clock - history.window * GRACE:
+            yield f"at {entry.time:.4f} {entry.line} promised {entry.floor} when its clock showed {clock:.3f}"
 
 
 def _jumped(history: History, line: str, time: float) -> bool:

@@ -1,7 +1,8 @@
 """Law: an acknowledged increment is counted exactly once for good, a refused one never, any other at most once.
 
 Increments of an incarnation whose disk was made to forget have to survive if any other disk had them. Increments that
-are still detached somewhere are neither lost nor counted: law *detached* judges them. Of increments with ids see also law *once*.
+are still detached somewhere are neither lost nor counted: law *detached* judges them. Law *once* says more of
+increments with ids.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ def violations(history: History) -> Iterator[str]:
                 told.add(part)
                 yield f"at {glance.time:.4f} {glance.line} knew only {part}"
     for final in history.finals:
-        values = final.values
+        values = dict(final.values)
         yield from (f"{final.host} has in the end only {part}" for part in _parts(torn, values))
     yield from _on_disk(history, torn)
 

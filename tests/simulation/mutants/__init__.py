@@ -3,4 +3,16 @@
 from tests.simulation.mutants import basics, checkpoints, gaps, ids, links, members, repair, requests, stopped
 from tests.simulation.mutants.planted import MUTANTS, planted
 
-__all__ = ["MUTANTS", "basics", "checkpoints", "gaps", "ids", "links", "members", "planted", "repair", "requests", "stopped"]
+__all__ = [
+    "MUTANTS",
+    "basics",
+    "checkpoints",
+    "gaps",
+    "ids",
+    "links",
+    "members",
+    "planted",
+    "repair",
+    "requests",
+    "stopped",
+]

@@ -113,7 +113,8 @@ def digest_older_than_the_promise(told: Any) -> Any:
 
     def change(self: Floors, address: str, process: Any, floor: int, digest: Any) -> None:
         known = self._told.get(address)
-        told(self, address, process, floor, digest if known is None else known.digest)
+        same = known is not None and known.process == process
+        told(self, address, process, floor, known.digest if known is not None and same else digest)
 
     return change
 
