@@ -110,7 +110,9 @@ async def _wait_linked(nemesis: Nemesis, host: Host) -> None:
         missing = list(_unlinked(nemesis, host))
         if not missing:
             return
-        usual = not network.cuts and network.delay == nemesis.scenario.delay and network.breaks == breaks
+        usual = (
+            not (network.cuts or network.shut) and network.delay == nemesis.scenario.delay and network.breaks == breaks
+        )
         calm, breaks = calm + 0.1 if usual else 0.0, network.breaks
     nemesis.history.unlinked.append(
         f"at {trio.current_time():.4f} these links had not come up in {LINKED_WITHIN:g} s: {', '.join(missing)}"
