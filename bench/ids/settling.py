@@ -21,7 +21,6 @@ BYTES = 250  # the goal for a live id
 HELD = 0.010  # seconds: the goal for the longest hold of the event loop while the ids are settled
 COUNTERS = 1000
 WINDOW = 20  # seconds: the nodes' retry window
-AHEAD = 60  # seconds: the ids are of a time to come, so that all of them are taken before that window is over
 WITHIN = 120.0  # seconds in which all nodes have all ids, and then in which all are settled
 AFTERWARDS = 5.0  # seconds in which nodes free what is settled
 
@@ -36,10 +35,10 @@ async def measure(arguments: argparse.Namespace) -> None:
     with data_folder(arguments.data) as folder:
         async with cluster(folder, "on", command=command(), settings=settings) as nodes:
             before = [memory(node.pid) for node in nodes]
-            await _fill(nodes[0], ids)
+            await _fill(nodes[0], ids, int(time.time()) + arguments.ahead)
             await _have(nodes, ids)
             filled, full = time.time(), [memory(node.pid) for node in nodes]
-            await _have(nodes, 0)
+            await _have(nodes, 0, after=arguments.ahead)
             await trio.sleep(AFTERWARDS)
             for number, node in enumerate(nodes):
                 told = holds(folder / f"{number + 1}.log", filled) or [Hold(filled, 0.0, 0.0, "nothing")]
@@ -55,9 +54,8 @@ async def measure(arguments: argparse.Namespace) -> None:
     goal(f"settling {ids:,} ids holds a loop for", figure, wanted, met=max(worked) <= HELD)
 
 
-async def _fill(node: Node, ids: int) -> None:
+async def _fill(node: Node, ids: int, second: int) -> None:
     """Make ids of 16 bytes, all of one second."""
-    second = int(time.time()) + AHEAD
     async with connection(node.host, node.port) as conn:
         for first in range(0, ids, IN_ONE_PIECE):
             numbers = range(first, min(ids, first + IN_ONE_PIECE))
@@ -68,9 +66,9 @@ async def _fill(node: Node, ids: int) -> None:
             await conn.ask(b"".join(commands), len(numbers))
 
 
-async def _have(nodes: list[Node], ids: int) -> None:
-    """Wait until each node has so many live ids."""
-    deadline = trio.current_time() + WITHIN
+async def _have(nodes: list[Node], ids: int, after: float = 0.0) -> None:
+    """Wait until each node has so many live ids, `after` seconds longer than usual."""
+    deadline = trio.current_time() + WITHIN + after
     while [await live(node) for node in nodes] != [ids] * len(nodes):
         if trio.current_time() > deadline:
             raise Failed(f"the nodes have {[await live(node) for node in nodes]} live ids, not {ids}")

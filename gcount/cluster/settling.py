@@ -97,13 +97,15 @@ class Settling:
         self._warned = False
 
     def told(self, address: str, floor: int, digest: Digest) -> None:
-        """Take a floor that a member told.
+        """Take a floor that a member told. What others tell, which were members, is not kept.
 
         Args:
             address: its entry in the membership.
             floor: the floor, in seconds since 1970.
             digest: what it had on disk, not earlier than the floor.
         """
+        if address not in self._newest:
+            return
         hello = self._members.hellos[address]
         self._floors.told(address, (hello.node, hello.start_id), floor, digest)
 

@@ -72,14 +72,14 @@ async def test_what_clients_retry_with_ids_counts_once(tmp_path: Path) -> None:
         async with trio.open_nursery() as nursery:
             for name, command in CLIENTS.items():
                 nursery.start_soon(count, name, command)
-            for node in nodes:
-                await _all_grow(node)
-                node.pause()
+            for paused, killed in ((nodes[0], nodes[1]), (nodes[2], nodes[0])):
+                await _all_grow(paused)
+                paused.pause()
                 await trio.sleep(PAUSE)
-                node.resume()
-                await _all_grow(node)
-                node.kill9()
-                await node.start()
+                paused.resume()
+                await _all_grow(killed)
+                killed.kill9()
+                await killed.start()
             stop.set()
         assert all(count > 10 for count in counted.values()), counted
         await consistent_values_are(nodes, counted, within=20)

@@ -9,6 +9,7 @@ from collections import Counter
 import trio
 from trio.testing import MockClock
 
+from gcount.cluster.settling import MOST_PAUSE
 from gcount.core.limits import ID_BYTES
 from tests.cluster.impostor import Impostor, linked
 from tests.fakes.caller import hello
@@ -76,7 +77,7 @@ async def test_nothing_is_kept_of_removed_members(autojump_clock: MockClock) -> 
         assert not host.node.parts.members.hellos
         for address in addresses(0, 400):
             cluster.network.close(address)
-        await trio.sleep(1)  # for the impostor's ends of the links
+        await trio.sleep(1 + MOST_PAUSE)  # for the impostor's ends of the links, and what members promised of ids
         del address
         assert len(remembered()) <= FEW
         assert sum((objects() - before).values()) <= FEW

@@ -252,6 +252,19 @@ async def test_what_a_member_told_is_good_although_it_is_away_then(autojump_cloc
         assert first.value("x") == 4
 
 
+async def test_a_member_that_was_taken_out_and_came_back_on_the_same_link_is_heard(autojump_clock: MockClock) -> None:
+    async with counting_with_ids(3) as cluster:
+        cluster[1].clock_skew = -WINDOW / 2  # its own promise comes later
+        await raised(cluster[3].node, "x", new_id(), 4)
+        await cluster.eventually(lambda: all(live(host) for host in cluster.hosts))
+        await cluster.eventually(lambda: bool(floor_of(cluster[3])), DUE)
+        await configure(cluster[1], cluster[2])
+        await trio.sleep(2 * PAUSE)  # the first member forgets what the third one told
+        await configure(*cluster.hosts)
+        await cluster.eventually(lambda: all_settled(cluster), DUE)
+        await cluster.converged("x", 4)
+
+
 async def test_a_floor_is_kept_by_a_restart(autojump_clock: MockClock) -> None:
     async with counting_with_ids(3) as cluster:
         id_ = new_id()

@@ -4,10 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gcount.core.limits import MAX_CELL
 from gcount.core.options import Options
 from gcount.core.state.counters import Counters, Delta
 from gcount.core.state.keyed import Keyed, Settlement
-from gcount.core.writes.settling import keeps_values, settlement, settles
+from gcount.core.writes.settling import keeps_values, parts_fit, settlement, settles
 from tests.core.ids import SPAN, A, B, entry, peers, settling
 
 C = bytes([3]) * 16
@@ -107,6 +108,7 @@ def test_a_stranger_settles_nothing_that_is_not_here_and_lets_no_value_fall(
     settled: dict[bytes, Settlement], taken: bool
 ) -> None:
     one = counters()
+    one.join(settling(C, {C: Settlement(UNTIL, 1, {})}))  # members have settled up to here
     one.join(peers(A, entry(5, time=1)))
     names = len(one)
     assert keeps_values(one, settled, {C}) == taken
@@ -118,6 +120,34 @@ def test_what_settlements_cover_together_counts() -> None:
     one.join(settling(B, {A: Settlement(UNTIL, 0, {})}))
     one.join(peers(A, entry(5, time=15)))
     assert not keeps_values(one, {A: Settlement(3, 1, {})}, {C})
+
+
+@pytest.mark.parametrize("column", [A, B, C])
+def test_a_stranger_settles_no_ids_that_members_have_not_settled(column: bytes) -> None:
+    """It changes nothing now. But with a version that a member settles later it would cover ids that came meanwhile."""
+    one = counters()
+    one.join(peers(A, {}))
+    assert not keeps_values(one, {column: Settlement(UNTIL, 1, {})}, {C})
+    one.join(settling(B, {A: Settlement(UNTIL - 1, 1, {})}))
+    assert not keeps_values(one, {column: Settlement(UNTIL, 1, {})}, {C})
+    assert keeps_values(one, {column: Settlement(UNTIL - 1, 1, {})}, {C})
+
+
+def test_ids_of_a_stranger_are_taken_as_long_as_they_fit_into_a_part() -> None:
+    one = counters()
+    one.join(peers(A, entry(5)))
+    assert parts_fit(one, [Keyed(entry(MAX_CELL - 5))])
+    assert not parts_fit(one, [Keyed(entry(MAX_CELL - 4))])
+    assert not parts_fit(one, [Keyed(entry(1)), Keyed(settled={A: Settlement(UNTIL, 1, {"a": MAX_CELL - 5})})])
+    assert parts_fit(one, [Keyed({**entry(MAX_CELL - 5), **entry(MAX_CELL, name="b")})])
+    one.join(Delta(B, 0, 1, {"a": MAX_CELL}))  # cells are no ids
+    assert parts_fit(one, [Keyed(entry(MAX_CELL - 5))])
+
+
+def test_nothing_is_settled_that_does_not_fit_into_a_part() -> None:
+    one = counters()
+    one.join(peers(A, entry(MAX_CELL, time=1) | entry(1, id_="y", time=1)))
+    assert settlement(one, UNTIL) == {}
 
 
 def test_which_deltas_settle() -> None:

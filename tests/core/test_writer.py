@@ -2,6 +2,7 @@
 
 import pytest
 
+from gcount.core.limits import MAX_CELL
 from gcount.core.state.counters import Delta
 from gcount.core.state.identity import Identity
 from gcount.core.state.keyed import Keyed, Settlement
@@ -127,8 +128,9 @@ def settling(settler: bytes, settled: dict[bytes, Settlement], after: int = 0) -
 
 def test_of_a_stranger_no_settlement_is_taken_by_which_a_value_would_fall() -> None:
     one = writer()
-    a, c = incarnation(1), incarnation(3)
+    a, c, d = incarnation(1), incarnation(3), incarnation(4)
     assert one.stage_delta(Delta(a, 0, 1, {}, Keyed({"5-x a": (5, 1)})))
+    assert one.stage_delta(settling(d, {d: Settlement(59, 1, {})}))
     commit(one)
     lowers, keeps = settling(c, {a: Settlement(59, 1, {"a": 4})}), settling(c, {a: Settlement(59, 1, {"a": 5})})
     assert not one.stage_delta(lowers, {c})
@@ -140,9 +142,27 @@ def test_of_a_stranger_no_settlement_is_taken_by_which_a_value_would_fall() -> N
 
 def test_what_strangers_say_of_themselves_needs_no_proof() -> None:
     one = writer()
-    c = incarnation(3)
-    assert not one.stage_delta(settling(c, {c: Settlement(59, 9, {"a": 4})}), {incarnation(4)})
+    c, d = incarnation(3), incarnation(4)
+    assert one.stage_delta(settling(d, {d: Settlement(59, 1, {})}))
+    commit(one)
+    assert not one.stage_delta(settling(c, {c: Settlement(59, 9, {"a": 4})}), {d})
     assert one.stage_delta(settling(c, {c: Settlement(59, 9, {"a": 4})}), {c})
+
+
+@pytest.mark.parametrize("where", ["staged", "sealed", "durable"])
+def test_ids_of_a_stranger_wait_if_they_fit_into_no_part(where: str) -> None:
+    """A settlement of them could not be written."""
+    one = writer()
+    c, d = incarnation(3), incarnation(4)
+    assert one.stage_delta(Delta(c, 0, 1, {}, Keyed({"5-x a": (MAX_CELL, 1)})), {c})
+    if where != "staged":
+        one.seal()
+    if where == "durable":
+        one.commit()
+    more = Delta(c, 0, 2, {"b": 1}, Keyed({"5-y a": (1, 2)}))
+    assert not one.stage_delta(more, {c})
+    assert one.stage_delta(more)  # a member keeps the limits
+    assert one.stage_delta(Delta(d, 0, 1, {}, Keyed({"5-y b": (1, 1)})), {d})
 
 
 @pytest.mark.parametrize("where", ["staged", "sealed"])

@@ -43,8 +43,8 @@ class DialledLinks:
         transport: looks names up.
         linked: is called with the address of a member whose link is up.
         replied: is called with the address of a member that answered a round of a read, and with its answer.
-        told: is called when a member says a floor that it did not say before: with the member's address, the floor,
-            and a digest of what it has on disk that is not older than the floor.
+        told: is called when a member says its floor: with the member's address, the floor, and a digest of what it has
+            on disk that is not older than the floor. The digest goes on changing.
     """
 
     def __init__(
@@ -112,9 +112,7 @@ class DialledLinks:
         for entry in members.entries_of(answer):
             guard.claim.forget(entry)
         members.hellos[peer.address] = answer
-        if (answer.node, answer.start_id) != peer.process:
-            peer.floor = None  # of another process
-        self._take_floor(peer, answer.floor or 0, answer.digest)
+        self._told(peer.address, answer.floor or 0, answer.digest)
         self._heard.hear(answer.digest)
         guard.said_hello(answer, peer.address, member=True)
         async with sending_heartbeats(peer, channel):
@@ -162,7 +160,7 @@ class DialledLinks:
                     peer.wake()
                 case messages.HeartbeatAck():
                     peer.sender.learned(message.digest)
-                    self._take_floor(peer, message.floor, peer.sender.peer)
+                    self._told(peer.address, message.floor, peer.sender.peer)
                     await self._learn(peer, message.digest)
                     await self._updates.adopt(message.membership or Membership())
                     peer.heartbeats_answered += 1
@@ -172,11 +170,6 @@ class DialledLinks:
                         self._replied(peer.address, message)
                 case _:
                     raise ProtocolError(f"a {type(message).__name__} came from the accepting end")
-
-    def _take_floor(self, peer: Peer, floor: int, digest: Digest) -> None:
-        if floor != peer.floor:
-            peer.floor = floor
-            self._told(peer.address, floor, dict(digest))
 
     async def _learn(self, peer: Peer, digest: Digest) -> None:
         """Take what a member says is new on its disk.

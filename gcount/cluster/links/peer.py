@@ -69,7 +69,6 @@ class Peer:
         heartbeats_sent: how many heartbeats were sent on this link.
         heartbeats_answered: how many of them were answered. All that the answers said is taken already.
         owes: whether the last answer said that the member has something to give back.
-        floor: what `process` said last that it takes no ids up to, in seconds since 1970; None when it said nothing.
     """
 
     def __init__(self, address: str, options: Options) -> None:
@@ -91,7 +90,6 @@ class Peer:
         self.heartbeats_sent = 0
         self.heartbeats_answered = 0
         self.owes = False
-        self.floor: int | None = None
         self._channel: Channel | None = None
         self._wake = trio.Event()
         self._awaited = False  # whether a task waits for `_spoken`

@@ -66,17 +66,16 @@ class Recent:
         return found
 
     def trim(self, most: int) -> int:
-        """Drop the oldest changes that are not in force any more.
+        """Drop the oldest changes, as long as their entries are settled.
 
         Args:
-            most: how many to look at.
+            most: how many to drop.
 
         Returns:
-            How many more could have been looked at; more than 0 when the oldest change is in force, or none is left.
+            How many more could have been dropped; more than 0 when the oldest entry is not settled, or none is left.
         """
         while self._keys and most > 0:
-            entry = self._buckets[0].entry(self._keys[0], self.holder)
-            if entry is not None and entry.version == self._versions[0]:
+            if self._buckets[0].entry(self._keys[0], self.holder) is not None:
                 break
             self._drop()
             most -= 1

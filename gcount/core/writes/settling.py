@@ -1,9 +1,12 @@
 """Adds up the increments with ids whose time is over, as one settlement."""
 
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Iterable
 
+from gcount.core.limits import MAX_CELL
 from gcount.core.state.counters import Counters, Delta
-from gcount.core.state.keyed import Settlement
+from gcount.core.state.ids import split
+from gcount.core.state.keyed import Keyed, Settlement
 
 
 def settlement(counters: Counters, until: int) -> dict[bytes, Settlement]:
@@ -18,7 +21,8 @@ def settlement(counters: Counters, until: int) -> dict[bytes, Settlement]:
 
     Returns:
         By incarnation; empty when there is nothing to settle. It is also empty if counters would not keep their
-        values, because settlements of other nodes and this one together cover more than was added up.
+        values, because settlements of other nodes and this one together cover more than was added up; or if a part
+        would pass 2^64-1, which only an incarnation brings about that breaks the limits of its own node.
     """
     settlements, entries = counters.settlements, counters.entries
     holders, sums = entries.sums(until)
@@ -29,17 +33,16 @@ def settlement(counters: Counters, until: int) -> dict[bytes, Settlement]:
         covers[holder] = max(until, known[0]), max(version, known[1])
     if _added_up(sums) != {index: lost for index, lost in entries.would_drop(covers).items() if lost}:
         return {}
-    return {
-        holder: Settlement(
-            until,
-            version,
-            {
-                counters.names(index, index + 1)[0]: settlements.part(holder, index) + total
-                for index, total in sums.get(holder, {}).items()
-            },
-        )
-        for holder, version in versions.items()
+    parts = {
+        holder: {
+            counters.names(index, index + 1)[0]: settlements.part(holder, index) + total
+            for index, total in sums.get(holder, {}).items()
+        }
+        for holder in versions
     }
+    if any(n > MAX_CELL for of in parts.values() for n in of.values()):
+        return {}
+    return {holder: Settlement(until, version, parts[holder]) for holder, version in versions.items()}
 
 
 def _added_up(sums: dict[bytes, dict[int, int]]) -> dict[int, int]:
@@ -57,17 +60,22 @@ def settles(delta: Delta) -> bool:
 
 
 def keeps_values(counters: Counters, settled: dict[bytes, Settlement], own: Collection[bytes]) -> bool:
-    """Whether settlements can be taken from a node that is not a member, as no value falls by them.
+    """Whether settlements can be taken from a node that is not a member, as no value falls by them, now or later.
+
+    A settlement covers together with later ones, which bring newer versions. So it must not go beyond the ids that
+    members have settled: it would wipe out those that nobody has added up yet. One that was made by a former member
+    does not do so for long, as all members had promised it, and still had ids up to there.
 
     Args:
         counters: the durable state.
         settled: the settlements, by the incarnation that was settled. This node has to have all that they cover, or it
-            would leave out later what they do not count. Only what the sender says of itself needs no proof.
+            would leave out later what they do not count. Only versions of the sender itself need no proof.
         own: the incarnations of the sender.
     """
     covers = dict(counters.settlements.covers)
+    latest = max((until for until, _ in covers.values()), default=-1)
     for column, one in settled.items():
-        if one.version > counters.version(column) and column not in own:
+        if one.until > latest or (one.version > counters.version(column) and column not in own):
             return False
         known = covers.get(column, (-1, 0))
         covers[column] = max(one.until, known[0]), max(one.version, known[1])
@@ -77,3 +85,19 @@ def keeps_values(counters: Counters, settled: dict[bytes, Settlement], own: Coll
     }
     raised = counters.settlements.raises(known_names)
     return all(lost <= raised.get(index, 0) for index, lost in counters.entries.would_drop(covers).items())
+
+
+def parts_fit(counters: Counters, brought: Iterable[Keyed]) -> bool:
+    """Whether each part can hold the ids of a node that is not a member when they are settled. No node checked them.
+
+    Args:
+        counters: the durable state.
+        brought: all entries and parts of the node that are not durable.
+    """
+    more = Counter[str]()
+    for keyed in brought:
+        for key, (total, _) in keyed.entries.items():
+            more[split(key)[1]] += total
+        for one in keyed.settled.values():
+            more.update(one.parts)
+    return all(counters.total(name) + n <= MAX_CELL or counters.keyed(name) + n <= MAX_CELL for name, n in more.items())

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Sequence
 from gcount.core.state.batch import Batch
 from gcount.core.state.counters import Delta
 from gcount.core.state.identity import Identity
-from gcount.core.state.keyed import Settlement
+from gcount.core.state.keyed import Keyed
 from gcount.core.state.membership import Membership
 from gcount.core.state.replica import Replica
 from gcount.core.writes.id_changes import NO_CHANGES, Raised, RequestIds
@@ -22,7 +22,7 @@ from gcount.core.writes.increments import Add, Asked, Peek, Raise, Repeat, Toget
 from gcount.core.writes.known_ids import KnownIds
 from gcount.core.writes.pending import Pending
 from gcount.core.writes.sealing import check_ids, check_own, check_visible, new_floor, own_delta, total_before
-from gcount.core.writes.settling import keeps_values, settles
+from gcount.core.writes.settling import keeps_values, parts_fit, settles
 from gcount.core.writes.staging import Staged, Staging, new_names
 from gcount.errors import Refusal
 
@@ -127,7 +127,7 @@ class Writer:
         if known == 0 and not self.pending.allows_incarnation(delta.incarnation):
             return False
         if delta.keyed is not None:
-            if stranger is not None and delta.keyed.settled and not _keeps_values(self, delta.keyed.settled, stranger):
+            if stranger is not None and not _takes_ids(self, delta, delta.keyed, stranger):
                 return False
             staging.changing_ids()
         staging.deltas.append(delta)
@@ -249,13 +249,16 @@ class Writer:
         return replica.detached.closing(replica.counters, replica.identity, incarnation)
 
 
-def _keeps_values(writer: Writer, settled: dict[bytes, Settlement], stranger: Collection[bytes]) -> bool:
-    """Whether no value falls by settlements of a stranger.
+def _takes_ids(writer: Writer, delta: Delta, keyed: Keyed, stranger: Collection[bytes]) -> bool:
+    """Whether entries and settlements of a stranger can be taken.
 
-    By several settlements together one could, so these have to wait while others wait for the disk.
+    By several settlements together a value could fall, so these have to wait while others wait for the disk.
     """
-    waiting = (*writer.pending.staging.deltas, *writer.pending.sealed.deltas)
-    return not any(map(settles, waiting)) and keeps_values(writer.replica.counters, settled, stranger)
+    counters, waiting = writer.replica.counters, (*writer.pending.staging.deltas, *writer.pending.sealed.deltas)
+    if keyed.settled and (any(map(settles, waiting)) or not keeps_values(counters, keyed.settled, stranger)):
+        return False
+    same = (other.keyed for other in waiting if other.incarnation == delta.incarnation and other.keyed is not None)
+    return parts_fit(counters, (keyed, *same))
 
 
 def _check_closing(closing: Delta | None, reached: int) -> None:

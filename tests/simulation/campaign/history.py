@@ -287,3 +287,19 @@ class History:
     def clock(self, host: str, time: float) -> float:
         """What the clock of a machine showed at a time of the run, in seconds since 1970."""
         return time + next(ahead for since, ahead in reversed(self.clocks[host]) if since <= time)
+
+    def begun(self) -> set[bytes]:
+        """All incarnations that were begun, and stored on any disk."""
+        stored = [entry for entry in self.journal if isinstance(entry, Stored)]
+        begun = {delta.incarnation for entry in stored for delta in entry.deltas}
+        return begun | {entry.identity.incarnation for entry in stored if entry.identity is not None}
+
+    @property
+    def too_many_lives(self) -> bool:
+        """Whether more incarnations were counted under than a node takes. Nothing is promised of those beyond.
+
+        Nodes that did not know of each other's incarnations have begun them. It takes hundreds of starts in such a time
+        to pass the limit that nodes really have.
+        """
+        counted = {delta.incarnation for entry in self.journal if isinstance(entry, Stored) for delta in entry.deltas}
+        return len(counted) >= self.most_lives  # a node keeps one place for its own

@@ -11,7 +11,7 @@ import trio
 from tests.fakes.cluster import Host, SimCluster
 from tests.fakes.process import until
 from tests.simulation.campaign.clients import Clients
-from tests.simulation.campaign.history import Life, Stored, Trouble
+from tests.simulation.campaign.history import Life, Trouble
 from tests.simulation.campaign.limits import FEW_LIVES
 from tests.simulation.campaign.recorder import Recorder
 from tests.simulation.campaign.scenario import Scenario
@@ -65,10 +65,7 @@ class Nemesis:
         """
         if not self.few_lives:
             return False
-        stored = [entry for entry in self.history.journal if isinstance(entry, Stored)]
-        begun = {delta.incarnation for entry in stored for delta in entry.deltas}
-        begun |= {entry.identity.incarnation for entry in stored if entry.identity is not None}
-        return len(begun) + len(self.cluster.hosts) >= FEW_LIVES
+        return len(self.history.begun()) + len(self.cluster.hosts) >= FEW_LIVES
 
     async def run(self, catalog: dict[str, Fault]) -> None:
         """Cause as many faults as the scenario has; returns when the last one is over."""

@@ -101,19 +101,18 @@ async def very_slow_disk(nemesis: Nemesis) -> None:
 async def _wait_linked(nemesis: Nemesis, host: Host) -> None:
     """Return when the node has links to all members, and they to it.
 
-    Links that do not come up in time are noted, unless the network explains it. (A node outside the config with a copy
-    of a member's directory may be refused.)
+    Links that do not come up in time are noted, unless the network explains it, or a new incarnation, with which the
+    node hangs up. (A node outside the config with a copy of a member's directory may be refused.)
     """
-    network, calm, breaks = nemesis.cluster.network, 0.0, 0
+    network, calm, breaks, life = nemesis.cluster.network, 0.0, 0, b""
     while calm < LINKED_WITHIN:
         await trio.sleep(0.1)
         missing = list(_unlinked(nemesis, host))
         if not missing:
             return
-        usual = (
-            not (network.cuts or network.shut) and network.delay == nemesis.scenario.delay and network.breaks == breaks
-        )
-        calm, breaks = calm + 0.1 if usual else 0.0, network.breaks
+        cut = network.cuts or network.shut or network.delay != nemesis.scenario.delay or network.breaks != breaks
+        usual = not cut and host.node.replica.identity.incarnation == life
+        calm, breaks, life = calm + 0.1 if usual else 0.0, network.breaks, host.node.replica.identity.incarnation
     nemesis.history.unlinked.append(
         f"at {trio.current_time():.4f} these links had not come up in {LINKED_WITHIN:g} s: {', '.join(missing)}"
     )
