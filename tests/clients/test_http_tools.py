@@ -53,7 +53,7 @@ async def test_curl(tmp_path: Path) -> None:
         for target in ("/", "*"):
             allowed = await curl("-i", "-X", "OPTIONS", "--request-target", target, url)
             assert allowed.startswith("HTTP/1.1 200 OK\r\n")
-            assert "\r\nallow: GET, HEAD, OPTIONS, POST\r\n" in allowed
+            assert "\r\nallow: GET, HEAD, OPTIONS, POST, PUT\r\n" in allowed
 
 
 @needs("curl", "curl")

@@ -1,4 +1,4 @@
-"""The advice in docs/clients.md is what the programs here do."""
+"""The advice in docs/clients.md for increments without ids is what the programs here do."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from tests.clients.known import CLIENTS, PROGRAMS
 from tests.harness.processes import REPOSITORY
 
 PAGE = (REPOSITORY / "docs" / "clients.md").read_text("utf-8")
-BLOCKS = re.findall(r"```(?:python|js|php|sh)\n(.*?)```", PAGE, re.DOTALL)
+WITHOUT_IDS = re.sub(r"^## Increments with ids\n.*?(?=^## )", "", PAGE, flags=re.DOTALL | re.MULTILINE)
+BLOCKS = re.findall(r"```(?:python|js|php|sh)\n(.*?)```", WITHOUT_IDS, re.DOTALL)
 
 
 def plain(text: str) -> str:

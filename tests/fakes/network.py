@@ -59,6 +59,7 @@ class SimNetwork:
         self.tap: Tap = lambda sender, receiver, data: None  # called when a message is sent
         self.arrived: Tap = lambda sender, receiver, data: None  # called when a message is received
         self.cuts: set[tuple[str, str]] = set()
+        self.shut: set[str] = set()  # entries to which no connection carries anything, in either direction
         self.breaks = 0  # how often connections were broken
         self._moves: Counter[str] = Counter()  # by entry, how often all connections to it ended as its address moved
         self.paused: set[str] = set()
@@ -123,9 +124,15 @@ class SimNetwork:
                 self.cut(address, other)
 
     def heal(self, *ends: str) -> None:
-        """End all cuts, or those between two addresses."""
+        """End all cuts, or those between two addresses; with one address, let it be dialled again."""
         self.cuts = {cut for cut in self.cuts if ends and set(cut) != set(ends)}
+        if len(ends) < 2:
+            self.shut = self.shut - set(ends) if ends else set()
         self._poke()
+
+    def shut_off(self, entry: str) -> None:
+        """Let nothing move on connections that were dialled to an entry, until the next `heal`."""
+        self.shut.add(entry)
 
     def pause(self, address: str) -> None:
         """Stop all messages to and from an address."""
@@ -158,6 +165,8 @@ class SimNetwork:
         if server is None and target in self.silent:
             await trio.sleep_forever()
         await self.travel(target, source)
+        while entry in self.shut:
+            await self._changed.wait()
         if server is None or nursery is None or self._servers.get(target, (None, None))[0] is not server:
             raise LinkClosed("no connection: connection refused")
         if self._moves[entry] != moves:  # the machine that had the address gets nothing more that is sent to it
@@ -278,7 +287,8 @@ class Pipe:
     def _due(self) -> float:
         """When the receiver can take the next message, or the end."""
         due = self._moving[0][0] if self._moving else self._ends
-        return inf if due is None or not self._network.flows(self.source, self.target) else due
+        stopped = self.entry in self._network.shut or not self._network.flows(self.source, self.target)
+        return inf if due is None or stopped else due
 
     def _arrival(self) -> float:
         self._last = max(self._last, trio.current_time() + self._network.some_delay())

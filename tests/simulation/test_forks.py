@@ -45,7 +45,10 @@ def test_a_report_without_a_fork_breaks_the_law() -> None:
 
 def holding(made: History, *cells: dict[bytes, int]) -> History:
     """The history in which the nodes have these cells of the counter in the end."""
-    made.finals = [replace(FINAL, cells={"x0": each}, replayed_cells={"x0": each}) for each in cells]
+    made.finals = [
+        replace(FINAL, cells={"x0": each}, replayed_cells={"x0": each}, values={"x0": sum(each.values())})
+        for each in cells
+    ]
     return made
 
 

@@ -78,6 +78,7 @@ CATALOG: dict[str, Fault] = {
         disks.very_slow_disk,
         disks.clock_jump,
         faults_ids.clock_steps_back,
+        faults_ids.reached_by_nobody,
         forgetting_together.two_directories,
         forgetting_together.relay_held_up,
         forgetting_together.relay_outlives_its_sender,
@@ -99,7 +100,7 @@ _FIXED = (
     "relay_outlives_its_sender",
     "very_slow_disk",
 )
-NEEDS = {"reshape": "reshaped", "clock_steps_back": "ids", **dict.fromkeys(_FIXED, "fixed")}
+NEEDS = {"reshape": "reshaped", "clock_steps_back": "ids", "reached_by_nobody": "ids", **dict.fromkeys(_FIXED, "fixed")}
 KINDS = {name: NEEDS.get(name, "") for name in CATALOG}
 
 

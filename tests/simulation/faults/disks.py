@@ -110,8 +110,8 @@ async def _wait_linked(nemesis: Nemesis, host: Host) -> None:
         missing = list(_unlinked(nemesis, host))
         if not missing:
             return
-        usual = not network.cuts and network.delay == nemesis.scenario.delay and network.breaks == breaks
-        usual = usual and host.node.replica.identity.incarnation == life
+        cut = network.cuts or network.shut or network.delay != nemesis.scenario.delay or network.breaks != breaks
+        usual = not cut and host.node.replica.identity.incarnation == life
         calm, breaks, life = calm + 0.1 if usual else 0.0, network.breaks, host.node.replica.identity.incarnation
     nemesis.history.unlinked.append(
         f"at {trio.current_time():.4f} these links had not come up in {LINKED_WITHIN:g} s: {', '.join(missing)}"

@@ -36,6 +36,34 @@ async def clock_steps_back(nemesis: Nemesis) -> None:
         nemesis.recorder.set_clock(host, right)
 
 
+async def reached_by_nobody(nemesis: Nemesis) -> None:
+    """A member is not reached, though it reaches the others: it hears what they promise, and gets no increments.
+
+    The same ids are sent there and to another node, until they could be settled.
+    """
+    scenario, random, network = nemesis.scenario.ids, nemesis.random, nemesis.cluster.network
+    if scenario is None:
+        raise Skipped
+    with nemesis.host(core=True) as host:
+        first = nemesis.cluster[min(nemesis.scenario.core)]
+        if first.running and random.random() < 0.5:
+            host = first  # it is the one that settles
+        nemesis.note(f"nothing moves on connections to {host.address}")
+        network.shut_off(host.address)
+        others = [other for other in nemesis.cluster.hosts if other is not host]
+        until_then = trio.current_time() + scenario.window * random.choice((0.3, 1.5, 2.0))
+        while trio.current_time() < until_then:
+            pair = [host, random.choice(others)]
+            random.shuffle(pair)
+            await nemesis.clients.send_id(*pair)
+            await nemesis.some_time(0.5)
+        nemesis.note(f"connections to {host.address} work again")
+        network.heal(host.address)
+        if host.running:
+            await nemesis.clients.read(host)
+        await nemesis.some_time(0.3)
+
+
 def _promises(host: Host) -> int | None:
     """The promise that waits for the disk of a node."""
     pending = host.node.parts.context.pending
