@@ -3,7 +3,9 @@
 An increment's answer is the value at its place among all increments of its node. So it may be lower than a value that
 was read while the increment waited, but not lower than a value that was known before it was sent. No two increments
 have the same answer, unless an id was sent meanwhile that another node had taken, too: then a raise adds less than was
-planned, and what is staged after it is answered with the value after the batch. Ids that may count more than once for a while are left out (see settlements.py).
+planned, and what is staged after it is answered with the value after the batch.
+
+Ids that may count more than once for a while are left out (see settlements.py).
 """
 
 from __future__ import annotations
