@@ -3,7 +3,7 @@
 An *entry* says that an incarnation has taken an id, with which total. Entries of several incarnations for one id count
 once, by the greatest total. A *settlement* ends that: when no member takes an id of a certain time any more, one
 incarnation adds these ids up. It says what they came to for each column that held them, as absolute numbers, in one
-commit. Whoever knows that commit drops the entries that it *covers*.
+commit. A node that knows that commit drops the entries that it *covers*.
 """
 
 from __future__ import annotations
