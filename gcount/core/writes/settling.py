@@ -26,7 +26,7 @@ def settlement(counters: Counters, until: int) -> dict[bytes, Settlement]:
     """
     settlements, entries = counters.settlements, counters.entries
     holders, sums = entries.sums(until)
-    versions = {holder: counters.version(holder) for holder in holders}
+    versions = {holder: counters.version(holder) for holder in sorted(holders)}  # the same in each process
     covers = dict(settlements.covers)
     for holder, version in versions.items():
         known = covers.get(holder, (-1, 0))
