@@ -52,6 +52,12 @@ async def configure(*hosts: Host) -> None:
     await hosts[0].node.configure({"actors": [host.address for host in hosts]})
 
 
+def promised_by_all_others(host: Host) -> bool:
+    """Whether a node has heard that all other members have promised something."""
+    serving = host.node.statistics().serving
+    return serving is not None and all(serving.ids.floors.values())
+
+
 def live(host: Host) -> int:
     return host.node.replica.counters.entries.live
 
@@ -235,6 +241,27 @@ async def test_what_a_removed_member_brings_later_counts_once(autojump_clock: Mo
         await cluster.eventually(lambda: cluster[2].node.value("x") == cluster[1].node.value("x") == 14, 30)
         await cluster.eventually(lambda: all_settled(cluster, cluster[1], cluster[2]), DUE)
         await cluster.eventually(lambda: cluster[2].node.value("x") == cluster[1].node.value("x") == 14)
+
+
+async def test_a_first_member_that_was_cut_off_and_removed_loses_no_ids(autojump_clock: MockClock) -> None:
+    """Cut off, it settles what all had promised before, and goes on taking ids. Later the others settle beyond that."""
+    async with counting_with_ids(3) as cluster:
+        first, second, third = cluster.hosts
+        await raised(first.node, "x", new_id(), 1)
+        await cluster.eventually(lambda: all(map(live, cluster.hosts)))
+        first.clock_skew = -2 * PAUSE  # its own promise comes later
+        await cluster.eventually(lambda: promised_by_all_others(first), DUE)
+        cluster.network.isolate(first.address)
+        await raised(first.node, "x", new_id(), 10)
+        await raised(second.node, "x", new_id("later"), 100)
+        await cluster.eventually(lambda: bool(first.node.replica.counters.settlements), 4 * PAUSE)
+        assert live(first) == 1
+        await trio.sleep(2 * DUE)  # the others have promised also what is later
+        await configure(second, third)
+        await cluster.eventually(lambda: all_settled(cluster, second, third), DUE)
+        assert second.node.value("x") == 101
+        cluster.network.heal()
+        await cluster.eventually(lambda: second.node.value("x") == third.node.value("x") == 111, 30)
 
 
 async def test_what_a_member_told_is_good_although_it_is_away_then(autojump_clock: MockClock) -> None:

@@ -88,15 +88,23 @@ class Model:
             joined.merge(Keyed({}, delta.keyed.settled if delta.keyed else {}))
         self.settled = joined.settled
 
+    def covers(self) -> dict[bytes, set[tuple[int, int]]]:
+        """By column, up to which time and which version each settler has settled it."""
+        found = dict[bytes, set[tuple[int, int]]]()
+        for delta in self.known:
+            for column, one in (delta.keyed or Keyed()).settled.items():
+                found.setdefault(column, set()).add((one.until, one.version))
+        return found
+
     def live(self) -> dict[str, dict[bytes, tuple[int, int]]]:
         """By key and holder, the entries that no settlement covers."""
         found = dict[str, dict[bytes, tuple[int, int]]]()
         for delta in self.known:
-            cover = self.settled.get(delta.incarnation, Settlement(-1, -1, {}))
+            covers = self.covers().get(delta.incarnation, set())
             for key, entry in (delta.keyed or Keyed()).entries.items():
                 time = time_of(split(key)[0])
                 assert time is not None
-                if time > cover.until or entry[1] > cover.version:
+                if not any(time <= until and entry[1] <= version for until, version in covers):
                     found.setdefault(key, {})[delta.incarnation] = entry
         return found
 
@@ -119,7 +127,11 @@ def assert_is_what_the_model_says(counters: Counters, histories: Sequence[KeyedH
     model = Model(histories, counters.digest())
     assert dict(counters.entries.items()) == model.best()
     assert counters.entries.live == len(model.best())
-    assert counters.settlements.covers == {who: (one.until, one.version) for who, one in model.settled.items()}
+    for who, pairs in model.covers().items():
+        kept = counters.settlements.covers[who]
+        assert pairs.issuperset(kept)
+        assert all(any(until <= u and version <= v for u, v in kept) for until, version in pairs)
+    assert counters.settlements.covers.keys() == model.covers().keys()
     for name in NAMES:
         assert counters.total(name) == model.value(name)
         assert counters.keyed(name) == model.value(name) - sum(counters.cells(name).values())

@@ -179,7 +179,7 @@ class Model:
             for counters in self.counters:
                 self.promised = join_cells(self.promised, counters.digest())
         elif covers(self.counters[node].digest(), self.promised):
-            settled = settlement(self.counters[node], self.second - 1)
+            settled = settlement(self.counters[node], incarnation(node + 1), self.second - 1)
             if settled:
                 self.commit(node, {}, Keyed({}, settled))
 

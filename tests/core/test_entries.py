@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from gcount.core.options import Options
 from gcount.core.state.counters import Counters, Delta
 from gcount.core.state.keyed import Keyed, Settlement
+from gcount.core.state.settlements import covers_with
 from tests.core.histories import incarnation
 from tests.core.keyed_histories import (
     NAMES,
@@ -172,9 +173,7 @@ def test_what_would_be_dropped_is_what_is_dropped(made: Histories, data: st.Data
     counters = knowing([one.delta(0, len(one.commits)) for one in made])
     until, version = data.draw(st.integers(0, 40)), data.draw(st.integers(0, 5))
     who = data.draw(st.sampled_from((A, B, C)))
-    covers = dict(counters.settlements.covers)
-    known = covers.get(who, (-1, 0))
-    covers[who] = max(until, known[0]), max(version, known[1])
+    covers = covers_with(counters.settlements, C, {who: (until, version)})
     expected = counters.entries.would_drop(covers)
     before = {name: counters.total(name) for name in NAMES}
     counters.join(Delta(C, counters.version(C), 9, {}, Keyed(settled={who: Settlement(until, version, {})})))

@@ -202,7 +202,7 @@ def test_what_was_told_is_kept_for_members_only(floors: Floors) -> None:
 
 
 def test_without_ids_up_to_the_floor_there_is_nothing_to_settle(replica: Replica, floors: Floors) -> None:
-    replica.counters.entries.drop_covered({OWN: (END, 1)}, {})
+    replica.counters.entries.drop_covered({OWN: ((END, 1),)}, {})
     assert floors.until(MEMBERS, HERE) is None
     taken(replica, OWN, 3 * SPAN, 2)
     assert floors.until(MEMBERS, HERE) is None

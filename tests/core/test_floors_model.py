@@ -109,7 +109,7 @@ class World:
 
     def settle(self, one: Member, _: Member) -> None:
         until = one.floors.until(MEMBERS, [one.address])
-        if until is not None and (settled := settlement(one.replica.counters, until)):
+        if until is not None and (settled := settlement(one.replica.counters, one.incarnation, until)):
             one.write(Keyed({}, settled))
             self.settlements += 1
 

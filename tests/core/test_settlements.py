@@ -52,9 +52,9 @@ def test_the_most_that_any_settler_says_counts(made: list[tuple[bytes, bytes, di
     assert summed == changes
 
 
-def test_what_is_covered_is_the_most_of_each_number() -> None:
+def test_each_settler_covers_up_to_its_own_time_and_version() -> None:
     counters = settled((A, 0, {C: Settlement(10, 5, {})}), (B, 0, {C: Settlement(5, 10, {}), A: Settlement(1, 1, {})}))
-    assert counters.settlements.covers == {C: (10, 10), A: (1, 1)}
+    assert counters.settlements.covers == {C: ((10, 5), (5, 10)), A: ((1, 1),)}
     assert counters.settlements.needs() == {A: 1, B: 1}
     assert (bool(counters.settlements), bool(Counters().settlements)) == (True, False)
 

@@ -24,7 +24,7 @@ def test_the_holder_of_the_greatest_total_gets_it_and_every_holder_is_covered() 
     one.join(peers(A, entry(5, time=1) | entry(2, id_="y", time=1) | entry(9, id_="z", name="b", time=1)))
     one.join(peers(B, entry(7, time=1)))
     one.join(peers(B, entry(1, 2, "late", time=30), after=1))
-    assert settlement(one, UNTIL) == {
+    assert settlement(one, C, UNTIL) == {
         A: Settlement(UNTIL, 1, {"a": 2, "b": 9}),
         B: Settlement(UNTIL, 2, {"a": 7}),
     }
@@ -34,22 +34,22 @@ def test_of_equal_totals_that_of_the_smaller_incarnation_counts() -> None:
     one = counters()
     one.join(peers(B, entry(5, time=1)))
     one.join(peers(A, entry(5, time=1)))
-    assert settlement(one, UNTIL) == {A: Settlement(UNTIL, 1, {"a": 5}), B: Settlement(UNTIL, 1, {})}
+    assert settlement(one, C, UNTIL) == {A: Settlement(UNTIL, 1, {"a": 5}), B: Settlement(UNTIL, 1, {})}
 
 
 def test_parts_are_absolute() -> None:
     one = counters()
     one.join(peers(A, entry(5, time=1)))
-    one.join(settling(C, settlement(one, SPAN - 1)))
+    one.join(settling(C, settlement(one, C, SPAN - 1)))
     one.join(peers(A, entry(3, 2, "y", time=SPAN), after=1))
-    assert settlement(one, UNTIL) == {A: Settlement(UNTIL, 2, {"a": 8})}
+    assert settlement(one, C, UNTIL) == {A: Settlement(UNTIL, 2, {"a": 8})}
 
 
 def test_without_ids_of_that_time_there_is_nothing_to_settle() -> None:
     one = counters()
-    assert settlement(one, UNTIL) == {}
+    assert settlement(one, C, UNTIL) == {}
     one.join(peers(A, entry(5, time=2 * SPAN)))
-    assert settlement(one, UNTIL) == {}
+    assert settlement(one, C, UNTIL) == {}
 
 
 entries = st.dictionaries(
@@ -69,7 +69,7 @@ def test_no_value_changes_by_settlements_and_nothing_of_their_time_is_left(
     values = [one.total("a"), one.total("b")]
     for settler, spans in ((bytes([7]) * 16, first), (bytes([8]) * 16, second)):
         until = spans * SPAN - 1
-        settled = settlement(one, until)
+        settled = settlement(one, C, until)
         if settled:
             one.join(settling(settler, settled))
         assert [one.total("a"), one.total("b")] == values
@@ -83,7 +83,7 @@ def test_where_another_settlement_would_cover_more_than_was_added_up_nothing_is_
     one.join(settling(C, {A: Settlement(10**6, 1, {"a": 5})}))
     one.join(peers(A, entry(3, 2, "y", time=1) | entry(4, 2, "z", time=500), after=1))
     assert one.total("a") == 12
-    assert settlement(one, UNTIL) == {}
+    assert settlement(one, C, UNTIL) == {}
 
 
 # From a stranger
@@ -111,15 +111,33 @@ def test_a_stranger_settles_nothing_that_is_not_here_and_lets_no_value_fall(
     one.join(settling(C, {C: Settlement(UNTIL, 1, {})}))  # members have settled up to here
     one.join(peers(A, entry(5, time=1)))
     names = len(one)
-    assert keeps_values(one, settled, {C}) == taken
+    assert keeps_values(one, C, settled, {C}) == taken
     assert len(one) == names  # to look at it makes no name known
 
 
-def test_what_settlements_cover_together_counts() -> None:
+def test_what_all_settlements_of_a_settler_cover_together_counts() -> None:
     one = counters()
     one.join(settling(B, {A: Settlement(UNTIL, 0, {})}))
     one.join(peers(A, entry(5, time=15)))
-    assert not keeps_values(one, {A: Settlement(3, 1, {})}, {C})
+    assert not keeps_values(one, B, {A: Settlement(3, 1, {})}, {B})
+    assert keeps_values(one, C, {A: Settlement(3, 1, {})}, {C})
+
+
+def test_two_settlers_together_cover_no_id_that_neither_knew() -> None:
+    """A member was cut off when it settled what all had promised. Then it was removed, and came back."""
+    one, cut_off = counters(), counters()
+    for replica in (one, cut_off):
+        replica.join(peers(A, entry(1, time=1)))
+    late = peers(A, entry(100, 2, "y", time=SPAN), after=1)
+    cut_off.join(late)
+    of_cut_off = settling(B, settlement(cut_off, B, SPAN - 1))
+    one.join(settling(C, settlement(one, C, UNTIL)))
+    one.join(of_cut_off)
+    one.join(late)
+    assert one.settlements.covers[A] == ((UNTIL, 1), (SPAN - 1, 2))
+    assert one.total("a") == 101
+    one.join(settling(C, settlement(one, C, UNTIL), after=1))
+    assert (one.total("a"), one.entries.live) == (101, 0)
 
 
 @pytest.mark.parametrize("column", [A, B, C])
@@ -127,10 +145,10 @@ def test_a_stranger_settles_no_ids_that_members_have_not_settled(column: bytes) 
     """It changes nothing now. But with a version that a member settles later it would cover ids that came meanwhile."""
     one = counters()
     one.join(peers(A, {}))
-    assert not keeps_values(one, {column: Settlement(UNTIL, 1, {})}, {C})
+    assert not keeps_values(one, C, {column: Settlement(UNTIL, 1, {})}, {C})
     one.join(settling(B, {A: Settlement(UNTIL - 1, 1, {})}))
-    assert not keeps_values(one, {column: Settlement(UNTIL, 1, {})}, {C})
-    assert keeps_values(one, {column: Settlement(UNTIL - 1, 1, {})}, {C})
+    assert not keeps_values(one, C, {column: Settlement(UNTIL, 1, {})}, {C})
+    assert keeps_values(one, C, {column: Settlement(UNTIL - 1, 1, {})}, {C})
 
 
 def test_ids_of_a_stranger_are_taken_as_long_as_they_fit_into_a_part() -> None:
@@ -147,7 +165,7 @@ def test_ids_of_a_stranger_are_taken_as_long_as_they_fit_into_a_part() -> None:
 def test_nothing_is_settled_that_does_not_fit_into_a_part() -> None:
     one = counters()
     one.join(peers(A, entry(MAX_CELL, time=1) | entry(1, id_="y", time=1)))
-    assert settlement(one, UNTIL) == {}
+    assert settlement(one, C, UNTIL) == {}
 
 
 def test_which_deltas_settle() -> None:

@@ -204,7 +204,7 @@ class DeltaSender:
                 found.append(pieces)
                 cells_left -= most
         if promised and counters.settlements:
-            # A peer that lacks a settlement takes nothing without it. So it gets it with the same transfer, whoever
+            # A peer that lacks a settlement takes nothing without it. So the same transfer brings it, whatever node has
             # settled, and however much that is.
             for settler in settlers_lacking(counters.settlements.needs(), self.peer):
                 if settler not in promised:

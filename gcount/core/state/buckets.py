@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 from gcount.core.options import Options
 from gcount.core.state.ids import split, time_of
-from gcount.core.state.keyed import Covers, Entry, ranked
+from gcount.core.state.keyed import Covers, Entry, is_covered, ranked
 
 
 class Bucket:
@@ -259,28 +259,20 @@ class Buckets:
 
     def _is_covered(self, number: int, bucket: Bucket, covers: Covers) -> bool:
         end = self._end(number)
-        for holder, version in bucket.newest.items():
-            until, upto = covers.get(holder, (-1, -1))
-            if end > until or version > upto:
-                return False
-        return True
+        return all(is_covered(covers.get(holder, ()), end, version) for holder, version in bucket.newest.items())
 
     def _partly_covered(self, number: int, bucket: Bucket, covers: Covers) -> Iterator[tuple[str, Entry, Entry | None]]:
         """Each key of a bucket of which some entry is covered, with its entries before and after."""
         start = number * self._span
-        ends = {holder: covers[holder] for holder in bucket.newest if start <= covers.get(holder, (-1, -1))[0]}
+        known = ((holder, covers.get(holder, ())) for holder in bucket.newest)
+        ends = {holder: cover for holder, cover in known if is_covered(cover, start, 0)}
         if not ends:
             return
         for key, old in [*bucket.ids.items()]:
             time = time_of_key(key)
-            rest = [one for one in old.all if not _covered(ends, one.holder, time, one.version)]
+            rest = [one for one in old.all if not is_covered(ends.get(one.holder, ()), time, one.version)]
             if len(rest) < 1 + len(old.others):
                 yield key, old, ranked(rest)
-
-
-def _covered(covers: Covers, holder: bytes, time: int, version: int) -> bool:
-    until, upto = covers.get(holder, (-1, -1))
-    return time <= until and version <= upto
 
 
 def time_of_key(key: str) -> int:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from gcount.core.options import DEFAULTS, Options
 from gcount.core.state.buckets import Bucket, Buckets, Shared
 from gcount.core.state.ids import split, time_of
-from gcount.core.state.keyed import Covers, Entry
+from gcount.core.state.keyed import Covers, Entry, is_covered
 
 
 class Recent:
@@ -143,7 +143,8 @@ class Entries(Buckets):
         Those that are covered are left out, and those up to the holder's version that is `known`: they are here, or
         were covered.
         """
-        until, upto = covers.get(holder, (-1, -1))
+        cover = covers.get(holder, ())
+        last = cover[0][0] if cover else -1
         recent = self._recent.get(holder)
         newest = 0
         for key, (total, version) in sorted(entries.items(), key=_by_version) if len(entries) > 1 else entries.items():
@@ -152,7 +153,7 @@ class Entries(Buckets):
             id_, _, name = key.partition(" ")
             time = time_of(id_)
             assert time is not None, "each id that is kept says its time"
-            if time <= until and version <= upto:
+            if time <= last and is_covered(cover, time, version):
                 continue
             if recent is None:
                 recent = self._begin(holder, 0)

@@ -3,7 +3,7 @@
 An *entry* says that an incarnation has taken an id, with which total. Entries of several incarnations for one id count
 once, by the greatest total. A *settlement* ends that: when no member takes an id of a certain time any more, one
 incarnation adds these ids up. It says what they came to for each column that held them, as absolute numbers, in one
-commit. Whoever knows that commit drops the entries that it *covers*.
+commit. A node that knows that commit drops the entries that it *covers*.
 """
 
 from __future__ import annotations
@@ -14,8 +14,23 @@ import msgspec
 
 from gcount.core.state.ids import split
 
-Covers = dict[bytes, tuple[int, int]]
-"""By incarnation, up to which time and which version its entries are covered."""
+Cover = tuple[tuple[int, int], ...]
+"""What is covered of one column: by each settler, entries up to a time and a version. The greatest time is first."""
+Covers = dict[bytes, Cover]
+"""By incarnation, what is covered of its entries."""
+
+
+def is_covered(cover: Cover, time: int, version: int) -> bool:
+    """Whether an entry with this time and this version is covered.
+
+    Args:
+        cover: what is covered of its column.
+        time: of its id, in seconds since 1970.
+        version: of the incarnation that last raised it.
+    """
+    # Not up to the time of one settler and the version of another: there may be entries of which neither of them knew,
+    # and which neither has added up.
+    return any(time <= until and version <= upto for until, upto in cover)
 
 
 class Settlement(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -25,7 +40,7 @@ class Settlement(msgspec.Struct, frozen=True, array_like=True, gc=False):
         until: the time of the ids, in seconds since 1970.
         version: the version of the column.
         parts: what all ids that were ever settled for this column came to, by the counter's name. Of several
-            settlements of one column, the maximum of each field counts.
+            settlements of one settler, the maximum of each field counts; of several settlers, the greatest part.
     """
 
     until: int

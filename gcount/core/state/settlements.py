@@ -10,7 +10,7 @@ import msgspec
 
 from gcount.core.options import DEFAULTS, Options
 from gcount.core.state.columns import Column, Frozen
-from gcount.core.state.keyed import Covers, Settlement
+from gcount.core.state.keyed import Cover, Covers, Settlement
 from gcount.core.state.names import Names
 
 
@@ -190,8 +190,7 @@ class Settlements:
             one = self._by[settler][column] = Settled(self._options)
             self._of.setdefault(column, []).append(one)
         one.until, one.version = max(until, one.until), max(version, one.version)
-        known = self.covers.get(column, (-1, 0))
-        self.covers[column] = max(one.until, known[0]), max(one.version, known[1])
+        self.covers[column] = _maximal((each.until, each.version) for each in self._of[column])
         return one
 
 
@@ -201,6 +200,32 @@ def _pieces(
     for column, until, version, _, pieces in found:
         for piece in pieces:
             yield {column: Settlement(until, version, {names[index]: n for index, n in piece})}
+
+
+def covers_with(settlements: Settlements, settler: bytes, more: dict[bytes, tuple[int, int]]) -> Covers:
+    """What would be covered after a further settlement.
+
+    Args:
+        settlements: those that are known.
+        settler: the incarnation that would settle.
+        more: for each column, up to which time and which version.
+    """
+    covers = dict(settlements.covers)
+    known = {column: (one.until, one.version) for who, column, one in settlements.items() if who == settler}
+    for column, (until, version) in more.items():
+        before = known.get(column, (-1, 0))
+        joined = max(until, before[0]), max(version, before[1])
+        covers[column] = _maximal((*covers.get(column, ()), joined))
+    return covers
+
+
+def _maximal(pairs: Iterable[tuple[int, int]]) -> Cover:
+    """The pairs without those that lie within another one."""
+    found: list[tuple[int, int]] = []
+    for until, version in sorted(pairs, reverse=True):
+        if not found or version > found[-1][1]:
+            found.append((until, version))
+    return tuple(found)
 
 
 def _all_held(ones: list[Settled]) -> set[int]:

@@ -1,6 +1,6 @@
 """Stages what a peer has pushed: all that can be taken of it, or nothing if a settlement is missing.
 
-The sender leaves out entries that a settlement covers. If its deltas were taken without that settlement, this node
+The sender leaves out entries that a settlement covers. Without that settlement, this node must not take its deltas: it
 would claim versions of which it counts the entries neither by themselves nor in a settled part.
 """
 

@@ -60,7 +60,7 @@ def _settled(replica: Replica, staged: Staging) -> dict[bytes, Settlement]:
     if staged.ids.settle is None or staged.identity is not None or staged.membership is not None:
         return {}
     until = staged.ids.settle()
-    return {} if until is None or until < 0 else settlement(replica.counters, until)
+    return {} if until is None or until < 0 else settlement(replica.counters, replica.identity.incarnation, until)
 
 
 def new_floor(replica: Replica, staged: Staging, deltas: Sequence[Delta]) -> int | None:

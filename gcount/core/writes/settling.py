@@ -7,9 +7,10 @@ from gcount.core.limits import MAX_CELL
 from gcount.core.state.counters import Counters, Delta
 from gcount.core.state.ids import split
 from gcount.core.state.keyed import Keyed, Settlement
+from gcount.core.state.settlements import covers_with
 
 
-def settlement(counters: Counters, until: int) -> dict[bytes, Settlement]:
+def settlement(counters: Counters, settler: bytes, until: int) -> dict[bytes, Settlement]:
     """The settlement of all ids up to a time.
 
     What the ids of a counter come to is added to the part of the incarnation that holds the greatest total. All
@@ -17,20 +18,19 @@ def settlement(counters: Counters, until: int) -> dict[bytes, Settlement]:
 
     Args:
         counters: the durable state.
+        settler: the incarnation that settles.
         until: the end of a span of ids, in seconds since 1970. No id up to there is taken any more.
 
     Returns:
         By incarnation; empty when there is nothing to settle. It is also empty if counters would not keep their
-        values, because settlements of other nodes and this one together cover more than was added up; or if a part
+        values, because a former settlement of the same incarnation and this one together cover more than was added up,
+        as the former one went further in time; or if a part
         would pass 2^64-1, which only an incarnation brings about that breaks the limits of its own node.
     """
     settlements, entries = counters.settlements, counters.entries
     holders, sums = entries.sums(until)
     versions = {holder: counters.version(holder) for holder in sorted(holders)}  # the same in each process
-    covers = dict(settlements.covers)
-    for holder, version in versions.items():
-        known = covers.get(holder, (-1, 0))
-        covers[holder] = max(until, known[0]), max(version, known[1])
+    covers = covers_with(settlements, settler, {holder: (until, version) for holder, version in versions.items()})
     if _added_up(sums) != {index: lost for index, lost in entries.would_drop(covers).items() if lost}:
         return {}
     parts = {
@@ -59,31 +59,30 @@ def settles(delta: Delta) -> bool:
     return delta.keyed is not None and bool(delta.keyed.settled)
 
 
-def keeps_values(counters: Counters, settled: dict[bytes, Settlement], own: Collection[bytes]) -> bool:
-    """Whether settlements can be taken from a node that is not a member, as no value falls by them, now or later.
+def keeps_values(counters: Counters, settler: bytes, settled: dict[bytes, Settlement], own: Collection[bytes]) -> bool:
+    """Whether settlements can be taken from a node that is not a member, as no value falls by them.
 
-    A settlement covers together with later ones, which bring newer versions. So it must not go beyond the ids that
-    members have settled: it would wipe out those that nobody has added up yet. One that was made by a former member
-    does not do so for long, as all members had promised it, and still had ids up to there.
+    They must not go beyond the ids that members have settled: those can be sent again, and then have to be known. A
+    settlement of a former member does not go further for long, as all members had promised it, and had ids up to there.
 
     Args:
         counters: the durable state.
+        settler: the incarnation that has settled.
         settled: the settlements, by the incarnation that was settled. This node has to have all that they cover, or it
             would leave out later what they do not count. Only versions of the sender itself need no proof.
         own: the incarnations of the sender.
     """
-    covers = dict(counters.settlements.covers)
-    latest = max((until for until, _ in covers.values()), default=-1)
+    settlements = counters.settlements
+    latest = max((until for cover in settlements.covers.values() for until, _ in cover), default=-1)
     for column, one in settled.items():
         if one.until > latest or (one.version > counters.version(column) and column not in own):
             return False
-        known = covers.get(column, (-1, 0))
-        covers[column] = max(one.until, known[0]), max(one.version, known[1])
+    covers = covers_with(settlements, settler, {column: (one.until, one.version) for column, one in settled.items()})
     known_names = {
         column: Settlement(one.until, one.version, {name: n for name, n in one.parts.items() if name in counters})
         for column, one in settled.items()
     }
-    raised = counters.settlements.raises(known_names)
+    raised = settlements.raises(known_names)
     return all(lost <= raised.get(index, 0) for index, lost in counters.entries.would_drop(covers).items())
 
 

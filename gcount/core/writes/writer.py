@@ -255,7 +255,9 @@ def _takes_ids(writer: Writer, delta: Delta, keyed: Keyed, stranger: Collection[
     By several settlements together a value could fall, so these have to wait while others wait for the disk.
     """
     counters, waiting = writer.replica.counters, (*writer.pending.staging.deltas, *writer.pending.sealed.deltas)
-    if keyed.settled and (any(map(settles, waiting)) or not keeps_values(counters, keyed.settled, stranger)):
+    if keyed.settled and (
+        any(map(settles, waiting)) or not keeps_values(counters, delta.incarnation, keyed.settled, stranger)
+    ):
         return False
     same = (other.keyed for other in waiting if other.incarnation == delta.incarnation and other.keyed is not None)
     return parts_fit(counters, (keyed, *same))

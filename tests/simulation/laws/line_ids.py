@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from gcount.core.state.counters import Delta
 from gcount.core.state.ids import split, time_of
-from gcount.core.state.keyed import Covers
+from gcount.core.state.keyed import Covers, Settlement
 
 
 @dataclass
@@ -18,7 +18,7 @@ class LineIds:
     Attributes:
         entries: by key and by the incarnation that took it: the total, and the version that last raised it.
         parts: by column and by name, what was settled: the most that any settler says.
-        covers: by column, up to which time and which version its entries are settled.
+        covers: by column, what each settler has settled: up to which time and which version.
         units: by name, all units that are known in any form.
         floor: up to which time the node takes no ids any more; -1 before the first promise.
     """
@@ -28,14 +28,27 @@ class LineIds:
     covers: Covers = field(default_factory=dict)
     units: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
     floor: int = -1
+    _settled: dict[tuple[bytes, bytes], tuple[int, int]] = field(default_factory=dict)  # by settler and column
+
+    def covers_with(self, settler: bytes, settled: dict[bytes, Settlement]) -> Covers:
+        """What is covered together with further settlements of a settler."""
+        covers = dict(self.covers)
+        for column, one in settled.items():
+            until, version = self._settled.get((settler, column), (-1, 0))
+            covers[column] = (*covers.get(column, ()), (max(one.until, until), max(one.version, version)))
+        return covers
 
     def join(self, delta: Delta) -> None:
         """Take what a delta brings, of which all before is known."""
         if delta.keyed is None:
             return
         for column, settlement in delta.keyed.settled.items():
-            until, version = self.covers.get(column, (-1, 0))
-            self.covers[column] = max(settlement.until, until), max(settlement.version, version)
+            mine = self._settled.get((delta.incarnation, column), (-1, 0))
+            self._settled[delta.incarnation, column] = joined = (
+                max(settlement.until, mine[0]),
+                max(settlement.version, mine[1]),
+            )
+            self.covers[column] = (*self.covers.get(column, ()), joined)
             for name, n in settlement.parts.items():
                 self.parts[column, name] = max(n, self.parts.get((column, name), 0))
                 self.units[name] |= n
@@ -54,8 +67,8 @@ class LineIds:
 
 def covered(covers: Covers, key: str, holder: bytes, version: int) -> bool:
     """Whether an entry is settled."""
-    until, upto = covers.get(holder, (-1, -1))
-    return time_of_key(key) <= until and version <= upto
+    time = time_of_key(key)
+    return any(time <= until and version <= upto for until, upto in covers.get(holder, ()))
 
 
 def time_of_key(key: str) -> int:

@@ -86,7 +86,8 @@ class Settlements:
         line = entry.line
         settled, fold = self._settled(entry), None
         if settled is not None:
-            fold, wrong = self._add_up(line, settled)
+            assert entry.own is not None, "a node settles in its own column"
+            fold, wrong = self._add_up(line, entry.own, settled)
             yield from wrong
         self.state.put(entry)
         if entry.members is not None:
@@ -105,13 +106,11 @@ class Settlements:
                 return delta.keyed.settled
         return None
 
-    def _add_up(self, line: str, settled: dict[bytes, Settlement]) -> tuple[Fold, list[str]]:
+    def _add_up(self, line: str, own: bytes, settled: dict[bytes, Settlement]) -> tuple[Fold, list[str]]:
         """What a settlement covers, before it is on disk; and what it adds up wrongly."""
         ids, versions, wrong = self.state.ids[line], self.state.versions[line], []
-        covers = dict(ids.covers)
+        covers = ids.covers_with(own, settled)
         for column, one in settled.items():
-            until, version = covers.get(column, (-1, 0))
-            covers[column] = max(one.until, until), max(one.version, version)
             if one.version > versions.get(column, 0):
                 wrong.append(f"settles version {one.version} of {_shown(column)}; it has {versions.get(column, 0)}")
         keys: dict[str, int] = {}

@@ -137,8 +137,8 @@ def one_node_stands_for_two_members(hold: Any) -> Any:
 def sum_when_settling(settlement: Any) -> Any:
     """Of an id that several incarnations have taken, all totals are settled."""
 
-    def change(counters: Counters, until: int) -> Settled:
-        found: Settled = settlement(counters, until)
+    def change(counters: Counters, settler: bytes, until: int) -> Settled:
+        found: Settled = settlement(counters, settler, until)
         for key, best in counters.entries.items():
             name = split(key)[1]
             if best.holder in found and name in found[best.holder].parts:
@@ -181,8 +181,8 @@ def settled_in_two_commits(settled: Any) -> Any:
 def covers_later_versions(settlement: Any) -> Any:
     """A settlement covers what an incarnation took and what has not come yet."""
 
-    def change(counters: Counters, until: int) -> Settled:
-        found: Settled = settlement(counters, until)
+    def change(counters: Counters, settler: bytes, until: int) -> Settled:
+        found: Settled = settlement(counters, settler, until)
         return {column: Settlement(one.until, one.version + 1000, one.parts) for column, one in found.items()}
 
     return change
