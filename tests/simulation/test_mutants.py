@@ -130,6 +130,7 @@ KNOWN_TO_CATCH: dict[str, tuple[int, ...]] = {
     "entries-not-compared": (0, 3),
     "settled-parts-not-compared": (22,),
     "keyed-part-taken-at-the-end": (9, 18),
+    "two-settlers-cover-together": (402,),
 }
 """Seeds to try first. After any change of the code, other seeds may be needed to catch a mutant."""
 OFTEN = {
@@ -144,6 +145,7 @@ OFTEN = {
     "needs-not-checked": "lost_directory",
     "sum-when-settling": "reached_by_nobody",
     "parts-added-up": "reached_by_nobody",
+    "two-settlers-cover-together": "second_node",
     "promise-not-kept": "clock_steps_back",
     "accepts-until-the-promise-is-durable": "clock_steps_back",
     "one-node-stands-for-two-members": "address_moves",
