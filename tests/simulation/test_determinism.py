@@ -41,18 +41,18 @@ def test_another_seed_is_another_run() -> None:
     assert wire_of(1) != wire_of(2)
 
 
-def film_of(seed: int, hash_seed: int) -> str:
+def film_of(seed: int, option: str, hash_seed: int) -> str:
     environment = {**os.environ, "PYTHONHASHSEED": str(hash_seed)}
-    command = [sys.executable, "-P", "-m", "tests.simulation", "--seed", str(seed)]
+    command = [sys.executable, "-P", "-m", "tests.simulation", "--seed", str(seed), option]
     return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
 
-@pytest.mark.parametrize("seed", [7, 20])
-def test_a_seed_is_the_same_event_for_event_in_other_processes_with_other_hash_seeds(seed: int) -> None:
-    film = film_of(seed, 1)
+@pytest.mark.parametrize(("seed", "option"), [(7, "--no-ids"), (2, "--ids")])
+def test_a_seed_is_the_same_event_for_event_in_other_processes_with_other_hash_seeds(seed: int, option: str) -> None:
+    film = film_of(seed, option, 1)
     assert film.count("\n") > 1000
-    assert film_of(seed, 2) == film
-    assert "\n".join(run_seed(seed, rolling=True).film) == film[: film.rindex("\n\nseed")]
+    assert film_of(seed, option, 2) == film
+    assert "\n".join(run_seed(seed, ids=option == "--ids", rolling=True).film) == film[: film.rindex("\n\nseed")]
 
 
 TICK = 1.0  # seconds

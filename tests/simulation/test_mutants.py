@@ -126,10 +126,11 @@ KNOWN_TO_CATCH: dict[str, tuple[int, ...]] = {
     "own-column-only": (2, 0),
     "settled-in-two-commits": (2, 0),
     "covers-later-versions": (2, 0),
-    "needs-not-checked": (12,),
+    "needs-not-checked": (0, 1),
     "entries-not-compared": (0, 3),
     "settled-parts-not-compared": (22,),
     "keyed-part-taken-at-the-end": (9, 18),
+    "two-settlers-cover-together": (402,),
 }
 """Seeds to try first. After any change of the code, other seeds may be needed to catch a mutant."""
 OFTEN = {
@@ -141,8 +142,10 @@ OFTEN = {
     "digest-older-than-the-promise": "reached_by_nobody",
     "digests-not-awaited": "reached_by_nobody",
     "own-column-only": "reached_by_nobody",
+    "needs-not-checked": "lost_directory",
     "sum-when-settling": "reached_by_nobody",
     "parts-added-up": "reached_by_nobody",
+    "two-settlers-cover-together": "second_node",
     "promise-not-kept": "clock_steps_back",
     "accepts-until-the-promise-is-durable": "clock_steps_back",
     "one-node-stands-for-two-members": "address_moves",

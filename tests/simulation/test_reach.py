@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
@@ -19,10 +19,11 @@ from gcount.core.format.replay_merge import Coalescer
 from gcount.core.options import Options
 from gcount.core.protocol.replication import DeltaSender
 from gcount.core.state import columns
+from gcount.errors import IdGone
 from gcount.storage import log
 from tests.fakes.disk import SimDisk
 from tests.simulation.campaign import run
-from tests.simulation.campaign.history import History, Waited
+from tests.simulation.campaign.history import History, Shown, Stored, Waited
 from tests.simulation.campaign.run import run_seed
 
 SEEDS = range(16)
@@ -41,6 +42,11 @@ SEAMS = {
     "a counter twice in one request": 20,
     "a read that was answered alone": 5,
     "a wait for others that has found some": 50,
+    "an id that was acknowledged by several nodes": 50,
+    "an id that several incarnations have taken": 20,
+    "a settlement": 30,
+    "an id that was refused as too old": 10,
+    "a total that was raised": 5,
 }
 """The cases that have to be reached, and how often at least."""
 
@@ -125,6 +131,26 @@ def look_back(reached: Counter[str], history: History) -> None:
     reached["a read that was answered alone"] += sum(bool(query.value) and query.alone for query in history.queries)
     found = sum(isinstance(entry, Waited) and entry.holders > 0 for entry in history.journal)
     reached["a wait for others that has found some"] += found
+    look_back_at_ids(reached, history)
+
+
+def look_back_at_ids(reached: Counter[str], history: History) -> None:
+    """Count what became of ids."""
+    hosts, totals = defaultdict[str, set[str]](set), defaultdict[str, set[int]](set)
+    for sent in history.sent:
+        if sent.acknowledged:
+            hosts[sent.key].add(sent.host)
+            totals[sent.key].add(sent.total)
+        reached["an id that was refused as too old"] += sent.refused == IdGone.__name__
+    reached["an id that was acknowledged by several nodes"] += sum(len(at) > 1 for at in hosts.values())
+    reached["a total that was raised"] += sum(len(of) > 1 for of in totals.values())
+    shown = [entry for entry in history.journal if isinstance(entry, Shown)]
+    shared = {key for entry in shown for key, holders in entry.entries.items() if len(holders) > 1}
+    reached["an id that several incarnations have taken"] += len(shared)
+    for entry in history.journal:
+        if isinstance(entry, Stored):
+            own = [delta.keyed for delta in entry.deltas if delta.incarnation == entry.own]
+            reached["a settlement"] += any(keyed is not None and keyed.settled for keyed in own)
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,7 @@ def settlement(counters: Counters, settler: bytes, until: int) -> dict[bytes, Se
     """
     settlements, entries = counters.settlements, counters.entries
     holders, sums = entries.sums(until)
-    versions = {holder: counters.version(holder) for holder in sorted(holders)}  # in one order, so that a run repeats
+    versions = {holder: counters.version(holder) for holder in sorted(holders)}  # the same in each process
     covers = covers_with(settlements, settler, {holder: (until, version) for holder, version in versions.items()})
     if _added_up(sums) != {index: lost for index, lost in entries.would_drop(covers).items() if lost}:
         return {}

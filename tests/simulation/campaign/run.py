@@ -152,7 +152,8 @@ def run_seed(
             found = list(law(history))
             result.violations += [f"{name}: {violation}" for violation in found[:SHOWN]]
     result.faults = +history.faults
-    result.increments = sum(increment.acknowledged for increment in history.increments)
+    result.increments = sum(one.acknowledged for one in history.increments)
+    result.increments += sum(one.acknowledged for one in history.sent)
     result.reads = sum(query.value is not None and not query.began_alone for query in history.queries)
     result.healed_after = history.healed_after or 0.0
     result.cost = time.process_time() - started

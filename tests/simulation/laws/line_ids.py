@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from gcount.core.state.counters import Delta
 from gcount.core.state.ids import split, time_of
-from gcount.core.state.keyed import Covers, Settlement, is_covered
+from gcount.core.state.keyed import Covers, Settlement
 
 
 @dataclass
@@ -67,7 +67,8 @@ class LineIds:
 
 def covered(covers: Covers, key: str, holder: bytes, version: int) -> bool:
     """Whether an entry is settled."""
-    return is_covered(covers.get(holder, ()), time_of_key(key), version)
+    time = time_of_key(key)
+    return any(time <= until and version <= upto for until, upto in covers.get(holder, ()))
 
 
 def time_of_key(key: str) -> int:

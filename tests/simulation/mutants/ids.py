@@ -8,6 +8,7 @@ from weakref import WeakKeyDictionary
 from gcount.core.protocol.counter_views import Own, covers
 from gcount.core.protocol.floors import Floors
 from gcount.core.protocol.read_rounds import ReadRounds
+from gcount.core.state import settlements
 from gcount.core.state.counters import Counters
 from gcount.core.state.entries import Entries
 from gcount.core.state.ids import split
@@ -219,5 +220,16 @@ def keyed_part_taken_at_the_end(answered: Any) -> Any:
             if pending is not None and round_.number == number:
                 round_.own = round_.own._replace(keyed=self._view.own(pending.name).keyed)
         return answered(self, number, address, node, found, now)
+
+    return change
+
+
+@mutant(settlements, "_maximal")
+def two_settlers_cover_together(_: Any) -> Any:
+    """Two settlements cover entries up to the time of one and the version of the other, which neither has added up."""
+
+    def change(covers: Any) -> Any:
+        both = [*covers]
+        return ((max(until for until, _ in both), max(version for _, version in both)),) if both else ()
 
     return change
