@@ -275,7 +275,20 @@ CASES = {
         value(b"a"),
         ways=ALONE,
     ),
-    "an id with nothing to add": good(once(b"a", b"0", ID), once(b"a", b"3", ID), once(b"a", b"0", ID), ways=ALONE),
+    "an id with nothing to add": case(
+        [once(b"a", b"0", ID), once(b"a", b"0", ID), once(b"a", b"3", ID), once(b"a", b"0", ID), once(b"a", b"3", ID)],
+        [200, 200, 200, 422, 200],
+        5,
+    ),
+    "nothing to add by ids of other times": case(
+        [once(b"a", b"0", b"%d-a" % (NOW - 3600)), once(b"a", b"0", b"%d-a" % (NOW + 301)), once(b"a", b"0", b"x")],
+        [410, 422, 400],
+        2,
+        ways=(one_by_one, at_once),
+    ),
+    "a source with nothing to add": good(
+        put(b"a", ID, b"0"), put(b"a", ID, b"3"), put(b"a", ID, b"0"), put(b"a", b"1-a", b"0"), ways=ALONE
+    ),
     "an id with another amount": case(
         [once(b"a", b"5", ID), once(b"a", b"6", ID), once(b"a", b"4", ID), once(b"a", b"5", ID)],
         [200, 422, 422, 200],
