@@ -29,9 +29,10 @@ def well_formed(id_: str) -> bool:
 
 def canonical(id_: str) -> str:
     """The form in which an id is kept: a UUID in small letters, a ULID in capitals, any other id as it is."""
-    if len(id_) == _UUID_CHARACTERS and _UUID.fullmatch(id_) is not None:
+    # Most are in that form already. To see that is much faster than to match them.
+    if len(id_) == _UUID_CHARACTERS and not id_.islower() and _UUID.fullmatch(id_) is not None:
         return id_.lower()
-    if len(id_) == _ULID_CHARACTERS and _ULID.fullmatch(id_) is not None:
+    if len(id_) == _ULID_CHARACTERS and not id_.isupper() and _ULID.fullmatch(id_) is not None:
         return id_.upper()
     return id_
 
