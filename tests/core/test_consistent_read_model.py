@@ -16,6 +16,7 @@ from gcount.core.options import Options
 from gcount.core.protocol.consistent_read import STALL, Actors, Answer, Round
 from gcount.core.protocol.counter_views import Found, Own, covers, join_cells
 from gcount.core.protocol.read_rounds import Arrival, Ask, Effect, ReadRounds
+from gcount.core.protocol.told_ids import Learned, tell
 from gcount.core.state.counters import Counters, Delta, Digest
 from gcount.core.state.keyed import Keyed
 from gcount.core.writes.pushes import knows
@@ -37,9 +38,10 @@ class Member:
         self._model = model
         self._number = number
 
-    def own(self, name: str) -> Own:
+    def own(self, name: str, learned: Learned) -> Own:
         counters = self._model.counters[self._number]
-        return Own(self._model.found(self._number), counters.digest(), counters.keyed(name))
+        own = Own(self._model.found(self._number), counters.digest(), counters.keyed(name), {})
+        return learned.added_to(own, name, counters) if learned else own
 
     @property
     def memberships(self) -> Sequence[Actors]:
@@ -73,7 +75,7 @@ class Model:
         self.promised: Digest = {}  # what all members had when the last second was over
         self.rounds = [ReadRounds(Member(self, number)) for number in range(3)]
         self.open: list[dict[Arrival, int]] = [{}, {}, {}]  # since when, by node
-        self.messages: list[tuple[int, str, int, int, Found | None]] = []  # reader, address, node there, round, answer
+        self.messages: list[tuple[int, str, int, Ask, Found | None]] = []  # reader, address, node there, answer
         self.leads = [{str(address): address for address in range(3)} for _ in self.ids]  # as seen by each node
         self.time = 0
         self.writes: list[Write] = []
@@ -183,18 +185,20 @@ class Model:
             if settled:
                 self.commit(node, {}, Keyed({}, settled))
 
-    def found(self, node: int) -> Found:
+    def found(self, node: int, known: Digest | None = None) -> Found:
         counters = self.counters[node]
-        return Found(counters.cells(NAME), counters.parts(NAME), counters.changed(NAME))
+        changed = counters.changed(NAME)
+        told = None if known is None else tell(counters, NAME, known, changed)
+        return Found(counters.cells(NAME), counters.parts(NAME), changed, told)
 
     def deliver(self) -> None:
         if not self.messages:
             return
-        reader, address, node, number, found = self.messages.pop(self.random.randrange(len(self.messages)))
+        reader, address, node, ask, found = self.messages.pop(self.random.randrange(len(self.messages)))
         if found is None:
-            self.messages.append((reader, address, node, number, self.found(node)))
+            self.messages.append((reader, address, node, ask, self.found(node, ask.known)))
         else:
-            self.carry_out(reader, self.rounds[reader].answered(number, address, self.ids[node], found, self.now))
+            self.carry_out(reader, self.rounds[reader].answered(ask.round, address, self.ids[node], found, self.now))
 
     @property
     def now(self) -> float:
@@ -210,7 +214,7 @@ class Model:
         leads = self.leads[node]
         for effect in effects:
             if isinstance(effect, Ask) and leads[effect.address] != node:
-                self.messages.append((node, effect.address, leads[effect.address], effect.round, None))
+                self.messages.append((node, effect.address, leads[effect.address], effect, None))
         rounds = self.rounds[node]
         done = [(arrival, value) for arrival in self.open[node] if (value := rounds.value(arrival)) is not None]
         for arrival, value in done:
@@ -256,7 +260,7 @@ def entries_not_compared(self: Own, other: Found) -> bool:
 
 
 def settled_parts_not_compared(self: Own, other: Found) -> bool:
-    return covers(self.digest, other.changed)
+    return all(n <= self.reach(holder) for holder, n in other.changed.items())
 
 
 @pytest.mark.usefixtures("unchecked")
@@ -275,8 +279,9 @@ def test_the_model_shows_that_ids_are_counted_as_they_are_at_the_end_of_a_round(
     answered = ReadRounds.answered
 
     def late(self: Any, number: int, *answer: Any) -> list[Effect]:
-        for round_ in self._asked[number].rounds if number in self._asked else ():
-            round_.own = round_.own._replace(keyed=self._view.own(NAME).keyed)
+        pending = self._asked.get(number)
+        for round_ in [] if pending is None else pending.rounds:
+            round_.own = round_.own._replace(keyed=self._view.own(NAME, pending.learned).keyed)
         return answered(self, number, *answer)
 
     monkeypatch.setattr(ReadRounds, "answered", late)

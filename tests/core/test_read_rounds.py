@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from gcount.core.protocol.consistent_read import CATCH_UP, HOLD_AFTER, STALL, Actors, PendingRead, Round
 from gcount.core.protocol.counter_views import Cells, Own, covers
 from gcount.core.protocol.read_rounds import Arrival, Ask, Effect, Hold, ReadRounds, Release, Wake
+from gcount.core.protocol.told_ids import Learned
 from gcount.core.state.counters import Digest
 from tests.core.histories import incarnation
 from tests.core.views import found
@@ -32,7 +33,7 @@ class Self:
 
     digest: Digest = field(default_factory=dict)
 
-    def own(self, name: str) -> Own:
+    def own(self, name: str, learned: Learned) -> Own:
         return a_node(dict(self.known.get(name, {})), digest=dict(self.digest), keyed=sum(self.digest.values()))
 
 

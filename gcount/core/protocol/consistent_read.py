@@ -6,8 +6,9 @@ never have been the counter's value. So each round compares. Before it sends any
 cells only grow, so each of them had that value at the instant at which the round was sent. (This is a double collect:
 Afek, Attiya, Dolev, Gafni, Merritt, Shavit, "Atomic snapshots of shared memory", 1993.)
 
-What increments with ids come to is taken from this node's own state at that same instant. The answers only have to show
-that no member knew more of them; see counter_views.py. If one did, the next round waits until this node has caught up.
+What increments with ids come to is taken from this node's own state at that same instant, and from what answers to
+former rounds told. The answers only have to show that no member knew more of them; see counter_views.py. If one did and
+could not tell it, the next round waits until this node has caught up.
 
 Invariants:
 - A round answers only reads that arrived before it was sent. A read never joins a round that is older than itself.
@@ -24,6 +25,7 @@ from typing import NamedTuple
 
 from gcount.core.options import DEFAULTS, Options
 from gcount.core.protocol.counter_views import Ahead, Cells, Found, Own, covers, join_cells
+from gcount.core.protocol.told_ids import Learned
 
 Actors = tuple[str, ...]
 """The addresses in a membership."""
@@ -136,7 +138,7 @@ class Round:
         model were not linearizable.
         """
         assert covers(self.prev, own.found.cells), "a round expects less of its own node than that has on disk"
-        same = self.own is own or (self.own.digest == own.digest and self.own.keyed == own.keyed)
+        same = self.own is own or self.own[1:] == own[1:]
         assert same, "a round takes its own node's ids of another instant than that at which it is sent"
 
     def check_answers(self) -> None:
@@ -169,6 +171,7 @@ class PendingRead:
         known: the join of all cells that were seen; their sum is a lower bound.
         held: whether a round asked for a hold, so that a Release is owed.
         ahead: the ids that this node has to know before the next round.
+        learned: the ids that answers told.
         rounds: those in flight, the oldest first.
         begun: the number of rounds begun so far.
     """
@@ -179,6 +182,7 @@ class PendingRead:
         self.known: Cells = {}
         self.held = False
         self.ahead = Ahead()
+        self.learned = Learned()
         self._extra: dict[Actors, int] = {}  # former and coming memberships: reads up to that arrival need them, too
         self.rounds: list[Round] = []
         self.begun = 0
@@ -225,7 +229,7 @@ class PendingRead:
 
         Args:
             number: the number of the new round, never used before by this node.
-            own: what this node has on disk at this very instant.
+            own: what this node has on disk at this very instant, with what it was told.
             members: the memberships that all reads need.
             here: the addresses that are this node itself.
             node: this node's id.
@@ -265,6 +269,7 @@ class PendingRead:
         """
         for round_ in self.rounds:
             if round_.number == number and address in round_.missing:
+                self.learned.take(found, round_.own.digest)
                 if round_.answer(address, node, found):
                     self._conclude(round_)
                     return True
@@ -280,7 +285,7 @@ class PendingRead:
         """
         self._extra.update((actors, self._arrivals) for actors in memberships if actors)
         self.rounds.clear()
-        self.ahead = Ahead()
+        self.ahead, self.learned = Ahead(), Learned()
 
     def let_go(self, address: str, node: bytes) -> list[int]:
         """Drop the rounds that need an answer from the node that is at an address now; returns their numbers."""

@@ -207,7 +207,7 @@ def entries_not_compared(_: Any) -> Any:
 @mutant(Own, "knows")
 def settled_parts_not_compared(_: Any) -> Any:
     """A read is confirmed though a member has settled ids that the reader lacks."""
-    return lambda self, other: covers(self.digest, other.changed)
+    return lambda self, other: all(n <= self.reach(holder) for holder, n in other.changed.items())
 
 
 @mutant(ReadRounds, "answered")
@@ -218,7 +218,7 @@ def keyed_part_taken_at_the_end(answered: Any) -> Any:
         pending = self._asked.get(number)
         for round_ in pending.rounds if pending is not None else ():
             if pending is not None and round_.number == number:
-                round_.own = round_.own._replace(keyed=self._view.own(pending.name).keyed)
+                round_.own = round_.own._replace(keyed=self._view.own(pending.name, pending.learned).keyed)
         return answered(self, number, address, node, found, now)
 
     return change
