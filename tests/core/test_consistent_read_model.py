@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import permutations, product
 from random import Random
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -18,6 +19,7 @@ from gcount.core.protocol.counter_views import Found, Own, covers, join_cells
 from gcount.core.protocol.read_rounds import Arrival, Ask, Effect, ReadRounds
 from gcount.core.protocol.told_ids import Learned, tell
 from gcount.core.state.counters import Counters, Delta, Digest
+from gcount.core.state.entries import Entries
 from gcount.core.state.keyed import Keyed
 from gcount.core.writes.pushes import knows
 from gcount.core.writes.settling import settlement
@@ -28,6 +30,7 @@ from tests.simulation.mutants import planted
 ME, A, B = incarnation(1), incarnation(2), incarnation(3)
 NAME = "n"
 CHECKS = ((Round, "check_expectation"), (Round, "check_answers"), (Answer, "check_order"))
+TAKE = Learned.take
 SECONDS = Options(id_span=1)  # ids of each second are settled by themselves
 
 
@@ -286,6 +289,29 @@ def test_the_model_shows_that_ids_are_counted_as_they_are_at_the_end_of_a_round(
 
     monkeypatch.setattr(ReadRounds, "answered", late)
     assert broken_histories(300, 0.5) > 1
+
+
+def only_versions_told(self: Learned, found: Found, digest: Digest) -> None:
+    TAKE(self, found._replace(told=found.told and found.told._replace(entries={})), digest)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_the_model_shows_that_more_is_taken_from_an_answer_than_it_tells(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Learned, "take", only_versions_told)
+    assert broken_histories(200, 0.9) > 1
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_the_model_shows_that_an_id_that_was_told_counts_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    added_to = Learned.added_to
+
+    def again(self: Learned, own: Own, name: str, counters: Counters) -> Own:
+        """What is here of the ids that were told is not looked up."""
+        with patch.object(Entries, "get", lambda *_: None):
+            return added_to(self, own, name, counters)
+
+    monkeypatch.setattr(Learned, "added_to", again)
+    assert broken_histories(200, 0.9) > 1
 
 
 @pytest.mark.parametrize("bug", BUGS[1:])

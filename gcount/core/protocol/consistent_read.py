@@ -67,6 +67,7 @@ class Round:
         wanted: the memberships that every read needs, each as its addresses.
         extra: further memberships, which only some of the reads need.
         hold: whether members are asked to let increments of the counter wait.
+        learned: takes what the answers tell beyond what `own` holds.
 
     Attributes:
         missing: the addresses for which no node has answered that did not answer for another entry already.
@@ -88,11 +89,13 @@ class Round:
         extra: Iterable[Actors] = (),
         *,
         hold: bool,
+        learned: Learned,
     ) -> None:
         self.number = number
         self.began = began
         self.started = started
         self.hold = hold
+        self.learned = learned
         self.extra = set(extra)
         self._memberships = {*wanted, *self.extra}
         self.missing = {address for actors in self._memberships for address in actors}
@@ -106,6 +109,7 @@ class Round:
     def answer(self, address: str, node: bytes, found: Found) -> bool:
         """Take the answer of the node at a member's address; returns whether all members have answered now."""
         self.cells = join_cells(self.cells, found.cells)
+        self.learned.take(found, self.own.digest)
         if not self.own.knows(found):
             self.unknown.append(found)
         other = self._other_entry(address, node)
@@ -250,7 +254,7 @@ class PendingRead:
         # Reads that arrived under a former membership need its members as well as those of the present one.
         extra = self._extra.keys() - set(members)
         self.begun += 1
-        begun = Round(number, self._arrivals, now, self.known, own, members, extra, hold=hold)
+        begun = Round(number, self._arrivals, now, self.known, own, members, extra, hold=hold, learned=self.learned)
         begun.check_expectation(own)
         assert not self.rounds or number > self.rounds[-1].number, "each round has a number of its own"
         self.rounds.append(begun)
@@ -269,7 +273,6 @@ class PendingRead:
         """
         for round_ in self.rounds:
             if round_.number == number and address in round_.missing:
-                self.learned.take(found, round_.own.digest)
                 if round_.answer(address, node, found):
                     self._conclude(round_)
                     return True
@@ -288,7 +291,12 @@ class PendingRead:
         self.ahead, self.learned = Ahead(), Learned()
 
     def let_go(self, address: str, node: bytes) -> list[int]:
-        """Drop the rounds that need an answer from the node that is at an address now; returns their numbers."""
+        """Drop the rounds that need an answer from the node that is at an address now; returns their numbers.
+
+        What was told is forgotten. That node may have told it before it began anew with an older copy of its directory.
+        It uses versions anew then, as no other node had them on disk, and they would be taken for those that were told.
+        """
+        self.learned = Learned()
         stale = [round_.number for round_ in self.rounds if round_.waits_for(address, node)]
         self.rounds = [round_ for round_ in self.rounds if round_.number not in stale]
         return stale
