@@ -190,9 +190,8 @@ class Model:
 
     def found(self, node: int, known: Digest | None = None) -> Found:
         counters = self.counters[node]
-        changed = counters.changed(NAME)
-        told = None if known is None else tell(counters, NAME, known, changed)
-        return Found(counters.cells(NAME), counters.parts(NAME), changed, told)
+        found = Found(counters.cells(NAME), counters.parts(NAME), counters.changed(NAME))
+        return found if known is None else tell(counters, NAME, known, found)
 
     def deliver(self) -> None:
         if not self.messages:

@@ -6,9 +6,11 @@ from array import array
 
 import pytest
 
+from gcount.core.limits import MAX_VERSION
 from gcount.core.options import Options
 from gcount.core.protocol import told_ids
 from gcount.core.protocol.counter_views import Found, Own, Told
+from gcount.core.protocol.messages import CellsReply, decode, encode
 from gcount.core.protocol.told_ids import Learned, tell
 from gcount.core.state.counters import Counters, Delta, Digest
 from gcount.core.state.keyed import Keyed, Settlement
@@ -39,8 +41,11 @@ def own(here: Counters) -> Own:
 
 
 def answer(there: Counters, known: Digest) -> Found:
-    changed = there.changed("x")
-    return Found(there.cells("x"), there.parts("x"), changed, tell(there, "x", known, changed))
+    return tell(there, "x", known, Found(there.cells("x"), there.parts("x"), there.changed("x")))
+
+
+def told(there: Counters, known: Digest) -> Told | None:
+    return answer(there, known).told
 
 
 def test_newer_entries_of_the_counter_are_told_and_no_others() -> None:
@@ -49,22 +54,35 @@ def test_newer_entries_of_the_counter_are_told_and_no_others() -> None:
         taken(B, 0, 2, ("5-b x", 8, 2)),
         taken(ME, 0, 1, ("5-d x", 16, 1)),
     )
-    told = tell(there, "x", {A: 1, ME: 1}, there.changed("x"))
-    assert told == Told({A: {"5-b": (2, 3)}, B: {"5-b": (8, 2)}}, {})
-    assert tell(there, "x", {A: 3, B: 2, ME: 1}, there.changed("x")) is None
+    assert told(there, {A: 1, ME: 1}) == Told({A: {"5-b": (2, 3)}, B: {"5-b": (8, 2)}}, {})
+    assert told(there, {A: 3, B: 2, ME: 1}) is None
 
 
 def test_of_an_entry_that_was_raised_the_present_total_is_told() -> None:
     there = counters(taken(A, 0, 1, ("5-a x", 1, 1)), taken(A, 1, 2, ("5-a x", 7, 2)))
-    assert tell(there, "x", {}, there.changed("x")) == Told({A: {"5-a": (7, 2)}}, {})
+    assert told(there, {}) == Told({A: {"5-a": (7, 2)}}, {})
 
 
 @pytest.mark.parametrize("limit", ["MOST_TOLD", "MOST_SEARCHED"])
 def test_too_many_entries_are_left_to_pushes(limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
     there = counters(taken(A, 0, 3, *((f"5-{n} x", 1, n) for n in (1, 2, 3))))
     monkeypatch.setattr(told_ids, limit, 2)
-    assert tell(there, "x", {}, there.changed("x")) is None
-    assert tell(there, "x", {A: 1}, there.changed("x")) is not None
+    assert told(there, {}) is None
+    assert told(there, {A: 1}) is not None
+
+
+def test_an_answer_of_many_columns_tells_no_entries_beside_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = counters(Delta(B, 0, 1, {"x": 7}), taken(A, 0, 1, ("5-a x", 1, 1)))
+    assert told(there, {}) is not None
+    monkeypatch.setattr(told_ids, "MOST_NUMBERS", 1)
+    assert told(there, {}) is None
+
+
+def test_the_largest_answer_that_tells_entries_fits_into_a_message() -> None:
+    ids = {f"{10**11}-{n:051}": (2**64 - 1, MAX_VERSION) for n in range(told_ids.MOST_TOLD)}
+    digest = {n.to_bytes(16, "big"): MAX_VERSION for n in range(told_ids.MOST_NUMBERS)}
+    reply = CellsReply(MAX_VERSION, {}, None, {}, digest, Told({bytes(16): ids}, {bytes(16): MAX_VERSION}))
+    assert decode(encode(reply)) == reply
 
 
 def test_entries_that_are_not_in_the_order_of_their_versions_any_more_are_left_to_pushes() -> None:
@@ -73,8 +91,8 @@ def test_entries_that_are_not_in_the_order_of_their_versions_any_more_are_left_t
     there.restore_cells(A, 3, 0, array("Q"), array("Q"), array("Q"))
     there.restore_entries(A, [("5-a x", 1, 2)])
     there.join(taken(A, 3, 4, ("5-b x", 1, 4)))
-    assert tell(there, "x", {A: 2}, there.changed("x")) is None
-    assert tell(there, "x", {A: 3}, there.changed("x")) == Told({A: {"5-b": (1, 4)}}, {})
+    assert told(there, {A: 2}) is None
+    assert told(there, {A: 3}) == Told({A: {"5-b": (1, 4)}}, {})
 
 
 def test_what_was_told_counts_once_beside_what_is_here() -> None:

@@ -20,6 +20,7 @@ from gcount.cluster.links.peers import Peers
 from gcount.cluster.members import uses_ids
 from gcount.core.format.chunks import Assembly
 from gcount.core.protocol import messages as wire
+from gcount.core.protocol.counter_views import Found
 from gcount.core.protocol.floors import floor_to_tell
 from gcount.core.protocol.replication import DeltaReceiver
 from gcount.core.protocol.restarts import Restarts
@@ -292,11 +293,11 @@ class AcceptedLink:
         news = self.receiver.newer_membership(replica.membership)
         name, used = question.name, uses_ids(replica) or replica.detached
         parts, changed = (replica.counters.parts(name), replica.changed(name)) if used else ({}, {})
-        told = None
+        found = Found(replica.cells(name), parts, changed)
         # A node that keeps deltas aside does not have all entries up to the versions that it says.
         if question.known is not None and self.is_member and not replica.detached:
-            told = tell(replica.counters, name, question.known, changed)
-        self._answers.post(wire.CellsReply(question.round, replica.cells(name), news, parts, changed, told))
+            found = tell(replica.counters, name, question.known, found)
+        self._answers.post(wire.CellsReply(question.round, found.cells, news, parts, changed, found.told))
 
     def _start_task(self, nursery: trio.Nursery, function: Callable[[T], Awaitable[object]], argument: T) -> None:
         """Call a function that waits for the disk, in a task of its own, so that the link is read meanwhile."""

@@ -8,47 +8,58 @@ the sender does not tell is covered by a settlement that the sender knows. So th
 knows all settlements that the sender knew. Then it knows the counter's entries up to each version that was named.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from gcount.core.protocol.counter_views import Found, Own, Told, covers, join_cells
 from gcount.core.state.counters import Counters, Digest
 from gcount.core.state.ids import split, time_of
 from gcount.core.state.keyed import is_covered
 
-MOST_TOLD = 1024  # entries in an answer; with ids of 64 bytes these are 90 KB
-MOST_SEARCHED = 4096  # changes of all counters that are looked at for an answer
+MOST_TOLD = 2048  # entries in an answer; with ids of 64 bytes these are 180 KB
+MOST_SEARCHED = 8192  # changes of all counters that are looked at for an answer
+MOST_NUMBERS = 1024  # cells, parts and versions of an answer that tells entries, so that it fits into a message
 MOST_LEARNED = 65_536  # entries of a counter that the reader keeps until they are pushed to it
 
 
-def tell(counters: Counters, name: str, known: Mapping[bytes, int], changed: Digest) -> Told | None:
-    """The entries of a counter that a reader lacks.
+def tell(counters: Counters, name: str, known: Mapping[bytes, int], found: Found) -> Found:
+    """Add to an answer the entries of a counter that the reader lacks.
 
     Args:
         counters: what this node has on disk.
         name: the counter.
         known: by incarnation, the version up to which the reader knows the counter's entries.
-        changed: by incarnation, at least the newest version in which an entry of the counter changed here.
+        found: what this node has on disk of the counter.
 
     Returns:
-        The entries; None when the reader lacks none, or when there are too many to search for them.
+        The answer with the entries. It is the same as before when the reader lacks none, or when they are too many.
     """
-    newer = [(holder, known.get(holder, 0)) for holder, version in changed.items() if version > known.get(holder, 0)]
+    newer = [(holder, after) for holder, n in found.changed.items() if n > (after := known.get(holder, 0))]
+    if not newer or sum(map(len, (found.cells, found.parts, found.changed))) > MOST_NUMBERS:
+        return found
+    entries = _newer(counters, name, newer)
+    return found if entries is None else found._replace(told=Told(entries, counters.settlements.needs()))
+
+
+def _newer(
+    counters: Counters, name: str, newer: Iterable[tuple[bytes, int]]
+) -> dict[bytes, dict[str, tuple[int, int]]] | None:
+    """The entries of a counter after some versions; None when they are too many, or take a search to be found."""
     entries: dict[bytes, dict[str, tuple[int, int]]] = {}
     searched = told = 0
     for holder, after in newer:
         changes = counters.entries.changes(holder, after)
         if changes is None:
             return None
-        found = entries[holder] = {}
+        of_holder = entries[holder] = {}
         for key, entry in changes:
             searched += 1
             id_, of = split(key)
             if of == name and entry is not None:
-                found[id_] = entry.total, entry.version
+                of_holder[id_] = entry.total, entry.version
                 told += 1
             if searched > MOST_SEARCHED or told > MOST_TOLD:
                 return None
-    return Told(entries, counters.settlements.needs()) if newer else None
+    return entries
 
 
 class Learned:
