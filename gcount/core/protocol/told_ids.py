@@ -66,7 +66,7 @@ class Learned:
     """What answers told a reader of the ids of one counter, beyond what it has on disk."""
 
     def __init__(self) -> None:
-        self._columns: set[bytes] = set()  # in which any answer had ids that are not settled
+        self._columns: dict[bytes, None] = {}  # in which any answer had ids that are not settled
         self._reach: Digest = {}
         self._entries: dict[tuple[str, bytes], tuple[int, int]] = {}  # by id and holder: the total, and the version
 
@@ -81,7 +81,7 @@ class Learned:
             found: the answer.
             digest: what the reader had on disk at some time before.
         """
-        self._columns.update(found.changed)
+        self._columns |= dict.fromkeys(found.changed)
         told = found.told
         # Without the settlements, entries that they cover would be missing, though a version beyond them is known.
         if told is None or not covers(digest, told.needs):
@@ -126,7 +126,7 @@ class Learned:
         Returns:
             By incarnation, the version. None when the reader has heard of no ids of the counter.
         """
-        columns = self._columns | own.found.changed.keys()
+        columns = [*own.found.changed, *self._columns]  # not a set: a run's messages do not depend on hashes
         if not columns:
             return None
         return {column: version for column in columns if (version := own.reach(column))}
