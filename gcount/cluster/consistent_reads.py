@@ -19,6 +19,7 @@ from gcount.core.protocol import messages
 from gcount.core.protocol.consistent_read import Actors, PendingRead
 from gcount.core.protocol.counter_views import Cells, Found, Own
 from gcount.core.protocol.read_rounds import Ask, Effect, Hold, ReadRounds, Release, Wake
+from gcount.core.protocol.told_ids import Learned
 from gcount.core.state.membership import Membership
 from gcount.core.state.replica import Replica
 from gcount.errors import ReadUnavailable
@@ -110,7 +111,7 @@ class ConsistentReads:
         if name is not None:
             self._look_for_fork(address, name, reply.cells)
             node = self._members.hellos[address].node
-            found = Found(reply.cells, reply.parts, reply.changed)
+            found = Found(reply.cells, reply.parts, reply.changed, reply.told)
             self._carry_out(self._rounds.answered(reply.round, address, node, found, trio.current_time()))
 
     def committed(self) -> None:
@@ -145,7 +146,7 @@ class ConsistentReads:
             if isinstance(effect, Ask):
                 peer = self._peers.get(effect.address)
                 if peer is not None:  # else the round begins anew when the member's link is up
-                    peer.post(messages.ReadCells(effect.round, effect.name, effect.hold))
+                    peer.post(messages.ReadCells(effect.round, effect.name, effect.hold, effect.known))
             elif isinstance(effect, Wake):
                 self._woken[effect.name].notify()
             elif isinstance(effect, Hold):
@@ -166,12 +167,13 @@ class _View:
         self._replica = replica
         self._members = members
 
-    def own(self, name: str) -> Own:
+    def own(self, name: str, learned: Learned) -> Own:
         replica, counters = self._replica, self._replica.counters
-        if not (uses_ids(replica) or replica.detached):  # the usual case, in less time
-            return Own(Found(replica.cells(name), {}, {}), counters.digest(), 0)
+        if not (uses_ids(replica) or replica.detached or learned):  # the usual case, in less time
+            return Own(Found(replica.cells(name), {}, {}), counters.digest(), 0, {})
         found = Found(replica.cells(name), counters.parts(name), replica.changed(name))
-        return Own(found, counters.digest(), counters.keyed(name))
+        own = Own(found, counters.digest(), counters.keyed(name), {})
+        return learned.added_to(own, name, counters) if learned else own
 
     @property
     def memberships(self) -> Sequence[Actors]:

@@ -14,8 +14,8 @@ import msgspec
 
 CHECKPOINT_MAGIC = b"gc-chk\r\n"
 HEADER_BYTES = 64
-GROWN = ("Hello", "Push", "Beaten", "Collected")  # the messages that have more fields now
-MESSAGES = {1: 15, 3: 6, 6: 4, 8: 4}  # how many elements they had, with the tag
+GROWN = ("Hello", "Push", "Beaten", "Collect", "Collected")  # the messages that have more fields now
+MESSAGES = {1: 15, 3: 6, 6: 4, 7: 4, 8: 4}  # how many elements they had, with the tag
 PUSH = 3
 DELTA = 4
 PART = 6

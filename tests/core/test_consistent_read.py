@@ -362,7 +362,7 @@ def test_ids_that_no_digest_reaches_keep_a_node_alone_from_an_answer() -> None:
     """They are detached: they count only when the gap before them is closed."""
     reading = PendingRead("n")
     arrival = reading.arrive()
-    alone = Own(found({ME: 1}, {}, {B: 9}), {ME: 3}, 0)
+    alone = Own(found({ME: 1}, {}, {B: 9}), {ME: 3}, 0, {})
     assert reading.start(1, alone, [("here:1",)], ("here:1",), NODE, 0.0) is not None
     assert value(reading, arrival) is None
     assert not reading.needs_round(0.0)

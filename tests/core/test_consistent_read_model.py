@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import permutations, product
 from random import Random
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -16,7 +17,9 @@ from gcount.core.options import Options
 from gcount.core.protocol.consistent_read import STALL, Actors, Answer, Round
 from gcount.core.protocol.counter_views import Found, Own, covers, join_cells
 from gcount.core.protocol.read_rounds import Arrival, Ask, Effect, ReadRounds
+from gcount.core.protocol.told_ids import Learned, tell
 from gcount.core.state.counters import Counters, Delta, Digest
+from gcount.core.state.entries import Entries
 from gcount.core.state.keyed import Keyed
 from gcount.core.writes.pushes import knows
 from gcount.core.writes.settling import settlement
@@ -27,6 +30,7 @@ from tests.simulation.mutants import planted
 ME, A, B = incarnation(1), incarnation(2), incarnation(3)
 NAME = "n"
 CHECKS = ((Round, "check_expectation"), (Round, "check_answers"), (Answer, "check_order"))
+TAKE = Learned.take
 SECONDS = Options(id_span=1)  # ids of each second are settled by themselves
 
 
@@ -37,9 +41,10 @@ class Member:
         self._model = model
         self._number = number
 
-    def own(self, name: str) -> Own:
+    def own(self, name: str, learned: Learned) -> Own:
         counters = self._model.counters[self._number]
-        return Own(self._model.found(self._number), counters.digest(), counters.keyed(name))
+        own = Own(self._model.found(self._number), counters.digest(), counters.keyed(name), {})
+        return learned.added_to(own, name, counters) if learned else own
 
     @property
     def memberships(self) -> Sequence[Actors]:
@@ -73,7 +78,7 @@ class Model:
         self.promised: Digest = {}  # what all members had when the last second was over
         self.rounds = [ReadRounds(Member(self, number)) for number in range(3)]
         self.open: list[dict[Arrival, int]] = [{}, {}, {}]  # since when, by node
-        self.messages: list[tuple[int, str, int, int, Found | None]] = []  # reader, address, node there, round, answer
+        self.messages: list[tuple[int, str, int, Ask, Found | None]] = []  # reader, address, node there, answer
         self.leads = [{str(address): address for address in range(3)} for _ in self.ids]  # as seen by each node
         self.time = 0
         self.writes: list[Write] = []
@@ -183,18 +188,19 @@ class Model:
             if settled:
                 self.commit(node, {}, Keyed({}, settled))
 
-    def found(self, node: int) -> Found:
+    def found(self, node: int, known: Digest | None = None) -> Found:
         counters = self.counters[node]
-        return Found(counters.cells(NAME), counters.parts(NAME), counters.changed(NAME))
+        found = Found(counters.cells(NAME), counters.parts(NAME), counters.changed(NAME))
+        return found if known is None else tell(counters, NAME, known, found)
 
     def deliver(self) -> None:
         if not self.messages:
             return
-        reader, address, node, number, found = self.messages.pop(self.random.randrange(len(self.messages)))
+        reader, address, node, ask, found = self.messages.pop(self.random.randrange(len(self.messages)))
         if found is None:
-            self.messages.append((reader, address, node, number, self.found(node)))
+            self.messages.append((reader, address, node, ask, self.found(node, ask.known)))
         else:
-            self.carry_out(reader, self.rounds[reader].answered(number, address, self.ids[node], found, self.now))
+            self.carry_out(reader, self.rounds[reader].answered(ask.round, address, self.ids[node], found, self.now))
 
     @property
     def now(self) -> float:
@@ -210,7 +216,7 @@ class Model:
         leads = self.leads[node]
         for effect in effects:
             if isinstance(effect, Ask) and leads[effect.address] != node:
-                self.messages.append((node, effect.address, leads[effect.address], effect.round, None))
+                self.messages.append((node, effect.address, leads[effect.address], effect, None))
         rounds = self.rounds[node]
         done = [(arrival, value) for arrival in self.open[node] if (value := rounds.value(arrival)) is not None]
         for arrival, value in done:
@@ -256,7 +262,7 @@ def entries_not_compared(self: Own, other: Found) -> bool:
 
 
 def settled_parts_not_compared(self: Own, other: Found) -> bool:
-    return covers(self.digest, other.changed)
+    return all(n <= self.reach(holder) for holder, n in other.changed.items())
 
 
 @pytest.mark.usefixtures("unchecked")
@@ -275,12 +281,36 @@ def test_the_model_shows_that_ids_are_counted_as_they_are_at_the_end_of_a_round(
     answered = ReadRounds.answered
 
     def late(self: Any, number: int, *answer: Any) -> list[Effect]:
-        for round_ in self._asked[number].rounds if number in self._asked else ():
-            round_.own = round_.own._replace(keyed=self._view.own(NAME).keyed)
+        pending = self._asked.get(number)
+        for round_ in [] if pending is None else pending.rounds:
+            round_.own = round_.own._replace(keyed=self._view.own(NAME, pending.learned).keyed)
         return answered(self, number, *answer)
 
     monkeypatch.setattr(ReadRounds, "answered", late)
     assert broken_histories(300, 0.5) > 1
+
+
+def only_versions_told(self: Learned, found: Found, digest: Digest) -> None:
+    TAKE(self, found._replace(told=found.told and found.told._replace(entries={})), digest)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_the_model_shows_that_more_is_taken_from_an_answer_than_it_tells(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Learned, "take", only_versions_told)
+    assert broken_histories(200, 0.9) > 1
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_the_model_shows_that_an_id_that_was_told_counts_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    added_to = Learned.added_to
+
+    def again(self: Learned, own: Own, name: str, counters: Counters) -> Own:
+        """What is here of the ids that were told is not looked up."""
+        with patch.object(Entries, "get", lambda *_: None):
+            return added_to(self, own, name, counters)
+
+    monkeypatch.setattr(Learned, "added_to", again)
+    assert broken_histories(200, 0.9) > 1
 
 
 @pytest.mark.parametrize("bug", BUGS[1:])

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gcount.core.limits import MAX_INCARNATIONS, MAX_MEMBERS, MAX_MESSAGE_BYTES, MAX_VERSION
+from gcount.core.protocol.counter_views import Told
 from gcount.core.protocol.messages import (
     Ack,
     CellsReply,
@@ -28,6 +29,7 @@ from gcount.errors import ProtocolError
 from tests.core.histories import incarnation
 
 ID = incarnation(1)
+TOLD = Told({ID: {"1-x": (2, 3)}}, {ID: 4})
 
 ids = st.binary(min_size=16, max_size=16)
 numbers = st.integers(0, MAX_VERSION)
@@ -208,6 +210,8 @@ def test_messages_of_before_ids_are_understood_and_those_with_ids_by_nodes_of_be
         (Push(1, True, [], True, 7, {ID: 3}), 6, Push(1, True, [], True, 7)),
         (HeartbeatAck({ID: 3}, None, True, 9), 4, HeartbeatAck({ID: 3}, None, True)),
         (CellsReply(1, cells, None, {ID: 2}, {ID: 3}), 4, CellsReply(1, cells)),
+        (CellsReply(1, cells, None, {}, {ID: 3}, TOLD), 6, CellsReply(1, cells, None, {}, {ID: 3})),
+        (ReadCells(1, "a", True, {ID: 3}), 4, ReadCells(1, "a", True)),
     ]
     for new, fields, old in cases:
         sent = msgspec.msgpack.decode(encode(new))
@@ -288,6 +292,13 @@ BEYOND = [
     CellsReply(1, {}, parts={ID: 0}),
     CellsReply(1, {}, parts={b"short": 1}),
     CellsReply(1, {}, changed={ID: MAX_VERSION + 1}),
+    CellsReply(1, {}, told=TOLD),
+    CellsReply(1, {}, changed={ID: 2}, told=TOLD),
+    CellsReply(1, {}, changed={ID: 3}, told=Told({b"short": {}}, {})),
+    CellsReply(1, {}, changed={ID: 3}, told=Told({ID: {"no time": (2, 3)}}, {})),
+    CellsReply(1, {}, changed={ID: 3}, told=Told({ID: {"1-x": (0, 3)}}, {})),
+    CellsReply(1, {}, changed={ID: 3}, told=Told({}, {ID: 0})),
+    ReadCells(1, "a", False, {ID: 0}),
     Push(-1, True, []),
     Push(MAX_VERSION + 1, True, []),
     Push(1, True, [], transfer=-1),
@@ -327,6 +338,10 @@ def test_what_is_at_a_limit_is_let_through() -> None:
         of_ids({"1-x a name with spaces": (1, 1), "01890a5d-ac96-774b-bcce-b302099a8057 a": (1, 1)}),
         settling(Settlement(MAX_VERSION, MAX_VERSION, {"a": 2**64 - 1})),
         CellsReply(1, {}, None, {ID: 2**64 - 1}, {ID: MAX_VERSION}),
+        CellsReply(1, {}, None, {}, {ID: 3}, TOLD),
+        CellsReply(1, {}, None, {}, {ID: MAX_VERSION}, Told({ID: {"1-x": (2**64 - 1, MAX_VERSION)}}, {})),
+        ReadCells(1, "a", False, {}),
+        ReadCells(1, "a", False, {ID: MAX_VERSION}),
     ):
         assert decode(encode(message)) == message
 

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gcount.core.protocol.consistent_read import CATCH_UP, HOLD_AFTER, STALL, Actors, PendingRead, Round
-from gcount.core.protocol.counter_views import Cells, Own, covers
+from gcount.core.protocol.counter_views import Cells, Own, Told, covers
 from gcount.core.protocol.read_rounds import Arrival, Ask, Effect, Hold, ReadRounds, Release, Wake
-from gcount.core.state.counters import Digest
+from gcount.core.protocol.told_ids import Learned
+from gcount.core.state.counters import Counters, Digest
 from tests.core.histories import incarnation
 from tests.core.views import found
 from tests.core.views import own as a_node
@@ -32,8 +33,9 @@ class Self:
 
     digest: Digest = field(default_factory=dict)
 
-    def own(self, name: str) -> Own:
-        return a_node(dict(self.known.get(name, {})), digest=dict(self.digest), keyed=sum(self.digest.values()))
+    def own(self, name: str, learned: Learned) -> Own:
+        own = a_node(dict(self.known.get(name, {})), digest=dict(self.digest), keyed=sum(self.digest.values()))
+        return learned.added_to(own, name, Counters())
 
 
 def asked(effects: Iterable[Effect]) -> list[tuple[str, int]]:
@@ -129,6 +131,40 @@ def test_rounds_begin_again_for_a_member_when_its_link_returns() -> None:
     assert asked(rounds.linked("a:1", b"a:1", 1.0)) == [("a:1", 3), ("b:1", 3)]  # it had answered the one of y
     assert rounds.asked(1) is None
     assert rounds.asked(2) == "y"
+
+
+def tells(rounds: ReadRounds, number: int, address: str, version: int) -> list[Effect]:
+    """The node at an address tells of one id, which it took at that version."""
+    told = Told({A: {f"1-{version}": (version, version)}}, {})
+    return rounds.answered(number, address, address.encode(), found({}, changed={A: version})._replace(told=told), 0.0)
+
+
+def known(effects: Iterable[Effect]) -> list[Digest | None]:
+    return [effect.known for effect in effects if isinstance(effect, Ask)]
+
+
+def test_ids_that_an_answer_tells_are_expected_by_the_next_round() -> None:
+    rounds = ReadRounds(Self())
+    arrival = rounds.arrive("x")
+    assert known(rounds.advance("x", 0.0)) == [None, None]
+    assert answer(rounds, 1, "b:1", {}) == []
+    assert known(tells(rounds, 1, "a:1", 5)) == [{A: 5}, {A: 5}]
+    assert answer(rounds, 2, "b:1", {}) == []
+    assert answer(rounds, 2, "a:1", {}, changed={A: 5}) == [Wake("x")]
+    assert rounds.value(arrival) == 5
+
+
+def test_what_was_told_is_forgotten_when_a_link_is_new_as_its_member_may_have_lost_it() -> None:
+    """An answer to an earlier round, which tells only what is newer, adds nothing to it."""
+    rounds = ReadRounds(Self())
+    rounds.arrive("x")
+    rounds.advance("x", 0.0)
+    answer(rounds, 1, "b:1", {})
+    tells(rounds, 1, "a:1", 5)
+    answer(rounds, 2, "a:1", {}, changed={A: 5})
+    assert rounds.linked("a:1", b"a:1", 0.0) == []  # the round goes on, as it has its answer
+    assert known(tells(rounds, 2, "b:1", 7)) == []
+    assert known(rounds.advance("x", CATCH_UP)) == [None, None]
 
 
 def test_a_read_that_leaves_wakes_those_that_may_have_waited_for_its_round() -> None:

@@ -11,4 +11,4 @@ def found(cells: Cells, parts: Cells | None = None, changed: Digest | None = Non
 
 def own(cells: Cells, parts: Cells | None = None, digest: Digest | None = None, keyed: int = 0) -> Own:
     """What the node has that reads."""
-    return Own(found(cells, parts), digest or {}, keyed)
+    return Own(found(cells, parts), digest or {}, keyed, {})

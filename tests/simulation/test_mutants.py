@@ -130,6 +130,8 @@ KNOWN_TO_CATCH: dict[str, tuple[int, ...]] = {
     "entries-not-compared": (0, 3),
     "settled-parts-not-compared": (22,),
     "keyed-part-taken-at-the-end": (9, 18),
+    "only-versions-told": (0, 1),
+    "told-ids-count-again": (0, 2),
     "two-settlers-cover-together": (402,),
 }
 """Seeds to try first. After any change of the code, other seeds may be needed to catch a mutant."""

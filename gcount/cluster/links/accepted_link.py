@@ -20,9 +20,11 @@ from gcount.cluster.links.peers import Peers
 from gcount.cluster.members import uses_ids
 from gcount.core.format.chunks import Assembly
 from gcount.core.protocol import messages as wire
+from gcount.core.protocol.counter_views import Found
 from gcount.core.protocol.floors import floor_to_tell
 from gcount.core.protocol.replication import DeltaReceiver
 from gcount.core.protocol.restarts import Restarts
+from gcount.core.protocol.told_ids import tell
 from gcount.core.state.counters import Delta, Digest
 from gcount.core.writes.staging import new_names
 from gcount.errors import DiskFull, LinkClosed, ProtocolError
@@ -291,7 +293,11 @@ class AcceptedLink:
         news = self.receiver.newer_membership(replica.membership)
         name, used = question.name, uses_ids(replica) or replica.detached
         parts, changed = (replica.counters.parts(name), replica.changed(name)) if used else ({}, {})
-        self._answers.post(wire.CellsReply(question.round, replica.cells(name), news, parts, changed))
+        found = Found(replica.cells(name), parts, changed)
+        # A node that keeps deltas aside does not have all entries up to the versions that it says.
+        if question.known is not None and self.is_member and not replica.detached:
+            found = tell(replica.counters, name, question.known, found)
+        self._answers.post(wire.CellsReply(question.round, found.cells, news, parts, changed, found.told))
 
     def _start_task(self, nursery: trio.Nursery, function: Callable[[T], Awaitable[object]], argument: T) -> None:
         """Call a function that waits for the disk, in a task of its own, so that the link is read meanwhile."""

@@ -6,8 +6,9 @@ never have been the counter's value. So each round compares. Before it sends any
 cells only grow, so each of them had that value at the instant at which the round was sent. (This is a double collect:
 Afek, Attiya, Dolev, Gafni, Merritt, Shavit, "Atomic snapshots of shared memory", 1993.)
 
-What increments with ids come to is taken from this node's own state at that same instant. The answers only have to show
-that no member knew more of them; see counter_views.py. If one did, the next round waits until this node has caught up.
+What increments with ids come to is taken from this node's own state at that same instant, and from what answers to
+former rounds told. The answers only have to show that no member knew more of them; see counter_views.py. If one did and
+could not tell it, the next round waits until this node has caught up.
 
 Invariants:
 - A round answers only reads that arrived before it was sent. A read never joins a round that is older than itself.
@@ -24,6 +25,7 @@ from typing import NamedTuple
 
 from gcount.core.options import DEFAULTS, Options
 from gcount.core.protocol.counter_views import Ahead, Cells, Found, Own, covers, join_cells
+from gcount.core.protocol.told_ids import Learned
 
 Actors = tuple[str, ...]
 """The addresses in a membership."""
@@ -65,6 +67,7 @@ class Round:
         wanted: the memberships that every read needs, each as its addresses.
         extra: further memberships, which only some of the reads need.
         hold: whether members are asked to let increments of the counter wait.
+        learned: takes what the answers tell beyond what `own` holds.
 
     Attributes:
         missing: the addresses for which no node has answered that did not answer for another entry already.
@@ -86,11 +89,13 @@ class Round:
         extra: Iterable[Actors] = (),
         *,
         hold: bool,
+        learned: Learned,
     ) -> None:
         self.number = number
         self.began = began
         self.started = started
         self.hold = hold
+        self.learned = learned
         self.extra = set(extra)
         self._memberships = {*wanted, *self.extra}
         self.missing = {address for actors in self._memberships for address in actors}
@@ -104,6 +109,7 @@ class Round:
     def answer(self, address: str, node: bytes, found: Found) -> bool:
         """Take the answer of the node at a member's address; returns whether all members have answered now."""
         self.cells = join_cells(self.cells, found.cells)
+        self.learned.take(found, self.own.digest)
         if not self.own.knows(found):
             self.unknown.append(found)
         other = self._other_entry(address, node)
@@ -136,7 +142,7 @@ class Round:
         model were not linearizable.
         """
         assert covers(self.prev, own.found.cells), "a round expects less of its own node than that has on disk"
-        same = self.own is own or (self.own.digest == own.digest and self.own.keyed == own.keyed)
+        same = self.own is own or self.own[1:] == own[1:]
         assert same, "a round takes its own node's ids of another instant than that at which it is sent"
 
     def check_answers(self) -> None:
@@ -169,6 +175,7 @@ class PendingRead:
         known: the join of all cells that were seen; their sum is a lower bound.
         held: whether a round asked for a hold, so that a Release is owed.
         ahead: the ids that this node has to know before the next round.
+        learned: the ids that answers told.
         rounds: those in flight, the oldest first.
         begun: the number of rounds begun so far.
     """
@@ -179,6 +186,7 @@ class PendingRead:
         self.known: Cells = {}
         self.held = False
         self.ahead = Ahead()
+        self.learned = Learned()
         self._extra: dict[Actors, int] = {}  # former and coming memberships: reads up to that arrival need them, too
         self.rounds: list[Round] = []
         self.begun = 0
@@ -225,7 +233,7 @@ class PendingRead:
 
         Args:
             number: the number of the new round, never used before by this node.
-            own: what this node has on disk at this very instant.
+            own: what this node has on disk at this very instant, with what it was told.
             members: the memberships that all reads need.
             here: the addresses that are this node itself.
             node: this node's id.
@@ -246,7 +254,7 @@ class PendingRead:
         # Reads that arrived under a former membership need its members as well as those of the present one.
         extra = self._extra.keys() - set(members)
         self.begun += 1
-        begun = Round(number, self._arrivals, now, self.known, own, members, extra, hold=hold)
+        begun = Round(number, self._arrivals, now, self.known, own, members, extra, hold=hold, learned=self.learned)
         begun.check_expectation(own)
         assert not self.rounds or number > self.rounds[-1].number, "each round has a number of its own"
         self.rounds.append(begun)
@@ -280,10 +288,15 @@ class PendingRead:
         """
         self._extra.update((actors, self._arrivals) for actors in memberships if actors)
         self.rounds.clear()
-        self.ahead = Ahead()
+        self.ahead, self.learned = Ahead(), Learned()
 
     def let_go(self, address: str, node: bytes) -> list[int]:
-        """Drop the rounds that need an answer from the node that is at an address now; returns their numbers."""
+        """Drop the rounds that need an answer from the node that is at an address now; returns their numbers.
+
+        What was told is forgotten. That node may have told it before it began anew with an older copy of its directory.
+        It uses versions anew then, as no other node had them on disk, and they would be taken for those that were told.
+        """
+        self.learned = Learned()
         stale = [round_.number for round_ in self.rounds if round_.waits_for(address, node)]
         self.rounds = [round_ for round_ in self.rounds if round_.number not in stale]
         return stale

@@ -1,9 +1,10 @@
 """What nodes know of one counter, as the rounds of consistent reads compare it.
 
-Cells are compared as they are. Increments with ids are many, so a node does not send them. It sends for each column
-what its settled ids came to, and the newest version in which an id that is not settled changed. An entry that another
-node lacks is one of these: either it is not settled, and its version is beyond that node's digest; or it is settled,
-and a part is larger than that node's.
+Cells are compared as they are. Increments with ids are many, so a node does not send all of them. It sends for each
+column what its settled ids came to, and the newest version in which an id that is not settled changed. An entry that
+another node lacks is one of these: either it is not settled, and its version is beyond what that node knows; or it is
+settled, and a part is larger than that node's. Entries that are not settled are told, too, if they are few; see
+told_ids.py.
 """
 
 from collections.abc import Iterable
@@ -14,6 +15,19 @@ from gcount.core.state.counters import Digest
 Cells = Digest
 
 
+class Told(NamedTuple):
+    """What a node tells of a counter's ids that are not settled: those that another node lacks.
+
+    Args:
+        entries: by incarnation and id: the total, and the version that last raised it.
+        needs: by settler, its version with its newest settlement that the node knows. Entries that these settlements
+            cover are not told.
+    """
+
+    entries: dict[bytes, dict[str, tuple[int, int]]]
+    needs: Digest
+
+
 class Found(NamedTuple):
     """What a node has on disk of a counter.
 
@@ -21,11 +35,13 @@ class Found(NamedTuple):
         cells: its cells by incarnation.
         parts: by column, what the settled ids came to.
         changed: by incarnation, at least the newest version in which an entry changed that is not settled.
+        told: the entries up to these versions that the node lacks to which this is told; None when they are not told.
     """
 
     cells: Cells
     parts: Cells
     changed: Digest
+    told: Told | None = None
 
 
 class Own(NamedTuple):
@@ -34,19 +50,25 @@ class Own(NamedTuple):
     Args:
         found: what it has of the counter.
         digest: the version of every incarnation.
-        keyed: what all ids of the counter come to, settled or not.
+        keyed: what all ids of the counter come to, settled or not, those included that this node was only told.
+        told: by incarnation, up to which version this node was told the counter's entries.
     """
 
     found: Found
     digest: Digest
     keyed: int
+    told: Digest
+
+    def reach(self, incarnation: bytes) -> int:
+        """The version of an incarnation up to which `keyed` holds its entries."""
+        return max(self.digest.get(incarnation, 0), self.told.get(incarnation, 0))
 
     def knows(self, other: Found) -> bool:
         """Whether `keyed` holds each increment with an id that another node has."""
         parts, changed = other.parts, other.changed
         if not parts and not changed:
             return True  # the usual case: there are no ids of the counter
-        return covers(self.found.parts, parts) and covers(self.digest, changed)
+        return covers(self.found.parts, parts) and all(n <= self.reach(holder) for holder, n in changed.items())
 
 
 class Ahead:

@@ -29,6 +29,7 @@ from gcount.core.limits import (
     MAX_VERSION,
     valid_name,
 )
+from gcount.core.protocol.counter_views import Told
 from gcount.core.state.counters import Delta, Digest
 from gcount.core.state.ids import split, time_of, well_formed
 from gcount.core.state.keyed import Keyed
@@ -165,11 +166,14 @@ class ReadCells(msgspec.Struct, frozen=True, array_like=True, tag=7):
         round: the number of the round at the node that asks.
         name: the counter.
         hold: whether the receiver's increments of the counter shall wait until Release.
+        known: by incarnation, up to which version the sender knows the counter's entries. The answer tells newer ones,
+            if they are few; none when this is None.
     """
 
     round: int
     name: str
     hold: bool
+    known: Digest | None = None
 
 
 class CellsReply(msgspec.Struct, frozen=True, array_like=True, tag=8):
@@ -181,6 +185,7 @@ class CellsReply(msgspec.Struct, frozen=True, array_like=True, tag=8):
         membership: the sender's membership, if the receiver may not know it.
         parts: by column, what the settled ids of the counter came to.
         changed: by incarnation, its newest version in which an entry of the counter changed that is not settled.
+        told: the entries up to these versions that the receiver lacks; None when they are not told.
     """
 
     round: int
@@ -188,6 +193,7 @@ class CellsReply(msgspec.Struct, frozen=True, array_like=True, tag=8):
     membership: Membership | None = None
     parts: dict[bytes, int] = {}
     changed: Digest = {}
+    told: Told | None = None
 
 
 class Release(msgspec.Struct, frozen=True, array_like=True, tag=9):
@@ -255,8 +261,9 @@ def _problem(message: Message) -> str:
         case HeartbeatAck(digest=digest, membership=membership, floor=floor):
             bad = membership is not None and not membership.valid()
             return _problem_of_digest(digest) or ("a bad membership" if bad else "") or _out_of_range(floor)
-        case ReadCells(round=number, name=name):
-            return _out_of_range(number) or ("" if valid_name(name) else "a bad name")
+        case ReadCells(round=number, name=name, known=known):
+            problem = _out_of_range(number) or _problem_of_digest(known or {})
+            return problem or ("" if valid_name(name) else "a bad name")
         case CellsReply():
             return _problem_of_reply(message)
         case Release(name=name):
@@ -287,7 +294,15 @@ def _problem_of_reply(reply: CellsReply) -> str:
     if reply.membership is not None and not reply.membership.valid():
         return "a bad membership"
     numbers = _out_of_range(reply.round) or _problem_of_digest(reply.cells, MAX_CELL)
-    return numbers or _problem_of_digest(reply.parts, MAX_CELL) or _problem_of_digest(reply.changed)
+    digests = _problem_of_digest(reply.parts, MAX_CELL) or _problem_of_digest(reply.changed)
+    return numbers or digests or ("" if reply.told is None else _problem_of_told(reply.told, reply.changed))
+
+
+def _problem_of_told(told: Told, changed: Digest) -> str:
+    for holder, entries in told.entries.items():
+        if holder not in changed or any(_is_bad(id_, *entry, changed[holder]) for id_, entry in entries.items()):
+            return "a bad entry"
+    return _problem_of_digest(told.needs)
 
 
 def _problem_of_digest(digest: dict[bytes, int], limit: int = MAX_VERSION) -> str:
@@ -312,10 +327,8 @@ def _problem_of_delta(delta: Delta) -> str:
 def _problem_of_keyed(keyed: Keyed, upto: int) -> str:
     for key, (total, version) in keyed.entries.items():
         id_, name = split(key)
-        if not well_formed(id_) or time_of(id_) is None or not valid_name(name):
-            return "a delta with a bad id or name"
-        if not 0 < total <= MAX_CELL or not 0 < version <= upto:
-            return "a delta with a bad total or version of an id"
+        if _is_bad(id_, total, version, upto) or not valid_name(name):
+            return "a delta with a bad entry of an id"
     if len(keyed.settled) > MAX_INCARNATIONS:
         return "a delta with too many settlements"
     for column, settlement in keyed.settled.items():
@@ -327,6 +340,10 @@ def _problem_of_keyed(keyed: Keyed, upto: int) -> str:
             if not 0 < n <= MAX_CELL or not valid_name(name):
                 return "a delta with a bad settled part"
     return ""
+
+
+def _is_bad(id_: str, total: int, version: int, upto: int) -> bool:
+    return not (well_formed(id_) and time_of(id_) is not None and 0 < total <= MAX_CELL and 0 < version <= upto)
 
 
 def _out_of_range(number: int) -> str:

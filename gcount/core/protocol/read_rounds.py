@@ -19,6 +19,8 @@ from typing import NamedTuple, Protocol
 
 from gcount.core.protocol.consistent_read import Actors, PendingRead
 from gcount.core.protocol.counter_views import Found, Own
+from gcount.core.protocol.told_ids import Learned
+from gcount.core.state.counters import Digest
 
 
 class Ask(NamedTuple):
@@ -29,12 +31,15 @@ class Ask(NamedTuple):
         round: the number of the round, which the answer repeats.
         name: the counter.
         hold: whether the member's increments of the counter shall wait until Release.
+        known: by incarnation, up to which version this node knows the counter's entries: the member tells newer ones.
+            None when it need not.
     """
 
     address: str
     round: int
     name: str
     hold: bool
+    known: Digest | None = None
 
 
 class Hold(NamedTuple):
@@ -77,8 +82,8 @@ class Arrival(NamedTuple):
 class View(Protocol):
     """This node as it is at the instant of the call, for a round that starts."""
 
-    def own(self, name: str) -> Own:
-        """What this node has on disk of a counter."""
+    def own(self, name: str, learned: Learned) -> Own:
+        """What this node has on disk of a counter, with what it was told."""
 
     @property
     def memberships(self) -> Sequence[Actors]:
@@ -128,11 +133,11 @@ class ReadRounds:
         """
         pending, view = self._pending[name], self._view
         if pending.ahead:
-            pending.ahead.look(view.own(name))
+            pending.ahead.look(view.own(name, pending.learned))
         if not pending.needs_round(now):
             return []
         self._rounds += 1
-        own = view.own(name)
+        own = view.own(name, pending.learned)
         begun = pending.start(self._rounds, own, view.memberships, view.here, view.node, now)
         if begun is None:
             return []
@@ -145,8 +150,8 @@ class ReadRounds:
         if begun.hold:
             effects.append(Hold(name))
         if begun.missing:
-            self._asked[begun.number] = pending
-            effects += [Ask(address, begun.number, name, begun.hold) for address in sorted(begun.missing)]
+            self._asked[begun.number], known = pending, pending.learned.known(own)
+            effects += [Ask(address, begun.number, name, begun.hold, known) for address in sorted(begun.missing)]
         return effects
 
     def value(self, arrival: Arrival) -> int | None:
@@ -173,7 +178,8 @@ class ReadRounds:
             A lower bound of the value, the members that did not answer, and pairs of entries that lead to one node.
         """
         pending = self._pending[arrival.name]
-        return pending.lower_bound(self._view.own(arrival.name)), pending.missing(), pending.doubles()
+        own = self._view.own(arrival.name, pending.learned)
+        return pending.lower_bound(own), pending.missing(), pending.doubles()
 
     def leave(self, arrival: Arrival) -> list[Effect]:
         """Remove a read, answered or not."""
@@ -219,7 +225,7 @@ class ReadRounds:
         for name in [*self._behind]:
             pending = self._pending.get(name)
             if pending is not None and pending.ahead:
-                pending.ahead.look(self._view.own(name))
+                pending.ahead.look(self._view.own(name, pending.learned))
                 if pending.ahead:
                     continue
                 effects.append(Wake(name))

@@ -54,16 +54,20 @@ class Recent:
 
     def newer(self, after: int) -> dict[str, tuple[int, int]]:
         """The entries that changed after a version, as they are now."""
-        holder, found = self.holder, dict[str, tuple[int, int]]()
+        return {key: (entry.total, entry.version) for key, entry in self.changes(after) if entry is not None}
+
+    def changes(self, after: int) -> Iterator[tuple[str, Entry | None]]:
+        """The changes after a version, the newest first: each key with the entry of that version.
+
+        It is None when the entry is settled, or has changed again later.
+        """
         for key, version, bucket in zip(
             reversed(self._keys), reversed(self._versions), reversed(self._buckets), strict=True
         ):
             if version <= after:
                 break
-            entry = bucket.entry(key, holder)
-            if entry is not None and entry.version == version:  # else it is settled, or changed again later
-                found[key] = entry.total, version
-        return found
+            entry = bucket.entry(key, self.holder)
+            yield key, entry if entry is not None and entry.version == version else None
 
     def trim(self, most: int) -> int:
         """Drop the oldest changes, as long as their entries are settled.
@@ -243,6 +247,13 @@ class Entries(Buckets):
         buckets = (bucket for bucket in self._buckets.values() if bucket.newest.get(holder, 0) > after)
         shared = Shared([bucket.snapshot() for bucket in buckets])
         return len(shared), shared.newer(holder, after, self._options.column_piece)
+
+    def changes(self, holder: bytes, after: int) -> Iterator[tuple[str, Entry | None]] | None:
+        """A holder's changes after a version (see `Recent.changes`); None when it takes a search to find them."""
+        recent = self._recent.get(holder)
+        if recent is None:
+            return iter(())
+        return recent.changes(after) if after >= recent.floor else None
 
     def _begin(self, holder: bytes, floor: int) -> Recent:
         # More of them would take longer in one step than a search through the buckets takes in each of its steps.

@@ -82,14 +82,16 @@ class Film:
                 return f"Ack {number}: {f'REFUSED, {refused}' if refused else self._digest(digest)}"
             case messages.HeartbeatAck(digest=digest):
                 return f"HeartbeatAck {self._digest(digest)}, no id up to {message.floor}"
-            case messages.ReadCells(round=number, name=name, hold=hold):
-                return f"ReadCells round {number} of {name}{', hold' if hold else ''}"
+            case messages.ReadCells(round=number, name=name, hold=hold, known=known):
+                knows = "" if known is None else f", knows ids up to {self._digest(known)}"
+                return f"ReadCells round {number} of {name}{', hold' if hold else ''}{knows}"
             case messages.CellsReply(round=number, cells=cells, membership=membership):
                 shown = ", ".join(f"{self._name('', who)} {value(n)}" for who, n in cells.items())
                 news = f", {_membership(membership)}" if membership else ""
                 more = "".join(f", part {self._name('', who)} {value(n)}" for who, n in message.parts.items())
                 changed = f", changed {self._digest(message.changed)}" if message.changed else ""
-                return f"CellsReply round {number}: {shown or 'nothing'}{more}{changed}{news}"
+                told = f", told {message.told}" if message.told else ""
+                return f"CellsReply round {number}: {shown or 'nothing'}{more}{changed}{told}{news}"
             case messages.Members(membership=membership):
                 return f"Members {_membership(membership)}"
         return " ".join(map(str, (type(message).__name__, *vars_of(message))))

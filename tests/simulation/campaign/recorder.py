@@ -10,9 +10,12 @@ import trio
 from gcount.core.format.checkpoint_reader import Reader, Restore
 from gcount.core.format.log_records import HEADER_BYTES, Scan, decode_header
 from gcount.core.protocol import messages
+from gcount.core.protocol.counter_views import Told
 from gcount.core.state.batch import Batch
 from gcount.core.state.counters import Delta
 from gcount.core.state.identity import Identity
+from gcount.core.state.ids import key_of
+from gcount.core.state.keyed import Keyed
 from gcount.core.state.replica import Replica
 from gcount.storage import checkpoints
 from gcount.storage.checkpoints import checkpoint_name
@@ -223,10 +226,19 @@ class Recorder:
                     self.history.pushed[sender, receiver].add(content)
             case messages.ReadCells(round=number, name=name):
                 self._asked[sender, number] = name
-            case messages.CellsReply(round=number, cells=cells) if cells:
+            case messages.CellsReply(round=number, cells=cells, told=told) if cells or told:
                 name = self._asked[receiver, number]
-                self._claim(sender, Claimed(now, line, "CellsReply", cells, name=name))
+                self._claim(sender, Claimed(now, line, "CellsReply", cells, _deltas_of(told, name), name=name))
 
     def _arrived(self, sender: str, receiver: str, data: bytes) -> None:
         if self.film.rolling:
             self.film.message("received", receiver, sender, messages.decode(data))
+
+
+def _deltas_of(told: Told | None, name: str) -> tuple[Delta, ...]:
+    """The ids of a counter that an answer tells, as deltas that hold nothing else."""
+    deltas = []
+    for holder, entries in (told.entries if told else {}).items():
+        upto = max((version for _, version in entries.values()), default=0)
+        deltas.append(Delta(holder, 0, upto, {}, Keyed({key_of(name, id_): one for id_, one in entries.items()})))
+    return tuple(deltas)

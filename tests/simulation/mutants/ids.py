@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
+from unittest.mock import patch
 from weakref import WeakKeyDictionary
 
-from gcount.core.protocol.counter_views import Own, covers
+from gcount.core.protocol.counter_views import Found, Own, covers
 from gcount.core.protocol.floors import Floors
 from gcount.core.protocol.read_rounds import ReadRounds
+from gcount.core.protocol.told_ids import Learned
 from gcount.core.state import settlements
 from gcount.core.state.counters import Counters
 from gcount.core.state.entries import Entries
@@ -207,7 +209,7 @@ def entries_not_compared(_: Any) -> Any:
 @mutant(Own, "knows")
 def settled_parts_not_compared(_: Any) -> Any:
     """A read is confirmed though a member has settled ids that the reader lacks."""
-    return lambda self, other: covers(self.digest, other.changed)
+    return lambda self, other: all(n <= self.reach(holder) for holder, n in other.changed.items())
 
 
 @mutant(ReadRounds, "answered")
@@ -218,8 +220,29 @@ def keyed_part_taken_at_the_end(answered: Any) -> Any:
         pending = self._asked.get(number)
         for round_ in pending.rounds if pending is not None else ():
             if pending is not None and round_.number == number:
-                round_.own = round_.own._replace(keyed=self._view.own(pending.name).keyed)
+                round_.own = round_.own._replace(keyed=self._view.own(pending.name, pending.learned).keyed)
         return answered(self, number, address, node, found, now)
+
+    return change
+
+
+@mutant(Learned, "take")
+def only_versions_told(take: Any) -> Any:
+    """Of what an answer tells, a reader takes up to where it knows the ids, without the ids."""
+
+    def change(self: Learned, found: Found, digest: Any) -> None:
+        take(self, found._replace(told=found.told and found.told._replace(entries={})), digest)
+
+    return change
+
+
+@mutant(Learned, "added_to")
+def told_ids_count_again(added_to: Any) -> Any:
+    """An id that an answer tells counts beside what the reader has of it."""
+
+    def change(self: Learned, own: Own, name: str, counters: Counters) -> Own:
+        with patch.object(counters.entries, "get", lambda key: None):
+            return cast(Own, added_to(self, own, name, counters))
 
     return change
 

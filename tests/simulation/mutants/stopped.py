@@ -11,6 +11,7 @@ from gcount.cluster.links.accepted_link import AcceptedLink
 from gcount.cluster.links.handshake import Handshake
 from gcount.core.protocol.counter_views import Own
 from gcount.core.protocol.messages import Hello
+from gcount.core.protocol.told_ids import Learned
 from gcount.core.state.batch import Batch
 from gcount.core.state.columns import Column
 from gcount.core.state.counters import Delta, Digest
@@ -151,8 +152,8 @@ def one_chunk_too_many_kept(hello: Any) -> Any:
 def own_cells_looked_up_once(own: Any) -> Any:
     """Every round of a counter's reads expects the cells that the node itself had when the first one began."""
 
-    def change(self: _View, name: str) -> Own:
-        now: Own = own(self, name)
+    def change(self: _View, name: str, learned: Learned) -> Own:
+        now: Own = own(self, name, learned)
         known: dict[str, Digest] = self.__dict__.setdefault("known", {})
         return now._replace(found=now.found._replace(cells=known.setdefault(name, now.found.cells)))
 
