@@ -17,6 +17,15 @@ from gcount.core.state.replica import Replica
 
 NOT_HEARD = "not heard since this node's start"
 BEHIND = "has not promised yet to take no more ids of that time"
+BEHIND_THERE = f"{BEHIND}; ids in its /status say why"
+DETACHED = (
+    "has detached deltas with ids of that time, behind a gap in its log: it closes the gap when all members are linked "
+    "and none of them can fill it"
+)
+DETACHED_OF_OTHERS = (
+    "has detached deltas with ids of that time, behind a gap in its log: they wait for the node that counted under "
+    "incarnation {}; if that has lost its directory or is gone, give this node an empty directory"
+)
 SAME_NODE = "leads to the same node as another entry of the config"
 NOT_COVERED = "has increments that have not reached this node yet"
 
@@ -50,10 +59,11 @@ class Told(msgspec.Struct, frozen=True):
 def floor_to_tell(replica: Replica) -> int:
     """The floor that a node tells others, and by which it settles, in seconds since 1970.
 
-    It is the durable one: a promise that is only staged is forgotten by a crash. It is 0 while deltas are detached, as
-    these may hold ids of any time, and no digest that is told with the floor says so.
+    It is the durable one: a promise that is only staged is forgotten by a crash. It does not reach the ids in detached
+    deltas, as no digest that is told with the floor says that they are here.
     """
-    return 0 if replica.detached else replica.floor or 0
+    floor, detached = replica.floor or 0, replica.detached.ids_from
+    return floor if detached is None else min(floor, max(0, detached - 1))
 
 
 def promise(replica: Replica, before: float) -> int | None:
@@ -140,15 +150,25 @@ class Floors:
         identity = self._replica.identity
         for which, me in ((0, identity.node), (1, b"")):  # as for a consistent read: n members are n nodes
             yield from (Hold(address, SAME_NODE) for address in _repeated(told, which, me))
-        yield from (Hold(address, BEHIND) for address, one in told.items() if one.floor < until)
+        # Then this node itself. Of two members that have not promised, each names itself, and only so says why.
         if floor_to_tell(self._replica) < until:
-            yield Hold(own, BEHIND)
+            yield Hold(own, _why_behind(self._replica, until))
+        yield from (Hold(address, BEHIND_THERE) for address, one in told.items() if one.floor < until)
         yield from (Hold(address, NOT_COVERED) for address, one in told.items() if not self._covers(one.digest))
 
     def _covers(self, digest: Digest) -> bool:
         """Whether this node has on disk all that a digest says."""
         version = self._replica.counters.version
         return all(version(incarnation) >= upto for incarnation, upto in digest.items())
+
+
+def _why_behind(replica: Replica, until: int) -> str:
+    """Why this node has not promised to take no more ids up to a time."""
+    owners = replica.detached.with_ids(until)
+    if not owners:
+        return BEHIND
+    other = next((owner for owner in owners if not replica.identity.owns(owner)), None)
+    return DETACHED if other is None else DETACHED_OF_OTHERS.format(other.hex())
 
 
 def _is_member(members: Sequence[str], here: Collection[str]) -> bool:

@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterator
 
 from gcount.core.state.counters import Counters, Delta
 from gcount.core.state.identity import Identity
-from gcount.core.state.ids import split
+from gcount.core.state.ids import split, time_of
 from gcount.core.state.keyed import Keyed
 
 
@@ -25,6 +25,7 @@ class DetachedDeltas:
     def __init__(self) -> None:
         self._runs: dict[bytes, list[Delta]] = {}  # in order of versions, with a gap before each run
         self._shown: set[bytes] = set()  # incarnations whose runs were handed out, so that they must not change
+        self._ids_from: dict[bytes, int] = {}  # by incarnation, at most the time of the oldest id in its runs
 
     def __bool__(self) -> bool:
         return bool(self._runs)
@@ -64,6 +65,18 @@ class DetachedDeltas:
             for one in keyed
         )
 
+    @property
+    def ids_from(self) -> int | None:
+        """No id that is detached was made before this time, in seconds since 1970; None when none is detached.
+
+        With settlements it is 0. What they cover may not be settled again before they are known.
+        """
+        return min(self._ids_from.values(), default=None)
+
+    def with_ids(self, until: int) -> list[bytes]:
+        """The incarnations of which ids may be detached that were made up to a time, in seconds since 1970."""
+        return [incarnation for incarnation, start in self._ids_from.items() if start <= until]
+
     def of(self, incarnations: Collection[bytes]) -> list[Delta]:
         """The detached deltas of some incarnations, as they are now."""
         self._shown.update(self._runs.keys() & set(incarnations))
@@ -100,6 +113,9 @@ class DetachedDeltas:
             else:
                 whole.append(run)
         self._runs[delta.incarnation] = whole
+        if delta.keyed is not None and delta.keyed:
+            start = _ids_from(delta.keyed)
+            self._ids_from[delta.incarnation] = min(start, self._ids_from.get(delta.incarnation, start))
 
     def absorb(self, counters: Counters, incarnation: bytes) -> None:
         """Join the deltas of an incarnation that fit now, after more of it became known."""
@@ -110,6 +126,7 @@ class DetachedDeltas:
         assert len(runs) < 2 or runs[0].upto < runs[1].after, "a gap is before each run"
         if not runs:
             self._runs.pop(incarnation, None)
+            self._ids_from.pop(incarnation, None)
 
     def closing(self, counters: Counters, identity: Identity, incarnation: bytes) -> Delta | None:
         """The delta that closes all gaps of an incarnation for good.
@@ -128,6 +145,12 @@ class DetachedDeltas:
             whole = _merged(whole, run)
         # One version above all that the incarnation reached: a node that knows any of them still takes the delta.
         return Delta(incarnation, counters.version(incarnation), whole.upto + 1, whole.cells, whole.keyed)
+
+
+def _ids_from(keyed: Keyed) -> int:
+    """The time of the oldest id, in seconds since 1970; 0 if there are settlements."""
+    times = [0] if keyed.settled else [time_of(split(key)[0]) for key in keyed.entries]
+    return min(time for time in times if time is not None)
 
 
 def _merged(one: Delta, other: Delta) -> Delta:
