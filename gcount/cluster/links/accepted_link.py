@@ -228,12 +228,12 @@ class AcceptedLink:
         """The deltas that may be taken from this caller.
 
         From a node that is not a member, only deltas of its own incarnations are taken, as long as no member claims
-        them; those with ids wait while there are `max_stranger_cells` that are not settled. Incarnations that no member
-        owns may be at most `max_unclaimed`, whichever node sends them. A settler that a member needs is taken beyond
-        that, as this node could take nothing from members without it.
+        them, and so many ids as `KnownIds.left_for_strangers` says. Incarnations that no member owns may be at most
+        `max_unclaimed`, whichever node sends them. A settler that a member needs is taken beyond that, as this node
+        could take nothing from members without it.
         """
         members, replica, member = self._members, self._replica, self.is_member
-        names, full = self._pending.names_left, replica.counters.entries.live >= self._options.max_stranger_cells
+        names, ids = self._pending.names_left, 0 if member else self._context.ids.left_for_strangers()
         unclaimed_left = self._options.max_unclaimed - self._pending.incarnations
         permitted = []
         for delta in deltas:
@@ -241,10 +241,11 @@ class AcceptedLink:
             if not member:
                 new = new_names(delta, replica.counters)
                 own = incarnation in self._own and not members.is_claimed(incarnation, self.hello.node)
-                more_ids = delta.keyed is not None and bool(delta.keyed.entries)
-                if new > names or (full and more_ids) or not own:
+                more_ids = -1 if delta.keyed is None else len(delta.keyed.entries)
+                if new > names or more_ids > ids or not own:
                     continue
                 names -= new
+                ids -= max(0, more_ids)
             if replica.counters.version(incarnation) == 0 and not members.is_of_member(incarnation):
                 if unclaimed_left <= 0 and not (member and incarnation in needs):
                     continue
