@@ -114,10 +114,6 @@ class Members:
         """Whether a member has said in a hello that an incarnation is its present one or a retired one."""
         return any(incarnation == hello.incarnation or incarnation in hello.retired for hello in self.hellos.values())
 
-    def is_known(self, incarnation: bytes) -> bool:
-        """Whether an incarnation is this node's, or one of a member."""
-        return self._replica.identity.owns(incarnation) or self.is_of_member(incarnation)
-
     def is_claimed(self, incarnation: bytes, node: bytes) -> bool:
         """Whether an incarnation belongs to this node, or to a member other than `node`."""
         return self._replica.identity.owns(incarnation) or any(

@@ -222,7 +222,7 @@ class Node:
             lambda: self.parts.members.why_no_ids(),
             settings.retry_window,
             settings.max_ids,
-            lambda incarnation: self.parts.members.is_known(incarnation),
+            lambda incarnation: replica.identity.owns(incarnation) or self.parts.members.is_of_member(incarnation),
         )
         context = make_context(settings.cluster, replica, self.log, self._random, self.metrics, self.stopping, rules)
         self.start_id = context.start_id

@@ -156,7 +156,7 @@ async def test_a_node_alone_settles_by_its_own_promise(autojump_clock: MockClock
 
 
 async def test_nothing_is_settled_under_an_incarnation_that_may_not_be_continued(autojump_clock: MockClock) -> None:
-    async with counting_with_ids(1, configured=False) as cluster:
+    async with counting_with_ids(1) as cluster:
         node = cluster[1].node
         before = node.replica.identity.incarnation
         await raised(node, "x", new_id(), 4)
@@ -233,7 +233,7 @@ async def test_detached_ids_of_a_node_that_has_forgotten_them_hold_settlement_ba
         await one.start()
         await two.start()
         await cluster.eventually(lambda: all(map(cluster.linked, cluster.hosts)))
-        assert one.node.replica.detached.ids_from is not None
+        assert [*one.node.replica.detached.ids_from] == [lost]
         await raised(two.node, "y", new_id(), 1)
         await trio.sleep(2 * DUE)
         assert [live(host) for host in cluster.hosts] == [1, 1]

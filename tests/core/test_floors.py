@@ -10,6 +10,7 @@ from gcount.core.protocol.floors import (
     BEHIND_THERE,
     DETACHED,
     DETACHED_OF_OTHERS,
+    FORGOTTEN,
     NOT_COVERED,
     NOT_HEARD,
     SAME_NODE,
@@ -89,6 +90,11 @@ def test_only_a_durable_floor_is_told(replica: Replica) -> None:
     assert floor_to_tell(replica) == END
 
 
+def reborn(replica: Replica) -> None:
+    """It goes on under a new incarnation, as after a repair."""
+    replica.apply(Batch(replica.next_batch, [], identity=replica.identity.reborn(THIRD)))
+
+
 def detached(replica: Replica, incarnation: bytes, keyed: Keyed | None) -> None:
     """A delta behind a gap, as a repaired log has it."""
     replica.apply(Batch(replica.next_batch, [Delta(incarnation, 7, 8, {"x": 1}, keyed)]))
@@ -158,14 +164,29 @@ def test_the_own_promise_is_awaited(replica: Replica) -> None:
 
 def test_detached_ids_of_that_time_are_named_as_the_reason(replica: Replica, floors: Floors) -> None:
     floors.told(C, C_PROCESS, 0, {})  # a member that can't promise either: each of the two names itself
-    keyed = Keyed({key_of("x", f"{SPAN}-a"): (5, 8)})
-    replica.apply(Batch(replica.next_batch, [], identity=replica.identity.reborn(THIRD)))
-    detached(replica, OWN, keyed)
+    detached(replica, OTHER, Keyed({key_of("x", f"{SPAN}-a"): (5, 8)}))
     assert floors.hold(SPAN - 1, MEMBERS, HERE) == Hold(C, BEHIND_THERE)
-    assert floors.hold(END, MEMBERS, HERE) == Hold(A, DETACHED)
-    detached(replica, OTHER, keyed)
     assert floors.hold(END, MEMBERS, HERE) == Hold(A, DETACHED_OF_OTHERS.format(OTHER.hex()))
     assert floors.until(MEMBERS, HERE) is None
+
+
+def test_own_detached_deltas_hold_all_back_until_their_gap_is_closed(replica: Replica, floors: Floors) -> None:
+    reborn(replica)
+    detached(replica, OWN, None)
+    assert floor_to_tell(replica) == 0
+    assert floors.hold(END, MEMBERS, HERE) == Hold(A, DETACHED)
+    replica.apply(Batch(replica.next_batch, [Delta(OWN, 1, 9, {"x": 1})]))
+    assert (floor_to_tell(replica), floors.until(MEMBERS, HERE)) == (END, END)
+
+
+def test_a_node_that_may_have_forgotten_its_members_settles_nothing_alone(replica: Replica, floors: Floors) -> None:
+    """Rot may take a config out of a log, and leave the ids and the promise."""
+    assert floors.until((), ()) == END
+    reborn(replica)
+    assert floors.until((), ()) is None
+    assert floors.hold(END, (), ()) == Hold("this node", FORGOTTEN)
+    assert floors.until((A,), HERE) == END  # the operator has said so
+    assert floors.until(MEMBERS, HERE) == END
 
 
 def test_what_a_member_had_when_it_promised_is_awaited(replica: Replica, floors: Floors) -> None:

@@ -20,12 +20,18 @@ from gcount.core.state.keyed import Keyed
 
 
 class DetachedDeltas:
-    """Detached deltas by incarnation. Deltas that follow each other or overlap are merged into one *run*."""
+    """Detached deltas by incarnation. Deltas that follow each other or overlap are merged into one *run*.
+
+    Attributes:
+        ids_from: by incarnation, at most the time of the oldest id in its runs, in seconds since 1970; 0 if there are
+            settlements: what they cover may not be settled again before they are known. It has no incarnations without
+            ids.
+    """
 
     def __init__(self) -> None:
         self._runs: dict[bytes, list[Delta]] = {}  # in order of versions, with a gap before each run
         self._shown: set[bytes] = set()  # incarnations whose runs were handed out, so that they must not change
-        self._ids_from: dict[bytes, int] = {}  # by incarnation, at most the time of the oldest id in its runs
+        self.ids_from: dict[bytes, int] = {}
 
     def __bool__(self) -> bool:
         return bool(self._runs)
@@ -65,18 +71,6 @@ class DetachedDeltas:
             for one in keyed
         )
 
-    @property
-    def ids_from(self) -> int | None:
-        """No id that is detached was made before this time, in seconds since 1970; None when none is detached.
-
-        With settlements it is 0. What they cover may not be settled again before they are known.
-        """
-        return min(self._ids_from.values(), default=None)
-
-    def with_ids(self, until: int) -> list[bytes]:
-        """The incarnations of which ids may be detached that were made up to a time, in seconds since 1970."""
-        return [incarnation for incarnation, start in self._ids_from.items() if start <= until]
-
     def of(self, incarnations: Collection[bytes]) -> list[Delta]:
         """The detached deltas of some incarnations, as they are now."""
         self._shown.update(self._runs.keys() & set(incarnations))
@@ -115,7 +109,7 @@ class DetachedDeltas:
         self._runs[delta.incarnation] = whole
         if delta.keyed is not None and delta.keyed:
             start = _ids_from(delta.keyed)
-            self._ids_from[delta.incarnation] = min(start, self._ids_from.get(delta.incarnation, start))
+            self.ids_from[delta.incarnation] = min(start, self.ids_from.get(delta.incarnation, start))
 
     def absorb(self, counters: Counters, incarnation: bytes) -> None:
         """Join the deltas of an incarnation that fit now, after more of it became known."""
@@ -126,7 +120,7 @@ class DetachedDeltas:
         assert len(runs) < 2 or runs[0].upto < runs[1].after, "a gap is before each run"
         if not runs:
             self._runs.pop(incarnation, None)
-            self._ids_from.pop(incarnation, None)
+            self.ids_from.pop(incarnation, None)
 
     def closing(self, counters: Counters, identity: Identity, incarnation: bytes) -> Delta | None:
         """The delta that closes all gaps of an incarnation for good.
