@@ -229,12 +229,14 @@ class AcceptedLink:
 
         From a node that is not a member, only deltas of its own incarnations are taken, as long as no member claims
         them, and so many ids as `KnownIds.left_for_strangers` says. Incarnations that no member owns may be at most
-        `max_unclaimed`, whichever node sends them. A settler that a member needs is taken beyond that, as this node
-        could take nothing from members without it.
+        `max_unclaimed`, whichever node sends them. Of these, each member takes its share from nodes that are not
+        members: so all members can take what any of them has taken. A settler that a member needs is taken beyond
+        that, as this node could take nothing from members without it.
         """
         members, replica, member = self._members, self._replica, self.is_member
         names, ids = self._pending.names_left, 0 if member else self._context.ids.left_for_strangers()
-        unclaimed_left = self._options.max_unclaimed - self._pending.incarnations
+        shares = 1 if member else max(1, len(replica.membership.actors))
+        unclaimed_left = self._options.max_unclaimed // shares - self._pending.incarnations
         permitted = []
         for delta in deltas:
             incarnation = delta.incarnation
