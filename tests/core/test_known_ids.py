@@ -294,18 +294,6 @@ def test_so_many_ids_that_no_member_holds_are_kept_apart_and_no_more() -> None:
     assert refusal(one, sent(1, "z")) == "IdLimitReached"
 
 
-def test_strangers_bring_no_ids_into_use_that_some_member_does_not_understand() -> None:
-    reason = ["b:1 is too old"]
-    one = writer(unavailable=lambda: reason[0])
-    assert one.ids.left_for_strangers() == -1
-    reason[0] = ""
-    assert one.ids.left_for_strangers() == 250
-    assert refusal(one, sent(5)) == ""
-    commit(one)
-    reason[0] = "b:1 is too old"
-    assert one.ids.left_for_strangers() == 250
-
-
 def test_settled_ids_make_space_for_new_ones() -> None:
     one = writer(most=1)
     put(one, sent(5, time=NOW - 50), "durable")

@@ -17,7 +17,7 @@ from gcount.cluster.links.duplicates import Visit
 from gcount.cluster.links.handover import Handover
 from gcount.cluster.links.handshake import Knowledge, check_knows_ids
 from gcount.cluster.links.peers import Peers
-from gcount.cluster.members import uses_ids
+from gcount.cluster.members import Members, uses_ids
 from gcount.core.format.chunks import Assembly
 from gcount.core.protocol import messages as wire
 from gcount.core.protocol.floors import floor_to_tell
@@ -234,7 +234,7 @@ class AcceptedLink:
         that, as this node could take nothing from members without it.
         """
         members, replica, member = self._members, self._replica, self.is_member
-        names, ids = self._pending.names_left, 0 if member else self._context.ids.left_for_strangers()
+        names, ids = self._pending.names_left, 0 if member else _left_for_strangers(self._context, members)
         shares = 1 if member else max(1, len(replica.membership.actors))
         unclaimed_left = self._options.max_unclaimed // shares - self._pending.incarnations
         permitted = []
@@ -306,3 +306,13 @@ class AcceptedLink:
     async def _run_task(self, function: Callable[[T], Awaitable[object]], argument: T) -> None:
         await function(argument)
         self._tasks -= 1
+
+
+def _left_for_strangers(context: Context, members: Members) -> int:
+    """How many ids can be taken from a caller that is not a member; -1 if no settlement can be taken, either.
+
+    A stranger must not bring ids into use while a member does not understand them: it would be refused from then on. (A
+    member that was not heard yet keeps none back: right after a config, the caller may be one itself.)
+    """
+    too_old = any(not hello.knows_ids for hello in members.hellos.values())
+    return -1 if too_old and not uses_ids(context.replica) else context.ids.left_for_strangers()

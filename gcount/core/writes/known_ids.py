@@ -150,14 +150,7 @@ class KnownIds:
         return None if pending.allows_name(one.name) else too_many_counters(self._replica.max_counters)
 
     def left_for_strangers(self) -> int:
-        """How many more ids can be taken from nodes that are not members.
-
-        Returns:
-            The number. It is -1 if not even a settlement can be taken, because ids are not in use yet and some members
-            may not understand them: from then on those would be refused.
-        """
-        if self._replica.floor is None and self.rules.unavailable():
-            return -1
+        """How many more ids can be taken from nodes that are not members."""
         pending, is_known = self._pending, self.rules.is_known
         waiting = sum(
             len(delta.keyed.entries)
