@@ -326,6 +326,21 @@ async def test_a_member_that_was_taken_out_and_came_back_on_the_same_link_is_hea
         await cluster.converged("x", 4)
 
 
+async def test_a_member_with_another_retry_window_is_named_once(autojump_clock: MockClock) -> None:
+    with structlog.testing.capture_logs() as logs:
+        async with counting_with_ids(3) as cluster:
+            await cluster[3].kill()
+            cluster[3].retry_window = 2 * WINDOW
+            await cluster[3].start()
+            await cluster.eventually(lambda: all(map(cluster.linked, cluster.hosts)))
+            cluster[1].node.peers.hang_up()
+            await trio.sleep(3 * PAUSE)
+            hosts = [host.address for host in cluster.hosts]
+    said = [(line["member"], line["window"], line["here"]) for line in logs if line["event"] == "retry windows differ"]
+    theirs = [(hosts[2], 2 * WINDOW, WINDOW)] * 2
+    assert sorted(said) == sorted([*theirs, (hosts[0], WINDOW, 2 * WINDOW), (hosts[1], WINDOW, 2 * WINDOW)])
+
+
 async def test_a_floor_is_kept_by_a_restart(autojump_clock: MockClock) -> None:
     async with counting_with_ids(3) as cluster:
         id_ = new_id()
