@@ -183,7 +183,11 @@ class Buckets:
 
     def get(self, key: str) -> Entry | None:
         """An id's entry with the greatest total, which holds the others; None when no entry is known."""
-        bucket = self._buckets.get(time_of_key(key) // self._span)
+        return self.find(key, time_of_key(key))
+
+    def find(self, key: str, time: int) -> Entry | None:
+        """The same as `get`, where the time of the id is known: in seconds since 1970."""
+        bucket = self._buckets.get(time // self._span)
         return None if bucket is None else bucket.ids.get(key)
 
     @property

@@ -147,7 +147,7 @@ class Entries(Buckets):
         last = cover[0][0] if cover else -1
         recent = self._recent.get(holder)
         newest = 0
-        for key, (total, version) in sorted(entries.items(), key=_by_version) if len(entries) > 1 else entries.items():
+        for key, (total, version) in _in_order(entries):
             if version <= known:
                 continue
             id_, _, name = key.partition(" ")
@@ -289,5 +289,8 @@ class Entries(Buckets):
             del self._of[index]
 
 
-def _by_version(item: tuple[str, tuple[int, int]]) -> int:
-    return item[1][1]
+def _in_order(entries: dict[str, tuple[int, int]]) -> Iterable[tuple[str, tuple[int, int]]]:
+    """Entries in the order of their versions. Those of a commit of this node have one version, as they come."""
+    if len({version for _, version in entries.values()}) < 2:
+        return entries.items()
+    return sorted(entries.items(), key=lambda item: item[1][1])

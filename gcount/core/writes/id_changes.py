@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from gcount.core.state.counters import Counters, Delta, Digest
+from gcount.core.state.ids import time_of
 
 
 class Raised(msgspec.Struct, frozen=True, gc=False):
@@ -131,15 +132,18 @@ class IdChanges:
         Returns:
             The totals by key.
         """
-        arriving, written, gains, find = self._arriving(others), self.written, self.gains, counters.entries.get
+        arriving, written, gains, find = self._arriving(others), self.written, self.gains, counters.entries.find
         for key, total in self.totals.items():
-            entry = find(key)
-            known = 0 if entry is None else entry.total
-            if entry is not None and known >= total:
-                self.known[key] = entry.holder, entry.version
-                continue
+            id_, _, name = key.partition(" ")
+            time, known = time_of(id_), 0
+            assert time is not None, "an id that is staged says its time"
+            entry = find(key, time)
+            if entry is not None:
+                known = entry.total
+                if known >= total:
+                    self.known[key] = entry.holder, entry.version
+                    continue
             written[key] = total
-            name = key.partition(" ")[2]
             if arriving:
                 known = min(total, max(known, arriving.get(key, 0)))
             gains[name] = gains.get(name, 0) + total - known

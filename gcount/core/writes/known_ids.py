@@ -71,12 +71,11 @@ class KnownIds:
         staging, total = self._pending.staging, one.total
         if not total:
             return staging.waiting(one.name)
-        key = key_of(one.name, one.id)
-        entry = self._replica.counters.entries.get(key)
+        time, key = time_of(one.id), key_of(one.name, one.id)
+        assert time is not None, "an id that is staged says its time"
+        entry = self._replica.counters.entries.find(key, time)
         durable, staged = 0 if entry is None else entry.total, staging.ids.totals.get(key, 0)
         known = max(durable, self._pending.sealed.ids.totals.get(key, 0), staged)
-        time = time_of(one.id)
-        assert time is not None, "an id that is staged says its time"
         if known and one.once and known != total:
             return IdConflict(f"the id {one.id} was sent before with the amount {known}, and now with {total}")
         if total > known and (refusal := self._refusal(one, known, time)) is not None:
@@ -145,6 +144,9 @@ class KnownIds:
                 f"this node has {pending.live_ids} ids that are not settled, and takes new ones up to {rules.most} "
                 f"(GCOUNT_MAX_IDS); increments without an id go on"
             )
+        staged, sealed, total = pending.staging.ids, pending.sealed.ids, self._replica.counters.total(one.name)
+        if total and total + one.total + staged.sum + sealed.sum <= MAX_CELL:
+            return None  # nearly always: the counter is known, and all of it would fit into this node's part
         if not self._fits(one):
             return PartLimitReached(f"this node's part of the counter would pass 2^64-1 with {one.total} of {one.id}")
         return None if pending.allows_name(one.name) else too_many_counters(self._replica.max_counters)
@@ -179,7 +181,7 @@ class KnownIds:
         counters, name = self._replica.counters, one.name
         more = one.total + self._pending.staging.ids.sum + self._pending.sealed.ids.sum
         if counters.total(name) + more <= MAX_CELL or counters.keyed(name) + more <= MAX_CELL:
-            return True  # nearly always
+            return True
         if self._parts is None:
             self._parts = self._sum_up()
         settled = counters.parts(name).get(self._replica.identity.incarnation, 0)

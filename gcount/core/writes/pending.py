@@ -114,10 +114,11 @@ class Pending:
 
         A promise binds from the instant at which it is staged.
         """
-        for floor in (self.staging.ids.floor, self.sealed.ids.floor, self._replica.floor):
-            if floor is not None:
-                return floor
-        return -1
+        if (staged := self.staging.ids.floor) is not None:
+            return staged
+        if (sealed := self.sealed.ids.floor) is not None:
+            return sealed
+        return -1 if self._replica.floor is None else self._replica.floor
 
     # The limits of deltas and of incarnations
 

@@ -97,7 +97,8 @@ class Staging:
         """
         if total > known:
             self.increments += 1
-        planned = self.changing_ids().put(key, name, total, known, time)
+        ids = self.changing_ids() if self.ids is NO_CHANGES else self.ids
+        planned = ids.put(key, name, total, known, time)
         return planned + self.amounts.get(name, 0)
 
     def changing_ids(self) -> IdChanges:
