@@ -64,7 +64,7 @@ def floor_to_tell(replica: Replica) -> int:
     deltas, as no digest that is told with the floor says that they are here. While deltas of its own are detached it
     is 0: the rot may have taken more, and the gap is closed soon. Those of other nodes may stay for good.
     """
-    if any(map(replica.identity.owns, replica.detached.incarnations())):
+    if _has_own_gap(replica):
         return 0
     return max(0, min([replica.floor or 0, *(start - 1 for start in replica.detached.ids_from.values())]))
 
@@ -173,10 +173,14 @@ class Floors:
 
 def _why_behind(replica: Replica, until: int) -> str:
     """Why this node has not promised to take no more ids up to a time."""
-    if any(map(replica.identity.owns, replica.detached.incarnations())):
+    if _has_own_gap(replica):
         return DETACHED
     others = (owner for owner, start in replica.detached.ids_from.items() if start <= until)
     return next((DETACHED_OF_OTHERS.format(owner.hex()) for owner in others), BEHIND)
+
+
+def _has_own_gap(replica: Replica) -> bool:
+    return any(map(replica.identity.owns, replica.detached.incarnations()))
 
 
 def _is_member(members: Sequence[str], here: Collection[str]) -> bool:
