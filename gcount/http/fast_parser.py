@@ -1,7 +1,7 @@
 """A parser for plain requests: the most frequent ones, in the form in which most clients write them.
 
 A plain request is a request of HTTP/1.1 for a route that the table calls fast. It has exactly one Host. It has a
-Content-Length if and only if it is a POST. It has no field that changes how a message is framed, that asks for more
+Content-Length if and only if it is not a GET. It has no field that changes how a message is framed, that asks for more
 than an answer, or that a browser adds for a page (RFC 9112, 3 to 7; RFC 6454). One empty line may come before it. One
 strict regular expression describes it. Requests that do not match are left to the application, which knows all of HTTP.
 """
@@ -21,12 +21,22 @@ def _beginning(route: Route) -> str:
 
 
 def _line(route: Route) -> str:
-    """A regular expression for a route's method and target; its one group is the name."""
-    return _beginning(route) + _SEGMENT + re.escape(route.template.partition("{name}")[2])
+    """A regular expression for a route's method and target; its groups are the name and, in some routes, the id."""
+    return _SEGMENT.join(map(re.escape, re.split(r"\{\w+\}", f"{route.method} {route.template}")))
+
+
+def _by_last_group() -> list[tuple[Route, int]]:
+    """For the number of the last group of a route: the route, and the number of the group with the name."""
+    found: list[tuple[Route, int]] = [(_FAST[0], 0)]  # no route has group 0
+    for route in _FAST:
+        first = len(found)
+        found += [(route, first)] * route.template.count("{")
+    return found
 
 
 _BEGINNING = re.compile(rf"(?:\r\n)?(?:{'|'.join(map(_beginning, _FAST))})".encode())
-# There is one group for each route, and none after them. So the number of the last group that matched is the route's.
+_BY_LAST_GROUP = _by_last_group()
+# All groups are those of routes. So the number of the last group that matched tells the route.
 _HEAD = re.compile(
     rf"(?:\r\n)?+(?:{'|'.join(map(_line, _FAST))}) HTTP/1\.1\r\n"
     r"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]++:[\t\x20-\x7e]*+\r\n)*+\r\n".encode()
@@ -49,8 +59,9 @@ class PlainRequest:
     Attributes:
         route: the route that it is for.
         name: the counter's name, percent-encoded.
-        key: the Idempotency-Key of a POST, as the client wrote it; empty if it has none.
-        body: the body of a POST; only its beginning if it has not all come.
+        key: the id, as the client wrote it: of a source in the path, percent-encoded; of an increment in
+            Idempotency-Key, empty if it has none. Empty if the route knows no ids.
+        body: the body; only its beginning if it has not all come. Empty if it is a GET.
         end: the position in the input at which the request ends; beyond the input if its body has not all come.
         closes: whether the connection is to be closed after the answer.
     """
@@ -88,14 +99,16 @@ def parse(data: bytes, start: int = 0) -> PlainRequest | None:
             keys.append(value)
         else:
             return None
-    route = _FAST[group - 1]
+    route, first = _BY_LAST_GROUP[group]
     if hosts != 1 or (length < 0) != (route.method == "GET"):
         return None
     if length < 0:  # a key means nothing here
-        return PlainRequest(route, head[group], b"", b"", end, closes)
-    if keys and not (len(keys) == 1 and keys[0]):
+        return PlainRequest(route, head[first], b"" if group == first else head[group], b"", end, closes)
+    if group != first:  # the id is in the path, so a key means nothing
+        keys = [head[group]]
+    elif keys and not (len(keys) == 1 and keys[0]):
         return None
-    return PlainRequest(route, head[group], keys[0] if keys else b"", data[end : end + length], end + length, closes)
+    return PlainRequest(route, head[first], keys[0] if keys else b"", data[end : end + length], end + length, closes)
 
 
 def may_become_plain(data: bytes, start: int = 0) -> bool:

@@ -19,13 +19,14 @@ from gcount.core.writes.increments import Add, Outcome, Raise, Repeat
 from gcount.errors import BadRequest, Refusal
 from gcount.http.answers import NO_STORE, REPLAYED
 from gcount.http.fast_parser import PlainRequest, may_become_plain, parse
-from gcount.http.parameters import idempotency_key, name_in_path
+from gcount.http.parameters import id_in_path, idempotency_key, name_in_path
 from gcount.http.problems import Problem, problem_of_error, problem_of_refusal
-from gcount.http.routes import CONSISTENT_VALUE, INCREMENT, VALUE, Route
+from gcount.http.routes import CONSISTENT_VALUE, INCREMENT, SOURCE, VALUE, Route
 from gcount.net.connection import Connection
 from gcount.net.responder import Responder
 from gcount.node.node import Node
 from gcount.node.requests import parse_amount
+from gcount.node.view import NodeView
 
 # The limits within which a request that begins like a plain one has to be whole. The application gets longer and
 # slower ones, and has limits of its own.
@@ -44,6 +45,7 @@ class FastPath:
 
     def __init__(self, node: Node) -> None:
         self._node = node
+        self._view = NodeView(node)
         self._counters: dict[tuple[Route, int], Counter] = {}
         self._date = (0, b"")
 
@@ -100,10 +102,12 @@ class FastPath:
             return False
         name, amount, id_ = asked
         if amount is None:
+            if id_ is not None:
+                return False
             responder.answer(self._accepted(connection, request, self._node.value(name)))
             return True
         responder.expect()
-        counting = Repeat([name], amount) if id_ is None else [Raise(name, id_, amount, once=True)]
+        counting = Repeat([name], amount) if id_ is None else [_raise(request, name, id_, amount)]
         if self._node.submit(counting, partial(self._counted, connection, responder, request)):
             return True
         responder.withdraw()
@@ -115,7 +119,8 @@ class FastPath:
         if isinstance(value, Refusal):
             responder.leave(partial(self._refused_later, connection, request, problem_of_refusal(value)))
         else:
-            responder.answer(self._accepted(connection, request, value, replayed=outcome.replayed))
+            replayed = outcome.replayed and request.route is INCREMENT
+            responder.answer(self._accepted(connection, request, value, replayed=replayed))
 
     @staticmethod
     async def _more(connection: Connection, size: int, deadline: float) -> bytes:
@@ -136,11 +141,13 @@ class FastPath:
         try:
             value: int | Refusal
             if amount is not None:
-                item = Add(name, amount) if id_ is None else Raise(name, id_, amount, once=True)
+                item = Add(name, amount) if id_ is None else _raise(request, name, id_, amount)
                 outcome = await node.count([item])
-                value, replayed = outcome.values[0], outcome.replayed
+                value, replayed = outcome.values[0], outcome.replayed and request.route is INCREMENT
             elif request.route is VALUE:
                 value = node.value(name)
+            elif id_ is not None:
+                value = self._view.id_total(name, id_)
             else:
                 value = await node.consistent_value(name)
             if isinstance(value, Refusal):
@@ -150,7 +157,7 @@ class FastPath:
         except Refusal as refusal:
             answer = self._refused(connection, request, problem_of_refusal(refusal))
         except Exception as error:
-            path = request.route.template.replace("{name}", request.name.decode("ascii"))
+            path = request.route.template.format(name=request.name.decode("ascii"), id=request.key.decode("ascii"))
             answer = self._refused(connection, request, problem_of_error(error, path))
         await connection.send_all(answer)
         connection.set_busy(False)
@@ -195,15 +202,25 @@ def _begin(status: int) -> bytes:
 
 
 def _asked(request: PlainRequest) -> tuple[str, int | None, str | None] | None:
-    """The counter's name, the amount of an increment (None for a read), and its id (None without one).
+    """The counter's name, the amount of an increment or the total of a source (None for a read), and the id (None
+    without one).
 
     Returns None if one of them is wrong: the application then says what.
     """
+    route = request.route
     try:
         name = name_in_path(request.name.decode("ascii"))
-        if request.route is not INCREMENT:
+        if route is INCREMENT:
+            id_ = idempotency_key([request.key.decode("ascii")]) if request.key else None
+            return name, parse_amount(request.body, "the body"), id_
+        if not request.key:
             return name, None, None
-        id_ = idempotency_key([request.key.decode("ascii")]) if request.key else None
-        return name, parse_amount(request.body, "the body"), id_
+        id_ = id_in_path(request.key.decode("ascii"))
+        return name, None if route is SOURCE else parse_amount(request.body, "the body"), id_
     except BadRequest:
         return None
+
+
+def _raise(request: PlainRequest, name: str, id_: str, total: int) -> Raise:
+    """What a request with an id asks for: an increment counts once, a source as often as its total grows."""
+    return Raise(name, id_, total, once=request.route is INCREMENT)

@@ -7,7 +7,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from gcount.cluster.links.transport import Link
 from gcount.core.writes.increments import Add, Outcome, Raise
-from gcount.errors import DiskFull, IdUnknown, Recovering, Refusal
+from gcount.errors import DiskFull, Recovering, Refusal
 from gcount.http.answers import REPLAYED, TEXT, Answer, json_document, text
 from gcount.http.parameters import id_in_path, idempotency_key, name_in_path, parse_config, timeout_parameter
 from gcount.node import status as node_status
@@ -59,10 +59,7 @@ async def raise_source(node: Node, call: Call) -> Answer:
 
 async def source(node: Node, call: Call) -> Answer:
     """Read what a source, or any other id, has added to a counter, as this node knows it."""
-    total = NodeView(node).id_total(name_in_path(call.segments["name"]), id_in_path(call.segments["id"]))
-    if total is None:
-        raise IdUnknown("nothing is known here of this id of this counter: it has not come, or its time is over")
-    return text(total)
+    return text(NodeView(node).id_total(name_in_path(call.segments["name"]), id_in_path(call.segments["id"])))
 
 
 def _value(outcome: Outcome) -> int:

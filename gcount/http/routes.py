@@ -141,6 +141,22 @@ CONSISTENT_VALUE: Final = Route(
     handlers.consistent_value,
     fast=True,
 )
+RAISE_SOURCE: Final = Route(
+    "PUT",
+    "/counter/{name}/sources/{id}",
+    (_NAME, _ID, _TOTAL),
+    (_VALUE, BadName, BadAmount, BadId, *_COUNTING, *_NEW_ID),
+    handlers.raise_source,
+    fast=True,
+)
+SOURCE: Final = Route(
+    "GET",
+    "/counter/{name}/sources/{id}",
+    (_NAME, _ID),
+    (Success(TEXT, "what the source has added, as this node knows it"), BadName, BadId, IdUnknown),
+    handlers.source,
+    fast=True,
+)
 LINK: Final = Route(
     "GET",
     LINK_PATH,
@@ -154,20 +170,8 @@ ROUTES: Final = (
     INCREMENT,
     VALUE,
     CONSISTENT_VALUE,
-    Route(
-        "PUT",
-        "/counter/{name}/sources/{id}",
-        (_NAME, _ID, _TOTAL),
-        (_VALUE, BadName, BadAmount, BadId, *_COUNTING, *_NEW_ID),
-        handlers.raise_source,
-    ),
-    Route(
-        "GET",
-        "/counter/{name}/sources/{id}",
-        (_NAME, _ID),
-        (Success(TEXT, "what the source has added, as this node knows it"), BadName, BadId, IdUnknown),
-        handlers.source,
-    ),
+    RAISE_SOURCE,
+    SOURCE,
     Route("POST", "/config", (_MEMBERS,), (_MEMBERSHIP, BadConfig, DiskFull), handlers.configure),
     Route("GET", "/config", (), (_MEMBERSHIP,), handlers.config),
     Route("GET", "/ping", (), (Success(TEXT, "pong"),), handlers.ping, early=True),

@@ -9,7 +9,7 @@ import re
 from typing import Final
 
 from gcount.core.limits import MAX_CELL, MAX_NAME_BYTES, valid_name
-from gcount.core.state.ids import MAX_ID_CHARACTERS, time_of, well_formed
+from gcount.core.state.ids import MAX_ID_CHARACTERS, canonical, time_of, well_formed
 from gcount.errors import BadAmount, BadId, BadName, BadParameter
 
 MAX_READ_TIMEOUT: Final = 60.0  # seconds
@@ -58,7 +58,7 @@ def parse_amount(text: bytes, called: str) -> int:
 
 
 def parse_id(text: str) -> str:
-    """The id of an increment.
+    """The id of an increment, in the form in which it is kept.
 
     Args:
         text: after any encoding of a protocol was removed.
@@ -71,7 +71,7 @@ def parse_id(text: str) -> str:
     elif time_of(text) is None:
         wrong = "does not say when it was made"
     else:
-        return text
+        return canonical(text)
     raise BadId(
         f"the id {wrong}: it must be a UUIDv7, a ULID or UNIXSECONDS-anything, "
         f"1 to {MAX_ID_CHARACTERS} characters of A-Z a-z 0-9 . _ ~ -"

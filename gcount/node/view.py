@@ -6,6 +6,7 @@ import trio
 
 from gcount.core.state.counters import Digest
 from gcount.core.state.ids import key_of
+from gcount.errors import IdUnknown
 from gcount.node.node import Node
 
 
@@ -65,16 +66,21 @@ class NodeView:
         self._node.require_ready()
         return self._node.replica.counters.names(start, end)
 
-    def id_total(self, name: str, id_: str) -> int | None:
-        """What an id has added to a counter, as this node has it on disk; None when it is unknown, or settled.
+    def id_total(self, name: str, id_: str) -> int:
+        """What an id has added to a counter, as this node has it on disk.
 
         Args:
             name: a valid name.
             id_: a well-formed id that says its time.
+
+        Raises:
+            IdUnknown: the id has not come, or it is settled.
         """
         self._node.require_ready()
         entry = self._node.replica.counters.entries.get(key_of(name, id_))
-        return None if entry is None else entry.total
+        if entry is None:
+            raise IdUnknown("nothing is known here of this id of this counter: it has not come, or its time is over")
+        return entry.total
 
     async def consistent_value(self, name: str, timeout: float | None) -> int:
         """The exact value of a counter; see `Node.consistent_value`."""

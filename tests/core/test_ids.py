@@ -2,7 +2,7 @@
 
 import pytest
 
-from gcount.core.state.ids import key_of, split, time_of, well_formed
+from gcount.core.state.ids import canonical, key_of, split, time_of, well_formed
 
 
 @pytest.mark.parametrize(
@@ -33,6 +33,23 @@ from gcount.core.state.ids import key_of, split, time_of, well_formed
 def test_an_id_says_when_it_was_made(id_: str, time: int | None) -> None:
     assert well_formed(id_)
     assert time_of(id_) == time
+
+
+@pytest.mark.parametrize(
+    ("id_", "kept"),
+    [
+        ("017F22E2-79B0-7CC3-98C4-DC0C0C07398F", "017f22e2-79b0-7cc3-98c4-dc0c0c07398f"),
+        ("017f22e2-79B0-7cc3-98c4-dc0c0c07398f", "017f22e2-79b0-7cc3-98c4-dc0c0c07398f"),
+        ("01arz3ndektsv4rrffq69g5fav", "01ARZ3NDEKTSV4RRFFQ69G5FAV"),
+        ("1700000000-aB", "1700000000-aB"),
+        ("1700000000-A1B2-C3D4-E5F6-A7B8C9D0E1", "1700000000-A1B2-C3D4-E5F6-A7B8C9D0E1"),  # as long as a UUID
+        ("1700000000-aBcDeFgHjKmNpQr", "1700000000-aBcDeFgHjKmNpQr"),  # as long as a ULID
+    ],
+)
+def test_a_uuid_and_a_ulid_are_the_same_in_small_letters_and_in_capitals(id_: str, kept: str) -> None:
+    assert canonical(id_) == kept
+    assert canonical(kept) == kept
+    assert time_of(id_) == time_of(kept)
 
 
 @pytest.mark.parametrize("id_", ["", "a" * 65, "a b", "a\n", "\N{LATIN SMALL LETTER E WITH ACUTE}", "a/b", "a+b"])

@@ -55,7 +55,7 @@ def test_sent_again_an_id_counts_once(where: str) -> None:
 
 
 @pytest.mark.parametrize("where", WHERE)
-@pytest.mark.parametrize("amount", [1, 4, 6])
+@pytest.mark.parametrize("amount", [0, 1, 4, 6])
 def test_an_increments_id_has_one_amount_for_ever(where: str, amount: int) -> None:
     one = writer()
     put(one, sent(5), where)
@@ -63,6 +63,16 @@ def test_an_increments_id_has_one_amount_for_ever(where: str, amount: int) -> No
     assert refusal(one, raised(4)) == ""
     finish(one)
     assert one.replica.counters.total("a") == 5
+
+
+def test_an_increment_by_nothing_writes_nothing_and_its_id_is_checked_all_the_same() -> None:
+    one = writer()
+    assert one.stage([sent(0)]).waiting == [0]
+    assert not one.pending.staging
+    assert refusal(one, sent(5)) == ""  # nothing was known of the id
+    assert refusal(one, sent(0, "new", time=NOW - WINDOW)) == "IdGone"
+    assert refusal(one, sent(0, "new", time=NOW + 301)) == "IdAhead"
+    assert refusal(one, raised(0, time=NOW - WINDOW)) == ""  # no source has added less
 
 
 @pytest.mark.parametrize("where", WHERE)
@@ -480,11 +490,12 @@ class Model:
         """The answer; None when it is refused."""
         if isinstance(one, Add):
             self.cells[one.name] += one.amount
-        elif isinstance(one, Raise) and one.total:
+        elif isinstance(one, Raise):
             known = self.ids.get((one.name, one.id), 0)
             if one.once and known not in (0, one.total):
                 return None
-            self.ids[one.name, one.id] = max(known, one.total)
+            if one.total:
+                self.ids[one.name, one.id] = max(known, one.total)
         return self.value(one.name)
 
     def all(self, asked: list[Add | Raise | Peek | Together]) -> list[int | None]:

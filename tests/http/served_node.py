@@ -221,6 +221,10 @@ def put(name: bytes, id_: bytes, body: bytes, *fields: bytes) -> bytes:
     return post(name + b"/sources/" + id_, body, *fields).replace(b"POST", b"PUT")
 
 
+def source(name: bytes, id_: bytes, *fields: bytes) -> bytes:
+    return get(b"/counter/" + name + b"/sources/" + id_, *fields)
+
+
 def get(target: bytes, *fields: bytes, method: bytes = b"GET", version: bytes = b"HTTP/1.1") -> bytes:
     return b"\r\n".join([method + b" " + target + b" " + version, b"Host: h", *fields]) + b"\r\n\r\n"
 

@@ -11,13 +11,16 @@ from hypothesis import strategies as st
 
 from gcount.http.fast_parser import PlainRequest, may_become_plain, parse
 from gcount.http.hypercorn import _Connection, http_config
-from gcount.http.routes import CONSISTENT_VALUE, INCREMENT, VALUE
+from gcount.http.routes import CONSISTENT_VALUE, INCREMENT, RAISE_SOURCE, SOURCE, VALUE
 
 SOME = settings(max_examples=100, derandomize=True, deadline=None, database=None)
 MANY = settings(SOME, max_examples=250)
 POST = b"POST /counter/x HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\n5"
 GET = b"GET /counter/x/value HTTP/1.1\r\nHost: h\r\n\r\n"
 READ = b"GET /counter/x/consistent_value HTTP/1.1\r\nHost: h\r\n\r\n"
+PUT = b"PUT /counter/x/sources/y HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\n5"
+GET_SOURCE = b"GET /counter/x/sources/y HTTP/1.1\r\nHost: h\r\n\r\n"
+PLAIN = [POST, GET, READ, PUT, GET_SOURCE]
 # What RFC 3986 (3.3) allows in one segment of a path.
 SEGMENT_BYTES = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~!$&'()*+,;=:@%"
 TOKEN_BYTES = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -78,8 +81,7 @@ def seen_by_h11(data: bytes) -> Seen | None:
 
 def target_of(request: PlainRequest) -> bytes:
     """The target that the client wrote."""
-    before, after = request.route.template.encode().split(b"{name}")
-    return before + request.name + after
+    return request.route.template.format(name=request.name.decode(), id=request.key.decode()).encode()
 
 
 def check_against_h11(data: bytes) -> PlainRequest | None:
@@ -94,8 +96,9 @@ def check_against_h11(data: bytes) -> PlainRequest | None:
     assert seen.method == request.route.method.encode()
     assert seen.target == target_of(request)
     assert seen.body == request.body
-    assert request.key == b"".join(seen.keys if seen.method == b"POST" else [])
-    assert seen.method != b"POST" or seen.keys in ([], [request.key])
+    if "{id}" not in request.route.template:  # else its target has the key
+        assert request.key == b"".join(seen.keys if seen.method == b"POST" else [])
+        assert seen.method != b"POST" or seen.keys in ([], [request.key])
     assert seen.complete == (request.end <= len(data))
     if seen.complete:
         assert seen.rest == data[request.end :]
@@ -128,6 +131,7 @@ decisive = st.one_of(
     st.tuples(field_name(b"te"), st.just(b"trailers")),
     st.tuples(field_name(b"keep-alive"), st.just(b"timeout=5")),
 )
+segment = st.lists(st.sampled_from(list(SEGMENT_BYTES)), min_size=1, max_size=8).map(bytes)
 name_bytes = st.lists(st.sampled_from(list(TOKEN_BYTES)), min_size=1, max_size=8).map(bytes)
 key_value = st.sampled_from([b"1700000000-a", b'"1700000000-a"', b"", b'"', b"Ab, c", b"x" * 65])
 lookalike = st.sampled_from(
@@ -148,18 +152,20 @@ FLAWS = ("method", "line", "path", "version", "decisive", "strange", "end", "col
 def requests(draw: st.DrawFn) -> bytes:
     """A plain request, and as often one with a flaw or two."""
     flaws = draw(st.one_of(st.just(set()), st.sets(st.sampled_from(FLAWS), max_size=2)))
-    method = draw(st.sampled_from([b"POST", b"GET"]))
-    path = b"/counter/" + draw(st.lists(st.sampled_from(list(SEGMENT_BYTES)), min_size=1, max_size=8).map(bytes))
+    method = draw(st.sampled_from([b"POST", b"GET", b"PUT"]))
+    path = b"/counter/" + draw(segment)
     if method == b"GET":
-        path += draw(st.sampled_from([b"/value", b"/consistent_value"]))
+        path += draw(st.sampled_from([b"/value", b"/consistent_value"]) | segment.map(b"/sources/".__add__))
+    elif method == b"PUT":
+        path += b"/sources/" + draw(segment)
     if "path" in flaws:
-        path += draw(st.sampled_from([b"/value", b"s", b"?a=b", b"#a", b"/", b"\xc3\xa9", b" "]))
-    body = draw(st.binary(max_size=30)) if method == b"POST" else b""
+        path += draw(st.sampled_from([b"/value", b"/sources/", b"s", b"?a=b", b"#a", b"/", b"\xc3\xa9", b" "]))
+    body = draw(st.binary(max_size=30)) if method != b"GET" else b""
     chosen = draw(st.lists(harmless, max_size=3))
     chosen += draw(st.lists(st.tuples(field_name(b"idempotency-key"), key_value), max_size=2))
     if "no host" not in flaws:
         chosen.append((draw(field_name(b"host")), draw(st.sampled_from([b"h", b"", b"a:1", b"[::1]", b"a b"]))))
-    if (method == b"POST") != ("no length" in flaws):
+    if (method != b"GET") != ("no length" in flaws):
         chosen.append((draw(field_name(b"content-length")), b"%0*d" % (draw(st.integers(1, 3)), len(body))))
     chosen += draw(st.lists(st.tuples(st.just(b"Connection"), st.sampled_from([b"close", b"Keep-Alive"])), max_size=2))
     if "decisive" in flaws:
@@ -220,7 +226,7 @@ def test_where_a_request_begins_makes_no_difference(data: bytes, before: bytes) 
 
 
 @SOME
-@given(st.sampled_from([POST, GET, READ]), st.lists(harmless, max_size=5))
+@given(st.sampled_from(PLAIN), st.lists(harmless, max_size=5))
 def test_requests_with_any_harmless_fields_are_taken(request: bytes, more: list[tuple[bytes, bytes]]) -> None:
     """Without this the comparison with h11 could pass by taking nothing."""
     decide = {b"te", b"host", b"content-length", b"connection", b"upgrade", b"expect", b"trailer", b"keep-alive"}
@@ -232,7 +238,7 @@ def test_requests_with_any_harmless_fields_are_taken(request: bytes, more: list[
     assert taken.end == len(whole)
 
 
-@pytest.mark.parametrize("whole", [POST, GET, READ])
+@pytest.mark.parametrize("whole", PLAIN)
 def test_any_first_part_of_a_request_is_either_taken_with_a_body_to_come_or_may_become_one(whole: bytes) -> None:
     for size in range(len(whole)):
         part = whole[:size]
@@ -247,10 +253,14 @@ def test_any_first_part_of_a_request_is_either_taken_with_a_body_to_come_or_may_
 @pytest.mark.parametrize("byte", SEGMENT_BYTES, ids=lambda byte: f"{byte:02x}")
 def test_every_byte_that_a_segment_may_have_is_taken_in_a_name(byte: int) -> None:
     name = bytes([byte]) * 3
-    for whole in (POST, GET, READ):
+    for whole in PLAIN:
         request = check_against_h11(whole.replace(b"/x", b"/" + name))
         assert request is not None
         assert request.name == name
+    for whole in (PUT, GET_SOURCE):
+        request = check_against_h11(whole.replace(b"/y", b"/" + name))
+        assert request is not None
+        assert (request.name, request.key) == (b"x", name)
 
 
 @pytest.mark.parametrize("byte", sorted(set(range(256)) - set(SEGMENT_BYTES)), ids=lambda byte: f"{byte:02x}")
@@ -258,13 +268,18 @@ def test_no_other_byte_is_taken_in_a_name(byte: int) -> None:
     for name in (bytes([byte]), b"a" + bytes([byte]) + b"b"):
         assert parse(POST.replace(b"/x", b"/" + name)) is None
         assert parse(GET.replace(b"/x/", b"/" + name + b"/")) is None
+        assert parse(PUT.replace(b"/y", b"/" + name)) is None
+        assert parse(GET_SOURCE.replace(b"/y", b"/" + name)) is None
 
 
 def test_the_routes_are_distinguished() -> None:
-    for whole, route, body in ((POST, INCREMENT, b"5"), (GET, VALUE, b""), (READ, CONSISTENT_VALUE, b"")):
+    routes = (INCREMENT, VALUE, CONSISTENT_VALUE, RAISE_SOURCE, SOURCE)
+    for whole, route in zip(PLAIN, routes, strict=True):
         request = check_against_h11(whole)
         assert request is not None
-        assert (request.route, request.name, request.body, request.closes) == (route, b"x", body, False)
+        assert (request.route, request.name, request.closes) == (route, b"x", False)
+        assert request.body == (b"" if route.method == "GET" else b"5")
+        assert request.key == (b"y" if "{id}" in route.template else b"")
 
 
 @pytest.mark.parametrize(
@@ -278,7 +293,7 @@ def test_the_routes_are_distinguished() -> None:
     ],
 )
 def test_the_connection_field_has_the_same_effect_on_both_paths(field: bytes, closes: bool) -> None:
-    for whole in (POST, GET, READ):
+    for whole in PLAIN:
         request = check_against_h11(whole.replace(b"Host: h", b"Host: h\r\n" + field))
         assert request is not None
         assert request.closes == closes
@@ -318,8 +333,9 @@ def test_the_connection_field_has_the_same_effect_on_both_paths(field: bytes, cl
     ],
 )
 def test_requests_with_fields_that_change_the_framing_are_left_to_the_application(field: bytes) -> None:
-    assert parse(POST.replace(b"Host: h", b"Host: h\r\n" + field)) is None
-    assert parse(POST.replace(b"Host: h", field + b"\r\nHost: h")) is None
+    for whole in (POST, PUT):
+        assert parse(whole.replace(b"Host: h", b"Host: h\r\n" + field)) is None
+        assert parse(whole.replace(b"Host: h", field + b"\r\nHost: h")) is None
 
 
 @pytest.mark.parametrize(
@@ -327,28 +343,32 @@ def test_requests_with_fields_that_change_the_framing_are_left_to_the_applicatio
     [b"", b"-1", b"+1", b"1,1", b"1, 1", b"0x1", b"1_1", b"1000", b"9" * 20, b"9" * 5000, b"\xb2", b"1 1", b"1.0"],
 )
 def test_a_length_that_is_not_a_small_number_is_left_to_the_application(length: bytes) -> None:
-    assert parse(POST.replace(b"Length: 1", b"Length: " + length)) is None
+    for whole in (POST, PUT):
+        assert parse(whole.replace(b"Length: 1", b"Length: " + length)) is None
 
 
 def test_a_body_where_none_belongs_and_none_where_one_belongs_are_left_to_the_application() -> None:
-    assert parse(GET.replace(b"Host: h", b"Host: h\r\nContent-Length: 0")) is None
-    assert parse(POST.replace(b"\r\nContent-Length: 1", b"")) is None
+    for whole in (GET, GET_SOURCE):
+        assert parse(whole.replace(b"Host: h", b"Host: h\r\nContent-Length: 0")) is None
+    for whole in (POST, PUT):
+        assert parse(whole.replace(b"\r\nContent-Length: 1", b"")) is None
     assert parse(GET.replace(b"Host: h\r\n", b"")) is None
 
 
 def test_requests_in_a_row_end_where_the_next_one_begins() -> None:
-    row = POST + GET + READ + POST.replace(b"h\r\n", b"h\r\nConnection: close\r\n") + b"rest"
+    row = POST + PUT + GET + READ + GET_SOURCE + POST.replace(b"h\r\n", b"h\r\nConnection: close\r\n") + b"rest"
     found, start = [], 0
     while (request := parse(row, start)) is not None:
         found.append((request.route, request.closes))
         start = request.end
-    assert found == [(INCREMENT, False), (VALUE, False), (CONSISTENT_VALUE, False), (INCREMENT, True)]
+    routes = [INCREMENT, RAISE_SOURCE, VALUE, CONSISTENT_VALUE, SOURCE, INCREMENT]
+    assert found == [(route, at == 5) for at, route in enumerate(routes)]
     assert row[start:] == b"rest"
 
 
 def test_a_head_that_ends_in_bare_line_feeds_is_not_waited_for() -> None:
     """The application takes it, but would get it only after the fast path has waited in vain."""
-    for whole in (POST, GET, READ):
+    for whole in PLAIN:
         bare = whole.replace(b"\r\n", b"\n")
         assert seen_by_h11(bare) is not None
         assert parse(bare) is None
@@ -375,9 +395,21 @@ def test_an_empty_key_and_two_keys_are_left_to_the_application(fields: bytes) ->
     assert parse(POST.replace(b"Host: h", fields + b"\r\nHost: h")) is None
 
 
+@pytest.mark.parametrize(
+    "fields", [b"Idempotency-Key:", b"Idempotency-Key: a", b"Idempotency-Key: a\r\nidempotency-key: a"]
+)
+def test_a_source_has_its_id_in_the_path_and_no_other(fields: bytes) -> None:
+    for whole in (PUT, GET_SOURCE):
+        request = check_against_h11(whole.replace(b"Host: h", fields + b"\r\nHost: h"))
+        assert request is not None
+        assert request.key == b"y"
+
+
 HOSTILE = {  # how it begins, what is repeated, how it ends
     "long name": (b"POST /counter/", b"a", b""),
     "long name, wrong route": (b"GET /counter/", b"a", b"/x HTTP/1.1\r\nHost: h" + END),
+    "long id": (b"PUT /counter/a/sources/", b"a", b""),
+    "sources": (b"GET /counter/a", b"/sources/a", b" HTTP/1.1\r\nHost: h" + END),
     "slashes": (b"GET /counter/", b"a/value", b" HTTP/1.1\r\nHost: h" + END),
     "spaces within a value": (HOST, b" ", b"b" + END),
     "spaces and tabs within a value": (HOST, b" \t", b"b" + END),

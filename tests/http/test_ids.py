@@ -7,7 +7,7 @@ import re
 import pytest
 
 from tests.fakes.cluster import WALL_CLOCK
-from tests.http.served_node import LAST, PATHS, get, once, post, put, served, statuses, until, value
+from tests.http.served_node import LAST, PATHS, once, post, put, served, source, statuses, until, value
 
 ID, OTHER = (b"%d-%b" % (WALL_CLOCK, end) for end in (b"a", b"b"))
 REPLAYED = b"\r\nidempotent-replayed: true\r\n"
@@ -53,7 +53,7 @@ async def test_a_repeated_increment_is_answered_with_the_value_of_now(path: str)
             (once(b"a", b"5", ID), b"5", False),
             (post(b"a", b"10"), b"15", False),
             (once(b"a", b"5", b'"%b"' % ID), b"15", True),
-            (once(b"a", b"0", ID), b"15", False),
+            (once(b"a", b"0", OTHER), b"15", False),
         ):
             await client.send(request)
             answered = await client.answer()
@@ -65,7 +65,7 @@ async def test_a_repeated_increment_is_answered_with_the_value_of_now(path: str)
 async def test_a_source_counts_by_its_greatest_total() -> None:
     async with served() as server:
         requests = [put(b"a", ID, b"5"), put(b"a", ID, b"3"), put(b"a", ID, b"8"), put(b"a", ID, b"8")]
-        requests += [get(b"/counter/a/sources/" + ID), put(b"a", OTHER, b"0"), get(b"/counter/a/sources/" + OTHER)]
+        requests += [source(b"a", ID), put(b"a", OTHER, b"0"), source(b"a", OTHER)]
         answers = await server.exchange(b"".join([*requests, LAST]))
         assert statuses(answers) == [200] * 6 + [404, 200]
         assert bodies(answers)[:6] == [b"5", b"5", b"8", b"8", b"8", b"8"]
@@ -75,10 +75,21 @@ async def test_a_source_counts_by_its_greatest_total() -> None:
 
 async def test_an_increment_and_a_source_of_one_id_are_one() -> None:
     async with served() as server:
-        requests = [once(b"a", b"5", ID), get(b"/counter/a/sources/" + ID), put(b"a", ID, b"7"), once(b"a", b"5", ID)]
+        requests = [once(b"a", b"5", ID), source(b"a", ID), put(b"a", ID, b"7"), once(b"a", b"5", ID)]
         answers = await server.exchange(b"".join([*requests, value(b"a"), LAST]))
         assert statuses(answers) == [200, 200, 200, 422, 200, 200]
         assert [*bodies(answers)[:3], bodies(answers)[4]] == [b"5", b"5", b"7", b"7"]
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("id_", [b"018bcfe5-6800-7abc-8def-00000000000f", b"01hf7yat00000000000000000z"])
+async def test_a_uuid_or_a_ulid_counts_once_in_letters_of_either_case(path: str, id_: bytes) -> None:
+    async with served(path) as server:
+        requests = [once(b"a", b"5", id_), once(b"a", b"5", id_.upper()), once(b"a", b"5", b'"%b"' % id_.title())]
+        requests += [put(b"a", id_.upper(), b"7"), source(b"a", id_), source(b"a", id_.upper()), LAST]
+        answers = await server.exchange(b"".join(requests))
+        assert bodies(answers)[:6] == [b"5", b"5", b"5", b"7", b"7", b"7"]
+        assert answers.count(REPLAYED) == 2
 
 
 @pytest.mark.parametrize("path", PATHS)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from gcount.core.protocol.write_holds import MAX_HOLD
 from gcount.core.writes.increments import Add, Outcome, Peek, Raise, Together
-from gcount.errors import IdAhead, IdGone, IdsUnavailable
+from gcount.errors import IdAhead, IdGone, IdsUnavailable, IdUnknown
 from gcount.node.node import Node
 from gcount.node.view import NodeView
 from tests.fakes.cluster import WALL_CLOCK, open_cluster
@@ -87,9 +88,12 @@ async def test_what_is_known_of_an_id_can_be_read(autojump_clock: MockClock) -> 
     async with open_cluster(1) as cluster:
         node = cluster[1].node
         view, one = NodeView(node), made(node, "i", 5)
-        assert view.id_total("x", one.id) is None
+        with pytest.raises(IdUnknown):
+            view.id_total("x", one.id)
         submitted(node, [one])
-        assert view.id_total("x", one.id) is None
+        with pytest.raises(IdUnknown):
+            view.id_total("x", one.id)
         await node.count([one])
         assert view.id_total("x", one.id) == 5
-        assert view.id_total("y", one.id) is None
+        with pytest.raises(IdUnknown):
+            view.id_total("y", one.id)

@@ -27,6 +27,31 @@ async def test_an_increment_with_an_id_counts_once() -> None:
         assert 'gcount_redis_commands_total{command="GCOUNT.INCRBY",outcome="ok"} 4.0' in text
 
 
+@pytest.mark.parametrize("id_", ["018bcfe5-6800-7abc-8def-00000000000f", "01hf7yat00000000000000000z"])
+async def test_a_uuid_or_a_ulid_counts_once_in_letters_of_either_case(id_: str) -> None:
+    async with serving() as running:
+        client = await running.connect()
+        asked = [
+            f"GCOUNT.INCRBY x 5 ID {id_}",
+            f"GCOUNT.INCRBY x 5 ID {id_.upper()}",
+            f"GCOUNT.SOURCE x {id_.title()} 7",
+        ]
+        assert await client.ask(";".join(asked)) == [5, 5, 7]
+
+
+async def test_an_increment_by_nothing_has_an_id_like_any_other() -> None:
+    async with serving() as running:
+        client = await running.connect()
+        asked = [f"GCOUNT.INCRBY x {amount} ID {ID}" for amount in (0, 5, 0)]
+        found = await client.ask(";".join([*asked, "GCOUNT.INCRBY x 0 ID 1-a", "GCOUNT.SOURCE x 1-a 0", "GET x"]))
+        assert isinstance(found, list)
+        assert [found[0], found[1], *found[4:]] == [0, 5, 5, "5"]
+        assert [str(reply).partition(" ")[0] for reply in found[2:4]] == ["GCCONFLICT", "GCGONE"]
+        found = await client.ask(f"MULTI;GCOUNT.INCRBY x 0 ID {ID};EXEC")
+        assert isinstance(found, list)
+        assert str(found[-1]).startswith("EXECABORT Transaction discarded because of: GCCONFLICT ")
+
+
 async def test_a_source_counts_by_its_greatest_total() -> None:
     async with serving() as running:
         client = await running.connect()

@@ -36,7 +36,7 @@ KNOWN_TO_CATCH: dict[str, tuple[int, ...]] = {
     "identity-kept-unconfirmed": (10, 15),
     "identity-kept-on-a-lost-disk": (3, 4),
     "hello-before-the-former-life-is-settled": (7, 20),
-    "former-life-goes-on": (1, 3),
+    "former-life-goes-on": (50, 3),
     "membership-by-order-of-arrival": (5,),
     "answered-with-the-batchs-total": (0, 1),
     "view-taken-after-the-gather": (14, 15),

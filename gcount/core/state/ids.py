@@ -1,7 +1,10 @@
 """Ids of increments. An id says when it was made, so that a node knows for how long it can be sent again.
 
-There are three forms: a UUID of version 7 (RFC 9562, 5.7), a ULID, and `UNIXSECONDS-anything`. An id belongs to one
-counter. The *key* of both together is one string, because an id has no space in it.
+There are three forms: a UUID of version 7 (RFC 9562, 5.7), a ULID, and `UNIXSECONDS-anything`. A UUID and a ULID may be
+written in letters of either case, and many programs and databases change the case. So they are brought to one form as
+soon as they are read.
+
+An id belongs to one counter. The *key* of both together is one string, because an id has no space in it.
 """
 
 import re
@@ -22,6 +25,16 @@ _CROCKFORD = str.maketrans("ABCDEFGHJKMNPQRSTVWXYZ", "ABCDEFGHIJKLMNOPQRSTUV")  
 def well_formed(id_: str) -> bool:
     """Whether an id has 1 to 64 characters of `[A-Za-z0-9._~-]`."""
     return _ALLOWED.fullmatch(id_) is not None
+
+
+def canonical(id_: str) -> str:
+    """The form in which an id is kept: a UUID in small letters, a ULID in capitals, any other id as it is."""
+    # Most are in that form already. To see that is much faster than to match them.
+    if len(id_) == _UUID_CHARACTERS and not id_.islower() and _UUID.fullmatch(id_) is not None:
+        return id_.lower()
+    if len(id_) == _ULID_CHARACTERS and not id_.isupper() and _ULID.fullmatch(id_) is not None:
+        return id_.upper()
+    return id_
 
 
 @lru_cache(8192)  # from the parser to the entries it is asked for several times

@@ -134,7 +134,7 @@ def grown(asked: Asked) -> Sequence[str]:
 
 
 def changes(asked: Asked, known: Callable[[Raise], bool] | None = None) -> bool:
-    """Whether a request adds more than 0 to any counter.
+    """Whether a request adds more than 0 to any counter, or may be refused for the id of an increment by 0.
 
     Args:
         asked: the request.
@@ -147,7 +147,7 @@ def changes(asked: Asked, known: Callable[[Raise], bool] | None = None) -> bool:
             if one.amount:
                 return True
         elif isinstance(one, Raise):
-            if one.total and (known is None or not known(one)):
+            if (one.total or one.once) and (known is None or not known(one)):
                 return True
         elif isinstance(one, Together) and changes(one.items, known):
             return True

@@ -69,8 +69,6 @@ class KnownIds:
             The amount that waits for its counter, this item included; or why it can't be taken.
         """
         staging, total = self._pending.staging, one.total
-        if not total:
-            return staging.waiting(one.name)
         time, key = time_of(one.id), key_of(one.name, one.id)
         assert time is not None, "an id that is staged says its time"
         entry = self._replica.counters.entries.find(key, time)
@@ -78,6 +76,9 @@ class KnownIds:
         known = max(durable, self._pending.sealed.ids.totals.get(key, 0), staged)
         if known and one.once and known != total:
             return IdConflict(f"the id {one.id} was sent before with the amount {known}, and now with {total}")
+        if not total:  # nothing to write, but an increment's id is checked, whatever its amount is
+            late = self.rules.refusal(one.id, time, self._pending.promised) if one.once else None
+            return staging.waiting(one.name) if late is None else late
         if total > known and (refusal := self._refusal(one, known, time)) is not None:
             return refusal
         if entry is not None and durable >= total:
