@@ -95,6 +95,7 @@ class Settling:
         self._settlements = 0
         self._held_at: float | None = None  # when settlement was first seen to be held back, in seconds of trio's clock
         self._warned = False
+        self._windows: dict[str, float] = {}  # by member: its retry window as it told it last, in seconds
 
     def told(self, address: str, floor: int, digest: Digest) -> None:
         """Take a floor that a member told. What others tell, which were members, is not kept.
@@ -107,13 +108,29 @@ class Settling:
         if address not in self._newest:
             return
         hello = self._members.hellos[address]
+        if self._windows.get(address) != hello.window:
+            self._windows[address] = hello.window
+            self._compare(address, hello.window)
         self._floors.told(address, (hello.node, hello.start_id), floor, digest)
+
+    def _compare(self, address: str, window: float) -> None:
+        """Warn if a member has another retry window; 0 when it did not tell it."""
+        if window not in (0, self._rules.window):
+            logger.warning(
+                "retry windows differ",
+                member=address,
+                window=window,
+                here=self._rules.window,
+                effect="ids may count twice if a member is added or loses its directory; set GCOUNT_RETRY_WINDOW alike",
+            )
 
     async def run(self) -> None:
         """Promise, settle and free memory, for ever. While there are no ids this wakes rarely, and writes nothing."""
         while True:
             await trio.sleep(self._pause)
-            self._floors.keep({*self._newest, *self._replica.membership.actors})
+            members = {*self._newest, *self._replica.membership.actors}
+            self._floors.keep(members)
+            self._windows = {address: window for address, window in self._windows.items() if address in members}
             with suppress(DiskFull):  # both are tried again after the pause
                 await self._promise()
                 await self._settle()

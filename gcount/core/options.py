@@ -49,7 +49,8 @@ class Options:
         reborn_below: a node begins no new incarnation once it knows so many. It is less than `max_incarnations`, so
             that incarnations begun by nodes that are cut off from each other still fit at all nodes.
         max_unclaimed: a node that knows so many incarnations takes no further one unless a member says that it is
-            its own: anybody can invent incarnations.
+            its own: anybody can invent incarnations. From nodes that are not members it takes none once it knows so
+            many divided by the number of members.
         max_uncounted_cells: cells buffered of all unfinished pushes; a high --max-counters raises it. The default is
             one delta of all counters that nodes with the default of that flag hold, and what may stand before it in
             the same push; that takes about 3 GB.

@@ -218,7 +218,11 @@ class Node:
         replica = self.replica = await self._startup.recover(self.settings.max_counters, self._options)
         settings = self.settings
         rules = IdRules(
-            self._wall_clock, lambda: self.parts.members.why_no_ids(), settings.retry_window, settings.max_ids
+            self._wall_clock,
+            lambda: self.parts.members.why_no_ids(),
+            settings.retry_window,
+            settings.max_ids,
+            lambda incarnation: replica.identity.owns(incarnation) or self.parts.members.is_of_member(incarnation),
         )
         context = make_context(settings.cluster, replica, self.log, self._random, self.metrics, self.stopping, rules)
         self.start_id = context.start_id

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from itertools import count
 
 import pytest
@@ -15,9 +17,9 @@ from gcount.core.protocol import messages, told_ids
 from gcount.core.protocol.consistent_read import CATCH_UP
 from gcount.core.protocol.write_holds import MAX_HOLD
 from gcount.core.state.counters import Delta, Digest
-from gcount.core.state.keyed import Keyed
+from gcount.core.state.keyed import Keyed, Settlement
 from gcount.core.writes.increments import Raise
-from gcount.errors import IdsUnavailable, ReadUnavailable
+from gcount.errors import IdLimitReached, IdsUnavailable, ReadUnavailable
 from tests.cluster.impostor import joined_by_impostor, linked
 from tests.cluster.test_consistent_reads import Rounds
 from tests.fakes.caller import HELLO, call, hello
@@ -205,31 +207,80 @@ async def test_nothing_is_pushed_to_a_member_that_does_not_understand_ids_once_t
 async def test_a_link_to_a_node_that_does_not_understand_ids_ends_when_the_first_one_comes(
     autojump_clock: MockClock,
 ) -> None:
+    async with open_cluster(2) as cluster:
+        one, two = cluster.hosts
+        impostor = await joined_by_impostor(cluster)
+        one.node.peers.hang_up()
+        impostor.hello = hello(floor=None)
+        await cluster.eventually(lambda: not one.node.parts.members.hellos[impostor.address].knows_ids)
+        await cluster.eventually(lambda: linked(one, impostor.address))
+        await send(two, "a", 1)  # it has not heard the new hello
+        await cluster.eventually(lambda: not linked(one, impostor.address))
+
+
+async def test_a_stranger_brings_no_ids_into_use_while_a_member_does_not_understand_them(
+    autojump_clock: MockClock,
+) -> None:
+    """That member would be refused from then on, and consistent reads with it."""
     async with open_cluster(1) as cluster:
         one = cluster[1]
         impostor = await joined_by_impostor(cluster)
         one.node.peers.hang_up()
         impostor.hello = hello(floor=None)
         await cluster.eventually(lambda: not one.node.parts.members.hellos[impostor.address].knows_ids)
-        await cluster.eventually(lambda: linked(one, impostor.address))
+        stranger, other = b"m" * 16, b"r" * 16
         async with call(cluster, one) as caller:
-            await caller.ask(hello(node=b"m" * 16, incarnation=b"m" * 16))
-            delta = Delta(b"m" * 16, 0, 1, {}, Keyed({f"{TIME}-1 x": (1, 1)}))
-            assert await caller.ask(messages.Push(1, True, [delta])) == messages.Ack(1, {b"m" * 16: 1})
-        await cluster.eventually(lambda: not linked(one, impostor.address))
+            await caller.ask(hello(node=stranger, incarnation=stranger, retired=[other]))
+            ids = Delta(stranger, 0, 1, {}, Keyed({f"{TIME}-1 x": (1, 1)}))
+            settled = Delta(stranger, 0, 1, {}, Keyed({}, {other: Settlement(1, 1, {})}))
+            for number, keyed in enumerate((ids, settled), start=1):
+                taken = {other: 1} if number == 1 else {}
+                push = messages.Push(number, True, [keyed, Delta(other, 0, 1, {"y": 1})])
+                assert await caller.ask(push) == messages.Ack(number, taken)
+            assert (one.node.replica.floor, linked(one, impostor.address)) == (None, True)
+            impostor.hello = hello()
+            one.node.peers.hang_up()
+            await cluster.eventually(lambda: one.node.parts.members.hellos[impostor.address].knows_ids)
+            assert await caller.ask(messages.Push(3, True, [ids])) == messages.Ack(3, {stranger: 1})
+        assert (one.node.value("x"), one.node.replica.floor) == (1, 0)
 
 
-async def test_ids_of_strangers_wait_while_there_are_many(autojump_clock: MockClock) -> None:
-    async with open_cluster(1, options=Options(max_stranger_cells=2)) as cluster:
-        one = cluster[1]
+@asynccontextmanager
+async def limited(most: int) -> AsyncIterator[Host]:
+    """A node that takes so many ids from clients."""
+    async with open_cluster(0, configured=False) as cluster:
+        cluster.max_ids = most
+        await cluster.add().start()
+        yield cluster[1]
+
+
+def ids_of(incarnation: bytes, after: int, *numbers: int) -> Delta:
+    """A delta with so many new ids."""
+    keyed = Keyed({f"{TIME}-{incarnation.hex()}{number} x": (1, after + 1) for number in numbers})
+    return Delta(incarnation, after, after + 1, {}, keyed)
+
+
+async def test_strangers_bring_a_quarter_of_the_ids_that_clients_may_bring(autojump_clock: MockClock) -> None:
+    async with limited(8) as one:
         other = b"r" * 16
-        deltas = [Delta(MINE, 0, 2, {}, Keyed({f"{TIME}-{n} x": (n, n) for n in (1, 2)})), Delta(other, 0, 1, {"y": 1})]
-        async with call(cluster, one) as caller:
+        async with call(one.cluster, one) as caller:
             await caller.ask(hello(retired=[other]))
-            assert await caller.ask(messages.Push(1, True, deltas)) == messages.Ack(1, {MINE: 2, other: 1})
-            more = [Delta(MINE, 2, 3, {}, Keyed({f"{TIME}-3 x": (4, 3)})), Delta(other, 1, 2, {"y": 2})]
+            both = [ids_of(MINE, 0, 1), ids_of(other, 0, 1), Delta(b"q" * 16, 0, 1, {"y": 1})]
+            assert await caller.ask(messages.Push(1, True, both)) == messages.Ack(1, {MINE: 1, other: 1})
+            more = [ids_of(MINE, 1, 2), Delta(other, 1, 2, {"y": 2})]
             assert await caller.ask(messages.Push(2, True, more)) == messages.Ack(2, {other: 2})
-        assert (one.node.value("x"), one.node.value("y")) == (3, 2)
+        assert (one.node.value("x"), one.node.value("y")) == (2, 2)
+
+
+async def test_ids_of_strangers_take_none_of_the_clients(autojump_clock: MockClock) -> None:
+    async with limited(4) as one:
+        async with call(one.cluster, one) as caller:
+            await caller.ask(hello())
+            assert await caller.ask(messages.Push(1, True, [ids_of(MINE, 0, 1)])) == messages.Ack(1, {MINE: 1})
+        for number in range(4):
+            await send(one, str(number), 1)
+        with pytest.raises(IdLimitReached):
+            await send(one, "4", 1)
 
 
 async def test_a_floor_is_passed_on_with_what_its_member_had_on_disk_by_then(

@@ -12,9 +12,11 @@ from trio.testing import MockClock
 
 from gcount.cluster.settling import Settling
 from gcount.core.options import Options
+from gcount.core.protocol.floors import BEHIND_THERE, DETACHED_OF_OTHERS
 from gcount.core.writes.increments import Raise
 from gcount.node.node import Node
 from gcount.node.status import gauges, status
+from tests.cluster.test_repair import counts, repaired
 from tests.fakes.cluster import WALL_CLOCK, Host, SimCluster, open_cluster
 from tests.fakes.counting import accepted, add
 
@@ -154,7 +156,7 @@ async def test_a_node_alone_settles_by_its_own_promise(autojump_clock: MockClock
 
 
 async def test_nothing_is_settled_under_an_incarnation_that_may_not_be_continued(autojump_clock: MockClock) -> None:
-    async with counting_with_ids(1, configured=False) as cluster:
+    async with counting_with_ids(1) as cluster:
         node = cluster[1].node
         before = node.replica.identity.incarnation
         await raised(node, "x", new_id(), 4)
@@ -182,7 +184,7 @@ async def test_a_member_that_is_away_holds_settlement_back_until_it_returns(auto
                 found = ids_of(host)
                 assert (found["live"], found["retry_window_seconds"]) == (1, WINDOW)
                 assert found["held_back_by"] == cluster[3].address
-                assert found["held_back_because"] == "has not promised yet to take no more ids of that time"
+                assert found["held_back_because"] == BEHIND_THERE
                 assert WALL_CLOCK + WINDOW < found["held_back_since"] < WALL_CLOCK + DUE  # type: ignore[operator]
                 assert metric(host, "gcount_settlement_held_back_seconds") > DUE
             assert ids_of(cluster[3])["held_back_by"] == cluster[1].address
@@ -211,6 +213,38 @@ async def test_a_member_that_is_taken_out_of_the_config_holds_nothing_back(autoj
         await trio.sleep(PAUSE)
         await configure(*cluster.hosts)
         assert ids_of(cluster[1])["floors"] == {cluster[2].address: floor_of(cluster[2]), cluster[3].address: None}
+
+
+async def test_detached_ids_of_a_node_that_has_forgotten_them_hold_settlement_back_and_the_node_says_so(
+    autojump_clock: MockClock,
+) -> None:
+    """Nobody can fill the gap before them or close it. What ends it is what /status says: an empty directory."""
+    async with counting_with_ids(2) as cluster:
+        one, two = cluster.hosts
+        for total in (1, 3):
+            await add(two.node, "x", total - one.node.value("x"))
+            await cluster.converged("x", total)
+        await raised(two.node, "x", new_id(), 4)
+        await cluster.converged("x", 7)
+        lost = two.node.replica.identity.incarnation
+        await two.kill()
+        two.wipe()
+        await repaired(one, counts(lost, "x", 3))
+        await one.start()
+        await two.start()
+        await cluster.eventually(lambda: all(map(cluster.linked, cluster.hosts)))
+        assert [*one.node.replica.detached.ids_from] == [lost]
+        await raised(two.node, "y", new_id(), 1)
+        await trio.sleep(2 * DUE)
+        assert [live(host) for host in cluster.hosts] == [1, 1]
+        for host, reason in ((one, DETACHED_OF_OTHERS.format(lost.hex())), (two, BEHIND_THERE)):
+            found = ids_of(host)
+            assert (found["held_back_by"], found["held_back_because"]) == (one.address, reason)
+        await one.kill()
+        one.wipe()
+        await one.start()
+        await cluster.eventually(lambda: all_settled(cluster), 3 * PAUSE)
+        await cluster.converged("y", 1)
 
 
 async def test_the_first_member_settles_and_the_others_wait_for_it(autojump_clock: MockClock) -> None:
@@ -290,6 +324,21 @@ async def test_a_member_that_was_taken_out_and_came_back_on_the_same_link_is_hea
         await configure(*cluster.hosts)
         await cluster.eventually(lambda: all_settled(cluster), DUE)
         await cluster.converged("x", 4)
+
+
+async def test_a_member_with_another_retry_window_is_named_once(autojump_clock: MockClock) -> None:
+    with structlog.testing.capture_logs() as logs:
+        async with counting_with_ids(3) as cluster:
+            await cluster[3].kill()
+            cluster[3].retry_window = 2 * WINDOW
+            await cluster[3].start()
+            await cluster.eventually(lambda: all(map(cluster.linked, cluster.hosts)))
+            cluster[1].node.peers.hang_up()
+            await trio.sleep(3 * PAUSE)
+            hosts = [host.address for host in cluster.hosts]
+    said = [(line["member"], line["window"], line["here"]) for line in logs if line["event"] == "retry windows differ"]
+    theirs = [(hosts[2], 2 * WINDOW, WINDOW)] * 2
+    assert sorted(said) == sorted([*theirs, (hosts[0], WINDOW, 2 * WINDOW), (hosts[1], WINDOW, 2 * WINDOW)])
 
 
 async def test_a_floor_is_kept_by_a_restart(autojump_clock: MockClock) -> None:

@@ -29,10 +29,11 @@ def writer(
     most: int = 1000,
     now: Callable[[], float] = lambda: NOW,
     unavailable: Callable[[], str] = lambda: "",
+    is_known: Callable[[bytes], bool] = lambda _: True,
 ) -> Writer:
     """A writer of a blank replica."""
     replica = Replica(ME, max_counters, Options(id_span=SPAN))
-    return Writer(replica, IdRules(now, unavailable, WINDOW, most))
+    return Writer(replica, IdRules(now, unavailable, WINDOW, most, is_known))
 
 
 def raised(total: int, id_: str = "x", name: str = "a", *, time: int = NOW, once: bool = False) -> Raise:

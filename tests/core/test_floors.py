@@ -7,6 +7,10 @@ import pytest
 from gcount.core.options import DEFAULTS
 from gcount.core.protocol.floors import (
     BEHIND,
+    BEHIND_THERE,
+    DETACHED,
+    DETACHED_OF_OTHERS,
+    FORGOTTEN,
     NOT_COVERED,
     NOT_HEARD,
     SAME_NODE,
@@ -19,11 +23,11 @@ from gcount.core.state.batch import Batch
 from gcount.core.state.counters import Delta
 from gcount.core.state.identity import Identity
 from gcount.core.state.ids import key_of
-from gcount.core.state.keyed import Keyed
+from gcount.core.state.keyed import Keyed, Settlement
 from gcount.core.state.replica import Replica
 
 SPAN = DEFAULTS.id_span
-NODE, OWN, OTHER = b"n" * 16, b"i" * 16, b"o" * 16
+NODE, OWN, OTHER, THIRD = b"n" * 16, b"i" * 16, b"o" * 16, b"t" * 16
 A, B, C = "a:1", "b:1", "c:1"
 MEMBERS = (A, B, C)
 HERE = [A]
@@ -86,10 +90,34 @@ def test_only_a_durable_floor_is_told(replica: Replica) -> None:
     assert floor_to_tell(replica) == END
 
 
-def test_a_node_with_detached_deltas_promises_nothing(replica: Replica) -> None:
-    promised(replica, END)
-    replica.apply(Batch(replica.next_batch, [Delta(OTHER, 7, 8, {"x": 1})]))
+def reborn(replica: Replica) -> None:
+    """It goes on under a new incarnation, as after a repair."""
+    replica.apply(Batch(replica.next_batch, [], identity=replica.identity.reborn(THIRD)))
+
+
+def detached(replica: Replica, incarnation: bytes, keyed: Keyed | None) -> None:
+    """A delta behind a gap, as a repaired log has it."""
+    replica.apply(Batch(replica.next_batch, [Delta(incarnation, 7, 8, {"x": 1}, keyed)]))
     assert replica.detached
+
+
+def test_the_floor_that_is_told_does_not_reach_ids_that_are_detached(replica: Replica) -> None:
+    promised(replica, END)
+    detached(replica, OTHER, None)
+    assert floor_to_tell(replica) == END  # cells do not hold settlement back
+    detached(replica, OTHER, Keyed({key_of("x", f"{END + 1}-a"): (5, 8)}))
+    assert floor_to_tell(replica) == END
+    detached(replica, THIRD, Keyed({key_of("x", f"{SPAN + 9}-a"): (5, 8), key_of("y", f"{END}-b"): (5, 8)}))
+    assert floor_to_tell(replica) == SPAN + 8
+    for version in range(8):
+        replica.apply(Batch(replica.next_batch, [Delta(THIRD, version, version + 1, {})]))
+    assert floor_to_tell(replica) == END  # the gap is filled: the digest that is told with the floor has the ids
+
+
+def test_a_node_with_a_settlement_that_is_detached_tells_no_promise(replica: Replica) -> None:
+    """It has covered entries that the node counts still; to settle them again would count them twice."""
+    promised(replica, END)
+    detached(replica, OTHER, Keyed({}, {OWN: Settlement(END, 1, {"x": 5})}))
     assert floor_to_tell(replica) == 0
 
 
@@ -120,7 +148,7 @@ def test_each_promise_is_awaited(replica: Replica) -> None:
     assert floors.hold(END, MEMBERS, HERE) == Hold(C, NOT_HEARD)
     floors.told(C, C_PROCESS, 0, {})
     assert floors.until(MEMBERS, HERE) is None
-    assert floors.hold(END, MEMBERS, HERE) == Hold(C, BEHIND)
+    assert floors.hold(END, MEMBERS, HERE) == Hold(C, BEHIND_THERE)
     floors.told(C, C_PROCESS, END, {})
     assert floors.until(MEMBERS, HERE) == END
 
@@ -132,6 +160,33 @@ def test_the_own_promise_is_awaited(replica: Replica) -> None:
     assert floors.until(MEMBERS, HERE) is None
     assert floors.hold(END, MEMBERS, HERE) == Hold(A, BEHIND)
     assert floors.until((), ()) is None
+
+
+def test_detached_ids_of_that_time_are_named_as_the_reason(replica: Replica, floors: Floors) -> None:
+    floors.told(C, C_PROCESS, 0, {})  # a member that can't promise either: each of the two names itself
+    detached(replica, OTHER, Keyed({key_of("x", f"{SPAN}-a"): (5, 8)}))
+    assert floors.hold(SPAN - 1, MEMBERS, HERE) == Hold(C, BEHIND_THERE)
+    assert floors.hold(END, MEMBERS, HERE) == Hold(A, DETACHED_OF_OTHERS.format(OTHER.hex()))
+    assert floors.until(MEMBERS, HERE) is None
+
+
+def test_own_detached_deltas_hold_all_back_until_their_gap_is_closed(replica: Replica, floors: Floors) -> None:
+    reborn(replica)
+    detached(replica, OWN, None)
+    assert floor_to_tell(replica) == 0
+    assert floors.hold(END, MEMBERS, HERE) == Hold(A, DETACHED)
+    replica.apply(Batch(replica.next_batch, [Delta(OWN, 1, 9, {"x": 1})]))
+    assert (floor_to_tell(replica), floors.until(MEMBERS, HERE)) == (END, END)
+
+
+def test_a_node_that_may_have_forgotten_its_members_settles_nothing_alone(replica: Replica, floors: Floors) -> None:
+    """Rot may take a config out of a log, and leave the ids and the promise."""
+    assert floors.until((), ()) == END
+    reborn(replica)
+    assert floors.until((), ()) is None
+    assert floors.hold(END, (), ()) == Hold("this node", FORGOTTEN)
+    assert floors.until((A,), HERE) == END  # the operator has said so
+    assert floors.until(MEMBERS, HERE) == END
 
 
 def test_what_a_member_had_when_it_promised_is_awaited(replica: Replica, floors: Floors) -> None:
@@ -161,7 +216,7 @@ def test_another_process_at_the_same_address_is_heard_anew(floors: Floors) -> No
     floors.told(B, (b"z" * 16, b"9" * 16), END, {OTHER: 1})
     assert floors.hold(END, MEMBERS, HERE) == Hold(B, NOT_COVERED)
     floors.told(B, (b"z" * 16, b"9" * 16), 0, {})  # its disk was lost
-    assert floors.hold(END, MEMBERS, HERE) == Hold(B, BEHIND)
+    assert floors.hold(END, MEMBERS, HERE) == Hold(B, BEHIND_THERE)
 
 
 @pytest.mark.parametrize("other", [(B_PROCESS[0], b"9" * 16), (b"z" * 16, B_PROCESS[1]), (NODE, b"9" * 16)])

@@ -277,6 +277,33 @@ def test_peers_ids_are_not_limited_but_count() -> None:
     assert refusal(one, sent(1)) == "IdLimitReached"
 
 
+def test_ids_that_no_member_holds_take_none_of_the_clients() -> None:
+    one = writer(most=4, is_known=lambda holder: holder != A)
+    assert one.ids.left_for_strangers() == 1
+    assert one.stage_delta(peers(A, entry(5, id_="p")), {A})
+    assert one.ids.left_for_strangers() == 0
+    one.seal()
+    assert one.ids.left_for_strangers() == 0
+    one.commit()
+    assert one.ids.left_for_strangers() == 0
+    for number in range(4):
+        assert refusal(one, sent(1, f"{number}")) == ""
+    assert refusal(one, sent(1, "z")) == "IdLimitReached"
+    assert refusal(one, raised(9, "p")) == ""  # with the greatest total it counts among those of the members
+    commit(one)
+    assert one.ids.left_for_strangers() == 1
+
+
+def test_so_many_ids_that_no_member_holds_are_kept_apart_and_no_more() -> None:
+    """They may come from directories that were lost, again and again. Memory has a limit all the same."""
+    one = writer(most=4, is_known=lambda holder: holder != A)
+    many = [entry(1, id_=f"p{number}") for number in range(7)]
+    assert one.stage_delta(peers(A, {key: total for each in many for key, total in each.items()}))
+    commit(one)
+    assert refusal(one, sent(1, "y")) == ""
+    assert refusal(one, sent(1, "z")) == "IdLimitReached"
+
+
 def test_settled_ids_make_space_for_new_ones() -> None:
     one = writer(most=1)
     put(one, sent(5, time=NOW - 50), "durable")

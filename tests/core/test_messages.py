@@ -190,7 +190,7 @@ def push(*made: Delta) -> Push:
 def test_a_hello_without_the_newer_fields_is_understood_and_the_newer_one_by_old_nodes() -> None:
     """Fields are only ever added at the end, with a default."""
     fields = msgspec.msgpack.decode(encode(hello(entry="a:1", seen={ID: 3}, kept=7)))
-    assert len(fields) == 16
+    assert len(fields) == 17
     assert decode(msgspec.msgpack.encode(fields[:10])) == hello()
     assert decode(msgspec.msgpack.encode([*fields, "of a later time"])) == hello(entry="a:1", seen={ID: 3}, kept=7)
 
@@ -289,6 +289,8 @@ BEYOND = [
     HeartbeatAck({}, floor=MAX_VERSION + 1),
     hello(floor=-1),
     hello(floor=MAX_VERSION + 1),
+    hello(window=-1.0),
+    hello(window=float("nan")),
     CellsReply(1, {}, parts={ID: 0}),
     CellsReply(1, {}, parts={b"short": 1}),
     CellsReply(1, {}, changed={ID: MAX_VERSION + 1}),

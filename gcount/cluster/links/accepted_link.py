@@ -17,7 +17,7 @@ from gcount.cluster.links.duplicates import Visit
 from gcount.cluster.links.handover import Handover
 from gcount.cluster.links.handshake import Knowledge, check_knows_ids
 from gcount.cluster.links.peers import Peers
-from gcount.cluster.members import uses_ids
+from gcount.cluster.members import Members, uses_ids
 from gcount.core.format.chunks import Assembly
 from gcount.core.protocol import messages as wire
 from gcount.core.protocol.counter_views import Found
@@ -230,23 +230,26 @@ class AcceptedLink:
         """The deltas that may be taken from this caller.
 
         From a node that is not a member, only deltas of its own incarnations are taken, as long as no member claims
-        them; those with ids wait while there are `max_stranger_cells` that are not settled. Incarnations that no member
-        owns may be at most `max_unclaimed`, whichever node sends them. A settler that a member needs is taken beyond
+        them, and so many ids as `KnownIds.left_for_strangers` says. Incarnations that no member owns may be at most
+        `max_unclaimed`, whichever node sends them. Of these, each member takes its share from nodes that are not
+        members: so all members can take what any of them has taken. A settler that a member needs is taken beyond
         that, as this node could take nothing from members without it.
         """
         members, replica, member = self._members, self._replica, self.is_member
-        names, full = self._pending.names_left, replica.counters.entries.live >= self._options.max_stranger_cells
-        unclaimed_left = self._options.max_unclaimed - self._pending.incarnations
+        names, ids = self._pending.names_left, 0 if member else _left_for_strangers(self._context, members)
+        shares = 1 if member else max(1, len(replica.membership.actors))
+        unclaimed_left = self._options.max_unclaimed // shares - self._pending.incarnations
         permitted = []
         for delta in deltas:
             incarnation = delta.incarnation
             if not member:
                 new = new_names(delta, replica.counters)
                 own = incarnation in self._own and not members.is_claimed(incarnation, self.hello.node)
-                more_ids = delta.keyed is not None and bool(delta.keyed.entries)
-                if new > names or (full and more_ids) or not own:
+                more_ids = -1 if delta.keyed is None else len(delta.keyed.entries)
+                if new > names or more_ids > ids or not own:
                     continue
                 names -= new
+                ids -= max(0, more_ids)
             if replica.counters.version(incarnation) == 0 and not members.is_of_member(incarnation):
                 if unclaimed_left <= 0 and not (member and incarnation in needs):
                     continue
@@ -309,3 +312,13 @@ class AcceptedLink:
     async def _run_task(self, function: Callable[[T], Awaitable[object]], argument: T) -> None:
         await function(argument)
         self._tasks -= 1
+
+
+def _left_for_strangers(context: Context, members: Members) -> int:
+    """How many ids can be taken from a caller that is not a member; -1 if no settlement can be taken, either.
+
+    A stranger must not bring ids into use while a member does not understand them: it would be refused from then on. (A
+    member that was not heard yet keeps none back: right after a config, the caller may be one itself.)
+    """
+    too_old = any(not hello.knows_ids for hello in members.hellos.values())
+    return -1 if too_old and not uses_ids(context.replica) else context.ids.left_for_strangers()

@@ -93,6 +93,7 @@ class Handshake:
             resumes,
             kept,
             floor_to_tell(replica),
+            self._context.rules.window,
         )
 
     async def say(self, channel: Channel, resumes: int = 0) -> tuple[messages.Hello, messages.Hello | None]:

@@ -17,8 +17,18 @@ from gcount.core.state.replica import Replica
 
 NOT_HEARD = "not heard since this node's start"
 BEHIND = "has not promised yet to take no more ids of that time"
+BEHIND_THERE = f"{BEHIND}; ids in its /status say why"
+DETACHED = (
+    "has detached deltas of its own behind a gap in its log: it closes the gap when all members are linked and none of "
+    "them can fill it"
+)
+DETACHED_OF_OTHERS = (
+    "has detached deltas with ids of that time behind a gap in its log: they wait for the node that counted under "
+    "incarnation {}; if that has lost its directory or is gone, give this node an empty directory"
+)
 SAME_NODE = "leads to the same node as another entry of the config"
 NOT_COVERED = "has increments that have not reached this node yet"
+FORGOTTEN = "has begun a new incarnation and knows no config: if it has no members, post a config with itself alone"
 
 
 class Hold(msgspec.Struct, frozen=True):
@@ -50,10 +60,13 @@ class Told(msgspec.Struct, frozen=True):
 def floor_to_tell(replica: Replica) -> int:
     """The floor that a node tells others, and by which it settles, in seconds since 1970.
 
-    It is the durable one: a promise that is only staged is forgotten by a crash. It is 0 while deltas are detached, as
-    these may hold ids of any time, and no digest that is told with the floor says so.
+    It is the durable one: a promise that is only staged is forgotten by a crash. It does not reach ids in detached
+    deltas, as no digest that is told with the floor says that they are here. While deltas of its own are detached it
+    is 0: the rot may have taken more, and the gap is closed soon. Those of other nodes may stay for good.
     """
-    return 0 if replica.detached else replica.floor or 0
+    if _has_own_gap(replica):
+        return 0
+    return max(0, min([replica.floor or 0, *(start - 1 for start in replica.detached.ids_from.values())]))
 
 
 def promise(replica: Replica, before: float) -> int | None:
@@ -112,7 +125,7 @@ class Floors:
             here: those that are this node.
         """
         entries = self._replica.counters.entries
-        if entries.oldest is None or not _is_member(members, here):
+        if entries.oldest is None or not _is_member(members, here) or self._has_forgotten(members):
             return None
         floors = [floor_to_tell(self._replica), *(self.of(address) or 0 for address in _others(members, here))]
         until = entries.settled_until(min(floors))
@@ -128,6 +141,8 @@ class Floors:
             members: as for `until`.
             here: as for `until`.
         """
+        if self._has_forgotten(members):
+            return Hold(next(iter(here), "this node"), FORGOTTEN)
         mine = [entry for entry in members if entry in here]
         if len(mine) > 1:
             return Hold(mine[1], SAME_NODE)
@@ -140,15 +155,32 @@ class Floors:
         identity = self._replica.identity
         for which, me in ((0, identity.node), (1, b"")):  # as for a consistent read: n members are n nodes
             yield from (Hold(address, SAME_NODE) for address in _repeated(told, which, me))
-        yield from (Hold(address, BEHIND) for address, one in told.items() if one.floor < until)
+        # Then this node itself. Of two members that have not promised, each names itself, and only so says why.
         if floor_to_tell(self._replica) < until:
-            yield Hold(own, BEHIND)
+            yield Hold(own, _why_behind(self._replica, until))
+        yield from (Hold(address, BEHIND_THERE) for address, one in told.items() if one.floor < until)
         yield from (Hold(address, NOT_COVERED) for address, one in told.items() if not self._covers(one.digest))
+
+    def _has_forgotten(self, members: Sequence[str]) -> bool:
+        """Whether this node may have members that it does not know any more, as when its log was repaired."""
+        return not members and bool(self._replica.identity.retired)
 
     def _covers(self, digest: Digest) -> bool:
         """Whether this node has on disk all that a digest says."""
         version = self._replica.counters.version
         return all(version(incarnation) >= upto for incarnation, upto in digest.items())
+
+
+def _why_behind(replica: Replica, until: int) -> str:
+    """Why this node has not promised to take no more ids up to a time."""
+    if _has_own_gap(replica):
+        return DETACHED
+    others = (owner for owner, start in replica.detached.ids_from.items() if start <= until)
+    return next((DETACHED_OF_OTHERS.format(owner.hex()) for owner in others), BEHIND)
+
+
+def _has_own_gap(replica: Replica) -> bool:
+    return any(map(replica.identity.owns, replica.detached.incarnations()))
 
 
 def _is_member(members: Sequence[str], here: Collection[str]) -> bool:

@@ -62,6 +62,7 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag=1):
         kept: only from the end that accepted: how many chunks of that transfer it has kept.
         floor: the sender takes no id with a time up to here any more, in seconds since 1970; None from a node that does
             not understand ids of increments.
+        window: for how many seconds after its time the sender takes an id; 0 from a node that does not tell it.
     """
 
     protocol: int
@@ -79,6 +80,7 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag=1):
     resumes: int = 0
     kept: int = 0
     floor: int | None = None
+    window: float = 0.0
 
     @property
     def knows_ids(self) -> bool:
@@ -286,6 +288,8 @@ def _problem_of_hello(hello: Hello) -> str:
         return "a challenge of a wrong length"
     if hello.entry and not valid_address(hello.entry):
         return "a bad entry"
+    if not 0 <= hello.window <= MAX_VERSION:
+        return "a window out of range"
     numbers = _out_of_range(hello.resumes) or _out_of_range(hello.kept) or _out_of_range(hello.floor or 0)
     return numbers or _problem_of_digest(hello.digest) or _problem_of_digest(hello.seen)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from gcount.core.options import Options
 from gcount.core.state.ids import split, time_of
@@ -16,15 +16,17 @@ class Bucket:
     Attributes:
         ids: the entries by key.
         sums: by the holder of the greatest entry and by the index of the counter, what the ids come to.
+        counts: by the holder of the greatest entry, how many ids there are.
         newest: by holder, at least the newest version of its entries here.
         settled: whether all ids are settled, so that only their memory is still in use.
     """
 
-    __slots__ = ("_snapshot", "ids", "newest", "settled", "sums")
+    __slots__ = ("_snapshot", "counts", "ids", "newest", "settled", "sums")
 
     def __init__(self) -> None:
         self.ids: dict[str, Entry] = {}
         self.sums: dict[bytes, dict[int, int]] = {}
+        self.counts: dict[bytes, int] = {}
         self.newest: dict[bytes, int] = {}
         self.settled = False
         self._snapshot: weakref.ref[Snapshot] | None = None
@@ -56,6 +58,7 @@ class Bucket:
             sums[index] -= old.total
             if not sums[index]:
                 del sums[index]
+            self.counts[old.holder] -= 1
         if new is None:
             del self.ids[key]
             return grown
@@ -64,6 +67,7 @@ class Bucket:
         if found is None:
             found = self.sums[new.holder] = {}
         found[index] = found.get(index, 0) + new.total
+        self.counts[new.holder] = self.counts.get(new.holder, 0) + 1
         self.ids[key] = new
         return grown + new.total
 
@@ -190,6 +194,10 @@ class Buckets:
     def oldest(self) -> int | None:
         """The beginning of the time of the oldest ids, in seconds since 1970; None when there are none."""
         return min(self._buckets) * self._span if self._buckets else None
+
+    def count(self, holders: Collection[bytes]) -> int:
+        """How many ids there are of which the greatest entry is held by one of these."""
+        return sum(bucket.counts.get(holder, 0) for bucket in self._buckets.values() for holder in holders)
 
     def newest_end(self, before: int) -> int:
         """The end of the newest bucket that ends before a time, in seconds since 1970; 0 when there is none."""

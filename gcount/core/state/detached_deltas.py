@@ -15,16 +15,23 @@ from collections.abc import Collection, Iterator
 
 from gcount.core.state.counters import Counters, Delta
 from gcount.core.state.identity import Identity
-from gcount.core.state.ids import split
+from gcount.core.state.ids import split, time_of
 from gcount.core.state.keyed import Keyed
 
 
 class DetachedDeltas:
-    """Detached deltas by incarnation. Deltas that follow each other or overlap are merged into one *run*."""
+    """Detached deltas by incarnation. Deltas that follow each other or overlap are merged into one *run*.
+
+    Attributes:
+        ids_from: by incarnation, at most the time of the oldest id in its runs, in seconds since 1970; 0 if there are
+            settlements: what they cover may not be settled again before they are known. It has no incarnations without
+            ids.
+    """
 
     def __init__(self) -> None:
         self._runs: dict[bytes, list[Delta]] = {}  # in order of versions, with a gap before each run
         self._shown: set[bytes] = set()  # incarnations whose runs were handed out, so that they must not change
+        self.ids_from: dict[bytes, int] = {}
 
     def __bool__(self) -> bool:
         return bool(self._runs)
@@ -100,6 +107,9 @@ class DetachedDeltas:
             else:
                 whole.append(run)
         self._runs[delta.incarnation] = whole
+        if delta.keyed is not None and delta.keyed:
+            start = _ids_from(delta.keyed)
+            self.ids_from[delta.incarnation] = min(start, self.ids_from.get(delta.incarnation, start))
 
     def absorb(self, counters: Counters, incarnation: bytes) -> None:
         """Join the deltas of an incarnation that fit now, after more of it became known."""
@@ -110,6 +120,7 @@ class DetachedDeltas:
         assert len(runs) < 2 or runs[0].upto < runs[1].after, "a gap is before each run"
         if not runs:
             self._runs.pop(incarnation, None)
+            self.ids_from.pop(incarnation, None)
 
     def closing(self, counters: Counters, identity: Identity, incarnation: bytes) -> Delta | None:
         """The delta that closes all gaps of an incarnation for good.
@@ -128,6 +139,12 @@ class DetachedDeltas:
             whole = _merged(whole, run)
         # One version above all that the incarnation reached: a node that knows any of them still takes the delta.
         return Delta(incarnation, counters.version(incarnation), whole.upto + 1, whole.cells, whole.keyed)
+
+
+def _ids_from(keyed: Keyed) -> int:
+    """The time of the oldest id, in seconds since 1970; 0 if there are settlements."""
+    times = [0] if keyed.settled else [time_of(split(key)[0]) for key in keyed.entries]
+    return min(time for time in times if time is not None)
 
 
 def _merged(one: Delta, other: Delta) -> Delta:

@@ -21,12 +21,14 @@ class IdRules(msgspec.Struct, frozen=True):
             not in use.
         window: for how many seconds after its time an id is taken.
         most: with so many ids that are not settled, clients can bring no more. Those of members are always taken.
+        is_known: returns whether an incarnation is this node's or a member's. The ids of others count apart.
     """
 
     now: Callable[[], float]
     unavailable: Callable[[], str]
     window: float = DEFAULT_WINDOW
     most: int = DEFAULT_MOST
+    is_known: Callable[[bytes], bool] = lambda _: True
 
     @property
     def grace(self) -> float:
@@ -35,6 +37,11 @@ class IdRules(msgspec.Struct, frozen=True):
         That is more than clocks differ, and more than messages and configs need to spread.
         """
         return self.window / 4
+
+    @property
+    def most_of_strangers(self) -> int:
+        """With so many ids that no member holds, nodes that are not members can bring no more."""
+        return max(1, self.most // 4)
 
     def refusal(self, id_: str, time: int, floor: int) -> Refusal | None:
         """Why an id can't be taken by its time; None when it can.

@@ -140,7 +140,7 @@ class KnownIds:
         late = rules.refusal(one.id, time, pending.promised)
         if late is not None:
             return late
-        if not known and pending.live_ids >= rules.most:
+        if not known and pending.live_ids >= rules.most and pending.live_ids - self._apart >= rules.most:
             return IdLimitReached(
                 f"this node has {pending.live_ids} ids that are not settled, and takes new ones up to {rules.most} "
                 f"(GCOUNT_MAX_IDS); increments without an id go on"
@@ -151,6 +151,31 @@ class KnownIds:
         if not self._fits(one):
             return PartLimitReached(f"this node's part of the counter would pass 2^64-1 with {one.total} of {one.id}")
         return None if pending.allows_name(one.name) else too_many_counters(self._replica.max_counters)
+
+    def left_for_strangers(self) -> int:
+        """How many more ids can be taken from nodes that are not members."""
+        pending, is_known = self._pending, self.rules.is_known
+        waiting = sum(
+            len(delta.keyed.entries)
+            for delta in (*pending.staging.deltas, *pending.sealed.deltas)
+            if delta.keyed is not None and not is_known(delta.incarnation)
+        )
+        return max(0, self.rules.most_of_strangers - self._of_strangers - waiting)
+
+    @property
+    def _of_strangers(self) -> int:
+        """How many ids there are that no member holds with their greatest total."""
+        entries = self._replica.counters.entries
+        return entries.count([holder for holder in entries.holders if not self.rules.is_known(holder)])
+
+    @property
+    def _apart(self) -> int:
+        """How many ids do not count among those that clients have brought.
+
+        There is a limit, so that memory has one: directories may be lost again and again, and then no member holds
+        what was counted there.
+        """
+        return min(self._of_strangers, self.rules.most)
 
     def _fits(self, one: Raise) -> bool:
         """Whether what this node holds of the counter's ids stays within 64 bits, settled or not."""
