@@ -149,11 +149,13 @@ class Model:
 
     def commit(self, node: int, cells: dict[str, int], keyed: Keyed | None = None) -> None:
         version = self.version(node)
-        self.join(node, Delta(self.ids[node], version, version + 1, cells, keyed))
+        self.join(node, [Delta(self.ids[node], version, version + 1, cells, keyed)])
 
-    def join(self, node: int, delta: Delta) -> None:
+    def join(self, node: int, deltas: Iterable[Delta]) -> None:
+        """Join deltas in one instant: between those of one push, a value may be too great."""
         counters, before = self.counters[node], self.counters[node].total(NAME)
-        counters.join(delta)
+        for delta in deltas:
+            counters.join(delta)
         while counters.entries.sweep(99):
             pass
         assert counters.total(NAME) >= before
@@ -174,8 +176,7 @@ class Model:
                     whole = Delta(column, known, whole.upto, whole.cells, keyed)
             deltas += [] if whole is None else [whole]
         if knows(self.counters[node], deltas, counters.settlements.needs()):
-            for delta in deltas:
-                self.join(node, delta)
+            self.join(node, deltas)
 
     def settle(self, node: int) -> None:
         """The second ends; or a member settles what ended before, once it knows all that the others had then."""
