@@ -224,5 +224,5 @@ class Settling:
                 reason=held.hold.reason,
                 ids=self._replica.counters.entries.live,
                 limit=self._rules.most,
-                effect="ids are kept in memory; wait until the member is back, or take it out of the config",
+                effect="ids are kept in memory meanwhile; if the member is away, start it or take it out of the config",
             )
