@@ -319,3 +319,22 @@ def test_no_more_entries_are_taken_back_than_cells_may_be() -> None:
     assert one.takes_back(ids(incarnation(1), 3, 4, fits))
     assert not one.takes_back(ids(incarnation(1), 3, 4, full))
     assert not one.takes_back(ids(incarnation(2), 3, 4, {}))
+
+
+cut_with_ids = st.tuples(st.integers(0, 12), st.integers(1, 3), st.sampled_from([None, 0, 5, 7, 9]))
+
+
+@given(st.lists(cut_with_ids, max_size=12))
+def test_the_time_of_the_oldest_id_is_that_of_all_that_is_still_detached(
+    made: list[tuple[int, int, int | None]],
+) -> None:
+    """0 stands for a settlement."""
+    one, who = replica(), incarnation(2)
+    for number, (after, length, time) in enumerate(made, start=1):
+        upto = after + length
+        entries = {f"{time}-{number} a": (1, upto)} if time else {}
+        settled = {incarnation(3): Settlement(9, 1, {})} if time == 0 else {}
+        one.apply(Batch(number, [Delta(who, after, upto, {"b": 1}, Keyed(entries, settled))]))
+        held = [run.keyed for run in one.detached.deltas() if run.keyed]
+        times = [0 if keyed.settled else min(int(key.partition("-")[0]) for key in keyed.entries) for keyed in held]
+        assert one.detached.ids_from == ({who: min(times)} if times else {})

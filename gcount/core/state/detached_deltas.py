@@ -23,7 +23,7 @@ class DetachedDeltas:
     """Detached deltas by incarnation. Deltas that follow each other or overlap are merged into one *run*.
 
     Attributes:
-        ids_from: by incarnation, at most the time of the oldest id in its runs, in seconds since 1970; 0 if there are
+        ids_from: by incarnation, the time of the oldest id in its runs, in seconds since 1970; 0 if there are
             settlements: what they cover may not be settled again before they are known. It has no incarnations without
             ids.
     """
@@ -32,6 +32,7 @@ class DetachedDeltas:
         self._runs: dict[bytes, list[Delta]] = {}  # in order of versions, with a gap before each run
         self._shown: set[bytes] = set()  # incarnations whose runs were handed out, so that they must not change
         self.ids_from: dict[bytes, int] = {}
+        self._starts: dict[bytes, dict[int, int]] = {}  # the same by incarnation for each run, by what it is `after`
 
     def __bool__(self) -> bool:
         return bool(self._runs)
@@ -99,28 +100,35 @@ class DetachedDeltas:
             runs = [run.copy() for run in runs]
         runs.append(delta.copy())
         runs.sort(key=lambda run: run.after)
-        whole = [runs[0]]
+        whole, starts = [runs[0]], self._starts.setdefault(delta.incarnation, {})
+        if delta.keyed is not None and delta.keyed:
+            _lower(starts, delta.after, _ids_from(delta.keyed))
         for run in runs[1:]:
             # Without a gap between them, two deltas say together what changed between the first and the last version.
             if run.after <= whole[-1].upto:
                 whole[-1] = _merged(whole[-1], run)
+                if run.after in starts:
+                    _lower(starts, whole[-1].after, starts.pop(run.after))
             else:
                 whole.append(run)
         self._runs[delta.incarnation] = whole
-        if delta.keyed is not None and delta.keyed:
-            start = _ids_from(delta.keyed)
-            self.ids_from[delta.incarnation] = min(start, self.ids_from.get(delta.incarnation, start))
+        if starts:
+            self.ids_from[delta.incarnation] = min(starts.values())
 
     def absorb(self, counters: Counters, incarnation: bytes) -> None:
         """Join the deltas of an incarnation that fit now, after more of it became known."""
-        runs = self._runs.get(incarnation, [])
+        runs, starts = self._runs.get(incarnation, []), self._starts.get(incarnation, {})
         while runs and counters.fits(runs[0]):
+            starts.pop(runs[0].after, None)
             counters.join(runs.pop(0))
         # Of the next one only: a member may bring thousands of runs about, and then thousands of deltas before them.
         assert len(runs) < 2 or runs[0].upto < runs[1].after, "a gap is before each run"
         if not runs:
             self._runs.pop(incarnation, None)
-            self.ids_from.pop(incarnation, None)
+            self._starts.pop(incarnation, None)
+        self.ids_from.pop(incarnation, None)
+        if starts:
+            self.ids_from[incarnation] = min(starts.values())
 
     def closing(self, counters: Counters, identity: Identity, incarnation: bytes) -> Delta | None:
         """The delta that closes all gaps of an incarnation for good.
@@ -145,6 +153,10 @@ def _ids_from(keyed: Keyed) -> int:
     """The time of the oldest id, in seconds since 1970; 0 if there are settlements."""
     times = [0] if keyed.settled else [time_of(split(key)[0]) for key in keyed.entries]
     return min(time for time in times if time is not None)
+
+
+def _lower(starts: dict[int, int], after: int, start: int) -> None:
+    starts[after] = min(start, starts.get(after, start))
 
 
 def _merged(one: Delta, other: Delta) -> Delta:
