@@ -16,7 +16,6 @@ CHECKPOINT_MAGIC = b"gc-chk\r\n"
 HEADER_BYTES = 64
 GROWN = ("Hello", "Push", "Beaten", "Collect", "Collected")  # the messages that have more fields now
 MESSAGES = {1: 15, 3: 6, 6: 4, 7: 4, 8: 4}  # how many elements they had, with the tag
-MESSAGES_OF_IDS = {1: 16}  # how many they had in the first version that knew ids
 PUSH = 3
 DELTA = 4
 PART = 6
@@ -30,12 +29,6 @@ def message(data: bytes) -> bytes:
     if fields[0] == PUSH:
         fields[3] = [_without(delta, DELTA) for delta in fields[3]]
     return msgspec.msgpack.encode(_without(fields, MESSAGES.get(fields[0], len(fields))))
-
-
-def message_of_ids(data: bytes) -> bytes:
-    """A message as the first version that knew ids wrote it."""
-    fields = msgspec.msgpack.decode(data)
-    return msgspec.msgpack.encode(_without(fields, MESSAGES_OF_IDS.get(fields[0], len(fields))))
 
 
 def header(data: bytes) -> bytes:

@@ -20,6 +20,7 @@ from gcount.core.format.log_records import (
     encode_batch,
 )
 from gcount.core.protocol import messages
+from gcount.core.protocol.counter_views import Told
 from gcount.core.state.batch import Batch
 from gcount.core.state.counters import Delta
 from gcount.core.state.identity import Identity
@@ -150,6 +151,7 @@ TODAY = Code(
         "Delta": Delta,
         "Identity": Identity,
         "Keyed": Keyed,
+        "Told": Told,
         "Settlement": Settlement,
         "Header": Header,
         "Batch": Batch,

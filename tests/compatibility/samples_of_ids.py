@@ -66,12 +66,20 @@ BIG_BATCH = made(
 )
 
 MESSAGES: Mapping[str, Made] = {
-    "hello": made("Hello", **HELLO, challenge=CHALLENGE, floor=SECONDS),
+    "hello": made("Hello", **HELLO, challenge=CHALLENGE, floor=SECONDS, window=3600.0),
     "push": made(
         "Push", number=1, last=True, deltas=[DELTA_OF_ENTRIES, DELTA_OF_BOTH], needs={OTHER: 9, FIRST: MAX_VERSION}
     ),
     "beaten": made("Beaten", digest={LIFE: 255}, floor=SECONDS),
-    "collected": made("Collected", round=2, cells={}, parts={LIFE: MAX_CELL}, changed={OTHER: MAX_VERSION}),
+    "collect": made("Collect", round=2, name="a", hold=True, known={LIFE: 3}),
+    "collected": made(
+        "Collected",
+        round=2,
+        cells={},
+        parts={LIFE: MAX_CELL},
+        changed={OTHER: MAX_VERSION},
+        told=made("Told", entries={OTHER: {f"{SECONDS}-x": (5, MAX_VERSION)}}, needs={LIFE: 7}),
+    ),
 }
 
 HISTORY = [

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from tests.compatibility.formerly import message_of_ids
 from tests.compatibility.names import TODAY, NobodyThere, increment_once, open_seeded
 from tests.compatibility.observe import gcount, node_on, target
 from tests.compatibility.samples import FRESH, HEADER, Made
@@ -66,7 +65,7 @@ def test_the_checkpoint_of_a_known_history_has_the_bytes_that_were_recorded_and_
 @pytest.mark.parametrize("label", MESSAGES)
 def test_a_message_is_encoded_to_the_bytes_that_were_recorded_and_read(label: str) -> None:
     message, recorded = TODAY.build(MESSAGES[label]), bytes.fromhex(RECORDS["messages"][label])
-    assert message_of_ids(TODAY.encode(message)) == recorded
+    assert TODAY.encode(message) == recorded
     assert TODAY.decode(recorded) == message
 
 

@@ -31,8 +31,8 @@ from gcount.core.limits import (
 )
 from gcount.core.protocol.counter_views import Told
 from gcount.core.state.counters import Delta, Digest
-from gcount.core.state.ids import split, time_of, well_formed
-from gcount.core.state.keyed import Keyed
+from gcount.core.state.ids import split
+from gcount.core.state.keyed import Keyed, is_entry
 from gcount.core.state.membership import Membership, valid_address
 from gcount.errors import ProtocolError
 
@@ -304,7 +304,7 @@ def _problem_of_reply(reply: CellsReply) -> str:
 
 def _problem_of_told(told: Told, changed: Digest) -> str:
     for holder, entries in told.entries.items():
-        if holder not in changed or any(_is_bad(id_, *entry, changed[holder]) for id_, entry in entries.items()):
+        if holder not in changed or not all(is_entry(id_, *entry, changed[holder]) for id_, entry in entries.items()):
             return "a bad entry"
     return _problem_of_digest(told.needs)
 
@@ -331,7 +331,7 @@ def _problem_of_delta(delta: Delta) -> str:
 def _problem_of_keyed(keyed: Keyed, upto: int) -> str:
     for key, (total, version) in keyed.entries.items():
         id_, name = split(key)
-        if _is_bad(id_, total, version, upto) or not valid_name(name):
+        if not (is_entry(id_, total, version, upto) and valid_name(name)):
             return "a delta with a bad entry of an id"
     if len(keyed.settled) > MAX_INCARNATIONS:
         return "a delta with too many settlements"
@@ -344,10 +344,6 @@ def _problem_of_keyed(keyed: Keyed, upto: int) -> str:
             if not 0 < n <= MAX_CELL or not valid_name(name):
                 return "a delta with a bad settled part"
     return ""
-
-
-def _is_bad(id_: str, total: int, version: int, upto: int) -> bool:
-    return not (well_formed(id_) and time_of(id_) is not None and 0 < total <= MAX_CELL and 0 < version <= upto)
 
 
 def _out_of_range(number: int) -> str:

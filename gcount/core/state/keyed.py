@@ -12,7 +12,8 @@ from collections.abc import Iterable
 
 import msgspec
 
-from gcount.core.state.ids import split
+from gcount.core.limits import MAX_CELL
+from gcount.core.state.ids import split, time_of, well_formed
 
 Cover = tuple[tuple[int, int], ...]
 """What is covered of one column: by each settler, entries up to a time and a version. The greatest time is first."""
@@ -31,6 +32,11 @@ def is_covered(cover: Cover, time: int, version: int) -> bool:
     # Not up to the time of one settler and the version of another: there may be entries of which neither of them knew,
     # and which neither has added up.
     return any(time <= until and version <= upto for until, upto in cover)
+
+
+def is_entry(id_: str, total: int, version: int, upto: int) -> bool:
+    """Whether an incarnation can have an entry with these values, when it is at a version up to `upto`."""
+    return well_formed(id_) and time_of(id_) is not None and 0 < total <= MAX_CELL and 0 < version <= upto
 
 
 class Settlement(msgspec.Struct, frozen=True, array_like=True, gc=False):
