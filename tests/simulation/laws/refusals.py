@@ -72,16 +72,23 @@ def _ids(history: History) -> Iterator[str]:
         time, end = time_of(sent.id) or 0, sent.end or sent.start
         if sent.together:
             continue  # another item of its group may have been refused
-        if sent.refused == GONE and time > sent.clock + end - sent.start - history.window:
+        clocks = _clocks(history, sent, end)
+        if sent.refused == GONE and time > max(clocks) - history.window:
             promised = max((entry.floor or -1 for entry in history.journal if _binds(entry, sent, end)), default=-1)
             if time > promised:
                 yield f"refused as too old: {sent}"
-        elif sent.refused == AHEAD and time <= sent.clock + MAX_AHEAD:
+        elif sent.refused == AHEAD and time <= min(clocks) + MAX_AHEAD:
             yield f"refused as too far ahead: {sent}"
         elif sent.refused == MANY and history.most_ids >= 1000:
             yield f"refused far below the limit: {sent}"
         elif sent.refused == UNUSED and any(_binds(entry, sent, sent.start - 2 * DISK) for entry in history.journal):
             yield f"refused though ids are in use: {sent}"
+
+
+def _clocks(history: History, sent: Sent, end: float) -> list[float]:
+    """What the node's clock showed at the beginning and at the end, and between them when it was set anew."""
+    jumps = (at for at, _ in history.clocks[sent.host] if sent.start < at < end)
+    return [sent.clock, *(history.clock(sent.host, time) for time in (*jumps, end))]
 
 
 def _binds(entry: Entry, sent: Sent, end: float) -> TypeGuard[Stored]:
