@@ -10,7 +10,7 @@ from tests.simulation.campaign.run import run_seed
 from tests.simulation.campaign.scenario import FAULTS, INCREMENTS, READS
 from tests.simulation.campaign.seeds import run_many
 
-SECONDS = float(os.environ.get("GCOUNT_SIMULATE_SECONDS", "60"))
+SECONDS = float(os.environ.get("GCOUNT_SIMULATE_SECONDS", "40"))
 FIRST = int(os.environ.get("GCOUNT_SIMULATE_FROM", "0"))
 PARTS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 FAILED_ONCE = [
