@@ -43,7 +43,7 @@ class Options:
         column_span: words for each cell. A sparse column becomes dense when that takes at most so many words for each
             cell; a dense column becomes sparse at twice as many.
         sum_slice: counters whose totals a start computes before the event loop runs other tasks, and sums of ids that
-            are settled at once.
+            are settled at once, if they did not come late.
         id_span: seconds; ids of so much time are settled together. At least 1.
         max_incarnations: how many incarnations of the whole cluster a node takes.
         reborn_below: a node begins no new incarnation once it knows so many. It is less than `max_incarnations`, so

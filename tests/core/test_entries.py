@@ -261,6 +261,14 @@ def test_so_many_buckets_are_settled_at_once_that_it_takes_no_long_time() -> Non
     assert (found.oldest, found.newest_end(before=30), found.newest_end(before=29)) == (10, 29, 19)
 
 
+def test_ids_up_to_a_time_that_was_settled_before_are_settled_together() -> None:
+    options = Options(id_span=10, sum_slice=4)
+    made = {f"{10 * time}-x n{n}": (1, 1) for time in range(1, 5) for n in range(3)}
+    found = knowing([entries(A, 0, made)], options).entries
+    assert [found.settled_until(100, before) for before in (9, 19, 29, 39, 99)] == [19, 19, 29, 39, 49]
+    assert [found.settled_until(floor, before=39) for floor in (18, 19, 29, 38)] == [-1, 19, 29, 29]
+
+
 def test_all_entries_of_an_incarnation_share_its_bytes() -> None:
     counters = Counters(USUAL)
     for n in range(3):

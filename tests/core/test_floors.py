@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gcount.core.options import DEFAULTS
+from gcount.core.options import DEFAULTS, Options
 from gcount.core.protocol.floors import (
     BEHIND,
     BEHIND_THERE,
@@ -25,6 +25,7 @@ from gcount.core.state.identity import Identity
 from gcount.core.state.ids import key_of
 from gcount.core.state.keyed import Keyed, Settlement
 from gcount.core.state.replica import Replica
+from gcount.core.writes.settling import settlement
 
 SPAN = DEFAULTS.id_span
 NODE, OWN, OTHER, THIRD = b"n" * 16, b"i" * 16, b"o" * 16, b"t" * 16
@@ -138,6 +139,46 @@ def test_the_smallest_floor_decides(replica: Replica, floors: Floors) -> None:
     assert floors.until(MEMBERS, HERE) == END
     floors.told(C, C_PROCESS, 4 * SPAN - 1, {})
     assert floors.until(MEMBERS, HERE) == 4 * SPAN - 1
+
+
+def settled_alone(replica: Replica, floors: Floors) -> int | None:
+    """This node settles what it can, as the only member. Up to which time?"""
+    until, version = floors.until((), ()), replica.version
+    assert until is not None
+    settled = settlement(replica.counters, OWN, until)
+    replica.apply(Batch(replica.next_batch, [Delta(OWN, version, version + 1, {}, Keyed({}, settled))]))
+    return until if settled else None
+
+
+def test_late_ids_are_settled_together_however_many_there_are() -> None:
+    """A removed member comes back with ids of a time up to which this node has settled what it had of that member."""
+    replica = Replica(Identity(NODE, OWN), 1000, Options(sum_slice=1))
+    floors = Floors(replica)
+    promised(replica, 9 * SPAN)
+    taken(replica, OTHER, 3 * SPAN)
+    assert settled_alone(replica, floors) == 4 * SPAN - 1
+    for number in range(1, 6):
+        taken(replica, OTHER, number * SPAN, 1 + number)
+    assert [settled_alone(replica, floors) for _ in range(3)] == [number * SPAN - 1 for number in (4, 5, 6)]
+    assert (replica.counters.total("x"), replica.counters.entries.live) == (6 * 5, 0)
+
+
+def test_late_ids_wait_until_all_of_their_time_is_promised() -> None:
+    """A settlement up to an earlier time, in a greater version, would cover the later ones without adding them up."""
+    replica = Replica(Identity(NODE, OWN), 1000)
+    floors = Floors(replica)
+    promised(replica, 4 * SPAN - 1)
+    taken(replica, OTHER, 3 * SPAN)
+    assert settled_alone(replica, floors) == 4 * SPAN - 1
+    taken(replica, OTHER, SPAN, 2)
+    taken(replica, OTHER, 3 * SPAN, 3)
+    floors.told(B, B_PROCESS, 2 * SPAN - 1, {})
+    until = floors.until((A, B), HERE)
+    assert until == 2 * SPAN - 1
+    assert settlement(replica.counters, OWN, until) == {}
+    floors.told(B, B_PROCESS, 4 * SPAN - 1, {})
+    assert floors.until((A, B), HERE) == settled_alone(replica, floors) == 4 * SPAN - 1
+    assert (replica.counters.total("x"), replica.counters.entries.live) == (3 * 5, 0)
 
 
 def test_each_promise_is_awaited(replica: Replica) -> None:

@@ -124,11 +124,11 @@ class Floors:
             members: the entries of the newest membership; none before the first config.
             here: those that are this node.
         """
-        entries = self._replica.counters.entries
+        entries, settlements = self._replica.counters.entries, self._replica.counters.settlements
         if entries.oldest is None or not _is_member(members, here) or self._has_forgotten(members):
             return None
         floors = [floor_to_tell(self._replica), *(self.of(address) or 0 for address in _others(members, here))]
-        until = entries.settled_until(min(floors))
+        until = entries.settled_until(min(floors), settlements.until(self._replica.identity.incarnation))
         if entries.oldest > until or self.hold(until, members, here) is not None:
             return None
         return until

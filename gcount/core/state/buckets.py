@@ -209,17 +209,20 @@ class Buckets:
         for bucket in self._buckets.values():
             yield from bucket.ids.items()
 
-    def settled_until(self, floor: int) -> int:
+    def settled_until(self, floor: int, before: int = -1) -> int:
         """The time up to which whole buckets can be settled at once, if no id up to `floor` is taken any more.
 
         So many buckets are settled at once that a settlement does not hold up other tasks for long, and at least one.
+        Late ids, up to the time `before`, are settled all together: the settler has settled up to there, so with a
+        greater version its settlement covers them all.
         """
         most, until = self._options.sum_slice, -1
         for number in sorted(self._buckets):
+            end = self._end(number)
             most -= self._buckets[number].size
-            if self._end(number) > floor or (most < 0 and until >= 0):
+            if end > floor or (most < 0 and until >= 0 and end > before):
                 break
-            until = self._end(number)
+            until = end
         return until
 
     def sums(self, until: int) -> tuple[set[bytes], dict[bytes, dict[int, int]]]:

@@ -24,8 +24,8 @@ def settlement(counters: Counters, settler: bytes, until: int) -> dict[bytes, Se
     Returns:
         By incarnation; empty when there is nothing to settle. It is also empty if counters would not keep their
         values, because a former settlement of the same incarnation and this one together cover more than was added up,
-        as the former one went further in time; or if a part
-        would pass 2^64-1, which only an incarnation brings about that breaks the limits of its own node.
+        as the former one went further in time (see `Buckets.settled_until`); or if a part would pass 2^64-1, which
+        only an incarnation brings about that breaks the limits of its own node.
     """
     settlements, entries = counters.settlements, counters.entries
     holders, sums = entries.sums(until)
