@@ -14,6 +14,7 @@ import msgspec
 
 from gcount.core.state.counters import Digest
 from gcount.core.state.replica import Replica
+from gcount.core.state.settlements import until_of
 
 NOT_HEARD = "not heard since this node's start"
 BEHIND = "has not promised yet to take no more ids of that time"
@@ -128,7 +129,7 @@ class Floors:
         if entries.oldest is None or not _is_member(members, here) or self._has_forgotten(members):
             return None
         floors = [floor_to_tell(self._replica), *(self.of(address) or 0 for address in _others(members, here))]
-        until = entries.settled_until(min(floors), settlements.until(self._replica.identity.incarnation))
+        until = entries.settled_until(min(floors), until_of(settlements, self._replica.identity.incarnation))
         if entries.oldest > until or self.hold(until, members, here) is not None:
             return None
         return until

@@ -85,10 +85,6 @@ class Settlements:
         """By settler, its version with its newest settlement."""
         return {settler: max(one.parts.version for one in of.values()) for settler, of in self._by.items()}
 
-    def until(self, settler: bytes) -> int:
-        """Up to which time an incarnation has settled ids of some column, in seconds since 1970; -1 if of none."""
-        return max((one.until for one in self._by.get(settler, {}).values()), default=-1)
-
     def part(self, column: bytes, index: int) -> int:
         """What the settled ids of a column came to for one counter: the most that any settler says."""
         return max((one.parts.get(index) for one in self._of.get(column, ())), default=0)
@@ -204,6 +200,11 @@ def _pieces(
     for column, until, version, _, pieces in found:
         for piece in pieces:
             yield {column: Settlement(until, version, {names[index]: n for index, n in piece})}
+
+
+def until_of(settlements: Settlements, settler: bytes) -> int:
+    """Up to which time an incarnation has settled ids of some column, in seconds since 1970; -1 if of none."""
+    return max((one.until for who, _, one in settlements.items() if who == settler), default=-1)
 
 
 def covers_with(settlements: Settlements, settler: bytes, more: dict[bytes, tuple[int, int]]) -> Covers:
