@@ -1,11 +1,11 @@
 """A bucket knows what its ids come to, and can be read while it changes."""
 
-from collections import Counter
-
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gcount.core.options import Options
 from gcount.core.state.buckets import Bucket, Shared
+from gcount.core.state.entries import Entries
 from gcount.core.state.keyed import Entry
 from tests.core.histories import incarnation
 
@@ -29,8 +29,6 @@ def test_its_sums_are_those_of_its_ids(made: list[tuple[int, bytes, int]]) -> No
     for key, entry in bucket.ids.items():
         at = entry.holder, int(key[-1])
         sums[at] = sums.get(at, 0) + entry.total
-    held = Counter(entry.holder for entry in bucket.ids.values())
-    assert {holder: n for holder, n in bucket.counts.items() if n} == held
     assert {(holder, index): n for holder, of in bucket.sums.items() for index, n in of.items()} == sums
     assert (grown, bucket.size) == (sum(sums.values()), len(sums))
     assert [index in bucket for index in range(3)] == [any(index == at[1] for at in sums) for index in range(3)]
@@ -67,3 +65,10 @@ def test_it_is_read_while_a_snapshot_is_in_use() -> None:
     assert bucket.is_read
     del snapshot
     assert not bucket.is_read
+
+
+def test_ids_open_the_spans_of_time_in_which_there_are_none() -> None:
+    entries = Entries(lambda _: 0, Options(id_span=10))
+    entries.join(HOLDERS[0], 0, {"5-x a": (1, 1), "7-x a": (1, 1), "31-x a": (1, 1)}, {}, {})
+    assert entries.spans == 2
+    assert entries.new_spans([1, 9, 39, 10, 19, 40]) == {1, 4}

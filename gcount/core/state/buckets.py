@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from gcount.core.options import Options
 from gcount.core.state.ids import split, time_of
@@ -16,17 +16,17 @@ class Bucket:
     Attributes:
         ids: the entries by key.
         sums: by the holder of the greatest entry and by the index of the counter, what the ids come to.
-        counts: by the holder of the greatest entry, how many ids there are.
+        held: by holder, how many entries there are.
         newest: by holder, at least the newest version of its entries here.
         settled: whether all ids are settled, so that only their memory is still in use.
     """
 
-    __slots__ = ("_snapshot", "counts", "ids", "newest", "settled", "sums")
+    __slots__ = ("_snapshot", "held", "ids", "newest", "settled", "sums")
 
     def __init__(self) -> None:
         self.ids: dict[str, Entry] = {}
         self.sums: dict[bytes, dict[int, int]] = {}
-        self.counts: dict[bytes, int] = {}
+        self.held: dict[bytes, int] = {}
         self.newest: dict[bytes, int] = {}
         self.settled = False
         self._snapshot: weakref.ref[Snapshot] | None = None
@@ -58,7 +58,6 @@ class Bucket:
             sums[index] -= old.total
             if not sums[index]:
                 del sums[index]
-            self.counts[old.holder] -= 1
         if new is None:
             del self.ids[key]
             return grown
@@ -67,9 +66,14 @@ class Bucket:
         if found is None:
             found = self.sums[new.holder] = {}
         found[index] = found.get(index, 0) + new.total
-        self.counts[new.holder] = self.counts.get(new.holder, 0) + 1
         self.ids[key] = new
         return grown + new.total
+
+    def lose(self, holder: bytes) -> None:
+        """Note that there is one entry less of a holder."""
+        self.held[holder] -= 1
+        if not self.held[holder]:
+            del self.held[holder]
 
     def snapshot(self) -> Snapshot:
         """The ids as they are now. Later changes do not change it."""
@@ -195,9 +199,14 @@ class Buckets:
         """The beginning of the time of the oldest ids, in seconds since 1970; None when there are none."""
         return min(self._buckets) * self._span if self._buckets else None
 
-    def count(self, holders: Collection[bytes]) -> int:
-        """How many ids there are of which the greatest entry is held by one of these."""
-        return sum(bucket.counts.get(holder, 0) for bucket in self._buckets.values() for holder in holders)
+    @property
+    def spans(self) -> int:
+        """How many spans of time have ids. What a settlement costs is in proportion to it, too."""
+        return len(self._buckets)
+
+    def new_spans(self, times: Iterable[int]) -> set[int]:
+        """The numbers of the spans that ids with these times, in seconds since 1970, are the first ones of."""
+        return {time // self._span for time in times} - self._buckets.keys()
 
     def newest_end(self, before: int) -> int:
         """The end of the newest bucket that ends before a time, in seconds since 1970; 0 when there is none."""
@@ -254,7 +263,7 @@ class Buckets:
     def would_drop(self, covers: Covers) -> dict[int, int]:
         """By index, by how much counters would shrink if the covered entries were dropped."""
         lost: dict[int, int] = {}
-        for number, bucket in self._buckets.items():
+        for number, bucket in self._reached(covers):
             if self._is_covered(number, bucket, covers):
                 found = [(index, total) for sums in bucket.sums.values() for index, total in sums.items()]
             else:
@@ -268,6 +277,11 @@ class Buckets:
 
     def _end(self, number: int) -> int:
         return (number + 1) * self._span - 1
+
+    def _reached(self, covers: Covers) -> list[tuple[int, Bucket]]:
+        """The buckets of which some entries may be covered, without a look at their holders."""
+        latest = max((cover[0][0] for cover in covers.values() if cover), default=-1)
+        return [(number, bucket) for number, bucket in self._buckets.items() if number * self._span <= latest]
 
     def _is_covered(self, number: int, bucket: Bucket, covers: Covers) -> bool:
         end = self._end(number)
