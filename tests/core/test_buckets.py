@@ -3,9 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gcount.core.options import Options
 from gcount.core.state.buckets import Bucket, Shared
-from gcount.core.state.entries import Entries
 from gcount.core.state.keyed import Entry
 from tests.core.histories import incarnation
 
@@ -65,10 +63,3 @@ def test_it_is_read_while_a_snapshot_is_in_use() -> None:
     assert bucket.is_read
     del snapshot
     assert not bucket.is_read
-
-
-def test_ids_open_the_spans_of_time_in_which_there_are_none() -> None:
-    entries = Entries(lambda _: 0, Options(id_span=10))
-    entries.join(HOLDERS[0], 0, {"5-x a": (1, 1), "7-x a": (1, 1), "31-x a": (1, 1)}, {}, {})
-    assert entries.spans == 2
-    assert entries.new_spans([1, 9, 39, 10, 19, 40]) == {1, 4}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Set
 
 from gcount.core.options import Options
 from gcount.core.state.ids import split, time_of
@@ -200,13 +200,9 @@ class Buckets:
         return min(self._buckets) * self._span if self._buckets else None
 
     @property
-    def spans(self) -> int:
-        """How many spans of time have ids. What a settlement costs is in proportion to it, too."""
-        return len(self._buckets)
-
-    def new_spans(self, times: Iterable[int]) -> set[int]:
-        """The numbers of the spans that ids with these times, in seconds since 1970, are the first ones of."""
-        return {time // self._span for time in times} - self._buckets.keys()
+    def spans(self) -> Set[int]:
+        """The spans of time that have ids, by their numbers from 1970 on. A settlement walks over all of them."""
+        return self._buckets.keys()
 
     def newest_end(self, before: int) -> int:
         """The end of the newest bucket that ends before a time, in seconds since 1970; 0 when there is none."""
@@ -263,7 +259,7 @@ class Buckets:
     def would_drop(self, covers: Covers) -> dict[int, int]:
         """By index, by how much counters would shrink if the covered entries were dropped."""
         lost: dict[int, int] = {}
-        for number, bucket in self._reached(covers):
+        for number, bucket in reached(self._buckets, self._span, covers):
             if self._is_covered(number, bucket, covers):
                 found = [(index, total) for sums in bucket.sums.values() for index, total in sums.items()]
             else:
@@ -277,11 +273,6 @@ class Buckets:
 
     def _end(self, number: int) -> int:
         return (number + 1) * self._span - 1
-
-    def _reached(self, covers: Covers) -> list[tuple[int, Bucket]]:
-        """The buckets of which some entries may be covered, without a look at their holders."""
-        latest = max((cover[0][0] for cover in covers.values() if cover), default=-1)
-        return [(number, bucket) for number, bucket in self._buckets.items() if number * self._span <= latest]
 
     def _is_covered(self, number: int, bucket: Bucket, covers: Covers) -> bool:
         end = self._end(number)
@@ -299,6 +290,12 @@ class Buckets:
             rest = [one for one in old.all if not is_covered(ends.get(one.holder, ()), time, one.version)]
             if len(rest) < 1 + len(old.others):
                 yield key, old, ranked(rest)
+
+
+def reached(buckets: dict[int, Bucket], span: int, covers: Covers) -> list[tuple[int, Bucket]]:
+    """The buckets of which some entries may be covered, found without a look at their holders."""
+    latest = max((cover[0][0] for cover in covers.values() if cover), default=-1)
+    return [(number, bucket) for number, bucket in buckets.items() if number * span <= latest]
 
 
 def time_of_key(key: str) -> int:

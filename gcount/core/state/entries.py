@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
 from gcount.core.options import DEFAULTS, Options
-from gcount.core.state.buckets import Bucket, Buckets, Shared
+from gcount.core.state.buckets import Bucket, Buckets, Shared, reached
 from gcount.core.state.ids import split, time_of
 from gcount.core.state.keyed import Covers, Entry, is_covered
 
@@ -203,7 +203,7 @@ class Entries(Buckets):
     def drop_covered(self, covers: Covers, changes: dict[int, int]) -> None:
         """Drop all entries that are covered. What they took is freed by `sweep`."""
         before = self.live
-        for number, bucket in self._reached(covers):
+        for number, bucket in reached(self._buckets, self._span, covers):
             if self._is_covered(number, bucket, covers):
                 del self._buckets[number]
                 bucket.settled = True

@@ -122,22 +122,6 @@ class Pending:
 
     # The limits of deltas and of incarnations
 
-    def new_spans(self, times: Collection[int]) -> set[int] | None:
-        """The spans of time of ids that a delta of a node that is not a member would open.
-
-        There is a limit, as a settlement walks over all spans.
-
-        Args:
-            times: of the delta's ids, in seconds since 1970.
-
-        Returns:
-            Their numbers; None when there would be too many spans. Some may be counted twice.
-        """
-        entries, staged = self._replica.counters.entries, self.staging.new_spans
-        new = entries.new_spans(times) - staged
-        spans = entries.spans + len(self.sealed.new_spans) + len(staged) + len(new)
-        return None if new and spans > self._replica.options.max_spans else new
-
     @property
     def names_left(self) -> int:
         """How many new names nodes that are not members may add, besides those in the deltas that wait."""

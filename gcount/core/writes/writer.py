@@ -260,7 +260,7 @@ def _takes_ids(writer: Writer, delta: Delta, keyed: Keyed, stranger: Collection[
     times = {time_of_key(key) for key in keyed.entries}
     if times and max(times) > writer.ids.rules.latest_of_strangers:
         return False
-    new_spans = pending.new_spans(times)
+    new_spans = _new_spans(writer, times)
     if new_spans is None:
         return False
     waiting = (*pending.staging.deltas, *pending.sealed.deltas)
@@ -273,6 +273,15 @@ def _takes_ids(writer: Writer, delta: Delta, keyed: Keyed, stranger: Collection[
         return False
     pending.staging.new_spans |= new_spans
     return True
+
+
+def _new_spans(writer: Writer, times: Collection[int]) -> set[int] | None:
+    """The spans of time that ids of a stranger with these times would open; None when there would be too many."""
+    options, pending, known = writer.replica.options, writer.pending, writer.replica.counters.entries.spans
+    staged = pending.staging.new_spans
+    new = {time // options.id_span for time in times} - known - staged
+    spans = len(known) + len(pending.sealed.new_spans) + len(staged) + len(new)  # some may be counted twice
+    return None if new and spans > options.max_spans else new
 
 
 def _check_closing(closing: Delta | None, reached: int) -> None:
