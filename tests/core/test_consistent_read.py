@@ -358,12 +358,13 @@ def test_the_next_round_begins_at_once_when_the_unknown_ids_are_known() -> None:
     assert value(reading, arrival) == 5
 
 
-def test_ids_that_no_digest_reaches_keep_a_node_alone_from_an_answer() -> None:
-    """They are detached: they count only when the gap before them is closed."""
+@pytest.mark.parametrize("entries", [("here:1",), ()])
+def test_ids_that_no_digest_reaches_keep_a_node_alone_from_an_answer(entries: tuple[str, ...]) -> None:
+    """They are detached: they count only when the gap before them is closed. Without a config it is the same."""
     reading = PendingRead("n")
     arrival = reading.arrive()
     alone = Own(found({ME: 1}, {}, {B: 9}), {ME: 3}, 0, {})
-    assert reading.start(1, alone, [("here:1",)], ("here:1",), NODE, 0.0) is not None
+    assert reading.start(1, alone, [entries] if entries else [], entries, NODE, 0.0) is not None
     assert value(reading, arrival) is None
     assert not reading.needs_round(0.0)
 

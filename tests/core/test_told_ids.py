@@ -78,10 +78,20 @@ def test_an_answer_of_many_columns_tells_no_entries_beside_them(monkeypatch: pyt
     assert told(there, {}) is None
 
 
-def test_the_largest_answer_that_tells_entries_fits_into_a_message() -> None:
+def test_settlers_count_among_the_columns_of_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = counters(taken(A, 0, 3, ("5-a x", 5, 2), ("25-b x", 1, 3)), settled(B, 1, (A, 9, 2, 5)))
+    monkeypatch.setattr(told_ids, "MOST_NUMBERS", 3)  # of A: a part, and the newest version; and B's settlement
+    assert told(there, {}) is not None
+    monkeypatch.setattr(told_ids, "MOST_NUMBERS", 2)
+    assert told(there, {}) is None
+
+
+@pytest.mark.parametrize("needs", [0, told_ids.MOST_NUMBERS])
+def test_the_largest_answer_that_tells_entries_fits_into_a_message(needs: int) -> None:
     ids = {f"{10**11}-{n:051}": (2**64 - 1, MAX_VERSION) for n in range(told_ids.MOST_TOLD)}
-    digest = {n.to_bytes(16, "big"): MAX_VERSION for n in range(told_ids.MOST_NUMBERS)}
-    reply = CellsReply(MAX_VERSION, {}, None, {}, digest, Told({bytes(16): ids}, {bytes(16): MAX_VERSION}))
+    numbers = {n.to_bytes(16, "big"): MAX_VERSION for n in range(told_ids.MOST_NUMBERS)}
+    changed, settlers = ({bytes(16): MAX_VERSION}, numbers) if needs else (numbers, {bytes(16): MAX_VERSION})
+    reply = CellsReply(MAX_VERSION, {}, None, {}, changed, Told({bytes(16): ids}, settlers))
     assert decode(encode(reply)) == reply
 
 
@@ -148,6 +158,15 @@ def test_more_than_a_reader_keeps_is_left_to_pushes(monkeypatch: pytest.MonkeyPa
     learned.take(answer(counters(taken(B, 0, 1, ("5-c x", 1, 1))), {}), {})
     here = counters()
     assert learned.added_to(own(here), "x", here).keyed == 2
+
+
+def test_a_false_member_that_names_ever_more_columns_is_not_heard() -> None:
+    """A question names all columns, and must not become longer than members take."""
+    here, learned = counters(), Learned()
+    for first in range(0, 3 * told_ids.MOST_NUMBERS, 1000):
+        columns = {n.to_bytes(16, "big"): 1 for n in range(first, first + 1000)}
+        learned.take(Found({}, {}, columns, Told({}, {})), here.digest())
+    assert len(learned.known(learned.added_to(own(here), "x", here)) or {}) == 1000
 
 
 def test_a_reader_that_has_heard_of_no_ids_asks_for_none() -> None:

@@ -104,7 +104,7 @@ class Round:
         self.prev = prev
         self.own = own
         self.cells = prev
-        self.unknown: list[Found] = []
+        self.unknown = [] if own.knows(own.found) else [own.found]  # it does not know what is detached here
 
     def answer(self, address: str, node: bytes, found: Found) -> bool:
         """Take the answer of the node at a member's address; returns whether all members have answered now."""

@@ -17,8 +17,8 @@ from gcount.core.state.keyed import is_covered
 
 MOST_TOLD = 2048  # entries in an answer; with ids of 64 bytes these are 180 KB
 MOST_SEARCHED = 8192  # changes of all counters that are looked at for an answer
-MOST_NUMBERS = 1024  # cells, parts and versions of an answer that tells entries, so that it fits into a message
-MOST_LEARNED = 65_536  # entries of a counter that the reader keeps until they are pushed to it
+MOST_NUMBERS = 1024  # cells, parts, versions of an answer that tells entries, so that it fits into a message; columns
+MOST_LEARNED = 8_192  # entries of a counter that the reader keeps until they are pushed to it: 20 ms to add up
 
 
 def tell(counters: Counters, name: str, known: Mapping[bytes, int], found: Found) -> Found:
@@ -34,10 +34,11 @@ def tell(counters: Counters, name: str, known: Mapping[bytes, int], found: Found
         The answer with the entries. It is the same as before when the reader lacks none, or when they are too many.
     """
     newer = [(holder, after) for holder, n in found.changed.items() if n > (after := known.get(holder, 0))]
-    if not newer or sum(map(len, (found.cells, found.parts, found.changed))) > MOST_NUMBERS:
+    needs = counters.settlements.needs() if newer else {}
+    if not newer or sum(map(len, (found.cells, found.parts, found.changed, needs))) > MOST_NUMBERS:
         return found
     entries = _newer(counters, name, newer)
-    return found if entries is None else found._replace(told=Told(entries, counters.settlements.needs()))
+    return found if entries is None else found._replace(told=Told(entries, needs))
 
 
 def _newer(
@@ -81,8 +82,10 @@ class Learned:
             found: the answer.
             digest: what the reader had on disk at some time before.
         """
-        self._columns |= dict.fromkeys(found.changed)
-        told = found.told
+        told, columns = found.told, self._columns | dict.fromkeys(found.changed)
+        if len(columns) > MOST_NUMBERS:
+            return  # a question has to name them all
+        self._columns = columns
         # Without the settlements, entries that they cover would be missing, though a version beyond them is known.
         if told is None or not covers(digest, told.needs):
             return

@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from gcount.core.state import keyed
 from gcount.core.state.counters import Delta, Digest
 from gcount.core.state.identity import Identity
 from gcount.core.state.ids import key_of
@@ -218,6 +219,7 @@ class Waited:
 
 Content = tuple[tuple[bytes, int, tuple[str, ...]], ...]
 """The content of a push: incarnations, their versions, and counters."""
+Keyed = tuple[Mapping[str, keyed.Entry], object]
 Entry = Stored | Shown | Repaired | Forked | Forgot | Claimed | Waited
 
 
@@ -239,8 +241,8 @@ class Final:
     detached: tuple[Delta, ...] = ()  # its detached deltas
     forks: Mapping[bytes, int] | None = None  # incarnations that it reported as forked, and from which version
     values: Mapping[str, int] = field(default_factory=dict)
-    keyed: object = None  # its entries and settlements
-    replayed_keyed: object = None
+    keyed: Keyed | None = None  # its entries by key, and its settlements
+    replayed_keyed: Keyed | None = None
     live: int = 0  # how many ids are not settled
 
 

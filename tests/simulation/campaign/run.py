@@ -24,7 +24,7 @@ from tests.fakes.cluster import Host, SimCluster, address_of, replayed
 from tests.fakes.process import seed_scheduler, until
 from tests.simulation.campaign.clients import Clients
 from tests.simulation.campaign.film import Film, direct_logs
-from tests.simulation.campaign.history import Final, History
+from tests.simulation.campaign.history import Final, History, Keyed
 from tests.simulation.campaign.nemesis import Fault, Nemesis
 from tests.simulation.campaign.quiet import settle_all
 from tests.simulation.campaign.recorder import Recorder
@@ -356,5 +356,5 @@ def _values(replica: Replica) -> dict[str, int]:
     return dict(zip(names, replica.counters.totals_of(names), strict=True))
 
 
-def _keyed(replica: Replica) -> object:
+def _keyed(replica: Replica) -> Keyed:
     return dict(replica.counters.entries.items()), replica.counters.settlements.state()
