@@ -19,6 +19,7 @@ _AT_LEAST_ONE = (
     "column_piece",
     "sum_slice",
     "id_span",
+    "max_spans",
     "chunk_deltas",
     "frame_bytes",
     "record_names",
@@ -45,6 +46,8 @@ class Options:
         sum_slice: counters whose totals a start computes before the event loop runs other tasks, and sums of ids that
             are settled at once, if they did not come late.
         id_span: seconds; ids of so much time are settled together. At least 1.
+        max_spans: once ids that are not settled lie in so many of these spans, nodes that are not members open no
+            further one; the default is almost three days.
         max_incarnations: how many incarnations of the whole cluster a node takes.
         reborn_below: a node begins no new incarnation once it knows so many. It is less than `max_incarnations`, so
             that incarnations begun by nodes that are cut off from each other still fit at all nodes.
@@ -107,6 +110,7 @@ class Options:
     column_span: int = 8
     sum_slice: int = 16_384
     id_span: int = 60
+    max_spans: int = 4096
 
     max_incarnations: int = MAX_INCARNATIONS
     reborn_below: int = MAX_INCARNATIONS - 256

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
-from itertools import pairwise
+from itertools import groupby, pairwise
 
+import pytest
 import trio
 from trio.testing import MockClock
 
+from gcount.cluster.links.accepted_link import AcceptedLink
 from gcount.core.limits import MAX_INCARNATIONS
 from gcount.core.protocol import messages
 from gcount.core.state.counters import Delta
@@ -46,6 +48,39 @@ async def test_a_member_that_holds_one_counter_for_ever_lets_increments_go_on(au
         assert max(wait for _, wait in waits) < 0.27
         assert len(held) >= 4
         assert min(later - earlier for earlier, later in pairwise(held)) > 0.45
+
+
+async def test_other_tasks_run_between_the_answers_to_a_members_thousand_questions(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_cluster(2) as cluster:
+        one, impostor = cluster[1], await joined_by_impostor(cluster)
+        one.disk.latency = (0.2, 0.2)
+        order, answering, reply = list[str](), trio.Event(), AcceptedLink._reply
+
+        def answer(link: AcceptedLink, question: messages.ReadCells) -> None:
+            order.append(question.name)
+            answering.set()
+            reply(link, question)
+
+        async def run_beside() -> None:
+            await answering.wait()
+            while order.count("a") < 500:
+                order.append("another task")
+                await trio.lowlevel.checkpoint()
+
+        async with unharmed(cluster), call(cluster, one) as caller, trio.open_nursery() as nursery:
+            await caller.ask(impostor.hello)
+            monkeypatch.setattr(AcceptedLink, "_reply", answer)
+            nursery.start_soon(run_beside)
+            nursery.start_soon(add, one.node, "a", 1)
+            nursery.start_soon(add, one.node, "b", 1)
+            asked = [messages.ReadCells(number, "ab"[number % 2], True) for number in range(1000)]
+            await caller.send(*asked, messages.Release("b"))
+            await answering.wait()
+        runs = [len([*run]) for name, run in groupby(order) if name == "a"]
+        assert (order.count("a"), order.count("b")) == (500, 0)  # those that were released are not answered
+        assert max(runs) <= 2  # in each turn, any of two tasks may come first
 
 
 async def test_a_member_cannot_raise_what_the_node_counts_under(autojump_clock: MockClock) -> None:

@@ -12,13 +12,14 @@ from trio.testing import MockClock
 
 from gcount.cluster.links.handshake import TOO_OLD
 from gcount.cluster.settling import Settling
-from gcount.core.options import Options
+from gcount.core.options import DEFAULTS, Options
 from gcount.core.protocol import messages, told_ids
 from gcount.core.protocol.consistent_read import CATCH_UP
 from gcount.core.protocol.write_holds import MAX_HOLD
 from gcount.core.state.counters import Delta, Digest
 from gcount.core.state.keyed import Keyed, Settlement
 from gcount.core.writes.increments import Raise
+from gcount.core.writes.known_ids import KnownIds
 from gcount.errors import IdLimitReached, IdsUnavailable, ReadUnavailable
 from tests.cluster.impostor import joined_by_impostor, linked
 from tests.cluster.test_consistent_reads import Rounds
@@ -246,9 +247,9 @@ async def test_a_stranger_brings_no_ids_into_use_while_a_member_does_not_underst
 
 
 @asynccontextmanager
-async def limited(most: int) -> AsyncIterator[Host]:
+async def limited(most: int, options: Options = DEFAULTS) -> AsyncIterator[Host]:
     """A node that takes so many ids from clients."""
-    async with open_cluster(0, configured=False) as cluster:
+    async with open_cluster(0, configured=False, options=options) as cluster:
         cluster.max_ids = most
         await cluster.add().start()
         yield cluster[1]
@@ -270,6 +271,35 @@ async def test_strangers_bring_a_quarter_of_the_ids_that_clients_may_bring(autoj
             more = [ids_of(MINE, 1, 2), Delta(other, 1, 2, {"y": 2})]
             assert await caller.ask(messages.Push(2, True, more)) == messages.Ack(2, {other: 2})
         assert (one.node.value("x"), one.node.value("y")) == (2, 2)
+
+
+async def test_a_stranger_brings_no_ids_of_the_future_and_opens_few_spans_of_time(autojump_clock: MockClock) -> None:
+    """Each span takes time of each settlement; those of the future are never settled."""
+    async with limited(1_000_000, Options(id_span=60, max_spans=10)) as one, call(one.cluster, one) as caller:
+        future, many, few = b"f" * 16, b"m" * 16, b"w" * 16
+        await caller.ask(hello(incarnation=future, retired=[many, few]))
+
+        def of_minutes(incarnation: bytes, *minutes: int) -> Delta:
+            return Delta(incarnation, 0, 1, {}, Keyed({f"{TIME + 60 * n}-a x": (1, 1) for n in minutes}))
+
+        deltas = [of_minutes(future, 10_000), of_minutes(many, *range(-11, 0)), of_minutes(few, *range(-10, 0))]
+        assert await caller.ask(messages.Push(1, True, deltas)) == messages.Ack(1, {few: 1})
+        assert (one.node.value("x"), len(one.node.replica.counters.entries.spans)) == (10, 10)
+        await send(one, "client", 1)
+        await caller.ask(messages.Push(2, True, [of_minutes(many, -20)]))
+        assert one.node.value("x") == 11
+
+
+async def test_a_strangers_push_without_ids_does_not_look_at_those_that_are_there(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with limited(8) as one, call(one.cluster, one) as caller:
+        await caller.ask(hello())
+        assert await caller.ask(messages.Push(1, True, [ids_of(MINE, 0, 1)])) == messages.Ack(1, {MINE: 1})
+        monkeypatch.setattr(KnownIds, "left_for_strangers", None)  # a call of it would end the node
+        assert await caller.ask(messages.Push(2, True, [])) == messages.Ack(2, {})
+        more = Delta(MINE, 1, 2, {"y": 1})
+        assert await caller.ask(messages.Push(3, True, [more])) == messages.Ack(3, {MINE: 2})
 
 
 async def test_ids_of_strangers_take_none_of_the_clients(autojump_clock: MockClock) -> None:

@@ -20,6 +20,7 @@ from tests.core.test_writer import ME
 NOW = 10_000
 WINDOW = 100
 SPAN = 10
+OPTIONS = Options(id_span=SPAN)
 A = incarnation(1)
 B = incarnation(2)
 
@@ -30,9 +31,10 @@ def writer(
     now: Callable[[], float] = lambda: NOW,
     unavailable: Callable[[], str] = lambda: "",
     is_known: Callable[[bytes], bool] = lambda _: True,
+    options: Options = OPTIONS,
 ) -> Writer:
     """A writer of a blank replica."""
-    replica = Replica(ME, max_counters, Options(id_span=SPAN))
+    replica = Replica(ME, max_counters, options)
     return Writer(replica, IdRules(now, unavailable, WINDOW, most, is_known))
 
 

@@ -127,6 +127,9 @@ def assert_is_what_the_model_says(counters: Counters, histories: Sequence[KeyedH
     model = Model(histories, counters.digest())
     assert dict(counters.entries.items()) == model.best()
     assert counters.entries.live == len(model.best())
+    for one in histories:
+        held = sum(one.incarnation in of for of in model.live().values())
+        assert counters.entries.count([one.incarnation]) == held
     for who, pairs in model.covers().items():
         kept = counters.settlements.covers[who]
         assert pairs.issuperset(kept)

@@ -207,6 +207,7 @@ def test_an_id_of_two_holders_counts_its_greatest_total_once() -> None:
     assert best is not None
     assert [(one.holder, one.total) for one in best.all] == [(C, 7), (A, 4), (B, 4)]
     assert counters.entries.live == 2
+    assert [counters.entries.count(holders) for holders in ([A], [B], [C], [A, B, C])] == [2, 1, 1, 4]
 
 
 def test_a_settlement_leaves_nothing_but_parts() -> None:
@@ -216,6 +217,18 @@ def test_a_settlement_leaves_nothing_but_parts() -> None:
     assert counters.entries.oldest is None
     assert assert_all_is_freed(counters, 7) >= 9  # each of the 30 ids and of the 30 changes once, 7 at a time
     assert counters.changed("a") == {}
+
+
+def test_a_holder_without_entries_is_freed_although_others_have_some() -> None:
+    options = Options(id_span=10, column_recent_least=1, column_recent_most=1)
+    of_a = {f"{n}-x a": (1, n) for n in range(1, 4)}
+    counters = knowing([Delta(A, 0, 3, {}, Keyed(of_a)), entries(B, 0, {"1-x a": (2, 1), "99-x a": (1, 1)})], options)
+    counters.join(settles(C, 0, {A: Settlement(9, 3, {"a": 2})}))
+    assert ([counters.entries.count([one]) for one in (A, B)], counters.total("a")) == ([0, 2], 5)
+    assert not counters.entries.sweep(100)
+    assert counters.entries.holders == [B]
+    counters.join(settles(C, 1, {A: Settlement(9, 3, {"a": 2}), B: Settlement(9, 1, {"a": 2})}))
+    assert (counters.entries.count([A, B]), counters.total("a")) == (1, 5)
 
 
 def test_what_is_read_is_freed_when_it_was_read() -> None:

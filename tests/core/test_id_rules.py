@@ -44,6 +44,10 @@ def test_promises_come_a_quarter_of_the_window_later_than_refusals() -> None:
     assert RULES.grace == 25
 
 
+def test_ids_of_strangers_may_be_ahead_by_as_much_more_as_clocks_differ() -> None:
+    assert RULES.latest_of_strangers == NOW + MAX_AHEAD + RULES.grace
+
+
 def test_a_writer_without_rules_takes_no_ids() -> None:
     assert NO_IDS.unavailable()
     assert NO_IDS.most == 0

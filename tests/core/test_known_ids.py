@@ -10,14 +10,31 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gcount.core.limits import MAX_CELL
+from gcount.core.options import Options
 from gcount.core.state.counters import Delta
 from gcount.core.state.keyed import Keyed, Settlement
 from gcount.core.writes.increments import Add, Peek, Raise, Repeat, Together
+from gcount.core.writes.pushes import stage_push
 from gcount.core.writes.staging import Staged
 from gcount.core.writes.writer import Writer
 from gcount.errors import Refusal
 from tests.core.histories import incarnation
-from tests.core.ids import NOW, WINDOW, A, answers, before, entry, peers, raised, refusal, sent, settling, writer
+from tests.core.ids import (
+    NOW,
+    SPAN,
+    WINDOW,
+    A,
+    B,
+    answers,
+    before,
+    entry,
+    peers,
+    raised,
+    refusal,
+    sent,
+    settling,
+    writer,
+)
 from tests.core.test_writer import ME, commit
 
 WHERE = ["durable", "sealed", "staged"]
@@ -289,9 +306,69 @@ def test_ids_that_no_member_holds_take_none_of_the_clients() -> None:
     for number in range(4):
         assert refusal(one, sent(1, f"{number}")) == ""
     assert refusal(one, sent(1, "z")) == "IdLimitReached"
-    assert refusal(one, raised(9, "p")) == ""  # with the greatest total it counts among those of the members
+    assert refusal(one, raised(9, "p")) == ""
     commit(one)
-    assert one.ids.left_for_strangers() == 1
+    assert one.ids.left_for_strangers() == 0  # although a member has taken the id, too
+
+
+def test_strangers_can_not_hold_what_members_hold_without_limit() -> None:
+    """Whether their totals are the greatest makes no difference to memory."""
+    strangers = [incarnation(number) for number in range(10, 15)]
+    one = writer(most=20, is_known=lambda holder: holder == ME.incarnation)
+    for number in range(5):
+        put(one, sent(2, str(number)), "durable")
+    assert one.ids.left_for_strangers() == 5
+    for number, stranger in enumerate(strangers):
+        assert one.stage_delta(peers(stranger, entry(1 + number % 3, id_=str(number))), {stranger})
+        assert one.ids.left_for_strangers() == 4 - number
+        commit(one)
+        assert one.ids.left_for_strangers() == 4 - number
+    assert one.replica.counters.entries.live == 5
+    latest = {ME.incarnation: Settlement(NOW, 5, {"a": 8}), strangers[2]: Settlement(NOW, 1, {"a": 3})}
+    assert one.stage_delta(
+        settling(B, latest | {who: Settlement(NOW, 1, {}) for who in strangers if who not in latest})
+    )
+    commit(one)
+    assert (one.ids.left_for_strangers(), one.replica.counters.entries.live) == (5, 0)
+
+
+def test_ids_of_the_far_future_are_not_taken_from_strangers() -> None:
+    """No settlement would reach them: they would stay for good."""
+    clock = [float(NOW)]
+    one = writer(now=lambda: clock[0], is_known=lambda holder: holder == ME.incarnation)
+    ahead = peers(A, entry(1) | entry(1, time=NOW + 300 + WINDOW // 4 + 1))
+    assert not one.stage_delta(ahead, {A})
+    assert not one.pending.staging
+    clock[0] += 1
+    assert one.stage_delta(ahead, {A})
+    assert one.stage_delta(peers(B, entry(1, time=10**11)))  # a member's are taken, whatever it says
+
+
+@pytest.mark.parametrize("where", WHERE)
+def test_strangers_open_no_further_spans_of_time_beyond_a_limit(where: str) -> None:
+    one = writer(is_known=lambda holder: holder == ME.incarnation, options=Options(id_span=SPAN, max_spans=3))
+    put(one, sent(5), "durable")
+    assert one.stage_delta(peers(A, entry(1, time=10) | entry(1, time=20)), {A})
+    if where != "staged":
+        one.seal()
+    if where == "durable":
+        one.commit()
+    other = incarnation(7)
+    assert not one.stage_delta(peers(other, entry(1) | entry(1, time=30)), {other})
+    assert one.stage_delta(peers(other, entry(1, time=NOW + 1)), {other})
+    assert one.stage_delta(peers(B, entry(1, time=40)))  # a member's
+    finish(one)
+    assert one.replica.counters.entries.spans == {1, 2, 4, NOW // SPAN}
+    assert one.stage_delta(peers(other, entry(1, 2, time=15), 1), {other})  # among others of that time
+    assert not one.stage_delta(peers(other, entry(1, 2, time=50), 1), {other})
+
+
+def test_a_push_that_is_not_taken_opens_no_spans() -> None:
+    one = writer(is_known=lambda holder: holder == ME.incarnation, options=Options(id_span=SPAN, max_spans=1))
+    assert not stage_push(one, [peers(A, entry(1, time=10))], {B: 1}, member=False)
+    assert stage_push(one, [peers(A, entry(1, time=20))], {}, member=False)
+    commit(one)
+    assert one.replica.counters.entries.spans == {2}
 
 
 def test_so_many_ids_that_no_member_holds_are_kept_apart_and_no_more() -> None:

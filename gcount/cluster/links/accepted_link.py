@@ -4,6 +4,7 @@ Messages that have to wait for the disk are handled in tasks of their own, so th
 answered meanwhile.
 """
 
+from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -127,7 +128,7 @@ class AcceptedLink:
         self._promote = promote
         self._promoted = False
         self._tasks = 0  # that wait for the disk
-        self._unsettled: list[wire.ReadCells] = []
+        self._unsettled = deque[wire.ReadCells]()
         self._settling = False
 
     @property
@@ -177,7 +178,7 @@ class AcceptedLink:
                     case wire.ReadCells():
                         self._read_cells(nursery, message)
                     case wire.Release(name=name):
-                        self._unsettled = [question for question in self._unsettled if question.name != name]
+                        self._unsettled = deque(question for question in self._unsettled if question.name != name)
                         self._gate.release(name, self)
                     case wire.Members(membership=membership):
                         self.receiver.membership = self.receiver.membership.merge(membership)
@@ -236,7 +237,8 @@ class AcceptedLink:
         that, as this node could take nothing from members without it.
         """
         members, replica, member = self._members, self._replica, self.is_member
-        names, ids = self._pending.names_left, 0 if member else _left_for_strangers(self._context, members)
+        names, brings_ids = self._pending.names_left, any(delta.keyed is not None for delta in deltas)
+        ids = _left_for_strangers(self._context, members) if brings_ids and not member else 0
         shares = 1 if member else max(1, len(replica.membership.actors))
         unclaimed_left = self._options.max_unclaimed // shares - self._pending.incarnations
         permitted = []
@@ -278,8 +280,10 @@ class AcceptedLink:
         while self._unsettled:
             await self._context.settle()
             await self._answers.wait_drained()
-            waiting, self._unsettled = self._unsettled, []
-            for question in waiting:
+            for _ in range(len(self._unsettled)):
+                if not self._unsettled:
+                    break  # some were released meanwhile
+                question = self._unsettled.popleft()
                 if self._channel.unsent > self._options.max_unsent_answers:
                     self._unsettled.append(question)
                 elif question.name in self._pending:
@@ -288,6 +292,8 @@ class AcceptedLink:
                     self._unsettled.append(question)
                 else:
                     self._reply(question)
+                # There may be thousands; other tasks get their turn between. Each one is judged at its own instant.
+                await trio.lowlevel.checkpoint()
         self._settling = False
 
     def _reply(self, question: wire.ReadCells) -> None:

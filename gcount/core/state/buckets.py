@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator, Set
 
 from gcount.core.options import Options
 from gcount.core.state.ids import split, time_of
@@ -16,17 +16,17 @@ class Bucket:
     Attributes:
         ids: the entries by key.
         sums: by the holder of the greatest entry and by the index of the counter, what the ids come to.
-        counts: by the holder of the greatest entry, how many ids there are.
+        held: by holder, how many entries there are.
         newest: by holder, at least the newest version of its entries here.
         settled: whether all ids are settled, so that only their memory is still in use.
     """
 
-    __slots__ = ("_snapshot", "counts", "ids", "newest", "settled", "sums")
+    __slots__ = ("_snapshot", "held", "ids", "newest", "settled", "sums")
 
     def __init__(self) -> None:
         self.ids: dict[str, Entry] = {}
         self.sums: dict[bytes, dict[int, int]] = {}
-        self.counts: dict[bytes, int] = {}
+        self.held: dict[bytes, int] = {}
         self.newest: dict[bytes, int] = {}
         self.settled = False
         self._snapshot: weakref.ref[Snapshot] | None = None
@@ -58,7 +58,6 @@ class Bucket:
             sums[index] -= old.total
             if not sums[index]:
                 del sums[index]
-            self.counts[old.holder] -= 1
         if new is None:
             del self.ids[key]
             return grown
@@ -67,9 +66,14 @@ class Bucket:
         if found is None:
             found = self.sums[new.holder] = {}
         found[index] = found.get(index, 0) + new.total
-        self.counts[new.holder] = self.counts.get(new.holder, 0) + 1
         self.ids[key] = new
         return grown + new.total
+
+    def lose(self, holder: bytes) -> None:
+        """Note that there is one entry less of a holder."""
+        self.held[holder] -= 1
+        if not self.held[holder]:
+            del self.held[holder]
 
     def snapshot(self) -> Snapshot:
         """The ids as they are now. Later changes do not change it."""
@@ -195,9 +199,10 @@ class Buckets:
         """The beginning of the time of the oldest ids, in seconds since 1970; None when there are none."""
         return min(self._buckets) * self._span if self._buckets else None
 
-    def count(self, holders: Collection[bytes]) -> int:
-        """How many ids there are of which the greatest entry is held by one of these."""
-        return sum(bucket.counts.get(holder, 0) for bucket in self._buckets.values() for holder in holders)
+    @property
+    def spans(self) -> Set[int]:
+        """The spans of time that have ids, by their numbers from 1970 on. A settlement walks over all of them."""
+        return self._buckets.keys()
 
     def newest_end(self, before: int) -> int:
         """The end of the newest bucket that ends before a time, in seconds since 1970; 0 when there is none."""
@@ -257,7 +262,7 @@ class Buckets:
     def would_drop(self, covers: Covers) -> dict[int, int]:
         """By index, by how much counters would shrink if the covered entries were dropped."""
         lost: dict[int, int] = {}
-        for number, bucket in self._buckets.items():
+        for number, bucket in reached(self._buckets, self._span, covers):
             if self._is_covered(number, bucket, covers):
                 found = [(index, total) for sums in bucket.sums.values() for index, total in sums.items()]
             else:
@@ -288,6 +293,12 @@ class Buckets:
             rest = [one for one in old.all if not is_covered(ends.get(one.holder, ()), time, one.version)]
             if len(rest) < 1 + len(old.others):
                 yield key, old, ranked(rest)
+
+
+def reached(buckets: dict[int, Bucket], span: int, covers: Covers) -> list[tuple[int, Bucket]]:
+    """The buckets of which some entries may be covered, found without a look at their holders."""
+    latest = max((cover[0][0] for cover in covers.values() if cover), default=-1)
+    return [(number, bucket) for number, bucket in buckets.items() if number * span <= latest]
 
 
 def time_of_key(key: str) -> int:

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
 from gcount.core.options import DEFAULTS, Options
-from gcount.core.state.buckets import Bucket, Buckets, Shared
+from gcount.core.state.buckets import Bucket, Buckets, Shared, reached
 from gcount.core.state.ids import split, time_of
 from gcount.core.state.keyed import Covers, Entry, is_covered
 
@@ -27,13 +27,15 @@ class Recent:
     Attributes:
         holder: the incarnation; all its entries share this object.
         floor: see above. It grows as changes are dropped.
+        held: how many entries the holder has that are not settled.
     """
 
-    __slots__ = ("_buckets", "_keys", "_most", "_versions", "floor", "holder")
+    __slots__ = ("_buckets", "_keys", "_most", "_versions", "floor", "held", "holder")
 
     def __init__(self, holder: bytes, floor: int, most: int) -> None:
         self.holder = holder
         self.floor = floor
+        self.held = 0
         self._most = most
         self._keys: deque[str] = deque()
         self._versions: deque[int] = deque()
@@ -132,6 +134,10 @@ class Entries(Buckets):
         """The incarnations of which there are entries. Of some, a settlement may just have dropped the last ones."""
         return [*self._recent]
 
+    def count(self, holders: Iterable[bytes]) -> int:
+        """How many entries these incarnations have, whichever of an id's entries is the greatest."""
+        return sum(recent.held for holder in holders if (recent := self._recent.get(holder)) is not None)
+
     def newest(self, index: int) -> dict[bytes, int]:
         """By holder, at least the newest version of its entries of a counter."""
         live = self._of.get(index)
@@ -167,7 +173,7 @@ class Entries(Buckets):
             bucket = self._buckets.get(time // self._span)
             if bucket is None:
                 bucket = self._buckets[time // self._span] = Bucket()
-            grown = self._take(bucket, key, index, recent.holder, total, newest)
+            grown = self._take(bucket, key, index, recent, total, newest)
             if grown:
                 changes[index] = changes.get(index, 0) + grown
             recent.add(key, newest, bucket)
@@ -178,7 +184,9 @@ class Entries(Buckets):
         Raises:
             ValueError: one of them can't be one of this holder, or is known already.
         """
-        recent = self._recent.get(holder) or self._begin(holder, version)  # in an order that is not known any more
+        recent = self._recent.get(holder)
+        if recent is None:
+            recent = self._begin(holder, version)  # in an order that is not known any more
         last = 0
         for key, total, changed in entries:
             id_, name = split(key)
@@ -190,16 +198,18 @@ class Entries(Buckets):
                 raise ValueError(f"the entry {key} of an incarnation occurs twice")
             if changed != last:
                 last = changed  # one object for entries of one commit that follow each other
-            self._take(bucket, key, self._index_of(name), recent.holder, total, last)
+            self._take(bucket, key, self._index_of(name), recent, total, last)
 
     def drop_covered(self, covers: Covers, changes: dict[int, int]) -> None:
         """Drop all entries that are covered. What they took is freed by `sweep`."""
         before = self.live
-        for number, bucket in [*self._buckets.items()]:
+        for number, bucket in reached(self._buckets, self._span, covers):
             if self._is_covered(number, bucket, covers):
                 del self._buckets[number]
                 bucket.settled = True
                 self.live -= len(bucket.ids)
+                for holder, held in bucket.held.items():
+                    self._recent[holder].held -= held
                 for sums in bucket.sums.values():
                     for index, total in sums.items():
                         changes[index] = changes.get(index, 0) - total
@@ -227,8 +237,9 @@ class Entries(Buckets):
             if not most:
                 return True
             self._stale.pop()
-            if not recent and (recent.floor == 0 or not self._buckets):
-                del self._recent[recent.holder]  # it has no entries, so that there is nothing that peers may lack
+            if not recent.held:
+                assert not recent, "all changes of a holder without entries are settled"
+                del self._recent[recent.holder]  # there is nothing that peers may lack
         return False
 
     def newer(self, holder: bytes, after: int) -> tuple[int, Iterator[dict[str, tuple[int, int]]]]:
@@ -261,8 +272,9 @@ class Entries(Buckets):
         recent = self._recent[holder] = Recent(holder, floor, most)
         return recent
 
-    def _take(self, bucket: Bucket, key: str, index: int, holder: bytes, total: int, version: int) -> int:
+    def _take(self, bucket: Bucket, key: str, index: int, recent: Recent, total: int, version: int) -> int:
         """Join one entry; returns by how much its counter grows."""
+        holder = recent.holder
         live = self._of.get(index)
         if live is None:
             live = self._of[index] = _Live()
@@ -273,6 +285,9 @@ class Entries(Buckets):
             new = Entry(holder, total, version)
         else:
             new = old.raised(holder, total, version)
+        if old is None or old.of(holder) is None:
+            recent.held += 1
+            bucket.held[holder] = bucket.held.get(holder, 0) + 1
         if version > bucket.newest.get(holder, 0):
             bucket.newest[holder] = version
         if version > live.newest.get(holder, 0):
@@ -284,6 +299,10 @@ class Entries(Buckets):
             index = self._index_of(split(key)[1])
             grown = bucket.put(key, index, old, new)
             changes[index] = changes.get(index, 0) + grown
+            for one in old.all:
+                if new is None or new.of(one.holder) is None:
+                    self._recent[one.holder].held -= 1
+                    bucket.lose(one.holder)
             if new is None:
                 self.live -= 1
                 if index not in bucket:

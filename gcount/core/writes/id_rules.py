@@ -43,6 +43,14 @@ class IdRules(msgspec.Struct, frozen=True):
         """With so many ids that no member holds, nodes that are not members can bring no more."""
         return max(1, self.most // 4)
 
+    @property
+    def latest_of_strangers(self) -> float:
+        """Ids with a later time are not taken from nodes that are not members, in seconds since 1970.
+
+        No settlement would reach them for long. Such a node may be a former member, of which the clock differs.
+        """
+        return self.now() + MAX_AHEAD + self.grace
+
     def refusal(self, id_: str, time: int, floor: int) -> Refusal | None:
         """Why an id can't be taken by its time; None when it can.
 

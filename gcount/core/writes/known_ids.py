@@ -164,13 +164,13 @@ class KnownIds:
 
     @property
     def _of_strangers(self) -> int:
-        """How many ids there are that no member holds with their greatest total."""
+        """How many entries there are of incarnations that no member owns; those of one id count each."""
         entries = self._replica.counters.entries
         return entries.count([holder for holder in entries.holders if not self.rules.is_known(holder)])
 
     @property
     def _apart(self) -> int:
-        """How many ids do not count among those that clients have brought.
+        """How many ids do not count among those that clients have brought: at least all that no member holds.
 
         There is a limit, so that memory has one: directories may be lost again and again, and then no member holds
         what was counted there.

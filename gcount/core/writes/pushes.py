@@ -24,13 +24,15 @@ def stage_push(writer: Writer, deltas: Collection[Delta], needs: Digest, *, memb
         False when nothing was staged, because with what can be taken this node would lack a settlement.
     """
     staging = writer.pending.staging
-    staged, names, new = len(staging.deltas), staging.new_names, set(staging.new) if needs else set()
+    staged, names, new, spans = len(staging.deltas), staging.new_names, set[bytes](), set[int]()
+    if needs:
+        new, spans = set(staging.new), set(staging.new_spans)
     stranger = None if member else {delta.incarnation for delta in deltas}
     taken = [delta for delta in deltas if writer.stage_delta(delta, stranger)]
     if knows(writer.replica.counters, taken, needs):
         return True
     del staging.deltas[staged:]
-    staging.new_names, staging.new = names, new
+    staging.new_names, staging.new, staging.new_spans = names, new, spans
     return False
 
 

@@ -29,6 +29,7 @@ class Staging:
         deltas: deltas that peers pushed.
         new: the incarnations of these deltas of which nothing is durable yet.
         new_names: how many new names the deltas bring; some may be counted twice.
+        new_spans: of the spans of time of ids, those that deltas of nodes that are not members open.
         closings: deltas that close the gaps of this node's retired incarnations.
         identity: the new identity, if it is to change.
         membership: the new membership, if it is to change.
@@ -46,6 +47,7 @@ class Staging:
         "membership",
         "new",
         "new_names",
+        "new_spans",
         "own",
         "total",
     )
@@ -59,6 +61,7 @@ class Staging:
         self.deltas: list[Delta] = []
         self.new: set[bytes] = set()
         self.new_names = 0
+        self.new_spans: set[int] = set()
         self.closings: list[Delta] = []
         self.identity: Identity | None = None
         self.membership: Membership | None = None

@@ -11,6 +11,7 @@ At most one batch is sealed at a time. So the own cells that the seal computed a
 from collections.abc import Callable, Collection, Sequence
 
 from gcount.core.state.batch import Batch
+from gcount.core.state.buckets import time_of_key
 from gcount.core.state.counters import Delta
 from gcount.core.state.identity import Identity
 from gcount.core.state.keyed import Keyed
@@ -113,7 +114,8 @@ class Writer:
 
         Returns:
             False when it can't be taken: it is of this node's own incarnation (one writer per incarnation), it would
-            leave a gap after what is durable, a value might fall by settlements of a stranger, or a limit is reached.
+            leave a gap after what is durable, a value might fall by settlements of a stranger, its ids are of the
+            future, or a limit is reached.
             The sender then starts from what is durable here.
             A delta of a former incarnation of this node is taken even behind a gap, as a member gives it back; it will
             be detached.
@@ -250,17 +252,36 @@ class Writer:
 
 
 def _takes_ids(writer: Writer, delta: Delta, keyed: Keyed, stranger: Collection[bytes]) -> bool:
-    """Whether entries and settlements of a stranger can be taken.
+    """Whether entries and settlements of a stranger can be taken. What they count towards limits is noted then.
 
     By several settlements together a value could fall, so these have to wait while others wait for the disk.
     """
-    counters, waiting = writer.replica.counters, (*writer.pending.staging.deltas, *writer.pending.sealed.deltas)
+    counters, pending = writer.replica.counters, writer.pending
+    times = {time_of_key(key) for key in keyed.entries}
+    if times and max(times) > writer.ids.rules.latest_of_strangers:
+        return False
+    new_spans = _new_spans(writer, times)
+    if new_spans is None:
+        return False
+    waiting = (*pending.staging.deltas, *pending.sealed.deltas)
     if keyed.settled and (
         any(map(settles, waiting)) or not keeps_values(counters, delta.incarnation, keyed.settled, stranger)
     ):
         return False
     same = (other.keyed for other in waiting if other.incarnation == delta.incarnation and other.keyed is not None)
-    return parts_fit(counters, (keyed, *same))
+    if not parts_fit(counters, (keyed, *same)):
+        return False
+    pending.staging.new_spans |= new_spans
+    return True
+
+
+def _new_spans(writer: Writer, times: Collection[int]) -> set[int] | None:
+    """The spans of time that ids of a stranger with these times would open; None when there would be too many."""
+    options, pending, known = writer.replica.options, writer.pending, writer.replica.counters.entries.spans
+    staged = pending.staging.new_spans
+    new = {time // options.id_span for time in times} - known - staged
+    spans = len(known) + len(pending.sealed.new_spans) + len(staged) + len(new)  # some may be counted twice
+    return None if new and spans > options.max_spans else new
 
 
 def _check_closing(closing: Delta | None, reached: int) -> None:
