@@ -26,7 +26,7 @@ from tests.simulation.campaign.clients import Clients
 from tests.simulation.campaign.film import Film, direct_logs
 from tests.simulation.campaign.history import Final, History, Keyed
 from tests.simulation.campaign.nemesis import Fault, Nemesis
-from tests.simulation.campaign.quiet import settle_all
+from tests.simulation.campaign.quiet import SPAN, settle_all
 from tests.simulation.campaign.recorder import Recorder
 from tests.simulation.campaign.scenario import Scenario, draw
 from tests.simulation.faults import copies, disks, forgetting, forgetting_together, machines, repair
@@ -268,7 +268,9 @@ async def _heal(nemesis: Nemesis) -> None:
             if host.running and (host.number == 1 or name == "x0"):
                 await clients.query(host, name, 2.0)
                 if history.queries[-1].value is None and nemesis.scenario.options.max_unsent_pushes == 1:
-                    # If the limit of unsent bytes is tiny, a question may be dropped that a real node never drops.
+                    # If the limit of unsent bytes is tiny, a question may be dropped that a real node never drops. What
+                    # leaves no place for it may come each second: without a pause, the next one would be dropped, too.
+                    await trio.sleep(SPAN / 2)
                     await clients.query(host, name, 2.0)
                 history.last_queries.append(history.queries[-1])
 
