@@ -130,8 +130,9 @@ def _at_most_own(replica: Replica, peers: Peers, incarnation: bytes) -> bool:
     counters = replica.counters
     if not _has_all(counters, peers, incarnation):
         return False
-    settled = replica.detached.settled(incarnation)
-    return all(column in counters.forks or _has_all(counters, peers, column, upto) for column, upto in settled.items())
+    keyed = [run.keyed for run in replica.detached.of((incarnation,)) if run.keyed is not None]
+    settled = ((column, one.version) for of in keyed for column, one in of.settled.items())
+    return all(column in counters.forks or _has_all(counters, peers, column, upto) for column, upto in settled)
 
 
 def _has_all(counters: Counters, peers: Peers, incarnation: bytes, upto: int | None = None) -> bool:

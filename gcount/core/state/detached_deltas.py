@@ -13,7 +13,7 @@ node's former incarnation to that node, which detaches them in turn.
 
 from collections.abc import Collection, Iterator
 
-from gcount.core.state.counters import Counters, Delta, Digest
+from gcount.core.state.counters import Counters, Delta
 from gcount.core.state.identity import Identity
 from gcount.core.state.ids import split, time_of
 from gcount.core.state.keyed import Keyed
@@ -91,14 +91,6 @@ class DetachedDeltas:
         """The newest version of an incarnation of which anything is detached; 0 when nothing is."""
         runs = self._runs.get(incarnation)
         return runs[-1].upto if runs else 0
-
-    def settled(self, incarnation: bytes) -> Digest:
-        """By incarnation, up to which version an incarnation's detached settlements cover its entries."""
-        versions: Digest = {}
-        for run in self._runs.get(incarnation, ()):
-            for column, one in ({} if run.keyed is None else run.keyed.settled).items():
-                versions[column] = max(one.version, versions.get(column, 0))
-        return versions
 
     def keep(self, delta: Delta) -> None:
         """Detach a delta that begins after what is known of its incarnation."""
