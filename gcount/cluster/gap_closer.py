@@ -118,8 +118,10 @@ async def _close(context: Context, peers: Peers) -> None:
     closing = [gap for gap in replica.detached.incarnations() if _at_most_own(replica, peers, gap)]
     closing = [incarnation for incarnation in closing if context.committer.close(incarnation)]
     await context.settle()
-    for incarnation in set(closing) - set(replica.detached.incarnations()):
-        logger.warning("gap closed", incarnation=incarnation.hex(), version=replica.counters.version(incarnation))
+    left = set(replica.detached.incarnations())
+    for incarnation in closing:
+        if incarnation not in left:
+            logger.warning("gap closed", incarnation=incarnation.hex(), version=replica.counters.version(incarnation))
 
 
 def _at_most_own(replica: Replica, peers: Peers, incarnation: bytes) -> bool:
