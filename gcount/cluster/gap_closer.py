@@ -16,6 +16,7 @@ from gcount.cluster.links.channel import SILENCE
 from gcount.cluster.links.peers import Peers
 from gcount.cluster.members import Members
 from gcount.core.protocol.replication import DeltaSender
+from gcount.core.state.counters import Counters
 from gcount.core.state.replica import Replica
 
 # Seconds for which all members have to be linked. By then, all that an earlier process of this node had sent to a
@@ -117,10 +118,28 @@ async def _close(context: Context, peers: Peers) -> None:
     closing = [gap for gap in replica.detached.incarnations() if _at_most_own(replica, peers, gap)]
     closing = [incarnation for incarnation in closing if context.committer.close(incarnation)]
     await context.settle()
-    for incarnation in set(closing) - set(replica.detached.incarnations()):
-        logger.warning("gap closed", incarnation=incarnation.hex(), version=replica.counters.version(incarnation))
+    left = set(replica.detached.incarnations())
+    for incarnation in closing:
+        if incarnation not in left:
+            logger.warning("gap closed", incarnation=incarnation.hex(), version=replica.counters.version(incarnation))
 
 
 def _at_most_own(replica: Replica, peers: Peers, incarnation: bytes) -> bool:
-    known = replica.counters.version(incarnation)
+    """Whether no member knows more of an incarnation, nor of what its detached settlements cover.
+
+    The gap may have held a settlement. Then the ids that it covered are added up anew, so they have to be here.
+    """
+    counters = replica.counters
+    if not _has_all(counters, peers, incarnation):
+        return False
+    keyed = [run.keyed for run in replica.detached.of((incarnation,)) if run.keyed is not None]
+    settled = ((column, one.version) for of in keyed for column, one in of.settled.items())
+    return all(column in counters.forks or _has_all(counters, peers, column, upto) for column, upto in settled)
+
+
+def _has_all(counters: Counters, peers: Peers, incarnation: bytes, upto: int | None = None) -> bool:
+    """Whether this node has all that members know of an incarnation, up to a version."""
+    known = counters.version(incarnation)
+    if upto is not None and known >= upto:
+        return True
     return all(peer.sender.peer.get(incarnation, 0) <= known for peer in peers if peer.sender is not None)

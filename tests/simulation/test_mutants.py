@@ -133,6 +133,7 @@ KNOWN_TO_CATCH: dict[str, tuple[int, ...]] = {
     "only-versions-told": (0, 1),
     "told-ids-count-again": (0, 2),
     "two-settlers-cover-together": (402,),
+    "closed-without-a-lost-settlement": (1208,),
 }
 """Seeds to try first. After any change of the code, other seeds may be needed to catch a mutant."""
 OFTEN = {

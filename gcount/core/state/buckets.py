@@ -259,19 +259,24 @@ class Buckets:
         """All entries as they are now. Later changes do not change them."""
         return Shared([bucket.snapshot() for bucket in self._buckets.values()])
 
-    def would_drop(self, covers: Covers) -> dict[int, int]:
-        """By index, by how much counters would shrink if the covered entries were dropped."""
-        lost: dict[int, int] = {}
+    def would_drop(self, covers: Covers) -> dict[bytes, dict[int, int]]:
+        """By how much counters would shrink if the covered entries were dropped.
+
+        Returns:
+            By the holder of the greatest entry of each id, and by the index of the counter.
+        """
+        lost: dict[bytes, dict[int, int]] = {}
         for number, bucket in reached(self._buckets, self._span, covers):
             if self._is_covered(number, bucket, covers):
-                found = [(index, total) for sums in bucket.sums.values() for index, total in sums.items()]
+                found = [(holder, index, total) for holder, of in bucket.sums.items() for index, total in of.items()]
             else:
                 found = [
-                    (self._index_of(split(key)[1]), old.total - (new.total if new else 0))
+                    (old.holder, self._index_of(split(key)[1]), old.total - (new.total if new else 0))
                     for key, old, new in self._partly_covered(number, bucket, covers)
                 ]
-            for index, total in found:
-                lost[index] = lost.get(index, 0) + total
+            for holder, index, total in found:
+                of = lost.setdefault(holder, {})
+                of[index] = of.get(index, 0) + total
         return lost
 
     def _end(self, number: int) -> int:

@@ -5,8 +5,8 @@ from collections.abc import Collection, Iterable
 
 from gcount.core.limits import MAX_CELL
 from gcount.core.state.counters import Counters, Delta
-from gcount.core.state.ids import split
-from gcount.core.state.keyed import Keyed, Settlement
+from gcount.core.state.ids import split, time_of
+from gcount.core.state.keyed import Keyed, Settlement, is_covered
 from gcount.core.state.settlements import covers_with
 
 
@@ -31,7 +31,7 @@ def settlement(counters: Counters, settler: bytes, until: int) -> dict[bytes, Se
     holders, sums = entries.sums(until)
     versions = {holder: counters.version(holder) for holder in sorted(holders)}  # the same in each process
     covers = covers_with(settlements, settler, {holder: (until, version) for holder, version in versions.items()})
-    if _added_up(sums) != {index: lost for index, lost in entries.would_drop(covers).items() if lost}:
+    if _added_up(sums) != _added_up(entries.would_drop(covers)):
         return {}
     parts = {
         holder: {
@@ -83,7 +83,7 @@ def keeps_values(counters: Counters, settler: bytes, settled: dict[bytes, Settle
         for column, one in settled.items()
     }
     raised = settlements.raises(known_names)
-    return all(lost <= raised.get(index, 0) for index, lost in counters.entries.would_drop(covers).items())
+    return all(lost <= raised.get(index, 0) for index, lost in _added_up(counters.entries.would_drop(covers)).items())
 
 
 def parts_fit(counters: Counters, brought: Iterable[Keyed]) -> bool:
@@ -100,3 +100,61 @@ def parts_fit(counters: Counters, brought: Iterable[Keyed]) -> bool:
         for one in keyed.settled.values():
             more.update(one.parts)
     return all(counters.total(name) + n <= MAX_CELL or counters.keyed(name) + n <= MAX_CELL for name, n in more.items())
+
+
+def keeping_values(counters: Counters, closing: Delta) -> Delta:
+    """The delta that closes a gap, with parts by which no value falls.
+
+    The gap may have held a settlement. A later one, behind the gap, covers its ids as well, but says only those parts
+    that it changed itself. So the ids that nothing else counts are added up anew. Where it can't be told which ids a
+    part behind the gap has counted, as the rot took them, too, the part is taken for those that are known: none of them
+    counts twice.
+
+    Args:
+        counters: the durable state.
+        closing: the delta of all that is detached. Its parts are changed.
+    """
+    settled = {} if closing.keyed is None else closing.keyed.settled
+    for name, lost in _lost_by(counters, closing).items() if settled else ():
+        known = counters.parts(name)
+        raised = sum(max(0, one.parts.get(name, 0) - known.get(column, 0)) for column, one in settled.items())
+        missing = sum(lost.values()) - raised
+        untouched = [column for column in sorted(lost) if name not in settled[column].parts]
+        for column in untouched + sorted(lost.keys() - set(untouched)):
+            more = min(missing, lost[column])
+            if more > 0:
+                part = max(settled[column].parts.get(name, 0), known.get(column, 0))
+                settled[column].parts[name] = min(part + more, MAX_CELL)
+                missing -= more
+    return closing
+
+
+def _lost_by(counters: Counters, closing: Delta) -> dict[str, dict[bytes, int]]:
+    """By name and by the holder of the greatest entries, what the ids come to that a closing covers."""
+    assert closing.keyed is not None, "it covers something"
+    who, entries, settlements = closing.incarnation, counters.entries, counters.settlements
+    more = {column: (one.until, one.version) for column, one in closing.keyed.settled.items()}
+    covers = covers_with(settlements, who, more)
+    lost: dict[str, dict[bytes, int]] = {}
+    for holder, of in entries.would_drop(covers).items():
+        for index, total in of.items():
+            if total:
+                lost.setdefault(counters.names(index, index + 1)[0], {})[holder] = total
+    before, after = settlements.covers.get(who, ()), covers.get(who, ())
+    for key, (total, version) in closing.keyed.entries.items():  # they are left out, as they are covered
+        id_, name = split(key)
+        time, best = time_of(id_), entries.get(key)
+        assert time is not None, "each id that is kept says its time"
+        gain = total - (best.total if best is not None else 0)
+        if gain > 0 and is_covered(after, time, version) and not is_covered(before, time, version):
+            held = lost.setdefault(name, {})
+            held[who] = held.get(who, 0) + gain
+    return lost
+
+
+def covers_some(counters: Counters, closing: Delta, other: Delta) -> bool:
+    """Whether a closing has settlements that may cover what another delta of the same batch brings or settles."""
+    if closing.keyed is None or not closing.keyed.settled:
+        return False
+    one = closing.keyed.settled.get(other.incarnation)
+    return settles(other) or (one is not None and counters.version(other.incarnation) < one.version)

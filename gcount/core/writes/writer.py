@@ -23,7 +23,7 @@ from gcount.core.writes.increments import Add, Asked, Peek, Raise, Repeat, Toget
 from gcount.core.writes.known_ids import KnownIds
 from gcount.core.writes.pending import Pending
 from gcount.core.writes.sealing import check_ids, check_own, check_visible, new_floor, own_delta, total_before
-from gcount.core.writes.settling import keeps_values, parts_fit, settles
+from gcount.core.writes.settling import covers_some, keeping_values, keeps_values, parts_fit, settles
 from gcount.core.writes.staging import Staged, Staging, new_names
 from gcount.errors import Refusal
 
@@ -237,18 +237,21 @@ class Writer:
     def _closing_still(self, staged: Staging) -> list[Delta]:
         """The staged closings that are still right.
 
-        If more of an incarnation came since, to be joined or to be detached, its closing is dropped.
+        If more of an incarnation came since, to be joined or to be detached, its closing is dropped. So is one that
+        settles ids which another delta of the batch brings or settles, as these are not added up in it.
         """
-        coming = {delta.incarnation for delta in staged.deltas}
-        return [
-            closing
-            for closing in staged.closings
-            if closing.incarnation not in coming and closing == self._closing(closing.incarnation)
-        ]
+        coming, counters, still = {delta.incarnation for delta in staged.deltas}, self.replica.counters, list[Delta]()
+        for closing in staged.closings:
+            if closing.incarnation in coming or closing != self._closing(closing.incarnation):
+                continue
+            if not any(covers_some(counters, closing, other) for other in (*staged.deltas, *still)):
+                still.append(closing)
+        return still
 
     def _closing(self, incarnation: bytes) -> Delta | None:
         replica = self.replica
-        return replica.detached.closing(replica.counters, replica.identity, incarnation)
+        closing = replica.detached.closing(replica.counters, replica.identity, incarnation)
+        return None if closing is None else keeping_values(replica.counters, closing)
 
 
 def _takes_ids(writer: Writer, delta: Delta, keyed: Keyed, stranger: Collection[bytes]) -> bool:

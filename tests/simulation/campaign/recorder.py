@@ -72,9 +72,11 @@ class LogReader:
         if made_with is not None:
             deltas = [*newer_than(made_with.counters, {}), *made_with.detached.deltas()]
             batches.append(Batch(0, deltas, made_with.identity, made_with.membership, made_with.floor))
-        for name in read_by_a_start(files) if first else sorted(files):
+        news = read_by_a_start(files) if first else sorted(files)
+        for name in sorted(files):
             if name.endswith(SUFFIX):
-                batches += self._read(name, files[name])
+                read = self._read(name, files[name])  # also of a segment that a start leaves out: it is never news
+                batches += read if name in news else []
         return batches
 
     def later_checkpoint(self) -> Replica | None:

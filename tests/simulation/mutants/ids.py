@@ -17,7 +17,7 @@ from gcount.core.state.ids import split
 from gcount.core.state.keyed import Settlement
 from gcount.core.state.replica import Replica
 from gcount.core.state.settlements import Settlements
-from gcount.core.writes import sealing
+from gcount.core.writes import sealing, writer
 from gcount.core.writes.id_rules import IdRules
 from gcount.core.writes.pending import Pending
 from gcount.core.writes.writer import Writer
@@ -195,6 +195,12 @@ def covers_later_versions(settlement: Any) -> Any:
 def needs_not_checked(_: Any) -> Any:
     """A push says nothing of the settlements that cover what is left out of it."""
     return lambda self: {}
+
+
+@mutant(writer, "keeping_values")
+def closed_without_a_lost_settlement(_: Any) -> Any:
+    """A gap is closed with parts that lack what only a settlement in the gap has added up."""
+    return lambda counters, closing: closing
 
 
 # Consistent reads
