@@ -17,12 +17,13 @@ import trio
 from gcount.cluster.context import Context
 from gcount.cluster.identity_guard import IdentityGuard
 from gcount.cluster.members import Members
-from gcount.core.protocol.floors import Floors, Hold, promise
+from gcount.core.protocol.floors import Floors, Hold, promise, settled_elsewhere
 from gcount.core.state.counters import Digest
 from gcount.errors import DiskFull
 
 MOST_PAUSE = 10.0  # seconds between two promises of a node, with a long retry window
 PAUSES = 6  # in a retry window at least; and so many pauses ids may wait before they count as held back
+MUCH_LATER = 4  # times as late as other ids, those are settled that may be settled elsewhere, too; see floors.py
 PATIENCE = 1 / 6  # of the retry window, for which settlement is held back before the log says so
 SWEEP = 2000  # ids and sums that are freed in one step, which takes about 2 ms
 
@@ -90,6 +91,7 @@ class Settling:
         self._guard = guard
         self._rules = context.rules
         self._floors = Floors(context.replica)
+        self._lag = self._rules.window + self._rules.grace
         self._pause = min(MOST_PAUSE, self._rules.window / PAUSES)
         self._dropped_before = context.replica.counters.entries.dropped
         self._settlements = 0
@@ -161,7 +163,7 @@ class Settling:
         return self._replica.membership.merge(self._members.learned).actors
 
     async def _promise(self) -> None:
-        floor = promise(self._replica, self._rules.now() - self._rules.window - self._rules.grace)
+        floor = promise(self._replica, self._rules.now() - self._lag)
         commit = None if floor is None else self._committer.promise(floor)
         if commit is not None:
             await commit.wait()
@@ -180,7 +182,18 @@ class Settling:
 
     def _until(self) -> int | None:
         """Up to which time ids can be settled now, in seconds since 1970. It is asked again when a batch is sealed."""
-        return self._floors.until(self._newest, self._members.here) if self._guard.may_continue else None
+        if not self._guard.may_continue:
+            return None
+        late = self._rules.now() - MUCH_LATER * self._lag
+        return self._floors.until(self._newest, self._members.here, late, self._columns())
+
+    def _columns(self) -> set[bytes]:
+        """The incarnations that this node or a member of the newest config says are its own, now or formerly."""
+        identity, hellos = self._replica.identity, self._members.hellos
+        found = {identity.incarnation, *identity.retired}
+        for hello in (hellos[entry] for entry in self._newest if entry in hellos):
+            found.update((hello.incarnation, *hello.retired))
+        return found
 
     def _settled_version(self) -> int:
         """This node's version with its newest settlement; 0 without one."""
@@ -189,11 +202,12 @@ class Settling:
     # What holds settlement back
 
     def _held(self) -> Held | None:
-        oldest = self._replica.counters.entries.oldest
-        if oldest is None:
+        entries = self._replica.counters.entries
+        if entries.oldest is None:
             return None
-        end = oldest + self._replica.options.id_span - 1
-        due = end + self._rules.window + self._rules.grace
+        end = entries.oldest + self._replica.options.id_span - 1
+        late = settled_elsewhere(entries.holders_until(end), self._columns(), len(self._newest))
+        due = end + self._lag * (MUCH_LATER if late else 1)
         if self._rules.now() < due + PAUSES * self._pause:
             return None
         return Held(self._hold(end), int(due))

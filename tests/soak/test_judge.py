@@ -47,6 +47,7 @@ def right() -> History:
         history.add(Final(node, "once", 5, 5))
         history.add(Ids(node, 5.0, 1, 0))
         history.add(Ids(node, 9.0, 0, 5, last=True))
+        history.add(Ids(node, 9.1, 0, 5))  # of a look that was on its way
         history.add(Ending(node, 0, 0, 5, 1, 0))
     return history
 

@@ -6,9 +6,15 @@ then the entries of these ids are complete, and one settlement can add them up.
 
 What a member told stays valid when its link breaks, because a promise is never taken back. A member that has lost its
 disk tells a lower floor as soon as it is heard again.
+
+A node that was taken out of the config may have been told to go on alone, and then settles, too. It knows less of the
+members' ids than they do. Two settlements of one column, of which each covers ids that the other one lacks, can't be
+joined without a loss. So the smaller part of a divided cluster settles the common ids much later than the greater one.
+By then the greater one's settlement covers all of them.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from math import inf
 
 import msgspec
 
@@ -118,18 +124,29 @@ class Floors:
         told = self._told.get(address)
         return None if told is None else told.floor
 
-    def until(self, members: Sequence[str], here: Collection[str]) -> int | None:
+    def until(
+        self,
+        members: Sequence[str],
+        here: Collection[str],
+        late: float = inf,
+        columns: Collection[bytes] = frozenset(),
+    ) -> int | None:
         """Up to which time ids can be settled now, in seconds since 1970; None when no id can be.
 
         Args:
             members: the entries of the newest membership; none before the first config.
             here: those that are this node.
+            late: the same time for ids that may be settled elsewhere, too.
+            columns: the incarnations of the members.
         """
         entries, settlements = self._replica.counters.entries, self._replica.counters.settlements
         if entries.oldest is None or not _is_member(members, here) or self._has_forgotten(members):
             return None
         floors = [floor_to_tell(self._replica), *(self.of(address) or 0 for address in _others(members, here))]
-        until = entries.settled_until(min(floors), until_of(settlements, self._replica.identity.incarnation))
+        before = until_of(settlements, self._replica.identity.incarnation)
+        until = entries.settled_until(
+            min(floors), before, late, lambda holders: settled_elsewhere(holders, columns, len(members))
+        )
         if entries.oldest > until or self.hold(until, members, here) is not None:
             return None
         return until
@@ -182,6 +199,17 @@ def _why_behind(replica: Replica, until: int) -> str:
 
 def _has_own_gap(replica: Replica) -> bool:
     return any(map(replica.identity.owns, replica.detached.incarnations()))
+
+
+def settled_elsewhere(holders: Collection[bytes], columns: Collection[bytes], members: int) -> bool:
+    """Whether as many nodes that are not members have taken ids as there are members, so that they may settle them.
+
+    Args:
+        holders: the incarnations that have taken ids of some time.
+        columns: those of the members.
+        members: how many these are; 0 before the first config.
+    """
+    return sum(holder not in columns for holder in holders) >= max(1, members)
 
 
 def _is_member(members: Sequence[str], here: Collection[str]) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Collection, Iterator, Set
+from math import inf
 
 from gcount.core.options import Options
 from gcount.core.state.ids import split, time_of
@@ -214,21 +215,36 @@ class Buckets:
         for bucket in self._buckets.values():
             yield from bucket.ids.items()
 
-    def settled_until(self, floor: int, before: int = -1) -> int:
+    def settled_until(
+        self, floor: int, before: int = -1, late: float = inf, is_late: Callable[[Collection[bytes]], bool] = bool
+    ) -> int:
         """The time up to which whole buckets can be settled at once, if no id up to `floor` is taken any more.
 
         So many buckets are settled at once that a settlement does not hold up other tasks for long, and at least one.
-        Late ids, up to the time `before`, are settled all together: the settler has settled up to there, so with a
-        greater version its settlement covers them all.
+        Ids up to the time `before`, which come late, are settled all together: the settler has settled up to there, so
+        with a greater version its settlement covers them all.
+
+        Args:
+            floor: in seconds since 1970.
+            before: up to which time the settler has settled.
+            late: the same as `floor` for some buckets.
+            is_late: decides which, by the incarnations that hold ids in a bucket.
         """
         most, until = self._options.sum_slice, -1
         for number in sorted(self._buckets):
-            end = self._end(number)
-            most -= self._buckets[number].size
+            end, bucket = self._end(number), self._buckets[number]
+            most -= bucket.size
             if end > floor or (most < 0 and until >= 0 and end > before):
+                break
+            if end > late and is_late(bucket.held):
                 break
             until = end
         return until
+
+    def holders_until(self, until: int) -> set[bytes]:
+        """The incarnations that hold ids up to a time, which is the end of a bucket, in seconds since 1970."""
+        held = (bucket.held for number, bucket in self._buckets.items() if self._end(number) <= until)
+        return {holder for of in held for holder in of}
 
     def sums(self, until: int) -> tuple[set[bytes], dict[bytes, dict[int, int]]]:
         """What the ids up to a time come to.

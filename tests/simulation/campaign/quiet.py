@@ -6,6 +6,7 @@ from itertools import count
 
 import trio
 
+from gcount.cluster.settling import MUCH_LATER
 from tests.fakes.cluster import Host
 from tests.simulation.campaign.ids import AHEAD
 from tests.simulation.campaign.nemesis import Nemesis
@@ -21,7 +22,7 @@ async def settle_all(nemesis: Nemesis) -> None:
     for host in cluster.hosts:
         nemesis.recorder.set_clock(host, 0.0)
     nemesis.note("no id is sent any more")
-    latest = trio.current_time() + AHEAD + history.window * (1.25 + 3 * PAUSES) + 2 * SPAN + SOME
+    latest = trio.current_time() + AHEAD + history.window * (MUCH_LATER * 1.25 + 3 * PAUSES) + 2 * SPAN + SOME
     for turn in count():
         running = [host for host in cluster.hosts if host.running]
         live = {host.address: number for host in running if (number := host.node.replica.counters.entries.live)}
