@@ -5,11 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gcount.core.limits import MAX_CELL, MAX_INCARNATIONS
+from gcount.core.options import Options
+from gcount.core.state.batch import Batch
 from gcount.core.state.counters import Delta
 from gcount.core.state.keyed import Keyed, Settlement
+from gcount.core.state.replica import Replica
+from gcount.core.writes.writer import Writer
 from gcount.errors import CounterLimitReached, PartLimitReached
 from tests.core.histories import NAMES, incarnation
-from tests.core.test_writer import commit, writer
+from tests.core.test_writer import ME, commit, writer
 from tests.fakes.counting import stage
 
 
@@ -103,6 +107,19 @@ def test_a_new_incarnation_that_is_durable_counts_once() -> None:
         one.stage_delta(Delta(incarnation(1), 0, version, {"a": version}))
         commit(one)
         assert one.pending.incarnations == 1
+
+
+def test_an_incarnation_of_which_only_detached_deltas_are_known_counts_before_a_new_one_begins() -> None:
+    """It exists, and the gap before them may be filled at any time."""
+    one, seen = Writer(Replica(ME, 1000, Options(reborn_below=3))), []
+    joined = Delta(incarnation(1), 0, 1, {"a": 1})
+    behind_gaps = [Delta(incarnation(2), 2, 3, {"a": 3}), Delta(incarnation(2), 4, 5, {"a": 5})]
+    fills_the_first = Delta(incarnation(2), 0, 2, {"a": 2})
+    for number, deltas in enumerate([[joined], behind_gaps, [fills_the_first]], 1):
+        one.replica.apply(Batch(number, deltas))
+        seen.append((one.pending.incarnations, one.pending.all_incarnations, one.pending.may_be_reborn))
+    # The second number has this node's own, too, under which nothing was counted yet.
+    assert seen == [(1, 2, True), (1, 3, False), (2, 3, False)]
 
 
 @pytest.mark.parametrize("sealed", [False, True])

@@ -135,10 +135,14 @@ class Pending:
 
     @property
     def all_incarnations(self) -> int:
-        """As `incarnations`, with those of this node included under which nothing was counted yet."""
-        counters, identity = self._replica.counters, self._replica.identity
-        own = (identity.incarnation, *identity.retired)
-        return self.incarnations + sum(counters.version(incarnation) == 0 for incarnation in own)
+        """As `incarnations`, with those included that are known and have no version here yet.
+
+        Such are this node's own under which nothing was counted yet. Such are also those of which a repair has left
+        only detached deltas: they get a version as soon as a peer has filled the gap.
+        """
+        counters, identity, detached = self._replica.counters, self._replica.identity, self._replica.detached
+        named = {identity.incarnation, *identity.retired, *detached.incarnations()}
+        return self.incarnations + sum(counters.version(incarnation) == 0 for incarnation in named)
 
     @property
     def may_be_reborn(self) -> bool:
