@@ -17,7 +17,7 @@ import trio
 from gcount.cluster.context import Context
 from gcount.cluster.identity_guard import IdentityGuard
 from gcount.cluster.members import Members
-from gcount.core.protocol.floors import Floors, Hold, promise, settled_elsewhere
+from gcount.core.protocol.floors import Floors, Hold, promise
 from gcount.core.state.counters import Digest
 from gcount.errors import DiskFull
 
@@ -206,7 +206,7 @@ class Settling:
         if entries.oldest is None:
             return None
         end = entries.oldest + self._replica.options.id_span - 1
-        late = settled_elsewhere(entries.holders_until(end), self._columns(), len(self._newest))
+        late = self._floors.is_late(end, self._newest, self._columns())
         due = end + self._lag * (MUCH_LATER if late else 1)
         if self._rules.now() < due + PAUSES * self._pause:
             return None

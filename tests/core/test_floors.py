@@ -302,3 +302,15 @@ def test_without_ids_up_to_the_floor_there_is_nothing_to_settle(replica: Replica
     assert floors.until(MEMBERS, HERE) is None
     taken(replica, OWN, 3 * SPAN, 2)
     assert floors.until(MEMBERS, HERE) is None
+
+
+def test_ids_of_as_many_strangers_as_there_are_members_are_settled_late(replica: Replica, floors: Floors) -> None:
+    """They may be members of the greater part of a divided cluster, which settles them first."""
+    taken(replica, OTHER, SPAN + 6)
+    assert floors.until(MEMBERS, HERE, END - 1, [OWN]) == END  # one of three may be of a disk that was lost
+    assert not floors.is_late(END, MEMBERS, [OWN])
+    assert floors.until((A,), HERE, END - 1, [OWN]) is None
+    assert floors.until((), (), END - 1, [OWN]) is None
+    assert floors.is_late(END, (A,), [OWN])
+    assert floors.until((A,), HERE, END, [OWN]) == END
+    assert floors.until((A,), HERE, END - 1, [OWN, OTHER]) == END

@@ -14,6 +14,7 @@ By then the greater one's settlement covers all of them.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from functools import partial
 from math import inf
 
 import msgspec
@@ -144,12 +145,22 @@ class Floors:
             return None
         floors = [floor_to_tell(self._replica), *(self.of(address) or 0 for address in _others(members, here))]
         before = until_of(settlements, self._replica.identity.incarnation)
-        until = entries.settled_until(
-            min(floors), before, late, lambda holders: settled_elsewhere(holders, columns, len(members))
-        )
+        elsewhere = partial(settled_elsewhere, columns=columns, members=len(members))
+        until = entries.settled_until(min(floors), before, late, elsewhere)
         if entries.oldest > until or self.hold(until, members, here) is not None:
             return None
         return until
+
+    def is_late(self, until: int, members: Sequence[str], columns: Collection[bytes]) -> bool:
+        """Whether the oldest ids may be settled elsewhere, too, so that they are settled much later than others.
+
+        Args:
+            until: the end of their time, in seconds since 1970.
+            members: as for `until`.
+            columns: as for `until`.
+        """
+        elsewhere = partial(settled_elsewhere, columns=columns, members=len(members))
+        return self._replica.counters.entries.settled_until(until, late=-1, is_late=elsewhere) < until
 
     def hold(self, until: int, members: Sequence[str], here: Collection[str]) -> Hold | None:
         """What holds back the settlement of ids up to a time; None when nothing does.

@@ -241,11 +241,6 @@ class Buckets:
             until = end
         return until
 
-    def holders_until(self, until: int) -> set[bytes]:
-        """The incarnations that hold ids up to a time, which is the end of a bucket, in seconds since 1970."""
-        held = (bucket.held for number, bucket in self._buckets.items() if self._end(number) <= until)
-        return {holder for of in held for holder in of}
-
     def sums(self, until: int) -> tuple[set[bytes], dict[bytes, dict[int, int]]]:
         """What the ids up to a time come to.
 

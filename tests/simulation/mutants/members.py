@@ -97,4 +97,4 @@ def only_the_last_life_remembered(reborn: Any) -> Any:
 @mutant(Pending, "may_be_reborn")
 def one_life_too_many(_: Any) -> Any:
     """The limit of incarnations is checked one incarnation too late."""
-    return property(lambda self: self.lives <= self._replica.options.reborn_below)
+    return property(lambda self: self.all_incarnations <= self._replica.options.reborn_below)
