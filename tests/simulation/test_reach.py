@@ -44,7 +44,7 @@ SEAMS = {
     "a wait for others that has found some": 50,
     "an id that was acknowledged by several nodes": 50,
     "an id that several incarnations have taken": 20,
-    "a settlement": 30,
+    "a settlement": 20,
     "an id that was refused as too old": 10,
     "a total that was raised": 5,
 }
