@@ -208,6 +208,12 @@ def doubtful_units(history: History) -> dict[str, int]:
     return _let_off(history)[1]
 
 
+def doubtful_keys(history: History) -> set[str]:
+    """The keys of the ids of which nothing is promised."""
+    doubtful = doubtful_units(history)
+    return {sent.key for sent in history.sent if sent.total * UNIT & doubtful.get(sent.name, 0)}
+
+
 def _let_off(history: History) -> tuple[dict[str, int], dict[str, int]]:
     if history.let_off is None:
         settlements = Settlements(history)
