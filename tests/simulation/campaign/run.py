@@ -37,6 +37,7 @@ from tests.simulation.laws import LAWS
 
 AGREED_WITHIN = 10.0  # simulated seconds in which the nodes have to agree
 BEYOND_THE_LIMIT = ("survival", "agreement", "healing")  # laws that nodes can't keep with too many incarnations
+ASKED_AGAIN = (0.5 * SPAN, 0.7 * SPAN, 0.3 * SPAN)  # seconds after which a read is asked for once more
 SHOWN = 5  # violations of one law that are shown
 
 CATALOG: dict[str, Fault] = {
@@ -267,11 +268,12 @@ async def _heal(nemesis: Nemesis) -> None:
         for name in clients.names:
             if host.running and (host.number == 1 or name == "x0"):
                 await clients.query(host, name, 2.0)
-                if history.queries[-1].value is None and nemesis.scenario.options.max_unsent_pushes == 1:
+                for pause in ASKED_AGAIN if nemesis.scenario.options.max_unsent_pushes == 1 else ():
                     # If the limit of unsent bytes is tiny, a question may be dropped that a real node never drops. What
                     # leaves no place for it may come each second: without a pause, the next one would be dropped, too.
-                    await trio.sleep(SPAN / 2)
-                    await clients.query(host, name, 2.0)
+                    if history.queries[-1].value is None:
+                        await trio.sleep(pause)
+                        await clients.query(host, name, 2.0)
                 history.last_queries.append(history.queries[-1])
 
 
