@@ -94,6 +94,14 @@ async def test_reads_end_within_a_few_rounds_under_constant_writers_of_ids(
             nursery.cancel_scope.cancel()
 
 
+def pushes_nothing(host: Host, to: Host) -> None:
+    """Keep a node from pushing to another one; it goes on answering."""
+    peer = host.node.peers.get(to.address)
+    assert peer is not None
+    assert peer.sender is not None
+    peer.sender._quiet_until = 99.0
+
+
 @pytest.fixture
 def untold(monkeypatch: pytest.MonkeyPatch) -> None:
     """There are always too many ids to be told in an answer."""
@@ -103,12 +111,9 @@ def untold(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_a_read_takes_from_an_answer_the_ids_that_no_member_can_push(autojump_clock: MockClock) -> None:
     async with open_cluster(2) as cluster:
         one, two = cluster.hosts
-        peer = two.node.peers.get(one.address)
-        assert peer is not None
-        assert peer.sender is not None
         await send(two, "a", 5)
         await cluster.converged("x", 5)
-        peer.sender._quiet_until = 99.0
+        pushes_nothing(two, one)
         await send(two, "b", 8)
         rounds = Rounds(cluster, one)
         assert await one.node.consistent_value("x") == 13
@@ -121,10 +126,7 @@ async def test_a_read_waits_for_ids_that_only_another_member_can_bring(autojump_
     """The member that has them can answer, but it can push nothing; a third one passes them on."""
     async with open_cluster(3) as cluster:
         one, two, _ = cluster.hosts
-        peer = two.node.peers.get(one.address)
-        assert peer is not None
-        assert peer.sender is not None
-        peer.sender._quiet_until = 99.0
+        pushes_nothing(two, one)
         await send(two, "a", 5)
         assert await one.node.consistent_value("x", timeout=4.0) == 5
 
@@ -133,10 +135,7 @@ async def test_a_read_waits_for_ids_that_only_another_member_can_bring(autojump_
 async def test_a_read_that_can_not_learn_the_ids_that_are_there_gives_up(autojump_clock: MockClock) -> None:
     async with open_cluster(2) as cluster:
         one, two = cluster.hosts
-        peer = two.node.peers.get(one.address)
-        assert peer is not None
-        assert peer.sender is not None
-        peer.sender._quiet_until = 99.0
+        pushes_nothing(two, one)
         await add(one.node, "x", 2)
         await send(two, "a", 5)
         rounds = Rounds(cluster, one)

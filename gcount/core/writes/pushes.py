@@ -1,7 +1,7 @@
 """Stages what a peer has pushed: all that can be taken of it, or nothing if a settlement is missing.
 
-The sender leaves out entries that a settlement covers. Without that settlement, this node must not take its deltas: it
-would claim versions of which it counts the entries neither by themselves nor in a settled part.
+A settlement covers entries, and the sender leaves those out. A node that took the deltas without the settlement would
+miss these entries for good: its versions would say that it has them. So it takes such a push only with the settlement.
 """
 
 from collections.abc import Collection, Iterable
