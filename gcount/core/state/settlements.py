@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 
 import msgspec
 
@@ -152,10 +152,9 @@ class Settlements:
         reach = joined(reach, mine.reach)
         others = [one for one in before if one is not mine and not _exceeds(reach, one.reach)]
         counts = not any(_exceeds(one.reach, reach) for one in others)
-        counted = mine in before
         indexes: Iterable[int] = parts
-        if counts != counted or len(others) + counted != len(before):
-            indexes = {*parts, *_all_held([*before, mine])}
+        if counts != (mine in before) or len(others) + counts != len(before):
+            indexes = {*parts, *_differing([*before, mine])}
         for index in indexes:
             after = max((one.parts.get(index) for one in others), default=0)
             if counts:
@@ -284,3 +283,9 @@ def _maximal(pairs: Iterable[Reach]) -> Cover:
 
 def _all_held(ones: list[Settled]) -> set[int]:
     return {index for one in ones for index in one.parts.held()}
+
+
+def _differing(ones: list[Settled]) -> set[int]:
+    """The indexes of which not all say the same part."""
+    first, *others = (one.parts for one in ones)
+    return {index for one in others for index, _ in chain(first.exceeding(one), one.exceeding(first))}

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Collection, Iterable
+from math import inf
 
 from gcount.core.limits import MAX_CELL
 from gcount.core.state.counters import Counters, Delta
@@ -23,7 +24,8 @@ def settlement(counters: Counters, settler: bytes, until: int) -> dict[bytes, Se
         until: the end of a span of ids, in seconds since 1970. No id up to there is taken any more.
 
     Returns:
-        By incarnation; empty when there is nothing to settle. It is also empty if counters would not keep their
+        By incarnation; empty when there is nothing to settle. While there are very many parts of others to take over,
+        it is some of them, and covers nothing. It is also empty if counters would not keep their
         values, because former settlements and this one together cover more than was added up, as one of the former
         went further in time (see `Buckets.settled_until`); if a former one covers versions of an incarnation that are
         not known here yet; or if a part would pass 2^64-1, which only an incarnation brings about that breaks the
@@ -38,25 +40,42 @@ def settlement(counters: Counters, settler: bytes, until: int) -> dict[bytes, Se
         return {}
     if _added_up(sums) != _added_up(entries.would_drop(covers_with(settlements, settler, reaches))):
         return {}
+    most = counters.options.sum_slice
+    copied = {holder: _parts_of_others(settlements, settler, holder, most) for holder in sorted(reaches)}
+    for holder, missing in copied.items():
+        if len(missing) == most:
+            return {holder: _copy_of(counters, settler, holder, missing)}
     found = {}
     for holder, (time, version) in sorted(reaches.items()):  # the same in each process
-        parts = _parts_of_others(settlements, settler, holder)
-        own = settlements.by(settler, holder).parts
+        parts, own = copied[holder], settlements.by(settler, holder).parts
         for index, total in sums.get(holder, {}).items():
             parts[index] = max(own.get(index), settlements.part(holder, index)) + total
-        found[holder] = Settlement(time, version, {counters.names(i, i + 1)[0]: n for i, n in parts.items()})
+        found[holder] = Settlement(time, version, _named(counters, parts))
     return {} if any(n > MAX_CELL for one in found.values() for n in one.parts.values()) else found
 
 
-def _parts_of_others(settlements: Settlements, settler: bytes, column: bytes) -> dict[int, int]:
-    """By index, the parts of a column that are greater than those that a settler has written of it.
+def _parts_of_others(settlements: Settlements, settler: bytes, column: bytes, most: float = inf) -> dict[int, int]:
+    """By index, the parts of a column that are greater than those that a settler has written of it, at most so many.
 
     After its next settlement its own parts are those that count. So it writes these, too.
     """
-    own = settlements.by(settler, column)
-    others = [one for one in settlements.counting(column) if one is not own]
-    held = {index for one in others for index in one.parts.held()}
-    return {index: n for index in held if (n := settlements.part(column, index)) > own.parts.get(index)}
+    own, found = settlements.by(settler, column), dict[int, int]()
+    for other in settlements.counting(column):
+        for index, n in other.parts.exceeding(own.parts) if other is not own else ():
+            if len(found) >= most:
+                break
+            found[index] = max(n, found.get(index, 0))
+    return found
+
+
+def _copy_of(counters: Counters, settler: bytes, column: bytes, parts: dict[int, int]) -> Settlement:
+    """Parts of others as a settlement that does not count yet. So a settler can take over many in several batches."""
+    time, version = counters.settlements.by(settler, column).reach
+    return Settlement(max(time, 0), version, _named(counters, parts))
+
+
+def _named(counters: Counters, parts: dict[int, int]) -> dict[str, int]:
+    return {counters.names(index, index + 1)[0]: n for index, n in parts.items()}
 
 
 def _added_up(sums: dict[bytes, dict[int, int]]) -> dict[int, int]:
@@ -128,8 +147,8 @@ def keeping_values(counters: Counters, closing: Delta) -> Delta:
     """
     settled = {} if closing.keyed is None else closing.keyed.settled
     for column, one in settled.items():
-        for index, n in _parts_of_others(counters.settlements, closing.incarnation, column).items():
-            name = counters.names(index, index + 1)[0]
+        others = _parts_of_others(counters.settlements, closing.incarnation, column)
+        for name, n in _named(counters, others).items():
             one.parts[name] = max(n, one.parts.get(name, 0))
     for name, lost in _lost_by(counters, closing).items() if settled else ():
         known = counters.parts(name)
