@@ -10,7 +10,7 @@ from gcount.core.options import Options
 from gcount.core.state.counters import Counters, Delta
 from gcount.core.state.keyed import Keyed, Settlement
 from gcount.core.state.names import Names
-from gcount.core.state.settlements import Settlements, until_of
+from gcount.core.state.settlements import Settlements, settled_until
 from tests.core.histories import incarnation
 
 A, B, C = map(incarnation, (1, 2, 3))
@@ -57,7 +57,7 @@ def test_each_settler_covers_up_to_its_own_time_and_version() -> None:
     assert counters.settlements.covers == {C: ((10, 5), (5, 10)), A: ((1, 1),)}
     assert counters.settlements.needs() == {A: 1, B: 1}
     assert (bool(counters.settlements), bool(Counters().settlements)) == (True, False)
-    assert [until_of(counters.settlements, settler) for settler in (A, B, C)] == [10, 5, -1]
+    assert (settled_until(counters.settlements), settled_until(Counters().settlements)) == (10, -1)
 
 
 def test_each_settler_needs_its_newest_settlement() -> None:

@@ -7,14 +7,15 @@ from gcount.core.limits import MAX_CELL
 from gcount.core.state.counters import Counters, Delta
 from gcount.core.state.ids import split, time_of
 from gcount.core.state.keyed import Keyed, Settlement, is_covered
-from gcount.core.state.settlements import covers_with
+from gcount.core.state.settlements import Settlements, covers_with, joined, settled_until
 
 
 def settlement(counters: Counters, settler: bytes, until: int) -> dict[bytes, Settlement]:
     """The settlement of all ids up to a time.
 
     What the ids of a counter come to is added to the part of the incarnation that holds the greatest total. All
-    incarnations that hold any of the ids are covered, up to the version that is known of them.
+    incarnations that hold any of the ids are covered, up to the newest version of these entries. The settlement
+    contains all that are known of these incarnations (see settlements.py), with all their parts.
 
     Args:
         counters: the durable state.
@@ -23,26 +24,39 @@ def settlement(counters: Counters, settler: bytes, until: int) -> dict[bytes, Se
 
     Returns:
         By incarnation; empty when there is nothing to settle. It is also empty if counters would not keep their
-        values, because a former settlement of the same incarnation and this one together cover more than was added up,
-        as the former one went further in time (see `Buckets.settled_until`); or if a part would pass 2^64-1, which
-        only an incarnation brings about that breaks the limits of its own node.
+        values, because former settlements and this one together cover more than was added up, as one of the former
+        went further in time (see `Buckets.settled_until`); if a former one covers versions of an incarnation that are
+        not known here yet; or if a part would pass 2^64-1, which only an incarnation brings about that breaks the
+        limits of its own node.
     """
     settlements, entries = counters.settlements, counters.entries
-    holders, sums = entries.sums(until)
-    versions = {holder: counters.version(holder) for holder in sorted(holders)}  # the same in each process
-    covers = covers_with(settlements, settler, {holder: (until, version) for holder, version in versions.items()})
-    if _added_up(sums) != _added_up(entries.would_drop(covers)):
+    reaches, sums = entries.sums(until)
+    for holder in reaches:
+        for one in settlements.counting(holder):
+            reaches[holder] = joined(reaches[holder], one.reach)
+    if any(version > counters.version(holder) for holder, (_, version) in reaches.items()):
         return {}
-    parts = {
-        holder: {
-            counters.names(index, index + 1)[0]: settlements.part(holder, index) + total
-            for index, total in sums.get(holder, {}).items()
-        }
-        for holder in versions
-    }
-    if any(n > MAX_CELL for of in parts.values() for n in of.values()):
+    if _added_up(sums) != _added_up(entries.would_drop(covers_with(settlements, settler, reaches))):
         return {}
-    return {holder: Settlement(until, version, parts[holder]) for holder, version in versions.items()}
+    found = {}
+    for holder, (time, version) in sorted(reaches.items()):  # the same in each process
+        parts = _parts_of_others(settlements, settler, holder)
+        own = settlements.by(settler, holder).parts
+        for index, total in sums.get(holder, {}).items():
+            parts[index] = max(own.get(index), settlements.part(holder, index)) + total
+        found[holder] = Settlement(time, version, {counters.names(i, i + 1)[0]: n for i, n in parts.items()})
+    return {} if any(n > MAX_CELL for one in found.values() for n in one.parts.values()) else found
+
+
+def _parts_of_others(settlements: Settlements, settler: bytes, column: bytes) -> dict[int, int]:
+    """By index, the parts of a column that are greater than those that a settler has written of it.
+
+    After its next settlement its own parts are those that count. So it writes these, too.
+    """
+    own = settlements.by(settler, column)
+    others = [one for one in settlements.counting(column) if one is not own]
+    held = {index for one in others for index in one.parts.held()}
+    return {index: n for index in held if (n := settlements.part(column, index)) > own.parts.get(index)}
 
 
 def _added_up(sums: dict[bytes, dict[int, int]]) -> dict[int, int]:
@@ -73,17 +87,14 @@ def keeps_values(counters: Counters, settler: bytes, settled: dict[bytes, Settle
         own: the incarnations of the sender.
     """
     settlements = counters.settlements
-    latest = max((until for cover in settlements.covers.values() for until, _ in cover), default=-1)
+    latest = settled_until(settlements)
     for column, one in settled.items():
         if one.until > latest or (one.version > counters.version(column) and column not in own):
             return False
     covers = covers_with(settlements, settler, {column: (one.until, one.version) for column, one in settled.items()})
-    known_names = {
-        column: Settlement(one.until, one.version, {name: n for name, n in one.parts.items() if name in counters})
-        for column, one in settled.items()
-    }
-    raised = settlements.raises(known_names)
-    return all(lost <= raised.get(index, 0) for index, lost in _added_up(counters.entries.would_drop(covers)).items())
+    lost = _added_up(counters.entries.would_drop(covers))
+    changes = settlements.changes(settler, settled)
+    return all(lost.get(index, 0) <= changes.get(index, 0) for index in lost.keys() | changes.keys())
 
 
 def parts_fit(counters: Counters, brought: Iterable[Keyed]) -> bool:
@@ -106,7 +117,8 @@ def keeping_values(counters: Counters, closing: Delta) -> Delta:
     """The delta that closes a gap, with parts by which no value falls.
 
     The gap may have held a settlement. A later one, behind the gap, covers its ids as well, but says only those parts
-    that it changed itself. So the ids that nothing else counts are added up anew. Where it can't be told which ids a
+    that it changed itself. So it gets the parts of other settlements that it contains, and the ids that nothing else
+    counts are added up anew. Where it can't be told which ids a
     part behind the gap has counted, as the rot took them, too, the part is taken for those that are known: none of them
     counts twice.
 
@@ -115,6 +127,10 @@ def keeping_values(counters: Counters, closing: Delta) -> Delta:
         closing: the delta of all that is detached. Its parts are changed.
     """
     settled = {} if closing.keyed is None else closing.keyed.settled
+    for column, one in settled.items():
+        for index, n in _parts_of_others(counters.settlements, closing.incarnation, column).items():
+            name = counters.names(index, index + 1)[0]
+            one.parts[name] = max(n, one.parts.get(name, 0))
     for name, lost in _lost_by(counters, closing).items() if settled else ():
         known = counters.parts(name)
         raised = sum(max(0, one.parts.get(name, 0) - known.get(column, 0)) for column, one in settled.items())
