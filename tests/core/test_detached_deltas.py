@@ -248,13 +248,17 @@ def test_deltas_that_are_being_read_are_not_changed_by_later_ones() -> None:
 
 def test_the_newest_identity_stays_and_remembers_all_incarnations_seen() -> None:
     lives = IdentityHistory()
-    assert lives.reborn(incarnation(9), incarnation(8)) == Identity(incarnation(8), incarnation(9))
     lives.found(Identity(incarnation(1), incarnation(2)))
     lives.found(Identity(incarnation(1), incarnation(5), (incarnation(2), incarnation(3))))
     lives.found(Identity(incarnation(1), incarnation(5)))
-    reborn = lives.reborn(incarnation(9), incarnation(8))
+    reborn = lives.reborn(incarnation(9), incarnation(8), incarnation(7))
     assert (reborn.node, reborn.incarnation) == (incarnation(1), incarnation(9))
     assert set(reborn.retired) == {incarnation(2), incarnation(3), incarnation(5)}
+
+
+def test_a_node_of_whose_former_lives_none_is_found_still_knows_that_it_had_some() -> None:
+    reborn = IdentityHistory().reborn(incarnation(9), incarnation(8), incarnation(7))
+    assert reborn == Identity(incarnation(8), incarnation(9), (incarnation(7),))
 
 
 def ids(who: bytes, after: int, upto: int, entries: dict[str, tuple[int, int]], until: int = 0) -> Delta:

@@ -88,3 +88,14 @@ def test_after_a_closing_with_more_parts_the_owner_has_its_version() -> None:
     assert not list(one_writer.violations(history))
     history.journal[-1] = Stored(2, LINE, (with_parts(closing(), a=5, b=8),))
     assert list(one_writer.violations(history))
+
+
+@pytest.mark.parametrize("lost", [Delta(OLD, 1, 2, {}, Keyed({"5-x a": (4, 2)})), Delta(OLD, 1, 2, {})])
+def test_a_closing_without_an_id_that_rot_has_taken_does_not_claim_it(lost: Delta) -> None:
+    """All cells of the version that it claims may be there, as the owner had at that version, and an id lacks."""
+    behind, newer = Delta(OLD, 2, 3, {"d": 1}), Delta(OLD, 3, 5, {"d": 2})
+    state = DurableState()
+    state.put(Stored(0, "10.0.0.1:7777#1", (FIRST, lost, behind, newer)))
+    state.put(Stored(1, LINE, (FIRST, behind), ME))
+    state.put(Stored(2, LINE, (Delta(OLD, 1, 4, {"d": 1}),)))
+    assert (OLD in state.closed) == (lost.keyed is not None)

@@ -6,8 +6,12 @@ import pytest
 from trio.testing import MockClock
 
 from gcount.core.format.log_records import HEADER_BYTES, Header, encode_batch
-from gcount.core.options import Options
+from gcount.core.options import DEFAULTS, Options
+from gcount.core.protocol.floors import FORGOTTEN, Floors, Hold
 from gcount.core.state.batch import Batch
+from gcount.core.state.counters import Delta
+from gcount.core.state.ids import key_of
+from gcount.core.state.keyed import Keyed
 from gcount.errors import DiskFailed, LogDamaged, NotRepairable
 from gcount.storage.inspect.corruption import DAMAGED_SUFFIX
 from gcount.storage.inspect.survey import MAX_MISSING, survey
@@ -127,8 +131,29 @@ async def test_a_log_of_which_nothing_is_left_goes_on_as_another_node(autojump_c
     new = ids()
     replica = await recovered(disk)
     assert {replica.identity.incarnation, replica.identity.node} == {next(new), next(new)}
-    assert replica.identity.retired == ()
+    assert replica.identity.retired == (next(new),)
     assert len(replica.counters) == 0
+
+
+@pytest.mark.parametrize("left", [b"nothing of it", b""])
+async def test_a_node_of_whose_log_no_header_is_left_settles_no_ids_as_if_it_never_had_members(
+    autojump_clock: MockClock, left: bytes
+) -> None:
+    """Members may have the same ids. If it settled them without those, they would count twice for good."""
+    disk, end = sim_disk(), DEFAULTS.id_span - 1
+    taken = Keyed({key_of("x", "5-a"): (1, 1)})
+    batches = [Batch(1, [Delta(ME.incarnation, 0, 1, {}, taken)], floor=end)]
+    disk.poke(segment_name(1), left or b"rotten" * 11 + b"".join(map(encode_batch, batches)))
+    mend(disk)
+    replica = await recovered(disk)
+    if left:  # it takes ids again, and promises
+        incarnation = replica.identity.incarnation
+        replica.apply(Batch(replica.next_batch, [Delta(incarnation, 0, 1, {}, taken)], floor=end))
+    assert (replica.counters.total("x"), replica.floor) == (1, end)
+    floors = Floors(replica)
+    assert floors.until((), ()) is None
+    assert floors.hold(end, (), ()) == Hold("this node", FORGOTTEN)
+    assert floors.until(("a:1",), ["a:1"]) == end  # the operator has said so
 
 
 @pytest.mark.parametrize("kind", ["swapped", "newer", "far away", "again"])

@@ -20,7 +20,8 @@ class Identity(msgspec.Struct, frozen=True, array_like=True):
     Args:
         node: the node id, drawn when the data directory is made.
         incarnation: the incarnation under which the node counts now.
-        retired: the incarnations under which it counted before, the oldest first.
+        retired: the incarnations under which it counted before, the oldest first. After a repair that found none of
+            them, one id stands for all.
     """
 
     node: bytes
@@ -154,11 +155,15 @@ class IdentityHistory:
         self.node, self.incarnation = identity.node, identity.incarnation
         self._raised.update(dict.fromkeys((*identity.retired, identity.incarnation)))
 
-    def reborn(self, incarnation: bytes, node: bytes) -> Identity:
+    def reborn(self, incarnation: bytes, node: bytes, lost: bytes) -> Identity:
         """The identity under which the node goes on with what is left of the log.
+
+        It always has a former incarnation. By this the node knows later that it may have forgotten something, as its
+        config: then it does not settle ids as if it had never had members.
 
         Args:
             incarnation: the id of a new incarnation.
             node: a new node id, which is used when the old one was lost.
+            lost: a new id, which stands for the former incarnations when all of them were lost.
         """
-        return Identity(self.node or node, incarnation, tuple(self._raised))
+        return Identity(self.node or node, incarnation, tuple(self._raised) or (lost,))

@@ -60,7 +60,7 @@ def repair(disk: Disk, found: Contents, new_id: Callable[[], bytes], options: Op
 
 def _rewrite(disk: Disk, found: Contents, new_id: Callable[[], bytes], moved: list[str], options: Options) -> None:
     """Put what is left of each damaged file in its place, under a new incarnation."""
-    identity = found.identities.reborn(new_id(), new_id())
+    identity = found.identities.reborn(new_id(), new_id(), new_id())
     live = found.segments[-1]
     if live.corruption is None:
         name = segment_name(live.sequence)

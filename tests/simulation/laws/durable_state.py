@@ -158,7 +158,7 @@ class DurableState:
         self._join(line, delta)
         if owner == line:
             self._remember(line, delta)
-        elif closes and not self._is_true(delta):
+        elif closes and not self._is_true(line, delta):
             self._close(line, delta)
         self._absorb(line, incarnation)
 
@@ -215,13 +215,18 @@ class DurableState:
             versions.append(delta.upto)
             values.append(n)
 
-    def _is_true(self, delta: Delta) -> bool:
-        """Whether a delta has the owner's values at its version, and all cells that changed since the one before it."""
-        who = delta.incarnation
-        return delta.upto <= self.newest(who) and all(
+    def _is_true(self, line: str, delta: Delta) -> bool:
+        """Whether a delta has the owner's values at its version, and all cells that changed since the one before it.
+
+        The directory that it was joined in also has all ids that the owner took since then.
+        """
+        who, units = delta.incarnation, self.ids[line].units
+        taken = [(name, total) for version, name, total in self.taken[who] if delta.after < version <= delta.upto]
+        cells = all(
             delta.cells.get(name, self.owner_had(name, who, delta.after)) == self.owner_had(name, who, delta.upto)
             for name in self.names[who]
         )
+        return delta.upto <= self.newest(who) and cells and not any(n & ~units.get(name, 0) for name, n in taken)
 
     def _close(self, line: str, delta: Delta) -> None:
         """Note a closed gap: after the version before the gap there is one more, and the owner's cells are those."""

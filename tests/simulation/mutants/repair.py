@@ -40,7 +40,7 @@ def repair_stops_at_the_first_damage(find: Any) -> Any:
 def repair_keeps_the_incarnation(reborn: Any) -> Any:
     """A repaired node goes on under the incarnation that it had, though its disk has forgotten."""
 
-    def change(self: IdentityHistory, incarnation: bytes, node: bytes) -> Identity:
+    def change(self: IdentityHistory, incarnation: bytes, node: bytes, _: bytes) -> Identity:
         return Identity(self.node or node, self.incarnation or incarnation, tuple(self._raised)[:-1])
 
     return change
