@@ -147,11 +147,12 @@ def _checkpoint(left: Left, data: bytes, hits: set[int]) -> None:
     deltas = columns.deltas()
     for delta, pieces in detached.items():
         if None not in pieces:
+            who, after, upto = delta
             cells, keyed = dict[str, int](), Keyed()
             for piece in filter(None, pieces):
                 cells |= piece.cells
                 keyed.merge(piece.keyed or Keyed())
-            deltas.append(Delta(*delta, cells, keyed or None))
+            deltas.append(Delta(who, after if columns.has_settlements else upto, upto, cells, keyed or None))
     left.batches.append(Batch(0, deltas))
 
 
@@ -206,6 +207,11 @@ class Columns:
             for who, version in versions.items()
         ]
 
+    @property
+    def has_settlements(self) -> bool:
+        """Whether all settlements are left, once `deltas` was called. A delta behind a gap may lack what they cover."""
+        return self.head is not None and not self.broken & {settler for settler, _ in self.head.settlers}
+
     def _named(self, records: Sequence[Cells | Parts], who: bytes) -> dict[str, int]:
         named: dict[str, int] = {}
         for piece in records:
@@ -218,8 +224,15 @@ class Columns:
         return named
 
     def _break(self) -> None:
-        """A column lacks what is settled: without the settlement, it is not whole either."""
+        """A column lacks what is settled: without the settlement, it is not whole either.
+
+        Nor is one that has settled the same column, as it may not have counted these ids.
+        """
         if self.head is None or self.lost - self.parts.keys():  # which columns were settled is not known any more
             self.broken |= self.cells.keys() | self.entries.keys() | {settler for settler, _ in self.parts}
-        while more := {column for settler, column in self.parts if settler in self.broken} - self.broken:
+        more = self.broken
+        while more:
+            settled = {column for settler, column in self.parts if settler in self.broken}
+            again = {settler for settler, column in self.parts if column in settled}
+            more = (settled | again) - self.broken
             self.broken |= more
