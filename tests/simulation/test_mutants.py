@@ -134,6 +134,7 @@ KNOWN_TO_CATCH: dict[str, tuple[int, ...]] = {
     "told-ids-count-again": (0, 2),
     "two-settlers-cover-together": (402,),
     "closed-without-a-lost-settlement": (1208,),
+    "needs-not-written": (5896,),
 }
 """Seeds to try first. After any change of the code, other seeds may be needed to catch a mutant."""
 OFTEN = {
