@@ -10,7 +10,7 @@ from pathlib import Path
 import trio
 
 from tests.clients.servers import HOST, free_ports, listening, needs
-from tests.harness.cluster import consistent_values_are, loopback_nodes, running, values_are
+from tests.harness.cluster import consistent_values_are, loopback_nodes, running, take_ids, values_are
 from tests.harness.processes import Node
 from tests.harness.waiting import eventually
 
@@ -69,6 +69,7 @@ async def test_what_clients_retry_with_ids_counts_once(tmp_path: Path) -> None:
         running(*nodes, configured=True),
         listening(tmp_path, http, ["haproxy", "-q", "-db", "-f", tmp_path / "haproxy.cfg"]),
     ):
+        await take_ids(nodes)  # redis-py ends at an error reply
         async with trio.open_nursery() as nursery:
             for name, command in CLIENTS.items():
                 nursery.start_soon(count, name, command)

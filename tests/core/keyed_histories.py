@@ -83,10 +83,11 @@ class Model:
 
     def __init__(self, histories: Iterable[KeyedHistory], digest: Digest) -> None:
         self.known = [one.delta(0, digest[one.incarnation]) for one in histories if digest.get(one.incarnation)]
-        joined = Keyed()
+        of = dict[bytes, list[Settlement]]()
         for delta in self.known:
-            joined.merge(Keyed({}, delta.keyed.settled if delta.keyed else {}))
-        self.settled = joined.settled
+            for column, one in (delta.keyed or Keyed()).settled.items():
+                of.setdefault(column, []).append(one)
+        self.settled = {column: _counting(ones) for column, ones in of.items()}
 
     def covers(self) -> dict[bytes, set[tuple[int, int]]]:
         """By column, up to which time and which version each settler has settled it."""
@@ -118,9 +119,24 @@ class Model:
 
     def value(self, name: str) -> int:
         cells = sum(delta.cells.get(name, 0) for delta in self.known)
-        parts = sum(one.parts.get(name, 0) for one in self.settled.values())
+        parts = sum(parts.get(name, 0) for parts in self.settled.values())
         ids = [max(n for n, _ in of.values()) for key, of in self.live().items() if split(key)[1] == name]
         return cells + parts + sum(ids)
+
+
+def _counting(ones: Sequence[Settlement]) -> dict[str, int]:
+    """By name, the greatest part of the settlements of one column that no other one contains."""
+    parts = dict[str, int]()
+    for one in ones:
+        contained = any(
+            other.until >= one.until
+            and other.version >= one.version
+            and (other.until, other.version) != (one.until, one.version)
+            for other in ones
+        )
+        for name, n in one.parts.items() if not contained else ():
+            parts[name] = max(n, parts.get(name, 0))
+    return parts
 
 
 def assert_is_what_the_model_says(counters: Counters, histories: Sequence[KeyedHistory]) -> None:
@@ -138,7 +154,7 @@ def assert_is_what_the_model_says(counters: Counters, histories: Sequence[KeyedH
     for name in NAMES:
         assert counters.total(name) == model.value(name)
         assert counters.keyed(name) == model.value(name) - sum(counters.cells(name).values())
-        parts = {who: n for who, one in model.settled.items() if (n := one.parts.get(name, 0))}
+        parts = {who: n for who, parts in model.settled.items() if (n := parts.get(name, 0))}
         assert counters.parts(name) == parts
         changed = counters.changed(name)
         for key, of in model.live().items():

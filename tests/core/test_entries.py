@@ -178,8 +178,11 @@ def test_what_would_be_dropped_is_what_is_dropped(made: Histories, data: st.Data
     expected = Counter[int]()
     for of in counters.entries.would_drop(covers).values():
         expected.update(of)
+    settled = {who: Settlement(until, version, {})}
+    for index, n in counters.settlements.changes(C, settled).items():
+        expected[index] -= n
     before = {name: counters.total(name) for name in NAMES}
-    counters.join(Delta(C, counters.version(C), 9, {}, Keyed(settled={who: Settlement(until, version, {})})))
+    counters.join(Delta(C, counters.version(C), 9, {}, Keyed(settled=settled)))
     index = {name: n for n, name in enumerate(counters.names(0, 9))}
     after = {name: counters.total(name) for name in NAMES}
     assert after == {name: before[name] - expected[index.get(name, -1)] for name in NAMES}
@@ -191,9 +194,13 @@ def test_what_ids_come_to_is_the_sum_of_the_greatest_of_each(made: Histories, fl
     counters = knowing([one.delta(0, len(one.commits)) for one in made])
     until = counters.entries.settled_until(floor)
     assert until <= floor
-    holders, sums = counters.entries.sums(until)
+    reaches, sums = counters.entries.sums(until)
     best = {key: entry for key, entry in counters.entries.items() if int(key.partition("-")[0]) <= until}
-    assert holders >= {one.holder for entry in best.values() for one in entry.all}
+    for key, entry in best.items():
+        for one in entry.all:
+            time, version = reaches[one.holder]
+            assert int(key.partition("-")[0]) <= time <= until
+            assert one.version <= version <= counters.version(one.holder)
     found = {(who, counters.names(i, i + 1)[0]): n for who, of in sums.items() for i, n in of.items()}
     expected = dict[tuple[bytes, str], int]()
     for key, entry in best.items():

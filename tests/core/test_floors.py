@@ -170,8 +170,8 @@ def test_late_ids_wait_until_all_of_their_time_is_promised() -> None:
     promised(replica, 4 * SPAN - 1)
     taken(replica, OTHER, 3 * SPAN)
     assert settled_alone(replica, floors) == 4 * SPAN - 1
-    taken(replica, OTHER, SPAN, 2)
-    taken(replica, OTHER, 3 * SPAN, 3)
+    taken(replica, OTHER, 3 * SPAN, 2)
+    taken(replica, OTHER, SPAN, 3)
     floors.told(B, B_PROCESS, 2 * SPAN - 1, {})
     until = floors.until((A, B), HERE)
     assert until == 2 * SPAN - 1

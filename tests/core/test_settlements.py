@@ -1,4 +1,4 @@
-"""Settlements of several incarnations join by the maximum of each number."""
+"""Of several settlements of one column, those count that no other one contains."""
 
 from array import array
 
@@ -10,7 +10,7 @@ from gcount.core.options import Options
 from gcount.core.state.counters import Counters, Delta
 from gcount.core.state.keyed import Keyed, Settlement
 from gcount.core.state.names import Names
-from gcount.core.state.settlements import Settlements, until_of
+from gcount.core.state.settlements import Settlements, settled_until
 from tests.core.histories import incarnation
 
 A, B, C = map(incarnation, (1, 2, 3))
@@ -27,29 +27,55 @@ def settled(*deltas: tuple[bytes, int, dict[bytes, Settlement]]) -> Counters:
 parts = st.dictionaries(st.sampled_from("abc"), st.integers(1, 9), max_size=3)
 
 
-@given(st.lists(st.tuples(st.sampled_from([A, B]), st.sampled_from([A, C]), parts), max_size=6))
-@settings(max_examples=50)
-def test_the_most_that_any_settler_says_counts(made: list[tuple[bytes, bytes, dict[str, int]]]) -> None:
+reaches = st.tuples(st.integers(1, 4), st.integers(1, 4))
+
+
+@given(st.lists(st.tuples(st.sampled_from([A, B, C]), st.sampled_from([A, C]), reaches, parts), max_size=8))
+@settings(max_examples=100)
+def test_the_greatest_part_counts_of_the_settlements_that_no_other_one_contains(
+    made: list[tuple[bytes, bytes, tuple[int, int], dict[str, int]]],
+) -> None:
     known, changes = Settlements(Names(), Options(sum_slice=1)), dict[int, int]()
-    names, most = known._names, dict[tuple[bytes, str], int]()
-    for upto, (settler, column, of) in enumerate(made, start=1):
-        before = dict(changes)
-        what = {column: Settlement(upto, upto, of)}
-        expected = known.raises(what) | {names.index(name): n for name, n in of.items() if name not in names.indexes}
+    names, said = known._names, dict[bytes, dict[bytes, Settlement]]()  # by column and settler
+    for upto, (settler, column, reach, of) in enumerate(made, start=1):
+        before, what = dict(changes), {column: Settlement(*reach, of)}
+        names.indexes_of(of)
+        expected = known.changes(settler, what)
         known.join(settler, upto, what, changes)
         assert {i: n - before.get(i, 0) for i, n in changes.items() if n != before.get(i, 0)} == expected
-        for name, n in of.items():
-            most[column, name] = max(n, most.get((column, name), 0))
+        joined = Keyed(settled=said.setdefault(column, {}).copy())
+        mine = Keyed(settled={settler: joined.settled[settler]} if settler in joined.settled else {})
+        mine.merge(Keyed(settled={settler: what[column]}))
+        said[column][settler] = mine.settled[settler]
     for name in names.listed:
-        of_name = {column: n for (column, other), n in most.items() if other == name}
+        of_name = {column: n for column, ones in said.items() if (n := _counting([*ones.values()], name))}
         assert known.parts(names.index(name)) == of_name
-        assert changes[names.index(name)] == sum(of_name.values())
+        assert changes.get(names.index(name), 0) == sum(of_name.values())
     summed = dict[int, int]()
     for found in known.sum_up():
         assert len(found) == 1
         for index, n in found.items():
             summed[index] = summed.get(index, 0) + n
-    assert summed == changes
+    assert {i: n for i, n in summed.items() if n} == {i: n for i, n in changes.items() if n}
+
+
+def _counting(ones: list[Settlement], name: str) -> int:
+    def contained(one: Settlement) -> bool:
+        mine = (one.until, one.version)
+        return any(
+            (other.until, other.version) != mine and other.until >= mine[0] and other.version >= mine[1]
+            for other in ones
+        )
+
+    return max((one.parts.get(name, 0) for one in ones if not contained(one)), default=0)
+
+
+def test_what_a_contained_settlement_says_does_not_count_though_it_is_more() -> None:
+    """One settler added a common id to C's part, the other one, which knew more of the holders, to another part."""
+    counters = settled((A, 0, {C: Settlement(5, 5, {"a": 9, "b": 1})}), (B, 0, {C: Settlement(5, 6, {"a": 4, "b": 1})}))
+    assert (counters.total("a"), counters.total("b")) == (4, 1)
+    counters.join(Delta(A, 1, 2, {}, Keyed(settled={C: Settlement(6, 6, {"a": 11})})))
+    assert counters.total("a") == 11
 
 
 def test_each_settler_covers_up_to_its_own_time_and_version() -> None:
@@ -57,7 +83,7 @@ def test_each_settler_covers_up_to_its_own_time_and_version() -> None:
     assert counters.settlements.covers == {C: ((10, 5), (5, 10)), A: ((1, 1),)}
     assert counters.settlements.needs() == {A: 1, B: 1}
     assert (bool(counters.settlements), bool(Counters().settlements)) == (True, False)
-    assert [until_of(counters.settlements, settler) for settler in (A, B, C)] == [10, 5, -1]
+    assert (settled_until(counters.settlements), settled_until(Counters().settlements)) == (10, -1)
 
 
 def test_each_settler_needs_its_newest_settlement() -> None:
@@ -68,7 +94,8 @@ def test_each_settler_needs_its_newest_settlement() -> None:
 
 def test_unknown_names_of_a_settlement_that_is_not_taken_stay_unknown() -> None:
     counters = settled((A, 0, {C: Settlement(1, 1, {"a": 3})}))
-    assert counters.settlements.raises({C: Settlement(2, 2, {"a": 5, "b": 1}), B: Settlement(1, 1, {"a": 1})}) == {0: 3}
+    more = {C: Settlement(2, 2, {"a": 5, "b": 1}), B: Settlement(1, 1, {"a": 1})}
+    assert counters.settlements.changes(A, more) == {0: 3}
     assert "b" not in counters
 
 

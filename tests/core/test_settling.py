@@ -11,7 +11,7 @@ from gcount.core.state.keyed import Keyed, Settlement
 from gcount.core.writes.settling import keeps_values, parts_fit, settlement, settles
 from tests.core.ids import SPAN, A, B, entry, peers, settling
 
-C = bytes([3]) * 16
+C, D = bytes([3]) * 16, bytes([4]) * 16
 UNTIL = 2 * SPAN - 1
 
 
@@ -25,8 +25,8 @@ def test_the_holder_of_the_greatest_total_gets_it_and_every_holder_is_covered() 
     one.join(peers(B, entry(7, time=1)))
     one.join(peers(B, entry(1, 2, "late", time=30), after=1))
     assert settlement(one, C, UNTIL) == {
-        A: Settlement(UNTIL, 1, {"a": 2, "b": 9}),
-        B: Settlement(UNTIL, 2, {"a": 7}),
+        A: Settlement(SPAN - 1, 1, {"a": 2, "b": 9}),
+        B: Settlement(SPAN - 1, 1, {"a": 7}),
     }
 
 
@@ -34,7 +34,10 @@ def test_of_equal_totals_that_of_the_smaller_incarnation_counts() -> None:
     one = counters()
     one.join(peers(B, entry(5, time=1)))
     one.join(peers(A, entry(5, time=1)))
-    assert settlement(one, C, UNTIL) == {A: Settlement(UNTIL, 1, {"a": 5}), B: Settlement(UNTIL, 1, {})}
+    assert settlement(one, C, UNTIL) == {
+        A: Settlement(SPAN - 1, 1, {"a": 5}),
+        B: Settlement(SPAN - 1, 1, {}),
+    }
 
 
 def test_parts_are_absolute() -> None:
@@ -124,20 +127,53 @@ def test_what_all_settlements_of_a_settler_cover_together_counts() -> None:
 
 
 def test_two_settlers_together_cover_no_id_that_neither_knew() -> None:
-    """A member was cut off when it settled what all had promised. Then it was removed, and came back."""
-    one, cut_off = counters(), counters()
-    for replica in (one, cut_off):
-        replica.join(peers(A, entry(1, time=1)))
-    late = peers(A, entry(100, 2, "y", time=SPAN), after=1)
-    cut_off.join(late)
-    of_cut_off = settling(B, settlement(cut_off, B, SPAN - 1))
-    one.join(settling(C, settlement(one, C, UNTIL)))
-    one.join(of_cut_off)
-    one.join(late)
+    one = counters()
+    one.join(settling(B, {A: Settlement(SPAN - 1, 2, {"a": 1})}))
+    one.join(settling(C, {A: Settlement(UNTIL, 1, {"a": 1})}))
+    one.join(peers(A, entry(1, time=1)))
+    one.join(peers(A, entry(100, 2, "y", time=SPAN), after=1))
     assert one.settlements.covers[A] == ((UNTIL, 1), (SPAN - 1, 2))
     assert one.total("a") == 101
     one.join(settling(C, settlement(one, C, UNTIL), after=1))
-    assert (one.total("a"), one.entries.live) == (101, 0)
+    assert (one.total("a"), one.entries.live, one.settlements.covers[A]) == (101, 0, ((UNTIL, 2),))
+
+
+def test_the_next_settler_takes_over_what_others_have_settled() -> None:
+    """Also parts of counters that have had no id since: from now on its own settlement is the one that counts."""
+    one = counters()
+    one.join(peers(A, entry(5, time=1) | entry(2, id_="y", name="b", time=1)))
+    one.join(settling(B, settlement(one, B, SPAN - 1)))
+    one.join(peers(A, entry(3, 2, "z", time=SPAN), after=1))
+    taken_over = settlement(one, C, UNTIL)
+    assert taken_over == {A: Settlement(UNTIL, 2, {"a": 8, "b": 2})}
+    one.join(settling(C, taken_over))
+    assert (one.total("a"), one.total("b"), one.entries.live) == (8, 2, 0)
+    one.join(peers(A, entry(1, 3, "v", time=SPAN), after=2))
+    assert settlement(one, C, UNTIL) == {A: Settlement(UNTIL, 3, {"a": 9})}  # and no more than changes, from then on
+
+
+def test_a_common_id_that_one_settler_added_to_another_column_hides_no_other_id() -> None:
+    """C was told to stand alone, and did not know that B had taken x, too, with a greater total."""
+    alone, others = counters(), counters()
+    for replica in (alone, others):
+        replica.join(peers(A, entry(5, time=1)))
+    others.join(peers(B, entry(6, time=1)))
+    others.join(peers(A, entry(3, 2, "y", time=2), after=1))
+    for_both = settling(D, settlement(others, D, SPAN - 1))
+    of_alone = settling(C, settlement(alone, C, SPAN - 1))
+    for replica, deltas in ((others, (for_both, of_alone)), (alone, (of_alone, for_both))):
+        for delta in deltas:
+            replica.join(delta)
+        assert (replica.total("a"), replica.entries.live) == (6 + 3, 0)
+
+
+def test_nothing_is_settled_while_a_column_lacks_what_another_settler_has_covered() -> None:
+    one = counters()
+    one.join(settling(B, {A: Settlement(SPAN - 1, 2, {"a": 8})}))
+    one.join(peers(A, entry(5, time=SPAN)))
+    assert settlement(one, C, UNTIL) == {}
+    one.join(peers(A, {}, after=1))
+    assert settlement(one, C, UNTIL) == {A: Settlement(UNTIL, 2, {"a": 8 + 5})}
 
 
 @pytest.mark.parametrize("column", [A, B, C])

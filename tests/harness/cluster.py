@@ -9,12 +9,13 @@ import socket
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import trio
 
-from tests.harness.client import NoAnswer, NotSent, Response
+from tests.harness.client import NoAnswer, NotSent, Response, once
 from tests.harness.namespaces import Network
 from tests.harness.processes import Node, show
 from tests.harness.waiting import eventually as eventually
@@ -149,6 +150,25 @@ async def spread(nodes: Sequence[Node], within: float = 10.0) -> None:
         return None
 
     await eventually(check, within)
+
+
+async def take_ids(nodes: Sequence[Node], within: float = 20.0) -> None:
+    """Wait until every node takes increments with ids: each counts one in the counter `takes-ids`.
+
+    A new node refuses ids with 503 until it has heard from every member. A config can have spread before that. Once a
+    node has counted an id, it refuses none for that reason any more, also after a kill.
+    """
+
+    async def check(node: Node) -> str | None:
+        headers = {"Idempotency-Key": f"{int(time.time())}-node-{node.number}"}
+        try:
+            answer = await once(node.address, "POST", "/counter/takes-ids", b"1", headers=headers)
+        except (NotSent, NoAnswer) as error:
+            return f"{node} does not answer: {error}"
+        return None if answer.status == 200 else f"{node} takes no ids: {answer}"
+
+    for node in nodes:
+        await eventually(partial(check, node), within)
 
 
 async def values_are(nodes: Sequence[Node], expected: Mapping[str, int], within: float) -> float:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
+import pytest
 import trio
 
 from tests.harness.client import Response, once
-from tests.harness.cluster import loopback_nodes, running, values_are
+from tests.harness.cluster import configure, loopback_nodes, running, take_ids, values_are
 from tests.harness.processes import Node
 from tests.harness.resp import RespConnection, encoded
 from tests.harness.waiting import eventually
@@ -24,8 +24,7 @@ async def test_an_id_counts_once_over_kill_9_and_is_refused_when_it_is_settled(t
     first, second, third = nodes
     later = int(time.time()) + AHEAD
     async with running(*nodes, configured=True):
-        for node in nodes:
-            await eventually(partial(takes_ids, node), within=20)
+        await take_ids(nodes)
         short = f"{int(time.time()) + 2}-d"
         assert (await post(second, short)).number() >= 5
         assert (await post(first, f"{later}-a")).number() >= 5
@@ -52,6 +51,24 @@ async def test_an_id_counts_once_over_kill_9_and_is_refused_when_it_is_settled(t
         await values_are(nodes, {"x": 5 + 5 + 9 + 5}, within=20)
 
 
+async def test_a_new_cluster_takes_ids_when_every_member_was_heard_and_from_then_on(tmp_path: Path) -> None:
+    first, second = loopback_nodes(tmp_path, 2)
+    async with running(first):
+        await configure(first, [first, second])
+        refused = await post(first, f"{int(time.time())}-a")
+        assert (refused.status, refused.headers["retry-after"]) == (503, "1")
+        assert refused.json()["code"] == "ids_unavailable"
+        assert f"{second.host}:{second.port}" in refused.json()["detail"]
+        with pytest.raises(AssertionError, match="takes no ids"):
+            await take_ids([first], within=0)
+        assert await first.add("x", 1) == 1
+        async with running(second):
+            await take_ids([first, second])
+        first.kill9()
+        await first.start()
+        assert (await post(first, f"{int(time.time())}-b")).number() == 6
+
+
 async def post(node: Node, id_: str) -> Response:
     return await once(node.address, "POST", "/counter/x", b"5", headers={"Idempotency-Key": id_})
 
@@ -65,12 +82,6 @@ async def incrby(node: Node, id_: str) -> object:
         command = encoded("GCOUNT.INCRBY", "x", 5, "ID", id_)
         [value] = await RespConnection(stream.socket).exchange(command, 1)
         return value
-
-
-async def takes_ids(node: Node) -> str | None:
-    """None when a node knows that all members understand ids, which takes a moment after a start."""
-    answer = await once(node.address, "POST", "/counter/y", b"1", headers={"Idempotency-Key": f"{int(time.time())}-e"})
-    return None if answer.status == 200 else f"{node}: {answer}"
 
 
 async def live_ids_are(nodes: Sequence[Node], expected: int) -> str | None:

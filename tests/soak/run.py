@@ -12,7 +12,7 @@ import trio
 
 from tests.harness import detour, tmpfs
 from tests.harness.checkpointing import made, write_launcher
-from tests.harness.cluster import namespace_nodes, running
+from tests.harness.cluster import namespace_nodes, running, take_ids
 from tests.harness.namespaces import Network
 from tests.harness.processes import REPOSITORY, Node
 from tests.harness.tmpfs import Filesystem
@@ -128,6 +128,7 @@ async def _live(
     steps: Iterable[Step] = wish.steps or draw_steps(wish.seed, network.hosts, kinds)
     async with trio.open_nursery() as watch:
         watch.start_soon(_watch, machines)
+        await take_ids([machine.node for machine in machines])  # not in the history: it is no load
         async with trio.open_nursery() as clients:
             counting = await clients.start(load.run)
             nemesis = Nemesis(network, machines, history, clock, counting)

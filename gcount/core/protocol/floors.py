@@ -21,7 +21,7 @@ import msgspec
 
 from gcount.core.state.counters import Digest
 from gcount.core.state.replica import Replica
-from gcount.core.state.settlements import until_of
+from gcount.core.state.settlements import settled_until
 
 NOT_HEARD = "not heard since this node's start"
 BEHIND = "has not promised yet to take no more ids of that time"
@@ -144,7 +144,7 @@ class Floors:
         if entries.oldest is None or not _is_member(members, here) or self._has_forgotten(members):
             return None
         floors = [floor_to_tell(self._replica), *(self.of(address) or 0 for address in _others(members, here))]
-        before = until_of(settlements, self._replica.identity.incarnation)
+        before = settled_until(settlements)
         elsewhere = partial(settled_elsewhere, columns=columns, members=len(members))
         until = entries.settled_until(min(floors), before, late, elsewhere)
         if entries.oldest > until or self.hold(until, members, here) is not None:

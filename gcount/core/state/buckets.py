@@ -241,25 +241,28 @@ class Buckets:
             until = end
         return until
 
-    def sums(self, until: int) -> tuple[set[bytes], dict[bytes, dict[int, int]]]:
+    def sums(self, until: int) -> tuple[dict[bytes, tuple[int, int]], dict[bytes, dict[int, int]]]:
         """What the ids up to a time come to.
 
         Args:
             until: the end of a bucket, in seconds since 1970.
 
         Returns:
-            The holders of their entries; and for each holder of a greatest entry and for each counter, by its index,
-            the sum of these entries.
+            By each holder of their entries, up to which time in seconds since 1970 and up to which version it has some;
+            and for each holder of a greatest entry and for each counter, by its index, the sum of these entries.
         """
-        holders, sums = set[bytes](), dict[bytes, dict[int, int]]()
+        reaches, sums = dict[bytes, tuple[int, int]](), dict[bytes, dict[int, int]]()
         for number, bucket in self._buckets.items():
-            if self._end(number) <= until:
-                holders.update(bucket.newest)
+            end = self._end(number)
+            if end <= until:
+                for holder, version in bucket.newest.items():
+                    former = reaches.get(holder, (0, 0))
+                    reaches[holder] = max(end, former[0]), max(version, former[1])
                 for holder, found in bucket.sums.items():
                     of = sums.setdefault(holder, {})
                     for index, total in found.items():
                         of[index] = of.get(index, 0) + total
-        return holders, sums
+        return reaches, sums
 
     def sum_up(self) -> Iterator[dict[int, int]]:
         """What the ids of each bucket come to, by the index of the counter."""

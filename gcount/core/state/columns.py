@@ -14,7 +14,7 @@ from __future__ import annotations
 from array import array
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from itertools import repeat
+from itertools import repeat, zip_longest
 
 from gcount.core.options import DEFAULTS, Options
 
@@ -78,6 +78,13 @@ class Column:
         if self.slots is not None:
             return self.indexes
         return (index for index, stamp in enumerate(self.stamps) if stamp)
+
+    def exceeding(self, other: Column) -> Iterator[tuple[int, int]]:
+        """The index and the value of each cell that is greater than that of another column."""
+        if self.slots is None and other.slots is None:
+            pairs = zip_longest(self.cells, other.cells[: len(self.cells)], fillvalue=0)
+            return ((index, mine) for index, (mine, theirs) in enumerate(pairs) if mine > theirs)
+        return ((index, mine) for index in self.held() if (mine := self.get(index)) > other.get(index))
 
     def join(self, indexes: Collection[int], values: Iterable[int], upto: int, totals: list[int] | None) -> None:
         """Take the maximum of each cell and a given value.

@@ -75,13 +75,14 @@ class Counters:
         options: sizes of columns, and of steps.
 
     Attributes:
+        options: the same.
         entries: the increments with ids that are not settled.
         settlements: those that are.
         forks: the incarnations of which two histories were seen, each with the version that was known then.
     """
 
     def __init__(self, options: Options = DEFAULTS) -> None:
-        self._options = options
+        self.options = options
         self._interned = Names()
         self._indexes, self._names = self._interned.indexes, self._interned.listed
         self._totals: list[int] = []
@@ -130,7 +131,7 @@ class Counters:
 
     def cells_of(self, names: Collection[str], incarnation: bytes) -> list[int]:
         """What one incarnation has added to many counters."""
-        column = self._columns.get(incarnation) or Column(self._options)
+        column = self._columns.get(incarnation) or Column(self.options)
         cells, index_of = column.cells, self._indexes.get
         size = len(cells)
         if column.slots is not None:
@@ -201,7 +202,7 @@ class Counters:
         if upto <= known:
             return False
         if column is None:
-            column = self._columns[delta.incarnation] = Column(self._options)
+            column = self._columns[delta.incarnation] = Column(self.options)
         totals = self._totals if self._summed else None
         if len(new) == 1:  # an increment of one counter, which is the most frequent delta by far
             for name, n in new.items():
@@ -272,7 +273,7 @@ class Counters:
             ValueError: the slice does not follow what was restored before, or there are no such names.
         """
         end = first + len(cells)
-        column = self._columns.setdefault(incarnation, Column(self._options))
+        column = self._columns.setdefault(incarnation, Column(self.options))
         if first != len(column.cells) or column.version not in (0, version):
             raise ValueError(f"cells {first} to {end} of an incarnation are out of place")
         if max(end, max(indexes, default=-1) + 1) > len(self._names):
@@ -297,7 +298,7 @@ class Counters:
         """Compute all totals, a slice of them in each step of the iterator. Nothing may change meanwhile."""
         dense = [column for column in self._columns.values() if column.slots is None]
         sparse = [column for column in self._columns.values() if column.slots is not None]
-        size = self._options.sum_slice
+        size = self.options.sum_slice
         for start in range(0, len(self._names), size):
             end = min(start + size, len(self._names))
             totals = [0] * (end - start)

@@ -1,10 +1,17 @@
-"""The settlements that a replica knows. Each incarnation that settles writes its own; they join by maximum."""
+"""The settlements that a replica knows. Each incarnation that settles writes its own.
+
+Of several settlements of one column, one *contains* another one if it goes as far in time and in versions of the
+column. Then it has added up all that the other one has, and what the other one says does not count any more: the two
+may have added a common id to parts of different columns, as one of them knew more of the other holders. If neither
+contains the other, each has added up some ids that the other one has not. Then the greatest part counts. The next
+settlement of the column contains them both.
+"""
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
 
 import msgspec
 
@@ -12,6 +19,10 @@ from gcount.core.options import DEFAULTS, Options
 from gcount.core.state.columns import Column, Frozen
 from gcount.core.state.keyed import Cover, Covers, Settlement
 from gcount.core.state.names import Names
+
+Reach = tuple[int, int]
+"""Up to which time of ids, in seconds since 1970, and up to which version of the column entries are covered."""
+NOTHING: Reach = (-1, 0)
 
 
 class Settled:
@@ -32,6 +43,11 @@ class Settled:
         self.until = -1
         self.version = 0
         self.parts = Column(options)
+
+    @property
+    def reach(self) -> Reach:
+        """Up to which time and version it covers entries."""
+        return self.until, self.version
 
 
 class FrozenParts(msgspec.Struct, frozen=True):
@@ -61,6 +77,7 @@ class Settlements:
         self._options = options
         self._by: dict[bytes, dict[bytes, Settled]] = {}  # by settler, then by the column that was settled
         self._of: dict[bytes, list[Settled]] = {}  # the same by the column that was settled
+        self._counting: dict[bytes, list[Settled]] = {}  # those of them that no other one contains
 
     def __bool__(self) -> bool:
         return bool(self._by)
@@ -86,22 +103,29 @@ class Settlements:
         return {settler: max(one.parts.version for one in of.values()) for settler, of in self._by.items()}
 
     def part(self, column: bytes, index: int) -> int:
-        """What the settled ids of a column came to for one counter: the most that any settler says."""
-        return max((one.parts.get(index) for one in self._of.get(column, ())), default=0)
+        """What the settled ids of a column came to for one counter."""
+        return max((one.parts.get(index) for one in self._counting.get(column, ())), default=0)
 
     def parts(self, index: int) -> dict[bytes, int]:
         """By column, what its settled ids came to for one counter; without those that came to nothing."""
-        return {column: n for column in self._of if (n := self.part(column, index))}
+        return {column: n for column in self._counting if (n := self.part(column, index))}
 
-    def raises(self, settled: dict[bytes, Settlement]) -> dict[int, int]:
-        """By index, by how much the counters that are known would grow by further settlements."""
-        grown: dict[int, int] = {}
-        for column, settlement in settled.items():
-            for name, n in settlement.parts.items():
-                index = self._names.indexes.get(name)
-                if index is not None and (more := n - self.part(column, index)) > 0:
-                    grown[index] = grown.get(index, 0) + more
-        return grown
+    def by(self, settler: bytes, column: bytes) -> Settled:
+        """What one incarnation has settled of the column of another one; with no reach if it has settled nothing."""
+        return self._by.get(settler, {}).get(column) or Settled(self._options)
+
+    def counting(self, column: bytes) -> Sequence[Settled]:
+        """The settlements of a column that no other one contains. Of their parts the greatest count."""
+        return self._counting.get(column, ())
+
+    def changes(self, settler: bytes, settled: dict[bytes, Settlement]) -> dict[int, int]:
+        """By index, by how much the counters that are known would change by further settlements of a settler."""
+        changes: dict[int, int] = {}
+        for column, one in settled.items():
+            known = ((self._names.indexes.get(name), n) for name, n in one.parts.items())
+            parts = {index: n for index, n in known if index is not None}
+            self._add_changes(settler, column, (one.until, one.version), parts, changes)
+        return {index: n for index, n in changes.items() if n}
 
     def join(self, settler: bytes, upto: int, settled: dict[bytes, Settlement], changes: dict[int, int]) -> None:
         """Take settlements of a settler.
@@ -110,16 +134,32 @@ class Settlements:
             settler: the incarnation that settled.
             upto: its version afterwards.
             settled: the settlements by the column that was settled.
-            changes: by how much counters grow, by index. What the parts bring is added.
+            changes: by how much counters change, by index. What the parts bring is added.
         """
         for column, settlement in settled.items():
             indexes = self._names.indexes_of(settlement.parts)
-            for index, n in zip(indexes, settlement.parts.values(), strict=True):
-                more = n - self.part(column, index)
-                if more > 0:
-                    changes[index] = changes.get(index, 0) + more
-            one = self._cover(settler, column, settlement.until, settlement.version)
+            parts = dict(zip(indexes, settlement.parts.values(), strict=True))
+            reach = settlement.until, settlement.version
+            self._add_changes(settler, column, reach, parts, changes)
+            one = self._reached(settler, column, reach)
             one.parts.join(indexes, settlement.parts.values(), upto, None)
+
+    def _add_changes(
+        self, settler: bytes, column: bytes, reach: Reach, parts: dict[int, int], changes: dict[int, int]
+    ) -> None:
+        """Add by how much counters would change, by index, if a settler settled a column up to there."""
+        before, mine = self.counting(column), self.by(settler, column)
+        reach = joined(reach, mine.reach)
+        others = [one for one in before if one is not mine and not _exceeds(reach, one.reach)]
+        counts = not any(_exceeds(one.reach, reach) for one in others)
+        indexes: Iterable[int] = parts
+        if counts != (mine in before) or len(others) + counts != len(before):
+            indexes = {*parts, *_differing([*before, mine])}
+        for index in indexes:
+            after = max((one.parts.get(index) for one in others), default=0)
+            if counts:
+                after = max(after, mine.parts.get(index), parts.get(index, 0))
+            changes[index] = changes.get(index, 0) + after - self.part(column, index)
 
     def newer(self, settler: bytes, after: int) -> tuple[int, Iterator[dict[bytes, Settlement]]]:
         """The settlements of a settler that changed after one of its versions.
@@ -137,7 +177,7 @@ class Settlements:
 
     def sum_up(self) -> Iterator[dict[int, int]]:
         """All parts by index, in slices: what the settled ids of all columns came to."""
-        for column, ones in self._of.items():
+        for column, ones in self._counting.items():
             held: Iterable[int] = ones[0].parts.held() if len(ones) == 1 else _all_held(ones)
             indexes = iter(held)
             while part := {index: self.part(column, index) for index in islice(indexes, self._options.sum_slice)}:
@@ -177,20 +217,21 @@ class Settlements:
         """
         settler, column, until, covered = head
         indexes, cells, stamps = words
-        parts = self._cover(settler, column, until, covered).parts
+        parts = self._reached(settler, column, (until, covered)).parts
         if first != len(parts.cells) or parts.version not in (0, version):
             raise ValueError(f"parts from {first} on of a settlement are out of place")
         if max(first + len(cells), max(indexes, default=-1) + 1) > len(self._names.listed):
             raise ValueError(f"parts from {first} on of a settlement belong to names that do not exist")
         parts.restore(version, indexes, cells, stamps)
 
-    def _cover(self, settler: bytes, column: bytes, until: int, version: int) -> Settled:
+    def _reached(self, settler: bytes, column: bytes, reach: Reach) -> Settled:
         one = self._by.setdefault(settler, {}).get(column)
         if one is None:
             one = self._by[settler][column] = Settled(self._options)
             self._of.setdefault(column, []).append(one)
-        one.until, one.version = max(until, one.until), max(version, one.version)
-        self.covers[column] = _maximal((each.until, each.version) for each in self._of[column])
+        one.until, one.version = joined(reach, one.reach)
+        cover = self.covers[column] = _maximal(each.reach for each in self._of[column])
+        self._counting[column] = [each for each in self._of[column] if each.reach in cover]
         return one
 
 
@@ -202,12 +243,12 @@ def _pieces(
             yield {column: Settlement(until, version, {names[index]: n for index, n in piece})}
 
 
-def until_of(settlements: Settlements, settler: bytes) -> int:
-    """Up to which time an incarnation has settled ids of some column, in seconds since 1970; -1 if of none."""
-    return max((one.until for who, _, one in settlements.items() if who == settler), default=-1)
+def settled_until(settlements: Settlements) -> int:
+    """Up to which time ids of some column are settled, in seconds since 1970; -1 if none are."""
+    return max((until for cover in settlements.covers.values() for until, _ in cover), default=-1)
 
 
-def covers_with(settlements: Settlements, settler: bytes, more: dict[bytes, tuple[int, int]]) -> Covers:
+def covers_with(settlements: Settlements, settler: bytes, more: dict[bytes, Reach]) -> Covers:
     """What would be covered after a further settlement.
 
     Args:
@@ -216,17 +257,24 @@ def covers_with(settlements: Settlements, settler: bytes, more: dict[bytes, tupl
         more: for each column, up to which time and which version.
     """
     covers = dict(settlements.covers)
-    known = {column: (one.until, one.version) for who, column, one in settlements.items() if who == settler}
-    for column, (until, version) in more.items():
-        before = known.get(column, (-1, 0))
-        joined = max(until, before[0]), max(version, before[1])
-        covers[column] = _maximal((*covers.get(column, ()), joined))
+    for column, reach in more.items():
+        covers[column] = _maximal((*covers.get(column, ()), joined(reach, settlements.by(settler, column).reach)))
     return covers
 
 
-def _maximal(pairs: Iterable[tuple[int, int]]) -> Cover:
+def joined(one: Reach, other: Reach) -> Reach:
+    """The maximum of each number."""
+    return max(one[0], other[0]), max(one[1], other[1])
+
+
+def _exceeds(one: Reach, other: Reach) -> bool:
+    """Whether one contains another one that is not equal."""
+    return one != other and joined(one, other) == one
+
+
+def _maximal(pairs: Iterable[Reach]) -> Cover:
     """The pairs without those that lie within another one."""
-    found: list[tuple[int, int]] = []
+    found: list[Reach] = []
     for until, version in sorted(pairs, reverse=True):
         if not found or version > found[-1][1]:
             found.append((until, version))
@@ -235,3 +283,9 @@ def _maximal(pairs: Iterable[tuple[int, int]]) -> Cover:
 
 def _all_held(ones: list[Settled]) -> set[int]:
     return {index for one in ones for index in one.parts.held()}
+
+
+def _differing(ones: list[Settled]) -> set[int]:
+    """The indexes of which not all say the same part."""
+    first, *others = (one.parts for one in ones)
+    return {index for one in others for index, _ in chain(first.exceeding(one), one.exceeding(first))}

@@ -2,19 +2,21 @@
 
 from collections import Counter
 from collections.abc import Collection, Iterable
+from math import inf
 
 from gcount.core.limits import MAX_CELL
 from gcount.core.state.counters import Counters, Delta
 from gcount.core.state.ids import split, time_of
 from gcount.core.state.keyed import Keyed, Settlement, is_covered
-from gcount.core.state.settlements import covers_with
+from gcount.core.state.settlements import Settlements, covers_with, joined, settled_until
 
 
 def settlement(counters: Counters, settler: bytes, until: int) -> dict[bytes, Settlement]:
     """The settlement of all ids up to a time.
 
     What the ids of a counter come to is added to the part of the incarnation that holds the greatest total. All
-    incarnations that hold any of the ids are covered, up to the version that is known of them.
+    incarnations that hold any of the ids are covered, up to the newest version of these entries. The settlement
+    contains all that are known of these incarnations (see settlements.py), with all their parts.
 
     Args:
         counters: the durable state.
@@ -22,27 +24,58 @@ def settlement(counters: Counters, settler: bytes, until: int) -> dict[bytes, Se
         until: the end of a span of ids, in seconds since 1970. No id up to there is taken any more.
 
     Returns:
-        By incarnation; empty when there is nothing to settle. It is also empty if counters would not keep their
-        values, because a former settlement of the same incarnation and this one together cover more than was added up,
-        as the former one went further in time (see `Buckets.settled_until`); or if a part would pass 2^64-1, which
-        only an incarnation brings about that breaks the limits of its own node.
+        By incarnation; empty when there is nothing to settle. While there are very many parts of others to take over,
+        it is some of them, and covers nothing. It is also empty if counters would not keep their
+        values, because former settlements and this one together cover more than was added up, as one of the former
+        went further in time (see `Buckets.settled_until`); if a former one covers versions of an incarnation that are
+        not known here yet; or if a part would pass 2^64-1, which only an incarnation brings about that breaks the
+        limits of its own node.
     """
     settlements, entries = counters.settlements, counters.entries
-    holders, sums = entries.sums(until)
-    versions = {holder: counters.version(holder) for holder in sorted(holders)}  # the same in each process
-    covers = covers_with(settlements, settler, {holder: (until, version) for holder, version in versions.items()})
-    if _added_up(sums) != _added_up(entries.would_drop(covers)):
+    reaches, sums = entries.sums(until)
+    for holder in reaches:
+        for one in settlements.counting(holder):
+            reaches[holder] = joined(reaches[holder], one.reach)
+    if any(version > counters.version(holder) for holder, (_, version) in reaches.items()):
         return {}
-    parts = {
-        holder: {
-            counters.names(index, index + 1)[0]: settlements.part(holder, index) + total
-            for index, total in sums.get(holder, {}).items()
-        }
-        for holder in versions
-    }
-    if any(n > MAX_CELL for of in parts.values() for n in of.values()):
+    if _added_up(sums) != _added_up(entries.would_drop(covers_with(settlements, settler, reaches))):
         return {}
-    return {holder: Settlement(until, version, parts[holder]) for holder, version in versions.items()}
+    most = counters.options.sum_slice
+    copied = {holder: _parts_of_others(settlements, settler, holder, most) for holder in sorted(reaches)}
+    for holder, missing in copied.items():
+        if len(missing) == most:
+            return {holder: _copy_of(counters, settler, holder, missing)}
+    found = {}
+    for holder, (time, version) in sorted(reaches.items()):  # the same in each process
+        parts, own = copied[holder], settlements.by(settler, holder).parts
+        for index, total in sums.get(holder, {}).items():
+            parts[index] = max(own.get(index), settlements.part(holder, index)) + total
+        found[holder] = Settlement(time, version, _named(counters, parts))
+    return {} if any(n > MAX_CELL for one in found.values() for n in one.parts.values()) else found
+
+
+def _parts_of_others(settlements: Settlements, settler: bytes, column: bytes, most: float = inf) -> dict[int, int]:
+    """By index, the parts of a column that are greater than those that a settler has written of it, at most so many.
+
+    After its next settlement its own parts are those that count. So it writes these, too.
+    """
+    own, found = settlements.by(settler, column), dict[int, int]()
+    for other in settlements.counting(column):
+        for index, n in other.parts.exceeding(own.parts) if other is not own else ():
+            if len(found) >= most:
+                break
+            found[index] = max(n, found.get(index, 0))
+    return found
+
+
+def _copy_of(counters: Counters, settler: bytes, column: bytes, parts: dict[int, int]) -> Settlement:
+    """Parts of others as a settlement that does not count yet. So a settler can take over many in several batches."""
+    time, version = counters.settlements.by(settler, column).reach
+    return Settlement(max(time, 0), version, _named(counters, parts))
+
+
+def _named(counters: Counters, parts: dict[int, int]) -> dict[str, int]:
+    return {counters.names(index, index + 1)[0]: n for index, n in parts.items()}
 
 
 def _added_up(sums: dict[bytes, dict[int, int]]) -> dict[int, int]:
@@ -73,17 +106,14 @@ def keeps_values(counters: Counters, settler: bytes, settled: dict[bytes, Settle
         own: the incarnations of the sender.
     """
     settlements = counters.settlements
-    latest = max((until for cover in settlements.covers.values() for until, _ in cover), default=-1)
+    latest = settled_until(settlements)
     for column, one in settled.items():
         if one.until > latest or (one.version > counters.version(column) and column not in own):
             return False
     covers = covers_with(settlements, settler, {column: (one.until, one.version) for column, one in settled.items()})
-    known_names = {
-        column: Settlement(one.until, one.version, {name: n for name, n in one.parts.items() if name in counters})
-        for column, one in settled.items()
-    }
-    raised = settlements.raises(known_names)
-    return all(lost <= raised.get(index, 0) for index, lost in _added_up(counters.entries.would_drop(covers)).items())
+    lost = _added_up(counters.entries.would_drop(covers))
+    changes = settlements.changes(settler, settled)
+    return all(lost.get(index, 0) <= changes.get(index, 0) for index in lost.keys() | changes.keys())
 
 
 def parts_fit(counters: Counters, brought: Iterable[Keyed]) -> bool:
@@ -106,7 +136,8 @@ def keeping_values(counters: Counters, closing: Delta) -> Delta:
     """The delta that closes a gap, with parts by which no value falls.
 
     The gap may have held a settlement. A later one, behind the gap, covers its ids as well, but says only those parts
-    that it changed itself. So the ids that nothing else counts are added up anew. Where it can't be told which ids a
+    that it changed itself. So it gets the parts of other settlements that it contains, and the ids that nothing else
+    counts are added up anew. Where it can't be told which ids a
     part behind the gap has counted, as the rot took them, too, the part is taken for those that are known: none of them
     counts twice.
 
@@ -115,6 +146,10 @@ def keeping_values(counters: Counters, closing: Delta) -> Delta:
         closing: the delta of all that is detached. Its parts are changed.
     """
     settled = {} if closing.keyed is None else closing.keyed.settled
+    for column, one in settled.items():
+        others = _parts_of_others(counters.settlements, closing.incarnation, column)
+        for name, n in _named(counters, others).items():
+            one.parts[name] = max(n, one.parts.get(name, 0))
     for name, lost in _lost_by(counters, closing).items() if settled else ():
         known = counters.parts(name)
         raised = sum(max(0, one.parts.get(name, 0) - known.get(column, 0)) for column, one in settled.items())

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from gcount.core.state.counters import Delta
 from gcount.core.state.ids import split, time_of
 from gcount.core.state.keyed import Covers, Settlement
+
+Parts = dict[tuple[bytes, str], int]
+Settled = dict[tuple[bytes, bytes], Settlement]
+"""By settler and column."""
+NONE = Settlement(-1, 0, {})
 
 
 @dataclass
@@ -17,40 +23,53 @@ class LineIds:
 
     Attributes:
         entries: by key and by the incarnation that took it: the total, and the version that last raised it.
-        parts: by column and by name, what was settled: the most that any settler says.
         covers: by column, what each settler has settled: up to which time and which version.
         units: by name, all units that are known in any form.
         floor: up to which time the node takes no ids any more; -1 before the first promise.
     """
 
     entries: defaultdict[str, dict[bytes, tuple[int, int]]] = field(default_factory=lambda: defaultdict(dict))
-    parts: dict[tuple[bytes, str], int] = field(default_factory=dict)
     covers: Covers = field(default_factory=dict)
     units: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
     floor: int = -1
-    _settled: dict[tuple[bytes, bytes], tuple[int, int]] = field(default_factory=dict)  # by settler and column
+    _settled: Settled = field(default_factory=dict)
 
     def covers_with(self, settler: bytes, settled: dict[bytes, Settlement]) -> Covers:
         """What is covered together with further settlements of a settler."""
         covers = dict(self.covers)
         for column, one in settled.items():
-            until, version = self._settled.get((settler, column), (-1, 0))
-            covers[column] = (*covers.get(column, ()), (max(one.until, until), max(one.version, version)))
+            mine = _joined(self._settled.get((settler, column), NONE), one)
+            covers[column] = (*covers.get(column, ()), (mine.until, mine.version))
         return covers
+
+    def parts(self, settler: bytes = b"", settled: Mapping[bytes, Settlement] = MappingProxyType({})) -> Parts:
+        """What was settled, by column and by name, also with further settlements of a settler.
+
+        Of the settlements of a column those count which no other one contains, and of these the greatest part.
+        """
+        known = dict(self._settled)
+        for column, one in settled.items():
+            known[settler, column] = _joined(known.get((settler, column), NONE), one)
+        of: defaultdict[bytes, list[Settlement]] = defaultdict(list)
+        for (_, column), one in known.items():
+            of[column].append(one)
+        parts: Parts = {}
+        for column, ones in of.items():
+            for one in ones:
+                if not any(_exceeds(other, one) for other in ones):
+                    for name, n in one.parts.items():
+                        parts[column, name] = max(n, parts.get((column, name), 0))
+        return parts
 
     def join(self, delta: Delta) -> None:
         """Take what a delta brings, of which all before is known."""
         if delta.keyed is None:
             return
-        for column, settlement in delta.keyed.settled.items():
-            mine = self._settled.get((delta.incarnation, column), (-1, 0))
-            self._settled[delta.incarnation, column] = joined = (
-                max(settlement.until, mine[0]),
-                max(settlement.version, mine[1]),
-            )
-            self.covers[column] = (*self.covers.get(column, ()), joined)
-            for name, n in settlement.parts.items():
-                self.parts[column, name] = max(n, self.parts.get((column, name), 0))
+        for column, one in delta.keyed.settled.items():
+            joined = _joined(self._settled.get((delta.incarnation, column), NONE), one)
+            self._settled[delta.incarnation, column] = joined
+            self.covers[column] = (*self.covers.get(column, ()), (joined.until, joined.version))
+            for name, n in one.parts.items():
                 self.units[name] |= n
         for key, (total, version) in delta.keyed.entries.items():
             before = self.entries[key].get(delta.incarnation, (0, 0))
@@ -63,6 +82,17 @@ class LineIds:
             for holder, (total, version) in holders.items():
                 if not covered(self.covers, key, holder, version):
                     yield key, holder, total, version
+
+
+def _joined(one: Settlement, other: Settlement) -> Settlement:
+    parts = {name: max(one.parts.get(name, 0), other.parts.get(name, 0)) for name in {**one.parts, **other.parts}}
+    return Settlement(max(one.until, other.until), max(one.version, other.version), parts)
+
+
+def _exceeds(one: Settlement, other: Settlement) -> bool:
+    """Whether one settlement covers all that another one does, and more."""
+    first, second = (one.until, one.version), (other.until, other.version)
+    return first != second and first[0] >= second[0] and first[1] >= second[1]
 
 
 def covered(covers: Covers, key: str, holder: bytes, version: int) -> bool:

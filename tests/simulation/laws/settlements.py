@@ -27,7 +27,7 @@ from gcount.core.state.keyed import Covers, Settlement
 from tests.simulation.campaign.amounts import UNIT
 from tests.simulation.campaign.history import Entry, History, Repaired, Stored
 from tests.simulation.laws.durable_state import DurableState, host_of
-from tests.simulation.laws.line_ids import covered, time_of_key
+from tests.simulation.laws.line_ids import Parts, covered, time_of_key
 
 Taken = dict[str, dict[bytes, tuple[int, int]]]
 """By key and holder: a total and a version."""
@@ -117,14 +117,11 @@ class Settlements:
         for key, holder, total, version in ids.live():
             if covered(covers, key, holder, version):
                 keys[key] = max(total, keys.get(key, 0))
-        for name in {split(key)[1] for key in keys} | {name for one in settled.values() for name in one.parts}:
-            before = {column: n for (column, of), n in ids.parts.items() if of == name}
-            after = dict(before)
-            for column, one in settled.items():
-                after[column] = max(one.parts.get(name, 0), after.get(column, 0))
+        before, after = ids.parts(), ids.parts(own, settled)
+        for name in {split(key)[1] for key in keys} | {name for _, name in after}:
             added = sum(total for key, total in keys.items() if split(key)[1] == name)
-            if sum(after.values()) != sum(before.values()) + added:
-                got = sum(after.values()) - sum(before.values())
+            got = _sum(after, name) - _sum(before, name)
+            if got != added:
                 wrong.append(f"settles ids of {name} that come to {added:#x}, and adds {got:#x}")
         found = frozenset(self._on_disk(frozenset(keys)))
         fold = Fold(frozenset(keys), covers, self._members.get(line, ()) or (host_of(line),), found)
@@ -242,6 +239,10 @@ def _taken_twofold(history: History, state: DurableState) -> set[str]:
         if delta.keyed is not None and delta.incarnation in state.forked
         for key in delta.keyed.entries
     }
+
+
+def _sum(parts: Parts, name: str) -> int:
+    return sum(n for (_, other), n in parts.items() if other == name)
 
 
 def _shown(incarnation: bytes) -> str:
