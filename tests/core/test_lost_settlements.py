@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from gcount.core.format.checkpoint import Capture, Parts, Record, encode_record
+from gcount.core.format.checkpoint import Capture, Cells, Parts, Record, encode_record
 from gcount.core.format.checkpoint_reader import Reader, Restore
 from gcount.core.format.checkpoint_salvage import CheckpointSalvage, rebuilt
 from gcount.core.format.log_records import CHECKPOINT_MAGIC, HEADER_BYTES, Header, Scan, decode_header, encode_batch
@@ -43,7 +43,7 @@ def by_place(deltas: Iterable[Delta]) -> list[Delta]:
 
 
 ME = Identity(incarnation(100), incarnation(101))
-A, C, D = incarnation(1), incarnation(3), incarnation(4)
+A, B, C, D = map(incarnation, (1, 2, 3, 4))
 COUNTED = Delta(A, 0, 2, {"n": 1})  # an id of version 1 is left out
 SETTLED = settling(C, {A: Settlement(9, 1, {"n": 5})})
 
@@ -119,26 +119,29 @@ def test_a_delta_that_is_detached_with_its_settlement_is_not_joined_without_it()
     assert left.counters.digest() == {A: 1}
 
 
+IDS = peers(A, {**entry(5, time=3, name="n"), **entry(7, time=13, name="m")})
+SAME = peers(B, entry(5, time=3, name="n"))
+BOTH = settling(C, {A: Settlement(9, 1, {}), B: Settlement(9, 1, {"n": 5})})
+LATER = settling(D, {A: Settlement(19, 1, {"m": 7})})
+
+
 def test_a_settlement_is_detached_if_another_one_of_the_same_column_is_lost() -> None:
-    """It covers the id that only the other one has added up."""
-    ids = peers(A, {**entry(5, time=3, name="n"), **entry(7, time=13, name="m")})
-    later = settling(D, {A: Settlement(19, 1, {"m": 7})})
-    log = log_of(([ids], {}), ([SETTLED], {}), ([later], {C: 1}))
+    """It covers an id, too, that the other one has added up for another holder."""
+    log = log_of(([IDS], {}), ([SAME], {}), ([BOTH], {}), ([LATER], {C: 1}))
     assert value(replayed(log).counters) == 12
-    left = replayed([log[0], log[2]])
+    left = replayed([log[0], log[3]])
     assert (left.counters.digest(), value(left.counters)) == ({A: 1}, 12)
-    assert refilled(left, {C: 1, D: 1}, SETTLED, later) == 12
+    assert refilled(left, {C: 1, D: 1}, SAME, BOTH, LATER) == 12
     assert not left.counters.entries.live
 
 
 def test_a_settlement_that_is_left_of_a_checkpoint_is_detached_if_another_one_is_lost() -> None:
-    later = settling(D, {A: Settlement(19, 1, {"m": 7})})
-    whole = Capture(replayed(log_of(([Delta(A, 0, 1, {"n": 1})], {}), ([SETTLED], {}), ([later], {C: 1}))), HEAD)
-    records = [each for each in whole.records() if not (isinstance(each, Parts) and each.settler == C)]
-    left = replayed([], rebuilt(CheckpointSalvage(file_of(records)), HEAD, 9, SMALL))
+    whole = replayed(log_of(([Delta(A, 0, 1, {})], {}), ([BOTH], {}), ([LATER], {C: 1})))
+    records = Capture(whole, HEAD).records()
+    kept = [each for each in records if not (isinstance(each, Cells) and each.incarnation == C)]
+    left = replayed([], rebuilt(CheckpointSalvage(file_of(kept)), HEAD, 9, SMALL))
     assert left.counters.digest() == {}
-    ids = peers(A, {**entry(5, time=3, name="n"), **entry(7, time=13, name="m")})
-    assert refilled(left, {}, ids) == 12  # of a node that knows neither settlement
+    assert refilled(left, {}, IDS) == 12  # of a node that knows neither settlement
 
 
 def test_a_detached_delta_of_a_checkpoint_is_not_joined_without_the_settlement_that_it_needs() -> None:

@@ -8,7 +8,7 @@ detached already and lacks a piece.
 A column lacks the entries that settlements have covered. It is only whole together with these settlements: where no
 other node knows them, its version would claim ids that are neither entries nor parts here. So it is detached, too, if
 the column of an incarnation that has settled it is. So are the columns of others that have settled the same column, as
-they may cover these ids, too, and not have counted them. A delta that was detached already may lack such ids as well.
+they may cover ids that were counted for another column. A delta that was detached already may lack such ids as well.
 
 A crash may have left older checkpoints and segments that the damaged checkpoint covers. What is whole in them is
 joined, too, because nothing reads them after the repair and the next start removes them.

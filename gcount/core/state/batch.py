@@ -1,7 +1,7 @@
 """A batch: all increments and deltas that become durable with one write and one sync of the log.
 
 Rot may take a settlement out of a log and leave a delta that rests on it: entries that the settlement covers were left
-out of the delta, or were covered by a later settlement that does not add them up again. Joined without the settlement,
+out of the delta; or the delta settles the same column again, and does not add up anew what is in another one. Joined without the settlement,
 such a delta would claim versions of which ids are missing, and no peer would offer these. So a batch says which
 settlements its deltas need. Without these, what is left of a delta is detached (see detached_deltas.py).
 """
@@ -52,7 +52,7 @@ def needs_of(counters: Counters, deltas: Collection[Delta]) -> Needs | None:
     """What deltas need of the settlements that are known once they are joined; None if nothing.
 
     A delta needs settlements of its own column that cover versions which it brings: its sender left these entries out.
-    A settlement needs those of other settlers for the same column: it may cover their ids, and adds up only some anew.
+    A settlement needs those of other settlers for the same column: it covers ids that they have added up for others.
 
     Args:
         counters: what is known before.

@@ -71,7 +71,7 @@ def _parts_of_others(settlements: Settlements, settler: bytes, column: bytes, mo
 def _copy_of(counters: Counters, settler: bytes, column: bytes, parts: dict[int, int]) -> Settlement:
     """Parts of others as a settlement that does not count yet. So a settler can take over many in several batches."""
     time, version = counters.settlements.by(settler, column).reach
-    return Settlement(max(time, 0), version, _named(counters, parts))
+    return Settlement(max(time, 0), max(version, 1), _named(counters, parts))  # a link takes no version 0
 
 
 def _named(counters: Counters, parts: dict[int, int]) -> dict[str, int]:
