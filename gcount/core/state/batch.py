@@ -1,9 +1,10 @@
 """A batch: all increments and deltas that become durable with one write and one sync of the log.
 
 Rot may take a settlement out of a log and leave a delta that rests on it: entries that the settlement covers were left
-out of the delta; or the delta settles the same column again, and does not add up anew what is in another one. Joined without the settlement,
-such a delta would claim versions of which ids are missing, and no peer would offer these. So a batch says which
-settlements its deltas need. Without these, what is left of a delta is detached (see detached_deltas.py).
+out of the delta; or the delta settles the same column again, and does not add up anew what is in another one. Joined
+without the settlement, such a delta would claim versions of which ids are missing, and no peer would offer these. So a
+batch says which settlements its deltas need. Without these, what is left of a delta is detached (see
+detached_deltas.py).
 """
 
 from collections.abc import Collection, Iterable
