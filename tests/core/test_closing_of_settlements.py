@@ -1,5 +1,6 @@
 """A gap is closed that held a settlement: what only it had added up, other nodes and this one still have as ids."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,7 +16,8 @@ from tests.core.histories import incarnation
 from tests.core.ids import entry, peers, settling
 
 OLD, PEER, THIRD = incarnation(1), incarnation(2), incarnation(3)
-ME = Identity(incarnation(100), incarnation(101), (OLD,))
+OLDER = incarnation(4)
+ME = Identity(incarnation(100), incarnation(101), (OLDER, OLD))
 OPTIONS = Options(id_span=10)
 
 
@@ -73,6 +75,18 @@ def test_a_closing_that_settles_waits_for_other_settlements() -> None:
     writer.seal()
     writer.commit()
     assert closed(writer) == {"a": 5}
+
+
+@pytest.mark.parametrize("asked", [(OLDER, OLD), (OLD, OLDER)])
+def test_a_closing_that_settles_waits_for_that_of_an_older_life(asked: tuple[bytes, bytes]) -> None:
+    """Whatever the order in which they were found: the later life may cover ids that the older one has behind a gap."""
+    of_older = peers(OLDER, entry(5, 2, time=5), after=1)
+    writer = repaired(of_older, settling(OLD, {OLDER: Settlement(19, 2, {"b": 7})}, after=1))
+    for who in asked:
+        assert writer.stage_closing(who)
+    assert [delta.incarnation for delta in writer.seal().deltas] == [OLDER]
+    writer.commit()
+    assert closed(writer) == {"a": 5, "b": 7}
 
 
 @given(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from gcount.core.options import Options
 from gcount.core.state.counters import Counters, Delta
 from gcount.core.state.keyed import Keyed, Settlement
-from gcount.core.state.settlements import covers_with
+from gcount.core.state.settlements import changes_by, covers_with
 from tests.core.histories import incarnation
 from tests.core.keyed_histories import (
     NAMES,
@@ -179,8 +179,8 @@ def test_what_would_be_dropped_is_what_is_dropped(made: Histories, data: st.Data
     for of in counters.entries.would_drop(covers).values():
         expected.update(of)
     settled = {who: Settlement(until, version, {})}
-    for index, n in counters.settlements.changes(C, settled).items():
-        expected[index] -= n
+    for at, n in changes_by(counters.settlements, C, settled).items():
+        expected[at] -= n
     before = {name: counters.total(name) for name in NAMES}
     counters.join(Delta(C, counters.version(C), 9, {}, Keyed(settled=settled)))
     index = {name: n for n, name in enumerate(counters.names(0, 9))}

@@ -10,7 +10,7 @@ from gcount.core.options import Options
 from gcount.core.state.counters import Counters, Delta
 from gcount.core.state.keyed import Keyed, Settlement
 from gcount.core.state.names import Names
-from gcount.core.state.settlements import Settlements, settled_until
+from gcount.core.state.settlements import Settlements, changes_by, settled_until
 from tests.core.histories import incarnation
 
 A, B, C = map(incarnation, (1, 2, 3))
@@ -36,11 +36,11 @@ def test_the_greatest_part_counts_of_the_settlements_that_no_other_one_contains(
     made: list[tuple[bytes, bytes, tuple[int, int], dict[str, int]]],
 ) -> None:
     known, changes = Settlements(Names(), Options(sum_slice=1)), dict[int, int]()
-    names, said = known._names, dict[bytes, dict[bytes, Settlement]]()  # by column and settler
+    names, said = known.names, dict[bytes, dict[bytes, Settlement]]()  # by column and settler
     for upto, (settler, column, reach, of) in enumerate(made, start=1):
         before, what = dict(changes), {column: Settlement(*reach, of)}
         names.indexes_of(of)
-        expected = known.changes(settler, what)
+        expected = changes_by(known, settler, what)
         known.join(settler, upto, what, changes)
         assert {i: n - before.get(i, 0) for i, n in changes.items() if n != before.get(i, 0)} == expected
         joined = Keyed(settled=said.setdefault(column, {}).copy())
@@ -95,7 +95,7 @@ def test_each_settler_needs_its_newest_settlement() -> None:
 def test_unknown_names_of_a_settlement_that_is_not_taken_stay_unknown() -> None:
     counters = settled((A, 0, {C: Settlement(1, 1, {"a": 3})}))
     more = {C: Settlement(2, 2, {"a": 5, "b": 1}), B: Settlement(1, 1, {"a": 1})}
-    assert counters.settlements.changes(A, more) == {0: 3}
+    assert changes_by(counters.settlements, A, more) == {0: 3}
     assert "b" not in counters
 
 

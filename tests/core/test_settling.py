@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from gcount.core.limits import MAX_CELL
 from gcount.core.options import Options
+from gcount.core.protocol.messages import Push, decode, encode
 from gcount.core.state.counters import Counters, Delta
 from gcount.core.state.keyed import Keyed, Settlement
 from gcount.core.writes.settling import keeps_values, parts_fit, settlement, settles
@@ -150,6 +151,23 @@ def test_the_next_settler_takes_over_what_others_have_settled() -> None:
     assert (one.total("a"), one.total("b"), one.entries.live) == (8, 2, 0)
     one.join(peers(A, entry(1, 3, "v", time=SPAN), after=2))
     assert settlement(one, C, UNTIL) == {A: Settlement(UNTIL, 3, {"a": 9})}  # and no more than changes, from then on
+
+
+def test_very_many_parts_of_others_are_taken_over_in_slices_that_links_carry() -> None:
+    """A settler that has not settled the column so far says the slices of no version of it: links refuse those."""
+    one = Counters(Options(id_span=SPAN, sum_slice=1))
+    parts = {name: n for n, name in enumerate("abc", start=1)}
+    one.join(settling(B, {A: Settlement(SPAN - 1, 1, parts)}))
+    one.join(peers(A, {}))
+    one.join(peers(A, entry(5, 2, time=SPAN), after=1))
+    for after in range(4):
+        values = {name: one.total(name) for name in parts}
+        delta = settling(C, settlement(one, C, UNTIL), after)
+        push = Push(1, last=True, deltas=[delta])
+        assert decode(encode(push)) == push
+        one.join(delta)
+        assert {name: one.total(name) for name in parts} == values
+    assert (values, one.entries.live) == ({"a": 1 + 5, "b": 2, "c": 3}, 0)
 
 
 def test_a_common_id_that_one_settler_added_to_another_column_hides_no_other_id() -> None:

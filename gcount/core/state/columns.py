@@ -79,13 +79,6 @@ class Column:
             return self.indexes
         return (index for index, stamp in enumerate(self.stamps) if stamp)
 
-    def exceeding(self, other: Column) -> Iterator[tuple[int, int]]:
-        """The index and the value of each cell that is greater than that of another column."""
-        if self.slots is None and other.slots is None:
-            pairs = zip_longest(self.cells, other.cells[: len(self.cells)], fillvalue=0)
-            return ((index, mine) for index, (mine, theirs) in enumerate(pairs) if mine > theirs)
-        return ((index, mine) for index in self.held() if (mine := self.get(index)) > other.get(index))
-
     def join(self, indexes: Collection[int], values: Iterable[int], upto: int, totals: list[int] | None) -> None:
         """Take the maximum of each cell and a given value.
 
@@ -276,6 +269,14 @@ class Column:
                 return
             if stamps[index if slots is None else slots[index]] == when:  # else stale: a later change was yielded
                 yield index
+
+
+def exceeding(one: Column, other: Column) -> Iterator[tuple[int, int]]:
+    """The index and the value of each cell of a column that is greater than that of another one."""
+    if one.slots is None and other.slots is None:
+        pairs = zip_longest(one.cells, other.cells[: len(one.cells)], fillvalue=0)
+        return ((index, mine) for index, (mine, theirs) in enumerate(pairs) if mine > theirs)
+    return ((index, mine) for index in one.held() if (mine := one.get(index)) > other.get(index))
 
 
 def _newer(

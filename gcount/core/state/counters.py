@@ -30,7 +30,7 @@ from gcount.core.state.columns import Column, Frozen
 from gcount.core.state.entries import Entries
 from gcount.core.state.keyed import Keyed
 from gcount.core.state.names import Names
-from gcount.core.state.settlements import Settlements
+from gcount.core.state.settlements import Settlements, state_of
 
 Digest = dict[bytes, int]
 """What a replica knows: the version of each incarnation."""
@@ -329,7 +329,7 @@ class Counters:
             self._grow(changes)
 
     def _state(self) -> tuple[object, ...]:
-        return self.digest(), dict(self.items()), dict(self.entries.items()), self.settlements.state()
+        return self.digest(), dict(self.items()), dict(self.entries.items()), state_of(self.settlements)
 
     def _total_new(self) -> None:
         """Give totals to names that became known."""

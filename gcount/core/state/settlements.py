@@ -16,7 +16,7 @@ from itertools import chain, islice
 import msgspec
 
 from gcount.core.options import DEFAULTS, Options
-from gcount.core.state.columns import Column, Frozen
+from gcount.core.state.columns import Column, Frozen, exceeding
 from gcount.core.state.keyed import Cover, Covers, Settlement
 from gcount.core.state.names import Names
 
@@ -68,12 +68,13 @@ class Settlements:
         options: sizes of columns.
 
     Attributes:
+        names: the same.
         covers: which entries are covered.
     """
 
     def __init__(self, names: Names, options: Options = DEFAULTS) -> None:
         self.covers: Covers = {}
-        self._names = names
+        self.names = names
         self._options = options
         self._by: dict[bytes, dict[bytes, Settled]] = {}  # by settler, then by the column that was settled
         self._of: dict[bytes, list[Settled]] = {}  # the same by the column that was settled
@@ -85,18 +86,6 @@ class Settlements:
     def items(self) -> Iterator[tuple[bytes, bytes, Settled]]:
         """Each settler, each column that it settled, and what it settled of it."""
         return ((settler, column, one) for settler, of in self._by.items() for column, one in of.items())
-
-    def state(self) -> dict[tuple[bytes, bytes], tuple[int, int, dict[str, int]]]:
-        """By settler and column: the time, the version and the parts. This is for tests and tools, as `items` is."""
-        names = self._names.listed
-        return {
-            (settler, column): (
-                one.until,
-                one.version,
-                {names[index]: one.parts.get(index) for index in one.parts.held()},
-            )
-            for settler, column, one in self.items()
-        }
 
     def needs(self) -> dict[bytes, int]:
         """By settler, its version with its newest settlement."""
@@ -118,15 +107,6 @@ class Settlements:
         """The settlements of a column that no other one contains. Of their parts the greatest count."""
         return self._counting.get(column, ())
 
-    def changes(self, settler: bytes, settled: dict[bytes, Settlement]) -> dict[int, int]:
-        """By index, by how much the counters that are known would change by further settlements of a settler."""
-        changes: dict[int, int] = {}
-        for column, one in settled.items():
-            known = ((self._names.indexes.get(name), n) for name, n in one.parts.items())
-            parts = {index: n for index, n in known if index is not None}
-            self._add_changes(settler, column, (one.until, one.version), parts, changes)
-        return {index: n for index, n in changes.items() if n}
-
     def join(self, settler: bytes, upto: int, settled: dict[bytes, Settlement], changes: dict[int, int]) -> None:
         """Take settlements of a settler.
 
@@ -137,29 +117,12 @@ class Settlements:
             changes: by how much counters change, by index. What the parts bring is added.
         """
         for column, settlement in settled.items():
-            indexes = self._names.indexes_of(settlement.parts)
+            indexes = self.names.indexes_of(settlement.parts)
             parts = dict(zip(indexes, settlement.parts.values(), strict=True))
             reach = settlement.until, settlement.version
-            self._add_changes(settler, column, reach, parts, changes)
+            _add_changes(self, (settler, column), reach, parts, changes)
             one = self._reached(settler, column, reach)
             one.parts.join(indexes, settlement.parts.values(), upto, None)
-
-    def _add_changes(
-        self, settler: bytes, column: bytes, reach: Reach, parts: dict[int, int], changes: dict[int, int]
-    ) -> None:
-        """Add by how much counters would change, by index, if a settler settled a column up to there."""
-        before, mine = self.counting(column), self.by(settler, column)
-        reach = joined(reach, mine.reach)
-        others = [one for one in before if one is not mine and not _exceeds(reach, one.reach)]
-        counts = not any(_exceeds(one.reach, reach) for one in others)
-        indexes: Iterable[int] = parts
-        if counts != (mine in before) or len(others) + counts != len(before):
-            indexes = {*parts, *_differing([*before, mine])}
-        for index in indexes:
-            after = max((one.parts.get(index) for one in others), default=0)
-            if counts:
-                after = max(after, mine.parts.get(index), parts.get(index, 0))
-            changes[index] = changes.get(index, 0) + after - self.part(column, index)
 
     def newer(self, settler: bytes, after: int) -> tuple[int, Iterator[dict[bytes, Settlement]]]:
         """The settlements of a settler that changed after one of its versions.
@@ -173,7 +136,7 @@ class Settlements:
             for column, one in self._by.get(settler, {}).items()
             if one.parts.version > after
         ]
-        return sum(1 + most for _, _, _, most, _ in found), _pieces(found, self._names.listed)
+        return sum(1 + most for _, _, _, most, _ in found), _pieces(found, self.names.listed)
 
     def sum_up(self) -> Iterator[dict[int, int]]:
         """All parts by index, in slices: what the settled ids of all columns came to."""
@@ -220,7 +183,7 @@ class Settlements:
         parts = self._reached(settler, column, (until, covered)).parts
         if first != len(parts.cells) or parts.version not in (0, version):
             raise ValueError(f"parts from {first} on of a settlement are out of place")
-        if max(first + len(cells), max(indexes, default=-1) + 1) > len(self._names.listed):
+        if max(first + len(cells), max(indexes, default=-1) + 1) > len(self.names.listed):
             raise ValueError(f"parts from {first} on of a settlement belong to names that do not exist")
         parts.restore(version, indexes, cells, stamps)
 
@@ -230,8 +193,9 @@ class Settlements:
             one = self._by[settler][column] = Settled(self._options)
             self._of.setdefault(column, []).append(one)
         one.until, one.version = joined(reach, one.reach)
-        cover = self.covers[column] = _maximal(each.reach for each in self._of[column])
-        self._counting[column] = [each for each in self._of[column] if each.reach in cover]
+        ones = self._of[column]
+        self.covers[column] = _maximal(each.reach for each in ones)
+        self._counting[column] = [each for each in ones if not any(_exceeds(other.reach, each.reach) for other in ones)]
         return one
 
 
@@ -241,6 +205,52 @@ def _pieces(
     for column, until, version, _, pieces in found:
         for piece in pieces:
             yield {column: Settlement(until, version, {names[index]: n for index, n in piece})}
+
+
+def changes_by(settlements: Settlements, settler: bytes, settled: dict[bytes, Settlement]) -> dict[int, int]:
+    """By index, by how much the counters that are known would change by further settlements of a settler."""
+    changes: dict[int, int] = {}
+    for column, one in settled.items():
+        known = ((settlements.names.indexes.get(name), n) for name, n in one.parts.items())
+        parts = {index: n for index, n in known if index is not None}
+        _add_changes(settlements, (settler, column), (one.until, one.version), parts, changes)
+    return {index: n for index, n in changes.items() if n}
+
+
+def _add_changes(
+    settlements: Settlements, of: tuple[bytes, bytes], reach: Reach, parts: dict[int, int], changes: dict[int, int]
+) -> None:
+    """Add by how much counters would change, by index, if a settler settled a column up to there.
+
+    Args:
+        settlements: those that are known.
+        of: the settler, and the column.
+        reach: up to which time and version.
+        parts: by index.
+        changes: is added to.
+    """
+    settler, column = of
+    before, mine = settlements.counting(column), settlements.by(settler, column)
+    reach = joined(reach, mine.reach)
+    others = [one for one in before if one is not mine and not _exceeds(reach, one.reach)]
+    counts = not any(_exceeds(one.reach, reach) for one in others)
+    indexes: Iterable[int] = parts
+    if counts != (mine in before) or len(others) + counts != len(before):
+        indexes = {*parts, *_differing([*before, mine])}
+    for index in indexes:
+        after = max((one.parts.get(index) for one in others), default=0)
+        if counts:
+            after = max(after, mine.parts.get(index), parts.get(index, 0))
+        changes[index] = changes.get(index, 0) + after - settlements.part(column, index)
+
+
+def state_of(settlements: Settlements) -> dict[tuple[bytes, bytes], tuple[int, int, dict[str, int]]]:
+    """By settler and column: the time, the version and the parts. This is for tests and tools, as `items` is."""
+    names = settlements.names.listed
+    return {
+        (settler, column): (*one.reach, {names[index]: one.parts.get(index) for index in one.parts.held()})
+        for settler, column, one in settlements.items()
+    }
 
 
 def settled_until(settlements: Settlements) -> int:
@@ -288,4 +298,4 @@ def _all_held(ones: list[Settled]) -> set[int]:
 def _differing(ones: list[Settled]) -> set[int]:
     """The indexes of which not all say the same part."""
     first, *others = (one.parts for one in ones)
-    return {index for one in others for index, _ in chain(first.exceeding(one), one.exceeding(first))}
+    return {index for one in others for index, _ in chain(exceeding(first, one), exceeding(one, first))}

@@ -5,10 +5,11 @@ from collections.abc import Collection, Iterable
 from math import inf
 
 from gcount.core.limits import MAX_CELL
+from gcount.core.state.columns import exceeding
 from gcount.core.state.counters import Counters, Delta
 from gcount.core.state.ids import split, time_of
 from gcount.core.state.keyed import Keyed, Settlement, is_covered
-from gcount.core.state.settlements import Settlements, covers_with, joined, settled_until
+from gcount.core.state.settlements import Settlements, changes_by, covers_with, joined, settled_until
 
 
 def settlement(counters: Counters, settler: bytes, until: int) -> dict[bytes, Settlement]:
@@ -61,7 +62,7 @@ def _parts_of_others(settlements: Settlements, settler: bytes, column: bytes, mo
     """
     own, found = settlements.by(settler, column), dict[int, int]()
     for other in settlements.counting(column):
-        for index, n in other.parts.exceeding(own.parts) if other is not own else ():
+        for index, n in exceeding(other.parts, own.parts) if other is not own else ():
             if len(found) >= most:
                 break
             found[index] = max(n, found.get(index, 0))
@@ -71,7 +72,7 @@ def _parts_of_others(settlements: Settlements, settler: bytes, column: bytes, mo
 def _copy_of(counters: Counters, settler: bytes, column: bytes, parts: dict[int, int]) -> Settlement:
     """Parts of others as a settlement that does not count yet. So a settler can take over many in several batches."""
     time, version = counters.settlements.by(settler, column).reach
-    return Settlement(max(time, 0), max(version, 1), _named(counters, parts))  # a link takes no version 0
+    return Settlement(max(time, 0), max(version, 1), _named(counters, parts))  # links refuse version 0
 
 
 def _named(counters: Counters, parts: dict[int, int]) -> dict[str, int]:
@@ -112,7 +113,7 @@ def keeps_values(counters: Counters, settler: bytes, settled: dict[bytes, Settle
             return False
     covers = covers_with(settlements, settler, {column: (one.until, one.version) for column, one in settled.items()})
     lost = _added_up(counters.entries.would_drop(covers))
-    changes = settlements.changes(settler, settled)
+    changes = changes_by(settlements, settler, settled)
     return all(lost.get(index, 0) <= changes.get(index, 0) for index in lost.keys() | changes.keys())
 
 

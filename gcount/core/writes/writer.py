@@ -240,10 +240,12 @@ class Writer:
         """The staged closings that are still right.
 
         If more of an incarnation came since, to be joined or to be detached, its closing is dropped. So is one that
-        settles ids which another delta of the batch brings or settles, as these are not added up in it.
+        settles ids which another delta of the batch brings or settles, as these are not added up in it. An incarnation
+        can have settled ids of an older one, so the oldest comes first.
         """
         coming, counters, still = {delta.incarnation for delta in staged.deltas}, self.replica.counters, list[Delta]()
-        for closing in staged.closings:
+        oldest_first = self.replica.identity.retired.index
+        for closing in sorted(staged.closings, key=lambda closing: oldest_first(closing.incarnation)):
             if closing.incarnation in coming or closing != self._closing(closing.incarnation):
                 continue
             if not any(covers_some(counters, closing, other) for other in (*staged.deltas, *still)):

@@ -19,6 +19,7 @@ from trio.testing import MockClock
 from gcount.core.state.counters import Digest
 from gcount.core.state.membership import Membership
 from gcount.core.state.replica import Replica
+from gcount.core.state.settlements import state_of
 from gcount.errors import LogDamaged
 from tests.fakes.cluster import Host, SimCluster, address_of, replayed
 from tests.fakes.process import seed_scheduler, until
@@ -361,4 +362,4 @@ def _values(replica: Replica) -> dict[str, int]:
 
 
 def _keyed(replica: Replica) -> Keyed:
-    return dict(replica.counters.entries.items()), replica.counters.settlements.state()
+    return dict(replica.counters.entries.items()), state_of(replica.counters.settlements)

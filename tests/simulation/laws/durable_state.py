@@ -121,20 +121,25 @@ class DurableState:
             waiting[name] |= units & ~self._known_units(self.ids, name)
         return waiting
 
-    def closing(self, line: str, incarnation: bytes) -> Delta | None:
-        """The one delta that may close the gaps of an incarnation there, now."""
-        runs = self.detached[line].get(incarnation, [])
-        if not runs or incarnation not in self.lives[line]:
-            return None
-        known, top = self.versions[line].get(incarnation, 0), max(run.upto for run in runs)
+    def closes(self, line: str, delta: Delta) -> bool:
+        """Whether a delta is the one that may close the gaps of its incarnation there, now.
+
+        It has all that is detached, and only that, as one version above. Only the parts of its settlements may be
+        greater: what a settlement in the gap had added up is added up anew (see `LineIds.may_close`).
+        """
+        who = delta.incarnation
+        runs = self.detached[line].get(who, [])
+        if not runs or who not in self.lives[line]:
+            return False
         cells: dict[str, int] = {}
+        keyed = Keyed()
         for run in runs:
             for name, n in run.cells.items():
                 cells[name] = max(n, cells.get(name, 0))
-        keyed = Keyed()
-        for run in runs:
             keyed.merge(run.keyed or Keyed())
-        return Delta(incarnation, known, top + 1, cells, keyed or None)
+        after, upto = self.versions[line].get(who, 0), max(run.upto for run in runs) + 1
+        same = (delta.after, delta.upto, delta.cells) == (after, upto, cells)
+        return same and self.ids[line].may_close(who, keyed, delta.keyed or Keyed())
 
     def _lines(self) -> list[str]:
         return list({**self.cells, **self.detached})
@@ -165,7 +170,7 @@ class DurableState:
             return
         if UNTOLD and incarnation in self.forgotten and host_of(owner) == host_of(line):
             self._fork_if_detached(line, delta)
-        closes = delta == self.closing(line, incarnation)
+        closes = self.closes(line, delta)
         self._join(line, delta)
         if owner == line:
             self._remember(line, delta)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from gcount.core.state.counters import Delta
 from gcount.core.state.ids import split, time_of
-from gcount.core.state.keyed import Covers, Settlement
+from gcount.core.state.keyed import Covers, Keyed, Settlement
 
 Parts = dict[tuple[bytes, str], int]
 Settled = dict[tuple[bytes, bytes], Settlement]
@@ -61,6 +61,46 @@ class LineIds:
                         parts[column, name] = max(n, parts.get((column, name), 0))
         return parts
 
+    def may_close(self, settler: bytes, detached: Keyed, closing: Keyed) -> bool:
+        """Whether a delta that closes the gaps of an incarnation may have these entries and settlements.
+
+        They are those that are detached. Only the parts may be greater: rot may have taken a settlement, and a later
+        one that is left covers the same ids. A part may say what others have settled of the column. It may also have
+        the totals of ids that nothing has covered here so far, and that the closing covers. It has nothing else.
+
+        Args:
+            settler: the incarnation with the gaps.
+            detached: all that is behind the gaps.
+            closing: what the delta has.
+        """
+        if closing == detached:
+            return True
+        reaches = [
+            {column: (one.until, one.version) for column, one in of.settled.items()} for of in (detached, closing)
+        ]
+        if closing.entries != detached.entries or reaches[0] != reaches[1]:
+            return False
+        known, most = self.parts(), self._newly_covered(settler, detached)
+        has, left = _raised(closing, known), _raised(detached, known)
+        fewer = any(
+            n > closing.settled[column].parts.get(name, 0)
+            for column, one in detached.settled.items()
+            for name, n in one.parts.items()
+        )
+        return not fewer and all(n <= max(left[name], most[name]) for name, n in has.items())
+
+    def _newly_covered(self, settler: bytes, detached: Keyed) -> Counter[str]:
+        """By name, what those ids come to that are covered only with the detached settlements of a settler."""
+        covers, totals = self.covers_with(settler, detached.settled), dict[str, int]()
+        behind = [(key, settler, *entry) for key, entry in detached.entries.items()]
+        for key, holder, total, version in (*self.live(), *behind):
+            if covered(covers, key, holder, version) and not covered(self.covers, key, holder, version):
+                totals[key] = max(total, totals.get(key, 0))
+        found = Counter[str]()
+        for key, total in totals.items():
+            found[split(key)[1]] += total
+        return found
+
     def join(self, delta: Delta) -> None:
         """Take what a delta brings, of which all before is known."""
         if delta.keyed is None:
@@ -93,6 +133,15 @@ def _exceeds(one: Settlement, other: Settlement) -> bool:
     """Whether one settlement covers all that another one does, and more."""
     first, second = (one.until, one.version), (other.until, other.version)
     return first != second and first[0] >= second[0] and first[1] >= second[1]
+
+
+def _raised(keyed: Keyed, known: Parts) -> Counter[str]:
+    """By name, by how much settlements raise the parts that are known."""
+    raised = Counter[str]()
+    for column, one in keyed.settled.items():
+        for name, n in one.parts.items():
+            raised[name] += max(0, n - known.get((column, name), 0))
+    return raised
 
 
 def covered(covers: Covers, key: str, holder: bytes, version: int) -> bool:

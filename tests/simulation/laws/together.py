@@ -77,7 +77,7 @@ def _before_gaps(history: History) -> dict[bytes, Batch]:
     for entry in history.journal:
         for delta in entry.deltas if isinstance(entry, Stored) else ():
             who = delta.incarnation
-            if delta == state.closing(entry.line, who):
+            if state.closes(entry.line, delta):
                 cells = {name: n for (name, of), n in state.cells[entry.line].items() if of == who}
                 known = before.get(who, cells)
                 before[who] = {name: n & known.get(name, 0) for name, n in cells.items()}

@@ -17,7 +17,7 @@ from gcount.core.state.ids import split
 from gcount.core.state.keyed import Settlement
 from gcount.core.state.replica import Replica
 from gcount.core.state.settlements import Settlements
-from gcount.core.writes import sealing, writer
+from gcount.core.writes import sealing, settling, writer
 from gcount.core.writes.id_rules import IdRules
 from gcount.core.writes.pending import Pending
 from gcount.core.writes.writer import Writer
@@ -268,3 +268,15 @@ def two_settlers_cover_together(_: Any) -> Any:
         return ((max(until for until, _ in both), max(version for _, version in both)),) if both else ()
 
     return change
+
+
+@mutant(settlements, "_exceeds")
+def contained_settlements_count(_: Any) -> Any:
+    """Of all settlements of a column the greatest part counts, also of one that another one contains."""
+    return lambda one, other: False
+
+
+@mutant(settling, "_parts_of_others")
+def parts_of_others_not_taken_over(_: Any) -> Any:
+    """A settlement that contains those of others says only the parts of counters that have ids now."""
+    return lambda settlements, settler, column, most=0: {}
