@@ -21,7 +21,7 @@ from gcount.core.format.log_records import (
 )
 from gcount.core.protocol import messages
 from gcount.core.protocol.counter_views import Told
-from gcount.core.state.batch import Batch
+from gcount.core.state.batch import Batch, Needs
 from gcount.core.state.counters import Delta
 from gcount.core.state.identity import Identity
 from gcount.core.state.keyed import Keyed, Settlement
@@ -152,6 +152,7 @@ TODAY = Code(
         "Identity": Identity,
         "Keyed": Keyed,
         "Told": Told,
+        "Needs": Needs,
         "Settlement": Settlement,
         "Header": Header,
         "Batch": Batch,

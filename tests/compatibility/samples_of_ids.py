@@ -44,6 +44,12 @@ BATCHES: Mapping[str, Made] = {
     ),
     "many ids": made("Batch", number=3, deltas=[DELTA_OF_ENTRIES], floor=SECONDS - 1),
     "a settlement": made("Batch", number=4, deltas=[DELTA_OF_BOTH]),
+    "needs": made(
+        "Batch",
+        number=7,
+        deltas=[DELTA_OF_BOTH],
+        needs=made("Needs", columns=[LIFE, OTHER], versions={FIRST: 3, FORMER: MAX_VERSION}),
+    ),
     "everything": made(
         "Batch", number=5, deltas=[DELTA_OF_ENTRIES, DELTA_OF_BOTH], identity=REBORN, membership=MEMBERSHIP, floor=2**40
     ),

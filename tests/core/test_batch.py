@@ -5,10 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gcount.core.format.frames import FRAME_HEAD_BYTES
 from gcount.core.format.log_records import HEADER_BYTES, Header, Scan, encode_batch
-from gcount.core.state.batch import Batch
-from gcount.core.state.counters import Delta
+from gcount.core.state.batch import Batch, Needs, as_joinable, needs_of
+from gcount.core.state.counters import Counters, Delta
 from gcount.core.state.identity import Identity
+from gcount.core.state.keyed import Keyed, Settlement
 from gcount.core.state.membership import Membership
 from gcount.core.state.replica import Replica
 from tests.core.histories import NAMES, History, histories, incarnation
@@ -69,6 +71,78 @@ def test_an_empty_batch_only_counts() -> None:
     for batch in Scan(data, 1):
         replica.apply(batch)
     assert (len(replica.counters), replica.next_batch) == (0, 3)
+
+
+A, B, C, D = map(incarnation, (1, 2, 3, 4))
+
+
+def settling(settler: bytes, after: int, **columns: int) -> Delta:
+    """A settlement of some columns, by their letters, each up to a version."""
+    who = {"a": A, "b": B, "c": C}
+    settled = {who[letter]: Settlement(9, version, {}) for letter, version in columns.items()}
+    return Delta(settler, after, after + 1, {}, Keyed({}, settled))
+
+
+def knowing(*deltas: Delta) -> Counters:
+    counters = Counters()
+    for delta in deltas:
+        counters.join(delta)
+    return counters
+
+
+@pytest.mark.parametrize(
+    ("deltas", "needs"),
+    [
+        ([], None),
+        ([Delta(A, 3, 4, {})], None),  # what is settled of it was there before
+        ([Delta(A, 2, 4, {})], Needs([A], {C: 2})),
+        ([Delta(A, 0, 4, {}), Delta(B, 0, 1, {})], Needs([A, B], {C: 2, D: 1})),
+        ([Delta(C, 0, 2, {})], None),  # it brings its own settlements
+        ([settling(C, 2, a=4)], None),
+        ([settling(C, 2, b=4)], Needs([C], {D: 1})),  # the other one may cover what is counted here
+        ([settling(D, 1, a=1)], Needs([D], {C: 2})),
+        ([Delta(B, 1, 3, {}), settling(D, 1, b=2)], Needs([B], {D: 2})),  # the same push brings it
+        ([Delta(B, 1, 3, {}), settling(D, 5, b=2)], None),  # behind a gap
+    ],
+)
+def test_a_delta_needs_settlements_that_cover_what_it_brings_or_have_settled_the_same(
+    deltas: list[Delta], needs: Needs | None
+) -> None:
+    known = knowing(Delta(C, 0, 1, {}), settling(C, 1, a=3), settling(D, 0, b=1))
+    assert needs_of(known, deltas) == needs
+
+
+def rest(delta: Delta) -> Delta:
+    return Delta(delta.incarnation, delta.upto, delta.upto, delta.cells, delta.keyed)
+
+
+@pytest.mark.parametrize(
+    ("columns", "versions", "lacking"),
+    [
+        ([A, B], {C: 2}, ()),  # it is in the batch
+        ([A], {C: 3}, (A,)),
+        ([A, B], {D: 2}, (A, B)),
+        ([A], {D: 1}, ()),  # it was known before
+        ([A, C], {C: 2, D: 2}, (A, C)),  # the one that would bring it lacks another one
+        ([C], {C: 5}, ()),  # its own
+        ([A, C], {C: 2, A: 4}, ()),  # each other's
+    ],
+)
+def test_of_what_lacks_a_settlement_the_rest_begins_at_its_last_version(
+    columns: list[bytes], versions: dict[bytes, int], lacking: tuple[bytes, ...]
+) -> None:
+    deltas = [Delta(A, 0, 2, {"a": 1}), Delta(A, 2, 4, {"a": 2}), Delta(B, 0, 1, {"a": 3}), Delta(C, 0, 2, {"a": 4})]
+    needs = Needs(columns, versions)
+    found = as_joinable(knowing(Delta(D, 0, 1, {})), Batch(1, deltas, needs=needs), needs)
+    assert found == [rest(delta) if delta.incarnation in lacking else delta for delta in deltas]
+
+
+def test_only_a_batch_that_needs_something_has_a_field_for_it() -> None:
+    needing = Batch(1, [Delta(A, 0, 1, {"a": 1})], needs=Needs([A], {C: 2}))
+    for batch, fields in (needing, 8), (msgspec.structs.replace(needing, needs=None), 7):
+        data = encode_batch(batch)
+        assert len(msgspec.msgpack.decode(data[FRAME_HEAD_BYTES:])) == fields
+        assert list(Scan(HEAD.encode() + data, 1)) == [batch]
 
 
 def test_a_batch_never_changes() -> None:

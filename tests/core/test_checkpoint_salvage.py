@@ -151,7 +151,12 @@ def spans(replica: Replica) -> list[tuple[int, int, int]]:
 
 def test_a_delta_of_which_all_pieces_are_left_is_as_good_as_before(forms: Options) -> None:
     records = detached_of_many(small(forms))
-    assert spans(mended(records[1:-1], small(forms))) == [(2, 3, 6)]
+    assert spans(mended(records[:-1], small(forms))) == [(2, 3, 6)]
+
+
+def test_a_delta_may_lack_settled_ids_if_nothing_says_which_settlements_there_were(forms: Options) -> None:
+    records = detached_of_many(small(forms))
+    assert spans(mended(records[1:], small(forms))) == [(3, 3, 6)]
 
 
 def test_a_delta_of_which_a_piece_is_lost_begins_where_it_ends(forms: Options) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from random import Random
 
 import pytest
@@ -12,7 +13,8 @@ from gcount.core.protocol import replication
 from gcount.core.protocol.counter_views import covers
 from gcount.core.protocol.replication import DeltaReceiver, DeltaSender
 from gcount.core.protocol.transfer import Transfer
-from gcount.core.state.counters import Delta, Digest
+from gcount.core.state.batch import Batch
+from gcount.core.state.counters import Counters, Delta, Digest
 from gcount.core.state.identity import Identity
 from gcount.core.state.keyed import Keyed, Settlement
 from gcount.core.state.membership import Membership
@@ -24,7 +26,7 @@ from gcount.core.writes.pushes import stage_push
 from gcount.core.writes.writer import Writer
 from tests.core.histories import incarnation
 
-NAME = "n"
+NAMES = NAME, _ = ("n", "m")
 KEY = f"1-x {NAME}"
 ME, A, B, C = (incarnation(number) for number in range(1, 5))
 SMALL = Options(id_span=1, push_bytes=160)  # two ids each
@@ -102,24 +104,38 @@ def test_a_settler_that_does_not_fit_keeps_all_of_a_push_out() -> None:
     assert push(writer, {}, Delta(A, 0, 1, {NAME: 1}))
 
 
+def value(counters: Counters) -> int:
+    """What all counters come to. Each unit that was ever added is another power of two."""
+    return sum(map(counters.total, NAMES))
+
+
 class Link:
     """What one replica pushes to another one, over links that are lost and go on."""
 
     def __init__(self, world: World, source: int, target: int) -> None:
         self._world = world
-        self._from, self._to = world.writers[source], world.writers[target]
-        self._target = target
+        self.source, self.target = source, target
         self._begin()
 
+    @property
+    def _from(self) -> Replica:
+        return self._world.writers[self.source].replica
+
+    @property
+    def _to(self) -> Replica:
+        return self._world.writers[self.target].replica
+
     def _begin(self, transfer: Transfer | None = None, receiver: DeltaReceiver | None = None) -> None:
-        digest = self._to.replica.counters.digest()
+        digest = self._to.counters.digest()
         left = None if receiver is None else receiver.leave()
         kept = 0 if left is None else left.chunks
         if transfer is None or not transfer.goes_on(digest, kept):
             transfer, left = None, None
         self._receiver = DeltaReceiver(10**6, digest, Membership(), left)
         random = self._world.random
-        self._sender = DeltaSender(digest, self._world.now, lambda: random.getrandbits(60), transfer, options=SMALL)
+        detached = self._from.detached.of(self._to.identity.retired)
+        draw = partial(random.getrandbits, 60)
+        self._sender = DeltaSender(digest, self._world.now, draw, transfer, detached, SMALL)
 
     def lose(self) -> None:
         """The link is lost, and the next one goes on with what was on its way."""
@@ -127,7 +143,7 @@ class Link:
 
     def step(self) -> None:
         """One push, which may not arrive, or of which the acknowledgement may not."""
-        source = self._from.replica
+        source = self._from
         message = self._sender.next_push(source.counters, source.identity, self._world.now)
         if message is None:
             return None
@@ -135,13 +151,18 @@ class Link:
             return self.lose()
         deltas = self._receiver.pushed(message)
         if deltas is not None:
-            stage_push(self._to, deltas, message.needs)
-            self._world.commit(self._target)
-        ack = self._receiver.ack(self._to.replica.counters.digest())
+            stage_push(self._world.writers[self.target], deltas, message.needs)
+            self._world.commit(self.target)
+        kept = deltas is not None and all(map(self._to.has_back, deltas))
+        ack = self._receiver.ack(self._to.counters.digest(), kept=kept)
         if self._world.random.random() < 0.05:
             return self.lose()
         self._sender.acked(ack, self._world.now)
         return None
+
+    def begin_anew(self) -> None:
+        """One of the two is another process now."""
+        self._begin()
 
 
 class World:
@@ -159,8 +180,9 @@ class World:
             Writer(Replica(Identity(incarnation(n), incarnation(n)), 1000, SMALL), rules) for n in (1, 2, 3)
         ]
         self.taken: list[tuple[bytes, int, str, int]] = []  # by whom, in which version, which id, its total
-        self.cells: dict[tuple[bytes, int], int] = {}
+        self.cells: dict[tuple[bytes, int], dict[str, int]] = {}
         self.settled = 0
+        self.links: list[Link] = []
         self.links = [Link(self, *ends) for ends in ((0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1))]
 
     def run(self, steps: int) -> None:
@@ -175,6 +197,7 @@ class World:
                 self.random.choice(self.links).lose()
             else:
                 self.random.choice(self.links).step()
+            self.happen(dice)
         for _ in range(300):
             self.now += 1.0
             for link in self.links:
@@ -182,13 +205,17 @@ class World:
         values = [writer.replica.counters for writer in self.writers]
         assert values[0] == values[1] == values[2]
 
+    def happen(self, dice: float) -> None:
+        """What else may happen in each step."""
+
     def count(self, node: int) -> None:
         if self.random.random() < 0.2:
-            self.writers[node].stage([Add(NAME, self.unit())])
+            self.writers[node].stage([Add(self.random.choice(NAMES), self.unit())])
         else:
             id_ = self.random.choice([*self.totals, f"{self.second}-{self.amount}"])
             self.totals[id_] = total = self.totals.get(id_, 0) + self.random.choice((0, 1)) * self.unit() or self.unit()
-            self.writers[node].stage([Raise(NAME, id_, total, once=False)])
+            name = NAMES[int(id_.split("-")[1]).bit_length() % 2]
+            self.writers[node].stage([Raise(name, id_, total, once=False)])
         self.commit(node)
 
     def unit(self) -> int:
@@ -208,19 +235,26 @@ class World:
 
     def commit(self, node: int) -> None:
         writer = self.writers[node]
-        replica, before = writer.replica, writer.replica.counters.total(NAME)
+        replica, before = writer.replica, value(writer.replica.counters)
         batch = writer.seal()
+        self.written(node, batch)
         for delta in batch.deltas:
             if delta.incarnation == replica.identity.incarnation:
                 self.note(delta, replica.counters.digest())
         writer.commit()
-        counters = replica.counters
-        assert counters.total(NAME) == self.known(counters.digest())
-        assert counters.total(NAME) >= before
+        self.check(replica.counters)
+        assert value(replica.counters) >= before
+
+    def written(self, node: int, batch: Batch) -> None:
+        """A batch is on disk."""
+
+    def check(self, counters: Counters) -> None:
+        """What a replica counts has to be what it claims to know."""
+        assert value(counters) == self.known(counters.digest())
 
     def note(self, delta: Delta, digest: Digest) -> None:
         who, version = delta.incarnation, delta.upto
-        self.cells[who, version] = delta.cells.get(NAME, self.cells.get((who, version - 1), 0))
+        self.cells[who, version] = {**self.cells.get((who, version - 1), {}), **delta.cells}
         keyed = delta.keyed or Keyed()
         self.taken += [(who, version, key, total) for key, (total, _) in keyed.entries.items()]
         if keyed.settled:  # who knows the settlement knows the ids that it was made of
@@ -238,7 +272,7 @@ class World:
 
     def known(self, digest: Digest) -> int:
         """What a replica has to count that knows so much."""
-        return sum(self.ids(digest).values()) + sum(self.cells[one] for one in digest.items())
+        return sum(self.ids(digest).values()) + sum(sum(self.cells[one].values()) for one in digest.items())
 
 
 def walks(seeds: Iterable[int]) -> int:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from gcount.core.format.replay_merge import Coalescer
 from gcount.core.options import Options
-from gcount.core.state.batch import Batch
+from gcount.core.state.batch import Batch, Needs
 from gcount.core.state.counters import Delta
 from gcount.core.state.identity import Identity
 from gcount.core.state.keyed import Keyed, Settlement
@@ -89,7 +89,10 @@ def keyed_logs(draw: st.DrawFn) -> tuple[list[KeyedHistory], list[Batch]]:
         for history in draw(st.lists(st.sampled_from(made), max_size=3)):
             after = draw(st.integers(0, len(history.commits) - 1))
             deltas.append(history.delta(after, draw(st.integers(after + 1, len(history.commits)))))
-        batches.append(Batch(number, deltas, floor=number if draw(st.integers(0, 5)) == 0 else None))
+        floor = number if draw(st.integers(0, 5)) == 0 else None
+        versions = {draw(st.sampled_from(made)).incarnation: draw(st.integers(1, 3))}
+        needs = Needs([one.incarnation for one in made], versions) if draw(st.integers(0, 3)) == 0 else None
+        batches.append(Batch(number, deltas, floor=floor, needs=needs))
     return [*made], batches
 
 

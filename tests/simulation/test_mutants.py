@@ -136,6 +136,7 @@ KNOWN_TO_CATCH: dict[str, tuple[int, ...]] = {
     "contained-settlements-count": (69, 96),
     "parts-of-others-not-taken-over": (69, 94),
     "closed-without-a-lost-settlement": (1208,),
+    "needs-not-written": (5896,),
 }
 """Seeds to try first. After any change of the code, other seeds may be needed to catch a mutant."""
 OFTEN = {

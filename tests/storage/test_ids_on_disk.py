@@ -9,11 +9,16 @@ from random import Random
 import pytest
 from trio.testing import MockClock
 
+from gcount.core.format.frames import FRAME_HEAD_BYTES, MARK
 from gcount.core.state.batch import Batch
+from gcount.core.state.counters import Delta
+from gcount.core.state.keyed import Keyed, Settlement
 from gcount.core.state.replica import Replica
 from gcount.errors import NotRepairable
 from gcount.storage.checkpoints import checkpoint_name
 from gcount.storage.inspect.survey import survey
+from gcount.storage.log import segment_name
+from tests.core.histories import incarnation
 from tests.core.keyed_histories import SPAN, KeyedHistory, assert_is_what_the_model_says, three_of
 from tests.fakes.disk import SimDisk, SimulatedCrash
 from tests.storage.checkpointed import SMALL, Store, files, opened
@@ -127,6 +132,30 @@ async def test_a_repair_keeps_the_ids_that_can_be_read_and_claims_no_others(auto
         assert not start.replica.detached
         assert start.replica.counters.digest() == {who: version for who, version in ids.known.items() if version}
     assert repaired > 40
+
+
+async def test_a_repair_keeps_what_a_delta_needs_and_the_next_one_detaches_it(autojump_clock: MockClock) -> None:
+    """Rot takes another batch of the segment first, and then the one with the settlement."""
+    disk, holder, settler = sim_disk(), incarnation(1), incarnation(3)
+    store = await opened(disk)
+    counted, later = Delta(holder, 0, 2, {"n1": 1}), Delta(settler, 1, 2, {"n2": 7})
+    settled = Delta(settler, 0, 1, {}, Keyed({}, {holder: Settlement(9, 1, {"n1": 5})}))
+    for delta in (Delta(incarnation(2), 0, 1, {"n3": 1}), settled, counted, later):
+        store.writer.stage_delta(delta)
+        await store.log.append(store.writer.seal(), ME)
+        store.writer.commit()
+    store.log.close()
+    values = []
+    for lost in (0, 1):
+        data = bytearray(disk.read(segment_name(1)))
+        frames = [at for at in range(len(data)) if data.startswith(MARK, at)]
+        data[frames[lost] + FRAME_HEAD_BYTES] ^= 1
+        disk.poke(segment_name(1), bytes(data))
+        mend(disk, lost)
+        replica = (await opened(disk)).replica
+        values.append((replica.counters.total("n1"), replica.counters.version(holder)))
+    assert values == [(6, 2), (0, 0)]
+    assert replica.detached.deltas() == [Delta(holder, 2, 2, {"n1": 1}), later]
 
 
 async def test_a_checkpoint_of_a_newer_format_is_not_taken_for_a_damaged_one(autojump_clock: MockClock) -> None:

@@ -7,7 +7,8 @@ detached already and lacks a piece.
 
 A column lacks the entries that settlements have covered. It is only whole together with these settlements: where no
 other node knows them, its version would claim ids that are neither entries nor parts here. So it is detached, too, if
-the column of an incarnation that has settled it is.
+the column of an incarnation that has settled it is. So are the columns of others that have settled the same column, as
+they may cover ids that were counted for another column. A delta that was detached already may lack such ids as well.
 
 A crash may have left older checkpoints and segments that the damaged checkpoint covers. What is whole in them is
 joined, too, because nothing reads them after the repair and the next start removes them.
@@ -77,7 +78,8 @@ class CheckpointSalvage:
         head, whole = self._heads[-1] if self._heads else None, self._whole()
         incarnations = dict.fromkeys([*self._cells, *self._entries, *(settler for settler, _ in self._parts)])
         deltas = [self._column(each, whole=each in whole) for each in incarnations]
-        deltas += [pieces.delta() for pieces in self._detached.values()]
+        settled = head is not None and all(settler in whole for settler, _ in head.settlers)
+        deltas += [pieces.delta(settled=settled) for pieces in self._detached.values()]
         membership, floor = (head.membership, head.floor) if head else (None, None)
         return Batch(self.next_batch - 1, deltas, self.identity, membership, floor)
 
@@ -102,9 +104,14 @@ class CheckpointSalvage:
         for (settler, _), records in self._parts.items():
             if self._named(records)[1] != next(iter(records.values())).length:
                 left.discard(settler)
-        while broken := {column for settler, column in self._parts if settler not in left and column in left}:
+        while broken := left & self._resting_on_lost(left):
             left -= broken
         return left
+
+    def _resting_on_lost(self, left: set[bytes]) -> set[bytes]:
+        """The columns of which a settlement is lost, and those that have settled them again."""
+        lost = {column for settler, column in self._parts if settler not in left}
+        return lost | {settler for settler, column in self._parts if column in lost}
 
     def _column(self, incarnation: bytes, *, whole: bool) -> Delta:
         """A column as a delta: from version 0 if it is whole, else from its own version to itself.
@@ -175,10 +182,14 @@ class _Pieces:
             self._keyed.merge(piece.keyed)
         self._size = size
 
-    def delta(self) -> Delta:
-        """The delta as it was if it is whole; else from its last version to itself, as for a column."""
+    def delta(self, *, settled: bool) -> Delta:
+        """The delta as it was if it is whole; else from its last version to itself, as for a column.
+
+        Args:
+            settled: whether all settlements are left, which it may need.
+        """
         found = Delta(self._incarnation, self._after, self._upto, self._cells, self._keyed or None)
-        if found.size == self._size:
+        if settled and found.size == self._size:
             return found
         return Delta(self._incarnation, self._upto, self._upto, self._cells, found.keyed)
 

@@ -2,11 +2,13 @@
 
     segment = header | frame | frame | ...
     header  = magic 8 | format u16 | zero u16 | crc u32 | node 16 | incarnation 16 | sequence u64 | first batch u64
-    payload = MessagePack of [batch, part, parts, deltas, identity, membership, floor]    (of a frame, see frames.py)
+    payload = MessagePack of [batch, part, parts, deltas, identity, membership, floor, needs]    (see frames.py)
 
-Format 1, which former versions wrote, has no floor, and no entries and settlements in its deltas. It is read, but never
-continued: a former version would not see these. So a directory that may hold them always has a file of format 2, which
-a former version refuses.
+Needs are left out if there are none.
+
+Format 1, which former versions wrote, has neither floor nor needs, and no entries and settlements in its deltas. It is
+read, but never continued: a former version would not see these. So a directory that may hold them always has a file of
+format 2, which a former version refuses.
 
 A batch is what one write and one sync made durable. A big batch takes several frames, its parts. It counts only when
 all its parts are there, in order.
@@ -22,7 +24,7 @@ import msgspec
 from gcount.core.format.chunks import Assembly, pack
 from gcount.core.format.frames import MARK, frame, read_frame
 from gcount.core.options import DEFAULTS, Options
-from gcount.core.state.batch import Batch
+from gcount.core.state.batch import Batch, Needs
 from gcount.core.state.counters import Delta
 from gcount.core.state.identity import Identity
 from gcount.core.state.membership import Membership
@@ -70,6 +72,12 @@ class _Part(msgspec.Struct, frozen=True, array_like=True, gc=False):
     floor: int | None = None
 
 
+class _PartThatNeeds(_Part, frozen=True, array_like=True, gc=False):
+    """The same with what the batch needs. This is left out of all other frames, so that they cost nothing more."""
+
+    needs: Needs | None = None
+
+
 class Damage(msgspec.Struct, frozen=True):
     """Where reading a segment stopped before its end, and why.
 
@@ -85,7 +93,7 @@ class Damage(msgspec.Struct, frozen=True):
 
 
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(_Part)
+_decoder = msgspec.msgpack.Decoder(_PartThatNeeds)
 
 
 def encode_batch(batch: Batch, options: Options = DEFAULTS) -> bytes:
@@ -95,9 +103,17 @@ def encode_batch(batch: Batch, options: Options = DEFAULTS) -> bytes:
     parts = len(chunks)
     assert parts == 1 or _numbers(chain(*chunks)) == _numbers(batch.deltas), "a batch is cut without loss"
     for part, chunk in enumerate(chunks, start=1):
-        extra = (batch.identity, batch.membership, batch.floor) if part == parts else (None, None, None)
-        out += frame(_encoder.encode(_Part(batch.number, part, parts, chunk, *extra)))
+        out += frame(_encoder.encode(_part(batch, part, parts, chunk)))
     return bytes(out)
+
+
+def _part(batch: Batch, part: int, parts: int, chunk: list[Delta]) -> _Part:
+    if part < parts:
+        return _Part(batch.number, part, parts, chunk, None, None)
+    rest = batch.identity, batch.membership, batch.floor
+    if batch.needs is None:
+        return _Part(batch.number, part, parts, chunk, *rest)
+    return _PartThatNeeds(batch.number, part, parts, chunk, *rest, batch.needs)
 
 
 def _numbers(deltas: Iterable[Delta]) -> int:
@@ -186,7 +202,7 @@ class Scan:
                 deltas, due = assembly.take(), 1
             self.end = offset
             self.next_batch += 1
-            yield Batch(part.number, deltas, part.identity, part.membership, part.floor)
+            yield Batch(part.number, deltas, part.identity, part.membership, part.floor, part.needs)
         if self.end < offset:
             self.damage = self._damage("the batch has no last frame")
 
@@ -238,11 +254,11 @@ def find_batches(data: bytes) -> Iterator[Batch]:
         assembly.add(part.deltas)
         due = (part.number, part.part + 1)
         if part.part == part.parts:
-            yield Batch(part.number, assembly.take(), part.identity, part.membership, part.floor)
+            yield Batch(part.number, assembly.take(), part.identity, part.membership, part.floor, part.needs)
             due = (0, 0)
 
 
-def _decode_payload(payload: bytes) -> _Part:
+def _decode_payload(payload: bytes) -> _PartThatNeeds:
     part = _decoder.decode(payload)  # msgspec's errors are ValueErrors
     identity = part.identity
     if identity and not identity.valid():

@@ -69,11 +69,8 @@ class Coalescer:
 
     def add(self, batch: Batch) -> None:
         """Take the next batch. It is applied at the latest by the next `flush`."""
-        if (batch.identity, batch.membership, batch.floor) != (
-            None,
-            None,
-            None,
-        ):  # these have an order, cells have none
+        order = (batch.identity, batch.membership, batch.floor, batch.needs)
+        if order != (None, None, None, None):  # these have an order, cells have none
             self.flush()
             self._apply(batch)
             return

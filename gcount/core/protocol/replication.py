@@ -21,6 +21,7 @@ from gcount.core.limits import MAX_INCARNATIONS
 from gcount.core.options import DEFAULTS, Options
 from gcount.core.protocol.messages import Ack, Push
 from gcount.core.protocol.transfer import Owed, Transfer, Untaken, settlers_lacking
+from gcount.core.state.batch import needs_of
 from gcount.core.state.counters import Counters, Delta, Digest
 from gcount.core.state.identity import Identity
 from gcount.core.state.membership import Membership
@@ -158,7 +159,8 @@ class DeltaSender:
         if delta is None:
             return None
         self._gave_back = True
-        return Transfer({}, self._chunks([delta]), delta)
+        needs = needs_of(counters, [delta])  # this node knew them when it detached the delta
+        return Transfer({}, self._chunks([delta]), delta, needs.versions if needs else None)
 
     def _chunks(self, deltas: Iterable[Delta]) -> Iterator[list[Delta]]:
         return pack(deltas, self._options.push_bytes, self._options.chunk_deltas)

@@ -1,10 +1,31 @@
-"""A batch: all increments and deltas that become durable with one write and one sync of the log."""
+"""A batch: all increments and deltas that become durable with one write and one sync of the log.
+
+Rot may take a settlement out of a log and leave a delta that rests on it: entries that the settlement covers were left
+out of the delta; or the delta settles the same column again, and does not add up anew what is in another one. Joined
+without the settlement, such a delta would claim versions of which ids are missing, and no peer would offer these. So a
+batch says which settlements its deltas need. Without these, what is left of a delta is detached (see
+detached_deltas.py).
+"""
+
+from collections.abc import Collection, Iterable
 
 import msgspec
 
-from gcount.core.state.counters import Delta
+from gcount.core.state.counters import Counters, Delta
 from gcount.core.state.identity import Identity
 from gcount.core.state.membership import Membership
+
+
+class Needs(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The settlements that some deltas of a batch need.
+
+    Args:
+        columns: the incarnations of these deltas.
+        versions: by settler, its version with its newest settlement that any of them needs.
+    """
+
+    columns: list[bytes]
+    versions: dict[bytes, int]
 
 
 class Batch(msgspec.Struct, frozen=True, gc=False):
@@ -17,6 +38,7 @@ class Batch(msgspec.Struct, frozen=True, gc=False):
         membership: the new membership, if it changed.
         floor: the node's new promise to take no id with a time up to here any more, if it changed; in seconds since
             1970. The first one is 0. It says that all members understand ids.
+        needs: the settlements that deltas need; None if none does. The node knew all of them when it wrote the batch.
     """
 
     number: int
@@ -24,3 +46,74 @@ class Batch(msgspec.Struct, frozen=True, gc=False):
     identity: Identity | None = None
     membership: Membership | None = None
     floor: int | None = None
+    needs: Needs | None = None
+
+
+def needs_of(counters: Counters, deltas: Collection[Delta]) -> Needs | None:
+    """What deltas need of the settlements that are known once they are joined; None if nothing.
+
+    A delta needs settlements of its own column that cover versions which it brings: its sender left these entries out.
+    A settlement needs those of other settlers for the same column: it covers ids that they have added up for others.
+
+    Args:
+        counters: what is known before.
+        deltas: all that are joined together. Of one behind a gap, the settlements are not known yet.
+    """
+    settles = any(delta.keyed is not None and delta.keyed.settled for delta in deltas)
+    covers = counters.settlements.covers
+    if not settles and all(
+        not (cover := covers.get(delta.incarnation)) or cover[-1][1] <= delta.after for delta in deltas
+    ):
+        return None  # the usual case: what is settled of the columns was there before
+    of = _by_column(counters, deltas)
+    columns, versions = set[bytes](), dict[bytes, int]()
+    for delta in deltas:
+        settled = () if delta.keyed is None else delta.keyed.settled
+        for column in {delta.incarnation, *settled}:
+            for settler, version, upto in of.get(column, ()):
+                if settler != delta.incarnation and (column in settled or version > delta.after):
+                    columns.add(delta.incarnation)
+                    versions[settler] = max(upto, versions.get(settler, 0))
+    return Needs(sorted(columns), versions) if columns else None
+
+
+def _by_column(counters: Counters, deltas: Iterable[Delta]) -> dict[bytes, list[tuple[bytes, int, int]]]:
+    """By column, each settlement that will be known: its settler, up to which version of the column, and its own."""
+    found: dict[bytes, list[tuple[bytes, int, int]]] = {}
+    for settler, column, one in counters.settlements.items():
+        found.setdefault(column, []).append((settler, one.version, one.parts.version))
+    for delta in deltas:
+        if delta.keyed is not None and counters.fits(delta):
+            for column, settlement in delta.keyed.settled.items():
+                found.setdefault(column, []).append((delta.incarnation, settlement.version, delta.upto))
+    return found
+
+
+def as_joinable(counters: Counters, batch: Batch, needs: Needs) -> list[Delta]:
+    """The deltas of a batch as they can be joined.
+
+    Of a delta that lacks a settlement, what is left begins at its own last version. So it is behind a gap for each node
+    that knows less.
+
+    Args:
+        counters: what is known before.
+        batch: the batch.
+        needs: what it needs. It may bring that itself.
+    """
+    lacking = set[bytes]()
+    while True:
+        known = {settler: counters.version(settler) for settler in needs.versions}
+        for delta in batch.deltas:
+            who = delta.incarnation
+            if who in known and who not in lacking and delta.after <= known[who]:
+                known[who] = max(delta.upto, known[who])
+        unknown = {settler for settler, version in needs.versions.items() if known[settler] < version}
+        more = {column for column in needs.columns if column not in lacking and unknown - {column}}
+        if not more:
+            break
+        lacking |= more
+    return [_rest(delta) if delta.incarnation in lacking else delta for delta in batch.deltas]
+
+
+def _rest(delta: Delta) -> Delta:
+    return Delta(delta.incarnation, delta.upto, delta.upto, delta.cells, delta.keyed)

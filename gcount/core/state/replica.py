@@ -5,7 +5,7 @@ A batch is on disk before it is applied here. Changes that wait for the disk are
 """
 
 from gcount.core.options import DEFAULTS, Options
-from gcount.core.state.batch import Batch
+from gcount.core.state.batch import Batch, as_joinable
 from gcount.core.state.counters import Counters, Delta, Digest, Gap
 from gcount.core.state.detached_deltas import DetachedDeltas
 from gcount.core.state.identity import Identity
@@ -102,8 +102,10 @@ class Replica:
             self.membership = self.membership.merge(batch.membership)
         if batch.floor is not None:
             self.floor = max(batch.floor, self.floor or 0)
-        join = self.counters.join
-        for delta in batch.deltas:
+        join, deltas = self.counters.join, batch.deltas
+        if batch.needs is not None:  # only after a repair of the log some may be unknown
+            deltas = as_joinable(self.counters, batch, batch.needs)
+        for delta in deltas:
             try:
                 news = join(delta)
             except Gap:

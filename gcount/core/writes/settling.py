@@ -41,7 +41,7 @@ def settlement(counters: Counters, settler: bytes, until: int) -> dict[bytes, Se
         return {}
     if _added_up(sums) != _added_up(entries.would_drop(covers_with(settlements, settler, reaches))):
         return {}
-    most = counters.options.sum_slice
+    most = counters.options.sum_slice if entries.oldest else inf  # what `_copy_of` makes covers ids of the time 0
     copied = {holder: _parts_of_others(settlements, settler, holder, most) for holder in sorted(reaches)}
     for holder, missing in copied.items():
         if len(missing) == most:

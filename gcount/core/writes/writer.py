@@ -10,7 +10,7 @@ At most one batch is sealed at a time. So the own cells that the seal computed a
 
 from collections.abc import Callable, Collection, Sequence
 
-from gcount.core.state.batch import Batch
+from gcount.core.state.batch import Batch, needs_of
 from gcount.core.state.buckets import time_of_key
 from gcount.core.state.counters import Delta
 from gcount.core.state.identity import Identity
@@ -206,7 +206,9 @@ class Writer:
             staged.own, deltas = own, [own, *deltas]
         floor = None if staged.ids is NO_CHANGES else new_floor(replica, staged, deltas)
         pending.sealed = staged
-        pending.batch = Batch(replica.next_batch, deltas, staged.identity, staged.membership, floor)
+        settled = staged.ids is not NO_CHANGES or replica.counters.settlements
+        needs = needs_of(replica.counters, deltas) if settled else None
+        pending.batch = Batch(replica.next_batch, deltas, staged.identity, staged.membership, floor, needs)
         return pending.batch
 
     def commit(self) -> Batch:

@@ -58,6 +58,9 @@ class Film:
             parts.append(_membership(batch.membership))
         if batch.floor is not None:
             parts.append(f"no id up to {batch.floor}")
+        if batch.needs is not None:
+            columns = " ".join(self._name(address, who) for who in batch.needs.columns)
+            parts.append(f"{columns} with {self._digest(batch.needs.versions)}")
         self.add(address, f"durable: batch {batch.number}: {', '.join(parts) or 'nothing'}")
 
     def message(self, verb: str, who: str, other: str, message: messages.Message) -> None:

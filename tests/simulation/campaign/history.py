@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from gcount.core.state import keyed
+from gcount.core.state.batch import Batch, Needs
 from gcount.core.state.counters import Delta, Digest
 from gcount.core.state.identity import Identity
 from gcount.core.state.ids import key_of
@@ -149,6 +150,7 @@ class Stored:
     floor: int | None = None  # up to which time its node takes no ids any more, if that changed
     members: tuple[str, ...] | None = None  # the config, if it changed
     own: bytes | None = None  # the incarnation of the node that wrote it; None if it was there when the line began
+    needs: Needs | None = None  # the settlements without which some of the deltas can't be joined
 
 
 @dataclass(frozen=True)
@@ -167,11 +169,16 @@ class Repaired:
     time: float
     line: str
     new_line: str
-    whole: tuple[Delta, ...]  # the deltas that the rot has left, in the order of the log
+    whole: tuple[Batch, ...]  # the batches that the rot has left, in the order of the log
     lives: frozenset[bytes]  # the incarnations that the records left name as the node's own
-    kept: tuple[Delta, ...]  # the deltas in the directory after the repair
+    kept: tuple[Batch, ...]  # the batches in the directory after the repair
     identity: Identity  # the identity under which the node goes on
     lossless: bool  # whether the repair says that nothing is lost
+
+    @property
+    def deltas(self) -> tuple[Delta, ...]:
+        """The deltas in the directory after the repair."""
+        return tuple(delta for batch in self.kept for delta in batch.deltas)
 
 
 @dataclass(frozen=True)

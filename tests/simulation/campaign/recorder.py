@@ -130,20 +130,20 @@ class Recorder:
         self.new_disk(host)
 
     def repaired(
-        self, host: Host, whole: Sequence[Delta], lives: Iterable[bytes], identity: Identity, *, lossless: bool
+        self, host: Host, whole: Sequence[Batch], lives: Iterable[bytes], identity: Identity, *, lossless: bool
     ) -> None:
         """Note that a machine's directory rotted and was repaired. Its node does not run yet.
 
         Args:
             host: the machine.
-            whole: the deltas that the rot has certainly left.
+            whole: the batches that the rot has certainly left.
             lives: the incarnations that the records left name as the node's own.
             identity: the identity under which the node goes on.
             lossless: whether the repair says that nothing is lost, and the node goes on as before.
         """
         old, number = self._lines[host.address]
         new = f"{host.address}#{number + (not lossless)}"
-        kept = tuple(delta for batch in LogReader(host.disk).news() for delta in batch.deltas)
+        kept = tuple(LogReader(host.disk).news())
         now = trio.current_time()
         entry = Repaired(now, old, new, tuple(whole), frozenset(lives), kept, identity, lossless)
         self.history.journal.append(entry)
@@ -184,7 +184,7 @@ class Recorder:
             now, line = trio.current_time(), self.line(host.address)
             members = None if batch.membership is None else batch.membership.actors
             own = None if found else self._writer(host, batch)
-            stored = Stored(now, line, deltas, batch.identity, batch.number, batch.floor, members, own)
+            stored = Stored(now, line, deltas, batch.identity, batch.number, batch.floor, members, own, batch.needs)
             self.history.journal.append(stored)
             self.film.stored(host.address, batch)
             if batch.membership is not None and batch.membership.actors:

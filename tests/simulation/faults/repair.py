@@ -162,7 +162,7 @@ async def _repair_and_start(nemesis: Nemesis, host: Host, chosen: Hits | None = 
     found = _repair(nemesis, host)
     nemesis.note(f"{host.address} was repaired{', without a loss' if found.lossless else ''}")
     identity = survey(host.disk).replica.identity
-    nemesis.recorder.repaired(host, left.deltas, left.lives, identity, lossless=found.lossless)
+    nemesis.recorder.repaired(host, left.batches, left.lives, identity, lossless=found.lossless)
     await nemesis.revive(host)
 
 

@@ -32,13 +32,13 @@ class Left:
     """What is still whole after rot.
 
     Args:
-        deltas: the whole deltas, in the order in which a start reads them.
+        batches: the whole batches, in the order in which a start reads them. What is left of a checkpoint is one.
         lives: the incarnations that whole records name as this node's.
         damaged: whether anything is lost that a start reads, also a header.
         torn: whether only the newest batches are lost, so that a start takes the damage for a torn tail.
     """
 
-    deltas: list[Delta] = field(default_factory=list)
+    batches: list[Batch] = field(default_factory=list)
     lives: set[bytes] = field(default_factory=set)
     damaged: bool = False
     torn: bool = False
@@ -91,7 +91,7 @@ def _covered(files: Files, hits: Hits, read: list[str]) -> Left:
                 _segment(left, files[name], hits.get(name, set()), live=False)
             elif sequence_of(name, CHECKPOINT_SUFFIX):
                 _checkpoint(left, files[name], hits.get(name, set()))
-    return Left(left.deltas, left.lives)
+    return Left(left.batches, left.lives)
 
 
 def batches_in(data: bytes) -> Iterator[tuple[int, int, Batch]]:
@@ -117,7 +117,7 @@ def _segment(left: Left, data: bytes, hits: set[int], *, live: bool) -> None:
             left.damaged = first_lost = True
             continue
         whole_behind = whole_behind or first_lost
-        left.deltas += batch.deltas
+        left.batches.append(batch)
         if batch.identity is not None:
             left.lives.update((batch.identity.incarnation, *batch.identity.retired))
     left.torn = live and first_lost and not whole_behind and not before
@@ -144,14 +144,16 @@ def _checkpoint(left: Left, data: bytes, hits: set[int]) -> None:
             columns.lose(record)
     if columns.head is not None:
         left.lives.update((columns.head.identity.incarnation, *columns.head.identity.retired))
-    left.deltas += columns.deltas()
+    deltas = columns.deltas()
     for delta, pieces in detached.items():
         if None not in pieces:
+            who, after, upto = delta
             cells, keyed = dict[str, int](), Keyed()
             for piece in filter(None, pieces):
                 cells |= piece.cells
                 keyed.merge(piece.keyed or Keyed())
-            left.deltas.append(Delta(*delta, cells, keyed or None))
+            deltas.append(Delta(who, after if columns.has_settlements else upto, upto, cells, keyed or None))
+    left.batches.append(Batch(0, deltas))
 
 
 @dataclass
@@ -205,6 +207,11 @@ class Columns:
             for who, version in versions.items()
         ]
 
+    @property
+    def has_settlements(self) -> bool:
+        """Whether all settlements are left, once `deltas` was called. A delta behind a gap may lack what they cover."""
+        return self.head is not None and not self.broken & {settler for settler, _ in self.head.settlers}
+
     def _named(self, records: Sequence[Cells | Parts], who: bytes) -> dict[str, int]:
         named: dict[str, int] = {}
         for piece in records:
@@ -217,8 +224,15 @@ class Columns:
         return named
 
     def _break(self) -> None:
-        """A column lacks what is settled: without the settlement, it is not whole either."""
+        """A column lacks what is settled: without the settlement, it is not whole either.
+
+        Nor is one that has settled the same column, as it may not have counted these ids.
+        """
         if self.head is None or self.lost - self.parts.keys():  # which columns were settled is not known any more
             self.broken |= self.cells.keys() | self.entries.keys() | {settler for settler, _ in self.parts}
-        while more := {column for settler, column in self.parts if settler in self.broken} - self.broken:
+        more = self.broken
+        while more:
+            settled = {column for settler, column in self.parts if settler in self.broken}
+            again = {settler for settler, column in self.parts if column in settled}
+            more = (settled | again) - self.broken
             self.broken |= more

@@ -66,7 +66,7 @@ def _left_by_repairs(history: History) -> defaultdict[tuple[str, str], list[Writ
         if not isinstance(entry, Repaired) or entry.lossless:
             continue
         line, time = entry.new_line, entry.time
-        for name, who in {(name, delta.incarnation) for delta in entry.kept for name in delta.cells}:
+        for name, who in {(name, delta.incarnation) for delta in entry.deltas for name in delta.cells}:
             n = 0 if name.startswith(PLAIN) else state.counted(line, name, who)
             bits = (1 << bit for bit in range(n.bit_length()) if n >> bit & 1)
             left[line, name] += (Write(bit, time, time) for bit in bits)

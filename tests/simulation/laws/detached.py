@@ -39,8 +39,9 @@ def _not_kept(state: DurableState, entry: Repaired) -> Iterator[str]:
     for who in entry.lives - {entry.identity.incarnation, *entry.identity.retired}:
         yield f"forgot that its node ran under {_shown(who)}"
     before, after = DurableState(), DurableState()
-    before.put(Stored(entry.time, "", entry.whole))
-    after.put(Stored(entry.time, "", entry.kept))
+    for there, batches in (before, entry.whole), (after, entry.kept):
+        for batch in batches:
+            there.put(Stored(entry.time, "", tuple(batch.deltas), needs=batch.needs))
     claims, line = (state, entry.line) if entry.lossless else (before, "")
     for who, version in claims.versions[line].items():
         if version > after.versions[""].get(who, 0):

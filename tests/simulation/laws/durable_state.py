@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+from gcount.core.state.batch import Needs
 from gcount.core.state.counters import Delta, Digest
 from gcount.core.state.ids import split
 from gcount.core.state.keyed import Keyed
@@ -66,7 +67,7 @@ class DurableState:
             case Stored():
                 if entry.identity is not None:
                     self.lives[entry.line] |= {entry.identity.incarnation, *entry.identity.retired}
-                for delta in entry.deltas:
+                for delta in self._joinable(entry.line, entry.deltas, entry.needs):
                     self.numbers[id(delta)] = entry.number
                     self._store(entry.line, delta)
                 if entry.floor is not None:
@@ -142,6 +143,21 @@ class DurableState:
 
     def _lines(self) -> list[str]:
         return list({**self.cells, **self.detached})
+
+    def _joinable(self, line: str, deltas: Sequence[Delta], needs: Needs | None) -> Sequence[Delta]:
+        """The deltas of a batch. What lacks a settlement there is behind a gap that reaches up to its last version."""
+        if needs is None:
+            return deltas
+        apart = set[bytes]()
+        for _ in range(len(needs.columns) + 1):
+            known = dict(self.versions[line])
+            for delta in deltas:
+                if delta.incarnation not in apart and delta.after <= known.get(delta.incarnation, 0):
+                    known[delta.incarnation] = max(delta.upto, known.get(delta.incarnation, 0))
+            gone = {who for who, version in needs.versions.items() if known.get(who, 0) < version}
+            apart |= {column for column in needs.columns if gone - {column}}
+        rest = [Delta(delta.incarnation, delta.upto, delta.upto, delta.cells, delta.keyed) for delta in deltas]
+        return [left if left.incarnation in apart else one for one, left in zip(deltas, rest, strict=True)]
 
     def _store(self, line: str, delta: Delta) -> None:
         incarnation = delta.incarnation
@@ -243,8 +259,9 @@ class DurableState:
         if entry.lossless:
             return  # all goes on as before
         self.lives[line] = {entry.identity.incarnation, *entry.identity.retired}
-        for delta in entry.kept:
-            self._store(line, delta)
+        for batch in entry.kept:
+            for delta in self._joinable(line, batch.deltas, batch.needs):
+                self._store(line, delta)
         self.heirs = {who: line if at == entry.line else at for who, at in self.heirs.items()}
         self.heirs |= {who: line for who, owner in self.owners.items() if owner == entry.line}
         self._miss(entry.line)

@@ -124,7 +124,7 @@ def _lifeless(history: History) -> Iterator[str]:
         if isinstance(entry, Stored | Repaired) and entry.identity is not None:
             for own in (entry.identity.incarnation, *entry.identity.retired):  # it may have counted nothing under some
                 known[line].setdefault(own, entry.time)
-        for delta in entry.kept if isinstance(entry, Repaired) else ():
+        for delta in entry.deltas if isinstance(entry, Repaired) else ():
             known[line].setdefault(delta.incarnation, entry.time)
     for increment in refused:
         on_disk = (increment.end or increment.start) + DISK  # what waited for it then counts

@@ -81,7 +81,7 @@ class Settlements:
             self.state.put(entry)
             if isinstance(entry, Repaired):
                 self._members[entry.new_line] = self._members.get(entry.line, ())
-                self._arrived(entry.new_line, entry.kept, None)
+                self._arrived(entry.new_line, entry.deltas, None)
             return
         line = entry.line
         settled, fold = self._settled(entry), None

@@ -203,6 +203,12 @@ def closed_without_a_lost_settlement(_: Any) -> Any:
     return lambda counters, closing: closing
 
 
+@mutant(writer, "needs_of")
+def needs_not_written(_: Any) -> Any:
+    """A batch says nothing of the settlements on which its deltas rest, so that rot can take these from under them."""
+    return lambda counters, deltas: None
+
+
 # Consistent reads
 
 
