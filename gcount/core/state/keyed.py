@@ -46,7 +46,7 @@ class Settlement(msgspec.Struct, frozen=True, array_like=True, gc=False):
         until: the time of the ids, in seconds since 1970.
         version: the version of the column.
         parts: what all ids that were ever settled for this column came to, by the counter's name. Of several
-            settlements of one settler, the maximum of each field counts; of several settlers, the greatest part.
+            settlements of one settler, the maximum of each field counts; of several settlers, see settlements.py.
     """
 
     until: int
