@@ -179,7 +179,7 @@ def test_what_would_be_dropped_is_what_is_dropped(made: Histories, data: st.Data
     for of in counters.entries.would_drop(covers).values():
         expected.update(of)
     settled = {who: Settlement(until, version, {})}
-    for at, n in changes_by(counters.settlements, C, settled).items():
+    for at, n in changes_by(counters.settlements, C, who, settled[who]):
         expected[at] -= n
     before = {name: counters.total(name) for name in NAMES}
     counters.join(Delta(C, counters.version(C), 9, {}, Keyed(settled=settled)))

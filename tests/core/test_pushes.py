@@ -81,6 +81,15 @@ def test_nothing_of_a_push_is_staged_without_the_settlement_that_it_needs(writer
     assert (staging.deltas, staging.new, staging.new_names) == ([before], {B}, 1)
 
 
+@pytest.mark.parametrize("version", [2, 3])
+def test_a_stranger_settles_no_versions_of_its_own_that_it_does_not_bring(writer: Writer, version: int) -> None:
+    """No id of that column could be settled then: this node would wait for versions that may not exist."""
+    assert push(writer, {}, Delta(A, 0, 1, {}, settlement_of(A, 1, 1)))  # of a member
+    deltas = Delta(B, 0, 2, {NAME: 1}), Delta(C, 0, 1, {}, settlement_of(B, version, 1))
+    assert stage_push(writer, deltas, {}, member=False) == (version == 2)
+    assert writer.pending.staging.deltas == ([*deltas] if version == 2 else [])
+
+
 def test_a_settler_that_is_given_back_behind_a_gap_is_not_known(writer: Writer) -> None:
     writer.stage_identity(writer.replica.identity.reborn(incarnation(9)))
     writer.seal()

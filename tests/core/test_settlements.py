@@ -40,7 +40,8 @@ def test_the_greatest_part_counts_of_the_settlements_that_no_other_one_contains(
     for upto, (settler, column, reach, of) in enumerate(made, start=1):
         before, what = dict(changes), {column: Settlement(*reach, of)}
         names.indexes_of(of)
-        expected = changes_by(known, settler, what)
+        found = dict(changes_by(known, settler, column, what[column]))
+        expected = {index: n for index, n in found.items() if n}
         known.join(settler, upto, what, changes)
         assert {i: n - before.get(i, 0) for i, n in changes.items() if n != before.get(i, 0)} == expected
         joined = Keyed(settled=said.setdefault(column, {}).copy())
@@ -94,9 +95,19 @@ def test_each_settler_needs_its_newest_settlement() -> None:
 
 def test_unknown_names_of_a_settlement_that_is_not_taken_stay_unknown() -> None:
     counters = settled((A, 0, {C: Settlement(1, 1, {"a": 3})}))
-    more = {C: Settlement(2, 2, {"a": 5, "b": 1}), B: Settlement(1, 1, {"a": 1})}
-    assert changes_by(counters.settlements, A, more) == {0: 3}
+    assert [*changes_by(counters.settlements, A, C, Settlement(2, 2, {"a": 5, "b": 1}))] == [(0, 2)]
+    assert [*changes_by(counters.settlements, A, B, Settlement(1, 1, {"a": 1}))] == [(0, 1)]
     assert "b" not in counters
+
+
+def test_a_small_settlement_is_compared_with_what_it_says_itself_and_up_to_the_first_fall() -> None:
+    """However many parts there are. So a stranger can't keep a node busy with a few bytes."""
+    many = {f"c{n}": 1 for n in range(1000)}
+    counters = settled((A, 0, {C: Settlement(2, 2, many)}))
+    assert [*changes_by(counters.settlements, B, C, Settlement(2, 2, {"c7": 3}))] == [(7, 2)]
+    assert [*changes_by(counters.settlements, B, C, Settlement(1, 2, {"c7": 3}))] == []
+    beyond = changes_by(counters.settlements, B, C, Settlement(3, 2, {"c7": 3}))
+    assert [next(beyond), next(beyond)] == [(7, 2), (0, -1)]
 
 
 def test_what_changed_of_a_settlement_is_told_with_its_numbers() -> None:

@@ -205,6 +205,22 @@ def test_a_stranger_settles_no_ids_that_members_have_not_settled(column: bytes) 
     assert keeps_values(one, C, {column: Settlement(UNTIL - 1, 1, {})}, {C})
 
 
+def test_a_stranger_moves_no_ids_from_one_column_to_another() -> None:
+    """No value would change now. But a settlement that a member makes meanwhile may contain the half that grew."""
+    one = counters()
+    one.join(peers(A, entry(5, time=1)))
+    one.join(peers(B, entry(6, id_="y", time=1)))
+    one.join(settling(D, settlement(one, D, SPAN - 1)))
+    one.join(peers(B, {}, after=1))
+    moved = {A: Settlement(SPAN - 1, 1, {"a": 5 + 6}), B: Settlement(SPAN - 1, 2, {})}
+    assert not keeps_values(one, C, moved, {C})
+    one.join(peers(A, entry(3, 2, "z", time=2), after=1))
+    moved = {A: Settlement(SPAN - 1, 2, {"a": 5}), B: Settlement(SPAN - 1, 2, {"a": 6 + 3})}
+    assert not keeps_values(one, C, moved, {C})
+    kept = {A: Settlement(SPAN - 1, 2, {"a": 5 + 3}), B: Settlement(SPAN - 1, 2, {"a": 6})}
+    assert keeps_values(one, C, kept, {C})
+
+
 def test_ids_of_a_stranger_are_taken_as_long_as_they_fit_into_a_part() -> None:
     one = counters()
     one.join(peers(A, entry(5)))

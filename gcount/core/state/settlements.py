@@ -120,7 +120,8 @@ class Settlements:
             indexes = self.names.indexes_of(settlement.parts)
             parts = dict(zip(indexes, settlement.parts.values(), strict=True))
             reach = settlement.until, settlement.version
-            _add_changes(self, (settler, column), reach, parts, changes)
+            for index, n in _changes(self, (settler, column), reach, parts):
+                changes[index] = changes.get(index, 0) + n
             one = self._reached(settler, column, reach)
             one.parts.join(indexes, settlement.parts.values(), upto, None)
 
@@ -207,41 +208,53 @@ def _pieces(
             yield {column: Settlement(until, version, {names[index]: n for index, n in piece})}
 
 
-def changes_by(settlements: Settlements, settler: bytes, settled: dict[bytes, Settlement]) -> dict[int, int]:
-    """By index, by how much the counters that are known would change by further settlements of a settler."""
-    changes: dict[int, int] = {}
-    for column, one in settled.items():
-        known = ((settlements.names.indexes.get(name), n) for name, n in one.parts.items())
-        parts = {index: n for index, n in known if index is not None}
-        _add_changes(settlements, (settler, column), (one.until, one.version), parts, changes)
-    return {index: n for index, n in changes.items() if n}
+def changes_by(
+    settlements: Settlements, settler: bytes, column: bytes, settled: Settlement
+) -> Iterator[tuple[int, int]]:
+    """By how much counters that are known would change by a further settlement of a column, each with its index.
+
+    Some do not change. If one falls, it is found after about as many steps as the settler itself has sent parts.
+    """
+    known = ((settlements.names.indexes.get(name), n) for name, n in settled.parts.items())
+    parts = {index: n for index, n in known if index is not None}
+    return _changes(settlements, (settler, column), (settled.until, settled.version), parts)
 
 
-def _add_changes(
-    settlements: Settlements, of: tuple[bytes, bytes], reach: Reach, parts: dict[int, int], changes: dict[int, int]
-) -> None:
-    """Add by how much counters would change, by index, if a settler settled a column up to there.
+def _changes(
+    settlements: Settlements, of: tuple[bytes, bytes], reach: Reach, parts: dict[int, int]
+) -> Iterator[tuple[int, int]]:
+    """By how much counters would change, each with its index, if a settler settled a column up to there.
 
     Args:
         settlements: those that are known.
         of: the settler, and the column.
         reach: up to which time and version.
         parts: by index.
-        changes: is added to.
     """
     settler, column = of
     before, mine = settlements.counting(column), settlements.by(settler, column)
     reach = joined(reach, mine.reach)
-    others = [one for one in before if one is not mine and not _exceeds(reach, one.reach)]
-    counts = not any(_exceeds(one.reach, reach) for one in others)
-    indexes: Iterable[int] = parts
-    if counts != (mine in before) or len(others) + counts != len(before):
-        indexes = {*parts, *_differing([*before, mine])}
-    for index in indexes:
-        after = max((one.parts.get(index) for one in others), default=0)
-        if counts:
-            after = max(after, mine.parts.get(index), parts.get(index, 0))
-        changes[index] = changes.get(index, 0) + after - settlements.part(column, index)
+    if any(_exceeds(one.reach, reach) for one in before):
+        return
+    contained = [one for one in before if one is not mine and _exceeds(reach, one.reach)]
+    others = [one for one in before if one is not mine and one not in contained]
+    # Elsewhere the greatest part stays as it is. So a small settlement of a column with many parts costs little.
+    more = [exceeding(one.parts, mine.parts) for one in contained]
+    if mine not in before:
+        more.append(exceeding(mine.parts, before[0].parts if before else Column()))
+    for index in _once(parts, more) if more else parts:
+        after = max(mine.parts.get(index), parts.get(index, 0), *(one.parts.get(index) for one in others))
+        yield index, after - settlements.part(column, index)
+
+
+def _once(parts: dict[int, int], more: Iterable[Iterator[tuple[int, int]]]) -> Iterator[int]:
+    """Each index once."""
+    yield from parts
+    done = set(parts)
+    for index, _ in chain.from_iterable(more):
+        if index not in done:
+            done.add(index)
+            yield index
 
 
 def state_of(settlements: Settlements) -> dict[tuple[bytes, bytes], tuple[int, int, dict[str, int]]]:
@@ -293,9 +306,3 @@ def _maximal(pairs: Iterable[Reach]) -> Cover:
 
 def _all_held(ones: list[Settled]) -> set[int]:
     return {index for one in ones for index in one.parts.held()}
-
-
-def _differing(ones: list[Settled]) -> set[int]:
-    """The indexes of which not all say the same part."""
-    first, *others = (one.parts for one in ones)
-    return {index for one in others for index, _ in chain(exceeding(first, one), exceeding(one, first))}

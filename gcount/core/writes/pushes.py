@@ -21,15 +21,17 @@ def stage_push(writer: Writer, deltas: Collection[Delta], needs: Digest, *, memb
             those are not taken by which a value would fall.
 
     Returns:
-        False when nothing was staged, because with what can be taken this node would lack a settlement.
+        False when nothing was staged, because with what can be taken this node would lack a settlement, or a column
+        that a stranger has settled.
     """
     staging = writer.pending.staging
     staged, names, new, spans = len(staging.deltas), staging.new_names, set[bytes](), set[int]()
-    if needs:
+    if needs or not member:
         new, spans = set(staging.new), set(staging.new_spans)
     stranger = None if member else {delta.incarnation for delta in deltas}
     taken = [delta for delta in deltas if writer.stage_delta(delta, stranger)]
-    if knows(writer.replica.counters, taken, needs):
+    counters = writer.replica.counters
+    if knows(counters, taken, needs) and (member or _has_all_settled(counters, taken)):
         return True
     del staging.deltas[staged:]
     staging.new_names, staging.new, staging.new_spans = names, new, spans
@@ -51,3 +53,17 @@ def knows(counters: Counters, deltas: Iterable[Delta], needs: Digest) -> bool:
         delta.incarnation for delta in deltas if counters.fits(delta) and delta.upto >= needs.get(delta.incarnation, 0)
     }
     return lacking <= brought
+
+
+def _has_all_settled(counters: Counters, deltas: Collection[Delta]) -> bool:
+    """Whether a node that joins some deltas has all versions that they settle.
+
+    As long as it lacks some of them it can settle no id of that column. Of a stranger, they may not exist.
+    """
+    known = {delta.incarnation: delta.upto for delta in deltas if counters.fits(delta)}
+    return all(
+        one.version <= max(counters.version(column), known.get(column, 0))
+        for delta in deltas
+        if delta.keyed is not None
+        for column, one in delta.keyed.settled.items()
+    )

@@ -112,9 +112,17 @@ def keeps_values(counters: Counters, settler: bytes, settled: dict[bytes, Settle
         if one.until > latest or (one.version > counters.version(column) and column not in own):
             return False
     covers = covers_with(settlements, settler, {column: (one.until, one.version) for column, one in settled.items()})
-    lost = _added_up(counters.entries.would_drop(covers))
-    changes = changes_by(settlements, settler, settled)
-    return all(lost.get(index, 0) <= changes.get(index, 0) for index in lost.keys() | changes.keys())
+    lost = counters.entries.would_drop(covers)
+    # For each column by itself. If a settlement moved ids from one column to another, then a member's next one, made
+    # without knowing it, could contain the one half of it and not the other.
+    for column, one in settled.items():
+        of = lost.pop(column, {})
+        for index, n in changes_by(settlements, settler, column, one):
+            if n < of.pop(index, 0):
+                return False
+        if any(of.values()):
+            return False
+    return not _added_up(lost)
 
 
 def parts_fit(counters: Counters, brought: Iterable[Keyed]) -> bool:
