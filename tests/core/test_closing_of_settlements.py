@@ -53,6 +53,13 @@ def test_ids_that_a_part_behind_the_gap_has_counted_under_a_lost_column_count_on
     assert closed(repaired(peers(PEER, entry(5, time=5)), settling(OLD, settled, after=2))) == {"a": 5}
 
 
+def test_a_part_behind_the_gap_that_another_settlement_contains_makes_up_for_nothing_that_is_lost() -> None:
+    """It is greater than the one that counts, but does not count itself."""
+    known = peers(PEER, {}), settling(THIRD, {PEER: Settlement(9, 2, {"a": 4})}), peers(OLDER, entry(5, time=5))
+    behind = {PEER: Settlement(9, 1, {"a": 9}), OLDER: Settlement(9, 1, {})}
+    assert closed(repaired(*known, settling(OLD, behind, after=1))) == {"a": 4 + 5}
+
+
 def test_an_entry_behind_one_gap_whose_settlement_is_lost_in_the_next_one_counts() -> None:
     deltas = peers(OLD, entry(5, 2, time=5), after=1), settling(OLD, {OLD: Settlement(19, 3, {"b": 7})}, after=3)
     assert closed(repaired(*deltas)) == {"a": 5, "b": 7}

@@ -208,6 +208,12 @@ def _pieces(
             yield {column: Settlement(until, version, {names[index]: n for index, n in piece})}
 
 
+def would_count(settlements: Settlements, settler: bytes, column: bytes, reach: Reach) -> bool:
+    """Whether no other settlement would contain that of a settler for a column, if it went on to there."""
+    reach = joined(reach, settlements.by(settler, column).reach)
+    return not any(_exceeds(one.reach, reach) for one in settlements.counting(column))
+
+
 def changes_by(
     settlements: Settlements, settler: bytes, column: bytes, settled: Settlement
 ) -> Iterator[tuple[int, int]]:
@@ -233,9 +239,9 @@ def _changes(
     """
     settler, column = of
     before, mine = settlements.counting(column), settlements.by(settler, column)
-    reach = joined(reach, mine.reach)
-    if any(_exceeds(one.reach, reach) for one in before):
+    if not would_count(settlements, settler, column, reach):
         return
+    reach = joined(reach, mine.reach)
     contained = [one for one in before if one is not mine and _exceeds(reach, one.reach)]
     others = [one for one in before if one is not mine and one not in contained]
     # Elsewhere the greatest part stays as it is. So a small settlement of a column with many parts costs little.

@@ -9,7 +9,7 @@ from gcount.core.state.columns import exceeding
 from gcount.core.state.counters import Counters, Delta
 from gcount.core.state.ids import split, time_of
 from gcount.core.state.keyed import Keyed, Settlement, is_covered
-from gcount.core.state.settlements import Settlements, changes_by, covers_with, joined, settled_until
+from gcount.core.state.settlements import Settlements, changes_by, covers_with, joined, settled_until, would_count
 
 
 def settlement(counters: Counters, settler: bytes, until: int) -> dict[bytes, Settlement]:
@@ -159,9 +159,14 @@ def keeping_values(counters: Counters, closing: Delta) -> Delta:
         others = _parts_of_others(counters.settlements, closing.incarnation, column)
         for name, n in _named(counters, others).items():
             one.parts[name] = max(n, one.parts.get(name, 0))
+    counting = {
+        column: one
+        for column, one in settled.items()
+        if would_count(counters.settlements, closing.incarnation, column, (one.until, one.version))
+    }
     for name, lost in _lost_by(counters, closing).items() if settled else ():
         known = counters.parts(name)
-        raised = sum(max(0, one.parts.get(name, 0) - known.get(column, 0)) for column, one in settled.items())
+        raised = sum(max(0, one.parts.get(name, 0) - known.get(column, 0)) for column, one in counting.items())
         missing = sum(lost.values()) - raised
         untouched = [column for column in sorted(lost) if name not in settled[column].parts]
         for column in untouched + sorted(lost.keys() - set(untouched)):
