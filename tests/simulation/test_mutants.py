@@ -133,8 +133,8 @@ KNOWN_TO_CATCH: dict[str, tuple[int, ...]] = {
     "only-versions-told": (0, 1),
     "told-ids-count-again": (0, 2),
     "two-settlers-cover-together": (402,),
-    "contained-settlements-count": (69, 96),
-    "parts-of-others-not-taken-over": (69, 94),
+    "contained-settlements-count": (4574,),
+    "parts-of-others-not-taken-over": (7, 32),
     "closed-without-a-lost-settlement": (1208,),
     "needs-not-written": (5896,),
 }
