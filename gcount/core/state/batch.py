@@ -21,6 +21,8 @@ from gcount.core.state.membership import Membership
 class Needs(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The settlements that some deltas of a batch need.
 
+    A delta may need only some of them, and is detached if any is lacking. As a rule that costs another push of it.
+
     Args:
         columns: the incarnations of these deltas.
         versions: by settler, its version with its newest settlement that any of them needs.
@@ -40,7 +42,8 @@ class Batch(msgspec.Struct, frozen=True, gc=False):
         membership: the new membership, if it changed.
         floor: the node's new promise to take no id with a time up to here any more, if it changed; in seconds since
             1970. The first one is 0. It says that all members understand ids.
-        needs: the settlements that deltas need; None if none does. The node knew all of them when it wrote the batch.
+        needs: the settlements that deltas need; None if none does. The node knew them before, or the batch brings
+            them. Only a log that was repaired may have lost them.
     """
 
     number: int
@@ -69,7 +72,7 @@ def needs_of(counters: Counters, deltas: Collection[Delta]) -> Needs | None:
     for delta in deltas:
         settled = () if delta.keyed is None else delta.keyed.settled
         for column in {delta.incarnation, *settled}:
-            for settler, version, upto in of.get(column, ()):
+            for settler, version, upto in of[column]:
                 if settler != delta.incarnation and (column in settled or version > delta.after):
                     columns.add(delta.incarnation)
                     versions[settler] = max(upto, versions.get(settler, 0))
