@@ -9,9 +9,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from gcount.core.limits import MAX_FRAME_BYTES, MAX_INCARNATIONS, MAX_MEMBERS, MAX_MESSAGE_BYTES, MAX_NAME_BYTES
+from gcount.core.limits import (
+    MAX_FRAME_BYTES,
+    MAX_HOST_BYTES,
+    MAX_INCARNATIONS,
+    MAX_MEMBERS,
+    MAX_MESSAGE_BYTES,
+    MAX_NAME_BYTES,
+)
 
 _HEAD_BYTES = 4096  # an upper bound for all that a message or a record holds besides its names and cells
+# And what the last frame of a batch holds besides: a membership; of each incarnation an id that is retired, one that
+# needs settlements, and one with a version that is needed.
+_REST_BYTES = _HEAD_BYTES + MAX_MEMBERS * (MAX_HOST_BYTES + 12) + MAX_INCARNATIONS * (3 * 18 + 9)
 _ENTRY_BYTES = MAX_NAME_BYTES + 90  # of a name, an id, a total and a version in a record
 _PUSH_CELLS = 65_536
 _AT_LEAST_ONE = (
@@ -169,7 +179,7 @@ class Options:
             f"max_incarnations <= {MAX_INCARNATIONS}": self.max_incarnations <= MAX_INCARNATIONS,
             "push_cells <= max_uncounted_cells": self.push_cells <= self.max_uncounted_cells,
             "push_bytes fit into a message": self.push_bytes + _HEAD_BYTES <= MAX_MESSAGE_BYTES,
-            "frame_bytes fit into a frame": self.frame_bytes + _HEAD_BYTES <= MAX_FRAME_BYTES,
+            "frame_bytes fit into a frame": self.frame_bytes + _REST_BYTES <= MAX_FRAME_BYTES,
             "record_names fit into a frame": self.record_names * _ENTRY_BYTES + _HEAD_BYTES <= MAX_FRAME_BYTES,
             "record_cells fit into a frame": self.record_cells * 24 + _HEAD_BYTES <= MAX_FRAME_BYTES,
             "checkpoint_write_bytes <= checkpoint_sync_bytes": (

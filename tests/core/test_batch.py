@@ -1,12 +1,16 @@
 """A batch: what is committed at once can be written, joined and joined again, and never changes."""
 
+from contextlib import suppress
+
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gcount.core.format.frames import FRAME_HEAD_BYTES
-from gcount.core.format.log_records import HEADER_BYTES, Header, Scan, encode_batch
+from gcount.core.format.frames import FRAME_HEAD_BYTES, frame, read_frame
+from gcount.core.format.log_records import HEADER_BYTES, Header, Scan, encode_batch, find_batches
+from gcount.core.limits import MAX_CELL, MAX_FRAME_BYTES, MAX_HOST_BYTES, MAX_INCARNATIONS, MAX_MEMBERS, MAX_VERSION
+from gcount.core.options import DEFAULTS, Options
 from gcount.core.state.batch import Batch, Needs, as_joinable, needs_of
 from gcount.core.state.counters import Counters, Delta
 from gcount.core.state.identity import Identity
@@ -135,6 +139,7 @@ def test_of_what_lacks_a_settlement_the_rest_begins_at_its_last_version(
     needs = Needs(columns, versions)
     found = as_joinable(knowing(Delta(D, 0, 1, {})), Batch(1, deltas, needs=needs), needs)
     assert found == [rest(delta) if delta.incarnation in lacking else delta for delta in deltas]
+    assert (found is deltas) == (not lacking)
 
 
 def test_only_a_batch_that_needs_something_has_a_field_for_it() -> None:
@@ -143,6 +148,64 @@ def test_only_a_batch_that_needs_something_has_a_field_for_it() -> None:
         data = encode_batch(batch)
         assert len(msgspec.msgpack.decode(data[FRAME_HEAD_BYTES:])) == fields
         assert list(Scan(HEAD.encode() + data, 1)) == [batch]
+
+
+def largest_frames() -> Options:
+    """The options with the largest frames that do not contradict others."""
+    for size in range(MAX_FRAME_BYTES, 0, -1024):
+        with suppress(ValueError):
+            return Options(frame_bytes=size)
+    raise AssertionError
+
+
+def test_the_last_frame_of_a_batch_has_space_for_all_that_it_may_need() -> None:
+    """Also where the deltas fill it, and it has a new identity and a membership as well."""
+    incarnations = [number.to_bytes(16) for number in range(MAX_INCARNATIONS)]
+    needs = Needs(incarnations, dict.fromkeys(incarnations, MAX_VERSION))
+    identity = Identity(A, B, tuple(incarnations))
+    members = tuple(f"{number:0{MAX_HOST_BYTES}}:65535" for number in range(MAX_MEMBERS))
+    options = largest_frames()
+    assert options.frame_bytes > DEFAULTS.frame_bytes
+    cells = {f"{number:08}": MAX_CELL for number in range(options.frame_bytes // 20 - 4)}
+    batch = Batch(1, [Delta(A, 0, 1, cells)], identity, Membership(1, members), 0, needs)
+    data = encode_batch(batch, options)
+    assert read_frame(data, 0)[1] == len(data) > options.frame_bytes
+    assert list(Scan(HEAD.encode() + data, 1)) == [batch]
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        [[A], {C: "2"}],
+        [[A], {C: 1.5}],
+        [["text"], {C: 2}],
+        [A, {C: 2}],
+        [{}, {C: 2}],
+        [[A], [C, 2]],
+        [[A]],
+        [],
+        7,
+        "needs",
+    ],
+)
+def test_needs_of_another_form_are_damage(damaged: object) -> None:
+    payload = [1, 1, 1, [], None, None, None, damaged]
+    scan = Scan(HEAD.encode() + frame(msgspec.msgpack.encode(payload)), 1)
+    assert list(scan) == []
+    assert scan.damage is not None
+    assert scan.damage.torn
+    assert list(find_batches(frame(msgspec.msgpack.encode(payload)))) == []
+
+
+def test_needs_that_no_node_writes_only_detach() -> None:
+    """A record with a right checksum may say anything: ids of other lengths, versions below 0, very many of each."""
+    strange = [number.to_bytes(3) for number in range(20_000)]
+    for needs in Needs([A, b"", *strange], {b"": -1, C: 2**64 - 1, **dict.fromkeys(strange, 1)}), Needs([A], {C: -5}):
+        batch = Batch(1, [Delta(A, 0, 1, {"a": 1})], needs=needs)
+        replica = blank()
+        [read] = find_batches(encode_batch(batch))
+        replica.apply(read)
+        assert replica.counters.total("a") == (0 if C in needs.versions and needs.versions[C] > 0 else 1)
 
 
 def test_a_batch_never_changes() -> None:

@@ -10,7 +10,7 @@ from gcount.core.options import Options
 from gcount.core.state.batch import Batch
 from gcount.core.state.counters import Counters, Delta
 from gcount.core.state.detached_deltas import DetachedDeltas
-from gcount.core.state.identity import Identity, IdentityHistory
+from gcount.core.state.identity import Identity
 from gcount.core.state.keyed import Keyed, Settlement
 from gcount.core.state.replica import Replica
 from gcount.core.writes.writer import Writer
@@ -244,21 +244,6 @@ def test_deltas_that_are_being_read_are_not_changed_by_later_ones() -> None:
         detached.keep(Delta(who, 4, 5, {"a": 2, f"b{len(cells)}": 1}))
         assert shown[0].cells == cells
         assert detached.cell("a", who) == 2
-
-
-def test_the_newest_identity_stays_and_remembers_all_incarnations_seen() -> None:
-    lives = IdentityHistory()
-    lives.found(Identity(incarnation(1), incarnation(2)))
-    lives.found(Identity(incarnation(1), incarnation(5), (incarnation(2), incarnation(3))))
-    lives.found(Identity(incarnation(1), incarnation(5)))
-    reborn = lives.reborn(incarnation(9), incarnation(8), incarnation(7))
-    assert (reborn.node, reborn.incarnation) == (incarnation(1), incarnation(9))
-    assert set(reborn.retired) == {incarnation(2), incarnation(3), incarnation(5)}
-
-
-def test_a_node_of_whose_former_lives_none_is_found_still_knows_that_it_had_some() -> None:
-    reborn = IdentityHistory().reborn(incarnation(9), incarnation(8), incarnation(7))
-    assert reborn == Identity(incarnation(8), incarnation(9), (incarnation(7),))
 
 
 def ids(who: bytes, after: int, upto: int, entries: dict[str, tuple[int, int]], until: int = 0) -> Delta:

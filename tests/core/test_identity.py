@@ -1,6 +1,9 @@
-"""Whether a start may go on under the incarnation that its disk remembers."""
+"""Whether a start may go on under the incarnation that its disk remembers; and the identity of a repaired node."""
 
-from gcount.core.state.identity import IncarnationClaim
+import pytest
+
+from gcount.core.state.identity import Identity, IdentityHistory, IncarnationClaim
+from tests.core.histories import incarnation
 
 
 def test_a_new_incarnation_needs_no_confirmation() -> None:
@@ -102,3 +105,44 @@ def test_a_mint_settles_it() -> None:
     claim.minted()
     assert claim.reason is None
     assert claim.may_continue(["a:1"])
+
+
+def test_the_newest_identity_stays_and_remembers_all_incarnations_seen() -> None:
+    history = IdentityHistory()
+    history.found(Identity(incarnation(1), incarnation(2)))
+    history.found(Identity(incarnation(1), incarnation(5), (incarnation(2), incarnation(3))))
+    history.found(Identity(incarnation(1), incarnation(5)))
+    reborn = history.reborn(incarnation(9), incarnation(8), incarnation(7))
+    assert (reborn.node, reborn.incarnation) == (incarnation(1), incarnation(9))
+    assert set(reborn.retired) == {incarnation(2), incarnation(3), incarnation(5)}
+
+
+def lives(*numbers: int) -> Identity:
+    """An identity of which these are the incarnations."""
+    *retired, last = map(incarnation, numbers)
+    return Identity(incarnation(100), last, tuple(retired))
+
+
+@pytest.mark.parametrize(
+    ("found", "order"),
+    [
+        ([lives(3), lives(1, 2, 3, 4)], (1, 2, 3, 4)),  # of a checkpoint only the header can be read
+        ([lives(1, 2, 3, 4), lives(1, 2)], (1, 2, 3, 4)),  # a segment begins before its checkpoint
+        ([lives(1), lives(3), lives(2, 3, 4), lives(4)], (1, 2, 3, 4)),
+        ([lives(1), lives(2), lives(4)], (1, 2, 4)),  # only headers
+        ([lives(2, 3), lives(1, 3, 4)], (2, 1, 3, 4)),  # no record says which of the two is older
+        ([lives(2, 1), lives(1, 2)], (1, 2)),  # they contradict each other
+    ],
+)
+def test_a_repaired_node_has_its_former_lives_in_their_order_whichever_record_names_them_first(
+    found: list[Identity], order: tuple[int, ...]
+) -> None:
+    history = IdentityHistory()
+    for identity in found:
+        history.found(identity)
+    assert history.reborn(incarnation(9), incarnation(8), incarnation(7)).retired == tuple(map(incarnation, order))
+
+
+def test_a_node_of_whose_former_lives_none_is_found_still_knows_that_it_had_some() -> None:
+    reborn = IdentityHistory().reborn(incarnation(9), incarnation(8), incarnation(7))
+    assert reborn == Identity(incarnation(8), incarnation(9), (incarnation(7),))

@@ -35,6 +35,7 @@ from gcount.core.format.log_records import CHECKPOINT_MAGIC, Header, decode_head
 from gcount.core.options import DEFAULTS, Options
 from gcount.core.state.batch import Batch
 from gcount.core.state.counters import Delta
+from gcount.core.state.detached_deltas import remainder
 from gcount.core.state.identity import Identity
 from gcount.core.state.keyed import Keyed, Settlement
 from gcount.core.state.replica import Replica
@@ -114,10 +115,7 @@ class CheckpointSalvage:
         return lost | {settler for settler, column in self._parts if column in lost}
 
     def _column(self, incarnation: bytes, *, whole: bool) -> Delta:
-        """A column as a delta: from version 0 if it is whole, else from its own version to itself.
-
-        Such a delta is behind a gap for every replica that knows less, so that it is detached.
-        """
+        """A column as a delta: from version 0 if it is whole, else a remainder of that."""
         cells, entries = self._cells.get(incarnation, {}), self._entries.get(incarnation, {})
         keyed = Keyed()
         for record in entries.values():
@@ -128,8 +126,8 @@ class CheckpointSalvage:
                 some = next(iter(records.values()))
                 versions.append(some.version)
                 keyed.settled[column] = Settlement(some.until, some.upto, self._named(records)[0])
-        version = max(versions)
-        return Delta(incarnation, 0 if whole else version, version, self._named(cells)[0], keyed or None)
+        found = Delta(incarnation, 0, max(versions), self._named(cells)[0], keyed or None)
+        return found if whole else remainder(found)
 
     def _named(self, records: Mapping[int, Cells | Parts]) -> tuple[dict[str, int], int]:
         """The numbers above 0 by name; and how many words there are, or -1 if one or a name is known to be missing."""
@@ -183,15 +181,13 @@ class _Pieces:
         self._size = size
 
     def delta(self, *, settled: bool) -> Delta:
-        """The delta as it was if it is whole; else from its last version to itself, as for a column.
+        """The delta as it was if it is whole, else a remainder of it.
 
         Args:
             settled: whether all settlements are left, which it may need.
         """
         found = Delta(self._incarnation, self._after, self._upto, self._cells, self._keyed or None)
-        if settled and found.size == self._size:
-            return found
-        return Delta(self._incarnation, self._upto, self._upto, self._cells, found.keyed)
+        return found if settled and found.size == self._size else remainder(found)
 
 
 def _is_whole(records: Mapping[int, Entries]) -> bool:

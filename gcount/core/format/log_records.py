@@ -4,7 +4,7 @@
     header  = magic 8 | format u16 | zero u16 | crc u32 | node 16 | incarnation 16 | sequence u64 | first batch u64
     payload = MessagePack of [batch, part, parts, deltas, identity, membership, floor, needs]    (see frames.py)
 
-Needs are left out if there are none.
+Needs are left out if there are none. Versions before needs never wrote them, and pass over them when they read.
 
 Format 1, which former versions wrote, has neither floor nor needs, and no entries and settlements in its deltas. It is
 read, but never continued: a former version would not see these. So a directory that may hold them always has a file of

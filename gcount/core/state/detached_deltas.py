@@ -149,6 +149,14 @@ class DetachedDeltas:
         return Delta(incarnation, counters.version(incarnation), whole.upto + 1, whole.cells, whole.keyed)
 
 
+def remainder(delta: Delta) -> Delta:
+    """What is left of a delta of which something is lost, or rests on something that is lost.
+
+    It begins at its own last version. So it is behind a gap for each node that knows less, and is detached there.
+    """
+    return Delta(delta.incarnation, delta.upto, delta.upto, delta.cells, delta.keyed)
+
+
 def _ids_from(keyed: Keyed) -> int:
     """The time of the oldest id, in seconds since 1970; 0 if there are settlements."""
     times = [0] if keyed.settled else [time_of(split(key)[0]) for key in keyed.entries]

@@ -148,12 +148,23 @@ class IdentityHistory:
     def __init__(self) -> None:
         self.node: bytes | None = None
         self.incarnation: bytes | None = None
-        self._raised: dict[bytes, None] = {}  # all incarnations, in the order in which they were found
+        self._raised: dict[bytes, None] = {}  # all incarnations, the oldest first as far as any record says
 
     def found(self, identity: Identity) -> None:
-        """Take the identity that a later record holds."""
+        """Take the identity that a later record holds.
+
+        A header names only one incarnation, and it may be the first thing that can be read. A later record then names
+        older ones, which belong before it.
+        """
         self.node, self.incarnation = identity.node, identity.incarnation
-        self._raised.update(dict.fromkeys((*identity.retired, identity.incarnation)))
+        known, lives = self._raised, dict.fromkeys((*identity.retired, identity.incarnation))
+        left, self._raised = iter(lives), {}
+        for one in known:
+            if one in lives and one not in self._raised:
+                while (older := next(left)) != one:
+                    self._raised[older] = None
+            self._raised[one] = None
+        self._raised.update(dict.fromkeys(left))
 
     def reborn(self, incarnation: bytes, node: bytes, lost: bytes) -> Identity:
         """The identity under which the node goes on with what is left of the log.

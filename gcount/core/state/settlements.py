@@ -22,7 +22,6 @@ from gcount.core.state.names import Names
 
 Reach = tuple[int, int]
 """Up to which time of ids, in seconds since 1970, and up to which version of the column entries are covered."""
-NOTHING: Reach = (-1, 0)
 
 
 class Settled:

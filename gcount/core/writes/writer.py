@@ -10,7 +10,7 @@ At most one batch is sealed at a time. So the own cells that the seal computed a
 
 from collections.abc import Callable, Collection, Sequence
 
-from gcount.core.state.batch import Batch, needs_of
+from gcount.core.state.batch import Batch, as_joinable, needs_of
 from gcount.core.state.buckets import time_of_key
 from gcount.core.state.counters import Delta
 from gcount.core.state.identity import Identity
@@ -208,8 +208,10 @@ class Writer:
         pending.sealed = staged
         settled = staged.ids is not NO_CHANGES or replica.counters.settlements
         needs = needs_of(replica.counters, deltas) if settled else None
-        pending.batch = Batch(replica.next_batch, deltas, staged.identity, staged.membership, floor, needs)
-        return pending.batch
+        batch = Batch(replica.next_batch, deltas, staged.identity, staged.membership, floor, needs)
+        assert needs is None or as_joinable(replica.counters, batch, needs) is deltas, "what a batch needs is known"
+        pending.batch = batch
+        return batch
 
     def commit(self) -> Batch:
         """Make the sealed batch visible, as it is on disk."""

@@ -259,17 +259,6 @@ def told_ids_count_again(added_to: Any) -> Any:
     return change
 
 
-@mutant(settlements, "_maximal")
-def two_settlers_cover_together(_: Any) -> Any:
-    """Two settlements cover entries up to the time of one and the version of the other, which neither has added up."""
-
-    def change(covers: Any) -> Any:
-        both = [*covers]
-        return ((max(until for until, _ in both), max(version for _, version in both)),) if both else ()
-
-    return change
-
-
 @mutant(settlements, "_exceeds")
 def contained_settlements_count(_: Any) -> Any:
     """Of all settlements of a column the greatest part counts, also of one that another one contains."""
