@@ -195,7 +195,8 @@ class Settlements:
         one.until, one.version = joined(reach, one.reach)
         ones = self._of[column]
         self.covers[column] = _maximal(each.reach for each in ones)
-        self._counting[column] = [each for each in ones if not any(_exceeds(other.reach, each.reach) for other in ones)]
+        counting = set(self.covers[column])
+        self._counting[column] = [each for each in ones if each.reach in counting]
         return one
 
 
@@ -210,7 +211,7 @@ def _pieces(
 def would_count(settlements: Settlements, settler: bytes, column: bytes, reach: Reach) -> bool:
     """Whether no other settlement would contain that of a settler for a column, if it went on to there."""
     reach = joined(reach, settlements.by(settler, column).reach)
-    return not any(_exceeds(one.reach, reach) for one in settlements.counting(column))
+    return reach in _maximal((reach, *(one.reach for one in settlements.counting(column))))
 
 
 def changes_by(
@@ -238,11 +239,12 @@ def _changes(
     """
     settler, column = of
     before, mine = settlements.counting(column), settlements.by(settler, column)
-    if not would_count(settlements, settler, column, reach):
-        return
     reach = joined(reach, mine.reach)
-    contained = [one for one in before if one is not mine and _exceeds(reach, one.reach)]
-    others = [one for one in before if one is not mine and one not in contained]
+    counting = set(_maximal((reach, *(one.reach for one in before))))
+    if reach not in counting:
+        return
+    contained = [one for one in before if one is not mine and one.reach not in counting]
+    others = [one for one in before if one is not mine and one.reach in counting]
     # Elsewhere the greatest part stays as it is. So a small settlement of a column with many parts costs little.
     more = [exceeding(one.parts, mine.parts) for one in contained]
     if mine not in before:
@@ -293,11 +295,6 @@ def covers_with(settlements: Settlements, settler: bytes, more: dict[bytes, Reac
 def joined(one: Reach, other: Reach) -> Reach:
     """The maximum of each number."""
     return max(one[0], other[0]), max(one[1], other[1])
-
-
-def _exceeds(one: Reach, other: Reach) -> bool:
-    """Whether one contains another one that is not equal."""
-    return one != other and joined(one, other) == one
 
 
 def _maximal(pairs: Iterable[Reach]) -> Cover:

@@ -259,10 +259,10 @@ def told_ids_count_again(added_to: Any) -> Any:
     return change
 
 
-@mutant(settlements, "_exceeds")
+@mutant(settlements, "_maximal")
 def contained_settlements_count(_: Any) -> Any:
     """Of all settlements of a column the greatest part counts, also of one that another one contains."""
-    return lambda one, other: False
+    return lambda pairs: tuple(sorted(set(pairs), reverse=True))
 
 
 @mutant(settling, "_parts_of_others")
