@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from gcount.core.options import Options
 from gcount.core.state.counters import Counters, Delta
 from gcount.core.state.keyed import Keyed, Settlement
-from gcount.core.state.settlements import changes_by, covers_with
+from gcount.core.state.settlements import changes_by, covers_with, state_of
 from tests.core.histories import incarnation
 from tests.core.keyed_histories import (
     NAMES,
@@ -111,8 +111,10 @@ def test_an_exchange_brings_both_to_the_same_state(made: Histories, options: Opt
     before = deepcopy(x)
     learn(x, y)
     learn(y, before)
-    assert x == y
-    assert_is_what_the_model_says(x, made)
+    assert x.digest() == y.digest()
+    assert state_of(x.settlements) == state_of(y.settlements)
+    for one in (x, y):  # a name of which all ids are covered and came to nothing may be known to one of them only
+        assert_is_what_the_model_says(one, made)
 
 
 @given(three, sizes, st.data())
