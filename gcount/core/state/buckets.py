@@ -221,12 +221,12 @@ class Buckets:
         """The time up to which whole buckets can be settled at once, if no id up to `floor` is taken any more.
 
         So many buckets are settled at once that a settlement does not hold up other tasks for long, and at least one.
-        Ids up to the time `before`, which come late, are settled all together: the settler has settled up to there, so
-        with a greater version its settlement covers them all.
+        Ids up to the time `before`, which come late, are settled all together: the settlement contains former ones that
+        go up to there, so with a greater version it covers them all.
 
         Args:
             floor: in seconds since 1970.
-            before: up to which time the settler has settled.
+            before: up to which time ids have been settled.
             late: the same as `floor` for some buckets.
             is_late: decides which, by the incarnations that hold ids in a bucket.
         """

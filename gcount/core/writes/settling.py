@@ -25,12 +25,11 @@ def settlement(counters: Counters, settler: bytes, until: int) -> dict[bytes, Se
         until: the end of a span of ids, in seconds since 1970. No id up to there is taken any more.
 
     Returns:
-        By incarnation; empty when there is nothing to settle. While there are very many parts of others to take over,
-        it is some of them, and covers nothing. It is also empty if counters would not keep their
-        values, because former settlements and this one together cover more than was added up, as one of the former
-        went further in time (see `Buckets.settled_until`); if a former one covers versions of an incarnation that are
-        not known here yet; or if a part would pass 2^64-1, which only an incarnation brings about that breaks the
-        limits of its own node.
+        By incarnation. While there are very many parts of others to take over, it is some of them, and covers nothing.
+        It is empty in four cases: there is nothing to settle; former settlements and this one together cover more than
+        was added up, as one of the former went further in time (see `Buckets.settled_until`); a former one covers
+        versions of an incarnation that are not known here yet; a part would pass 2^64-1, which only an incarnation
+        brings about that breaks the limits of its own node.
     """
     settlements, entries = counters.settlements, counters.entries
     reaches, sums = entries.sums(until)
@@ -41,7 +40,8 @@ def settlement(counters: Counters, settler: bytes, until: int) -> dict[bytes, Se
         return {}
     if _added_up(sums) != _added_up(entries.would_drop(covers_with(settlements, settler, reaches))):
         return {}
-    most = counters.options.sum_slice if entries.oldest else inf  # what `_copy_of` makes covers ids of the time 0
+    # What `_copy_of` makes covers ids of the time 0. Only a node that breaks the rules can have brought some.
+    most = counters.options.sum_slice if entries.oldest else inf
     copied = {holder: _parts_of_others(settlements, settler, holder, most) for holder in sorted(reaches)}
     for holder, missing in copied.items():
         if len(missing) == most:
@@ -70,7 +70,7 @@ def _parts_of_others(settlements: Settlements, settler: bytes, column: bytes, mo
 
 
 def _copy_of(counters: Counters, settler: bytes, column: bytes, parts: dict[int, int]) -> Settlement:
-    """Parts of others as a settlement that does not count yet. So a settler can take over many in several batches."""
+    """Parts of others as a settlement that covers nothing new. So a settler can take over many in several batches."""
     time, version = counters.settlements.by(settler, column).reach
     return Settlement(max(time, 0), max(version, 1), _named(counters, parts))  # links refuse version 0
 
@@ -145,10 +145,9 @@ def keeping_values(counters: Counters, closing: Delta) -> Delta:
     """The delta that closes a gap, with parts by which no value falls.
 
     The gap may have held a settlement. A later one, behind the gap, covers its ids as well, but says only those parts
-    that it changed itself. So it gets the parts of other settlements that it contains, and the ids that nothing else
-    counts are added up anew. Where it can't be told which ids a
-    part behind the gap has counted, as the rot took them, too, the part is taken for those that are known: none of them
-    counts twice.
+    that it changed itself. So it gets the parts of other settlements that it contains. The ids that nothing else counts
+    are added up anew. The rot may have taken what says which ids a part behind the gap has counted. Then the part is
+    taken for those that are known: none of them counts twice.
 
     Args:
         counters: the durable state.
