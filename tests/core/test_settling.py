@@ -170,6 +170,24 @@ def test_very_many_parts_of_others_are_taken_over_in_slices_that_links_carry() -
     assert (values, one.entries.live) == ({"a": 1 + 5, "b": 2, "c": 3}, 0)
 
 
+def test_very_many_parts_of_others_are_taken_over_in_several_batches() -> None:
+    """None of them holds up other tasks for long. Until the last one, the other settlement is the one that counts."""
+    one = Counters(Options(id_span=SPAN, sum_slice=2))
+    names = "abcde"
+    one.join(peers(A, {key: total for name in names for key, total in entry(5, name=name, time=1).items()}))
+    one.join(settling(B, settlement(one, B, SPAN - 1)))
+    one.join(peers(A, entry(3, 2, "z", time=SPAN), after=1))
+    covered, sizes = one.settlements.covers, list[int]()
+    while one.entries.live:
+        assert (one.settlements.covers[A], one.total("a")) == (covered[A], 5 + 3)
+        part = settlement(one, C, UNTIL)
+        sizes.append(len(part[A].parts))
+        one.join(settling(C, part, after=one.version(C)))
+    assert sizes == [2, 2, 2]  # the last one: the part that is left, and the one that grows
+    assert [one.total(name) for name in names] == [5 + 3, 5, 5, 5, 5]
+    assert one.settlements.covers[A] == ((UNTIL, 2),)
+
+
 def test_a_common_id_that_one_settler_added_to_another_column_hides_no_other_id() -> None:
     """C was told to stand alone, and did not know that B had taken x, too, with a greater total."""
     alone, others = counters(), counters()
